@@ -1,0 +1,90 @@
+"""Real child processes for tests: started with their production entry points, stopped by pid, output kept for the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Child:
+    """One running process; `ready` is the JSON object it printed as its first stdout line."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    ready: dict[str, Any] = field(default_factory=dict)
+
+    def stop(self, how: int = signal.SIGTERM, timeout: float = 20) -> int:
+        """Send a signal, wait, and return the exit code; a process that does not end in time is killed and reported."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+                raise AssertionError(f"{self.process.args} did not stop in {timeout} s:\n{self.output()}") from None
+        return self.process.returncode
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+def start(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30, wait_ready: bool = True) -> Child:
+    """Run `python -m ARGS` and wait for its first line on stdout, a JSON object that says what it listens on."""
+    handle, name = tempfile.mkstemp(prefix="pixelpipe-child-", suffix=".log")
+    with os.fdopen(handle, "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *args],
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE if wait_ready else log,
+            stderr=log,
+        )
+    child = Child(process, Path(name))
+    if wait_ready:
+        assert process.stdout is not None
+        readable, _, _ = select.select([process.stdout], [], [], timeout)
+        line = process.stdout.readline() if readable else b""
+        if not line:
+            process.kill()
+            process.wait(10)
+            raise AssertionError(f"{args} was not ready in {timeout} s:\n{child.output()}")
+        child.ready = json.loads(line)
+    return child
+
+
+@contextmanager
+def running(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30) -> Iterator[Child]:
+    child = start(*args, env=env, timeout=timeout)
+    try:
+        yield child
+    finally:
+        child.stop()
+        if child.process.stdout is not None:
+            child.process.stdout.close()
+        child.log.unlink(missing_ok=True)
+
+
+def wait_for(condition: Any, timeout: float = 30, what: str = "the condition") -> Any:
+    """Call until the answer is true, and return it; `AssertionError` naming what was waited for at the limit."""
+    end = time.monotonic() + timeout
+    while True:
+        if answer := condition():
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s for {what}; last answer: {answer!r}")
+        time.sleep(0.02)
