@@ -27,7 +27,9 @@ def pubsub_host() -> Iterator[str]:
 def bigquery_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQueryAddress]:
     """The BigQuery emulator as its own process, one a test session; tests keep apart by project id."""
     data: Path = tmp_path_factory.mktemp("bigquery") / "bigquery.duckdb"
-    with child.running("services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)) as emulator:
+    with child.running(
+        "services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)
+    ) as emulator:
         ports = emulator.ready
         yield BigQueryAddress(f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
 

@@ -1,0 +1,57 @@
+"""The admin port, apart from the public one: liveness, readiness and metrics, for the cluster's eyes only."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from services.shared import log
+
+
+class Admin:
+    """An aiohttp server for `/livez`, `/readyz` and `/metrics`.
+
+    Liveness is that the event loop answers; readiness is `ready()`, whose text says why not. Neither asks Pub/Sub or
+    BigQuery anything: an outage there must not take pods away.
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        self._host, self._wanted, self._registry = host, port, registry
+        self._unready: str | None = "starting"
+        self.port = port
+
+    def ready(self, *, because: str | None = None) -> None:
+        """Ready, or not ready with the reason."""
+        if because != self._unready:
+            log.get("admin").info("readiness changed", ready=because is None, reason=because)
+        self._unready = because
+
+    async def __aenter__(self) -> Admin:
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._wanted).start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._runner.cleanup()
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        if self._unready is None:
+            return web.Response(text="ready\n")
+        return web.Response(text=self._unready + "\n", status=503)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,97 @@
+"""Settings: a frozen dataclass a service, read once from the environment, checked and explained at start.
+
+    @dataclass(frozen=True)
+    class Config:
+        linger: float = setting(0.01, "seconds a hit may wait for company", minimum=0, maximum=1)
+
+The field `linger` is read from `PIPE_LINGER`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+PREFIX = "PIPE_"
+_TRUE = {"true", "1", "yes", "on"}
+_FALSE = {"false", "0", "no", "off"}
+
+C = TypeVar("C")
+
+
+class ConfigError(Exception):
+    """One line a wrong setting: its name, its value, and what to do."""
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a Config: `help` is the text of the service's README table; without a default it is required."""
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def name(field: dataclasses.Field[Any]) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.name.upper()
+
+
+def read(config: type[C], environ: Mapping[str, str]) -> C:
+    """A Config from the environment. Raises ConfigError naming every setting that is wrong, missing or unknown."""
+    fields = {name(field): field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    errors = []
+    for key in sorted(environ):
+        if key.startswith(PREFIX) and key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            errors.append(
+                f"{key} is not a setting of this service; " + (f"did you mean {near[0]}?" if near else "unset it")
+            )
+    for key, field in fields.items():
+        if key not in environ:
+            if field.default is dataclasses.MISSING:
+                errors.append(f"{key} is not set; set it to {field.metadata['help']}")
+            continue
+        try:
+            values[field.name] = _convert(environ[key], field)
+        except ValueError as error:
+            errors.append(f"{key}={environ[key]!r}: {error} ({field.metadata['help']})")
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return config(**values)
+
+
+def _convert(text: str, field: dataclasses.Field[Any]) -> Any:
+    value: Any
+    match field.type:
+        case "bool":
+            if text.lower() not in _TRUE | _FALSE:
+                raise ValueError("use true or false")
+            return text.lower() in _TRUE
+        case "int" | "float":
+            try:
+                value = int(text) if field.type == "int" else float(text)
+            except ValueError:
+                raise ValueError(f"use {'a whole number' if field.type == 'int' else 'a number'}") from None
+            low, high = field.metadata["minimum"], field.metadata["maximum"]
+            if not (low is None or value >= low) or not (high is None or value <= high):
+                raise ValueError(f"use a number from {low} to {high}")
+        case "tuple[str, ...]":
+            value = tuple(part.strip() for part in text.split(",") if part.strip())
+        case "Path":
+            value = Path(text)
+        case _:
+            value = text.strip()
+            if not value and field.default is dataclasses.MISSING:
+                raise ValueError("it is empty")
+    if field.metadata["choices"] and value not in field.metadata["choices"]:
+        raise ValueError("use one of " + ", ".join(field.metadata["choices"]))
+    return value

@@ -1,0 +1,29 @@
+"""Zstandard frames with a limit on what they may become: the payload of every message between the services."""
+
+from __future__ import annotations
+
+import zstandard
+
+from services.shared.poison import Poison
+
+MAX_BYTES = 64 * 1024 * 1024  # a pack is at most a few MB; sixteen times that is an attack or a fault
+
+_compressor = zstandard.ZstdCompressor(level=1)
+_decompressor = zstandard.ZstdDecompressor()
+
+
+def compress(data: bytes) -> bytes:
+    return _compressor.compress(data)
+
+
+def decompress(data: bytes, limit: int = MAX_BYTES) -> bytes:
+    """The content of one frame of at most `limit` bytes. Raises Poison for anything else, before allocating for it."""
+    try:
+        size = zstandard.frame_content_size(data)
+        if size < 0:  # our frames always say their size; one that does not is not ours
+            raise Poison("zstd: the frame does not say its size")
+        if size > limit:
+            raise Poison(f"zstd: {size} bytes decompressed, at most {limit} are allowed")
+        return _decompressor.decompress(data, max_output_size=limit, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise Poison(f"zstd: {error}") from error

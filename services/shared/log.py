@@ -1,0 +1,63 @@
+"""Logs: one JSON object a line on stdout, with the field names Cloud Logging reads."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+_SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
+LEVELS = tuple(_SEVERITY)
+
+
+def _severity(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    event["severity"] = _SEVERITY.get(event.pop("level", "info"), "ERROR")
+    return event
+
+
+def _json(event: EventDict, **_options: Any) -> str:
+    return msgspec.json.encode(event, enc_hook=repr).decode()
+
+
+def start(service: str, level: str = "info") -> None:
+    """Set up structlog and the standard library's loggers, so that a library's line looks like one of ours."""
+
+    def add_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("service", service)
+        return event
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        add_service,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _severity,
+        structlog.processors.EventRenamer("message"),
+    ]
+    render = structlog.processors.JSONRenderer(serializer=_json)
+    number = getattr(logging, level.upper())
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def get(name: str) -> FilteringBoundLogger:
+    """The logger of one module; `name` is its place in the pipeline, as in 'loader.worker'."""
+    logger: FilteringBoundLogger = structlog.get_logger(logger=name)
+    return logger

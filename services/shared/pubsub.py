@@ -1,0 +1,216 @@
+"""Pub/Sub as the services use it: publish one pack and know that it is safe, receive packs and answer for each.
+
+The official clients switch to an emulator by themselves where PUBSUB_EMULATOR_HOST is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from google.api_core import exceptions
+from google.api_core.retry import AsyncRetry
+from google.cloud import pubsub_v1
+from google.pubsub_v1 import PublisherAsyncClient
+from google.pubsub_v1.types import PublishRequest
+
+from services.shared import log
+
+MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for an attribute's value
+MAX_ATTRIBUTES = 100
+_TRANSIENT = (
+    exceptions.Aborted,
+    exceptions.DeadlineExceeded,
+    exceptions.InternalServerError,
+    exceptions.ResourceExhausted,
+    exceptions.ServiceUnavailable,
+    exceptions.Unknown,
+)
+_RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
+
+_log = log.get("pubsub")
+
+
+class Unconfirmed(Exception):
+    """Pub/Sub did not confirm a message in time: it may or may not be there; the text says the last error."""
+
+
+def topic_path(project: str, topic: str) -> str:
+    return f"projects/{project}/topics/{topic}"
+
+
+def subscription_path(project: str, subscription: str) -> str:
+    return f"projects/{project}/subscriptions/{subscription}"
+
+
+class Publisher:
+    """Publishes single messages; at most `in_flight` requests at a time, the others wait their turn."""
+
+    def __init__(self, project: str, *, in_flight: int, timeout: float) -> None:
+        self._project, self._timeout = project, timeout
+        self._slots = asyncio.Semaphore(in_flight)
+
+    async def __aenter__(self) -> Publisher:
+        self._client = PublisherAsyncClient()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.transport.close()
+
+    async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+        """Publish one message and return its id once Pub/Sub has it.
+
+        Transient errors are tried again inside the time limit. Raises Unconfirmed when it passes, or at an error that
+        trying again does not mend.
+        """
+        request = PublishRequest.pb()()
+        request.topic = topic_path(self._project, topic)
+        message = request.messages.add()
+        message.data = data
+        message.attributes.update(attributes)
+        last: list[Exception] = []
+        retry = AsyncRetry(
+            predicate=_is_transient, initial=0.05, maximum=1.0, multiplier=2.0, timeout=None, on_error=last.append
+        )
+        try:
+            async with asyncio.timeout(self._timeout), self._slots:
+                response = await self._client.publish(
+                    request=PublishRequest.wrap(request), retry=retry, timeout=self._timeout
+                )
+        except TimeoutError as error:
+            raise Unconfirmed(f"{topic}: no answer in {self._timeout} s" + (f": {last[-1]}" if last else "")) from error
+        except exceptions.GoogleAPICallError as error:
+            raise Unconfirmed(f"{topic}: {error}") from error
+        return str(response.message_ids[0])
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, _TRANSIENT)
+
+
+def dead_letter(
+    data: bytes, attributes: Mapping[str, str], *, reason: str, source: str
+) -> tuple[bytes, dict[str, str]]:
+    """A message for the dead-letter topic: the original, with where it came from and why it could not be used."""
+    why = reason.encode()[:MAX_ATTRIBUTE_BYTES].decode(errors="ignore")
+    kept = dict(list(attributes.items())[: MAX_ATTRIBUTES - 2])
+    return data, {**kept, "dead_reason": why, "dead_source": source}
+
+
+class Delivery:
+    """One received message. `ack()` or `nack()` it once, from the event loop; until then its lease is kept."""
+
+    __slots__ = ("_message", "attempt", "attributes", "data", "id", "published_us")
+
+    def __init__(self, message: Any) -> None:
+        self._message = message
+        self.data: bytes = message.data
+        self.attributes: dict[str, str] = dict(message.attributes)
+        self.id: str = message.message_id
+        self.published_us = int(message.publish_time.timestamp() * 1_000_000)
+        self.attempt: int = message.delivery_attempt or 1  # counted by Pub/Sub where there is a dead-letter policy
+
+    def ack(self) -> None:
+        self._message.ack()
+
+    def nack(self) -> None:
+        self._message.nack()
+
+
+class Puller:
+    """Streaming pull of one subscription, as an async iterator of deliveries.
+
+    At most `max_messages` and about `max_bytes` are out at a time; beyond that Pub/Sub is asked to wait. A stream that
+    breaks is opened again with backoff. `drain()` ends the iteration: what arrives later, or was not yet taken, is
+    nacked at once; answers given until the context is left still reach Pub/Sub.
+    """
+
+    def __init__(self, project: str, subscription: str, *, max_messages: int, max_bytes: int) -> None:
+        self.subscription = subscription
+        self._path = subscription_path(project, subscription)
+        self._flow = pubsub_v1.types.FlowControl(max_messages=max_messages, max_bytes=max_bytes)
+        self._queue: deque[Delivery] = deque()  # bounded by the flow control above
+        self._wake = asyncio.Event()
+        self._draining = False
+
+    async def __aenter__(self) -> Puller:
+        self._loop = asyncio.get_running_loop()
+        self._client = pubsub_v1.SubscriberClient()
+        self._task = asyncio.create_task(self._keep_open(), name=f"pull {self.subscription}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drain()
+        # The client hands acks to its dispatcher thread, which sends what it has every 100 ms and on nothing else:
+        # closing sooner would drop the last ones, and their packs would come again.
+        await asyncio.sleep(0.25)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._client.close)
+
+    def drain(self) -> None:
+        self._draining = True
+        while self._queue:
+            self._queue.popleft().nack()
+        self._wake.set()
+
+    def __aiter__(self) -> Puller:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        while not self._queue:
+            if self._draining:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._queue.popleft()
+
+    def _received(self, message: Any) -> None:
+        """Called in one of the client's threads."""
+        delivery = Delivery(message)
+        try:
+            self._loop.call_soon_threadsafe(self._enqueue, delivery)
+        except RuntimeError:  # the loop is closed: the process is ending
+            delivery.nack()
+
+    def _enqueue(self, delivery: Delivery) -> None:
+        if self._draining:
+            delivery.nack()
+        else:
+            self._queue.append(delivery)
+            self._wake.set()
+
+    async def _keep_open(self) -> None:
+        wait, longest = _RESTART_SECONDS
+        while True:
+            stream = self._client.subscribe(
+                self._path, self._received, flow_control=self._flow, await_callbacks_on_shutdown=True
+            )
+            opened = self._loop.time()
+            try:
+                await asyncio.wrap_future(stream)
+            except asyncio.CancelledError:
+                stream.cancel()
+                await asyncio.to_thread(_wait_closed, stream)
+                raise
+            except exceptions.GoogleAPICallError as error:
+                _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
+            if self._loop.time() - opened > longest:
+                wait = _RESTART_SECONDS[0]
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, longest)
+
+
+def _wait_closed(stream: Any) -> None:
+    """Wait for the client's threads; what they report of the end is of no use any more."""
+    try:
+        stream.result(timeout=5)
+    except Exception as error:  # noqa: BLE001 - CancelledError, TimeoutError or whatever broke the stream last
+        _log.debug("stream closed", error=repr(error))

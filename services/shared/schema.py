@@ -1,0 +1,123 @@
+"""The schema file: every table, every column, its type and where its value comes from. Nothing else knows a column.
+
+`schema_file.load()` reads and checks a file; what it returns is frozen and safe to share.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.shared.config import ConfigError
+
+TYPES = ("STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC", "JSON")
+MODES = ("NULLABLE", "REQUIRED")
+PARTITIONABLE = ("DATE", "TIMESTAMP")
+CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
+REJECTS = "rejects"  # the table every refused event goes to
+LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
+TENANT = "{tenant}"
+DEFAULT_FILE = Path(__file__).resolve().parent.parent / "schema.yaml"
+
+# Sources whose names are fixed; `query.*`, `query.NAME` and `header.NAME` are open.
+FIXED_SOURCES = {
+    "hit": {
+        "received_at": "TIMESTAMP",
+        "method": "STRING",
+        "path": "STRING",
+        "query": "STRING",
+        "ip": "STRING",
+    },
+    "event": {"id": "STRING", "day": "DATE"},
+    "reject": {
+        "stage": "STRING",
+        "table": "STRING",
+        "reason": "STRING",
+        "column": "STRING",
+        "value": "STRING",
+        "detail": "STRING",
+        "hit": "JSON",
+    },
+}
+OPEN_SOURCES = ("query", "header")
+
+
+class SchemaError(ConfigError):
+    """The schema file cannot be used: a line for each problem, as FILE:LINE:COLUMN: what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a value comes from, such as `query.user_id`: a namespace and a name in it; the name `*` is all the rest."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; the first of `sources` that has a value fills it."""
+
+    name: str
+    type: str
+    sources: tuple[Source, ...]
+    required: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A hit goes to the table only if the value of `source` is one of `values`."""
+
+    source: Source
+    values: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the dataset: rows are appended to `log_name`, read through the view `name`."""
+
+    name: str
+    columns: tuple[Column, ...]
+    partition: str
+    cluster: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    description: str = ""
+    require_partition_filter: bool = False
+    expire_days: int | None = None
+
+    @property
+    def log_name(self) -> str:
+        return self.name + LOG_SUFFIX
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    def column_from(self, source: str) -> Column | None:
+        """The column filled from one source, such as `event.id`; None where no column asks for it."""
+        return next((column for column in self.columns if any(str(item) == source for item in column.sources)), None)
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All tables by name, in the order of the file; the first whose conditions hold takes the hit."""
+
+    tables: dict[str, Table]
+
+    @property
+    def rejects(self) -> Table:
+        return self.tables[REJECTS]
+
+
+def valid_name(name: str) -> str | None:
+    """None for a column name BigQuery takes, else what is wrong with it."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,299}", name):
+        return "a name is letters, digits and underscores, not starting with a digit, at most 300 of them"
+    reserved = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
+    if name.upper().startswith(reserved):
+        return f"BigQuery keeps names that start with {', '.join(reserved)} to itself"
+    return None
