@@ -31,7 +31,7 @@ _ARROW = {
 
 
 def arrow_schema(table: Table) -> pa.Schema:
-    """The Arrow schema of a table: TIMESTAMP in microseconds UTC, DATE in days, NUMERIC decimal(38, 9), JSON as text."""
+    """The Arrow schema of a table: TIMESTAMP in µs UTC, DATE in days, NUMERIC decimal(38, 9), JSON as text."""
     return pa.schema(
         [pa.field(column.name, _ARROW[column.type], nullable=not column.required) for column in table.columns]
     )
