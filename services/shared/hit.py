@@ -16,6 +16,8 @@ SCHEMA = "hit/1"
 MAX_HITS = 1_000  # hits in one pack
 MAX_PACK_BYTES = 2_000_000  # of NDJSON; what is over closes the pack, so a pack stays below gRPC's 4 MiB default
 
+NO_BODY = msgspec.Raw()  # one object: msgspec leaves a field out where it is the default itself, not an equal
+
 
 class Hit(msgspec.Struct, omit_defaults=True):
     """One request as it arrived, nothing interpreted.
@@ -32,7 +34,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     query: str = ""
     headers: dict[str, str] = {}
     ip: str = ""
-    body: msgspec.Raw = msgspec.Raw()
+    body: msgspec.Raw = NO_BODY
 
 
 _encoder = msgspec.json.Encoder()

@@ -59,5 +59,5 @@ def start(service: str, level: str = "info") -> None:
 
 def get(name: str) -> FilteringBoundLogger:
     """The logger of one module; `name` is its place in the pipeline, as in 'loader.worker'."""
-    logger: FilteringBoundLogger = structlog.get_logger(logger=name)
+    logger: FilteringBoundLogger = structlog.get_logger(component=name)
     return logger

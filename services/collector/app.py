@@ -1,0 +1,166 @@
+"""The public port: pixels, events, and what browsers ask around them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+from multidict import istr
+
+from services.collector import body, capture, pixel
+from services.collector.config import Config
+from services.collector.metrics import Metrics
+from services.collector.outbox import Outbox, Refused
+from services.shared import hit, identity
+
+PIXELS = ("/pixel.gif", "/pixel.png", "/i")
+EVENTS = "/events"
+BODY_SECONDS = 15.0  # a client that sends its body slower than this is not waited for
+RETRY_SECONDS = "1"
+
+_FORWARDED = istr("X-Forwarded-For")
+_ORIGIN = istr("Origin")
+_ROBOTS = b"User-agent: *\nDisallow: /\n"
+_QUIET = {"Cache-Control": "no-store", "Server": "pixelpipe"}
+
+
+class App:
+    """Answers one request; the reply to a hit leaves after the outbox says it is safe."""
+
+    def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
+        self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
+        self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
+        self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]] = {
+            EVENTS: {"POST": self._events, "OPTIONS": self._preflight},
+            "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
+        }
+        self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
+        for path in (*PIXELS, *cfg.paths):
+            self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
+            self._kinds[path] = "pixel"
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        path = request.raw_path.partition("?")[0]
+        routes = self._routes.get(path)
+        if routes is None:
+            response = _text(404, "no such path\n")
+        elif (handler := routes.get(request.method)) is None:
+            response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
+        else:
+            response = await handler(request)
+        self._metrics.reply(self._kinds.get(path, "other"), response.status)
+        return response
+
+    async def _pixel(self, request: web.BaseRequest) -> web.Response:
+        now = time.time_ns() // 1000
+        captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
+        try:
+            await self._outbox.put([hit.encode(captured)])
+        except Refused as error:
+            return _unavailable(error)
+        image, kind = pixel.image(captured.path)
+        # A page that isolates itself (COEP) may still load the pixel.
+        return web.Response(
+            body=image, headers={"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}
+        )
+
+    async def _events(self, request: web.BaseRequest) -> web.Response:
+        cors = _cors(request)
+        try:
+            media = body.check_type(request.headers.get("Content-Type", ""))
+            data = await self._read(request)
+            encoding = request.headers.get("Content-Encoding", "").strip().lower()
+            found = body.events(body.decompress(data, encoding, self._cfg.max_body), media)
+        except body.BadBody as error:
+            return _json_error(error, cors)
+        now = time.time_ns() // 1000
+        headers, ip = self._kept(request), self._ip(request)
+        lines = [hit.encode(self._capture(request, now, headers, ip, raw)) for raw in found]
+        try:
+            await self._outbox.put(lines)
+        except Refused as error:
+            return _unavailable(error, cors)
+        return web.Response(status=204, headers={**_QUIET, **cors})
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off."""
+        limit = self._cfg.max_body
+        too_large = body.BadBody(413, f"the body is over {limit} bytes")
+        if (request.content_length or 0) > limit:
+            raise too_large
+        data = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.content.iter_any():
+                    data += chunk
+                    if len(data) > limit:
+                        raise too_large
+        except TimeoutError as error:
+            raise body.BadBody(408, f"the body did not arrive in {BODY_SECONDS:.0f} s") from error
+        except (web.PayloadAccessError, ValueError) as error:
+            raise body.BadBody(400, f"the body cannot be read: {error}") from error
+        return bytes(data)
+
+    async def _preflight(self, request: web.BaseRequest) -> web.Response:
+        headers = {
+            "Access-Control-Allow-Methods": "POST",
+            "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+            "Access-Control-Max-Age": "86400",
+            "Server": "pixelpipe",
+            **_cors(request),
+        }
+        return web.Response(status=204, headers=headers)
+
+    async def _robots(self, _request: web.BaseRequest) -> web.Response:
+        return web.Response(body=_ROBOTS, headers={"Content-Type": "text/plain", "Server": "pixelpipe"})
+
+    def _capture(
+        self, request: web.BaseRequest, now: int, headers: dict[str, str], ip: str, raw: msgspec.Raw
+    ) -> hit.Hit:
+        self._metrics.hits[request.method].inc()
+        return capture.hit(
+            method=request.method,
+            target=request.raw_path,
+            headers=headers,
+            ip=ip,
+            now=now,
+            id=identity.uuid7(now),
+            body=raw,
+        )
+
+    def _kept(self, request: web.BaseRequest) -> dict[str, str]:
+        headers = request.headers
+        return {name: value for name, key in self._headers if (value := headers.get(key)) is not None}
+
+    def _ip(self, request: web.BaseRequest) -> str:
+        forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
+        ip = capture.client_ip(request.remote or "", forwarded, self._cfg.trusted_proxies)
+        return capture.truncate(ip) if self._cfg.truncate_ip else ip
+
+
+def _cors(request: web.BaseRequest) -> dict[str, str]:
+    """`sendBeacon` sends credentials, which a browser allows only with the page's own origin, never with `*`."""
+    origin = request.headers.get(_ORIGIN)
+    if origin is None:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
+
+
+def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, text=text, headers={**_QUIET, **(headers or {})})
+
+
+def _unavailable(error: Refused, headers: dict[str, str] | None = None) -> web.Response:
+    return _text(503, f"try again: {error}\n", {"Retry-After": RETRY_SECONDS, **(headers or {})})
+
+
+def _json_error(error: body.BadBody, headers: dict[str, str]) -> web.Response:
+    content = {"error": error.error, **({"where": error.where} if error.where else {})}
+    return web.Response(
+        status=error.status,
+        body=msgspec.json.encode(content),
+        headers={"Content-Type": "application/json", **_QUIET, **headers},
+    )

@@ -1,0 +1,42 @@
+"""Every setting of the collector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.shared import log, names
+from services.shared.config import setting
+
+
+@dataclass(frozen=True)
+class Config:
+    project: str = setting(help="the Google Cloud project that holds the topic")
+    hits_topic: str = setting(names.HITS_TOPIC, "topic the packs of hits are published to")
+    host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
+    port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
+    admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
+    paths: tuple[str, ...] = setting((), "more paths that serve the pixel, comma-separated, such as /open.gif")
+    headers: tuple[str, ...] = setting(
+        ("user-agent", "referer", "accept-language", "host"), "request headers kept with a hit, comma-separated"
+    )
+    trusted_proxies: int = setting(
+        0,
+        "proxies in front that add to X-Forwarded-For: 0 takes the peer's address, 2 fits Google's load balancer",
+        minimum=0,
+        maximum=10,
+    )
+    truncate_ip: bool = setting(False, "keep only the network of the client's address: /24 for IPv4, /48 for IPv6")
+    max_body: int = setting(
+        1_048_576, "bytes a POST may have, before and after decompression", minimum=1, maximum=2**20
+    )
+    linger: float = setting(0.01, "seconds a hit may wait for company in its pack", minimum=0, maximum=1)
+    in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
+    publish_timeout: float = setting(5.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=60)
+    max_pending: int = setting(
+        67_108_864, "bytes of hits that may wait for Pub/Sub; more are answered 503", minimum=2**22, maximum=2**30
+    )
+    drain: float = setting(
+        5.0, "seconds to keep serving after SIGTERM, while balancers look away", minimum=0, maximum=600
+    )
+    grace: float = setting(10.0, "seconds requests in hand may take after that", minimum=0, maximum=600)
+    log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

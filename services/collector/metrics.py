@@ -1,0 +1,74 @@
+"""Every metric of the collector. A label's values are known here; none comes from a request."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from services import __version__
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        Info("pixelpipe_build", "What runs here", registry=registry).info(
+            {"service": "collector", "version": __version__}
+        )
+        self._replies = Counter(
+            "pixelpipe_collector_replies_total",
+            "Replies by kind of request and status",
+            ("kind", "status"),
+            registry=registry,
+        )
+        hits = Counter("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
+        self.hits = {method: hits.labels(method) for method in ("GET", "HEAD", "POST")}
+        outcomes = Counter(
+            "pixelpipe_collector_hits_settled_total",
+            "Hits whose fate is known: published, or refused (503) since Pub/Sub did not confirm or memory was full",
+            ("outcome",),
+            registry=registry,
+        )
+        self.published = outcomes.labels("published")
+        self.unconfirmed = outcomes.labels("unconfirmed")
+        self.shed = outcomes.labels("shed")
+        self.malformed = Counter(
+            "pixelpipe_collector_malformed_requests_total",
+            "Requests no HTTP parser accepts, answered 400",
+            registry=registry,
+        )
+        self.repaired = Counter(
+            "pixelpipe_collector_repaired_requests_total",
+            "Requests whose target held raw bytes that were percent-encoded to keep the hit",
+            registry=registry,
+        )
+        self.pack_hits = Histogram(
+            "pixelpipe_collector_pack_hits",
+            "Hits in a pack",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+        self.pack_bytes = Counter(
+            "pixelpipe_collector_pack_bytes_total", "Bytes published, as Pub/Sub bills them", registry=registry
+        )
+        self.hit_bytes = Counter(
+            "pixelpipe_collector_hit_bytes_total", "Bytes of the same hits before compression", registry=registry
+        )
+        self.publish_seconds = Histogram(
+            "pixelpipe_collector_publish_seconds",
+            "Time until Pub/Sub confirmed a pack",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.publish_failures = Counter(
+            "pixelpipe_collector_publish_failures_total", "Packs Pub/Sub did not confirm in time", registry=registry
+        )
+        self.pending_bytes = Gauge(
+            "pixelpipe_collector_pending_bytes", "Bytes of hits that wait for Pub/Sub", registry=registry
+        )
+        self._known: dict[tuple[str, int], Counter] = {}
+
+    def reply(self, kind: str, status: int) -> None:
+        child = self._known.get((kind, status))
+        if child is None:
+            child = self._known[kind, status] = self._replies.labels(kind, str(status))
+        child.inc()

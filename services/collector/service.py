@@ -1,0 +1,71 @@
+"""The collector's wiring: entered from the admin port inwards, left in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from services.collector.app import App
+from services.collector.config import Config
+from services.collector.metrics import Metrics
+from services.collector.outbox import Outbox
+from services.collector.protocol import MAX_LINE, Server
+from services.shared import log
+from services.shared.admin import Admin
+from services.shared.pubsub import Publisher
+
+# Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
+KEEPALIVE_SECONDS = 620
+
+_log = log.get("collector")
+
+
+async def run(cfg: Config, stop: asyncio.Event) -> None:
+    """Serve until `stop`; then keep serving for `drain`, stop accepting, answer what is in hand, flush, close."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
+        publisher = await stack.enter_async_context(
+            Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+        )
+        outbox = await stack.enter_async_context(
+            Outbox(
+                publisher,
+                cfg.hits_topic,
+                metrics,
+                linger=cfg.linger,
+                in_flight=cfg.in_flight,
+                max_pending=cfg.max_pending,
+            )
+        )
+        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+        admin.ready()
+        _log.info("listening", port=port, admin_port=admin.port)
+        await stop.wait()
+        admin.ready(because="draining")
+        await asyncio.sleep(cfg.drain)
+
+
+@asynccontextmanager
+async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]:
+    """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
+    server = Server(
+        app.handle,
+        metrics,
+        access_log=None,
+        auto_decompress=False,  # the cap on decompressed bytes is ours
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        max_line_size=MAX_LINE,
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=cfg.grace)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
