@@ -64,3 +64,12 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     await run(cfg, stop)
+
+
+async def until(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
+    """Wait for `stop`, or for the work to end by itself, which raises what ended it."""
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if work.done():
+        await work

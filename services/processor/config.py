@@ -1,0 +1,27 @@
+"""Every setting of the processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.shared import log, names
+from services.shared.config import setting
+from services.shared.schema import DEFAULT_FILE
+
+
+@dataclass(frozen=True)
+class Config:
+    project: str = setting(help="the Google Cloud project that holds the topics")
+    hits_subscription: str = setting(names.HITS_SUBSCRIPTION, "subscription the packs of hits are pulled from")
+    rows_topic: str = setting(names.ROWS_TOPIC, "topic the typed rows are published to")
+    dead_topic: str = setting(names.DEAD_TOPIC, "topic for messages that cannot be decoded")
+    schema: Path = setting(DEFAULT_FILE, "path of the schema file")
+    host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - probes come from the node
+    admin_port: int = setting(9102, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
+    max_messages: int = setting(64, "messages held at a time; more wait in Pub/Sub", minimum=1, maximum=1000)
+    max_bytes: int = setting(33_554_432, "bytes of messages held at a time", minimum=2**22, maximum=2**28)
+    in_flight: int = setting(16, "packs of rows being published at a time", minimum=1, maximum=64)
+    publish_timeout: float = setting(30.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=300)
+    grace: float = setting(20.0, "seconds after SIGTERM for the packs in hand", minimum=0, maximum=600)
+    log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

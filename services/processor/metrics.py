@@ -1,0 +1,44 @@
+"""Every metric of the processor. Labels are tables of the schema file and reasons of a fixed set."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+
+from services import __version__
+from services.processor.parse import REASONS
+from services.shared.schema import Schema
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry, schema: Schema) -> None:
+        def counter(name: str, text: str, label: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"pixelpipe_processor_{name}_total", text, label, registry=registry)
+
+        Info("pixelpipe_build", "What runs here", registry=registry).info(
+            {"service": "processor", "version": __version__}
+        )
+        messages = counter("messages", "Messages received, by what they are", ("kind",))
+        self.packs, self.log_entries = messages.labels("pack"), messages.labels("log_entry")
+        self.message_bytes = counter("message_bytes", "Bytes received")
+        self.redelivered = counter("redelivered", "Messages Pub/Sub delivered before, as it counts them")
+        self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
+        self.hits = counter("hits", "Hits decoded")
+        rows = counter("rows", "Rows published, by table", ("table",))
+        self.rows = {name: rows.labels(name) for name in schema.tables}
+        rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
+        self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
+        self.row_bytes = counter("row_bytes", "Bytes of rows published")
+        self.acked = counter("acked", "Messages acknowledged")
+        self.nacked = counter("nacked", "Messages given back to be delivered again")
+        self.dead = counter("dead", "Messages sent to the dead-letter topic")
+        self.parse_seconds = Histogram(
+            "pixelpipe_processor_parse_seconds", "Time to parse one message", buckets=_SECONDS, registry=registry
+        )
+        self.publish_seconds = Histogram(
+            "pixelpipe_processor_publish_seconds",
+            "Time until Pub/Sub confirmed one pack of rows",
+            buckets=_SECONDS,
+            registry=registry,
+        )

@@ -1,0 +1,277 @@
+"""The pure middle: one hit becomes the typed values of one row, or a reject with its reason. Never both, never neither.
+
+It takes no clock, network or logger, and raises for nothing a stranger can send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.processor import query, typed
+from services.shared import hit, identity
+from services.shared.hit import Hit
+from services.shared.schema import REJECTS, Column, Schema, Source, Table
+
+STAGE = "processor"
+NO_TABLE = "no_table"
+MISSING = "missing"
+BAD_BODY = "bad_body"
+UNENCODABLE = "unencodable"
+# Every value that `rejects.reason` can have at this stage, and so the values of the metric's label.
+REASONS = (MISSING, typed.WRONG_TYPE, typed.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE)
+
+MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
+_DAY_US = 86_400_000_000
+_ID_DAYS_US = 7 * _DAY_US  # how old an event id may be and still say the event's day
+_PAST_US, _FUTURE_US = 5 * 365 * _DAY_US, 365 * _DAY_US  # where BigQuery still takes rows into a partition
+
+
+@dataclass(frozen=True)
+class Row:
+    """Typed values in the order of the table's columns, as Arrow takes them: µs for TIMESTAMP, days for DATE."""
+
+    table: str
+    values: list[Any]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Why an event is no row: a reason of REASONS, the column and value if one is to blame, and words."""
+
+    reason: str
+    detail: str
+    table: str | None = None
+    column: str | None = None
+    value: str | None = None
+
+
+class _Refused(Exception):
+    def __init__(self, reject: Reject) -> None:
+        self.reject = reject
+
+
+@dataclass
+class _Event:
+    """One hit while it is read: `first` is each parameter's value, `left` what no column has taken, `more` repeats."""
+
+    hit: Hit
+    id: str
+    day: int
+    first: dict[str, Any]
+    more: dict[str, list[Any]]
+    posted: frozenset[str]
+    left: dict[str, Any]
+    reject: Reject | None = None
+
+
+class Parser:
+    """Parses hits by a schema; make one and keep it."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._tables = [table for table in schema.tables.values() if table.name != REJECTS]
+        self._rejects = schema.rejects
+        self._plans = {table.name: [_read(column) for column in table.columns] for table in schema.tables.values()}
+
+    def parse(self, hit: Hit, now: int) -> Row | Reject:
+        """The row of a hit, or why there is none; `now`, microseconds since 1970, decides which days are plausible."""
+        event = _Event(hit, hit.id, 0, {}, {}, frozenset(), {})
+        try:
+            _gather(event)
+            if not now - _PAST_US <= hit.at <= now + _FUTURE_US:
+                raise _Refused(Reject(typed.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
+            table = self._table(event)
+            event.id = _event_id(event)
+            event.day = _day(event.id, hit.at)
+            return Row(table.name, self._values(table, event))
+        except _Refused as refused:
+            return refused.reject
+
+    def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
+        """The row of `rejects` for a refused hit."""
+        plausible = now - _PAST_US <= hit.at <= now + _FUTURE_US
+        event = _Event(hit, hit.id, 0, {}, {}, frozenset(), {}, reject)
+        try:
+            _gather(event)
+            event.id = _event_id(event)
+        except _Refused:
+            pass  # the hit's own id names it well enough, and the reason is known already
+        event.day = _day(event.id, hit.at if plausible else now)
+        values = []
+        for column, read in zip(self._rejects.columns, self._plans[REJECTS], strict=True):
+            try:
+                values.append(read(event))
+            except typed.Invalid:
+                # A column of the user's own whose value is the very thing that was refused; the hit holds it.
+                values.append(None if not column.required else _PLACEHOLDER[column.type])
+            else:
+                if values[-1] is None and column.required:
+                    values[-1] = _PLACEHOLDER[column.type]
+        return Row(REJECTS, values)
+
+    def _table(self, event: _Event) -> Table:
+        for table in self._tables:
+            if all(_plain(event, item.source) in item.values for item in table.conditions):
+                return table
+        raise _Refused(Reject(NO_TABLE, "no table of the schema file takes this event"))
+
+    def _values(self, table: Table, event: _Event) -> list[Any]:
+        values = []
+        for column, read in zip(table.columns, self._plans[table.name], strict=True):
+            try:
+                value = read(event)
+            except typed.Invalid as error:
+                sent = _sent(event, column)
+                raise _Refused(Reject(error.reason, error.detail, table.name, column.name, sent)) from error
+            if value is None and column.required:
+                sources = " or ".join(map(str, column.sources))
+                raise _Refused(Reject(MISSING, f"no value in {sources}", table.name, column.name))
+            values.append(value)
+        # Every other column has taken its own by now; the rest goes last, wherever its column stands.
+        for index, column in enumerate(table.columns):
+            if column.sources[0].name == "*":
+                values[index] = _rest(event)
+        return values
+
+
+_PLACEHOLDER: dict[str, Any] = {
+    "STRING": "",
+    "INT64": 0,
+    "FLOAT64": 0.0,
+    "BOOL": False,
+    "TIMESTAMP": 0,
+    "DATE": 0,
+    "NUMERIC": 0,
+    "JSON": "null",
+}
+
+
+def _gather(event: _Event) -> None:
+    """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too."""
+    first = event.first
+    body = bytes(event.hit.body)
+    if body:
+        try:
+            posted = typed.decode_json(body)
+        except typed.Invalid as error:
+            raise _Refused(Reject(BAD_BODY, error.detail)) from error
+        if not isinstance(posted, dict):
+            raise _Refused(Reject(BAD_BODY, "the body is not a JSON object"))
+        first.update(posted)
+        event.posted = frozenset(posted)
+    for name, value in query.pairs(event.hit.query):
+        if name in first:
+            event.more.setdefault(name, []).append(value)
+        else:
+            first[name] = value
+    event.left = dict(first)
+
+
+def _event_id(event: _Event) -> str:
+    given = event.first.get("event_id")
+    if given is None or given == "":
+        return event.hit.id
+    try:
+        text = typed.string(given)
+    except typed.Invalid as error:
+        raise _Refused(Reject(error.reason, error.detail, column="event_id")) from error
+    event.left.pop("event_id", None)
+    return text
+
+
+def _day(event_id: str, received: int) -> int:
+    """Days since 1970 of the time in a UUIDv7 of the last seven days, else of the receipt."""
+    made = identity.time_of(event_id)
+    if made is not None and 0 <= received // 1000 - made <= _ID_DAYS_US // 1000:
+        return made * 1000 // _DAY_US
+    return received // _DAY_US
+
+
+def _read(column: Column) -> Callable[[_Event], Any]:
+    """A function that gives a column's typed value, or None; it raises typed.Invalid."""
+    readers = [_reader(source, column.type) for source in column.sources]
+    if len(readers) == 1:
+        return readers[0]
+
+    def first_of(event: _Event) -> Any:
+        for read in readers:
+            value = read(event)
+            if value is not None:
+                return value
+        return None
+
+    return first_of
+
+
+def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
+    name = source.name
+    match source.namespace:
+        case "query" if name == "*":
+            return lambda event: None  # filled when all other columns have taken theirs
+        case "query":
+            return _parameter(name, kind)
+        case "header":
+            convert = typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]
+            return lambda event: convert(value) if (value := event.hit.headers.get(name)) else None
+        case "hit":
+            field = {"received_at": "at"}.get(name, name)
+            return lambda event: getattr(event.hit, field) or None
+        case "event":
+            return lambda event: getattr(event, name)
+        case "reject" if name == "hit":
+            return lambda event: hit.encode(event.hit).decode()
+        case "reject" if name == "stage":
+            return lambda event: STAGE
+        case "reject":
+            return lambda event: getattr(event.reject, name)
+    raise AssertionError(f"the schema file's check let {source} through")
+
+
+def _parameter(name: str, kind: str) -> Callable[[_Event], Any]:
+    convert = typed.CONVERTERS[kind]
+    from_text = typed.json_from_text if kind == "JSON" else convert
+
+    def read(event: _Event) -> Any:
+        value = event.first.get(name)
+        if value is None or value == "":
+            return None
+        typed_value = convert(value) if name in event.posted else from_text(value)
+        event.left.pop(name, None)
+        return typed_value
+
+    return read
+
+
+def _rest(event: _Event) -> str | None:
+    """The JSON object of all values no column took: one value as itself, several of a name as an array."""
+    left = event.left
+    for name, values in event.more.items():
+        if name in left:
+            left[name] = [left[name], *values]
+        else:
+            left[name] = values[0] if len(values) == 1 else values
+    return typed.encode_json(left) if left else None
+
+
+def _plain(event: _Event, source: Source) -> str | None:
+    """A source's value as text, for the conditions of a table."""
+    if source.namespace == "query":
+        value = event.first.get(source.name)
+        try:
+            return None if value is None else typed.string(value)
+        except typed.Invalid:
+            return None
+    if source.namespace == "header":
+        return event.hit.headers.get(source.name)
+    return str(getattr(event.hit, source.name))
+
+
+def _sent(event: _Event, column: Column) -> str | None:
+    """What was sent for a refused column, as text, cut."""
+    for source in column.sources:
+        value = event.first.get(source.name) if source.namespace == "query" else event.hit.headers.get(source.name)
+        if value is not None and value != "":
+            text = value if isinstance(value, str) else typed.encode_json(value)
+            return text[:MAX_VALUE]
+    return None
