@@ -67,6 +67,24 @@ def start(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30,
     return child
 
 
+def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
+    """Run `python -m services.NAME`; `ready` is its log line that says which ports it listens on."""
+    child = start(f"services.{name}", env=env, wait_ready=False)
+
+    def listening() -> dict[str, Any] | None:
+        assert child.process.poll() is None, f"{name} ended with {child.process.returncode}:\n{child.output()}"
+        lines = (json.loads(line) for line in child.output().splitlines() if line.startswith("{") and line.endswith("}"))
+        return next((line for line in lines if line.get("message") == "listening"), None)
+
+    try:
+        child.ready = wait_for(listening, timeout, f"{name} to listen")
+    except AssertionError:
+        child.process.kill()
+        child.process.wait(10)
+        raise
+    return child
+
+
 @contextmanager
 def running(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30) -> Iterator[Child]:
     child = start(*args, env=env, timeout=timeout)

@@ -84,12 +84,13 @@ def unpack(data: bytes, attributes: Mapping[str, str]) -> pa.RecordBatch:
             batches = list(stream)
         if len(batches) != 1:
             raise Poison(f"{len(batches)} record batches, one is wanted")
-        batches[0].validate(full=True)
+        batch = batches[0]
+        batch.validate(full=True)
+        found = fingerprint(batch.schema)  # reads the columns' names, which damage can make other than UTF-8
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Poison(f"arrow: {error}") from error
-    batch = batches[0]
-    if fingerprint(batch.schema) != attributes.get("fingerprint"):
-        raise Poison(f"fingerprint is {attributes.get('fingerprint')!r}, the batch has {fingerprint(batch.schema)!r}")
+    if found != attributes.get("fingerprint"):
+        raise Poison(f"fingerprint is {attributes.get('fingerprint')!r}, the batch has {found!r}")
     if str(batch.num_rows) != attributes.get("count"):
         raise Poison(f"count is {attributes.get('count')!r}, the batch holds {batch.num_rows} rows")
     return batch

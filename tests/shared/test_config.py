@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.shared import config
+from services.shared.config import ConfigError, setting
+
+
+@dataclass(frozen=True)
+class Example:
+    project: str = setting(help="the project")
+    port: int = setting(8080, "the port", minimum=0, maximum=65535)
+    linger: float = setting(0.01, "seconds to wait", minimum=0, maximum=1)
+    truncate: bool = setting(False, "cut addresses")
+    paths: tuple[str, ...] = setting((), "more paths")
+    schema: Path = setting(Path("schema.yaml"), "the schema file")
+    level: str = setting("info", "log level", choices=("debug", "info"))
+
+
+def test_values_are_read_by_type_and_defaults_fill_the_rest() -> None:
+    environ = {"PIPE_PROJECT": "p", "PIPE_LINGER": "0.5", "PIPE_TRUNCATE": "Yes", "PIPE_PATHS": "/a, /b,", "HOME": "/x"}
+    assert config.read(Example, environ) == Example("p", 8080, 0.5, True, ("/a", "/b"), Path("schema.yaml"), "info")
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({}, ["PIPE_PROJECT is not set; set it to the project"]),
+        ({"PIPE_PROJECT": "  "}, ["PIPE_PROJECT='  ': it is empty"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PORT": "http"}, ["PIPE_PORT='http': use a whole number (the port)"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PORT": "70000"}, ["PIPE_PORT='70000': use a number from 0 to 65535"]),
+        ({"PIPE_PROJECT": "p", "PIPE_LINGER": "nan"}, ["PIPE_LINGER='nan': use a number from 0 to 1"]),
+        ({"PIPE_PROJECT": "p", "PIPE_TRUNCATE": "maybe"}, ["PIPE_TRUNCATE='maybe': use true or false"]),
+        ({"PIPE_PROJECT": "p", "PIPE_LEVEL": "loud"}, ["PIPE_LEVEL='loud': use one of debug, info"]),
+        ({"PIPE_PROJECT": "p", "PIPE_LINGR": "1"}, ["PIPE_LINGR is not a setting", "did you mean PIPE_LINGER?"]),
+        ({"PIPE_PORT": "x", "PIPE_LEVEL": "y"}, ["PIPE_PROJECT is not set", "PIPE_PORT='x'", "PIPE_LEVEL='y'"]),
+    ],
+)
+def test_every_wrong_setting_is_named_with_its_value_and_the_fix(environ: dict[str, str], says: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.read(Example, environ)
+    for part in says:
+        assert part in str(caught.value)
