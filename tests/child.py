@@ -1,4 +1,4 @@
-"""Real child processes for tests: started with their production entry points, stopped by pid, output kept for the report."""
+"""Real child processes for tests: production entry points, stopped by pid, output kept for the report."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Chi
 
     def listening() -> dict[str, Any] | None:
         assert child.process.poll() is None, f"{name} ended with {child.process.returncode}:\n{child.output()}"
-        lines = (json.loads(line) for line in child.output().splitlines() if line.startswith("{") and line.endswith("}"))
+        lines = (
+            json.loads(line) for line in child.output().splitlines() if line.startswith("{") and line.endswith("}")
+        )
         return next((line for line in lines if line.get("message") == "listening"), None)
 
     try:

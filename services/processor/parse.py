@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from services.processor import query, typed
 from services.shared import hit, identity
 from services.shared.hit import Hit
@@ -220,7 +222,7 @@ def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
         case "event":
             return lambda event: getattr(event, name)
         case "reject" if name == "hit":
-            return lambda event: hit.encode(event.hit).decode()
+            return lambda event: _original(event.hit)
         case "reject" if name == "stage":
             return lambda event: STAGE
         case "reject":
@@ -252,6 +254,26 @@ def _rest(event: _Event) -> str | None:
         else:
             left[name] = values[0] if len(values) == 1 else values
     return typed.encode_json(left) if left else None
+
+
+def _original(one: Hit) -> str:
+    """The hit as JSON; a body that is no JSON itself stands there as a text."""
+    body = bytes(one.body)
+    if body:
+        try:
+            typed.decode_json(body)
+        except typed.Invalid:
+            text = body.decode("utf-8" if _is_utf8(body) else "latin-1")
+            one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(text)))
+    return hit.encode(one).decode()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _plain(event: _Event, source: Source) -> str | None:

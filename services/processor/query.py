@@ -16,11 +16,10 @@ def pairs(query: str) -> list[tuple[str, str]]:
         return []
     if not query.isascii():  # a lone surrogate cannot come from our collector, and nothing after this could encode it
         query = query.encode("utf-8", "replace").decode()
-    # yarl decodes in C, but leaves what is not UTF-8 encoded and treats `;` and `#` in ways of its own.
-    if "#" not in query:
-        found = list(URL.build(query_string=query, encoded=True).query.items())
-        if not any("%" in name or "%" in value for name, value in found):
-            return found
+    # yarl decodes in C, but of bytes that are not UTF-8 it leaves some as %XX and makes U+FFFD of others.
+    found = list(URL.build(query_string=query, encoded=True).query.items())
+    if not any("%" in text or "\ufffd" in text for pair in found for text in pair):
+        return found
     return [_pair(part) for part in query.split("&") if part]
 
 

@@ -32,7 +32,12 @@ def test_the_default_file_has_the_documented_columns() -> None:
     events = default.tables["events"]
     names = "day event_id received_at event_time tenant user_id type order_id url referrer ip user_agent params"
     assert [column.name for column in events.columns] == names.split()
-    assert [column.name for column in events.columns if column.required] == ["day", "event_id", "received_at", "user_id"]
+    assert [column.name for column in events.columns if column.required] == [
+        "day",
+        "event_id",
+        "received_at",
+        "user_id",
+    ]
     assert [str(source) for source in events.column("type").sources] == ["query.type", "query.event"]
     assert (events.partition, events.cluster) == ("day", ("tenant", "user_id", "type"))
     assert events.log_name == "events_log"
@@ -60,7 +65,10 @@ CASES = {
     "only rejects": ("tables:\n" + REJECTS, [(2, 3, "there is no table for events")]),
     "type": (_file("      a: {type: STRNG, from: query.a}\n"), [(8, 17, "did you mean 'STRING'?")]),
     "type in lower case": (_file("      a: {type: int64, from: query.a}\n"), [(8, 17, "did you mean 'INT64'?")]),
-    "mode": (_file("      a: {type: STRING, mode: REPEATED, from: query.a}\n"), [(8, 31, "none of NULLABLE, REQUIRED")]),
+    "mode": (
+        _file("      a: {type: STRING, mode: REPEATED, from: query.a}\n"),
+        [(8, 31, "none of NULLABLE, REQUIRED")],
+    ),
     "no from": (_file("      a: {type: STRING}\n"), [(8, 10, "'from' is missing")]),
     "namespace": (_file("      a: {type: STRING, from: cookie.a}\n"), [(8, 31, "starts with none of query, header")]),
     "no name": (_file("      a: {type: STRING, from: query}\n"), [(8, 31, "names nothing in 'query'")]),

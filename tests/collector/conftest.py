@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from services.collector.app import App
+from services.collector.config import Config
+from services.collector.metrics import Metrics
+from services.collector.outbox import Outbox
+from services.collector.service import serving
+from services.shared import hit
+from services.shared.hit import Hit
+from services.shared.pubsub import Publisher
+from tests.topics import Topics
+
+
+@dataclass
+class Running:
+    """A collector's public port, without a process of its own, publishing to the real emulator."""
+
+    port: int
+    registry: CollectorRegistry
+    topics: Topics
+    http: aiohttp.ClientSession
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def hits(self, wanted: int) -> list[Hit]:
+        """The hits that were published, in the order of their packs; waits for as many as wanted."""
+        found: list[Hit] = []
+        while len(found) < wanted:
+            for message in self.topics.pull("work", wanted=1):
+                found += hit.unpack(message.data, dict(message.attributes))
+        assert len(found) == wanted
+        return found
+
+    def metric(self, name: str) -> float:
+        for line in generate_latest(self.registry).decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"there is no metric {name}")
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts a collector with the settings given; all are closed after the test."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    async with AsyncExitStack() as stack:
+        topics = Topics(project)
+        topics.create("hits", "work")
+
+        async def go(**settings: object) -> Running:
+            cfg = Config(**{"project": project, "hits_topic": "hits", "host": "127.0.0.1", "port": 0, **settings})  # type: ignore[arg-type]
+            registry = CollectorRegistry()
+            metrics = Metrics(registry)
+            publisher = await stack.enter_async_context(
+                Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+            )
+            outbox = await stack.enter_async_context(
+                Outbox(
+                    publisher,
+                    cfg.hits_topic,
+                    metrics,
+                    linger=cfg.linger,
+                    in_flight=cfg.in_flight,
+                    max_pending=cfg.max_pending,
+                )
+            )
+            port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            return Running(port, registry, topics, http)
+
+        yield go
+
+
+@pytest.fixture
+async def collector(start: Start) -> Running:
+    return await start()

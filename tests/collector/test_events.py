@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import aiohttp
+import pytest
+
+from services.shared import hit
+from tests.collector.conftest import Running, Start
+
+EVENT = {"user_id": "u", "type": "buy", "price": 1.10, "name": "né 🎈"}
+
+
+def _bodies(hits: list[hit.Hit]) -> list[object]:
+    return [json.loads(bytes(one.body)) for one in hits]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "events"),
+    [
+        (json.dumps(EVENT), "application/json", [EVENT]),
+        (json.dumps(EVENT, indent=2), "application/json; charset=utf-8", [EVENT]),
+        (json.dumps(EVENT), "text/plain;charset=UTF-8", [EVENT]),
+        (json.dumps([EVENT, {"b": 2}], indent=1), "application/json", [EVENT, {"b": 2}]),
+        ('{"a":1}\n{"a":2}\r\n\n{"a":3}', "application/x-ndjson", [{"a": 1}, {"a": 2}, {"a": 3}]),
+        ('{"a":1}\n{"a":2}', "text/plain", [{"a": 1}, {"a": 2}]),
+        (' {"a":null} ', "", [{"a": None}]),
+    ],
+)
+async def test_events_are_accepted_as_object_array_and_lines(
+    collector: Running, body: str, kind: str, events: list[object]
+) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    skip = () if kind else ("Content-Type",)
+    async with collector.http.post(
+        collector.url + "/events?src=x", data=body.encode(), headers=headers, skip_auto_headers=skip
+    ) as reply:
+        assert (reply.status, await reply.read()) == (204, b"")
+    hits = collector.hits(len(events))
+    assert _bodies(hits) == events
+    assert {(one.method, one.path, one.query) for one in hits} == {("POST", "/events", "src=x")}
+    assert len({one.id for one in hits}) == len(events)
+
+
+async def test_an_event_is_kept_byte_for_byte(collector: Running) -> None:
+    body = b'{"n": 1.10, "big": 123456789012345678901234567890, "dup": 1, "dup": 2, "e": "\\u00e9"}'
+    async with collector.http.post(collector.url + "/events", data=body):
+        pass
+    (one,) = collector.hits(1)
+    assert bytes(one.body) == body
+
+
+async def test_gzip_is_accepted(collector: Running) -> None:
+    body = gzip.compress(json.dumps([EVENT] * 50).encode())
+    async with collector.http.post(
+        collector.url + "/events", data=body, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    ) as reply:
+        assert reply.status == 204
+    assert _bodies(collector.hits(50)) == [EVENT] * 50
+
+
+MB = 1_048_576
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "error", "where"),
+    [
+        (b"", {}, 400, "the body is empty", None),
+        (b"  \n ", {}, 400, "the body is empty", None),
+        (b"[]", {}, 400, "there is no event in the body", None),
+        (b"hello", {}, 400, "not JSON", None),
+        (b'{"a":1', {}, 400, "not JSON: Input data was truncated", None),
+        (b'{"a":1}x', {}, 400, "not JSON", None),
+        (b'{"a":NaN}', {}, 400, "not JSON", None),
+        (b"3", {}, 400, "an event is a JSON object", None),
+        (b'[{"a":1},2]', {}, 400, "an event is a JSON object", "element 1"),
+        (b'{"a":1}\n{"a":}\n', {}, 400, "not JSON", "line 2"),
+        (b'{"a":1}\n7\n', {"Content-Type": "application/x-ndjson"}, 400, "an event is a JSON object", "line 2"),
+        (b'{"a":"\xff"}', {}, 400, "the body is not UTF-8", "byte 6"),
+        (b'{"a":"\\ud800"}', {}, 400, "not JSON", None),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, 400, "nested too deeply", None),
+        (b"[" + b"{}," * 1000 + b"{}]", {}, 413, "1001 events in one request, at most 1000", None),
+        (b"{}\n" * 1001, {"Content-Type": "application/x-ndjson"}, 413, "over 1000 events", "line 1001"),
+        (b'{"a":"' + b"x" * MB + b'"}', {}, 413, "the body is over 1048576 bytes", None),
+        (b"{}", {"Content-Type": "image/png"}, 415, "content type 'image/png' is", "send application"),
+        (b"a=1", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "multipart/form-data", "send"),
+        (b"{}", {"Content-Encoding": "br"}, 415, "content encoding 'br' is not supported", "send gzip or none"),
+        (gzip.compress(b'{"a":1}')[:-6], {"Content-Encoding": "gzip"}, 400, "gzip body is cut off", "after 21 bytes"),
+        (b"not gzip", {"Content-Encoding": "gzip"}, 400, "the gzip body is damaged", None),
+        (gzip.compress(b"{}") + b"more", {"Content-Encoding": "gzip"}, 400, "something after the gzip body", "byte 22"),
+        (gzip.compress(bytes(200 * MB), 9), {"Content-Encoding": "gzip"}, 413, "when decompressed", None),
+    ],
+)  # fmt: skip
+async def test_an_unusable_body_is_refused_with_what_is_wrong_and_where(
+    collector: Running, body: bytes, headers: dict[str, str], status: int, error: str, where: str | None
+) -> None:
+    headers = {"Content-Type": "application/json", **headers}
+    async with collector.http.post(collector.url + "/events", data=body, headers=headers) as reply:
+        assert (reply.status, reply.headers["Content-Type"]) == (status, "application/json")
+        answer = json.loads(await reply.read())
+    assert error in answer["error"]
+    assert (where or "") in answer.get("where", "")
+    assert collector.topics.pull("work") == []
+
+
+async def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
+    collector = await start(max_body=1000)
+
+    async def chunks():  # type: ignore[no-untyped-def]
+        for _ in range(100):
+            yield b" " * 100
+
+    async with collector.http.post(collector.url + "/events", data=chunks()) as reply:
+        assert reply.status == 413
+
+
+async def test_more_events_than_one_pack_holds_are_all_safe(collector: Running) -> None:
+    big = [{"n": number, "x": "y" * 900} for number in range(1000)]
+    for _ in range(3):
+        async with collector.http.post(collector.url + "/events", json=big) as reply:
+            assert reply.status == 204
+    assert sorted(one["n"] for one in _bodies(collector.hits(3000))) == sorted(list(range(1000)) * 3)  # type: ignore[index]
+
+
+async def test_cors_lets_a_beacon_with_credentials_through(collector: Running) -> None:
+    asked = {
+        "Origin": "https://shop.example.com",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    async with collector.http.options(collector.url + "/events", headers=asked) as reply:
+        assert reply.status == 204
+        allowed = reply.headers
+    assert allowed["Access-Control-Allow-Origin"] == "https://shop.example.com"
+    assert allowed["Access-Control-Allow-Credentials"] == "true"
+    assert "content-type" in allowed["Access-Control-Allow-Headers"].lower()
+    assert int(allowed["Access-Control-Max-Age"]) >= 7200
+    for body, status in ((b"{}", 204), (b"{", 400)):
+        async with collector.http.post(
+            collector.url + "/events", data=body, headers={"Origin": "https://shop.example.com"}
+        ) as reply:
+            assert reply.status == status
+            assert reply.headers["Access-Control-Allow-Origin"] == "https://shop.example.com"
+
+
+async def test_a_hit_pubsub_does_not_confirm_is_answered_503_and_may_be_sent_again(start: Start) -> None:
+    collector = await start(hits_topic="no-such-topic")
+    for request in (
+        collector.http.get(collector.url + "/i"),
+        collector.http.post(collector.url + "/events", data=b"{}", headers={"Origin": "https://a"}),
+    ):
+        async with request as reply:
+            assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+            if reply.method == "POST":
+                assert reply.headers["Access-Control-Allow-Origin"] == "https://a"
+    assert collector.metric('pixelpipe_collector_hits_settled_total{outcome="unconfirmed"}') == 2
+
+
+async def test_a_client_that_leaves_does_not_take_its_pack_along(start: Start) -> None:
+    collector = await start(linger=0.3)
+    impatient = aiohttp.ClientTimeout(total=0.05)
+    async with aiohttp.ClientSession(timeout=impatient) as leaving:
+        with pytest.raises(TimeoutError):
+            await leaving.get(collector.url + "/i?n=1")
+    async with collector.http.get(collector.url + "/i?n=2") as reply:
+        assert reply.status == 200
+    assert {one.query for one in collector.hits(2)} == {"n=1", "n=2"}

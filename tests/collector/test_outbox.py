@@ -1,0 +1,183 @@
+"""The order of things in the outbox, with a publisher that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.collector.metrics import Metrics
+from services.collector.outbox import Outbox, Refused
+from services.shared import hit
+from services.shared.hit import Hit
+from services.shared.pubsub import Unconfirmed
+
+
+class Scripted:
+    """Holds every publish until `answer()`; keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self._answers: asyncio.Queue[Exception | None] = asyncio.Queue()
+        self._news = asyncio.Event()
+
+    async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+        self.asked.append([one.id for one in hit.unpack(data, attributes)])
+        self._news.set()
+        if error := await self._answers.get():
+            raise error
+        return "1"
+
+    def answer(self, error: Exception | None = None) -> None:
+        self._answers.put_nowait(error)
+
+    async def until_asked(self, times: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.asked) < times:
+                self._news.clear()
+                await self._news.wait()
+
+
+def _line(name: str, size: int = 0) -> bytes:
+    return hit.encode(Hit(id=name, at=1, method="GET", path="/i", query="x" * size))
+
+
+@pytest.fixture
+def publisher() -> Scripted:
+    return Scripted()
+
+
+def _outbox(publisher: Scripted, **settings: float) -> Outbox:
+    options = {"linger": 0, "in_flight": 1, "max_pending": 10**7, **settings}
+    return Outbox(publisher, "hits", Metrics(CollectorRegistry()), **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def outbox(publisher: Scripted) -> AsyncIterator[Outbox]:
+    async with _outbox(publisher) as outbox:
+        yield outbox
+
+
+async def test_a_reply_follows_the_confirmation(outbox: Outbox, publisher: Scripted) -> None:
+    put = asyncio.create_task(outbox.put([_line("a")]))
+    await publisher.until_asked(1)
+    assert not put.done()
+    publisher.answer()
+    await asyncio.wait_for(put, 10)
+
+
+async def test_hits_gather_while_the_slot_is_busy_and_go_out_as_one_pack(outbox: Outbox, publisher: Scripted) -> None:
+    puts = [asyncio.create_task(outbox.put([_line("0")]))]
+    await publisher.until_asked(1)
+    puts += [asyncio.create_task(outbox.put([_line(str(number))])) for number in range(1, 50)]
+    publisher.answer()
+    await publisher.until_asked(2)
+    publisher.answer()
+    await asyncio.wait_for(asyncio.gather(*puts), 10)
+    assert publisher.asked == [["0"], [str(number) for number in range(1, 50)]]
+
+
+async def test_a_full_pack_closes_and_the_next_one_opens(outbox: Outbox, publisher: Scripted) -> None:
+    puts = [asyncio.create_task(outbox.put([_line("first")]))]
+    await publisher.until_asked(1)
+    puts += [asyncio.create_task(outbox.put([_line(str(number))])) for number in range(2500)]
+    for _ in range(4):
+        publisher.answer()
+    await asyncio.wait_for(asyncio.gather(*puts), 10)
+    assert [len(ids) for ids in publisher.asked] == [1, 1000, 1000, 500]
+
+
+async def test_a_pack_closes_at_its_bytes_too(outbox: Outbox, publisher: Scripted) -> None:
+    puts = [asyncio.create_task(outbox.put([_line("first")]))]
+    await publisher.until_asked(1)
+    puts += [asyncio.create_task(outbox.put([_line(str(number), 900_000)])) for number in range(5)]
+    for _ in range(4):
+        publisher.answer()
+    await asyncio.wait_for(asyncio.gather(*puts), 10)
+    assert [len(ids) for ids in publisher.asked] == [1, 2, 2, 1]
+
+
+async def test_the_hits_of_one_request_share_a_pack_or_are_all_awaited(outbox: Outbox, publisher: Scripted) -> None:
+    first = asyncio.create_task(outbox.put([_line("first")]))
+    await publisher.until_asked(1)
+    small = asyncio.create_task(outbox.put([_line(f"s{number}") for number in range(600)]))
+    whole = asyncio.create_task(outbox.put([_line(f"w{number}") for number in range(600)]))
+    split = asyncio.create_task(outbox.put([_line(f"x{number}") for number in range(1500)]))
+    publisher.answer()
+    publisher.answer()
+    publisher.answer()
+    publisher.answer()
+    await publisher.until_asked(5)
+    assert not split.done()
+    publisher.answer(Unconfirmed("the last part failed"))
+    with pytest.raises(Refused, match="the last part failed"):
+        await asyncio.wait_for(split, 10)
+    await asyncio.gather(first, small, whole)
+    assert [len(ids) for ids in publisher.asked] == [1, 600, 600, 750, 750]
+
+
+async def test_a_failed_pack_refuses_its_hits_and_no_others(outbox: Outbox, publisher: Scripted) -> None:
+    bad = asyncio.create_task(outbox.put([_line("bad")]))
+    await publisher.until_asked(1)
+    good = asyncio.create_task(outbox.put([_line("good")]))
+    publisher.answer(Unconfirmed("no"))
+    publisher.answer()
+    with pytest.raises(Refused, match="no"):
+        await asyncio.wait_for(bad, 10)
+    await asyncio.wait_for(good, 10)
+
+
+async def test_an_unexpected_error_of_the_publisher_leaves_no_reply_waiting(
+    outbox: Outbox, publisher: Scripted
+) -> None:
+    put = asyncio.create_task(outbox.put([_line("a")]))
+    publisher.answer(RuntimeError("a bug"))
+    with pytest.raises(Refused, match="a bug"):
+        await asyncio.wait_for(put, 10)
+
+
+async def test_a_cancelled_request_leaves_its_pack_whole(outbox: Outbox, publisher: Scripted) -> None:
+    first = asyncio.create_task(outbox.put([_line("first")]))
+    await publisher.until_asked(1)
+    leaving = asyncio.create_task(outbox.put([_line("leaving")]))
+    staying = asyncio.create_task(outbox.put([_line("staying")]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    publisher.answer()
+    publisher.answer()
+    await asyncio.wait_for(asyncio.gather(first, staying), 10)
+    assert publisher.asked == [["first"], ["leaving", "staying"]]
+
+
+async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Scripted) -> None:
+    async with _outbox(publisher, max_pending=1000) as outbox:
+        put = asyncio.create_task(outbox.put([_line("a", 800)]))
+        await publisher.until_asked(1)
+        with pytest.raises(Refused, match="too many hits wait"):
+            await outbox.put([_line("b", 800)])
+        publisher.answer()
+        await asyncio.wait_for(put, 10)
+        publisher.answer()
+        await asyncio.wait_for(outbox.put([_line("c", 800)]), 10)
+
+
+async def test_closing_sends_what_lingers(publisher: Scripted) -> None:
+    async with _outbox(publisher, linger=60) as outbox:
+        put = asyncio.create_task(outbox.put([_line("a")]))
+        await asyncio.sleep(0)
+        publisher.answer()
+    await asyncio.wait_for(put, 10)
+    assert publisher.asked == [["a"]]
+
+
+async def test_several_packs_are_in_flight_at_once(publisher: Scripted) -> None:
+    async with _outbox(publisher, in_flight=2) as outbox:
+        first = asyncio.create_task(outbox.put([_line("a")]))
+        await publisher.until_asked(1)
+        second = asyncio.create_task(outbox.put([_line("b")]))
+        await publisher.until_asked(2)
+        publisher.answer()
+        publisher.answer()
+        await asyncio.wait_for(asyncio.gather(first, second), 10)

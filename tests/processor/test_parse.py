@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.processor.parse import MAX_VALUE, REASONS, Parser, Reject, Row
+from services.shared import hit, identity, rows, schema, schema_file
+from services.shared.hit import Hit
+from services.shared.schema import Schema
+
+DAY = 86_400_000_000
+NOW = 20_000 * DAY + 3_600_000_000  # one hour into a day
+DEFAULT = schema_file.load(schema.DEFAULT_FILE)
+
+WIDE = """
+tables:
+  clicks:
+    when: {query.type: [click, tap]}
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      x: {type: INT64, mode: REQUIRED, from: [query.x, header.x-position]}
+  events:
+    partition: day
+    columns:
+      rest: {type: JSON, from: query.*}
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      n: {type: INT64, from: query.n}
+      f: {type: FLOAT64, from: query.f}
+      b: {type: BOOL, from: query.b}
+      t: {type: TIMESTAMP, from: query.t}
+      d: {type: DATE, from: query.d}
+      m: {type: NUMERIC, from: query.m}
+      j: {type: JSON, from: query.j}
+      n_again: {type: STRING, from: query.n}
+      path: {type: STRING, from: hit.path}
+  rejects:
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
+      hit: {type: JSON, from: reject.hit}
+      n: {type: INT64, mode: REQUIRED, from: query.n}
+"""
+
+
+def _hit(query: str = "", body: Any = None, at: int = NOW, **fields: Any) -> Hit:
+    raw = hit.NO_BODY if body is None else msgspec.Raw(body if isinstance(body, bytes) else json.dumps(body).encode())
+    given = {"id": identity.uuid7(at), "method": "GET", "path": "/i", **fields}
+    return Hit(at=at, query=query, body=raw, **given)
+
+
+def _row(one: Hit, tables: Schema = DEFAULT) -> dict[str, Any]:
+    result = Parser(tables).parse(one, NOW)
+    assert isinstance(result, Row), result
+    names = [column.name for column in tables.tables[result.table].columns]
+    return {"table": result.table, **dict(zip(names, result.values, strict=True))}
+
+
+def _reject(one: Hit, tables: Schema = DEFAULT) -> Reject:
+    result = Parser(tables).parse(one, NOW)
+    assert isinstance(result, Reject), result
+    return result
+
+
+def test_the_well_known_example() -> None:
+    headers = {"user-agent": "Mozilla/5.0", "referer": "https://shop.example.com/cart"}
+    query = "user_id=507f&order_id=608a&type=click&tenant=acme&event_time=2024-10-03T22:00:00Z&note=caf%C3%A9"
+    one = _hit(query, headers=headers, ip="203.0.113.77")
+    assert _row(one) == {
+        "table": "events",
+        "day": 20_000,
+        "event_id": one.id,
+        "received_at": NOW,
+        "event_time": 1_727_992_800_000_000,
+        "tenant": "acme",
+        "user_id": "507f",
+        "type": "click",
+        "order_id": "608a",
+        "url": "https://shop.example.com/cart",
+        "referrer": None,
+        "ip": "203.0.113.77",
+        "user_agent": "Mozilla/5.0",
+        "params": '{"note":"café"}',
+    }
+
+
+def test_a_posted_object_is_read_like_a_query() -> None:
+    row = _row(_hit("tenant=acme", {"user_id": 7, "event": "buy", "price": 1.5, "items": [{"sku": "a"}]}))
+    assert (row["user_id"], row["type"], row["tenant"]) == ("7", "buy", "acme")
+    assert json.loads(row["params"]) == {"price": 1.5, "items": [{"sku": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "user", "params"),
+    [
+        ("user_id=a&user_id=b", None, "a", {"user_id": "b"}),
+        ("user_id=a&user_id=b&user_id=c", None, "a", {"user_id": ["b", "c"]}),
+        ("user_id=a&x=1&x=2", None, "a", {"x": ["1", "2"]}),
+        ("user_id=a&x=", None, "a", {"x": ""}),
+        ("user_id=a&x", None, "a", {"x": ""}),
+        ("user_id=b", {"user_id": "a"}, "a", {"user_id": "b"}),
+        ("user_id=a", {"user_id": None}, None, None),
+        ("user_id=a&=1", None, "a", {"": "1"}),
+        ("user_id=a&type=x&event=y", None, "a", {"event": "y"}),
+        ("user_id=a&event_id=e", None, "a", None),
+    ],
+)
+def test_no_value_is_lost(query: str, body: Any, user: str | None, params: Any) -> None:
+    result = Parser(DEFAULT).parse(_hit(query, body), NOW)
+    if user is None:
+        assert isinstance(result, Reject)
+        return
+    row = _row(_hit(query, body))
+    assert row["user_id"] == user
+    assert (None if row["params"] is None else json.loads(row["params"])) == params
+
+
+@pytest.mark.parametrize(
+    ("query", "column", "value"),
+    [
+        ("n=42", "n", 42),
+        ("f=1.5", "f", 1.5),
+        ("b=yes", "b", True),
+        ("d=1970-01-02", "d", 1),
+        ("j=%7B%22a%22%3A1%7D", "j", '{"a":1}'),
+        ("n=42", "n_again", "42"),
+        ("n=", "n", None),
+        ("", "n", None),
+        ("z=1", "rest", '{"z":"1"}'),
+        ("n=1", "rest", None),
+    ],
+)
+def test_values_get_the_type_of_their_column(query: str, column: str, value: Any) -> None:
+    assert _row(_hit(query), schema_file.parse(WIDE))[column] == value
+
+
+def test_the_first_table_whose_conditions_hold_takes_the_hit() -> None:
+    tables = schema_file.parse(WIDE)
+    assert _row(_hit("type=click&x=1"), tables)["table"] == "clicks"
+    assert _row(_hit("type=view&x=1"), tables)["table"] == "events"
+    assert _row(_hit("", {"type": "tap"}, headers={"x-position": "3"}), tables)["x"] == 3
+
+
+def test_an_unlisted_tenant_gets_no_table() -> None:
+    n = "      n: {type: INT64, from: query.n}\n"
+    text = WIDE.replace("  events:", '  "events_{tenant}":\n    tenants: [acme]')
+    text = text.replace(n, n + "      tenant: {type: STRING, from: query.tenant}\n", 1)
+    tables = schema_file.parse(text)
+    assert _row(_hit("tenant=acme"), tables)["table"] == "events_acme"
+    assert _reject(_hit("tenant=evil"), tables).reason == "no_table"
+    assert _reject(_hit(""), tables).reason == "no_table"
+
+
+@pytest.mark.parametrize(
+    ("one", "reason", "column", "value"),
+    [
+        (_hit("type=click"), "missing", "user_id", None),
+        (_hit("user_id="), "missing", "user_id", None),
+        (_hit("user_id=1&event_time=2026-01-01"), "wrong_type", "event_time", "2026-01-01"),
+        (_hit("user_id=1&ts=2026-02-30T00:00:00Z"), "out_of_range", "event_time", "2026-02-30T00:00:00Z"),
+        (_hit("", {"user_id": {"a": 1}}), "wrong_type", "user_id", '{"a":1}'),
+        (_hit("user_id=1&ts=" + "9" * 1000), "wrong_type", "event_time", "9" * MAX_VALUE),
+        (_hit("", {"user_id": "1", "event_id": [1]}), "wrong_type", "event_id", None),
+        (_hit("", [1]), "bad_body", None, None),
+        (_hit("", b"{"), "bad_body", None, None),
+        (_hit("", b"\xff"), "bad_body", None, None),
+        (_hit("user_id=1", at=1), "out_of_range", None, "1"),
+        (_hit("user_id=1", at=NOW + 400 * DAY), "out_of_range", None, str(NOW + 400 * DAY)),
+    ],
+)
+def test_a_refused_hit_says_why(one: Hit, reason: str, column: str | None, value: str | None) -> None:
+    reject = _reject(one)
+    assert (reject.reason, reject.column, reject.value) == (reason, column, value)
+    assert reject.detail
+
+
+def test_a_row_of_rejects_holds_the_whole_hit() -> None:
+    one = _hit("type=click&event_id=mine", headers={"user-agent": "x"}, ip="1.2.3.4")
+    parser = Parser(DEFAULT)
+    reject = parser.parse(one, NOW)
+    assert isinstance(reject, Reject)
+    names = [column.name for column in DEFAULT.rejects.columns]
+    row = dict(zip(names, parser.reject_row(one, reject, NOW).values, strict=True))
+    assert (row["event_id"], row["stage"], row["table"], row["reason"]) == ("mine", "processor", "events", "missing")
+    assert msgspec.json.decode(row["hit"], type=Hit) == one
+
+
+def test_a_users_own_column_of_rejects_never_stops_a_reject() -> None:
+    tables = schema_file.parse(WIDE)
+    parser = Parser(tables)
+    one = _hit("n=many")
+    reject = parser.parse(one, NOW)
+    assert isinstance(reject, Reject)
+    row = parser.reject_row(one, reject, NOW)
+    assert row.values[-1] == 0
+    pa.array(row.values[:1], pa.date32())
+
+
+@pytest.mark.parametrize(
+    ("id_age", "days_back"),
+    [
+        (0, 0),
+        (3_600_000_000 - 1000, 0),
+        (3_600_000_000 + 1000, 1),
+        (7 * DAY - 1000, 7),
+        (7 * DAY + 1000, 0),
+        (-1000, 0),
+    ],
+)
+def test_the_id_decides_the_day_within_seven_days(id_age: int, days_back: int) -> None:
+    row = _row(_hit("user_id=1&event_id=" + identity.uuid7(NOW - id_age)))
+    assert row["day"] == 20_000 - days_back
+
+
+def test_an_id_that_is_no_uuid7_counts_on_the_day_of_receipt() -> None:
+    row = _row(_hit("user_id=1&event_id=order-7"))
+    assert (row["event_id"], row["day"]) == ("order-7", 20_000)
+
+
+def test_days_are_utc() -> None:
+    assert date.fromordinal(date(1970, 1, 1).toordinal() + 20_000) == datetime.fromtimestamp(NOW / 1e6, UTC).date()
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAMES = st.sampled_from(["user_id", "type", "event_id", "n", "f", "b", "t", "d", "m", "j", "x", "tenant", "event_time"])
+VALUES = TEXT | st.sampled_from(["1", "1.5", "true", "2026-01-01T00:00:00Z", "2026-01-01", "{}", "", "%zz", "-0"])
+QUERIES = st.lists(st.tuples(NAMES | TEXT, VALUES), max_size=8).map(lambda p: "&".join(f"{n}={v}" for n, v in p)) | TEXT
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+HITS = st.builds(
+    lambda query, body, at, headers, id: _hit(query, body, at=at, headers=headers, id=id, ip="::1"),
+    QUERIES,
+    st.none() | st.dictionaries(NAMES | TEXT, JSON, max_size=5) | JSON | st.binary(min_size=1, max_size=20),
+    st.integers(NOW - 10 * DAY, NOW) | st.integers(-(2**62), 2**62),
+    st.dictionaries(st.sampled_from(["user-agent", "referer", "x-position"]), TEXT, max_size=3),
+    TEXT | st.just(identity.uuid7(NOW)),
+)
+
+
+SCHEMAS = {"default": DEFAULT, "wide": schema_file.parse(WIDE)}
+PARSERS = {name: Parser(tables) for name, tables in SCHEMAS.items()}
+
+
+@settings(max_examples=200, deadline=None)
+@given(HITS, st.sampled_from(sorted(SCHEMAS)))
+def test_every_hit_comes_out_once_as_a_row_arrow_takes(one: Hit, which: str) -> None:
+    tables, parser = SCHEMAS[which], PARSERS[which]
+    result = parser.parse(one, NOW)
+    if isinstance(result, Reject):
+        assert result.reason in REASONS
+        result = parser.reject_row(one, result, NOW)
+        assert result.table == "rejects"
+    arrow = rows.arrow_schema(tables.tables[result.table])
+    arrays = [pa.array([value], field.type) for value, field in zip(result.values, arrow, strict=True)]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=arrow)
+    batch.validate(full=True)
+    for column, array in zip(tables.tables[result.table].columns, arrays, strict=True):
+        assert not (column.required and array.null_count), column.name
+        if column.type == "JSON" and not array.null_count:
+            json.loads(array[0].as_py())

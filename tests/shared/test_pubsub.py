@@ -1,0 +1,112 @@
+"""Publisher and Puller over real gRPC to the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from google.cloud import pubsub_v1
+
+from services.shared.pubsub import Publisher, Puller, Unconfirmed, dead_letter
+from tests.topics import Topics
+
+
+@pytest.fixture
+def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    topics = Topics(project)
+    topics.create("hits", "work")
+    return topics
+
+
+async def test_a_published_message_is_received_whole(topics: Topics) -> None:
+    async with (
+        Publisher(topics.project, in_flight=2, timeout=10) as publisher,
+        Puller(topics.project, "work", max_messages=10, max_bytes=10**7) as puller,
+    ):
+        identity = await publisher.publish("hits", b"some data", {"schema": "x/1", "count": "3"})
+        async with asyncio.timeout(10):
+            delivery = await anext(puller)
+        assert (delivery.data, delivery.attributes, delivery.id) == (
+            b"some data",
+            {"schema": "x/1", "count": "3"},
+            identity,
+        )
+        delivery.ack()
+
+
+async def test_acks_given_before_the_puller_closes_reach_pubsub(topics: Topics) -> None:
+    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
+        for number in range(20):
+            await publisher.publish("hits", b"%d" % number, {})
+        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller, asyncio.timeout(10):
+            for _ in range(20):
+                (await anext(puller)).ack()
+    assert topics.pull("work") == []
+
+
+async def test_draining_gives_back_what_was_not_taken(topics: Topics) -> None:
+    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
+        for number in range(5):
+            await publisher.publish("hits", b"%d" % number, {})
+        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller, asyncio.timeout(10):
+            first = await anext(puller)
+            puller.drain()
+            assert [one async for one in puller] == []
+            first.ack()
+    returned = {message.data for message in topics.pull("work", wanted=4)}
+    assert returned == {b"0", b"1", b"2", b"3", b"4"} - {first.data}
+
+
+async def test_a_nacked_message_comes_again(topics: Topics) -> None:
+    async with (
+        Publisher(topics.project, in_flight=4, timeout=10) as publisher,
+        Puller(topics.project, "work", max_messages=10, max_bytes=10**7) as puller,
+        asyncio.timeout(20),
+    ):
+        await publisher.publish("hits", b"x", {})
+        first = await anext(puller)
+        first.nack()
+        second = await anext(puller)
+        assert (second.data, second.id) == (b"x", first.id)
+        second.ack()
+
+
+async def test_a_missing_topic_is_unconfirmed_at_once(topics: Topics) -> None:
+    async with Publisher(topics.project, in_flight=1, timeout=30) as publisher:
+        with pytest.raises(Unconfirmed, match=r"no-such-topic: 404"):
+            await publisher.publish("no-such-topic", b"x", {})
+
+
+async def test_a_server_that_is_not_there_is_unconfirmed_after_the_timeout(
+    project: str, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port}")
+    async with Publisher(project, in_flight=1, timeout=0.5) as publisher:
+        with pytest.raises(Unconfirmed, match=r"no answer in 0\.5 s"):
+            await publisher.publish("hits", b"x", {})
+
+
+async def test_a_puller_started_before_its_subscription_finds_it_later(topics: Topics) -> None:
+    async with (
+        Publisher(topics.project, in_flight=1, timeout=10) as publisher,
+        Puller(topics.project, "late", max_messages=10, max_bytes=10**7) as puller,
+    ):
+        waiting = asyncio.create_task(anext(puller))  # type: ignore[arg-type]
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        topics.subscribe("hits", "late")
+        await publisher.publish("hits", b"x", {})
+        async with asyncio.timeout(20):
+            (await waiting).ack()
+
+
+def test_a_dead_letter_keeps_the_message_and_fits_pubsubs_limits() -> None:
+    attributes = {f"key{number}": "v" for number in range(100)}
+    data, kept = dead_letter(b"data", attributes, reason="é" * 2000, source="hits")
+    assert data == b"data"
+    assert len(kept) == 100
+    assert len(kept["dead_reason"].encode()) <= 1024
+    assert kept["dead_source"] == "hits"
+    message = pubsub_v1.types.PubsubMessage(data=data, attributes=kept)
+    assert message.attributes["key0"] == "v"

@@ -1,0 +1,52 @@
+"""Topics and subscriptions of one test's project, through the official synchronous clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud import pubsub_v1
+
+from services.shared.pubsub import subscription_path, topic_path
+from tests.child import wait_for
+
+
+class Topics:
+    """The clients read PUBSUB_EMULATOR_HOST when they are made: set it first."""
+
+    def __init__(self, project: str) -> None:
+        self.project = project
+        self.publisher = pubsub_v1.PublisherClient()
+        self.subscriber = pubsub_v1.SubscriberClient()
+
+    def create(self, topic: str, *subscriptions: str) -> None:
+        self.publisher.create_topic(name=topic_path(self.project, topic))
+        for subscription in subscriptions:
+            self.subscribe(topic, subscription)
+
+    def subscribe(self, topic: str, subscription: str) -> None:
+        name = subscription_path(self.project, subscription)
+        self.subscriber.create_subscription(name=name, topic=topic_path(self.project, topic), ack_deadline_seconds=60)
+
+    def publish(self, topic: str, data: bytes, attributes: dict[str, str] | None = None) -> None:
+        self.publisher.publish(topic_path(self.project, topic), data, **(attributes or {})).result(10)
+
+    def pull(self, subscription: str, wanted: int = 0, timeout: float = 20) -> list[Any]:
+        """Pull and acknowledge until `wanted` messages came; with 0, what is there now."""
+        found: list[Any] = []
+        path = subscription_path(self.project, subscription)
+
+        def enough() -> bool:
+            try:
+                answer = self.subscriber.pull(
+                    subscription=path, max_messages=1000, return_immediately=not wanted, timeout=2
+                )
+            except exceptions.DeadlineExceeded:
+                return False
+            if answer.received_messages:
+                self.subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in answer.received_messages])
+            found.extend(one.message for one in answer.received_messages)
+            return len(found) >= wanted
+
+        wait_for(enough, timeout, f"{wanted} messages of {subscription}")
+        return found
