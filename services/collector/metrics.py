@@ -48,7 +48,7 @@ class Metrics:
             registry=registry,
         )
         self.pack_bytes = Counter(
-            "pixelpipe_collector_pack_bytes_total", "Bytes published, as Pub/Sub bills them", registry=registry
+            "pixelpipe_collector_pack_bytes_total", "Bytes published", registry=registry
         )
         self.hit_bytes = Counter(
             "pixelpipe_collector_hit_bytes_total", "Bytes of the same hits before compression", registry=registry

@@ -1,0 +1,83 @@
+"""Who may import whom, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.child import ROOT
+
+SERVICES = ROOT / "services"
+ALLOWED = {
+    "shared": set(),
+    "collector": {"shared"},
+    "processor": {"shared"},
+    "loader": {"shared"},
+    "provision": {"shared"},
+    "ops": {"shared", "collector", "processor", "loader", "provision"},
+    "local": {"shared", "collector", "processor", "loader", "provision"},
+}
+# What each part may import of the heavy or foreign packages; what is not named here, nobody may.
+FOREIGN = {
+    "google.cloud.pubsub_v1": {"shared/pubsub.py", "provision", "ops", "local"},
+    "google.pubsub_v1": {"shared/pubsub.py", "provision", "ops", "local"},
+    "google.cloud.bigquery": {"loader", "provision", "ops", "local"},
+    "google.cloud.bigquery_storage_v1": {"loader", "local"},
+    "google.cloud.bigquery_storage": {"loader", "local"},
+    "duckdb": {"local"},
+    "sqlglot": {"local"},
+    "rich": {"local", "ops"},
+    "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "local"},
+    "yaml": {"shared/schema_file.py", "local"},
+}
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+FILES = sorted(SERVICES.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SERVICES)))
+def test_arrows(path: Path) -> None:
+    inside = path.relative_to(SERVICES)
+    part = inside.parts[0]
+    if len(inside.parts) == 1:
+        assert not {name for name in _imports(path) if name.startswith("services.")}
+        return
+    for name in _imports(path):
+        if name.startswith("services."):
+            other = name.split(".")[1]
+            assert other in ALLOWED[part] | {part, "__version__"}, f"{inside} imports {name}"
+        for package, allowed in FOREIGN.items():
+            if name == package or name.startswith(package + "."):
+                places = {part, str(inside)}
+                assert places & allowed, f"{inside} imports {name}"
+
+
+def test_every_part_has_its_arrows() -> None:
+    parts = {path.name for path in SERVICES.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert parts == set(ALLOWED)
+
+
+def test_the_wire_format_of_hits_needs_no_google_client() -> None:
+    for name in ("hit", "frame", "identity", "poison"):
+        assert not [item for item in _imports(SERVICES / "shared" / f"{name}.py") if item.startswith("google")]
+
+
+def test_names_that_say_nothing_are_not_used() -> None:
+    assert not [path for path in FILES if path.stem in ("utils", "util", "helpers", "helper", "base", "common", "misc")]
+
+
+def test_no_file_holds_more_than_one_thing() -> None:
+    assert not {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 500}
