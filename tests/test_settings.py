@@ -26,15 +26,22 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "required"
     if isinstance(value, Path):
         value = value.relative_to(ROOT)
-    text = ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
     return f"`{text}`" if text else "none"
+
+
+def _table(service: str, prefix: str) -> list[str]:
+    """The lines of the tables of a service's README whose first cell is a name of that prefix."""
+    readme = (ROOT / "services" / service / "README.md").read_text()
+    return [line for line in readme.splitlines() if line.startswith(f"| `{prefix}")]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_readme_lists_every_setting_with_its_default_and_meaning(service: str) -> None:
-    wanted = [f"| `{config.name(field)}` | {_default(field)} | {field.metadata['help']} |" for field in _fields(service)]
-    readme = (ROOT / "services" / service / "README.md").read_text()
-    assert [line for line in readme.splitlines() if line.startswith("| `PIPE_")] == wanted, "\n" + "\n".join(wanted)
+    wanted = [f"| `{config.name(one)}` | {_default(one)} | {one.metadata['help']} |" for one in _fields(service)]
+    assert _table(service, "PIPE_") == wanted, "\n" + "\n".join(wanted)
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -56,8 +63,7 @@ METRICS = ("collector", "processor", "loader")
 @pytest.mark.parametrize("service", METRICS)
 def test_the_readme_lists_every_metric_with_its_labels(service: str) -> None:
     wanted = [f"| `{name}` | {kind} | {text} |" for name, kind, text in _metrics(service)]
-    readme = (ROOT / "services" / service / "README.md").read_text()
-    assert [line for line in readme.splitlines() if line.startswith("| `pixelpipe_")] == wanted, "\n" + "\n".join(wanted)
+    assert _table(service, "pixelpipe_") == wanted, "\n" + "\n".join(wanted)
 
 
 def _metrics(service: str) -> list[tuple[str, str, str]]:
@@ -67,7 +73,7 @@ def _metrics(service: str) -> list[tuple[str, str, str]]:
 
     registry = CollectorRegistry()
     metrics = importlib.import_module(f"services.{service}.metrics").Metrics
-    metrics(registry) if service == "collector" else metrics(registry, schema_file.load(schema.DEFAULT_FILE))
+    metrics(registry) if service == "collector" else metrics(registry, schema_file.load(schema.DEFAULT_FILE).tables)
     found = []
     for family in registry.collect():
         collector = registry._names_to_collectors[family.name]

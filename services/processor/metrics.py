@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 
 from services import __version__
 from services.processor.parse import REASONS
-from services.shared.schema import Schema
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry, schema: Schema) -> None:
+    """`tables` are the names in the schema file, the only values the label `table` takes."""
+
+    def __init__(self, registry: CollectorRegistry, tables: Iterable[str]) -> None:
         def counter(name: str, text: str, label: tuple[str, ...] = ()) -> Counter:
             return Counter(f"pixelpipe_processor_{name}_total", text, label, registry=registry)
 
@@ -26,7 +29,7 @@ class Metrics:
         self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
         self.hits = counter("hits", "Hits decoded")
         rows = counter("rows", "Rows published, by table", ("table",))
-        self.rows = {name: rows.labels(name) for name in schema.tables}
+        self.rows = {name: rows.labels(name) for name in tables}
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
         self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
         self.row_bytes = counter("row_bytes", "Bytes of rows published")

@@ -181,7 +181,7 @@ class _Puller:
 def _worker(log: list[str], failures: int = 0) -> Worker:
     tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
-    return Worker(tables, publisher, Names("rows", "dead"), Metrics(CollectorRegistry(), tables))
+    return Worker(tables, publisher, Names("rows", "dead"), Metrics(CollectorRegistry(), tables.tables))
 
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:

@@ -1,0 +1,50 @@
+# Everything a person types here. `make` lists the targets.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+FORMAT ?= table
+PYTEST ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install run query test check format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# The locked packages, installed again only when the lock changes.
+$(VENV)/.installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixelpipe needs Python 3.11 or newer: make PYTHON=python3.13 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+install: $(VENV)/.installed ## install the locked packages into .venv
+
+run: install ## run everything on this machine, until Ctrl-C
+	@$(BIN)/python -m services.local run
+
+query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
+	@$(BIN)/python -m services.local query --format $(FORMAT) "$$SQL"
+
+test: install ## run all tests
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: install ## lint, types, format
+	$(BIN)/ruff check services tests
+	$(BIN)/ruff format --check --quiet services tests
+	$(BIN)/mypy
+
+format: install ## put the sources in the project's format
+	$(BIN)/ruff check --quiet --fix services tests
+	$(BIN)/ruff format --quiet services tests
+
+lock: install ## resolve pyproject.toml's groups anew into requirements/, with hashes
+	for group in collector processor loader ops dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
+
+clean: ## remove what was installed and the local data
+	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+export SQL

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import child
+from tests.child import Child, wait_for
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The whole pipeline as `make run` starts it, on free ports."""
+
+    process: Child
+    data: Path
+    ports: dict[str, int]
+
+    @property
+    def collector(self) -> str:
+        return f"http://127.0.0.1:{self.ports['collector']}"
+
+    @property
+    def bigquery(self) -> str:
+        return f"http://127.0.0.1:{self.ports['bigquery']}"
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """What `make query FORMAT=json` prints."""
+        command = ("services.local", "query", "--data", str(self.data), "--format", "json", sql)
+        asked = child.start(*command, wait_ready=False)
+        assert asked.process.wait(30) == 0, asked.output()
+        return [json.loads(line) for line in asked.output().splitlines() if line.startswith("{")]
+
+    def rows(self, sql: str, wanted: int = 1) -> list[dict[str, Any]]:
+        """The rows of a query, once there are as many as wanted."""
+        found: list[dict[str, Any]] = wait_for(
+            lambda: rows if len(rows := self.query(sql)) >= wanted else None, 30, f"{wanted} rows of {sql}"
+        )
+        assert len(found) == wanted
+        return found
+
+
+def start_stack(data: Path) -> Stack:
+    process = child.start("services.local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
+
+    def ready() -> dict[str, Any] | None:
+        assert process.process.poll() is None, process.output()
+        try:
+            running: dict[str, Any] = json.loads((data / "run.json").read_text())
+        except FileNotFoundError:
+            return None
+        return running if running["ready"] else None
+
+    try:
+        return Stack(process, data, wait_for(ready, 60, "the stack")["ports"])
+    except AssertionError as error:
+        process.stop()
+        raise AssertionError(f"{error}\n{process.output()}") from None
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = start_stack(tmp_path_factory.mktemp("stack"))
+    yield running
+    assert running.process.stop() == 0, running.process.output()

@@ -1,0 +1,19 @@
+"""Tools that some tests need and a newcomer's machine may lack."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require(tool: str, install: str) -> str:
+    """The path of a program. Without it the test is skipped, saying how to install it; in CI it fails."""
+    path = shutil.which(tool)
+    if path is None:
+        reason = f"needs {tool}: {install}"
+        if os.environ.get("REQUIRE_TOOLS") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
