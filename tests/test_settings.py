@@ -76,7 +76,7 @@ def _metrics(service: str) -> list[tuple[str, str, str]]:
     metrics(registry) if service == "collector" else metrics(registry, schema_file.load(schema.DEFAULT_FILE).tables)
     found = []
     for family in registry.collect():
-        collector = registry._names_to_collectors[family.name]
+        collector = registry._names_to_collectors.get(family.name)  # none: a collector that is not declared ahead
         labels = ",".join(getattr(collector, "_labelnames", ()))
         if family.type == "info":
             labels = "service,version"
