@@ -1,0 +1,83 @@
+"""Everything on one machine: `python -m services.local run`, then `python -m services.local query 'SELECT …'`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from services.local import ports
+from services.local.stack import DATA
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="start the emulators and all services, until Ctrl-C")
+    ports.add_options(run)
+    query = commands.add_parser("query", help="run one SQL statement on the data of the running stack")
+    query.add_argument("sql", help="GoogleSQL, such as 'SELECT user_id, type FROM pixelpipe.events'")
+    query.add_argument("--format", choices=("table", "json"), default="table", help="a table, or a JSON object a row")
+    for command in (run, query):
+        command.add_argument(
+            "--data",
+            type=Path,
+            default=Path(environ.get("LOCAL_DATA") or DATA),
+            help=f"the folder of data and logs ({DATA}; environment LOCAL_DATA)",
+        )
+    options = parser.parse_args(arguments)
+    try:
+        return _query(options, environ) if options.command == "query" else _run(options, environ)
+    except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
+        return 130
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from services.local.run import run
+
+    try:
+        wanted = ports.read(options, environ)
+    except ports.PortError as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
+    return run(wanted, options.data, environ)
+
+
+def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from services.local import query, run_file, stack
+
+    as_table = options.format == "table"
+    try:
+        url = _bigquery_url(options.data, environ)
+        if not options.sql.strip():
+            raise query.QueryError(f"there is no SQL; try '{stack.sample_sql(stack.Layout.dataset)}'")
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = stack.past_proxies(environ)
+        client = query.client(stack.PROJECT, url)
+        with query.explained():
+            found = query.rows(client, options.sql, limit=query.TABLE_ROWS + 1 if as_table else None)
+            (query.print_table if as_table else query.print_json)(found)
+        sys.stdout.flush()
+    except (query.QueryError, run_file.NotRunning) as error:
+        print(f"query: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:
+    """Of the stack that runs with this folder, else of the environment. Raises NotRunning."""
+    from services.local import run_file, stack
+
+    try:
+        return stack.Layout(run_file.read(data).ports, data).url("bigquery")
+    except run_file.NotRunning:
+        if url := environ.get("BIGQUERY_EMULATOR_HOST"):
+            return url
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

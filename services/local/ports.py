@@ -1,0 +1,128 @@
+"""The ports of the local stack: fixed unless told, all on the loopback address."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import os
+import random
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+HOST = "127.0.0.1"
+# Below where Linux takes the ports of outgoing connections from, so that none of those comes in between.
+_FREE = range(20_000, 32_000)
+_TRIES = 200
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Numbers of ports; 0 stands for any free one until `choose()`."""
+
+    collector: int = 8080
+    collector_admin: int = 9101
+    processor_admin: int = 9102
+    loader_admin: int = 9103
+    page: int = 8000
+    pubsub: int = 8085
+    bigquery: int = 9050
+    bigquery_grpc: int = 9060
+
+
+USES = {
+    "collector": "the collector's pixels and events",
+    "collector_admin": "the collector's readiness and metrics",
+    "processor_admin": "the processor's readiness and metrics",
+    "loader_admin": "the loader's readiness and metrics",
+    "page": "the inspector page",
+    "pubsub": "the Pub/Sub emulator",
+    "bigquery": "the BigQuery emulator's REST API",
+    "bigquery_grpc": "the BigQuery emulator's Storage Write API",
+}
+
+
+class PortError(Exception):
+    """A port cannot be used; a line for each, with its number, its use and the option to change it."""
+
+
+def option(name: str) -> str:
+    return f"--{name.replace('_', '-')}-port"
+
+
+def variable(name: str) -> str:
+    return f"LOCAL_{name.upper()}_PORT"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port-base", type=int, metavar="N", help="take consecutive ports from N on; 0 takes any that are free"
+    )
+    for field in dataclasses.fields(Ports):
+        parser.add_argument(
+            option(field.name),
+            type=int,
+            metavar="N",
+            help=f"{USES[field.name]} ({field.default}; environment {variable(field.name)})",
+        )
+
+
+def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
+    """The ports by option, else by environment, else by --port-base, else as always. Raises PortError."""
+    numbers: dict[str, int] = {}
+    errors = []
+    for place, field in enumerate(dataclasses.fields(Ports)):
+        given: Any = getattr(options, f"{field.name}_port")
+        if given is None:
+            given = environ.get(variable(field.name)) or None
+        if given is None and options.port_base is not None:
+            given = options.port_base and options.port_base + place
+        text = str(field.default if given is None else given)
+        if not text.isdecimal() or int(text) > 65535:
+            errors.append(f"{option(field.name)} {text}: a port is a number from 0 to 65535")
+            continue
+        number = int(text)
+        if number and number in numbers.values():
+            errors.append(
+                f"port {number} is wanted twice; choose another for {USES[field.name]} with {option(field.name)}"
+            )
+        numbers[field.name] = number
+    if errors:
+        raise PortError("\n".join(errors))
+    return Ports(**numbers)
+
+
+def choose(ports: Ports) -> Ports:
+    """The same with a free port for each 0. Raises PortError for every one that is taken."""
+    errors = []
+    numbers = dataclasses.asdict(ports)
+    for name, number in numbers.items():
+        if number and (why := _unusable(number)):
+            errors.append(f"port {number}, for {USES[name]}, {why}; choose another with {option(name)}")
+    if errors:
+        raise PortError("\n".join(errors))
+    for name, number in numbers.items():
+        if not number:
+            numbers[name] = _free(set(numbers.values()))
+    return Ports(**numbers)
+
+
+def _free(used: set[int]) -> int:
+    for _ in range(_TRIES):
+        number = random.choice(_FREE)  # noqa: S311 - not a secret
+        if number not in used and _unusable(number) is None:
+            return number
+    raise PortError(f"no free port found between {_FREE.start} and {_FREE.stop}")
+
+
+def _unusable(number: int) -> str | None:
+    """Why a port cannot be listened on; None if it can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection is no obstacle
+        try:
+            probe.bind((HOST, number))
+        except OSError as error:
+            return "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {os.strerror(error.errno or 0)}"
+    return None

@@ -1,0 +1,145 @@
+"""`query`: one SQL statement to the running stack's BigQuery, through Google's client; a table or JSON lines."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, TextIO
+
+import requests
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+TIMEOUT = 60.0  # seconds a query may take
+TABLE_ROWS = 1_000  # a table is laid out as a whole; JSON lines have no such limit
+_MOST_COLUMNS = 10_000  # of a terminal, for output that goes to a file
+# Written out in JSON, or a terminal might obey them: delete, the C1 controls, and what turns the writing direction.
+_UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class QueryError(Exception):
+    """One line: why there is no answer."""
+
+
+def client(project: str, url: str) -> Any:
+    """Google's client for a BigQuery emulator."""
+    return bigquery.Client(project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
+
+
+def rows(client: Any, sql: str, timeout: float = TIMEOUT, limit: int | None = None) -> Any:
+    """The RowIterator of a query, to be read inside `explained()`. Nothing is tried twice: the answer is wanted now."""
+    return client.query_and_wait(
+        sql, retry=None, job_retry=None, api_timeout=timeout, wait_timeout=timeout, max_results=limit
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Whatever the client raises inside becomes a QueryError."""
+    try:
+        yield
+    except exceptions.GoogleAPICallError as error:
+        raise QueryError(_reason(error)) from error
+    except exceptions.GoogleAPIError as error:
+        raise QueryError(str(error)) from error
+    except requests.ConnectionError as error:
+        raise QueryError("the BigQuery emulator does not answer; is `make run` running?") from error
+    except requests.RequestException as error:
+        raise QueryError(f"no answer from the BigQuery emulator: {error}") from error
+
+
+def _reason(error: exceptions.GoogleAPICallError) -> str:
+    for detail in error.errors:
+        if isinstance(detail, dict) and detail.get("message"):
+            return f"{detail.get('reason') or 'error'}: {_one_line(str(detail['message']))}"
+    return _one_line(str(error.message))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def print_table(found: Any, out: TextIO = sys.stdout) -> None:
+    """An aligned table and the number of rows. Expects at most TABLE_ROWS + 1 rows."""
+    names = [field.name for field in found.schema]
+    if not names:
+        print("done", file=out)
+        return
+    kept = []
+    for row in found:
+        kept.append([_text(value) for value in row.values()])
+        if len(kept) > TABLE_ROWS:
+            break
+    more = len(kept) > TABLE_ROWS
+    del kept[TABLE_ROWS:]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, field in zip(names, found.schema, strict=True):
+        number = field.field_type in ("INTEGER", "INT64", "FLOAT", "FLOAT64", "NUMERIC")
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=not out.isatty())
+    for cells in kept:
+        table.add_row(*(Text(cell, style="dim") if cell == "NULL" else Text(cell) for cell in cells))
+    Console(file=out, highlight=False, width=None if out.isatty() else _width(names, kept)).print(table)
+    print(f"({len(kept)} rows)" if len(kept) != 1 else "(1 row)", file=out)
+    if more:
+        print(f"only the first {TABLE_ROWS} rows are shown; use LIMIT, or --format json for all", file=out)
+
+
+def print_json(found: Any, out: TextIO = sys.stdout) -> None:
+    """A JSON object a row, as it arrives."""
+    for line in json_lines(found):
+        print(line, file=out)
+
+
+def json_lines(found: Any) -> Iterator[str]:
+    for row in found:
+        text = json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False)
+        yield _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def plain(value: Any) -> Any:
+    """A value of the client as JSON has it: times as RFC 3339 in UTC, NUMERIC and what is no number as text."""
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else str(value)
+        case date():
+            return value.isoformat()
+        case Decimal():
+            return format(value, "f")
+        case bytes():
+            return base64.b64encode(value).decode()
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
+
+
+def _text(value: Any) -> str:
+    """One line that no terminal obeys; events are strangers' input."""
+    if value is None:
+        return "NULL"
+    ready = plain(value)
+    if isinstance(ready, bool):
+        return str(ready).lower()
+    text = ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _width(names: Sequence[str], lines: Sequence[Sequence[str]]) -> int:
+    widest = [max([Text(name).cell_len, *(Text(line[i]).cell_len for line in lines)]) for i, name in enumerate(names)]
+    return max(1, min(_MOST_COLUMNS, sum(widest) + 2 * len(names)))

@@ -1,0 +1,95 @@
+"""`run.json` in the data folder: what is running, for the query command, the page and tests; gone once it has ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.local.ports import Ports
+
+_NAME = "run.json"
+_LOCK = "run.lock"
+
+
+class NotRunning(Exception):
+    """No stack runs with this data folder."""
+
+
+class Busy(Exception):
+    """Another stack runs with this data folder."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """`children` is a list of {name, pid, ports, log}; `ready` once all of them are."""
+
+    pid: int
+    data: str
+    project: str
+    dataset: str
+    schema: str
+    ports: Ports
+    started: str  # ISO 8601, UTC
+    ready: bool = False
+    children: tuple[dict[str, Any], ...] = field(default=())
+
+
+def write(data: Path, running: Running) -> None:
+    """Replace the file; a reader sees the old or the new, never half of it."""
+    part = data / f"{_NAME}.part"
+    part.write_text(json.dumps(asdict(running), indent=2) + "\n")
+    part.replace(data / _NAME)
+
+
+def read(data: Path) -> Running:
+    """Raises NotRunning."""
+    try:
+        fields = json.loads((data / _NAME).read_text())
+    except FileNotFoundError:
+        raise NotRunning(f"nothing runs with the data in {data}; start it with `make run`") from None
+    except ValueError as error:
+        raise NotRunning(f"{data / _NAME} cannot be read: {error}; remove it") from None
+    try:
+        running = Running(**{**fields, "ports": Ports(**fields["ports"]), "children": tuple(fields["children"])})
+    except (KeyError, TypeError) as error:
+        raise NotRunning(f"{data / _NAME} was written by another version: {error}; remove it") from None
+    if not alive(running.pid):
+        raise NotRunning(f"what ran with the data in {data} was killed; start it with `make run`")
+    return running
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id is there and has not ended."""
+    with suppress(OSError):
+        # A child that has ended keeps its id until the supervisor has asked for its exit code.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def held(data: Path) -> Iterator[None]:
+    """Keep the data folder, made if need be, for one stack; removes the file at the end. Raises Busy."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(
+                f"a stack with the data in {data} is running already; stop it, or choose another folder with --data"
+            ) from None
+        try:
+            yield
+        finally:
+            (data / _NAME).unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""What every resource has in common: it is looked at first, all of them before any is touched, and then settled.
+
+Two provisioners at once, or one that was killed half-way, do no harm: whoever loses a race looks again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_transient_error
+
+LABELS = {"managed-by": "pixelpipe"}
+TIMEOUT = 20.0  # seconds one request may take
+RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=5.0, multiplier=2.0, timeout=60.0)
+CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
+
+_ROUNDS = 6  # lost races in a row before giving up
+_LOST_RACE = (exceptions.Conflict, exceptions.PreconditionFailed, exceptions.Aborted)
+_DONE = {"create": "created", "update": "updated", "keep": "unchanged"}
+_WOULD = {"create": "would create", "update": "would update", "keep": "unchanged"}
+
+Verb = Literal["create", "update", "keep"]
+
+
+class Refused(Exception):
+    """What is wanted cannot be had without losing data or changing what is not ours; one line a problem."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a resource needs: `apply()` does it, `detail` says what differs or what was left alone."""
+
+    verb: Verb
+    detail: str = ""
+    apply: Callable[[], object] = lambda: None
+
+
+class Resource(Protocol):
+    """One thing in the project; `name` is how the output calls it, such as `topic pixelpipe-hits`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def plan(self) -> Step:
+        """Look, and say what is needed; changes nothing. Raises Refused where that is impossible."""
+        ...
+
+
+def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
+    """Plan all, then apply in order; a line for each resource, as it is done.
+
+    Raises Refused with every problem of every resource before anything has changed.
+    """
+    steps: list[Step] = []
+    problems: list[str] = []
+    for resource in resources:
+        try:
+            steps.append(resource.plan())
+        except Refused as error:
+            problems.append(str(error))
+    if problems:
+        raise Refused("\n".join(problems))
+    for resource, step in zip(resources, steps, strict=True):
+        if dry_run:
+            yield _line(_WOULD[step.verb], resource.name, step.detail)
+        else:
+            done = _apply(resource, step)
+            yield _line(_DONE[done.verb], resource.name, done.detail)
+
+
+def _apply(resource: Resource, step: Step) -> Step:
+    """Apply a step, and return what was done."""
+    for lost in range(_ROUNDS):
+        if step.verb == "keep":
+            return step
+        try:
+            step.apply()
+        except _LOST_RACE:
+            time.sleep(0.1 * 2**lost)
+            step = resource.plan()
+            continue
+        if step.verb == "create":
+            # What was made may have inherited settings that are not ours, such as a dataset's partition expiration.
+            rest = resource.plan()
+            if rest.verb == "update":
+                rest.apply()
+        return step
+    raise Refused(f"{resource.name}: others change it faster than this run can; run again once they are done")
+
+
+def _line(verb: str, name: str, detail: str) -> str:
+    return f"{verb:<12} {name}" + (f": {detail}" if detail else "")

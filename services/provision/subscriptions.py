@@ -1,0 +1,115 @@
+"""Pub/Sub subscriptions: what waits, how long, how often it is tried, and where it goes at last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.api_core import exceptions
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import types
+
+from services.provision.resource import CALL, LABELS, Refused, Step
+from services.shared.pubsub import subscription_path, topic_path
+
+# A service keeps the leases of what it holds by itself; this is how long a pack waits for a pod that was killed.
+ACK_DEADLINE_SECONDS = 60
+# The wait doubles with each attempt, so a pack is late by at most as long as what failed was down, and never by more
+# than ten minutes. Twenty attempts at that pace take two hours: longer than a rollout or most outages, and few enough
+# that a pack which kills its reader gives up.
+RETRY_SECONDS = (1, 600)
+DELIVERY_ATTEMPTS = 20
+DAY_SECONDS = 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The settings of one subscription."""
+
+    topic: str
+    retention_days: int  # how long an unread message is kept; Pub/Sub allows 31
+    dead_topic: str | None  # where a message goes after DELIVERY_ATTEMPTS; None: it stays and is tried again
+
+
+class Subscription:
+    def __init__(self, client: Any, project: str, subscription: str, policy: Policy) -> None:
+        self._client, self._project, self._policy = client, project, policy
+        self._path = subscription_path(project, subscription)
+        self.name = f"subscription {subscription}"
+
+    def plan(self) -> Step:
+        wanted = self._wanted()
+        try:
+            found = types.Subscription.pb(self._client.get_subscription(subscription=self._path, **CALL))
+        except exceptions.NotFound:
+            return Step(
+                "create",
+                f"of topic {self._policy.topic}",
+                lambda: self._client.create_subscription(request=types.Subscription.wrap(wanted), **CALL),
+            )
+        self._check(found, wanted)
+        for label, value in found.labels.items():
+            if label not in LABELS:
+                wanted.labels[label] = value
+        drifted = [field for field in _OURS if _value(found, field) != _value(wanted, field)]
+        if not drifted:
+            return Step("keep")
+        request = {"subscription": types.Subscription.wrap(wanted), "update_mask": {"paths": drifted}}
+        return Step("update", ", ".join(drifted), lambda: self._client.update_subscription(request=request, **CALL))
+
+    def _wanted(self) -> Any:
+        """A raw protobuf Subscription."""
+        wanted = types.Subscription.pb(types.Subscription())
+        wanted.name = self._path
+        wanted.topic = topic_path(self._project, self._policy.topic)
+        wanted.ack_deadline_seconds = ACK_DEADLINE_SECONDS
+        wanted.message_retention_duration.CopyFrom(Duration(seconds=self._policy.retention_days * DAY_SECONDS))
+        wanted.expiration_policy.SetInParent()  # present and without a time to live: it never expires
+        wanted.retry_policy.minimum_backoff.CopyFrom(Duration(seconds=RETRY_SECONDS[0]))
+        wanted.retry_policy.maximum_backoff.CopyFrom(Duration(seconds=RETRY_SECONDS[1]))
+        if self._policy.dead_topic is not None:
+            wanted.dead_letter_policy.dead_letter_topic = topic_path(self._project, self._policy.dead_topic)
+            wanted.dead_letter_policy.max_delivery_attempts = DELIVERY_ATTEMPTS
+        wanted.labels.update(LABELS)
+        return wanted
+
+    def _check(self, found: Any, wanted: Any) -> None:
+        """Raise Refused for what Pub/Sub cannot change, and for what someone must have meant."""
+        problems = []
+        if found.topic != wanted.topic:
+            problems.append(
+                f"it belongs to {found.topic}, not to {wanted.topic}, and cannot be moved: choose another name for "
+                "the subscription, or delete it (which drops what it holds)"
+            )
+        if found.filter:
+            problems.append(f"it has the filter {found.filter!r}, which drops messages and cannot be taken off")
+        if (
+            found.push_config.push_endpoint
+            or found.HasField("bigquery_config")
+            or found.HasField("cloud_storage_config")
+        ):
+            problems.append("it delivers to somewhere else; the services pull: make it a pull subscription")
+        if found.detached:
+            problems.append("it is detached from its topic: delete it")
+        if problems:
+            raise Refused("\n".join(f"{self.name}: {problem}" for problem in problems))
+
+
+_OURS = (
+    "ack_deadline_seconds",
+    "message_retention_duration",
+    "expiration_policy",
+    "retry_policy",
+    "dead_letter_policy",
+    "labels",
+)
+
+
+def _value(subscription: Any, field: str) -> Any:
+    """Something to compare; a message that is absent is not the same as one that is empty."""
+    value = getattr(subscription, field)
+    if field == "labels":
+        return dict(value)
+    if isinstance(value, int):
+        return value
+    return value.SerializeToString(deterministic=True) if subscription.HasField(field) else None

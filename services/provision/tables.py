@@ -1,0 +1,186 @@
+"""BigQuery: the dataset, the log table each, and the view over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from services.provision import columns, view
+from services.provision.resource import LABELS, RETRY, TIMEOUT, Refused, Step
+from services.shared.schema import Table
+
+_CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Dataset:
+    def __init__(self, client: Any, project: str, dataset: str, location: str) -> None:
+        self._client, self._location = client, location
+        self._reference = bigquery.DatasetReference(project, dataset)
+        self.name = f"dataset {dataset}"
+
+    def plan(self) -> Step:
+        try:
+            found = self._client.get_dataset(self._reference, **_CALL)
+        except exceptions.NotFound:
+            return Step("create", f"in {self._location}", self._create)
+        if found.location and found.location.lower() != self._location.lower():
+            raise Refused(
+                f"{self.name}: it is in {found.location}, PIPE_LOCATION is {self._location}, and a dataset cannot "
+                f"move: set PIPE_LOCATION={found.location}, or choose another PIPE_DATASET"
+            )
+        labels = {**found.labels, **LABELS}
+        if labels == found.labels:
+            return Step("keep")
+        found.labels = labels
+        return Step("update", "labels", lambda: self._client.update_dataset(found, ["labels"], **_CALL))
+
+    def _create(self) -> None:
+        dataset = bigquery.Dataset(self._reference)
+        dataset.location = self._location
+        dataset.description = "Events of pixelpipe: query the views, rows are appended to the tables ending in _log"
+        dataset.labels = dict(LABELS)
+        self._client.create_dataset(dataset, **_CALL)
+
+
+class LogTable:
+    """The table rows are appended to."""
+
+    def __init__(self, client: Any, project: str, dataset: str, table: Table) -> None:
+        self._client, self._table = client, table
+        self._reference = bigquery.DatasetReference(project, dataset).table(table.log_name)
+        self.name = f"table {dataset}.{table.log_name}"
+        # The names of all columns as they will be once the latest plan is carried out.
+        self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
+
+    def plan(self) -> Step:
+        wanted = self._table
+        try:
+            found = self._client.get_table(self._reference, **_CALL)
+        except exceptions.NotFound:
+            return Step("create", f"{len(wanted.columns)} columns, by {wanted.partition}", self._create)
+        if found.table_type != "TABLE":
+            raise Refused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
+        evolution = columns.evolve(wanted, found.schema)
+        self.columns = tuple(field.name for field in evolution.fields)
+        if problems := [*_partition_problems(wanted, found), *evolution.problems]:
+            raise Refused("\n".join(f"{self.name}: {problem}" for problem in problems))
+        changes = list(evolution.changes)
+        properties = ["schema"] if changes else []
+        if changes:
+            found.schema = list(evolution.fields)
+        for name, text in self._drift(found):
+            changes.append(text)
+            properties.append(name)
+        alone = [f"column {name} is not in the schema file, left as it is" for name in evolution.strangers]
+        if not properties:
+            return Step("keep", "; ".join(alone))
+        if "time_partitioning" in properties and "require_partition_filter" not in properties:
+            # It was once a part of the partitioning, so leaving it out there could take it off.
+            properties.append("require_partition_filter")
+        # With the etag of `found`, so nothing that another run changed meanwhile is undone.
+        return Step("update", "; ".join(changes + alone), lambda: self._client.update_table(found, properties, **_CALL))
+
+    def _drift(self, found: Any) -> list[tuple[str, str]]:
+        """Set on `found` what differs from the schema file; the property and a text for each."""
+        wanted = self._table
+        drift = []
+        if wanted.description and found.description != wanted.description:
+            found.description = wanted.description
+            drift.append(("description", "description"))
+        labels = {**found.labels, **LABELS}
+        if labels != found.labels:
+            found.labels = labels
+            drift.append(("labels", "labels"))
+        if tuple(found.clustering_fields or ()) != wanted.cluster:
+            drift.append(("clustering_fields", f"clustered by {', '.join(wanted.cluster) or 'nothing'} from now on"))
+            found.clustering_fields = list(wanted.cluster) or None
+        filtered, expires = wanted.require_partition_filter, _expiration_ms(wanted)
+        if bool(found.require_partition_filter) != filtered:
+            drift.append(("require_partition_filter", f"partition filter {'' if filtered else 'not '}required"))
+        if found.time_partitioning.expiration_ms != expires:
+            found.time_partitioning = _partitioning(wanted)
+            drift.append(
+                ("time_partitioning", f"partitions expire {f'after {wanted.expire_days} days' if expires else 'never'}")
+            )
+        found.require_partition_filter = filtered
+        return drift
+
+    def _create(self) -> None:
+        wanted = self._table
+        table = bigquery.Table(self._reference, schema=list(columns.fields(wanted)))
+        table.time_partitioning = _partitioning(wanted)
+        table.require_partition_filter = wanted.require_partition_filter
+        if wanted.cluster:
+            table.clustering_fields = list(wanted.cluster)
+        table.description = wanted.description or None
+        table.labels = dict(LABELS)
+        self._client.create_table(table, **_CALL)
+
+
+class View:
+    """What users query: the rows of a log table, every event once."""
+
+    def __init__(self, client: Any, project: str, dataset: str, table: Table, log_table: LogTable) -> None:
+        self._client, self._project, self._dataset = client, project, dataset
+        self._table, self._log_table = table, log_table
+        self._reference = bigquery.DatasetReference(project, dataset).table(table.name)
+        self.name = f"view {dataset}.{table.name}"
+
+    def plan(self) -> Step:
+        """Rests on the latest plan of the log table."""
+        if text := view.problem(self._table):
+            raise Refused(f"{self.name}: {text}")
+        sql = view.sql(self._table, self._project, self._dataset, self._log_table.columns)
+        try:
+            found = self._client.get_table(self._reference, **_CALL)
+        except exceptions.NotFound:
+            return Step("create", f"each event of {self._table.log_name} once", lambda: self._create(sql))
+        if found.table_type != "VIEW":
+            raise Refused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
+        changed = []
+        if found.view_query != sql or found.view_use_legacy_sql:
+            found.view_query = sql
+            found.view_use_legacy_sql = False
+            changed.append("view_query")
+        if self._table.description and found.description != self._table.description:
+            found.description = self._table.description
+            changed.append("description")
+        labels = {**found.labels, **LABELS}
+        if labels != found.labels:
+            found.labels = labels
+            changed.append("labels")
+        if not changed:
+            return Step("keep")
+        detail = ", ".join("SQL" if name == "view_query" else name for name in changed)
+        return Step("update", detail, lambda: self._client.update_table(found, changed, **_CALL))
+
+    def _create(self, sql: str) -> None:
+        table = bigquery.Table(self._reference)
+        table.view_query = sql
+        table.description = self._table.description or None
+        table.labels = dict(LABELS)
+        self._client.create_table(table, **_CALL)
+
+
+def _partition_problems(wanted: Table, found: Any) -> list[str]:
+    partitioning = found.time_partitioning
+    have = f"by {partitioning.type_} of {partitioning.field or 'the time of loading'}" if partitioning else "not at all"
+    if partitioning and partitioning.type_ == "DAY" and partitioning.field == wanted.partition:
+        return []
+    return [
+        f"it is partitioned {have}, the schema file wants it by DAY of {wanted.partition}; the partitioning of a table "
+        "cannot change: copy its rows to a new table, or go back"
+    ]
+
+
+def _partitioning(table: Table) -> Any:
+    partitioning = bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=table.partition)
+    partitioning.expiration_ms = _expiration_ms(table)  # also where it is none: that clears what was there
+    return partitioning
+
+
+def _expiration_ms(table: Table) -> int | None:
+    return table.expire_days * _DAY_MS if table.expire_days else None

@@ -1,0 +1,84 @@
+"""The whole local stack for a test: `python -m services.local run` on free ports, found through its run.json."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from services.local import run_file
+from services.local.run_file import NotRunning, Running
+from tests import child
+
+
+@dataclass
+class Stack:
+    child: child.Child
+    data: Path
+
+    def running(self) -> Running:
+        return run_file.read(self.data)
+
+    def pids(self) -> dict[str, int]:
+        return {service["name"]: service["pid"] for service in self.running().children}
+
+    def url(self, port: str) -> str:
+        return f"http://127.0.0.1:{getattr(self.running().ports, port)}"
+
+    def fire(self, query: str) -> int:
+        return requests.get(f"{self.url('collector')}/pixel.gif?{query}", timeout=10).status_code
+
+    def query(self, sql: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "services.local", "query", sql, "--data", str(self.data), *options],
+            cwd=child.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Asked through the official client, which is quicker than a command each time."""
+        client = bigquery.Client("local", AnonymousCredentials(), client_options={"api_endpoint": self.url("bigquery")})
+        return [dict(row.items()) for row in client.query_and_wait(sql)]
+
+    def said(self) -> str:
+        return self.child.output()
+
+
+@contextmanager
+def running(data: Path, **env: str) -> Iterator[Stack]:
+    """Ready; stopped at the end unless the test has done so."""
+    with begun(data, **env) as started:
+        stack = Stack(started, data)
+        child.wait_for(lambda: _ready(stack), 60, "the stack to be ready")
+        yield stack
+
+
+@contextmanager
+def begun(data: Path, *options: str, **env: str) -> Iterator[child.Child]:
+    """Started, not awaited."""
+    everything = ("--port-base", "0", "--data", str(data), *options)
+    started = child.start("services.local", "run", *everything, env=env, wait_ready=False)
+    try:
+        yield started
+    finally:
+        started.stop(timeout=60)
+        started.log.unlink()
+
+
+def _ready(stack: Stack) -> bool:
+    code = stack.child.process.poll()
+    assert code is None, f"the stack ended with {code}:\n{stack.said()}"
+    try:
+        return stack.running().ready
+    except NotRunning:
+        return False

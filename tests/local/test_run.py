@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import sync_playwright
+
+from services.local import run_file
+from services.local.run_file import NotRunning, alive
+from tests import child
+from tests.local import run_stack
+from tests.local.run_stack import Stack
+from tests.tools import require
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for the tests that change nothing for each other: each has its own user."""
+    with run_stack.running(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+def ended(pids: dict[str, int]) -> bool:
+    return not any(alive(pid) for pid in pids.values())
+
+
+def events(user: str) -> str:
+    return f"SELECT user_id, type, params FROM pixelpipe.events WHERE user_id = '{user}'"
+
+
+def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
+    said = stack.said()
+    assert "pixelpipe is ready after" in said
+    assert f"curl -o /dev/null '{stack.url('collector')}/pixel.gif?user_id=ada&type=view'" in said
+    assert f"python -m services.local query --data {stack.data} 'SELECT user_id, type FROM pixelpipe.events'" in said
+    assert f"{stack.url('page')}\n" in said
+    for name in stack.pids():
+        assert (stack.data / "logs" / f"{name}.log").exists()
+
+
+def test_a_pixel_becomes_a_row_that_query_prints(stack: Stack) -> None:
+    assert stack.fire("user_id=ada&type=view&colour=%1b[31mred") == 200
+    (row,) = child.wait_for(lambda: stack.rows(events("ada")), 20, "the row")
+    assert row == {"user_id": "ada", "type": "view", "params": {"colour": "\x1b[31mred"}}
+    (line,) = stack.query(events("ada"), "--format", "json").stdout.splitlines()
+    assert json.loads(line) == row
+    head, cells, count = stack.query(events("ada")).stdout.splitlines()
+    assert head.split() == ["user_id", "type", "params"]
+    assert cells.split()[:2] == ["ada", "view"]
+    assert "\x1b" not in cells and "\\u001b[31mred" in cells
+    assert count == "(1 row)"
+
+
+def test_the_page_tells_what_runs_and_what_came_and_only_to_itself(stack: Stack) -> None:
+    stack.fire("type=no-user")
+
+    def state() -> dict[str, Any]:
+        answer = requests.get(f"{stack.url('page')}/api/state", timeout=20)
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        return answer.json()
+
+    shown = child.wait_for(lambda: (now := state())["tables"][1]["rows"] and now, 20, "the reject on the page")
+    services = {service["name"]: service for service in shown["services"]}
+    assert list(services) == ["pubsub", "bigquery", "loader", "processor", "collector", "page"]
+    assert [services[name]["state"] for name in ("loader", "processor", "collector")] == ["ready"] * 3
+    assert {name: service["pid"] for name, service in services.items()} == stack.pids()
+    events, rejects = shown["tables"]
+    assert (events["name"], events["error"], rejects["error"]) == ("events", None, None)
+    assert dict(zip(rejects["columns"], rejects["rows"][0], strict=True))["column"] == "user_id"
+    markup = requests.get(f"{stack.url('page')}/", timeout=10).text
+    assert "pixelpipe" in markup and "no-user" not in markup  # no data in it: the script sets them as text
+    strange = requests.get(f"{stack.url('page')}/api/state", headers={"Host": "attacker.example"}, timeout=10)
+    assert strange.status_code == 421
+    assert "no-user" not in strange.text
+
+
+def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stack) -> None:
+    chromium = require("chromium", "apt-get install chromium")
+    user = "<script>alert(1)</script>"
+    stack.fire(f"user_id={user}")
+    count = "SELECT COUNT(*) AS n FROM pixelpipe.events"
+    child.wait_for(lambda: stack.rows(events(user)), 20, "the row")
+    (before,) = stack.rows(count)
+    wrong: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{stack.url('page')}/")
+        page.wait_for_selector(f"#tables td:text-is('{user}')", timeout=20_000)
+        page.click("#fire")
+        page.wait_for_selector("#fired:has-text('1 confirmed')", timeout=15_000)
+        browser.close()
+    assert wrong == []
+    child.wait_for(lambda: stack.rows(count)[0]["n"] == before["n"] + 1, 20, "the row of the page's pixel")
+
+
+def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
+    with run_stack.begun(stack.data) as busy:
+        assert busy.process.wait(30) == 1
+        assert "is running already; stop it, or choose another folder with --data" in busy.output()
+    assert stack.running().ready
+
+
+def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
+    with run_stack.running(tmp_path) as stack:
+        pids = stack.pids()
+        assert not ended(pids)
+        assert stack.child.stop(signal.SIGINT) == 0, stack.said()
+        assert stack.said().splitlines()[-1] == "stopped cleanly"
+        assert "killing" not in stack.said()
+        assert ended(pids)
+        assert not (tmp_path / "run.json").exists()
+        nothing = stack.query("SELECT 1")
+        assert (nothing.returncode, nothing.stdout) == (1, "")
+        assert "start it with `make run`" in nothing.stderr
+
+
+@pytest.mark.slow
+def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path: Path) -> None:
+    count = "SELECT COUNT(*) AS n FROM web.events"
+    with run_stack.running(tmp_path, PIPE_DATASET="web", PIPE_PROJECT="production") as stack:
+        assert "PIPE_PROJECT=production is not used here: the local stack is the project `local`" in stack.said()
+        stack.fire("user_id=ada&type=view")
+        child.wait_for(lambda: stack.rows(count) == [{"n": 1}], 20, "the row")
+        pids = stack.pids()
+        os.kill(pids["processor"], signal.SIGKILL)
+        assert stack.child.process.wait(60) == 1
+        assert "local: processor ended: killed by SIGKILL; the end of" in stack.said()
+        assert '"message":"listening"' in stack.said()  # from the processor's log
+        assert ended(pids)
+    with run_stack.running(tmp_path, PIPE_DATASET="web") as again:
+        assert again.rows(count) == [{"n": 1}]
+        pids = again.pids()
+        again.child.stop(signal.SIGKILL)
+        child.wait_for(lambda: ended(pids), 10, "the end of the children of a killed supervisor")
+        with pytest.raises(NotRunning, match="was killed"):
+            run_file.read(tmp_path)
+
+
+def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
+    with run_stack.begun(tmp_path, PIPE_LINGRE="1") as started:
+        assert started.process.wait(30) == 2
+        assert "PIPE_LINGRE is a setting of no service; did you mean PIPE_LINGER?" in started.output()
+
+
+def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.yaml"
+    schema.write_text("tables: {}\n")
+    with run_stack.begun(tmp_path / "data", PIPE_SCHEMA=str(schema)) as started:
+        assert started.process.wait(60) == 1
+        assert "provision ended: exit code 2" in started.output()
+        assert f"{schema}:1:" in started.output()

@@ -1,0 +1,35 @@
+"""Schema files for the tests of the provisioner: the default's needs, and whatever a test adds."""
+
+from __future__ import annotations
+
+from services.shared import schema_file
+from services.shared.schema import Schema, Table
+
+NEEDED = """
+      day: {type: DATE, mode: REQUIRED, from: event.day, description: The partition}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}"""
+REJECTS = f"""
+  rejects:
+    partition: day
+    columns: {NEEDED}
+      reason: {{type: STRING, mode: REQUIRED, from: reject.reason}}
+      hit: {{type: JSON, from: reject.hit}}
+"""
+USER = "user_id: {type: STRING, mode: REQUIRED, from: query.user_id, description: Who did it}"
+TYPE = "type: {type: STRING, from: query.type}"
+
+
+def text(*columns: str, table: str = "partition: day") -> str:
+    """A file with the table `events`: `columns` and `table` are lines of YAML."""
+    own = "".join(f"\n      {column}" for column in columns)
+    settings = "".join(f"\n    {line}" for line in table.splitlines())
+    return f"tables:\n  events:{settings}\n    columns: {NEEDED}{own}\n{REJECTS}"
+
+
+def schema(*columns: str, table: str = "partition: day") -> Schema:
+    return schema_file.parse(text(*columns, table=table))
+
+
+def events(*columns: str, table: str = "partition: day") -> Table:
+    return schema(*columns, table=table).tables["events"]

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from services.provision.resource import Refused
+from tests.child import ROOT
+from tests.provision.schemas import TYPE, USER, text
+
+NUMBER = "n: {type: INT64, from: query.n}"
+
+
+def provision(project: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m services.provision` as a deployment runs it; settings are PIPE_* names in lower case."""
+    pipe = {f"PIPE_{name.upper()}": value for name, value in {"project": project, **settings}.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "services.provision", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **pipe},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def verbs(lines: list[str]) -> set[str]:
+    return {line.split()[0] for line in lines}
+
+
+def test_the_command_makes_everything_once(emulated) -> None:
+    dry = provision(emulated.id, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert all(line.startswith("would create") for line in dry.stdout.splitlines())
+    assert list(emulated.client.list_datasets()) == []
+    first = provision(emulated.id)
+    assert first.returncode == 0, first.stderr
+    assert verbs(first.stdout.splitlines()) == {"created"}
+    assert [" ".join(line.split()[1:3]) for line in first.stdout.replace(":", "").splitlines()] == [
+        "topic pixelpipe-dead",
+        "topic pixelpipe-hits",
+        "topic pixelpipe-rows",
+        "subscription pixelpipe-dead-keeper",
+        "subscription pixelpipe-hits-processor",
+        "subscription pixelpipe-rows-loader",
+        "dataset pixelpipe",
+        "table pixelpipe.events_log",
+        "view pixelpipe.events",
+        "table pixelpipe.rejects_log",
+        "view pixelpipe.rejects",
+    ]
+    second = provision(emulated.id)
+    assert second.returncode == 0, second.stderr
+    assert verbs(second.stdout.splitlines()) == {"unchanged"}
+
+
+def test_a_wrong_setting_or_schema_file_ends_it_with_2(tmp_path: Path) -> None:
+    wrong = provision("p", topic_of_hits="x")
+    assert wrong.returncode == 2
+    assert "PIPE_TOPIC_OF_HITS" in wrong.stderr
+    file = tmp_path / "schema.yaml"
+    file.write_text(text("n: {type: INT, from: query.n}"))
+    wrong = provision("p", schema=str(file))
+    assert wrong.returncode == 2
+    assert f"{file}:8:" in wrong.stderr
+
+
+def test_a_refusal_ends_the_command_with_1_and_names_both_types(provisioned, tmp_path: Path) -> None:
+    project = provisioned(NUMBER, USER)
+    file = tmp_path / "schema.yaml"
+    file.write_text(text("n: {type: STRING, from: query.n}", "user_id: {type: NUMERIC, from: query.user_id}", TYPE))
+    refused = provision(project.id, schema=str(file))
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "table pixelpipe.events_log: column n is INT64 in the table and STRING in the schema file" in refused.stderr
+    assert "table pixelpipe.events_log: column user_id is STRING in the table and NUMERIC" in refused.stderr
+    names = [field.name for field in project.client.get_table("pixelpipe.events_log").schema]
+    assert "type" not in names  # the harmless part of a refused change is not made either
+
+
+def test_the_subscriptions_are_kept_for_ever_retried_and_backed_by_the_dead_topic(provisioned) -> None:
+    project = provisioned(USER)
+    for name, days in (
+        ("pixelpipe-hits-processor", 7),
+        ("pixelpipe-rows-loader", 7),
+        ("pixelpipe-dead-keeper", 31),
+    ):
+        found = project.subscription(name)
+        assert "expiration_policy" in found and "ttl" not in found.expiration_policy
+        assert (found.retry_policy.minimum_backoff.seconds, found.retry_policy.maximum_backoff.seconds) == (1, 600)
+        assert found.message_retention_duration.days == days
+        assert dict(found.labels) == {"managed-by": "pixelpipe"}
+        if name == "pixelpipe-dead-keeper":
+            assert "dead_letter_policy" not in found
+            assert found.topic == f"projects/{project.id}/topics/pixelpipe-dead"
+        else:
+            assert found.dead_letter_policy.dead_letter_topic == f"projects/{project.id}/topics/pixelpipe-dead"
+            assert found.dead_letter_policy.max_delivery_attempts == 20
+
+
+def test_drifted_settings_of_ours_are_put_right_and_others_left(provisioned) -> None:
+    project = provisioned(USER)
+    path = f"projects/{project.id}/subscriptions/pixelpipe-rows-loader"
+    project.subscriber.update_subscription(
+        request={
+            "subscription": {"name": path, "ack_deadline_seconds": 11, "labels": {"team": "web"}},
+            "update_mask": {"paths": ["ack_deadline_seconds", "labels", "dead_letter_policy"]},
+        }
+    )
+    table = project.client.get_table("pixelpipe.events")
+    table.view_query = f"SELECT 1 AS x FROM `{project.id}.pixelpipe.events_log`"
+    project.client.update_table(table, ["view_query"])
+    changed = [line for line in project.settle(USER) if not line.startswith("unchanged")]
+    assert changed == [
+        "updated subscription pixelpipe-rows-loader: ack_deadline_seconds, dead_letter_policy, labels",
+        "updated view pixelpipe.events: SQL",
+    ]
+    found = project.subscription("pixelpipe-rows-loader")
+    assert found.ack_deadline_seconds == 60
+    assert dict(found.labels) == {"team": "web", "managed-by": "pixelpipe"}
+    assert verbs(project.settle(USER)) == {"unchanged"}
+
+
+def test_a_subscription_of_another_topic_is_refused(emulated) -> None:
+    topic = f"projects/{emulated.id}/topics/other"
+    emulated.publisher.create_topic(name=topic)
+    emulated.subscriber.create_subscription(
+        name=f"projects/{emulated.id}/subscriptions/pixelpipe-hits-processor", topic=topic
+    )
+    with pytest.raises(Refused, match=r"belongs to projects/.*/topics/other"):
+        emulated.settle(USER)
+    with pytest.raises(exceptions.NotFound):
+        emulated.client.get_dataset("pixelpipe")
+
+
+def test_the_log_table_is_as_the_schema_file_says(provisioned) -> None:
+    table = "partition: day\ncluster: [user_id, type]\nrequire_partition_filter: true\n"
+    project = provisioned(USER, TYPE, table=table + "description: All that happened")
+    found = project.client.get_table("pixelpipe.events_log")
+    fields = {field.name: (field.field_type, field.mode, field.description) for field in found.schema}
+    assert fields["day"] == ("DATE", "REQUIRED", "The partition")
+    assert fields["user_id"] == ("STRING", "REQUIRED", "Who did it")
+    assert fields["type"][1] == "NULLABLE"
+    assert (found.time_partitioning.type_, found.time_partitioning.field) == ("DAY", "day")
+    assert found.require_partition_filter is True
+    assert found.clustering_fields == ["user_id", "type"]
+    assert found.description == "All that happened"
+    assert found.labels == {"managed-by": "pixelpipe"}
+    assert project.client.get_table("pixelpipe.events").table_type == "VIEW"
+    assert verbs(project.settle(USER, TYPE, table=table + "description: All that happened")) == {"unchanged"}
+
+
+def test_a_column_added_to_the_file_shows_up_in_table_and_view(provisioned) -> None:
+    project = provisioned(USER)
+    changed = [line for line in project.settle(USER, NUMBER) if not line.startswith("unchanged")]
+    assert changed == ["updated table pixelpipe.events_log: new column n INT64", "updated view pixelpipe.events: SQL"]
+    columns = project.client.query_and_wait("SELECT * FROM pixelpipe.events").schema
+    assert [field.name for field in columns] == ["day", "event_id", "received_at", "user_id", "n"]
+
+
+def test_a_column_the_file_lost_stays_in_table_and_view(provisioned) -> None:
+    project = provisioned(USER, NUMBER)
+    lines = project.settle(USER)
+    assert "unchanged table pixelpipe.events_log: column n is not in the schema file, left as it is" in lines
+    assert verbs(lines) == {"unchanged"}
+    assert [field.name for field in project.client.query_and_wait("SELECT * FROM pixelpipe.events").schema][-1] == "n"
+
+
+def test_clustering_and_the_filter_follow_the_file(provisioned) -> None:
+    project = provisioned(USER, table="partition: day\ncluster: [user_id]\nrequire_partition_filter: true")
+    assert (
+        "updated table pixelpipe.events_log: clustered by nothing from now on; partition filter not required"
+        in project.settle(USER)
+    )
+    found = project.client.get_table("pixelpipe.events_log")
+    assert found.clustering_fields is None
+    assert not found.require_partition_filter
+    assert verbs(project.settle(USER)) == {"unchanged"}
+
+
+@pytest.mark.xfail(strict=True, raises=exceptions.BadRequest, reason="the local BigQuery emulator refuses expirationMs")
+def test_expiry_follows_the_file_and_keeps_the_filter(provisioned) -> None:
+    table = "partition: day\nrequire_partition_filter: true"
+    project = provisioned(USER, table=f"{table}\nexpire_days: 400")
+    found = project.client.get_table("pixelpipe.events_log")
+    assert found.time_partitioning.expiration_ms == 400 * 24 * 60 * 60 * 1000
+    assert verbs(project.settle(USER, table=f"{table}\nexpire_days: 400")) == {"unchanged"}
+    assert "updated table pixelpipe.events_log: partitions expire never" in project.settle(USER, table=table)
+    found = project.client.get_table("pixelpipe.events_log")
+    assert found.time_partitioning.expiration_ms is None
+    assert found.require_partition_filter is True
+    assert verbs(project.settle(USER, table=table)) == {"unchanged"}
+
+
+def test_another_partition_is_refused(provisioned) -> None:
+    project = provisioned(USER)
+    with pytest.raises(Refused, match="partitioned by DAY of day, the schema file wants it by DAY of received_at"):
+        project.settle(USER, table="partition: received_at")
+
+
+def test_a_table_where_the_view_should_be_is_refused(emulated) -> None:
+    emulated.client.create_dataset("pixelpipe")
+    emulated.client.create_table(
+        bigquery.Table(f"{emulated.id}.pixelpipe.events", schema=[bigquery.SchemaField("x", "STRING")])
+    )
+    with pytest.raises(Refused, match=r"view pixelpipe.events: there is a TABLE of this name"):
+        emulated.settle(USER)
+
+
+def test_a_dataset_elsewhere_is_refused_saying_where(emulated) -> None:
+    dataset = bigquery.Dataset(f"{emulated.id}.pixelpipe")
+    dataset.location = "EU"
+    emulated.client.create_dataset(dataset)
+    with pytest.raises(Refused, match="set PIPE_LOCATION=EU"):
+        emulated.settle(USER)
+    assert "updated dataset pixelpipe: labels" in emulated.settle(USER, location="EU")
+
+
+def test_runs_side_by_side_all_succeed(emulated) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(emulated.settle, USER) for _ in range(4)]:
+            made.result(60)
+        for changed in [pool.submit(emulated.settle, USER, NUMBER) for _ in range(4)]:
+            changed.result(60)
+    assert verbs(emulated.settle(USER, NUMBER)) == {"unchanged"}
+
+
+def test_a_dry_run_of_a_change_touches_nothing(provisioned) -> None:
+    project = provisioned(USER)
+    lines = project.settle(USER, NUMBER, dry_run=True)
+    assert "would update table pixelpipe.events_log: new column n INT64" in lines
+    assert "n" not in [field.name for field in project.client.get_table("pixelpipe.events_log").schema]
