@@ -1,0 +1,66 @@
+"""`python -m services.local.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648]`
+
+Prints one line, `{"grpc": PORT}`, when it accepts calls; SIGTERM or SIGINT ends it with exit code 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+
+from services.local.pubsub.broker import Broker
+from services.local.pubsub.clock import Alarm, Clock
+from services.local.pubsub.server import Server
+
+
+async def serve(host: str, port: int, max_bytes: int) -> int:
+    """Serve until a signal comes; returns the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    clock = Clock()
+    alarm = Alarm(clock)
+    broker = Broker(max_bytes, first_number=int(clock.now() * 1e6), sooner=alarm.sooner)
+    server = Server(broker, clock)
+    try:
+        bound = await server.start(host, port)
+    except OSError as error:
+        print(f"The Pub/Sub emulator cannot listen on {host}:{port}: {error}", file=sys.stderr)
+        return 1
+    ticking = asyncio.create_task(alarm.run(broker))
+    print(json.dumps({"grpc": bound}), flush=True)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
+    await server.stop()
+    ticking.cancel()
+    stopping.cancel()
+    outcome = (await asyncio.gather(ticking, stopping, return_exceptions=True))[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m services.local.pubsub", description="A local Pub/Sub, in memory.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8085, help="port to listen on, 0 for a free one (default: 8085)")
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=2 * 1024**3,
+        help="unacknowledged bytes above which Publish answers RESOURCE_EXHAUSTED (default: 2 GiB)",
+    )
+    arguments = parser.parse_args()
+    if not 0 <= arguments.port <= 65535:
+        parser.error(f"--port must be between 0 and 65535, not {arguments.port}")
+    if arguments.max_bytes <= 0:
+        parser.error(f"--max-bytes must be positive, not {arguments.max_bytes}")
+    return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
