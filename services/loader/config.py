@@ -1,0 +1,38 @@
+"""Every setting of the loader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.shared import log, names, schema
+from services.shared.config import setting
+
+
+@dataclass(frozen=True)
+class Config:
+    project: str = setting(help="the Google Cloud project that holds the subscription and the dataset")
+    dataset: str = setting(names.DATASET, "BigQuery dataset that holds the tables")
+    rows_subscription: str = setting(names.ROWS_SUBSCRIPTION, "subscription the packs of rows are pulled from")
+    dead_topic: str = setting(names.DEAD_TOPIC, "topic for packs that fail every time")
+    schema: Path = setting(schema.DEFAULT_FILE, "path of the schema file")
+    host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - a pod serves the whole cluster
+    admin_port: int = setting(9103, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
+    linger: float = setting(0.2, "seconds a row may wait for company before its append", minimum=0, maximum=60)
+    batch_rows: int = setting(50_000, "rows that close a batch", minimum=1, maximum=1_000_000)
+    batch_bytes: int = setting(
+        8_000_000, "bytes of Arrow that close a batch; BigQuery takes 10 MB", minimum=100_000, maximum=9_000_000
+    )
+    max_messages: int = setting(
+        1_000, "packs held at a time; beyond that Pub/Sub is asked to wait", minimum=1, maximum=100_000
+    )
+    max_bytes: int = setting(
+        128_000_000, "bytes of rows held at a time; beyond that none are taken", minimum=1_000_000, maximum=2**34
+    )
+    append_timeout: float = setting(
+        30.0, "seconds BigQuery may take to answer an append before it is sent again", minimum=0.1, maximum=600
+    )
+    drain: float = setting(
+        20.0, "seconds after SIGTERM to write what is in hand; the rest goes back to Pub/Sub", minimum=0, maximum=600
+    )
+    log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

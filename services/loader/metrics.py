@@ -1,0 +1,135 @@
+"""Every metric of the loader. A label's values are known here or come from the schema file, never from a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services import __version__
+
+REASONS = ("bigquery", "too_large")
+CODES = (
+    "ABORTED",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "FAILED_PRECONDITION",
+    "INTERNAL",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "UNKNOWN",
+)
+_APPEND_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
+
+
+class Metrics:
+    """`tables` are the names in the schema file, the only values the label `table` takes."""
+
+    def __init__(self, registry: CollectorRegistry, tables: Iterable[str]) -> None:
+        Info("pixelpipe_build", "What runs here", registry=registry).info({"service": "loader", "version": __version__})
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"pixelpipe_loader_{name}", text, registry=registry)
+
+        self.received = counter("messages_received_total", "Packs received from Pub/Sub")
+        self.redelivered = counter("messages_redelivered_total", "Packs received that Pub/Sub had delivered before")
+        self.duplicates = counter("messages_duplicate_total", "Packs not written again: their rows are there already")
+        self.acked = counter(
+            "messages_acked_total", "Packs acknowledged: every row is in BigQuery, or the pack is dead"
+        )
+        self.nacked = counter("messages_nacked_total", "Packs given back to Pub/Sub, to be delivered again")
+        self.dead = counter("messages_dead_total", "Packs published to the dead-letter topic")
+        loaded = Counter(
+            "pixelpipe_loader_rows_loaded_total", "Rows in BigQuery, by table", ("table",), registry=registry
+        )
+        self.loaded = {name: loaded.labels(name) for name in tables}
+        rejected = Counter(
+            "pixelpipe_loader_rows_rejected_total",
+            "Rows that went to `rejects`: refused by BigQuery, or too large for a request",
+            ("reason",),
+            registry=registry,
+        )
+        self.rejected = {reason: rejected.labels(reason) for reason in REASONS}
+        self.bytes = counter("appended_bytes_total", "Bytes of Arrow that BigQuery took")
+        retries = Counter(
+            "pixelpipe_loader_append_retries_total", "Appends that failed, by gRPC code", ("code",), registry=registry
+        )
+        self._retries = {code: retries.labels(code) for code in (*CODES, "OTHER")}
+        self.append_seconds = Histogram(
+            "pixelpipe_loader_append_seconds",
+            "Time until BigQuery took an append, its last attempt only",
+            buckets=_APPEND_SECONDS,
+            registry=registry,
+        )
+        self.append_rows = Histogram(
+            "pixelpipe_loader_append_rows",
+            "Rows in an append",
+            buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
+            registry=registry,
+        )
+        self.ages = RowAges(
+            registry,
+            "pixelpipe_loader_end_to_end_seconds",
+            "Time from the collector's receipt of an event until its row is in BigQuery",
+            _AGE_SECONDS,
+        )
+        self.newest = Gauge(
+            "pixelpipe_loader_newest_received_timestamp_seconds",
+            "When the newest event that is in BigQuery was received, seconds since 1970",
+            registry=registry,
+        )
+        self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows gathered or being written", registry=registry)
+        self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
+        self._newest_us = 0
+
+    def retried(self, code: str) -> None:
+        self._retries[code if code in self._retries else "OTHER"].inc()
+
+    def visible(self, received_at: pa.Array, now_us: int) -> None:
+        """Rows are in BigQuery at `now_us`, microseconds since 1970; `received_at` is their TIMESTAMP column."""
+        times = received_at.cast(pa.int64())
+        self.ages.observe(pc.subtract(pa.scalar(now_us), times))
+        newest = pc.max(times).as_py()
+        if newest is not None and newest > self._newest_us:
+            self._newest_us = newest
+            self.newest.set(newest / 1_000_000)
+
+
+class RowAges(Collector):
+    """A histogram that takes a whole column at a time: one `observe()` a row would cost more than writing it."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, text: str, bounds: tuple[float, ...]) -> None:
+        self._name, self._text, self._bounds = name, text, bounds
+        self._counts = [0] * (len(bounds) + 1)  # cumulative, the last is of all
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, ages_us: pa.Array) -> None:
+        """Ages in microseconds as int64; a clock that runs behind the collector's makes none negative."""
+        ages = pc.max_element_wise(ages_us.drop_null(), pa.scalar(0))
+        if not len(ages):
+            return
+        extremes = pc.min_max(ages).as_py()
+        for place, bound in enumerate(self._bounds):
+            bound_us = int(bound * 1_000_000)
+            if extremes["max"] <= bound_us:
+                self._counts[place] += len(ages)
+            elif extremes["min"] <= bound_us:  # few bounds lie between the ages of one append
+                self._counts[place] += pc.sum(pc.less_equal(ages, bound_us)).as_py()
+        self._counts[-1] += len(ages)
+        self._sum += pc.sum(ages.cast(pa.float64())).as_py() / 1_000_000
+
+    def collect(self) -> Iterator[Metric]:
+        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        family = HistogramMetricFamily(self._name, self._text)
+        family.add_metric([], buckets=list(zip(names, self._counts, strict=True)), sum_value=self._sum)
+        yield family

@@ -1,0 +1,277 @@
+"""The loader's work: take packs, gather their rows per table, write, and answer for a pack when all its rows are safe.
+
+The order that nothing may change: rows into BigQuery, bad rows into `rejects`, and only then the ack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from services.loader import columns, pack, reject
+from services.loader.batch import Gathering, Limits, Part
+from services.loader.config import Config
+from services.loader.metrics import Metrics
+from services.loader.pack import Ledger, Pack
+from services.loader.write_api import WriteApi
+from services.loader.writer import Outcome, Writer
+from services.shared import log, pubsub, rows
+from services.shared.poison import Poison
+from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed
+from services.shared.schema import REJECTS, Schema, Table
+
+IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
+REMEMBERED = 50_000  # pack ids
+MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
+
+_log = log.get("loader.worker")
+
+
+@dataclass
+class _Lane:
+    """The rows of one table and set of columns that wait, and how many tasks write them.
+
+    As long as rows wait, one task watches for the time to write them, or all IN_FLIGHT of them are busy.
+    """
+
+    key: tuple[str, pa.Schema]
+    table: Table
+    gathering: Gathering
+    writers: int = 0
+    watched: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Worker:
+    """Works in tasks of `tasks`; an error that is not foreseen ends them all, and the process."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        schema: Schema,
+        api: WriteApi,
+        publisher: Publisher,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
+        self._writer = Writer(api, metrics)
+        self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
+        self._loop = asyncio.get_running_loop()
+        self._fitter = columns.Fitter()
+        self._ledger = Ledger(REMEMBERED)
+        self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._held = 0
+        self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
+        self._ending = False
+        self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
+
+    async def receive(self, puller: Puller) -> None:
+        """Take packs until the puller is drained, no more than memory allows."""
+        async for delivery in puller:
+            while self._held >= self._cfg.max_bytes and not self._ending:
+                self._changed.clear()
+                await self._changed.wait()
+            if self._ending:
+                self._nack(delivery)
+                continue
+            self._take(delivery)
+            await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+
+    async def finish(self, limit: float) -> None:
+        """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
+        self.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while len(self._ledger):
+                    self._changed.clear()
+                    await self._changed.wait()
+        for task in self._running:
+            task.cancel()
+        if left := len(self._ledger):
+            _log.warning("packs go back to Pub/Sub unwritten", packs=left)
+        for unfinished in self._ledger:
+            self._give_back(unfinished)
+
+    def end(self) -> None:
+        """Take nothing more, and let nothing wait for company."""
+        self._ending = True
+        self._changed.set()
+        for lane in self._lanes.values():
+            lane.changed.set()
+
+    def _take(self, delivery: Delivery) -> None:
+        self._metrics.received.inc()
+        if delivery.attempt > 1:
+            self._metrics.redelivered.inc()
+        key = pack.key(delivery)
+        if self._ledger.was_written(key):
+            self._metrics.duplicates.inc()
+            self._ack(delivery)
+        elif (known := self._ledger.being_written(key)) is not None:
+            self._metrics.duplicates.inc()
+            known.deliveries.append(delivery)
+        else:
+            self._open(Pack(key, [delivery]))
+
+    def _open(self, opened: Pack) -> None:
+        self._ledger.open(opened)
+        delivery = opened.deliveries[0]
+        name = delivery.attributes.get("table", "")
+        try:
+            batch = rows.unpack(delivery.data, delivery.attributes)
+            if not name:
+                raise Poison("the attribute table is missing")
+            table = self._schema.tables.get(name)
+            if table is None:
+                raise columns.Ahead(f"the schema file has no table {name!r}")
+            batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
+        except Poison as error:
+            opened.dead = str(error)
+        except columns.Ahead as error:
+            opened.later = True
+            self._note_ahead(name, str(error))
+        else:
+            self._ahead.discard(name)
+            if batch.num_rows:
+                self._gather(table, batch, opened)
+        if not opened.parts:
+            self._settle(opened)
+
+    def _note_ahead(self, table: str, text: str) -> None:
+        if table not in self._ahead and len(self._ahead) < 1_000:
+            self._ahead.add(table)
+            _log.warning("packs know more than the schema file; they are given back until a loader knows it", why=text)
+
+    def _gather(self, table: Table, batch: pa.RecordBatch, owner: Pack) -> None:
+        for piece, size in self._pieces(batch):
+            if size > MAX_ROW_BYTES:
+                detail = f"the row has {size} bytes, BigQuery takes at most {MAX_ROW_BYTES}"
+                self._reject(table, piece, owner, "too_large", [detail])
+                continue
+            part = Part(owner, piece.num_rows, size)
+            owner.parts += 1
+            self._hold(part, 1)
+            key = (table.name, piece.schema)
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
+            lane.gathering.add(part, piece, self._loop.time())
+            lane.changed.set()
+            self._watch(lane)
+
+    def _pieces(self, batch: pa.RecordBatch) -> list[tuple[pa.RecordBatch, int]]:
+        """The rows in as few batches as fit into an append each, with the bytes of their Arrow buffers."""
+        whole = batch.get_total_buffer_size()  # never too low, and ten times as fast as nbytes
+        if whole <= self._cfg.batch_bytes:
+            return [(batch, whole)]
+        return [(piece, piece.nbytes) for piece in rows.split(batch, self._cfg.batch_bytes)]
+
+    def _reject(self, table: Table, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
+        if table.name == REJECTS:
+            owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
+            return
+        self._metrics.rejected[reason].inc(bad.num_rows)
+        self._gather(self._schema.rejects, reject.build(bad, table, self._schema.rejects, reason, details), owner)
+
+    def _watch(self, lane: _Lane) -> None:
+        if not lane.watched and lane.writers < IN_FLIGHT:
+            lane.watched = True
+            lane.writers += 1
+            self._start(self._drive(lane))
+
+    async def _drive(self, lane: _Lane) -> None:
+        """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
+        while lane.gathering:
+            lane.watched = True
+            await self._until_due(lane)
+            gathered = lane.gathering.take()
+            lane.watched = False
+            if lane.gathering:
+                self._watch(lane)
+            outcome = await self._writer.write(gathered)
+            self._conclude(lane.table, gathered.parts, outcome)
+            if lane.watched:
+                break
+        lane.writers -= 1
+        if not lane.writers:  # then nothing waits in it either
+            del self._lanes[lane.key]
+
+    async def _until_due(self, lane: _Lane) -> None:
+        while not self._ending and (wait := lane.gathering.due_in(self._loop.time())) > 0:
+            lane.changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await lane.changed.wait()
+
+    def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
+        for bad in outcome.bad:
+            self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
+        for part in outcome.refused:
+            part.pack.later = True
+        for part in parts:
+            self._hold(part, -1)
+            part.pack.parts -= 1
+            if not part.pack.parts:
+                self._settle(part.pack)
+
+    def _hold(self, part: Part, sign: int) -> None:
+        self._held += sign * part.bytes
+        self._metrics.held_bytes.inc(sign * part.bytes)
+        self._metrics.held_rows.inc(sign * part.rows)
+        self._changed.set()
+
+    def _settle(self, done: Pack) -> None:
+        if done.dead is not None:
+            self._start(self._bury(done, done.dead))
+        elif done.later:
+            self._give_back(done)
+        else:
+            self._answer(done)
+
+    async def _bury(self, dead: Pack, reason: str) -> None:
+        """Publish the pack to the dead-letter topic and only then acknowledge it."""
+        first = dead.deliveries[0]
+        data, attributes = pubsub.dead_letter(
+            first.data, first.attributes, reason=reason, source=self._cfg.rows_subscription
+        )
+        try:
+            await self._publisher.publish(self._cfg.dead_topic, data, attributes)
+        except Unconfirmed as error:
+            _log.error("a dead pack could not be published", pack=dead.key[0], reason=reason, error=str(error))
+            self._give_back(dead)
+            return
+        _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
+        self._metrics.dead.inc()
+        self._answer(dead)
+
+    def _answer(self, done: Pack) -> None:
+        self._ledger.close(done, written=True)
+        for delivery in done.deliveries:
+            self._ack(delivery)
+        self._changed.set()
+
+    def _give_back(self, undone: Pack) -> None:
+        self._ledger.close(undone, written=False)
+        for delivery in undone.deliveries:
+            self._nack(delivery)
+        self._changed.set()
+
+    def _ack(self, delivery: Delivery) -> None:
+        delivery.ack()
+        self._metrics.acked.inc()
+
+    def _nack(self, delivery: Delivery) -> None:
+        delivery.nack()
+        self._metrics.nacked.inc()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)

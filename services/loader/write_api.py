@@ -1,0 +1,224 @@
+"""BigQuery's Storage Write API: append one Arrow batch to a table's default stream and know the answer.
+
+The default stream is at least once: rows are visible when the answer says so, and an append whose answer is lost may
+be there all the same. Nothing is tried again here; `writer.py` decides that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import grpc
+import pyarrow as pa
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud.bigquery_storage import BigQueryWriteAsyncClient
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
+
+from services import __version__
+
+# One HTTP/2 connection carries at most 100 streams at Google's front ends; one more would wait for ever.
+MAX_STREAMS = 64
+_TRANSIENT = frozenset({
+    "ABORTED",
+    "CANCELLED",
+    "DEADLINE_EXCEEDED",
+    "INTERNAL",  # gRPC says this too of a call that ended while a request was going out, whatever its status was
+    "NOT_FOUND",  # a human mends these three: a table not made yet, a role not granted yet
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+    "UNKNOWN",
+})  # fmt: skip
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
+# gRPC waits up to two minutes between attempts to reach a server that was away; the loader has its own backoff.
+_RECONNECT = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
+_NO_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+_Request = AppendRowsRequest.pb()
+_Response = AppendRowsResponse.pb
+
+
+class Failed(Exception):
+    """An append that BigQuery did not take, as far as is known. `code` is the name of a gRPC status."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.transient = code in _TRANSIENT
+
+
+class RowErrors(Exception):
+    """BigQuery wrote no row of the batch, because of some: `rows` says by index what is wrong with each."""
+
+    def __init__(self, rows: dict[int, str]) -> None:
+        super().__init__(f"{len(rows)} rows refused")
+        self.rows = rows
+
+
+class WriteApi:
+    """Appends to the tables of one dataset, over one connection a table and set of columns."""
+
+    def __init__(self, project: str, dataset: str, *, timeout: float) -> None:
+        self._dataset = f"projects/{project}/datasets/{dataset}"
+        self._timeout = timeout
+        self._connections: OrderedDict[tuple[str, bytes], _Connection] = OrderedDict()  # least recently used first
+        self._slots = asyncio.Semaphore(MAX_STREAMS)  # so of MAX_STREAMS connections one is idle, when one more comes
+        self._tasks: set[asyncio.Task[_Lost]] = set()
+
+    async def __aenter__(self) -> WriteApi:
+        self._client = _client()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.transport.close()
+
+    async def append(self, table: str, batch: pa.RecordBatch) -> int:
+        """Append all rows of the batch, or none, and return its bytes.
+
+        Raises RowErrors when some rows are wrong, Failed for anything else, also when no answer came in time.
+        """
+        schema = batch.schema.serialize().to_pybytes()
+        rows = batch.serialize().to_pybytes()
+        async with self._slots:
+            connection = self._connection(table, schema)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    response = await connection.append(rows)
+            except TimeoutError:
+                connection.close()
+                raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
+        if isinstance(response, _Lost):
+            raise Failed(response.code, response.text)
+        if response.row_errors:
+            raise RowErrors({error.index: error.message for error in response.row_errors})
+        if response.HasField("error"):
+            raise Failed(_CODES.get(response.error.code, "UNKNOWN"), response.error.message)
+        return len(rows)
+
+    def _connection(self, table: str, schema: bytes) -> _Connection:
+        known = self._connections.get((table, schema))
+        if known is not None and not known.closed:
+            self._connections.move_to_end((table, schema))
+            return known
+        for key, other in list(self._connections.items()):
+            if other.closed:
+                del self._connections[key]
+        while len(self._connections) >= MAX_STREAMS:
+            idle = next(key for key, other in self._connections.items() if not other.pending)
+            self._connections.pop(idle).close()
+        connection = _Connection(self._client, f"{self._dataset}/tables/{table}/streams/_default", schema)
+        connection.task.add_done_callback(self._tasks.discard)
+        self._tasks.add(connection.task)
+        self._connections[table, schema] = connection
+        return connection
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """No answer will come. Not an exception: futures and tasks that keep one make a cycle of it and the frames it went
+    through, and those hold megabytes of rows until the garbage collector happens to run.
+    """
+
+    code: str
+    text: str
+
+
+class _Connection:
+    """One AppendRows call: requests go out in turn, answers come back in the same order.
+
+    When it ends, whoever ends it, every append without an answer fails. BigQuery ends one that was idle for about ten
+    minutes: that fails nothing, and the next append opens another.
+    """
+
+    def __init__(self, client: BigQueryWriteAsyncClient, stream: str, schema: bytes) -> None:
+        self.closed = False
+        self.pending: deque[asyncio.Future[Any]] = deque()  # no more than there are slots
+        self._stream, self._schema = stream, schema
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()  # None ends the call
+        self._first = True
+        self.task = asyncio.create_task(self._receive(client), name=f"append {stream}")
+        self.task.add_done_callback(self._ended)
+
+    async def append(self, rows: bytes) -> Any:
+        """The response to these rows, or _Lost."""
+        request = _Request()
+        request.arrow_rows.rows.serialized_record_batch = rows
+        if self._first:
+            self._first = False
+            request.write_stream = self._stream
+            request.trace_id = f"pixelpipe:{__version__}"
+            request.arrow_rows.writer_schema.serialized_schema = self._schema
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.pending.append(answer)
+        self._requests.put_nowait(AppendRowsRequest.wrap(request))
+        try:
+            return await answer
+        finally:
+            # gRPC keeps the last request of a call until the next one: megabytes, on an idle connection.
+            request.Clear()
+
+    def close(self) -> None:
+        self.closed = True
+        self.task.cancel()
+
+    async def _receive(self, client: BigQueryWriteAsyncClient) -> _Lost:
+        routing = ("x-goog-request-params", f"write_stream={self._stream}")
+        try:
+            responses = await client.append_rows(self._outgoing(), retry=None, timeout=None, metadata=(routing,))
+            async for response in responses:
+                answer = self.pending.popleft()
+                if not answer.done():
+                    answer.set_result(_Response(response))
+        except GoogleAPICallError as error:
+            code = error.grpc_status_code
+            return _Lost(code.name if code is not None else "UNKNOWN", error.message)
+        return _Lost("UNAVAILABLE", "BigQuery closed the connection")
+
+    async def _outgoing(self) -> AsyncIterator[Any]:
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+    def _ended(self, task: asyncio.Task[_Lost]) -> None:
+        self.closed = True
+        lost: _Lost | BaseException
+        if task.cancelled():
+            lost = _Lost("CANCELLED", "the connection was given up")
+        else:
+            lost = task.exception() or task.result()
+        for answer in self.pending:
+            if answer.done():
+                continue
+            if isinstance(lost, _Lost):
+                answer.set_result(lost)
+            else:  # not foreseen: it ends the process
+                answer.set_exception(lost)
+        self.pending.clear()
+        while not self._requests.empty():
+            self._requests.get_nowait()
+        self._requests.put_nowait(None)
+
+
+def _client() -> BigQueryWriteAsyncClient:
+    """The official client, of the emulator where BIGQUERY_STORAGE_EMULATOR_HOST is set (it does not look itself)."""
+    if address := os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST"):
+        channel = grpc.aio.insecure_channel(address, options=[*_NO_LIMIT, *_RECONNECT])
+        return BigQueryWriteAsyncClient(transport=BigQueryWriteGrpcAsyncIOTransport(channel=channel))
+    return BigQueryWriteAsyncClient(transport=partial(BigQueryWriteGrpcAsyncIOTransport, channel=_channel))
+
+
+def _channel(host: str, *, options: list[tuple[str, int]], **settings: Any) -> grpc.aio.Channel:
+    return BigQueryWriteGrpcAsyncIOTransport.create_channel(host, options=[*options, *_RECONNECT], **settings)

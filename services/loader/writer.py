@@ -1,0 +1,127 @@
+"""Writing a gathered batch until every row of it has an answer, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from services.loader.batch import Gathered, Part
+from services.loader.metrics import Metrics
+from services.loader.write_api import Failed, RowErrors, WriteApi
+from services.shared import log
+from services.shared.schema import Table
+
+FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0  # seconds before an append is sent again
+# What trying again hardly mends is tried a few times all the same: BigQuery refuses new columns for a while after
+# they were added.
+PERMANENT_TRIES = 6
+
+_log = log.get("loader.writer")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Rows of one part that BigQuery refuses every time, with what is wrong with each."""
+
+    part: Part
+    rows: pa.RecordBatch
+    details: list[str]
+
+
+@dataclass
+class Outcome:
+    """What did not get into the table: the bad rows, and the parts refused as a whole. All else is in BigQuery."""
+
+    bad: list[Bad] = field(default_factory=list)
+    refused: list[Part] = field(default_factory=list)
+
+
+class Writer:
+    def __init__(self, api: WriteApi, metrics: Metrics) -> None:
+        self._api, self._metrics = api, metrics
+        self._failing: dict[str, str] = {}  # gRPC code by table, for logging changes only
+        self._had_bad_rows: set[str] = set()
+
+    async def write(self, gathered: Gathered) -> Outcome:
+        """Append until BigQuery has every row but those in the outcome. Transient errors are tried again for ever."""
+        outcome = Outcome()
+        await self._write(gathered, outcome, PERMANENT_TRIES)
+        return outcome
+
+    async def _write(self, gathered: Gathered, outcome: Outcome, tries: int) -> None:
+        while gathered.rows.num_rows:
+            try:
+                await self._until_answered(gathered, tries)
+            except RowErrors as errors:
+                gathered = self._set_apart(gathered, errors.rows, outcome)
+            except Failed:
+                if len(gathered.shares) == 1:
+                    outcome.refused.extend(gathered.parts)
+                    return
+                # One pack may spoil the request for all: halving finds it, and the others are written.
+                for half in gathered.halves():
+                    await self._write(half, outcome, tries=1)
+                return
+            else:
+                return
+
+    async def _until_answered(self, gathered: Gathered, tries: int) -> None:
+        """Returns when the rows are in BigQuery. Raises RowErrors, or Failed after `tries` permanent errors."""
+        wait = FIRST_WAIT
+        while True:
+            started = time.perf_counter()
+            try:
+                size = await self._api.append(gathered.table.log_name, gathered.rows)
+            except RowErrors as errors:
+                self._works(gathered.table)
+                if not any(index in range(gathered.rows.num_rows) for index in errors.rows):
+                    raise Failed("INTERNAL", f"errors of rows that were not sent: {sorted(errors.rows)[:10]}") from None
+                raise
+            except Failed as error:
+                self._fails(gathered.table, error)
+                if not error.transient:
+                    tries -= 1
+                    if not tries:
+                        raise
+            else:
+                self._works(gathered.table)
+                self._count(gathered, size, time.perf_counter() - started)
+                return
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    def _set_apart(self, gathered: Gathered, errors: dict[int, str], outcome: Outcome) -> Gathered:
+        mine = {index: text for index, text in errors.items() if index in range(gathered.rows.num_rows)}
+        rest, owned = gathered.without(mine)
+        for part, indices in owned:
+            outcome.bad.append(Bad(part, gathered.rows.take(indices), [mine[index] for index in indices]))
+        if gathered.table.name not in self._had_bad_rows:
+            self._had_bad_rows.add(gathered.table.name)
+            index, text = min(mine.items())
+            _log.warning(
+                "BigQuery refuses rows, the first of this table", table=gathered.table.name, row=index, detail=text
+            )
+        return rest
+
+    def _count(self, gathered: Gathered, size: int, seconds: float) -> None:
+        self._metrics.append_seconds.observe(seconds)
+        self._metrics.append_rows.observe(gathered.rows.num_rows)
+        self._metrics.bytes.inc(size)
+        self._metrics.loaded[gathered.table.name].inc(gathered.rows.num_rows)
+        received_at = gathered.table.column_from("hit.received_at")
+        if received_at is not None:
+            self._metrics.visible(gathered.rows.column(received_at.name), time.time_ns() // 1_000)
+
+    def _fails(self, table: Table, error: Failed) -> None:
+        self._metrics.retried(error.code)
+        if self._failing.get(table.name) != error.code:
+            self._failing[table.name] = error.code
+            _log.warning("appends fail", table=table.name, error=str(error), tried_again=error.transient)
+
+    def _works(self, table: Table) -> None:
+        if self._failing.pop(table.name, None) is not None:
+            _log.info("appends work again", table=table.name)

@@ -1,0 +1,55 @@
+"""The local BigQuery emulator as a process of its own: `python -m services.local.bigquery`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from services.local.bigquery.emulator import PortTaken, emulator
+from services.local.bigquery.store import Locked
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.local.bigquery", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--rest-port", type=int, default=9050, help="0 for a free one (default %(default)s)")
+    parser.add_argument("--grpc-port", type=int, default=9060, help="0 for a free one (default %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=Path(".local/bigquery.duckdb"), help="the file (default %(default)s)"
+    )
+    return parser.parse_args()
+
+
+async def serve(args: argparse.Namespace) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stopping() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping)
+    async with emulator(args.host, args.rest_port, args.grpc_port, args.data) as ports:
+        print(json.dumps({"rest": ports.rest, "grpc": ports.grpc}), flush=True)
+        await stop.wait()
+
+
+def main() -> int:
+    try:
+        asyncio.run(serve(arguments()))
+    except (PortTaken, Locked) as error:
+        print(f"bigquery emulator: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

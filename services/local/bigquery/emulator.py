@@ -1,0 +1,99 @@
+"""The emulator as a whole: the file, the REST server and the gRPC server, opened in order and left in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from aiohttp import web
+
+from services.local.bigquery.jobs import Jobs
+from services.local.bigquery.query_job import QueryJobs
+from services.local.bigquery.rest.app import application
+from services.local.bigquery.rest.state import State
+from services.local.bigquery.storage_write import MAX_RECEIVED, BigQueryWrite
+from services.local.bigquery.store import Store
+
+GRACE = 0.6  # seconds that calls in progress get at a stop, REST and gRPC one after the other
+
+
+class PortTaken(Exception):
+    """Another process listens on a port that was asked for."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    rest: int
+    grpc: int
+
+
+@asynccontextmanager
+async def emulator(host: str, rest_port: int, grpc_port: int, data: Path) -> AsyncIterator[Ports]:
+    """Serve until left; raises `PortTaken` or `store.Locked` before anything is served."""
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(Store, data)
+        stack.push_async_callback(asyncio.to_thread, store.close)
+        jobs = Jobs(store)
+        stack.push_async_callback(jobs.close)
+        await jobs.recover()
+        state = State(store, jobs, QueryJobs(store, jobs))
+        rest = await stack.enter_async_context(_rest(state, host, rest_port))
+        write = await stack.enter_async_context(_grpc(store, host, grpc_port))
+        yield Ports(rest, write)
+
+
+@asynccontextmanager
+async def _rest(state: State, host: str, port: int) -> AsyncIterator[int]:
+    runner = web.AppRunner(application(state), access_log=None, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                raise PortTaken(f"cannot listen on {host}:{port} for REST: {error.strerror}") from error
+            raise
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _check_free(host: str, port: int) -> None:
+    """gRPC writes lines of its own to stderr when a port is taken; whoever is told here reads one clear line."""
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTaken(f"cannot listen on {host}:{port} for gRPC: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _grpc(store: Store, host: str, port: int) -> AsyncIterator[int]:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_RECEIVED),
+            ("grpc.max_send_message_length", MAX_RECEIVED),
+        ]
+    )
+    server.add_generic_rpc_handlers((BigQueryWrite(store).handlers(),))
+    _check_free(host, port)
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise PortTaken(f"cannot listen on {host}:{port} for gRPC: the port is taken") from error
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(GRACE)

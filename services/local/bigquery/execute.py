@@ -1,0 +1,100 @@
+"""Statements that change something, each in one commit on the writer thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import duckdb
+
+from services.local.bigquery import columns, tables
+from services.local.bigquery.catalog import Table
+from services.local.bigquery.columns import quote
+from services.local.bigquery.errors import ApiError, duplicate, invalid_query, not_found
+from services.local.bigquery.sql import ddl, dml
+from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.writer import Connection
+
+Publish = Callable[[], None]
+
+
+def change_rows(connection: Connection, store: Store, change: dml.Change) -> int:
+    """Run an INSERT, UPDATE, DELETE, MERGE or TRUNCATE; return how many rows it touched."""
+    now = store.catalog.tables.get(change.table.key)
+    if now is None or now.id != change.table.id:
+        raise not_found(f"Table {change.table.title}")
+    try:
+        if change.doubled is not None and connection.execute(change.doubled).fetchone() is not None:
+            raise invalid_query("UPDATE/MERGE must match at most one source row for each target row")
+        row = connection.execute(change.sql).fetchone()
+    except duckdb.ConstraintException as error:
+        column = str(error).split("failed: ")[-1].split(".")[-1].strip()
+        raise invalid_query(f"Required field {column} cannot be null") from error
+    except duckdb.Error as error:
+        raise query_error(error) from error
+    return int(row[0]) if row else 0
+
+
+def define(connection: Connection, store: Store, definition: ddl.Definition) -> tuple[str, Publish]:
+    """Run a CREATE, DROP or ALTER; return BigQuery's ddlOperationPerformed, and what makes it visible."""
+    project, dataset, name = definition.key
+    store.catalog.dataset(project, dataset)
+    old = store.catalog.tables.get(definition.key)
+    if definition.kind.startswith("DROP"):
+        return _drop(connection, store, definition, old)
+    if definition.kind == "ALTER_TABLE":
+        return _alter(connection, store, definition, old)
+    if old is not None and definition.unless:
+        return "SKIP", lambda: None
+    if old is not None and not definition.replace:
+        raise duplicate(f"Table {old.title}")
+    if old is not None and (old.view is None) != ("view" not in definition.body):
+        raise invalid_query(
+            f"{old.title} is a {'table' if old.view is None else 'view'}, and cannot be replaced by the other"
+        )
+    made = tables.build(connection, tables.define(store, project, dataset, name, definition.body))
+    if definition.query is not None:
+        names = ", ".join(quote(column.name) for column in made.columns)
+        try:
+            connection.execute(f"INSERT INTO {made.rows} ({names}) {definition.query.sql}")
+        except duckdb.Error as error:
+            raise query_error(error) from error
+    if old is not None and old.view is None:
+        connection.execute(f"DROP TABLE {old.rows}")
+    return "REPLACE" if old is not None else "CREATE", lambda: store.catalog.set_table(made)
+
+
+def _drop(connection: Connection, store: Store, definition: ddl.Definition, old: Table | None) -> tuple[str, Publish]:
+    wanted_view = definition.kind == "DROP_VIEW"
+    if old is None:
+        if definition.unless:
+            return "SKIP", lambda: None
+        raise not_found("Table {}:{}.{}".format(*definition.key))
+    if (old.view is not None) != wanted_view:
+        raise invalid_query(f"{old.title} is a {'view' if old.view is not None else 'table'}")
+    tables.drop_now(connection, old)
+    return "DROP", lambda: store.catalog.forget_table(old.key)
+
+
+def _alter(connection: Connection, store: Store, definition: ddl.Definition, old: Table | None) -> tuple[str, Publish]:
+    if old is None:
+        if definition.unless:
+            return "SKIP", lambda: None
+        raise not_found("Table {}:{}.{}".format(*definition.key))
+    tables.require_rows(old)
+    wanted: list[dict[str, Any]] = [column.resource() for column in old.columns]
+    for field, unless in definition.added:
+        if old.column(field["name"]) is not None:
+            if unless:
+                continue
+            raise ApiError(400, "invalidQuery", f"Column already exists: {field['name']}")
+        wanted.append(field)
+    new = replace(
+        old,
+        columns=columns.evolved(old.title, old.columns, columns.parse(wanted)),
+        revision=old.revision + 1,
+        modified=old.modified + 1,
+    )
+    tables.alter(connection, old, new)
+    return "ALTER", lambda: store.catalog.set_table(new)

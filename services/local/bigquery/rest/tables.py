@@ -1,0 +1,134 @@
+"""tables.* and tabledata.list of the REST API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from services.local.bigquery import query, tables
+from services.local.bigquery.catalog import Table
+from services.local.bigquery.columns import quote
+from services.local.bigquery.errors import ApiError, invalid
+from services.local.bigquery.rest import rows
+from services.local.bigquery.rest.state import STATE, body, flag, number, page
+from services.local.bigquery.store import Store
+from services.local.bigquery.writer import Connection
+
+MAX_ROWS = 100_000  # of one page
+DEFAULT_ROWS = 10_000
+LISTED = {
+    "kind", "id", "tableReference", "type", "labels", "friendlyName", "creationTime", "timePartitioning", "clustering",
+    "view", "requirePartitionFilter",
+}  # fmt: skip
+
+
+def _store(request: web.Request) -> Store:
+    return request.app[STATE].store
+
+
+def _key(request: web.Request) -> tuple[str, str, str]:
+    return request.match_info["project"], request.match_info["dataset"], request.match_info["table"]
+
+
+async def insert(request: web.Request) -> web.Response:
+    given = await body(request)
+    project, dataset = request.match_info["project"], request.match_info["dataset"]
+    name = (given.get("tableReference") or {}).get("tableId")
+    if not name:
+        raise ApiError(400, "required", "Required parameter is missing: tableReference.tableId")
+    store = _store(request)
+    store.catalog.dataset(project, dataset)
+    made = await tables.create(store, tables.define(store, project, dataset, name, given))
+    return web.json_response(await _resource(store, made))
+
+
+async def get(request: web.Request) -> web.Response:
+    store = _store(request)
+    return web.json_response(await _resource(store, store.catalog.table(*_key(request))))
+
+
+async def _resource(store: Store, table: Table) -> dict[str, Any]:
+    found = tables.resource(table)
+    if table.view is not None:
+        return found
+
+    def count(connection: Connection) -> tuple[int, float]:
+        ((rows_,),) = connection.execute(f"SELECT count(*) FROM {table.rows}").fetchall()  # noqa: S608
+        names = tuple(column.name for column in table.columns)
+        return rows_, query.row_width(connection, table, names) if rows_ else 0.0
+
+    number_of, width = await store.read(count)
+    found["numRows"] = str(number_of)
+    found["numBytes"] = str(round(number_of * width))
+    return found
+
+
+async def list_(request: web.Request) -> web.Response:
+    project, dataset = request.match_info["project"], request.match_info["dataset"]
+    store = _store(request)
+    store.catalog.dataset(project, dataset)
+    found = list(store.catalog.tables_of(project, dataset))
+    items, token = page(request, found, 1_000)
+    listed = [{key: value for key, value in tables.resource(item).items() if key in LISTED} for item in items]
+    answer = {"kind": "bigquery#tableList", "tables": listed, "totalItems": len(found)}
+    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+
+
+async def change(request: web.Request) -> web.Response:
+    store = _store(request)
+    match = request.headers.get("If-Match")
+    changed = await tables.change(store, *_key(request), await body(request), match, patch=request.method == "PATCH")
+    return web.json_response(await _resource(store, changed))
+
+
+async def delete(request: web.Request) -> web.Response:
+    await tables.delete(_store(request), *_key(request), request.headers.get("If-Match"))
+    return web.Response(status=204)
+
+
+async def data(request: web.Request) -> web.Response:
+    """tabledata.list: rows in the order in which they were stored."""
+    store = _store(request)
+    table = store.catalog.table(*_key(request))
+    tables.require_rows(table)
+    columns = table.columns
+    chosen = request.query.get("selectedFields")
+    if chosen:
+        wanted = {name.strip().lower() for name in chosen.split(",")}
+        columns = tuple(column for column in columns if column.name.lower() in wanted)
+        if len(columns) != len(wanted):
+            raise invalid(f"selectedFields names a field that {table.title} does not have: {chosen}")
+    start = number(request, "pageToken", number(request, "startIndex", 0, 2**62), 2**62)
+    size = number(request, "maxResults", DEFAULT_ROWS, MAX_ROWS)
+    listed = ", ".join(
+        f"CAST(json({quote(column.name)}) AS VARCHAR)" if column.type == "JSON" else quote(column.name)
+        for column in columns
+    )
+
+    def fetch(connection: Connection) -> tuple[int, Any]:
+        connection.execute("BEGIN")  # one snapshot for the count and the rows
+        ((total,),) = connection.execute(f"SELECT count(*) FROM {table.rows}").fetchall()  # noqa: S608
+        text = f"SELECT {listed} FROM {table.rows} ORDER BY rowid LIMIT {size} OFFSET {start}"  # noqa: S608
+        found = connection.sql(text).to_arrow_table()
+        connection.execute("COMMIT")
+        return total, found
+
+    total, found = await store.read(fetch)
+    answer: dict[str, Any] = {"kind": "bigquery#tableDataList", "etag": table.etag, "totalRows": str(total)}
+    types = [column.type for column in columns]
+    answer["rows"] = rows.encode(found, types, int64_timestamps=flag(request, "formatOptions.useInt64Timestamp"))
+    if start + found.num_rows < total:
+        answer["pageToken"] = str(start + found.num_rows)
+    return web.json_response(answer)
+
+
+ROUTES = [
+    ("POST", "/datasets/{dataset}/tables", insert),
+    ("GET", "/datasets/{dataset}/tables", list_),
+    ("GET", "/datasets/{dataset}/tables/{table}", get),
+    ("PATCH", "/datasets/{dataset}/tables/{table}", change),
+    ("PUT", "/datasets/{dataset}/tables/{table}", change),
+    ("DELETE", "/datasets/{dataset}/tables/{table}", delete),
+    ("GET", "/datasets/{dataset}/tables/{table}/data", data),
+]

@@ -1,0 +1,119 @@
+"""A translated expression: DuckDB text, the BigQuery type, and what planning needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from services.local.bigquery.columns import DUCKDB
+from services.local.bigquery.errors import invalid_query
+
+NULL = "NULL"  # the type of a bare NULL, which becomes any other
+NUMBERS = ("INT64", "NUMERIC", "FLOAT64")  # each coerces to those after it
+NOT_COMPARABLE = ("JSON", NULL)
+PARTITION = "\ue000"  # stands for the partition column in `probe`; a private character no query has a use for
+
+Read = tuple[int, str]  # scan, column
+NONE: frozenset[int] = frozenset()
+NOTHING: frozenset[Read] = frozenset()
+
+
+@dataclass(frozen=True)
+class Expr:
+    sql: str
+    type: str
+    literal: bool = False  # a literal or a parameter: STRING coerces to DATE and TIMESTAMP, numbers to each other
+    constant: bool = True  # no column in it
+    reads: frozenset[Read] = NOTHING  # stored columns that the value depends on
+    partition: frozenset[int] = NONE  # scans whose partition column this is, or a function that keeps its order
+    prunes: frozenset[int] = NONE  # for a condition: scans of which it picks partitions
+    probe: str | None = None  # `sql` with the partition column named PARTITION; constants: `sql`
+    aggregate: bool = False
+    window: bool = False
+    name: str | None = None  # the output name it implies: that of a plain column
+
+    def retyped(self, sql: str, type_: str) -> Expr:
+        """The same value in another form: what is known of it stays, except that it selects partitions."""
+        return replace(self, sql=sql, type=type_, partition=NONE, prunes=NONE, probe=sql if self.constant else None)
+
+
+def combined(sql: str, type_: str, parts: Iterable[Expr]) -> Expr:
+    """An expression made of others."""
+    parts = list(parts)
+    constant = all(part.constant for part in parts)
+    return Expr(
+        sql,
+        type_,
+        constant=constant,
+        reads=frozenset().union(*(part.reads for part in parts)),
+        probe=sql if constant else None,
+        aggregate=any(part.aggregate for part in parts),
+        window=any(part.window for part in parts),
+    )
+
+
+def text(value: str) -> str:
+    """A DuckDB string literal."""
+    if "\x00" in value:
+        raise invalid_query("The local BigQuery emulator does not support the character U+0000 in a string")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def string(value: str) -> Expr:
+    return Expr(text(value), "STRING", literal=True, probe=None if PARTITION in value else text(value))
+
+
+def integer(value: int) -> Expr:
+    if not -(2**63) <= value < 2**63:
+        raise invalid_query(f"Invalid integer literal: {value}")
+    sql = f"CAST('{value}' AS BIGINT)" if value == -(2**63) else f"CAST({value} AS BIGINT)"
+    return Expr(sql, "INT64", literal=True, probe=sql)
+
+
+def is_array(type_: str) -> bool:
+    return type_.startswith("ARRAY<")
+
+
+def element(type_: str) -> str:
+    return type_[len("ARRAY<") : -1]
+
+
+def duckdb_type(type_: str) -> str:
+    if is_array(type_):
+        return duckdb_type(element(type_)) + "[]"
+    return DUCKDB["INT64" if type_ == NULL else type_]
+
+
+def coercible(expr: Expr, type_: str) -> bool:
+    """Whether BigQuery turns this expression into that type without being told to."""
+    if expr.type in (type_, NULL):
+        return True
+    if expr.type in NUMBERS and type_ in NUMBERS:
+        widens = NUMBERS.index(expr.type) < NUMBERS.index(type_)
+        return widens or (expr.literal and expr.type == "FLOAT64" and type_ == "NUMERIC")
+    if expr.literal and expr.type == "STRING":
+        return type_ in ("DATE", "TIMESTAMP")
+    return expr.literal and is_array(type_) and expr.type == f"ARRAY<{NULL}>"
+
+
+def supertype(exprs: Iterable[Expr], what: str) -> str:
+    """The type that all of them coerce to; ApiError naming the types when there is none."""
+    exprs = list(exprs)
+    types = [expr.type for expr in exprs if expr.type != NULL]
+    firm = [expr.type for expr in exprs if expr.type != NULL and not expr.literal]
+    for candidate in [*firm, *types, *NUMBERS]:
+        if all(coercible(expr, candidate) for expr in exprs):
+            return candidate
+    if not types:
+        return NULL
+    raise invalid_query(f"No matching signature for {what} for argument types: {signature(exprs)}")
+
+
+def signature(exprs: Iterable[Expr]) -> str:
+    return ", ".join(expr.type for expr in exprs)
+
+
+def groupable(expr: Expr, what: str) -> Expr:
+    if expr.type == "JSON" or is_array(expr.type):
+        raise invalid_query(f"{what} of type {expr.type} is not allowed")
+    return expr

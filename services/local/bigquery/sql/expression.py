@@ -1,0 +1,504 @@
+"""Expressions: every node of the syntax tree that is understood, each to DuckDB text with BigQuery's meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlglot import exp
+
+from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.sql import aggregates, casts, functions, json_path, operators, patterns, times, windows
+from services.local.bigquery.sql.casts import boolean, coerce
+from services.local.bigquery.sql.dialect import only
+from services.local.bigquery.sql.expr import (
+    NULL,
+    Expr,
+    coercible,
+    combined,
+    duckdb_type,
+    element,
+    integer,
+    is_array,
+    string,
+    supertype,
+)
+from services.local.bigquery.sql.scope import Scope
+
+Node = exp.Expression
+# What a node may say beside `this` and `expression`; a part that no one reads would be dropped without a word.
+PARTS: dict[type[Any], tuple[str, ...]] = {
+    exp.Literal: ("this", "is_string"),
+    exp.HexString: ("this", "is_integer"),
+    exp.Column: ("this", "table", "db", "catalog"),
+    exp.Cast: ("this", "to"),
+    exp.TryCast: ("this", "to", "safe"),
+    exp.ParseJSON: ("this", "is_literal"),
+    exp.Array: ("expressions", "struct_name_inheritance"),
+    exp.Bracket: ("this", "expressions", "offset", "safe"),
+    exp.If: ("this", "true", "false"),
+    exp.Case: ("this", "ifs", "default"),
+    exp.Like: ("this", "expression", "negate"),
+    exp.Between: ("this", "low", "high"),
+    exp.In: ("this", "expressions", "query", "unnest"),
+    exp.DPipe: ("this", "expression", "safe"),
+    exp.Div: ("this", "expression", "typed", "safe"),
+    exp.Window: ("this", "partition_by", "order", "spec", "alias", "over"),
+    exp.Anonymous: ("this", "expressions"),
+    exp.Subquery: ("this", "with_", "order", "limit", "offset"),
+}
+_handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
+
+
+def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Callable[[Any, Scope], Expr]]:
+    def register(handler: Callable[[Any, Scope], Expr]) -> Callable[[Any, Scope], Expr]:
+        _handlers.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return register
+
+
+def compile_(node: Node, scope: Scope) -> Expr:
+    """Translate one expression; ApiError invalidQuery for what is wrong or not known."""
+    handler = _handlers.get(type(node))
+    if handler is None:
+        raise unsupported(f"{type(node).__name__}: {node.sql(dialect='bigquery')[:200]}")
+    only(node, *PARTS.get(type(node), ("this", "expression")))
+    return handler(node, scope)
+
+
+@handles(exp.Paren)
+def _paren(node: exp.Paren, scope: Scope) -> Expr:
+    inner = compile_(node.this, scope)
+    probe = None if inner.probe is None else f"({inner.probe})"
+    return replace(inner, sql=f"({inner.sql})", probe=probe)
+
+
+@handles(exp.Literal)
+def _literal(node: exp.Literal, scope: Scope) -> Expr:
+    if node.is_string:
+        return string(node.this)
+    if node.this.isdigit():
+        return integer(int(node.this))
+    return Expr(
+        f"CAST('{float(node.this)!r}' AS DOUBLE)",
+        "FLOAT64",
+        literal=True,
+        probe=f"CAST('{float(node.this)!r}' AS DOUBLE)",
+    )
+
+
+@handles(exp.RawString)
+def _raw_string(node: exp.RawString, scope: Scope) -> Expr:
+    return string(node.this)
+
+
+@handles(exp.HexString)
+def _hex(node: exp.HexString, scope: Scope) -> Expr:
+    return integer(int(node.this, 16))
+
+
+@handles(exp.Boolean)
+def _boolean(node: exp.Boolean, scope: Scope) -> Expr:
+    sql = "TRUE" if node.this else "FALSE"
+    return Expr(sql, "BOOL", literal=True, probe=sql)
+
+
+@handles(exp.Null)
+def _null(node: exp.Null, scope: Scope) -> Expr:
+    return Expr("NULL", NULL, literal=True, probe="NULL")
+
+
+@handles(exp.Parameter)
+def _parameter(node: exp.Parameter, scope: Scope) -> Expr:
+    if not isinstance(node.this, exp.Var):
+        raise unsupported("system variables")
+    found = scope.context.named.get(node.this.name.lower())
+    if found is None:
+        raise invalid_query(f"Query parameter '{node.this.name}' not found")
+    return found
+
+
+@handles(exp.Placeholder)
+def _placeholder(node: exp.Placeholder, scope: Scope) -> Expr:
+    # Positional parameters are numbered when the statement is read, since an expression may be translated twice.
+    index = node.meta.get("position")
+    if not isinstance(index, int) or index >= len(scope.context.positional):
+        raise invalid_query("Query parameter not found: there are more ? than positional parameters")
+    return scope.context.positional[index]
+
+
+@handles(exp.Column)
+def _column(node: exp.Column, scope: Scope) -> Expr:
+    path = [part.name for part in node.parts]
+    return resolve(path, scope)
+
+
+def resolve(path: list[str], scope: Scope) -> Expr:
+    """A dotted name: source.column, column, and fields of a JSON column after either."""
+    found: Expr | None = None
+    source = scope.source(path[0]) if len(path) > 1 else None
+    if source is not None:
+        outputs = source.find(path[1])
+        if not outputs:
+            raise invalid_query(f"Name {path[1]} not found inside {path[0]}")
+        if len(outputs) > 1:
+            raise invalid_query(f"Column name {path[1]} is ambiguous")
+        found, rest = source.column(outputs[0]), path[2:]
+    else:
+        found, rest = scope.bare(path[0]), path[1:]
+        if found is None:
+            qualified = _by_full_name(path, scope)
+            if qualified is None:
+                raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
+            found, rest = qualified
+    for key in rest:
+        if found.type != "JSON":
+            raise invalid_query(f"Cannot access field {key} on a value with type {found.type}")
+        found = replace(json_path.field(found, key), name=key)
+    return found
+
+
+def _by_full_name(path: list[str], scope: Scope) -> tuple[Expr, list[str]] | None:
+    """dataset.table.column and project.dataset.table.column of a table in FROM."""
+    around: Scope | None = scope
+    while around is not None:
+        for source in around.sources:
+            if source.table is None or source.name != source.table.name:
+                continue
+            for prefix in (list(source.table.key), list(source.table.key[1:])):
+                size = len(prefix)
+                if path[:size] == prefix and len(path) > size and (found := source.find(path[size])):
+                    return source.column(found[0]), path[size + 1 :]
+        around = around.outer
+    return None
+
+
+@handles(exp.Cast, exp.TryCast)
+def _cast(node: exp.Cast, scope: Scope) -> Expr:
+    value = compile_(node.this, scope)
+    type_ = casts.sql_type(node.to)
+    if isinstance(node.this, exp.Array) and value.type == f"ARRAY<{NULL}>":
+        return replace(value, sql=f"CAST([] AS {duckdb_type(type_)})", type=type_)
+    result = casts.cast(value, type_, safe=isinstance(node, exp.TryCast))
+    return replace(result if result.constant or value.type != type_ else value, literal=False)
+
+
+@handles(exp.ParseJSON)
+def _json_literal(node: exp.ParseJSON, scope: Scope) -> Expr:
+    return json_path.call("PARSE_JSON", [compile_(node.this, scope)])
+
+
+@handles(exp.Array)
+def _array(node: exp.Array, scope: Scope) -> Expr:
+    items = [compile_(item, scope) for item in node.expressions]
+    type_ = supertype(items, "array construction") if items else NULL
+    if is_array(type_):
+        raise invalid_query("Cannot construct array with element type ARRAY")
+    items = [coerce(item, type_) for item in items] if type_ != NULL else items
+    sql = f"CAST([{', '.join(item.sql for item in items)}] AS {duckdb_type(type_)}[])"
+    return replace(combined(sql, f"ARRAY<{type_}>", items), literal=all(item.literal for item in items))
+
+
+@handles(exp.Bracket)
+def _bracket(node: exp.Bracket, scope: Scope) -> Expr:
+    value = compile_(node.this, scope)
+    if len(node.expressions) != 1:
+        raise invalid_query("Subscript access takes one index")
+    index = compile_(node.expressions[0], scope)
+    if value.type == "JSON":
+        key = node.expressions[0]
+        if isinstance(key, exp.Literal) and node.args.get("offset") is None:
+            return json_path.field(value, key.this if key.is_string else int(key.this))
+        raise unsupported("a JSON subscript that is no literal")
+    if not is_array(value.type) or index.type != "INT64":
+        raise invalid_query(f"Subscript access is not supported on type {value.type} with {index.type}")
+    offset = node.args.get("offset")
+    if offset is None:
+        offset = 0
+    place = f"({index.sql} + {1 - offset})"
+    if node.args.get("safe"):
+        sql = f"(CASE WHEN {place} >= 1 THEN {value.sql}[{place}] ELSE NULL END)"
+    else:
+        message = "'Array index ' || " + index.sql + " || ' is out of bounds'"
+        sql = (
+            f"(CASE WHEN {value.sql} IS NULL OR {place} BETWEEN 1 AND len({value.sql}) "
+            f"THEN {value.sql}[{place}] ELSE error({message}) END)"
+        )
+    return combined(sql, element(value.type), [value, index])
+
+
+@handles(exp.If)
+def _if(node: exp.If, scope: Scope) -> Expr:
+    if node.args.get("false") is None:
+        raise invalid_query("Number of arguments does not match for function IF")
+    condition = boolean(compile_(node.this, scope), "The first argument of IF")
+    branches = [compile_(node.args["true"], scope), compile_(node.args["false"], scope)]
+    type_ = supertype(branches, "function IF")
+    yes, no = (coerce(branch, type_) for branch in branches)
+    return combined(f"(CASE WHEN {condition.sql} THEN {yes.sql} ELSE {no.sql} END)", type_, [condition, yes, no])
+
+
+@handles(exp.Case)
+def _case(node: exp.Case, scope: Scope) -> Expr:
+    conditions: list[Expr] = []
+    for branch in node.args["ifs"]:
+        if node.this is not None:
+            subject = compile_(node.this, scope)
+            conditions.append(operators.compare("=", subject, compile_(branch.this, scope)))
+        else:
+            conditions.append(boolean(compile_(branch.this, scope), "CASE condition"))
+    values = [compile_(branch.args["true"], scope) for branch in node.args["ifs"]]
+    default = node.args.get("default")
+    values.append(compile_(default, scope) if default is not None else Expr("NULL", NULL, literal=True, probe="NULL"))
+    type_ = supertype(values, "CASE")
+    values = [coerce(value, type_) for value in values]
+    cases = " ".join(f"WHEN {c.sql} THEN {v.sql}" for c, v in zip(conditions, values[:-1], strict=True))
+    return combined(f"(CASE {cases} ELSE {values[-1].sql} END)", type_, [*conditions, *values])
+
+
+ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
+COMPARISONS = {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+
+
+@handles(*ARITHMETIC)
+def _arithmetic(node: exp.Binary, scope: Scope) -> Expr:
+    operator = ARITHMETIC[type(node)]
+    if isinstance(node.expression, exp.Interval):
+        value = compile_(node.this, scope)
+        amount, part = interval(node.expression, scope)
+        if operator not in "+-" or value.type not in ("DATE", "TIMESTAMP"):
+            raise unsupported(f"{operator} of {value.type} and INTERVAL")
+        if value.type == "DATE" and part not in times.DATE_PARTS:
+            raise unsupported(f"DATE {operator} INTERVAL {part}, which gives a DATETIME")
+        if value.type == "DATE":
+            raise unsupported(f"DATE {operator} INTERVAL, which gives a DATETIME: use DATE_ADD or DATE_SUB")
+        return times.shift(f"TIMESTAMP_{'ADD' if operator == '+' else 'SUB'}", value, amount, part)
+    return operators.arithmetic(operator, compile_(node.this, scope), compile_(node.expression, scope))
+
+
+def interval(node: exp.Interval, scope: Scope) -> tuple[Expr, str]:
+    """The number and the part of INTERVAL 3 DAY; an expression may stand in the place of the number."""
+    if node.this is None or node.args.get("unit") is None:
+        raise unsupported("this form of INTERVAL")
+    number = node.this
+    if isinstance(number, exp.Literal) and number.is_string:
+        if not number.this.lstrip("-").isdigit():
+            raise unsupported(f"INTERVAL '{number.this}'")
+        return integer(int(number.this)), times.part_of(node.args["unit"])
+    return compile_(number, scope), times.part_of(node.args["unit"])
+
+
+@handles(*COMPARISONS)
+def _comparison(node: exp.Binary, scope: Scope) -> Expr:
+    return operators.compare(COMPARISONS[type(node)], compile_(node.this, scope), compile_(node.expression, scope))
+
+
+@handles(exp.NullSafeEQ, exp.NullSafeNEQ)
+def _distinct_from(node: exp.Binary, scope: Scope) -> Expr:
+    equal = isinstance(node, exp.NullSafeEQ)
+    return operators.distinct_from(compile_(node.this, scope), compile_(node.expression, scope), equal=equal)
+
+
+@handles(exp.And, exp.Or)
+def _logic(node: exp.Binary, scope: Scope) -> Expr:
+    word = "AND" if isinstance(node, exp.And) else "OR"
+    # Long chains lean to the left, and would exhaust the stack one by one.
+    terms: list[Node] = []
+    here: Any = node
+    while type(here) is type(node):
+        terms.append(here.expression)
+        here = here.this
+    terms.append(here)
+    return operators.logic(word, [compile_(term, scope) for term in reversed(terms)])
+
+
+@handles(exp.Not)
+def _not(node: exp.Not, scope: Scope) -> Expr:
+    inner = node.this
+    if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
+        return operators.is_null(compile_(inner.this, scope), negated=True)
+    value = boolean(compile_(inner, scope), "Operand of NOT")
+    return combined(f"(NOT {value.sql})", "BOOL", [value])
+
+
+@handles(exp.Is)
+def _is(node: exp.Is, scope: Scope) -> Expr:
+    value = compile_(node.this, scope)
+    if isinstance(node.expression, exp.Null):
+        return operators.is_null(value, negated=False)
+    if isinstance(node.expression, exp.Boolean):
+        value = boolean(value, "Operand of IS")
+        truth = "TRUE" if node.expression.this else "FALSE"
+        return combined(f"({value.sql} IS NOT DISTINCT FROM {truth})", "BOOL", [value])
+    raise unsupported(f"IS {node.expression.sql(dialect='bigquery')}")
+
+
+@handles(exp.Neg)
+def _neg(node: exp.Neg, scope: Scope) -> Expr:
+    if isinstance(node.this, exp.Literal) and not node.this.is_string and node.this.this.isdigit():
+        return integer(-int(node.this.this))
+    return operators.negate(compile_(node.this, scope))
+
+
+@handles(exp.DPipe)
+def _concat(node: exp.DPipe, scope: Scope) -> Expr:
+    return operators.concatenate(compile_(node.this, scope), compile_(node.expression, scope))
+
+
+@handles(exp.Like)
+def _like(node: exp.Like, scope: Scope) -> Expr:
+    found = operators.like(compile_(node.this, scope), compile_(node.expression, scope))
+    return combined(f"(NOT {found.sql})", "BOOL", [found]) if node.args.get("negate") else found
+
+
+@handles(exp.Between)
+def _between(node: exp.Between, scope: Scope) -> Expr:
+    value = compile_(node.this, scope)
+    low, high = compile_(node.args["low"], scope), compile_(node.args["high"], scope)
+    return operators.logic("AND", [operators.compare(">=", value, low), operators.compare("<=", value, high)])
+
+
+@handles(exp.In)
+def _in(node: exp.In, scope: Scope) -> Expr:
+    value = compile_(node.this, scope)
+    if node.args.get("query") is not None:
+        return _in_query(value, node.args["query"], scope)
+    if node.args.get("unnest") is not None:
+        array = compile_(node.args["unnest"].expressions[0], scope)
+        if not is_array(array.type):
+            raise invalid_query(f"Second argument of IN UNNEST must be an array but was {array.type}")
+        return operators.in_array(value, array)
+    return operators.in_list(value, [compile_(item, scope) for item in node.expressions])
+
+
+def _in_query(value: Expr, query: Node, scope: Scope) -> Expr:
+    from services.local.bigquery.sql import select
+
+    relation = select.subquery(query, scope)
+    if len(relation.outputs) != 1:
+        raise invalid_query(f"Subquery of type IN must have only one output column, has {len(relation.outputs)}")
+    output = relation.outputs[0]
+    inner = Expr(output.sql, output.type, constant=False, reads=output.reads)
+    type_ = supertype([value, inner], "operator IN")
+    operators.equatable(type_, "IN")
+    if type_ == "FLOAT64":
+        raise unsupported("IN with a subquery of FLOAT64")
+    sql = f"({coerce(value, type_).sql} IN (SELECT {coerce(inner, type_).sql} FROM ({relation.sql})))"  # noqa: S608
+    return combined(sql, "BOOL", [value, inner])
+
+
+@handles(exp.Exists)
+def _exists(node: exp.Exists, scope: Scope) -> Expr:
+    from services.local.bigquery.sql import select
+
+    relation = select.subquery(node.this, scope)
+    return Expr(f"EXISTS ({relation.sql})", "BOOL", constant=False)
+
+
+@handles(exp.Subquery)
+def _scalar(node: exp.Subquery, scope: Scope) -> Expr:
+    from services.local.bigquery.sql import select
+
+    relation = select.subquery(node, scope)
+    if len(relation.outputs) != 1:
+        raise invalid_query(f"Scalar subquery cannot have more than one column, has {len(relation.outputs)}")
+    output = relation.outputs[0]
+    return Expr(f"({relation.sql})", output.type, constant=False, reads=output.reads)
+
+
+@handles(exp.Extract)
+def _extract(node: exp.Extract, scope: Scope) -> Expr:
+    value, zone = node.expression, None
+    if isinstance(value, exp.AtTimeZone):
+        value, zone = value.this, compile_(value.args["zone"], scope)
+    return times.extract(compile_(value, scope), times.part_of(node.this), zone)
+
+
+@handles(exp.CurrentDate, exp.CurrentTimestamp)
+def _now(node: Node, scope: Scope) -> Expr:
+    return _current("CURRENT_DATE" if isinstance(node, exp.CurrentDate) else "CURRENT_TIMESTAMP", [], scope)
+
+
+def _current(name: str, arguments: list[Expr], scope: Scope) -> Expr:
+    moment = f"CAST('{scope.context.now:%Y-%m-%d %H:%M:%S.%f}+00' AS TIMESTAMP WITH TIME ZONE)"
+    now = Expr(moment, "TIMESTAMP", probe=moment)
+    if name == "CURRENT_TIMESTAMP" and not arguments:
+        return now
+    if name == "CURRENT_DATE" and len(arguments) <= 1:
+        sql = f"CAST({times.zoned(now, arguments[0] if arguments else None)} AS DATE)"
+        return Expr(sql, "DATE", probe=sql)
+    raise invalid_query(f"Number of arguments does not match for function {name}")
+
+
+@handles(exp.Window)
+def _window(node: exp.Window, scope: Scope) -> Expr:
+    call = node.this
+    if not isinstance(call, exp.Anonymous):
+        raise unsupported(f"OVER after {node.this.sql(dialect='bigquery')[:100]}")
+    return windows.call(call.name.upper(), call.expressions, node, scope, compile_)
+
+
+@handles(exp.Anonymous)
+def _function(node: exp.Anonymous, scope: Scope) -> Expr:
+    name = node.name.upper()
+    nodes = node.expressions
+    if name in aggregates.NAMES:
+        return windows.aggregate(name, nodes, scope, compile_)
+    if name in aggregates.ONLY_OVER:
+        raise invalid_query(f"Analytic function {name} cannot be called without an OVER clause")
+    if name in ("DATE_ADD", "DATE_SUB", "TIMESTAMP_ADD", "TIMESTAMP_SUB"):
+        if len(nodes) != 2 or not isinstance(nodes[1], exp.Interval):
+            raise invalid_query(f"No matching signature for function {name}: the second argument must be an INTERVAL")
+        amount, part = interval(nodes[1], scope)
+        return times.shift(name, compile_(nodes[0], scope), amount, part)
+    if name in ("DATE_DIFF", "TIMESTAMP_DIFF"):
+        _count(name, nodes, 3, 3)
+        return times.difference(name, compile_(nodes[0], scope), compile_(nodes[1], scope), times.part_of(nodes[2]))
+    if name in ("DATE_TRUNC", "TIMESTAMP_TRUNC"):
+        _count(name, nodes, 2, 3)
+        zone = compile_(nodes[2], scope) if len(nodes) == 3 else None
+        return times.truncate(name, compile_(nodes[0], scope), times.part_of(nodes[1]), zone)
+    if name not in KNOWN:
+        raise unsupported(f"the function {name}")
+    arguments = [compile_(argument, scope) for argument in nodes]
+    if any(isinstance(argument, (exp.Distinct, exp.Order, exp.Limit)) for argument in nodes):
+        raise invalid_query(f"{name} is no aggregate function")
+    return _plain(name, arguments, scope)
+
+
+TIMES = ("CURRENT_DATE", "CURRENT_TIMESTAMP", "FORMAT_TIMESTAMP", "FORMAT_DATE", "PARSE_TIMESTAMP", "PARSE_DATE")
+KNOWN = {*TIMES, *json_path.NAMES, *patterns.NAMES, *functions.SIGNATURES, *functions.COMPOSED}
+
+
+def _plain(name: str, arguments: list[Expr], scope: Scope) -> Expr:
+    if name in ("CURRENT_DATE", "CURRENT_TIMESTAMP"):
+        return _current(name, arguments, scope)
+    if name == "DATE" and len(arguments) == 2:
+        return times.date_of(*arguments)
+    if name in ("FORMAT_TIMESTAMP", "FORMAT_DATE"):
+        _count(name, arguments, 2, 3 if name == "FORMAT_TIMESTAMP" else 2)
+        return times.format_time(name, arguments[0], arguments[1], arguments[2] if len(arguments) == 3 else None)
+    if name in ("PARSE_TIMESTAMP", "PARSE_DATE"):
+        _count(name, arguments, 2, 2)
+        return times.parse_time(name, arguments[0], arguments[1])
+    if name in json_path.NAMES:
+        return json_path.call(name, arguments)
+    if name in patterns.NAMES:
+        return patterns.call(name, arguments)
+    if (
+        name == "TIMESTAMP"
+        and len(arguments) == 1
+        and coercible(arguments[0], "STRING")
+        and arguments[0].type == "STRING"
+    ):
+        return casts.cast(arguments[0], "TIMESTAMP", safe=False)
+    if name == "DATE" and len(arguments) == 1 and arguments[0].type == "STRING":
+        return casts.cast(arguments[0], "DATE", safe=False)
+    return functions.call(name, arguments)
+
+
+def _count(name: str, given: list[Any], least: int, most: int) -> None:
+    if not least <= len(given) <= most:
+        raise invalid_query(f"Number of arguments does not match for function {name}")

@@ -1,0 +1,250 @@
+"""The Storage Write API over gRPC: AppendRows of Arrow rows on default streams, and GetWriteStream for them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import duckdb
+import grpc
+import pyarrow as pa
+from google.cloud.bigquery_storage_v1 import types
+from google.rpc import code_pb2, status_pb2
+
+from services.local.bigquery import append
+from services.local.bigquery.catalog import Table
+from services.local.bigquery.columns import Column
+from services.local.bigquery.errors import ApiError
+from services.local.bigquery.store import Store, first_line
+from services.local.bigquery.writer import Busy
+
+SERVICE = "google.cloud.bigquery.storage.v1.BigQueryWrite"
+MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
+MAX_RECEIVED = 32 * 1024 * 1024  # so that a request over BigQuery's limit is refused in words, not by the transport
+IN_FLIGHT = 16  # appends of one connection that may wait for their commit
+STREAM = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)/(?:streams/)?_default")
+ANY_STREAM = re.compile(r"projects/[^/]+/datasets/[^/]+/tables/[^/]+/streams/[^/]+")
+
+AppendRowsRequest = types.AppendRowsRequest.pb()
+AppendRowsResponse = types.AppendRowsResponse.pb()
+GetWriteStreamRequest = types.GetWriteStreamRequest.pb()
+WriteStream = types.WriteStream.pb()
+TableSchema = types.TableSchema.pb()
+TableFieldSchema = types.TableFieldSchema.pb()
+RowErrorMessage = types.RowError.pb()
+
+OTHER_CALLS = ("CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams", "FlushRows")
+
+
+class Ended(Exception):
+    """The call ends with this status, as the real service ends it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Connection:
+    """What one AppendRows call remembers between requests."""
+
+    name: str = ""
+    key: tuple[str, str, str] = ("", "", "")
+    schema: pa.Schema | None = None
+    columns: tuple[Column, ...] = ()  # of the table, as last told to the client
+
+
+class BigQueryWrite:
+    """The servicer; `append` is the one place every append passes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        calls = {
+            "AppendRows": grpc.stream_stream_rpc_method_handler(
+                self.append_rows,
+                request_deserializer=AppendRowsRequest.FromString,
+                response_serializer=AppendRowsResponse.SerializeToString,
+            ),
+            "GetWriteStream": grpc.unary_unary_rpc_method_handler(
+                self.get_write_stream,
+                request_deserializer=GetWriteStreamRequest.FromString,
+                response_serializer=WriteStream.SerializeToString,
+            ),
+        }
+        for name in OTHER_CALLS:
+            calls[name] = grpc.unary_unary_rpc_method_handler(_application_stream)
+        return grpc.method_handlers_generic_handler(SERVICE, calls)
+
+    async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Take requests as they come, commit several at a time, and answer them in their order."""
+        answers: asyncio.Queue[asyncio.Future[Any] | Ended | None] = asyncio.Queue(IN_FLIGHT)
+        taking = asyncio.create_task(self._take(requests, answers))
+        try:
+            while (answer := await answers.get()) is not None:
+                if isinstance(answer, Ended):
+                    raise answer
+                yield await answer
+        except Ended as ended:
+            await context.abort(ended.code, str(ended))
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any]) -> None:
+        connection = Connection()
+        turn = asyncio.Event()
+        turn.set()
+        pending: set[asyncio.Task[Any]] = set()
+        try:
+            async for request in requests:
+                before, turn = turn, asyncio.Event()
+                try:
+                    table = self._destination(connection, request)
+                except Ended as ended:
+                    turn.set()
+                    await answers.put(ended)
+                    return
+                task = asyncio.create_task(self._answer(connection, table, request, before, turn))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+                await answers.put(task)
+            await answers.put(None)
+        finally:
+            # A client that hung up still gets its accepted appends committed; nobody waits for the answers.
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _destination(self, connection: Connection, request: Any) -> Table:
+        """The table a request goes to; `Ended` for what ends the call in the real service."""
+        name = request.write_stream or connection.name
+        if not name:
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
+        matched = STREAM.fullmatch(name)
+        if matched is None:
+            if ANY_STREAM.fullmatch(name):
+                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported locally, not {name}")
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
+        if request.WhichOneof("rows") == "proto_rows":
+            raise Ended(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
+        if request.HasField("offset"):
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream")
+        key = (matched[1], matched[2], matched[3])
+        try:
+            table = self._store.catalog.table(*key)
+        except ApiError as error:
+            raise Ended(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
+        if table.view is not None:
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
+        if key != connection.key:
+            connection.name, connection.key, connection.schema = name, key, None
+            connection.columns = table.columns
+        return table
+
+    async def _answer(
+        self, connection: Connection, table: Table, request: Any, before: asyncio.Event, turn: asyncio.Event
+    ) -> Any:
+        response = AppendRowsResponse(write_stream=connection.name)
+        try:
+            try:
+                # One request at a time is read, so rows are committed in the order in which they were sent.
+                await before.wait()
+                batch = await self._batch(connection, table, request)
+                commit = asyncio.ensure_future(self.append(table, batch))
+                await asyncio.sleep(0)
+            finally:
+                turn.set()
+            await commit
+        except append.BadRows as bad:
+            message = f"Errors found while processing rows. Please refer to the row_errors field for details. {bad}"
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message))
+            for row in bad.errors:
+                code = RowErrorMessage.RowErrorCode.FIELDS_ERROR
+                response.row_errors.append(RowErrorMessage(index=row.index, code=code, message=row.message))
+        except append.SchemaMismatch as mismatch:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(mismatch)))
+        except append.TableGone as gone:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.NOT_FOUND, message=f"Table not found: {gone}"))
+        except Busy as busy:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=str(busy)))
+        except duckdb.Error as error:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INTERNAL, message=first_line(error)))
+        else:
+            response.append_result.SetInParent()
+        if table.columns != connection.columns:
+            connection.columns = table.columns
+            response.updated_schema.CopyFrom(table_schema(table))
+        return response
+
+    async def _batch(self, connection: Connection, table: Table, request: Any) -> pa.RecordBatch:
+        arrow = request.arrow_rows
+        if arrow.HasField("writer_schema"):
+            connection.schema = append.decode_schema(arrow.writer_schema.serialized_schema)
+        size = request.ByteSize()
+        if size > MAX_REQUEST:
+            raise append.SchemaMismatch(
+                f"Message size {size} exceeds the limit of {MAX_REQUEST} bytes for one AppendRows request"
+            )
+        if connection.schema is None:
+            raise append.SchemaMismatch("arrow_rows.writer_schema is required in the first request to a table")
+        schema = connection.schema
+        return await asyncio.to_thread(_checked, table, schema, arrow.rows.serialized_record_batch)
+
+    async def append(self, table: Table, batch: pa.RecordBatch) -> None:
+        """Commit one batch of checked rows, or none of it."""
+        if batch.num_rows:
+            key = (table.id, batch.schema)
+            await self._store.append(key, batch, batch.nbytes, partial(append.insert_all, table))
+
+    async def get_write_stream(self, request: Any, context: Any) -> Any:
+        try:
+            matched = STREAM.fullmatch(request.name)
+            if matched is None:
+                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
+            table = self._store.catalog.table(matched[1], matched[2], matched[3])
+        except ApiError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+        except Ended as ended:
+            await context.abort(ended.code, str(ended))
+        stream = WriteStream(name=request.name, type_=WriteStream.Type.COMMITTED, location="US")
+        stream.create_time.FromMilliseconds(table.created)
+        stream.write_mode = WriteStream.WriteMode.INSERT
+        if request.view == types.WriteStreamView.FULL:
+            stream.table_schema.CopyFrom(table_schema(table))
+        return stream
+
+
+def _checked(table: Table, schema: pa.Schema, data: bytes) -> pa.RecordBatch:
+    append.check_schema(table, schema)
+    batch = append.decode(schema, data)
+    append.check_rows(table, batch, dt.datetime.now(dt.UTC).date())
+    return batch
+
+
+def table_schema(table: Table) -> Any:
+    """The table's columns as the Storage API spells them."""
+    schema = TableSchema()
+    spelling = {"FLOAT64": "DOUBLE"}
+    for column in table.columns:
+        schema.fields.append(
+            TableFieldSchema(
+                name=column.name,
+                type_=TableFieldSchema.Type.Value(spelling.get(column.type, column.type)),
+                mode=TableFieldSchema.Mode.REQUIRED if column.required else TableFieldSchema.Mode.NULLABLE,
+                description=column.description or "",
+            )
+        )
+    return schema
+
+
+async def _application_stream(request: bytes, context: Any) -> bytes:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED,
+        "the local BigQuery emulator has default streams only: no streams created by applications",
+    )
+    return b""
