@@ -31,7 +31,13 @@ class Config:
     )
     linger: float = setting(0.01, "seconds a hit may wait for company in its pack", minimum=0, maximum=1)
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
-    publish_timeout: float = setting(5.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=60)
+    publish_timeout: float = setting(
+        0.5, "seconds until Pub/Sub must have confirmed a pack; then it is spooled", minimum=0.1, maximum=60
+    )
+    spool: str = setting("", "folder for packs Pub/Sub has not confirmed; without one their hits are answered 503")
+    spool_bytes: int = setting(
+        1_073_741_824, "bytes of packs the spool may hold; its disk needs a quarter more", minimum=2**20, maximum=2**40
+    )
     max_pending: int = setting(
         67_108_864, "bytes of hits that may wait for Pub/Sub; more are answered 503", minimum=2**22, maximum=2**30
     )

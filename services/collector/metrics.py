@@ -24,13 +24,36 @@ class Metrics:
         self.hits = {method: hits.labels(method) for method in ("GET", "HEAD", "POST")}
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",
-            "Hits whose fate is known: published, or refused (503) since Pub/Sub did not confirm or memory was full",
+            "Hits whose fate is known: published, spooled, or refused with 503 as unconfirmed or shed",
             ("outcome",),
             registry=registry,
         )
         self.published = outcomes.labels("published")
+        self.spooled = outcomes.labels("spooled")
         self.unconfirmed = outcomes.labels("unconfirmed")
         self.shed = outcomes.labels("shed")
+        self.breaker = Gauge(
+            "pixelpipe_collector_breaker_state", "0 closed: Pub/Sub answers; 1 half open; 2 open", registry=registry
+        )
+        self.drained = Counter(
+            "pixelpipe_collector_spool_drained_hits_total", "Hits published from the spool", registry=registry
+        )
+        self.spool_packs = Gauge("pixelpipe_collector_spool_packs", "Packs in the spool", registry=registry)
+        self.spool_hits = Gauge("pixelpipe_collector_spool_hits", "Hits in the spool", registry=registry)
+        self.spool_bytes = Gauge("pixelpipe_collector_spool_bytes", "Bytes of packs in the spool", registry=registry)
+        self.spool_oldest = Gauge(
+            "pixelpipe_collector_spool_oldest_timestamp_seconds",
+            "When the oldest pack of the spool was written, 0 for none",
+            registry=registry,
+        )
+        self.spool_errors = Counter(
+            "pixelpipe_collector_spool_errors_total", "Times the spool's disk failed", registry=registry
+        )
+        self.spool_corrupt = Counter(
+            "pixelpipe_collector_spool_corrupt_total",
+            "Spool files set aside since they were corrupt",
+            registry=registry,
+        )
         self.malformed = Counter(
             "pixelpipe_collector_malformed_requests_total",
             "Requests no HTTP parser accepts, answered 400",
@@ -47,9 +70,7 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
             registry=registry,
         )
-        self.pack_bytes = Counter(
-            "pixelpipe_collector_pack_bytes_total", "Bytes published", registry=registry
-        )
+        self.pack_bytes = Counter("pixelpipe_collector_pack_bytes_total", "Bytes published", registry=registry)
         self.hit_bytes = Counter(
             "pixelpipe_collector_hit_bytes_total", "Bytes of the same hits before compression", registry=registry
         )

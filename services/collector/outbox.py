@@ -1,4 +1,6 @@
-"""Group commit: hits gather in packs, a pack is published, and only then the replies of its hits may leave.
+"""Group commit: hits gather in packs, a pack is made safe, and only then the replies of its hits may leave.
+
+Safe is what Pub/Sub has confirmed; where it does not answer, what the spool has on disk.
 
 While all publish slots are busy the next pack fills; when one is free, a pack goes out as soon as its first hit has
 waited `linger`, so load makes packs larger, not slower.
@@ -13,7 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from services.collector.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from services.collector.metrics import Metrics
+from services.collector.spool import Spool, SpoolError
 from services.shared import hit, identity, log
 from services.shared.pubsub import Publisher, Unconfirmed
 
@@ -21,7 +25,7 @@ _log = log.get("collector.outbox")
 
 
 class Refused(Exception):
-    """The hits are not safe: Pub/Sub did not confirm them in time, or too many wait already. Try again later."""
+    """The hits are not safe: neither Pub/Sub nor the spool has them, or too many wait already. Try again later."""
 
 
 @dataclass
@@ -37,9 +41,20 @@ class _Pack:
 
 class Outbox:
     def __init__(
-        self, publisher: Publisher, topic: str, metrics: Metrics, *, linger: float, in_flight: int, max_pending: int
+        self,
+        publisher: Publisher,
+        topic: str,
+        spool: Spool | None,
+        metrics: Metrics,
+        *,
+        linger: float,
+        in_flight: int,
+        max_pending: int,
     ) -> None:
-        self._publisher, self._topic, self._metrics = publisher, topic, metrics
+        self._publisher, self._topic, self._spool, self._metrics = publisher, topic, spool, metrics
+        self.breaker = Breaker(self._breaker_changed)
+        self._was = CLOSED
+        self._publishing: set[asyncio.Future[str]] = set()
         self._linger, self._max_pending = linger, max_pending
         self._slots = asyncio.Semaphore(in_flight)
         self._open: _Pack | None = None
@@ -47,7 +62,6 @@ class Outbox:
         self._changed = asyncio.Event()
         self._pending = 0
         self._closing = False
-        self._healthy = True
 
     async def __aenter__(self) -> Outbox:
         self._loop = asyncio.get_running_loop()
@@ -65,7 +79,7 @@ class Outbox:
         await asyncio.gather(*self._sending)
 
     async def put(self, lines: Sequence[bytes]) -> None:
-        """Return when Pub/Sub has confirmed every one of these encoded hits. Raises Refused when it has not.
+        """Return when every one of these encoded hits is in Pub/Sub or in the spool. Raises Refused when one is not.
 
         The hits of one call share a pack where they fit one, so that they are safe, or refused, together.
         """
@@ -85,6 +99,22 @@ class Outbox:
         for error in errors:
             if error is not None:
                 raise Refused(str(error)) from error
+
+    @property
+    def unsafe(self) -> str | None:
+        """Why hits are refused now; None while they are taken."""
+        if self.breaker.state == CLOSED:
+            return None
+        return self._spool.refuses if self._spool is not None else None
+
+    def _breaker_changed(self, state: int) -> None:
+        self._metrics.breaker.set(state)
+        if state == OPEN and self._was != OPEN:
+            _log.error("Pub/Sub does not answer; hits go to the spool")
+        elif state == CLOSED:
+            _log.info("Pub/Sub answers again")
+        if state != HALF_OPEN:
+            self._was = state
 
     def _pack_for(self, count: int, size: int) -> _Pack:
         pack = self._open
@@ -136,36 +166,74 @@ class Outbox:
                 timer.cancel()
 
     async def _send(self, pack: _Pack) -> None:
+        """Have the pack safe, in Pub/Sub or in the spool, or refuse its hits."""
         started = self._loop.time()
-        error: Exception | None = None
-        data, attributes = hit.pack(pack.lines, identity.uuid7(time.time_ns() // 1000))
+        pack_id = identity.uuid7(time.time_ns() // 1000)
+        data, attributes = hit.pack(pack.lines, pack_id)
+        error = await self._publish(data, attributes)
+        if error is None:
+            self._metrics.published.inc(len(pack.lines))
+            self._metrics.hit_bytes.inc(pack.size)
+            self._metrics.pack_bytes.inc(len(data))
+            self._metrics.publish_seconds.observe(self._loop.time() - started)
+        elif self._spool is not None:
+            error = await self._store(self._spool, pack_id, len(pack.lines), data)
+        if error is not None:
+            self._metrics.unconfirmed.inc(len(pack.lines))
+        self._settle(pack, error)
+
+    async def _publish(self, data: bytes, attributes: dict[str, str]) -> Exception | None:
+        """Publish unless the breaker is open; when it opens, those under way no longer wait for their own limit.
+
+        Without a spool there is nowhere else to go, so the breaker stays closed and every pack is tried.
+        """
+        if not self._may_publish():
+            return Unconfirmed("Pub/Sub does not answer")
+        publishing = asyncio.ensure_future(self._publisher.publish(self._topic, data, attributes))
+        self._publishing.add(publishing)
+        error: Exception
         try:
-            await self._publisher.publish(self._topic, data, attributes)
+            await publishing
         except Unconfirmed as failure:
             error = failure
+        except asyncio.CancelledError:
+            if not publishing.cancelled():
+                publishing.cancel()
+                raise
+            error = Unconfirmed("Pub/Sub does not answer")
         except Exception as failure:  # noqa: BLE001 - whatever it was, the replies that wait must not wait for ever
             _log.exception("publish failed")
             error = failure
-        self._settle(pack, error, len(data), self._loop.time() - started)
-
-    def _settle(self, pack: _Pack, error: Exception | None, size: int, seconds: float) -> None:
-        metrics = self._metrics
-        self._count_pending(-pack.size)
-        metrics.pack_hits.observe(len(pack.lines))
-        if error is None:
-            metrics.published.inc(len(pack.lines))
-            metrics.hit_bytes.inc(pack.size)
-            metrics.pack_bytes.inc(size)
-            metrics.publish_seconds.observe(seconds)
         else:
-            metrics.unconfirmed.inc(len(pack.lines))
-            metrics.publish_failures.inc()
-        if self._healthy != (error is None):
-            self._healthy = error is None
-            if error is None:
-                _log.info("publishing works again")
-            else:
-                _log.error("publishing fails", error=str(error))
+            self.breaker.succeeded()
+            return None
+        finally:
+            self._publishing.discard(publishing)
+        self._metrics.publish_failures.inc()
+        if self._spool is not None:
+            self.breaker.failed(self._loop.time())
+            for other in self._publishing:
+                other.cancel()
+        return error
+
+    def _may_publish(self) -> bool:
+        if self.breaker.state == CLOSED:
+            return True
+        if self._spool is not None and self._spool.packs:
+            return False  # the drainer tries, so that no reply has to wait for the outcome
+        return self.breaker.may_try(self._loop.time())
+
+    async def _store(self, spool: Spool, pack_id: str, hits: int, data: bytes) -> Exception | None:
+        try:
+            await spool.put(pack_id, hits, data)
+        except SpoolError as error:
+            return error
+        self._metrics.spooled.inc(hits)
+        return None
+
+    def _settle(self, pack: _Pack, error: Exception | None) -> None:
+        self._count_pending(-pack.size)
+        self._metrics.pack_hits.observe(len(pack.lines))
         for waiter in pack.waiters:
             if not waiter.done():
                 waiter.set_result(error)

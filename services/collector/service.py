@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from services.collector import drainer
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
+from services.collector.spool import Spool
 from services.shared import log
 from services.shared.admin import Admin
 from services.shared.pubsub import Publisher
 
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
 KEEPALIVE_SECONDS = 620
+READINESS_SECONDS = 1.0
+DRAIN_SECONDS = 15.0  # a spooled pack is safe: its publish may take as long as a slow Pub/Sub needs
 
 _log = log.get("collector")
 
@@ -33,22 +38,50 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         publisher = await stack.enter_async_context(
             Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
         )
-        outbox = await stack.enter_async_context(
-            Outbox(
-                publisher,
-                cfg.hits_topic,
-                metrics,
-                linger=cfg.linger,
-                in_flight=cfg.in_flight,
-                max_pending=cfg.max_pending,
-            )
-        )
+        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
         port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
-        admin.ready()
         _log.info("listening", port=port, admin_port=admin.port)
-        await stop.wait()
+        while not stop.is_set():
+            admin.ready(because=outbox.unsafe)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READINESS_SECONDS):
+                    await stop.wait()
         admin.ready(because="draining")
         await asyncio.sleep(cfg.drain)
+
+
+@asynccontextmanager
+async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> AsyncIterator[Outbox]:
+    """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
+    async with AsyncExitStack() as stack:
+        spool = None
+        if cfg.spool:
+            spool = await stack.enter_async_context(Spool(Path(cfg.spool), cfg.spool_bytes, metrics))
+        outbox = Outbox(
+            publisher,
+            cfg.hits_topic,
+            spool,
+            metrics,
+            linger=cfg.linger,
+            in_flight=cfg.in_flight,
+            max_pending=cfg.max_pending,
+        )
+        if spool is not None:
+            patient = await stack.enter_async_context(
+                Publisher(cfg.project, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+            )
+            await stack.enter_async_context(
+                drainer.Drainer(
+                    spool,
+                    patient,
+                    cfg.hits_topic,
+                    outbox.breaker,
+                    metrics,
+                    fast=cfg.publish_timeout,
+                    grace=cfg.grace,
+                )
+            )
+        yield await stack.enter_async_context(outbox)
 
 
 @asynccontextmanager

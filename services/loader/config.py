@@ -32,7 +32,7 @@ class Config:
     append_timeout: float = setting(
         30.0, "seconds BigQuery may take to answer an append before it is sent again", minimum=0.1, maximum=600
     )
-    drain: float = setting(
+    grace: float = setting(
         20.0, "seconds after SIGTERM to write what is in hand; the rest goes back to Pub/Sub", minimum=0, maximum=600
     )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

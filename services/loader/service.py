@@ -48,4 +48,4 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         puller.drain()
         worker.end()
         await receiving
-        await worker.finish(cfg.drain)
+        await worker.finish(cfg.grace)

@@ -142,7 +142,13 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
         _service("loader", ports.loader_admin, shared, environ),
         _service("processor", ports.processor_admin, shared, environ),
         # No load balancer has to look away here, so unless told the collector stops at once.
-        _service("collector", ports.collector_admin, shared, {"PIPE_DRAIN": "0", **environ}, port=ports.collector),
+        _service(
+            "collector",
+            ports.collector_admin,
+            shared,
+            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / "spool"), **environ},
+            port=ports.collector,
+        ),
     )
     page = Spec(
         "page",

@@ -70,8 +70,12 @@ def _repair(text: str) -> str:
 
 def pack(lines: Sequence[bytes], pack_id: str) -> tuple[bytes, dict[str, str]]:
     """The data and attributes of one message of `hits` made of encoded hits."""
-    attributes = {"schema": SCHEMA, "encoding": "zstd", "count": str(len(lines)), "pack": pack_id}
-    return frame.compress(b"\n".join(lines)), attributes
+    return frame.compress(b"\n".join(lines)), attributes(len(lines), pack_id)
+
+
+def attributes(count: int, pack_id: str) -> dict[str, str]:
+    """The attributes of a message of `count` hits."""
+    return {"schema": SCHEMA, "encoding": "zstd", "count": str(count), "pack": pack_id}
 
 
 def unpack(data: bytes, attributes: Mapping[str, str]) -> list[Hit]:

@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox
-from services.collector.service import serving
+from services.collector.service import outgoing, serving
 from services.shared import hit
 from services.shared.hit import Hit
 from services.shared.pubsub import Publisher
@@ -66,16 +65,7 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
             publisher = await stack.enter_async_context(
                 Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
             )
-            outbox = await stack.enter_async_context(
-                Outbox(
-                    publisher,
-                    cfg.hits_topic,
-                    metrics,
-                    linger=cfg.linger,
-                    in_flight=cfg.in_flight,
-                    max_pending=cfg.max_pending,
-                )
-            )
+            outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
             port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             return Running(port, registry, topics, http)

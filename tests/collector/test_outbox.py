@@ -51,7 +51,7 @@ def publisher() -> Scripted:
 
 def _outbox(publisher: Scripted, **settings: float) -> Outbox:
     options = {"linger": 0, "in_flight": 1, "max_pending": 10**7, **settings}
-    return Outbox(publisher, "hits", Metrics(CollectorRegistry()), **options)  # type: ignore[arg-type]
+    return Outbox(publisher, "hits", None, Metrics(CollectorRegistry()), **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture

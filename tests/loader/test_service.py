@@ -38,6 +38,28 @@ async def test_ack_follows_append(bigquery: WriteServer, topics: RowTopics, proj
         hold.until.set()
         await loader.until_acked(1)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
+    assert not topics.pull(names.ROWS_SUBSCRIPTION)
+
+
+async def test_pub_sub_keeps_a_pack_whose_append_has_no_answer(
+    bigquery: WriteServer, topics: RowTopics, project: str
+) -> None:
+    bigquery.script.append(Hold())
+    topics.publish_rows(events(0, 3), pack="mine")
+    async with rig.running(project, grace=0.0):
+        await rig.until(lambda: bigquery.appends, "the append")
+    [kept] = topics.pull(names.ROWS_SUBSCRIPTION, 1)
+    assert kept.attributes["pack"] == "mine"
+
+
+async def test_the_next_pack_comes_once_the_last_is_acknowledged(
+    bigquery: WriteServer, topics: RowTopics, project: str
+) -> None:
+    for number in range(3):
+        topics.publish_rows(events(number, 1))
+    async with rig.running(project, max_messages=1) as loader:
+        await loader.until_acked(3)
+    assert [rows for _, rows in bigquery.appends] == [1, 1, 1]
 
 
 async def test_many_packs_become_few_appends(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
@@ -260,7 +282,7 @@ async def test_stopping_gives_back_what_bigquery_does_not_take(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with rig.running(project, drain=0.1) as loader:
+    async with rig.running(project, grace=0.1) as loader:
         await rig.until(lambda: bigquery.appends, "the append")
         await loader.end()
     async with rig.running(project) as loader:

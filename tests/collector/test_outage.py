@@ -1,0 +1,215 @@
+"""The collector while Pub/Sub is away: real processes, killed for real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from services.shared import hit
+from tests import child
+from tests.child import Child, wait_for
+from tests.topics import Topics
+
+
+class Outage:
+    """A Pub/Sub that comes and goes on one port, and a collector that publishes to it."""
+
+    def __init__(self, port: int, project: str, spool: Path) -> None:
+        self.port, self.project, self.spool = port, project, spool
+        self.pubsub: Child | None = None
+        self.collector: Child | None = None
+
+    def pubsub_up(self) -> Topics:
+        self.pubsub = child.start("services.local.pubsub", "--port", str(self.port))
+        topics = Topics(self.project)
+        topics.create("hits", "work")
+        return topics
+
+    def pubsub_down(self) -> None:
+        assert self.pubsub is not None
+        self.pubsub.stop(signal.SIGKILL)
+
+    def collector_up(self, **settings: str) -> str:
+        env = {
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.port}",
+            "PIPE_PROJECT": self.project,
+            "PIPE_HITS_TOPIC": "hits",
+            "PIPE_HOST": "127.0.0.1",
+            "PIPE_PORT": "0",
+            "PIPE_ADMIN_PORT": "0",
+            "PIPE_DRAIN": "0",
+            "PIPE_SPOOL": str(self.spool),
+            **settings,
+        }
+        self.collector = child.start_service("collector", env)
+        return f"http://127.0.0.1:{self.collector.ready['port']}"
+
+    def admin(self, path: str) -> tuple[int, str]:
+        assert self.collector is not None
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.collector.ready['admin_port']}{path}") as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        lines = self.admin("/metrics")[1].splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " "))
+
+    def stop(self) -> None:
+        for one in (self.collector, self.pubsub):
+            if one is not None:
+                one.stop()
+
+
+@pytest.fixture
+def outage(free_port: int, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port}")
+    outage = Outage(free_port, project, tmp_path / "spool")
+    yield outage
+    outage.stop()
+
+
+async def _fire(url: str, first: int, count: int) -> dict[int, int]:
+    """The status of each hit, by its number."""
+    statuses: dict[int, int] = {}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=32)) as http:
+
+        async def one(number: int) -> None:
+            try:
+                async with http.get(f"{url}/i?n={number}") as reply:
+                    statuses[number] = reply.status
+            except aiohttp.ClientError:
+                statuses[number] = 0
+
+        await asyncio.gather(*(one(number) for number in range(first, first + count)))
+    return statuses
+
+
+def _received(topics: Topics, wanted: set[int]) -> dict[int, set[str]]:
+    """The ids each number came with, once all that are wanted came."""
+    found: dict[int, set[str]] = {}
+
+    def all_there() -> bool:
+        for message in topics.pull("work", wanted=1):
+            for one in hit.unpack(message.data, dict(message.attributes)):
+                found.setdefault(int(one.query.removeprefix("n=")), set()).add(one.id)
+        return wanted <= set(found)
+
+    wait_for(all_there, 30, "all acknowledged hits")
+    return found
+
+
+async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outage(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up()
+    assert set((await _fire(url, 0, 50)).values()) == {200}
+    outage.pubsub_down()
+    assert set((await _fire(url, 1000, 300)).values()) == {200}
+    assert outage.metric("pixelpipe_collector_spool_hits") == 300
+    assert outage.metric("pixelpipe_collector_breaker_state") > 0
+    assert outage.admin("/readyz")[0] == 200
+    topics = outage.pubsub_up()
+    found = _received(topics, set(range(1000, 1300)))
+    assert all(len(ids) == 1 for ids in found.values())
+    wait_for(lambda: outage.metric("pixelpipe_collector_spool_packs") == 0, 10, "an empty spool")
+    wait_for(lambda: outage.metric("pixelpipe_collector_breaker_state") == 0, 10, "a closed breaker")
+    assert set((await _fire(url, 2000, 50)).values()) == {200}
+    _received(topics, set(range(2000, 2050)))
+
+
+async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up()
+    outage.pubsub_down()
+    statuses = await _fire(url, 0, 200)
+    assert set(statuses.values()) == {200}
+    assert outage.collector is not None
+    outage.collector.stop(signal.SIGKILL)
+    topics = outage.pubsub_up()
+    outage.collector_up()
+    _received(topics, set(statuses))
+
+
+async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_nothing(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up()
+    outage.pubsub_down()
+    firing = asyncio.create_task(_fire(url, 0, 2000))
+    await asyncio.to_thread(wait_for, lambda: outage.metric("pixelpipe_collector_spool_hits") > 200, 20, "spooled hits")
+    assert outage.collector is not None
+    await asyncio.to_thread(outage.collector.stop, signal.SIGKILL)
+    acknowledged = {number for number, status in (await firing).items() if status == 200}
+    assert 100 < len(acknowledged) < 2000
+    topics = outage.pubsub_up()
+    outage.collector_up()
+    first = topics.pull("work", wanted=1)
+    outage.collector.stop(signal.SIGKILL)
+    outage.collector_up()
+    numbers = {
+        int(one.query.removeprefix("n="))
+        for message in first
+        for one in hit.unpack(message.data, dict(message.attributes))
+    }
+    if acknowledged - numbers:
+        numbers |= set(_received(topics, acknowledged - numbers))
+    assert acknowledged <= numbers
+
+
+async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up(PIPE_GRACE="20")
+    outage.pubsub_down()
+    statuses = await _fire(url, 0, 100)
+    assert set(statuses.values()) == {200}
+    topics = outage.pubsub_up()
+    assert outage.collector is not None
+    assert await asyncio.to_thread(outage.collector.stop) == 0
+    _received(topics, set(statuses))
+
+
+async def test_a_full_spool_answers_503_and_readiness_tells(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up(PIPE_SPOOL_BYTES=str(2**20))
+    outage.pubsub_down()
+    async with aiohttp.ClientSession() as http:
+        for _ in range(20):
+            noise = [{"n": number, "x": os.urandom(400).hex()} for number in range(900)]  # does not compress to nothing
+            async with http.post(url + "/events", json=noise) as reply:
+                if reply.status != 204:
+                    break
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+    status, text = await asyncio.to_thread(_until_unready, outage)
+    assert (status, text.startswith("the spool is full")) == (503, True)
+
+
+def _until_unready(outage: Outage) -> tuple[int, str]:
+    found: tuple[int, str] = wait_for(
+        lambda: answer if (answer := outage.admin("/readyz"))[0] == 503 else None, 10, "readiness to tell"
+    )
+    return found
+
+
+async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up(PIPE_SPOOL="")
+    outage.pubsub_down()
+    assert set((await _fire(url, 0, 10)).values()) == {503}
+    topics = outage.pubsub_up()
+
+    async def one_gets_through() -> int:
+        number = 100
+        while (await _fire(url, number, 1))[number] != 200:
+            number += 1
+        return number
+
+    number = await asyncio.wait_for(one_gets_through(), 30)
+    _received(topics, {number})
