@@ -178,7 +178,7 @@ async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Out
 
 async def test_a_full_spool_answers_503_and_readiness_tells(outage: Outage) -> None:
     outage.pubsub_up()
-    url = outage.collector_up(PIPE_SPOOL_BYTES=str(2**20))
+    url = outage.collector_up(PIPE_SPOOL_BYTES=str(2**20), PIPE_GRACE="0")
     outage.pubsub_down()
     async with aiohttp.ClientSession() as http:
         for _ in range(20):

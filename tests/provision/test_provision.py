@@ -184,7 +184,6 @@ def test_clustering_and_the_filter_follow_the_file(provisioned) -> None:
     assert verbs(project.settle(USER)) == {"unchanged"}
 
 
-@pytest.mark.xfail(strict=True, raises=exceptions.BadRequest, reason="the local BigQuery emulator refuses expirationMs")
 def test_expiry_follows_the_file_and_keeps_the_filter(provisioned) -> None:
     table = "partition: day\nrequire_partition_filter: true"
     project = provisioned(USER, table=f"{table}\nexpire_days: 400")

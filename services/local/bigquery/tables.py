@@ -26,6 +26,7 @@ IGNORED = {
     "type",
     "numLongTermBytes", "location", "numActiveLogicalBytes", "numTotalLogicalBytes", "numPartitions",
 }  # fmt: skip
+EXPIRATION = "partitionExpirationMs"  # how the catalog keeps timePartitioning.expirationMs; nothing expires here
 SHAPING = {"schema", "timePartitioning", "requirePartitionFilter", "clustering", "view"}
 CLUSTERABLE = {"STRING", "INT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
 
@@ -42,12 +43,14 @@ def resource(table: Table) -> dict[str, Any]:
         "creationTime": str(table.created),
         "lastModifiedTime": str(table.modified),
         "schema": {"fields": [column.resource() for column in table.columns]},
-        **{name: value for name, value in table.fields.items() if value is not None},
+        **{name: value for name, value in table.fields.items() if value is not None and name != EXPIRATION},
     }
     if table.view is not None:
         found["view"] = {"query": table.view, "useLegacySql": False}
     if table.partition is not None:
         found["timePartitioning"] = {"type": "DAY", "field": table.partition}
+        if EXPIRATION in table.fields:
+            found["timePartitioning"]["expirationMs"] = table.fields[EXPIRATION]
         if table.require_filter:
             found["timePartitioning"]["requirePartitionFilter"] = True
             found["requirePartitionFilter"] = True
@@ -65,6 +68,8 @@ def define(store: Store, project: str, dataset: str, name: str, body: Mapping[st
             raise invalid(f"The local BigQuery emulator does not support {key} of a table")
     now = time.time_ns() // 1_000_000
     fields = {key: body[key] for key in PLAIN if body.get(key) is not None}
+    if expiration := (body.get("timePartitioning") or {}).get("expirationMs"):
+        fields[EXPIRATION] = str(expiration)
     if not isinstance(fields.get("labels", {}), dict):
         raise invalid("labels must be an object")
     described = columns.parse((body.get("schema") or {}).get("fields") or [])
@@ -85,8 +90,6 @@ def _partitioning(table: Table, body: Mapping[str, Any]) -> tuple[str | None, bo
         return None, False
     if given.get("type", "DAY") != "DAY":
         raise invalid(f"The local BigQuery emulator does not support timePartitioning of type {given.get('type')}")
-    if given.get("expirationMs") not in (None, "0", 0):
-        raise invalid("The local BigQuery emulator does not support expirationMs of timePartitioning")
     if not given.get("field"):
         raise invalid("The local BigQuery emulator partitions by a column only: timePartitioning.field is missing")
     column = table.column(str(given["field"]))
@@ -198,7 +201,7 @@ async def change(
 def _changed(store: Store, old: Table, body: Mapping[str, Any], patch: bool) -> Table:
     wanted = dict(body)
     if patch:
-        merged = {key: value for key, value in old.fields.items() if key not in body}
+        merged = {key: value for key, value in old.fields.items() if key not in (*body, EXPIRATION)}
         labels = body.get("labels")
         if isinstance(labels, dict):
             both = {**(old.fields.get("labels") or {}), **labels}

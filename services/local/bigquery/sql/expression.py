@@ -24,30 +24,10 @@ from services.local.bigquery.sql.expr import (
     string,
     supertype,
 )
+from services.local.bigquery.sql.parts import PARTS
 from services.local.bigquery.sql.scope import Scope
 
 Node = exp.Expression
-# What a node may say beside `this` and `expression`; a part that no one reads would be dropped without a word.
-PARTS: dict[type[Any], tuple[str, ...]] = {
-    exp.Literal: ("this", "is_string"),
-    exp.HexString: ("this", "is_integer"),
-    exp.Column: ("this", "table", "db", "catalog"),
-    exp.Cast: ("this", "to"),
-    exp.TryCast: ("this", "to", "safe"),
-    exp.ParseJSON: ("this", "is_literal"),
-    exp.Array: ("expressions", "struct_name_inheritance"),
-    exp.Bracket: ("this", "expressions", "offset", "safe"),
-    exp.If: ("this", "true", "false"),
-    exp.Case: ("this", "ifs", "default"),
-    exp.Like: ("this", "expression", "negate"),
-    exp.Between: ("this", "low", "high"),
-    exp.In: ("this", "expressions", "query", "unnest"),
-    exp.DPipe: ("this", "expression", "safe"),
-    exp.Div: ("this", "expression", "typed", "safe"),
-    exp.Window: ("this", "partition_by", "order", "spec", "alias", "over"),
-    exp.Anonymous: ("this", "expressions"),
-    exp.Subquery: ("this", "with_", "order", "limit", "offset"),
-}
 _handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
 
 
