@@ -175,6 +175,9 @@ class Puller:
     def _received(self, message: Any) -> None:
         """Called in one of the client's threads."""
         delivery = Delivery(message)
+        if self._draining:  # answered here: the loop may not come to it before the client is closed
+            delivery.nack()
+            return
         try:
             self._loop.call_soon_threadsafe(self._enqueue, delivery)
         except RuntimeError:  # the loop is closed: the process is ending
@@ -200,7 +203,7 @@ class Puller:
                 stream.cancel()
                 await asyncio.to_thread(_wait_closed, stream)
                 raise
-            except exceptions.GoogleAPICallError as error:
+            except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
                 _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
             if self._loop.time() - opened > longest:
                 wait = _RESTART_SECONDS[0]
