@@ -30,10 +30,11 @@ query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=jso
 test: install ## run all tests
 	$(BIN)/python -m pytest $(PYTEST)
 
-check: install ## lint, types, format
+check: install ## lint, format, types, arrows
 	$(BIN)/ruff check services tests
 	$(BIN)/ruff format --check --quiet services tests
 	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_arrows.py
 
 format: install ## put the sources in the project's format
 	$(BIN)/ruff check --quiet --fix services tests
