@@ -25,7 +25,7 @@ run: install ## run everything on this machine, until Ctrl-C
 	@$(BIN)/python -m services.local run
 
 query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
-	@$(BIN)/python -m services.local query --format $(FORMAT) "$$SQL"
+	@$(BIN)/python -m services.local query --format $(FORMAT) "$$QUERY"
 
 test: install ## run all tests
 	$(BIN)/python -m pytest $(PYTEST)
@@ -48,4 +48,5 @@ lock: install ## resolve pyproject.toml's groups anew into requirements/, with h
 clean: ## remove what was installed and the local data
 	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-export SQL
+# As typed: make would expand the $ of a JSON path such as "$.total".
+export QUERY := $(value SQL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -59,6 +61,17 @@ def test_a_log_entry_is_a_row(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> 
     pubsub_v1.PublisherClient().publish(topic, json.dumps(entry).encode()).result(10)
     (row,) = stack.rows(f"SELECT * FROM pixelpipe.events WHERE user_id = '{user}'")
     assert (row["type"], row["ip"], row["day"]) == ("click", "203.0.113.77", "2026-11-20")
+
+
+def test_make_query_passes_the_sql_as_it_was_typed(stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    _get(f"{stack.collector}/i?user_id={user}&total=12.50")
+    sql = f"""SELECT user_id, JSON_VALUE(params, "$.total") AS total FROM pixelpipe.events WHERE user_id = '{user}'"""
+    stack.rows(sql)
+    make = ["make", "-s", "-o", "install", f"VENV={sys.prefix}", "query", f"SQL={sql}", "FORMAT=json"]
+    environ = {**os.environ, "LOCAL_DATA": str(stack.data)}
+    asked = subprocess.run(make, cwd=child.ROOT, env=environ, capture_output=True, timeout=30, check=False)
+    assert asked.stdout.decode() == f'{{"user_id": "{user}", "total": "12.50"}}\n', asked.stderr.decode()
 
 
 def test_an_event_sent_twice_counts_once(stack: Stack) -> None:
