@@ -1,6 +1,7 @@
-"""`python -m services.local.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648]`
+"""`python -m services.local.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648] [--control-port N]`
 
-Prints one line, `{"grpc": PORT}`, when it accepts calls; SIGTERM or SIGINT ends it with exit code 0.
+Prints one line, `{"grpc": PORT}`, when it accepts calls, with `"control": PORT` where faults can be set; SIGTERM or
+SIGINT ends it with exit code 0.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import AsyncExitStack
 
+from services.local import control
+from services.local.outage import Outage
+from services.local.ports import HOST
 from services.local.pubsub.broker import Broker
 from services.local.pubsub.clock import Alarm, Clock
 from services.local.pubsub.server import Server
 
 
-async def serve(host: str, port: int, max_bytes: int) -> int:
+async def serve(host: str, port: int, max_bytes: int, control_port: int | None) -> int:
     """Serve until a signal comes; returns the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -25,23 +30,33 @@ async def serve(host: str, port: int, max_bytes: int) -> int:
     clock = Clock()
     alarm = Alarm(clock)
     broker = Broker(max_bytes, first_number=int(clock.now() * 1e6), sooner=alarm.sooner)
-    server = Server(broker, clock)
-    try:
-        bound = await server.start(host, port)
-    except OSError as error:
-        print(f"The Pub/Sub emulator cannot listen on {host}:{port}: {error}", file=sys.stderr)
-        return 1
-    ticking = asyncio.create_task(alarm.run(broker))
-    print(json.dumps({"grpc": bound}), flush=True)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
-    await server.stop()
-    ticking.cancel()
-    stopping.cancel()
-    outcome = (await asyncio.gather(ticking, stopping, return_exceptions=True))[0]
+    outage = Outage()
+    server = Server(broker, clock, outage)
+    async with AsyncExitStack() as stack:
+        try:
+            control_bound = await stack.enter_async_context(control.listening(outage, server.vocabulary, control_port))
+        except OSError as error:
+            return _cannot_listen("control", HOST, control_port, error)
+        try:
+            bound = await server.start(host, port)
+        except OSError as error:
+            return _cannot_listen("calls", host, port, error)
+        ticking = asyncio.create_task(alarm.run(broker))
+        print(json.dumps({"grpc": bound, **control_bound}), flush=True)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        await server.stop()
+        ticking.cancel()
+        stopping.cancel()
+        outcome = (await asyncio.gather(ticking, stopping, return_exceptions=True))[0]
     if isinstance(outcome, Exception):
         raise outcome
     return 0
+
+
+def _cannot_listen(what: str, host: str, port: int | None, error: OSError) -> int:
+    print(f"The Pub/Sub emulator cannot listen for {what} on {host}:{port}: {error}", file=sys.stderr)
+    return 1
 
 
 def main() -> int:
@@ -54,12 +69,16 @@ def main() -> int:
         default=2 * 1024**3,
         help="unacknowledged bytes above which Publish answers RESOURCE_EXHAUSTED (default: 2 GiB)",
     )
+    parser.add_argument(
+        "--control-port", type=int, help="port to set faults at, 0 for a free one (default: faults cannot be set)"
+    )
     arguments = parser.parse_args()
-    if not 0 <= arguments.port <= 65535:
-        parser.error(f"--port must be between 0 and 65535, not {arguments.port}")
+    for option, number in (("--port", arguments.port), ("--control-port", arguments.control_port or 0)):
+        if not 0 <= number <= 65535:
+            parser.error(f"{option} must be between 0 and 65535, not {number}")
     if arguments.max_bytes <= 0:
         parser.error(f"--max-bytes must be positive, not {arguments.max_bytes}")
-    return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes))
+    return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes, arguments.control_port))
 
 
 if __name__ == "__main__":

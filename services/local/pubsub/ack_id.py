@@ -2,7 +2,7 @@
 
 `NUMBER-ATTEMPT-CHECK`, in hex: the message, its delivery, and a checksum of the subscription's name, so that an id of
 another subscription is refused, as the real service refuses it. Message numbers never repeat, so an id of a deleted
-subscription of the same name finds nothing.
+subscription of the same name finds nothing. A copy of a delivery has `-2` behind, and stands for the same delivery.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zlib import crc32
 
 from services.local.pubsub.failure import invalid
 
-_FORM = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,8})-([0-9a-f]{8})")
+_FORM = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,8})-([0-9a-f]{8})(?:-2)?")
 
 
 class AckIds:
@@ -24,6 +24,10 @@ class AckIds:
 
     def write(self, number: int, attempt: int) -> str:
         return f"{number:x}-{attempt:x}-{self._check}"
+
+    def copy(self, ack_id: str) -> str:
+        """Another id for the same delivery."""
+        return f"{ack_id}-2"
 
     def read(self, ack_id: str) -> tuple[int, int]:
         """Return (message number, attempt).

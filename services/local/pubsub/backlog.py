@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from math import ceil, inf
+from random import Random
 
 from services.local.pubsub.ack_id import AckIds
 from services.local.pubsub.consumer import Consumer
@@ -67,6 +68,7 @@ class Backlog:
         self._sooner = sooner
         self._entries: OrderedDict[int, Entry] = OrderedDict()  # in order of publishing
         self._ready: OrderedDict[int, Entry] = OrderedDict()
+        self._copies: deque[Delivery] = deque()  # never more than two responses: the next take begins with them
         self._timers: list[tuple[float, int]] = []  # (due, message number), a superset: see _prune
         self._discard_before = 0.0
         self._consumers: dict[Consumer, None] = {}
@@ -78,7 +80,7 @@ class Backlog:
 
     @property
     def ready(self) -> int:
-        return len(self._ready)
+        return len(self._ready) + len(self._copies)
 
     @property
     def consumers(self) -> list[Consumer]:
@@ -108,12 +110,17 @@ class Backlog:
         """
         self.advance(now)
         self._summoned.discard(consumer)
-        count = min(most, consumer.room(), ceil(len(self._ready) / (1 + len(self._summoned))))
+        count = min(most, consumer.room(), ceil(self.ready / (1 + len(self._summoned))))
         allowed = min(most_bytes, consumer.byte_room())
         taken: list[Delivery] = []
         counted = self._policy.dead_letter_topic is not None
         due = now + seconds
-        while len(taken) < count and allowed > 0:
+        while self._copies and len(taken) < count and allowed > 0:
+            if taken and self._copies[0].message.size > allowed:
+                break
+            taken.append(self._copies.popleft())
+            allowed -= taken[-1].message.size
+        while self._ready and len(taken) < count and allowed > 0:
             number, entry = self._ready.popitem(last=False)
             size = entry.message.size
             if taken and size > allowed:
@@ -133,6 +140,23 @@ class Backlog:
             self._schedule(due)
         self._offer()
         return taken
+
+    def repeat(self, deliveries: list[Delivery]) -> None:
+        """Have deliveries handed over once more, whatever becomes of them; whoever takes next gets them."""
+        self._copies += [replace(one, ack_id=self._ack_ids.copy(one.ack_id), copy=True) for one in deliveries]
+        self._offer()
+
+    def shuffle(self, count: int, random: Random) -> None:
+        """Bring the first so many that are ready into another order."""
+        first = [self._ready.popitem(last=False) for _ in range(min(count, len(self._ready)))]
+        random.shuffle(first)
+        for number, entry in first:
+            self._ready[number] = entry
+            self._ready.move_to_end(number, last=False)
+
+    def oldest(self) -> float:
+        """When the first that is ready was published; infinity if none is."""
+        return next(iter(self._ready.values())).message.published if self._ready else inf
 
     def acknowledge(self, ack_ids: list[str], now: float) -> None:
         """Be done with messages. Unknown, expired and repeated ids are fine, malformed ones refuse the whole call."""
@@ -166,6 +190,7 @@ class Backlog:
         """Mark everything published before `time` as acked, everything after it as not acked."""
         self.advance(now)
         self._discard_before = time
+        self._copies.clear()
         for number, entry in list(self._entries.items()):
             if entry.message.published < time:
                 self._acked(number, entry)
@@ -240,6 +265,7 @@ class Backlog:
         for number, entry in list(self._entries.items()):
             self._drop(number, entry)
         self._timers.clear()
+        self._copies.clear()
         self.alarm = inf
         for consumer in self.consumers:
             consumer.finish(reason)
@@ -247,7 +273,7 @@ class Backlog:
     def _offer(self) -> None:
         """Wake as many waiting consumers with room as there are messages, in the order in which they began to wait."""
         for _ in range(len(self._waiting)):
-            if len(self._summoned) >= len(self._ready):
+            if len(self._summoned) >= self.ready:
                 return
             consumer = self._waiting.popleft()
             if consumer.room() > 0:

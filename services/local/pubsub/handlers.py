@@ -8,11 +8,12 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
+from services.local.outage import Watch
 from services.local.pubsub import limits, names, page, pull
 from services.local.pubsub.broker import Broker
 from services.local.pubsub.clock import Clock
 from services.local.pubsub.failure import invalid, unsupported
-from services.local.pubsub.gate import Gate
+from services.local.pubsub.gate import Gate, call_of
 
 
 class Publisher:
@@ -92,12 +93,12 @@ class Subscriber:
         return Empty()
 
     async def pull(self, request: Any) -> bytes:
-        taken = await pull.pull(self._broker, self._clock, request)
-        return self._gate.outgoing(request.subscription, taken)
+        return await pull.pull(self._broker, self._clock, self._gate, request)
 
     async def acknowledge(self, request: Any) -> Any:
         _check_ack_ids(request)
-        self._broker.acknowledge(request.subscription, list(request.ack_ids), self._clock.now())
+        heard = self._gate.heard(call_of("Acknowledge", request), list(request.ack_ids))
+        self._broker.acknowledge(request.subscription, heard, self._clock.now())
         return Empty()
 
     async def modify_ack_deadline(self, request: Any) -> Any:
@@ -107,8 +108,8 @@ class Subscriber:
         self._broker.modify(request.subscription, changes, self._clock.now())
         return Empty()
 
-    async def streaming_pull(self, context: Any) -> None:
-        await pull.Session(self._broker, self._clock, self._gate, context).run()
+    async def streaming_pull(self, context: Any, watch: Watch) -> None:
+        await pull.Session(self._broker, self._clock, self._gate, context, watch).run()
 
     async def seek(self, request: Any) -> Any:
         if request.WhichOneof("target") == "snapshot":

@@ -34,11 +34,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One hand-over of one message; `attempt` is 0 unless the subscription has a dead-letter policy."""
+    """One hand-over of one message; `attempt` is 0 unless the subscription has a dead-letter policy.
+
+    A `copy` is the same hand-over once more, as the real service may duplicate one.
+    """
 
     ack_id: str
     message: Message
     attempt: int
+    copy: bool = False
 
 
 class Ledger:

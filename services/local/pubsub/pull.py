@@ -7,14 +7,15 @@ from typing import Any
 
 import grpc
 
+from services.local.faults import Call
+from services.local.outage import Watch
 from services.local.pubsub import limits
 from services.local.pubsub.backlog import Backlog
 from services.local.pubsub.broker import Broker
 from services.local.pubsub.clock import Clock
 from services.local.pubsub.consumer import Consumer
 from services.local.pubsub.failure import Refused, invalid
-from services.local.pubsub.gate import Gate
-from services.local.pubsub.message import Delivery
+from services.local.pubsub.gate import Gate, call_of
 
 # Small enough for a client that keeps gRPC's 4 MiB receive cap, large enough to make the cost of a response small.
 BATCH_BYTES = 1024 * 1024
@@ -55,44 +56,50 @@ class Turn:
         self._woken.set()
 
 
-async def pull(broker: Broker, clock: Clock, request: Any) -> list[Delivery]:
+async def pull(broker: Broker, clock: Clock, gate: Gate, request: Any) -> bytes:
     """Answer one raw PullRequest: waits for a first message, for `PULL_WAIT` or not at all; raises `Refused`."""
     if request.max_messages <= 0:
         raise invalid(f"Invalid max_messages given ({request.max_messages}). It must be positive.")
     most = min(request.max_messages, limits.PULL_MESSAGES)
     seconds = broker.ack_deadline(request.subscription, clock.now())
     backlog = broker.backlog(request.subscription, clock.now())
+    call = call_of("Pull", request)
     with Turn(backlog, clock, most, 0) as turn:
-        taken = backlog.take(turn.consumer, seconds, most, PULL_BYTES, clock.now())
-        if taken or request.return_immediately:
-            return taken
         try:
             async with asyncio.timeout(PULL_WAIT):
-                while not taken:
-                    await turn.come()
+                while True:
+                    if backlog.ready:
+                        await gate.before_delivery(call, backlog)
                     taken = backlog.take(turn.consumer, seconds, most, PULL_BYTES, clock.now())
+                    if taken or request.return_immediately:
+                        return gate.outgoing(call, backlog, taken)
+                    await turn.come()
         except TimeoutError:
-            return []
-        return taken
+            return b""
 
 
 class Session:
     """One StreamingPull: requests bring acks and deadlines, responses bring messages; each side has its own task."""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: Gate, context: Any) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: Gate, context: Any, watch: Watch) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
         self._context = context
+        self._watch = watch
+        self._call = Call("StreamingPull")
         self._subscription = ""
         self._deadline = 0
 
     async def run(self) -> None:
-        """Serve until the client ends its side; raises `Refused` where the stream ends otherwise."""
+        """Serve until the client ends its side; raises `Refused` or `Broken` where the stream ends otherwise."""
         first = await self._context.read()
         if first is grpc.aio.EOF:
             raise invalid("A StreamingPull must begin with a request that names a subscription.")
         self._subscription = first.subscription
+        self._call = call_of("StreamingPull", first)
+        self._watch.names(self._call)
+        await self._gate.before(self._call)
         backlog = self._broker.backlog(self._subscription, self._clock.now())
         self._deadline = limits.check_ack_deadline(first.stream_ack_deadline_seconds)
         self._apply(first)
@@ -102,13 +109,15 @@ class Session:
     async def _until_first(self, turn: Turn, backlog: Backlog) -> None:
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._write(turn, backlog))
+        dropping = asyncio.create_task(self._watch.dropped())
         try:
-            ends: set[asyncio.Future[Any]] = {reading, writing, turn.over}
+            ends: set[asyncio.Future[Any]] = {reading, writing, dropping, turn.over}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             reading.cancel()
             writing.cancel()
-            done = await asyncio.gather(reading, writing, return_exceptions=True)
+            dropping.cancel()
+            done = await asyncio.gather(reading, writing, dropping, return_exceptions=True)
         if turn.over.done():
             raise turn.over.result()
         for outcome in done:
@@ -124,6 +133,8 @@ class Session:
                     "max_outstanding_messages, max_outstanding_bytes and protocol_version must be set in the first "
                     "request of a StreamingPull only."
                 )
+            if request.ack_ids or request.modify_deadline_ack_ids:
+                await self._gate.before(self._call)
             if request.stream_ack_deadline_seconds:
                 self._deadline = limits.check_ack_deadline(request.stream_ack_deadline_seconds)
             self._apply(request)
@@ -138,15 +149,21 @@ class Session:
         for seconds in request.modify_deadline_seconds:
             limits.check_ack_deadline(seconds, least=0)
         if request.ack_ids:
-            self._broker.acknowledge(self._subscription, list(request.ack_ids), now)
+            heard = self._gate.heard(self._call, list(request.ack_ids))
+            self._broker.acknowledge(self._subscription, heard, now)
         if request.modify_deadline_ack_ids:
             changes = zip(request.modify_deadline_ack_ids, request.modify_deadline_seconds, strict=True)
             self._broker.modify(self._subscription, [(ack_id, float(seconds)) for ack_id, seconds in changes], now)
 
     async def _write(self, turn: Turn, backlog: Backlog) -> None:
         while True:
+            if backlog.ready and turn.consumer.room():
+                await self._gate.before(self._call)
+                await self._gate.before_delivery(self._call, backlog)
             taken = backlog.take(turn.consumer, self._deadline, BATCH_MESSAGES, BATCH_BYTES, self._clock.now())
             if taken:
-                await self._context.write(self._gate.outgoing(self._subscription, taken))
+                await self._gate.after(self._call)
+                await self._context.write(self._gate.outgoing(self._call, backlog, taken))
+                self._watch.sent(len(taken))
             else:
                 await turn.come()

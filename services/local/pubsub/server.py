@@ -8,7 +8,10 @@ from typing import Any
 import grpc
 from google.pubsub_v1 import types
 
-from services.local.pubsub import limits
+from services.local import fault
+from services.local.fault import Vocabulary
+from services.local.outage import Outage
+from services.local.pubsub import limits, names
 from services.local.pubsub.broker import Broker
 from services.local.pubsub.clock import Clock
 from services.local.pubsub.failure import Refused
@@ -61,6 +64,24 @@ class Methods:
         path = _SUBSCRIBER + "StreamingPull"
         self._handlers[path] = gate.stream(path, types.StreamingPullRequest.pb(), subscriber.streaming_pull)
 
+    def vocabulary(self) -> Vocabulary:
+        """The faults that these methods can be struck by."""
+        every = [names.id_of(path) for path in self._handlers]
+        deliveries = ("Pull", "StreamingPull")
+        return Vocabulary(
+            {
+                fault.Error: every,
+                fault.Latency: every,
+                fault.LatencyAfter: every,
+                fault.Blackhole: every,
+                fault.LostReply: every,
+                fault.Duplicate: deliveries,
+                fault.Reorder: deliveries,
+                fault.DropStream: ("StreamingPull",),
+                fault.DropAcks: ("Acknowledge", "StreamingPull"),
+            }
+        )
+
     def service(self, call: Any) -> Any:
         """gRPC's `GenericRpcHandler.service`: the handler of `call.method`, or None where it is not ours at all."""
         path = call.method if isinstance(call.method, str) else call.method.decode()
@@ -72,11 +93,13 @@ class Methods:
 class Server:
     """An emulator on one address. `start` returns the port; `stop` ends what is open with UNAVAILABLE."""
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(self, broker: Broker, clock: Clock, outage: Outage) -> None:
         self._broker = broker
-        gate = Gate()
+        self._outage = outage
+        gate = Gate(outage, clock)
         self._server = grpc.aio.server(options=_OPTIONS)
         methods = Methods(Publisher(broker, clock), Subscriber(broker, clock, gate), gate)
+        self.vocabulary = methods.vocabulary()
         self._server.add_generic_rpc_handlers((methods,))
 
     async def start(self, host: str, port: int) -> int:
@@ -94,5 +117,6 @@ class Server:
         return bound
 
     async def stop(self) -> None:
+        self._outage.clear()
         self._broker.finish(Refused(grpc.StatusCode.UNAVAILABLE, "The emulator is shutting down."))
         await self._server.stop(grace=0.5)
