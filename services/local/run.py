@@ -68,8 +68,8 @@ def _serve(supervisor: Supervisor, place: Layout, environ: Mapping[str, str], be
         print(f"starting {', '.join(spec.name for spec in group)}", flush=True)
         supervisor.start(group)
         record(ready=False)
-    record(ready=True)
     print(_welcome(place, time.monotonic() - began), flush=True)
+    record(ready=True)  # last: who reads that all is ready finds the welcome printed
     supervisor.watch()
 
 
