@@ -170,12 +170,14 @@ def _written(name: str, given: Arguments, over: str | None) -> tuple[str, str]:
     if name == "SUM":
         value = _one(name, given, "INT64", "NUMERIC", "FLOAT64")
         cast = {"INT64": "BIGINT", "NUMERIC": "DECIMAL(38,9)", "FLOAT64": "DOUBLE"}[value.type]
-        return f"CAST(sum({distinct}{value.sql}){tail} AS {cast})", value.type
+        sql = f"CAST(sum({distinct}{value.sql}){tail} AS {cast})"
+        return (_finite(sql, value.sql, tail) if value.type == "FLOAT64" else sql), value.type
     if name == "AVG":
         value = _one(name, given, "INT64", "NUMERIC", "FLOAT64")
         if value.type == "NUMERIC":
             raise unsupported("AVG of NUMERIC, which BigQuery computes exactly: CAST to FLOAT64")
-        return f"avg({distinct}{value.sql}){tail}", "FLOAT64"
+        sql = f"avg({distinct}{value.sql}){tail}"
+        return (_finite(sql, value.sql, tail) if value.type == "FLOAT64" else sql), "FLOAT64"
     if name in ("MIN", "MAX"):
         value = groupable(_one(name, given), name)
         sql = f"{name.lower()}({value.sql}){tail}"
@@ -197,6 +199,12 @@ def _written(name: str, given: Arguments, over: str | None) -> tuple[str, str]:
     return _quantiles(given)
 
 
+def _finite(sql: str, value: str, tail: str) -> str:
+    """A sum that is infinite though no part of it was is an error."""
+    overflown = f"isinf({sql}) AND NOT bool_or(isinf({value})){tail}"
+    return f"(CASE WHEN {overflown} THEN error('Floating point error: overflow') ELSE {sql} END)"
+
+
 def _array_agg(given: Arguments, distinct: str) -> tuple[str, str]:
     value = _one("ARRAY_AGG", given)
     if is_array(value.type):
@@ -211,6 +219,8 @@ def _string_agg(given: Arguments, distinct: str) -> tuple[str, str]:
         raise invalid_query(f"No matching signature for STRING_AGG for argument types: {signature(given.values)}")
     value = given.values[0].sql
     separator = given.values[1].sql if len(given.values) == 2 else "','"
+    if len(given.values) == 2 and (given.values[1].type != "STRING" or not given.values[1].literal):
+        raise unsupported("STRING_AGG with a separator that is no string literal")
     joined = f"list({distinct}{value}{given.order}) FILTER (WHERE {value} IS NOT NULL)"
     if given.limit is not None:
         joined = f"({joined})[:{given.limit}]"

@@ -11,7 +11,8 @@ from services.local.bigquery.columns import SPELLINGS, SQL_SPELLINGS
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.sql.expr import NULL, Expr, coercible, duckdb_type, is_array, text
 
-DATE = r"\d{4}-\d{1,2}-\d{1,2}"
+YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})"  # BigQuery has no year 0
+DATE = rf"{YEAR}-\d{{1,2}}-\d{{1,2}}"
 ZONE = r"(?: ?(?:[Zz]|[+-]\d{1,2}(?::\d{2})?))?"
 TIMESTAMP = rf"{DATE}(?:[ Tt]\d{{1,2}}:\d{{1,2}}:\d{{1,2}}(?:\.\d{{1,6}})?)?{ZONE}"
 INT64 = r"\s*[+-]?[0-9]+\s*"
@@ -91,7 +92,8 @@ def boolean(expr: Expr, clause: str) -> Expr:
 def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
     value = expr.sql
     if expr.literal and type_ in ("DATE", "TIMESTAMP") and re.fullmatch(FORMS[type_][0], value[1:-1]):
-        return f"{'TRY_CAST' if safe else 'CAST'}({value} AS {duckdb_type(type_)})"
+        found = f"{'TRY_CAST' if safe else 'CAST'}({value} AS {duckdb_type(type_)})"
+        return _ranged(found, safe) if type_ == "TIMESTAMP" and value[1:5] in ("0001", "9999") else found
     if type_ == "BYTES":
         return f"encode({value})"
     if type_ not in FORMS:
@@ -100,6 +102,8 @@ def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
     operand = f"trim({value})" if type_ in ("INT64", "NUMERIC", "FLOAT64") else value
     convert = "TRY_CAST" if safe else "CAST"
     good = f"{convert}({operand} AS {duckdb_type(type_)})"
+    if type_ == "TIMESTAMP":
+        good = _ranged(good, safe)
     if type_ == "FLOAT64":
         # DuckDB reads a number beyond the range as infinity; BigQuery refuses it.
         beyond = f"isinf({good}) AND NOT regexp_full_match({value}, {text(SPECIAL)})"
@@ -118,6 +122,11 @@ def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
         f"(CASE WHEN {value} IS NULL THEN NULL WHEN regexp_full_match({value}, {text(form)}) THEN {good} "
         f"{refused}ELSE {bad} END)"
     )
+
+
+def _ranged(sql: str, safe: bool) -> str:
+    """At the ends of the range a zone can carry a timestamp over them."""
+    return f"bq_{'safe_' if safe else ''}timestamp_range({sql})"
 
 
 def _cast(expr: Expr, type_: str, safe: bool) -> str | None:

@@ -90,7 +90,7 @@ UNIX_SECONDS(TIMESTAMP) INT64 = bq_floor_div(epoch_us({0}), 1000000)
 UNIX_MILLIS(TIMESTAMP) INT64 = bq_floor_div(epoch_us({0}), 1000)
 UNIX_MICROS(TIMESTAMP) INT64 = epoch_us({0})
 GENERATE_UUID() STRING = CAST(uuid() AS VARCHAR)
-GENERATE_ARRAY(INT64, INT64) ARRAY<INT64> = generate_series({0}, {1})
+GENERATE_ARRAY(INT64, INT64) ARRAY<INT64> = bq_array({0}, {1})
 GENERATE_DATE_ARRAY(DATE, DATE) ARRAY<DATE> = bq_date_array({0}, {1})
 """
 

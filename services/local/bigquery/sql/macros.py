@@ -9,13 +9,14 @@ MACROS = (
     "CREATE OR REPLACE MACRO bq_trim(s) AS bq_rtrim(bq_ltrim(s))",
     # A position of 0 means 1; one before the start means the start, but a length counts from where it would be.
     """CREATE OR REPLACE MACRO bq_substr(s, p, n) AS CASE
+        WHEN p IS NULL OR n IS NULL THEN NULL
         WHEN n < 0 THEN error('Third argument in SUBSTR() cannot be negative')
         WHEN p > 0 THEN substr(s, p, least(n, 2147483647))
         WHEN p = 0 THEN substr(s, 1, least(n, 2147483647))
         ELSE substr(s, greatest(length(s) + p + 1, 1), least(n, 2147483647)) END""",
     """CREATE OR REPLACE MACRO bq_finite(r, a, b) AS CASE
         WHEN isfinite(r) OR NOT isfinite(a) OR NOT isfinite(b) THEN r
-        WHEN r IS NULL THEN NULL ELSE error('Floating point error: overflow') END""",
+        WHEN r IS NULL THEN NULL ELSE error('Floating point error: overflow, or no real number') END""",
     """CREATE OR REPLACE MACRO bq_safe_finite(r, a, b) AS CASE
         WHEN isfinite(r) OR NOT isfinite(a) OR NOT isfinite(b) THEN r ELSE NULL END""",
     """CREATE OR REPLACE MACRO bq_floor_div(a, b) AS
@@ -24,12 +25,17 @@ MACROS = (
         WHEN n BETWEEN -62135596800000000 AND 253402300799999999
         THEN make_timestamptz(CAST(n AS BIGINT))
         WHEN n IS NULL THEN NULL ELSE error('TIMESTAMP value is out of allowed range') END""",
+    """CREATE OR REPLACE MACRO bq_array(a, b) AS generate_series(a, CASE
+        WHEN CAST(b AS HUGEINT) - a > 1048574 THEN error('GENERATE_ARRAY produced too many elements')
+        ELSE b END)""",
+    """CREATE OR REPLACE MACRO bq_safe_timestamp_range(t) AS CASE
+        WHEN epoch_us(t) BETWEEN -62135596800000000 AND 253402300799999999 THEN t ELSE NULL END""",
     """CREATE OR REPLACE MACRO bq_date_array(a, b) AS
         list_transform(generate_series(0, CAST(b - a AS BIGINT)), lambda i: a + CAST(i AS INTEGER))""",
     """CREATE OR REPLACE MACRO bq_division(a, b) AS CASE
         WHEN b = 0 THEN error('division by zero: ' || a || ' / ' || b)
         WHEN isfinite(a / b) OR NOT isfinite(a) OR NOT isfinite(b) THEN a / b
-        WHEN a IS NULL OR b IS NULL THEN NULL ELSE error('Floating point error: overflow') END""",
+        WHEN a IS NULL OR b IS NULL THEN NULL ELSE error('Floating point error: overflow, or no real number') END""",
     """CREATE OR REPLACE MACRO bq_date_range(d) AS CASE
         WHEN d BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' THEN d
         WHEN d IS NULL THEN NULL ELSE error('DATE value is out of allowed range') END""",

@@ -196,6 +196,8 @@ def parse_time(name: str, pattern: Expr, value: Expr) -> Expr:
     if not coercible(value, "STRING"):
         raise invalid_query(f"No matching signature for function {name} for argument types: STRING, {value.type}")
     layout = _layout(name, pattern, PARSE_FORMATS)
+    if "%Y" not in layout:
+        raise unsupported(f"{name} with a format that has no year")
     parsed = f"strptime({value.sql}, {text(layout)})"
     if name == "PARSE_DATE":
         return combined(f"CAST({parsed} AS DATE)", "DATE", [value])
