@@ -178,6 +178,7 @@ def test_an_unlisted_tenant_gets_no_table() -> None:
         (_hit("", [1]), "bad_body", None, None),
         (_hit("", b"{"), "bad_body", None, None),
         (_hit("", b"\xff"), "bad_body", None, None),
+        (_hit("", b'{"user_id":"u","x":1e9999999999999999999}'), "bad_body", None, None),
         (_hit("user_id=1", at=1), "out_of_range", None, "1"),
         (_hit("user_id=1", at=NOW + 400 * DAY), "out_of_range", None, str(NOW + 400 * DAY)),
     ],
