@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.shared.pubsub import Delivery
+from services.shared.recent import Recent
 
 Key = tuple[str, int]
 
@@ -39,9 +39,8 @@ class Ledger:
     """Which packs are being written, and the last `remember` of those that were."""
 
     def __init__(self, remember: int) -> None:
-        self._remember = remember
         self._open: dict[Key, Pack] = {}
-        self._settled: OrderedDict[Key, None] = OrderedDict()
+        self._settled: Recent[Key] = Recent(remember)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -50,10 +49,7 @@ class Ledger:
         return iter(list(self._open.values()))
 
     def was_written(self, pack: Key) -> bool:
-        if pack in self._settled:
-            self._settled.move_to_end(pack)
-            return True
-        return False
+        return pack in self._settled
 
     def being_written(self, pack: Key) -> Pack | None:
         return self._open.get(pack)
@@ -65,6 +61,4 @@ class Ledger:
         """The pack is answered for; one that was not written is taken anew when it comes again."""
         del self._open[pack.key]
         if written:
-            self._settled[pack.key] = None
-            if len(self._settled) > self._remember:
-                self._settled.popitem(last=False)
+            self._settled.add(pack.key)

@@ -103,13 +103,11 @@ class Parser:
         values = []
         for column, read in zip(self._rejects.columns, self._plans[REJECTS], strict=True):
             try:
-                values.append(read(event))
+                value = read(event)
             except typed.Invalid:
                 # A column of the user's own whose value is the very thing that was refused; the hit holds it.
-                values.append(None if not column.required else _PLACEHOLDER[column.type])
-            else:
-                if values[-1] is None and column.required:
-                    values[-1] = _PLACEHOLDER[column.type]
+                value = None
+            values.append(_PLACEHOLDER[column.type] if value is None and column.required else value)
         return Row(REJECTS, values)
 
     def _table(self, event: _Event) -> Table:
@@ -263,17 +261,8 @@ def _original(one: Hit) -> str:
         try:
             typed.decode_json(body)
         except typed.Invalid:
-            text = body.decode("utf-8" if _is_utf8(body) else "latin-1")
-            one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(text)))
+            one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(query.text(body))))
     return hit.encode(one).decode()
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _plain(event: _Event, source: Source) -> str | None:

@@ -18,7 +18,7 @@ def pairs(query: str) -> list[tuple[str, str]]:
         query = query.encode("utf-8", "replace").decode()
     # yarl decodes in C, but of bytes that are not UTF-8 it leaves some as %XX and makes U+FFFD of others.
     found = list(URL.build(query_string=query, encoded=True).query.items())
-    if not any("%" in text or "\ufffd" in text for pair in found for text in pair):
+    if not any("%" in item or "\ufffd" in item for pair in found for item in pair):
         return found
     return [_pair(part) for part in query.split("&") if part]
 
@@ -28,8 +28,12 @@ def _pair(part: str) -> tuple[str, str]:
     return _decode(name), _decode(value)
 
 
-def _decode(text: str) -> str:
-    data = unquote_to_bytes(text.replace("+", " "))
+def _decode(part: str) -> str:
+    return text(unquote_to_bytes(part.replace("+", " ")))
+
+
+def text(data: bytes) -> str:
+    """Bytes a client sent as text: UTF-8, or else Latin-1, which takes any byte and loses none."""
     try:
         return data.decode()
     except UnicodeDecodeError:

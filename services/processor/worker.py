@@ -36,7 +36,7 @@ class Worker:
         self._schema, self._publisher, self._topics, self._metrics = schema, publisher, topics, metrics
         self._parser = Parser(schema)
         self._arrow = {name: rows.arrow_schema(table) for name, table in schema.tables.items()}
-        self._done = Recent(_REMEMBERED)
+        self._done: Recent[str] = Recent(_REMEMBERED)
 
     async def run(self, puller: Puller) -> None:
         """Handle messages until the puller drains, then finish those in hand; the puller bounds how many there are."""
