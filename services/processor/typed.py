@@ -64,8 +64,10 @@ def decode_json(text: str | bytes) -> Any:
     """JSON with numbers kept exact: integers of any size, the others as Decimal. Raises Invalid."""
     try:
         return _decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, InvalidOperation) as error:
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise Invalid(WRONG_TYPE, f"not JSON: {error}") from error
+    except InvalidOperation as error:
+        raise Invalid(WRONG_TYPE, "JSON with a number beyond any decimal") from error
     except RecursionError as error:
         raise Invalid(WRONG_TYPE, "JSON nested too deeply") from error
 
