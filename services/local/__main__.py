@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,14 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     query = commands.add_parser("query", help="run one SQL statement on the data of the running stack")
     query.add_argument("sql", help="GoogleSQL, such as 'SELECT user_id, type FROM pixelpipe.events'")
     query.add_argument("--format", choices=("table", "json"), default="table", help="a table, or a JSON object a row")
-    for command in (run, query):
+    fault = commands.add_parser("fault", help="set a fault in an emulator of the running stack, or list what is set")
+    fault.add_argument("emulator", choices=("pubsub", "bigquery"))
+    fault.add_argument("fault", nargs="?", help="""such as '{"effect": "latency", "delay": 2, "method": "Publish"}'""")
+    fault.add_argument("--clear", action="store_true", help="remove all faults of the emulator")
+    fault.add_argument("--remove", metavar="ID", help="remove one fault")
+    ops = commands.add_parser("ops", help="python -m services.ops on the running stack, such as: ops dead list")
+    ops.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …", help="as services.ops takes them")
+    for command in (run, query, fault, ops):
         command.add_argument(
             "--data",
             type=Path,
@@ -29,7 +37,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         )
     options = parser.parse_args(arguments)
     try:
-        return _query(options, environ) if options.command == "query" else _run(options, environ)
+        if options.command == "fault":
+            return _fault(options)
+        return {"run": _run, "query": _query, "ops": _ops}[options.command](options, environ)
     except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
         return 130
 
@@ -65,6 +75,36 @@ def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _fault(options: argparse.Namespace) -> int:
+    from services.local import fault_command, run_file
+
+    try:
+        said = fault_command.fault(
+            options.data, options.emulator, options.fault, clear=options.clear, remove=options.remove
+        )
+    except (fault_command.FaultError, run_file.NotRunning) as error:
+        print(f"fault: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.write(said)
+    return 0
+
+
+def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run the operator's command as a child whose Google clients talk to the stack; its exit code."""
+    from services.local import run_file, stack
+
+    try:
+        running = run_file.read(options.data)
+    except run_file.NotRunning as error:
+        print(f"ops: {error}", file=sys.stderr)
+        return 1
+    pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
+    environment = {**stack.emulator_environment(running.ports, environ), **pipe}
+    return subprocess.run(
+        [sys.executable, "-m", "services.ops", *options.arguments], env=environment, check=False
+    ).returncode
 
 
 def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:

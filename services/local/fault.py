@@ -133,7 +133,7 @@ class Vocabulary:
             if not isinstance(given, dict):
                 raise BadFault("a fault is a JSON object")
             effect = given.get("effect")
-            if effect not in names:
+            if not isinstance(effect, str) or effect not in names:
                 said = "has no effect" if effect is None else f"has an unknown effect, {effect!r}"
                 raise BadFault(f"the fault {said}; this emulator has {', '.join(sorted(map(str, names)))}")
             fault: Fault = msgspec.convert(given, Union[tuple(self.effects)])  # noqa: UP007 - made at run time

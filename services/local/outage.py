@@ -181,7 +181,8 @@ class Watch:
     def __init__(self, outage: Outage, method: str) -> None:
         self._outage = outage
         self._call = Call(method)
-        self._count = 0
+        self._begun = 0
+        self._done = 0
         self.woken = asyncio.Event()
 
     def __enter__(self) -> Watch:
@@ -195,10 +196,15 @@ class Watch:
         self._call = call
         self.woken.set()
 
+    def sending(self, messages: int) -> None:
+        """Say what is about to be handed over, so that a fault that is met meanwhile does not count it."""
+        self._begun += messages
+
     def sent(self, messages: int) -> None:
-        """Count messages handed over; only their number since a fault was met matters."""
-        self._count += messages
-        self.woken.set()
+        """Count what was handed over."""
+        self._done += messages
+        if self._outage.on:
+            self.woken.set()
 
     async def dropped(self) -> Broken:
         """Return why, once a fault ends the stream."""
@@ -210,11 +216,11 @@ class Watch:
             for active in self._outage.faults.about(DropStream, self._call, now):
                 fault = active.fault
                 if active.id not in met:
-                    met[active.id] = (now, self._count) if active.draw() else None
+                    met[active.id] = (now, self._begun) if active.draw() else None
                 since = met[active.id]
                 if since is None or not isinstance(fault, DropStream):
                     continue
-                left = _seconds_left(fault, now - since[0], self._count - since[1])
+                left = _seconds_left(fault, now - since[0], self._done - since[1])
                 if left <= 0 and self._outage.faults.spend(active, now):
                     return Broken("UNAVAILABLE", "The stream was dropped: a fault that was asked for.")
                 wait = min(wait, left)

@@ -30,6 +30,8 @@ class Ports:
     pubsub: int = 8085
     bigquery: int = 9050
     bigquery_grpc: int = 9060
+    pubsub_control: int = 8086
+    bigquery_control: int = 9070
 
 
 USES = {
@@ -41,6 +43,8 @@ USES = {
     "pubsub": "the Pub/Sub emulator",
     "bigquery": "the BigQuery emulator's REST API",
     "bigquery_grpc": "the BigQuery emulator's Storage Write API",
+    "pubsub_control": "the faults of the Pub/Sub emulator",
+    "bigquery_control": "the faults of the BigQuery emulator",
 }
 
 

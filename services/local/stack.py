@@ -122,8 +122,8 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             "services.local.pubsub",
             shared,
             child.announces("grpc"),
-            ("--host", HOST, "--port", str(ports.pubsub)),
-            {"grpc": ports.pubsub},
+            ("--host", HOST, "--port", str(ports.pubsub), "--control-port", str(ports.pubsub_control)),
+            {"grpc": ports.pubsub, "control": ports.pubsub_control},
         ),
         Spec(
             "bigquery",
@@ -132,9 +132,9 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             child.announces("rest", "grpc"),
             (
                 *("--host", HOST, "--rest-port", str(ports.bigquery), "--grpc-port", str(ports.bigquery_grpc)),
-                *("--data", str(place.bigquery_file)),
+                *("--data", str(place.bigquery_file), "--control-port", str(ports.bigquery_control)),
             ),
-            {"rest": ports.bigquery, "grpc": ports.bigquery_grpc},
+            {"rest": ports.bigquery, "grpc": ports.bigquery_grpc, "control": ports.bigquery_control},
         ),
     )
     provision = Spec("provision", "services.provision", _configured("provision", shared, environ, {}), child.finished)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,24 @@ def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stac
         browser.close()
     assert wrong == []
     child.wait_for(lambda: stack.rows(count)[0]["n"] == before["n"] + 1, 20, "the row of the page's pixel")
+
+
+def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
+    def fault(*arguments: str) -> list[dict[str, Any]]:
+        command = [sys.executable, "-m", "services.local", "fault", *arguments, "--data", str(stack.data)]
+        said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
+        assert (said.returncode, said.stderr) == (0, "")
+        return [json.loads(line) for line in said.stdout.splitlines()]
+
+    (late,) = fault("pubsub", '{"effect": "latency_after", "method": "Publish", "delay": 0.05}')
+    (lost,) = fault("bigquery", '{"effect": "lost_reply", "method": "AppendRows", "times": 1}')
+    assert stack.fire("user_id=grace&type=view") == 200
+    child.wait_for(lambda: fault("bigquery")[0]["struck"] == 1, 30, "the append whose reply is lost")
+    child.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
+    assert [(found["id"], found["struck"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
+    fault("bigquery", "--remove", lost["id"])
+    assert fault("pubsub", "--clear") == [{"removed": 1}]
+    assert fault("pubsub") == fault("bigquery") == []
 
 
 def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:

@@ -18,7 +18,7 @@ def read(*options: str, **environ: str) -> Ports:
 
 
 def test_ports_are_fixed_unless_told() -> None:
-    assert read() == Ports(8080, 9101, 9102, 9103, 8000, 8085, 9050, 9060)
+    assert read() == Ports(8080, 9101, 9102, 9103, 8000, 8085, 9050, 9060, 8086, 9070)
 
 
 def test_an_option_goes_before_the_environment_and_that_before_the_base() -> None:

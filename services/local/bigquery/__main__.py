@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, default=Path(".local/bigquery.duckdb"), help="the file (default %(default)s)"
     )
+    parser.add_argument("--control-port", type=int, help="to set faults at, 0 for a free one (default: none)")
     return parser.parse_args()
 
 
@@ -37,8 +39,9 @@ async def serve(args: argparse.Namespace) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping)
-    async with emulator(args.host, args.rest_port, args.grpc_port, args.data) as ports:
-        print(json.dumps({"rest": ports.rest, "grpc": ports.grpc}), flush=True)
+    async with emulator(args.host, args.rest_port, args.grpc_port, args.data, args.control_port) as ports:
+        ready = {name: port for name, port in dataclasses.asdict(ports).items() if port is not None}
+        print(json.dumps(ready), flush=True)
         await stop.wait()
 
 

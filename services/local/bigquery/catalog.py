@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from services.local.bigquery.columns import Column
@@ -70,7 +71,11 @@ class Table:
         return etag(asdict(self))
 
     def column(self, name: str) -> Column | None:
-        return next((column for column in self.columns if column.name.lower() == name.lower()), None)
+        return self._named.get(name.lower())
+
+    @cached_property
+    def _named(self) -> dict[str, Column]:
+        return {column.name.lower(): column for column in self.columns}
 
 
 def etag(known: dict[str, Any]) -> str:

@@ -13,12 +13,16 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
+from services.local import control
+from services.local.bigquery import struck
 from services.local.bigquery.jobs import Jobs
 from services.local.bigquery.query_job import QueryJobs
+from services.local.bigquery.rest import method
 from services.local.bigquery.rest.app import application
 from services.local.bigquery.rest.state import State
 from services.local.bigquery.storage_write import MAX_RECEIVED, BigQueryWrite
 from services.local.bigquery.store import Store
+from services.local.outage import Outage
 
 GRACE = 0.6  # seconds that calls in progress get at a stop, REST and gRPC one after the other
 
@@ -31,10 +35,13 @@ class PortTaken(Exception):
 class Ports:
     rest: int
     grpc: int
+    control: int | None  # where faults are set, if asked for
 
 
 @asynccontextmanager
-async def emulator(host: str, rest_port: int, grpc_port: int, data: Path) -> AsyncIterator[Ports]:
+async def emulator(
+    host: str, rest_port: int, grpc_port: int, data: Path, control_port: int | None
+) -> AsyncIterator[Ports]:
     """Serve until left; raises `PortTaken` or `store.Locked` before anything is served."""
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(Store, data)
@@ -42,10 +49,24 @@ async def emulator(host: str, rest_port: int, grpc_port: int, data: Path) -> Asy
         jobs = Jobs(store)
         stack.push_async_callback(jobs.close)
         await jobs.recover()
-        state = State(store, jobs, QueryJobs(store, jobs))
+        outage = Outage()
+        state = State(store, jobs, QueryJobs(store, jobs), outage)
         rest = await stack.enter_async_context(_rest(state, host, rest_port))
-        write = await stack.enter_async_context(_grpc(store, host, grpc_port))
-        yield Ports(rest, write)
+        write = await stack.enter_async_context(_grpc(store, outage, host, grpc_port))
+        faults = await stack.enter_async_context(_control(outage, control_port))
+        stack.callback(outage.clear)  # first of all, so that no call is held at the end
+        yield Ports(rest, write, faults)
+
+
+@asynccontextmanager
+async def _control(outage: Outage, port: int | None) -> AsyncIterator[int | None]:
+    async with AsyncExitStack() as stack:
+        words = struck.vocabulary(method.NAMES.values())
+        try:
+            bound = await stack.enter_async_context(control.listening(outage, words, port))
+        except OSError as error:
+            raise PortTaken(f"cannot listen on port {port} for control: {error.strerror}") from error
+        yield bound.get("control")
 
 
 @asynccontextmanager
@@ -78,7 +99,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 @asynccontextmanager
-async def _grpc(store: Store, host: str, port: int) -> AsyncIterator[int]:
+async def _grpc(store: Store, outage: Outage, host: str, port: int) -> AsyncIterator[int]:
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),
@@ -86,7 +107,7 @@ async def _grpc(store: Store, host: str, port: int) -> AsyncIterator[int]:
             ("grpc.max_send_message_length", MAX_RECEIVED),
         ]
     )
-    server.add_generic_rpc_handlers((BigQueryWrite(store).handlers(),))
+    server.add_generic_rpc_handlers((BigQueryWrite(store, outage).handlers(),))
     _check_free(host, port)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")

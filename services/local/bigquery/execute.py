@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -19,21 +20,57 @@ from services.local.bigquery.writer import Connection
 Publish = Callable[[], None]
 
 
-def change_rows(connection: Connection, store: Store, change: dml.Change) -> int:
-    """Run an INSERT, UPDATE, DELETE, MERGE or TRUNCATE; return how many rows it touched."""
+@dataclass(frozen=True)
+class Changed:
+    """How many rows a statement inserted, updated and deleted."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.inserted + self.updated + self.deleted
+
+    def resource(self) -> dict[str, str]:
+        """As dmlStats of a job's statistics."""
+        return {
+            "insertedRowCount": str(self.inserted),
+            "updatedRowCount": str(self.updated),
+            "deletedRowCount": str(self.deleted),
+        }
+
+
+_FIELDS = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted", "TRUNCATE_TABLE": "deleted"}
+
+
+def change_rows(connection: Connection, store: Store, change: dml.Change) -> Changed:
+    """Run an INSERT, UPDATE, DELETE, MERGE or TRUNCATE; return how many rows it touched, and how."""
     now = store.catalog.tables.get(change.table.key)
     if now is None or now.id != change.table.id:
         raise not_found(f"Table {change.table.title}")
     try:
         if change.doubled is not None and connection.execute(change.doubled).fetchone() is not None:
             raise invalid_query("UPDATE/MERGE must match at most one source row for each target row")
+        if change.kind == "MERGE":
+            return _merged(connection, change.sql)
         row = connection.execute(change.sql).fetchone()
     except duckdb.ConstraintException as error:
         column = str(error).split("failed: ")[-1].split(".")[-1].strip()
         raise invalid_query(f"Required field {column} cannot be null") from error
     except duckdb.Error as error:
         raise query_error(error) from error
-    return int(row[0]) if row else 0
+    return Changed(**{_FIELDS[change.kind]: int(row[0]) if row else 0})
+
+
+def _merged(connection: Connection, sql: str) -> Changed:
+    """Run a MERGE; DuckDB itself counts only all of its changes together."""
+    reader = connection.execute(f"{sql} RETURNING merge_action").to_arrow_reader(100_000)
+    found = Counter[str]()
+    for batch in reader:
+        for pair in batch.column(0).value_counts().to_pylist():
+            found[_FIELDS[pair["values"]]] += pair["counts"]
+    return Changed(**found)
 
 
 def define(connection: Connection, store: Store, definition: ddl.Definition) -> tuple[str, Publish]:

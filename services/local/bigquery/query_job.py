@@ -48,9 +48,9 @@ class QueryJobs:
         job.statistics = statistics(prepared, read)
         change, definition = prepared.statement.change, prepared.statement.definition
         if change is not None:
-            affected = await self._store.write(lambda connection: execute.change_rows(connection, self._store, change))
-            job.statistics["query"]["numDmlAffectedRows"] = str(affected)
-            job.result = query.nothing(affected)
+            changed = await self._store.write(lambda connection: execute.change_rows(connection, self._store, change))
+            job.statistics["query"] |= {"numDmlAffectedRows": str(changed.rows), "dmlStats": changed.resource()}
+            job.result = query.nothing(changed.rows)
         elif definition is not None:
             job.statistics["query"]["ddlOperationPerformed"] = await self._define(definition)
             job.result = query.nothing(None)

@@ -16,17 +16,21 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2, status_pb2
 
-from services.local.bigquery import append
+from services.local.bigquery import append, struck
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import Column
 from services.local.bigquery.errors import ApiError
 from services.local.bigquery.store import Store, first_line
 from services.local.bigquery.writer import Busy
+from services.local.fault import AppendError, RowErrors
+from services.local.faults import Call
+from services.local.outage import Broken, Outage, Swallowed, Watch
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryWrite"
 MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
 MAX_RECEIVED = 32 * 1024 * 1024  # so that a request over BigQuery's limit is refused in words, not by the transport
 IN_FLIGHT = 16  # appends of one connection that may wait for their commit
+SMALL = 64 * 1024  # bytes of a batch that takes longer to hand to a thread than to read
 STREAM = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)/(?:streams/)?_default")
 ANY_STREAM = re.compile(r"projects/[^/]+/datasets/[^/]+/tables/[^/]+/streams/[^/]+")
 
@@ -62,8 +66,9 @@ class Connection:
 class BigQueryWrite:
     """The servicer; `append` is the one place every append passes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, outage: Outage) -> None:
         self._store = store
+        self._outage = outage
 
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = {
@@ -82,22 +87,47 @@ class BigQueryWrite:
             calls[name] = grpc.unary_unary_rpc_method_handler(_application_stream)
         return grpc.method_handlers_generic_handler(SERVICE, calls)
 
-    async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Serve one stream until the client ends it, or something here does."""
+        with self._outage.watch(struck.APPEND) as watch:
+            answering = asyncio.create_task(self._answer_all(requests, context, watch))
+            dropping = asyncio.create_task(watch.dropped())
+            try:
+                await asyncio.wait({answering, dropping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answering.cancel()
+                dropping.cancel()
+                outcome, dropped = await asyncio.gather(answering, dropping, return_exceptions=True)
+        end: object = dropped if isinstance(dropped, Broken) else outcome
+        if isinstance(end, Ended):
+            await context.abort(end.code, str(end))
+        elif isinstance(end, Broken):
+            await self._break(context, end)
+        elif isinstance(end, Exception):
+            raise end
+
+    async def _answer_all(self, requests: AsyncIterator[Any], context: Any, watch: Watch) -> None:
         """Take requests as they come, commit several at a time, and answer them in their order."""
         answers: asyncio.Queue[asyncio.Future[Any] | Ended | None] = asyncio.Queue(IN_FLIGHT)
-        taking = asyncio.create_task(self._take(requests, answers))
+        taking = asyncio.create_task(self._take(requests, answers, watch))
         try:
             while (answer := await answers.get()) is not None:
                 if isinstance(answer, Ended):
                     raise answer
-                yield await answer
-        except Ended as ended:
-            await context.abort(ended.code, str(ended))
+                response = await answer
+                watch.sending(1)
+                await context.write(response)
+                watch.sent(1)
         finally:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
-    async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any]) -> None:
+    async def _break(self, context: Any, broken: Broken) -> None:
+        if isinstance(broken, Swallowed):
+            await self._outage.sit_out(broken)
+        await context.abort(grpc.StatusCode[broken.code], broken.text)
+
+    async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any], watch: Watch) -> None:
         connection = Connection()
         turn = asyncio.Event()
         turn.set()
@@ -111,11 +141,15 @@ class BigQueryWrite:
                     turn.set()
                     await answers.put(ended)
                     return
-                task = asyncio.create_task(self._answer(connection, table, request, before, turn))
+                call = struck.table_call(struck.APPEND, connection.key)
+                watch.names(call)
+                task = asyncio.create_task(self._answer(call, connection, table, request, before, turn))
                 pending.add(task)
                 task.add_done_callback(pending.discard)
                 await answers.put(task)
             await answers.put(None)
+        except Exception as error:  # noqa: BLE001 - a call whose reader has died must end, not wait for ever
+            await answers.put(Ended(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
         finally:
             # A client that hung up still gets its accepted appends committed; nobody waits for the answers.
             await asyncio.gather(*pending, return_exceptions=True)
@@ -147,19 +181,36 @@ class BigQueryWrite:
         return table
 
     async def _answer(
-        self, connection: Connection, table: Table, request: Any, before: asyncio.Event, turn: asyncio.Event
+        self,
+        call: Call,
+        connection: Connection,
+        table: Table,
+        request: Any,
+        before: asyncio.Event,
+        turn: asyncio.Event,
     ) -> Any:
         response = AppendRowsResponse(write_stream=connection.name)
         try:
             try:
-                # One request at a time is read, so rows are committed in the order in which they were sent.
-                await before.wait()
+                try:
+                    if self._outage.on:
+                        await self._outage.before(call)
+                finally:
+                    # One request at a time is read, so rows are committed in the order in which they were sent.
+                    await before.wait()
                 batch = await self._batch(connection, table, request)
+                if self._outage.on:
+                    await self._strike(call, batch, request.ByteSize())
                 commit = asyncio.ensure_future(self.append(table, batch))
                 await asyncio.sleep(0)
             finally:
                 turn.set()
             await commit
+            if self._outage.on:
+                await self._outage.after(call)
+        except struck.Refused as refused:
+            code = getattr(code_pb2, refused.code)
+            response.error.CopyFrom(status_pb2.Status(code=code, message=str(refused)))
         except append.BadRows as bad:
             message = f"Errors found while processing rows. Please refer to the row_errors field for details. {bad}"
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message))
@@ -192,8 +243,10 @@ class BigQueryWrite:
             )
         if connection.schema is None:
             raise append.SchemaMismatch("arrow_rows.writer_schema is required in the first request to a table")
-        schema = connection.schema
-        return await asyncio.to_thread(_checked, table, schema, arrow.rows.serialized_record_batch)
+        data = arrow.rows.serialized_record_batch
+        if len(data) <= SMALL:
+            return _checked(table, connection.schema, data)
+        return await asyncio.to_thread(_checked, table, connection.schema, data)
 
     async def append(self, table: Table, batch: pa.RecordBatch) -> None:
         """Commit one batch of checked rows, or none of it."""
@@ -201,16 +254,38 @@ class BigQueryWrite:
             key = (table.id, batch.schema)
             await self._store.append(key, batch, batch.nbytes, partial(append.insert_all, table))
 
+    async def _strike(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
+        """The faults of an append that was read: raises `Broken`, `struck.Refused` or `append.BadRows`."""
+        self._outage.admit(call, size, batch.num_rows)
+        if (refused := self._outage.first(AppendError, call)) is not None:
+            struck.check_append(refused)
+        for active in self._outage.about(RowErrors, call):
+            bad = await asyncio.to_thread(struck.bad_rows, active, batch)
+            if bad is not None and self._outage.spend(active):
+                raise bad
+
     async def get_write_stream(self, request: Any, context: Any) -> Any:
+        matched = STREAM.fullmatch(request.name)
         try:
-            matched = STREAM.fullmatch(request.name)
             if matched is None:
                 raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
-            table = self._store.catalog.table(matched[1], matched[2], matched[3])
+            key = (matched[1], matched[2], matched[3])
+            if not self._outage.on:
+                return self._write_stream(key, request)
+            call = struck.table_call(struck.STREAM, key)
+            await self._outage.before(call)
+            stream = self._write_stream(key, request)
+            await self._outage.after(call)
+            return stream
         except ApiError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
         except Ended as ended:
             await context.abort(ended.code, str(ended))
+        except Broken as broken:
+            await self._break(context, broken)
+
+    def _write_stream(self, key: tuple[str, str, str], request: Any) -> Any:
+        table = self._store.catalog.table(*key)
         stream = WriteStream(name=request.name, type_=WriteStream.Type.COMMITTED, location="US")
         stream.create_time.FromMilliseconds(table.created)
         stream.write_mode = WriteStream.WriteMode.INSERT

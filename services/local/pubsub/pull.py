@@ -163,6 +163,7 @@ class Session:
             taken = backlog.take(turn.consumer, self._deadline, BATCH_MESSAGES, BATCH_BYTES, self._clock.now())
             if taken:
                 await self._gate.after(self._call)
+                self._watch.sending(len(taken))
                 await self._context.write(self._gate.outgoing(self._call, backlog, taken))
                 self._watch.sent(len(taken))
             else:

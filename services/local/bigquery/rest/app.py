@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from services.local.bigquery import struck
 from services.local.bigquery.errors import ApiError, invalid
-from services.local.bigquery.rest import datasets, jobs, tables, upload
+from services.local.bigquery.rest import datasets, jobs, method, tables, upload
 from services.local.bigquery.rest.state import STATE, State
 from services.local.bigquery.writer import Busy
+from services.local.faults import Call
+from services.local.outage import Broken, Outage, Swallowed
 
 MAX_BODY = 32 * 1024 * 1024  # bytes of one JSON request; uploads have their own limit
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -18,9 +21,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every request: what a handler refuses becomes BigQuery's JSON error."""
+    """Every request: faults strike it, and what a handler refuses becomes BigQuery's JSON error."""
+    outage = request.app[STATE].outage
     try:
+        if outage.on and (call := method.call_of(request)) is not None:
+            return await _disturbed(outage, call, request, handler)
         return await handler(request)
+    except Broken as broken:
+        if isinstance(broken, Swallowed):
+            # aiohttp lets a handler run on when its client has gone.
+            await outage.sit_out(broken, lambda: request.transport is None)
+        return refusal(struck.api_error(broken))
     except ApiError as error:
         return refusal(error)
     except Busy as busy:
@@ -35,6 +46,14 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(ApiError(404, "notFound", f"The local BigQuery emulator has no {request.method} {request.path}"))
 
 
+async def _disturbed(outage: Outage, call: Call, request: web.Request, handler: Handler) -> web.StreamResponse:
+    outage.admit(call, request.content_length or 0, rows=0)
+    await outage.before(call)
+    response = await handler(request)
+    await outage.after(call)
+    return response
+
+
 def refusal(error: ApiError) -> web.Response:
     # 499 has no meaning to HTTP clients; a cancelled query is answered as BigQuery answers it.
     return web.json_response(error.body(), status=error.status if error.status != 499 else 400)
@@ -44,9 +63,9 @@ def application(state: State) -> web.Application:
     app = web.Application(middlewares=[answer], client_max_size=MAX_BODY)
     app[STATE] = state
     for module in (datasets, tables, jobs):
-        for method, path, handler in module.ROUTES:
-            app.router.add_route(method, f"/bigquery/v2/projects/{{project}}{path}", handler)
+        for verb, path, handler in module.ROUTES:
+            app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
     for prefix in ("/upload", "/resumable/upload"):
-        for method, handler in upload.ROUTES:
-            app.router.add_route(method, prefix + "/bigquery/v2/projects/{project}/jobs", handler)
+        for verb, handler in upload.ROUTES:
+            app.router.add_route(verb, prefix + "/bigquery/v2/projects/{project}/jobs", handler)
     return app

@@ -12,6 +12,7 @@ from services.local.bigquery.jobs import Jobs
 from services.local.bigquery.query_job import QueryJobs
 from services.local.bigquery.rest.sessions import Sessions
 from services.local.bigquery.store import Store
+from services.local.outage import Outage
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class State:
     store: Store
     jobs: Jobs
     queries: QueryJobs
+    outage: Outage
     uploads: Sessions = field(default_factory=Sessions)
 
 
