@@ -1,20 +1,52 @@
-"""What an operator types: `python -m services.ops load --help`."""
+"""What an operator types: `python -m services.ops COMMAND --help`.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused, failed or not all done, 2 for
+options that are wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import sys
 from collections.abc import Sequence
 
-from services.ops import load
+import requests
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
+
+from services.ops.deployment import Refused
+from services.shared.config import ConfigError
+
+_COMMANDS = {  # modules of this package, each with add_options() and run()
+    "load": "fire hits at a collector and count what arrives in BigQuery",
+    "replay": "publish the events of `rejects` again, once schema or code are mended",
+    "dead": "look at dead-letter messages, publish them again, or drop them",
+    "compact": "remove the physical duplicates of a closed day",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.ops", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m services.ops", description="What an operator types.")
     commands = parser.add_subparsers(dest="command", required=True)
-    load.add_options(commands.add_parser("load", help="fire hits at a collector and count what arrives in BigQuery"))
-    return asyncio.run(load.run(parser.parse_args(arguments)))
+    for name, text in _COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if name in arguments[:1]:  # only what is asked for is imported: all of it takes twice as long
+            module = importlib.import_module(f"services.ops.{name}")
+            command.description = module.__doc__
+            module.add_options(command)
+    options = parser.parse_args(arguments)
+    try:
+        code: int = asyncio.run(module.run(options))
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except (Refused, ConfigError) as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+        print(f"{options.command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import aiohttp
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from rich.console import Console
 
+from services.ops import deployment
 from services.shared import identity, names
 
 _TYPES = ("view", "click", "add_to_cart", "order", "refund")
@@ -72,7 +71,7 @@ async def run(options: argparse.Namespace) -> int:
     with console.status(f"firing {options.hits} hits"):
         outcome, acknowledged = await fire(options.url, events, options.connections)
     with console.status("waiting for the rows"):
-        client = _client(options.project, options.bigquery)
+        client = deployment.bigquery_client(options.project, options.bigquery)
         await asyncio.to_thread(_look, client, options, started, acknowledged, outcome)
     print(json.dumps(asdict(outcome)))
     return 1 if outcome.lost or outcome.duplicated else 0
@@ -130,13 +129,6 @@ async def _send(http: aiohttp.ClientSession, url: str, event: Event) -> bool:
             return reply.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False  # nobody said it is safe
-
-
-def _client(project: str, emulator: str | None) -> bigquery.Client:
-    if emulator is None:
-        return bigquery.Client(project)
-    options = ClientOptions(api_endpoint=emulator)
-    return bigquery.Client(project, credentials=AnonymousCredentials(), client_options=options)
 
 
 def _look(

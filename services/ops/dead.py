@@ -1,0 +1,208 @@
+"""Dead letters: messages that no service could use, or that Pub/Sub gave up delivering.
+
+`list` and `show` change nothing. `replay` publishes the original messages again on the topics they came from, and
+acknowledges each dead letter only after that is confirmed. `drop` throws letters away for good. What is not
+acknowledged goes back to the subscription, which gives it out again after its backoff: a second, and longer each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fnmatch
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from services.ops import deployment, letter
+from services.ops.deployment import Refused
+from services.ops.letter import Letter, printable
+from services.ops.letter_box import LetterBox
+from services.shared import names
+from services.shared.pubsub import Publisher, Unconfirmed
+
+IN_FLIGHT = 8  # letters being published at a time
+PUBLISH_SECONDS = 60.0
+_COLUMNS = (("id", 20), ("published", 27), ("source", 26), ("schema", 8), ("count", 6), ("bytes", 9))
+
+
+@dataclass
+class Outcome:
+    """Letters that match, counted: `skipped` are the same as one that this run has published, or died of it again."""
+
+    found: int = 0
+    published: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="one line a letter")
+    listing.add_argument("--json", action="store_true", help="a JSON object a letter")
+    show = actions.add_parser("show", help="a letter as JSON, decoded as far as possible")
+    show.add_argument("id", help="of the message, as `list` shows it")
+    show.add_argument("--events", type=int, default=20, help="at most so many events of it (%(default)s)")
+    replay = actions.add_parser("replay", help="publish the originals again, then acknowledge")
+    replay.add_argument("--id", action="append", default=[], help="only this letter; may be repeated")
+    replay.add_argument("--dry-run", action="store_true", help="count by reason and topic, and publish nothing")
+    for name, default, text in (
+        ("hits-topic", names.HITS_TOPIC, "topic of hits"),
+        ("hits-subscription", names.HITS_SUBSCRIPTION, "its subscription, as letters name it"),
+        ("rows-topic", names.ROWS_TOPIC, "topic of rows"),
+        ("rows-subscription", names.ROWS_SUBSCRIPTION, "its subscription, as letters name it"),
+    ):
+        replay.add_argument(f"--{name}", default=default, help=f"{text} (%(default)s)")
+    drop = actions.add_parser("drop", help="throw letters away for good")
+    drop.add_argument("id", nargs="+", help="of the message, as `list` shows it")
+    drop.add_argument("--yes", action="store_true", help="do it; without this nothing is dropped")
+    for command in (listing, replay):
+        command.add_argument("--reason", default="*", metavar="GLOB", help="only letters of such a reason")
+    for command in (listing, show, replay, drop):
+        deployment.add_project(command)
+        command.add_argument(
+            "--subscription", default=names.DEAD_SUBSCRIPTION, help="the subscription of dead letters (%(default)s)"
+        )
+        command.add_argument(
+            "--wait",
+            type=float,
+            default=5.0,
+            metavar="SECONDS",
+            help="without a new letter until all are taken to be seen (%(default)s)",
+        )
+
+
+async def run(options: argparse.Namespace) -> int:
+    """The exit code is 1 where a letter was not found, or could not be published."""
+    async with LetterBox(options.project, options.subscription, wait=options.wait) as box:
+        code = await _ACTIONS[options.action](options, box)
+        if box.full:
+            print("dead: as many letters as fit are held; there may be more", file=sys.stderr)
+        return code
+
+
+async def _list(options: argparse.Namespace, box: LetterBox) -> int:
+    shown = 0
+    async for one in box.letters():
+        if not fnmatch.fnmatchcase(one.reason, options.reason):
+            continue
+        shown += 1
+        if options.json:
+            print(letter.to_json(one.summary()), flush=True)
+        else:
+            if shown == 1:
+                print(_line({name: name.upper() for name in one.summary()}))
+            print(_line({name: "-" if value is None else value for name, value in one.summary().items()}), flush=True)
+    print("1 letter" if shown == 1 else f"{shown} letters", file=sys.stderr)
+    return 0
+
+
+def _line(values: dict[str, object]) -> str:
+    cells = [f"{printable(str(values[name])):<{width}}" for name, width in _COLUMNS]
+    return " ".join([*cells, printable(str(values["reason"]))])
+
+
+async def _show(options: argparse.Namespace, box: LetterBox) -> int:
+    async for one in box.letters():
+        if one.id == options.id:
+            content = letter.read(one, options.events)
+            print(letter.to_json({**one.summary(), "attributes": dict(one.attributes), **content}, indent=2))
+            return 0
+    raise Refused(_not_found([options.id]))
+
+
+async def _drop(options: argparse.Namespace, box: LetterBox) -> int:
+    if not options.yes:
+        raise Refused("what is dropped is gone for good; look at it with `dead show ID`, then say --yes")
+    missing = set(options.id)
+    async for one in box.letters():
+        if one.id in missing:
+            missing.remove(one.id)
+            await box.settle(one)
+        if not missing:
+            break
+    print(json.dumps({"dropped": [one for one in dict.fromkeys(options.id) if one not in missing]}))
+    if missing:
+        raise Refused(_not_found(sorted(missing)))
+    return 0
+
+
+def _not_found(ids: list[str]) -> str:
+    return f"no letter {', '.join(ids)} came; if it was looked at moments ago, try again a little later"
+
+
+async def _replay(options: argparse.Namespace, box: LetterBox) -> int:
+    topics = {options.hits_subscription: options.hits_topic, options.rows_subscription: options.rows_topic}
+    missing = set(options.id)
+    async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
+        replay = _Replay(box, publisher, topics, dry_run=options.dry_run)
+        async with asyncio.TaskGroup() as tasks:
+            async for one in box.letters():
+                if not fnmatch.fnmatchcase(one.reason, options.reason) or (options.id and one.id not in options.id):
+                    continue
+                missing.discard(one.id)
+                if not await replay.take(one, tasks) or (options.id and not missing):
+                    break
+    print(json.dumps(replay.report()))
+    if missing:
+        raise Refused(_not_found(sorted(missing)))
+    return 1 if replay.outcome.failed else 0
+
+
+class _Replay:
+    """Publishes letters, a few at a time, and settles each one that Pub/Sub has confirmed."""
+
+    def __init__(self, box: LetterBox, publisher: Publisher, topics: Mapping[str, str], *, dry_run: bool) -> None:
+        self._box, self._publisher, self._topics, self._dry_run = box, publisher, topics, dry_run
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._seen: set[bytes] = set()
+        self._kinds = Counter[tuple[str, str]]()
+        self._unconfirmed = False
+        self.outcome = Outcome()
+
+    async def take(self, one: Letter, tasks: asyncio.TaskGroup) -> bool:
+        """Whether to go on: not once Pub/Sub did not confirm."""
+        self.outcome.found += 1
+        topic = self._topics.get(one.source or "")
+        same = hashlib.sha256(one.data + json.dumps(sorted(one.original_attributes().items())).encode()).digest()
+        if topic is None:
+            self._fail(one, f"its source {one.source!r} is neither {' nor '.join(self._topics)}")
+        elif same in self._seen:
+            # What is not mended dies again while this runs: publishing it once more would go on for ever.
+            self.outcome.skipped += 1
+        else:
+            self._seen.add(same)
+            self._kinds[one.reason, topic] += 1
+            if not self._dry_run:
+                await self._slots.acquire()
+                tasks.create_task(self._publish(one, topic))
+        return not self._unconfirmed
+
+    def report(self) -> dict[str, Any]:
+        if not self._dry_run:
+            return asdict(self.outcome)
+        kinds = [{"reason": reason, "topic": topic, "letters": count} for (reason, topic), count in self._kinds.items()]
+        return {"dry_run": True, **asdict(self.outcome), "to_publish": self._kinds.total(), "letters": kinds}
+
+    async def _publish(self, one: Letter, topic: str) -> None:
+        try:
+            await self._publisher.publish(topic, one.data, one.original_attributes())
+        except Unconfirmed as error:
+            self._unconfirmed = True
+            self._fail(one, f"not confirmed: {error}")
+        else:
+            await self._box.settle(one)
+            self.outcome.published += 1
+        finally:
+            self._slots.release()
+
+    def _fail(self, one: Letter, text: str) -> None:
+        self.outcome.failed += 1
+        print(f"dead: {one.id} not published: {printable(text)}", file=sys.stderr)
+
+
+_ACTIONS = {"list": _list, "show": _show, "replay": _replay, "drop": _drop}

@@ -1,0 +1,55 @@
+"""Which pipeline a command works on: its project, dataset and schema file, by options or environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from services.shared import names, schema
+
+TIMEOUT = 30.0  # seconds one request to BigQuery may take
+
+
+class Refused(Exception):
+    """What was asked cannot be done, or must not be; the text says why and what to do instead, in one line."""
+
+
+def add_project(parser: argparse.ArgumentParser) -> None:
+    project = os.environ.get("PIPE_PROJECT")
+    parser.add_argument(
+        "--project",
+        default=project,
+        required=project is None,
+        help="the Google Cloud project (environment PIPE_PROJECT)",
+    )
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """`--dataset` and `--schema`, which belong together."""
+    parser.add_argument(
+        "--dataset",
+        default=os.environ.get("PIPE_DATASET") or names.DATASET,
+        help="the dataset of tables and views (%(default)s; environment PIPE_DATASET)",
+    )
+    parser.add_argument(
+        "--schema",
+        type=Path,
+        default=Path(os.environ.get("PIPE_SCHEMA") or schema.DEFAULT_FILE),
+        help="the schema file (the one that comes with pixelpipe; environment PIPE_SCHEMA)",
+    )
+
+
+def bigquery_client(project: str, emulator: str | None = None) -> Any:
+    """Google's client; `emulator` is the URL of one, else the environment's BIGQUERY_EMULATOR_HOST decides."""
+    if emulator is not None:
+        options = ClientOptions(api_endpoint=emulator)
+        return bigquery.Client(project, credentials=AnonymousCredentials(), client_options=options)
+    # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
+    anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
+    return bigquery.Client(project, credentials=anonymous)

@@ -1,0 +1,250 @@
+"""Publishes the events of `rejects` again, once schema or code are mended: hits to the processor, rows to the loader.
+
+Every event keeps its id, so what is replayed twice counts once. Rejects stay where they are: they are history. Without
+--all an event that is in its table by now is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from services.loader import reject as loader_reject
+from services.ops import deployment, original
+from services.ops.letter import printable
+from services.ops.original import NotReplayable
+from services.ops.rejects import Count, Reject, Rejects, Wanted
+from services.processor import parse
+from services.shared import hit, identity, names, rows, schema_file
+from services.shared.pubsub import Publisher, Unconfirmed
+from services.shared.schema import Schema
+
+IN_FLIGHT = 8  # packs being published at a time
+PUBLISH_SECONDS = 60.0
+SHOWN_FAILURES = 20
+
+
+@dataclass
+class Outcome:
+    """Rejects, counted: `found` is the sum of the others; `left` were not looked at, for --limit or after a failure."""
+
+    found: int = 0
+    published: int = 0
+    skipped: int = 0
+    failed: int = 0
+    left: int = 0
+
+
+@dataclass
+class _Batch:
+    """What goes into packs next: encoded hits, and rows by table. At most a page of rejects is in it."""
+
+    hits: list[bytes] = field(default_factory=list)
+    rows: dict[str, list[pa.RecordBatch]] = field(default_factory=lambda: defaultdict(list))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    deployment.add_project(parser)
+    deployment.add_dataset(parser)
+    for name, text in (
+        ("reason", "only rejects of this reason"),
+        ("table", "only rejects meant for this table"),
+        ("event-id", "only this event"),
+    ):
+        parser.add_argument(f"--{name}", action="append", default=[], help=f"{text}; may be repeated")
+    parser.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        choices=(parse.STAGE, loader_reject.STAGE),
+        help="only rejects of this service",
+    )
+    parser.add_argument(
+        "--since", type=_moment, metavar="TIME", help="received at or after (ISO 8601; UTC unless told)"
+    )
+    parser.add_argument("--until", type=_moment, metavar="TIME", help="received before")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--pending", action="store_true", default=True, help="skip events that are in a table by now (the default)"
+    )
+    which.add_argument("--all", dest="pending", action="store_false", help="publish those again too")
+    parser.add_argument("--limit", type=_positive, help="publish at most so many")
+    parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
+    parser.add_argument("--hits-topic", default=names.HITS_TOPIC, help="where hits go (%(default)s)")
+    parser.add_argument("--rows-topic", default=names.ROWS_TOPIC, help="where rows go (%(default)s)")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time, such as 2026-03-01 or 2026-03-01T12:30:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return number
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Print the outcome as one JSON object. The exit code is 1 if an event could not be published."""
+    schema = schema_file.load(options.schema)
+    client = deployment.bigquery_client(options.project)
+    wanted = Wanted(
+        tuple(options.reason),
+        tuple(options.table),
+        tuple(options.stage),
+        tuple(options.event_id),
+        options.since,
+        options.until,
+    )
+    rejects = Rejects(client, options.project, options.dataset, schema, wanted, pending=options.pending)
+    counts = await asyncio.to_thread(rejects.counts)
+    if options.dry_run:
+        print(json.dumps(_plan(counts, options.limit)))
+        return 0
+    found = sum(count.rejects for count in counts)
+    outcome = Outcome()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
+            shown = progress.add_task("replaying", total=found)
+            replay = Replay(schema, publisher, options.hits_topic, options.rows_topic, outcome, options.limit)
+            await _all_pages(rejects, replay, progress, shown)
+    outcome.left = max(0, found - outcome.published - outcome.skipped - outcome.failed)
+    outcome.found = outcome.published + outcome.skipped + outcome.failed + outcome.left
+    if replay.untold:
+        print(f"replay: {replay.untold} more events not published", file=sys.stderr)
+    print(json.dumps(asdict(outcome)))
+    return 1 if outcome.failed else 0
+
+
+def _plan(counts: list[Count], limit: int | None) -> dict[str, Any]:
+    found, skipped = sum(count.rejects for count in counts), sum(count.loaded for count in counts)
+    to_publish = found - skipped if limit is None else min(limit, found - skipped)
+    return {
+        "dry_run": True,
+        "found": found,
+        "skipped": skipped,
+        "to_publish": to_publish,
+        "rejects": [asdict(count) for count in counts],
+    }
+
+
+async def _all_pages(rejects: Rejects, replay: Replay, progress: Progress, shown: TaskID) -> None:
+    pages = rejects.pages()
+    while (page := await asyncio.to_thread(next, pages, None)) is not None:
+        more = await replay.page(page)
+        outcome = replay.outcome
+        progress.update(shown, completed=outcome.published + outcome.skipped + outcome.failed)
+        if not more:
+            return
+
+
+class Replay:
+    """Publishes pages of rejects and counts in `outcome`; tells the first failures, `untold` counts the others."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        publisher: Publisher,
+        hits_topic: str,
+        rows_topic: str,
+        outcome: Outcome,
+        limit: int | None,
+    ) -> None:
+        self._schema, self._publisher = schema, publisher
+        self._hits_topic, self._rows_topic = hits_topic, rows_topic
+        self.outcome, self._left = outcome, limit
+        self.untold = 0
+        self._told = 0
+        self._unconfirmed = False
+
+    async def page(self, page: list[Reject]) -> bool:
+        """Whether to go on: not at the limit, nor once Pub/Sub did not confirm."""
+        batch = _Batch()
+        for reject in page:
+            if reject.loaded:
+                self.outcome.skipped += 1
+                continue
+            if self._left == 0:
+                break
+            try:
+                self._add(batch, reject)
+            except NotReplayable as error:
+                self._fail(1, f"{reject.event_id}: {error}")
+                continue
+            if self._left is not None:
+                self._left -= 1
+        await self._publish(batch)
+        return not self._unconfirmed and self._left != 0
+
+    def _add(self, batch: _Batch, reject: Reject) -> None:
+        if reject.stage == loader_reject.STAGE:
+            table, row = original.row_of(reject, self._schema)
+            batch.rows[table].append(row)
+        else:
+            batch.hits.append(original.hit_of(reject))
+
+    async def _publish(self, batch: _Batch) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for lines in _hit_packs(batch.hits):
+                # A new id: the processor has seen the old pack, and would drop it unread.
+                data, attributes = hit.pack(lines, _new_id())
+                tasks.create_task(self._send(self._hits_topic, data, attributes, len(lines)))
+            for table, single in batch.rows.items():
+                whole = pa.concat_batches(single)
+                for part in rows.split(whole):
+                    data, attributes = rows.pack(part, table, _new_id())
+                    tasks.create_task(self._send(self._rows_topic, data, attributes, part.num_rows))
+
+    async def _send(self, topic: str, data: bytes, attributes: dict[str, str], count: int) -> None:
+        try:
+            await self._publisher.publish(topic, data, attributes)
+        except Unconfirmed as error:
+            self._unconfirmed = True
+            self._fail(count, f"{count} events: not confirmed: {error}")
+        else:
+            self.outcome.published += count
+
+    def _fail(self, count: int, text: str) -> None:
+        self.outcome.failed += count
+        if self._told == SHOWN_FAILURES:
+            self.untold += count
+            return
+        self._told += 1
+        print(f"replay: not published: {printable(text)}", file=sys.stderr)
+
+
+def _hit_packs(lines: list[bytes]) -> list[list[bytes]]:
+    """In order, each within the limits of a pack; one hit alone may be larger."""
+    packs: list[list[bytes]] = []
+    size = 0
+    for line in lines:
+        if not packs or len(packs[-1]) >= hit.MAX_HITS or size + len(line) > hit.MAX_PACK_BYTES:
+            packs.append([])
+            size = 0
+        packs[-1].append(line)
+        size += len(line) + 1
+    return packs
+
+
+def _new_id() -> str:
+    return identity.uuid7(time.time_ns() // 1000)

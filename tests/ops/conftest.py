@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from services.ops.__main__ import main
+from services.provision import wanted
+from services.provision.config import Config
+from services.provision.resource import settle
+from services.shared import names, schema_file
+from services.shared.pubsub import subscription_path, topic_path
+from services.shared.schema import Schema
+from tests import child
+from tests.child import ROOT, wait_for
+from tests.conftest import BigQueryAddress
+from tests.ops import schemas
+from tests.topics import Topics
+
+DEAD_SUBSCRIPTION = "test-dead"  # without a backoff: what is given back can be seen again at once
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Pipeline:
+    """A provisioned project in the emulators, seen through the official clients, and the commands of an operator."""
+
+    project: str
+    env: Mapping[str, str]
+    file: Path
+    client: Any
+    topics: Topics
+
+    @property
+    def schema(self) -> Schema:
+        return schema_file.load(self.file)
+
+    def provision(self, text: str) -> None:
+        """Write the schema file, and make what it needs."""
+        self.file.write_text(text)
+        list(settle(wanted.resources(Config(self.project), self.schema), dry_run=False))
+
+    def ops(self, *arguments: str, code: int = 0) -> Done:
+        """`python -m services.ops ARGUMENTS`; its exit code must be `code`."""
+        found = subprocess.run(
+            [sys.executable, "-m", "services.ops", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.env, "PIPE_PROJECT": self.project, "PIPE_SCHEMA": str(self.file)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert found.returncode == code, f"{found.returncode}\n{found.stdout}\n{found.stderr}"
+        assert "Traceback" not in found.stderr
+        return Done(found.returncode, found.stdout, found.stderr)
+
+    def dead(self, action: str, *arguments: str, code: int = 0) -> Done:
+        """`dead ACTION`, in this process where it publishes nothing: that takes half the time."""
+        command = ["dead", action, "--subscription", DEAD_SUBSCRIPTION, "--wait", "1", *arguments]
+        if action == "replay":  # gRPC's asyncio API serves one event loop a process
+            return self.ops(*command, code=code)
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            found = main([*command, "--project", self.project])
+        assert found == code, f"{found}\n{out.getvalue()}\n{err.getvalue()}"
+        return Done(found, out.getvalue(), err.getvalue())
+
+    def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows, as JSON has them, to a log table."""
+        config = bigquery.LoadJobConfig(
+            source_format="NEWLINE_DELIMITED_JSON",
+            schema=self.client.get_table(f"pixelpipe.{table}_log").schema,
+            autodetect=False,
+        )
+        self.client.load_table_from_json(list(rows), f"pixelpipe.{table}_log", job_config=config).result(timeout=30)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        return [dict(row.items()) for row in self.client.query_and_wait(sql)]
+
+    def number(self, sql: str) -> Any:
+        (row,) = self.client.query_and_wait(sql)
+        return row[0]
+
+    def until(self, sql: str, wanted_number: int) -> None:
+        """Wait until the query's only value is `wanted_number`."""
+        wait_for(lambda: self.number(sql) == wanted_number, 30, f"{wanted_number} from {sql}")
+
+    def bury(self, data: bytes, attributes: Mapping[str, str]) -> str:
+        """Publish a dead letter; its id."""
+        path = topic_path(self.project, names.DEAD_TOPIC)
+        return str(self.topics.publisher.publish(path, data, **attributes).result(10))
+
+    def left(self, wanted: int) -> list[Any]:
+        """The dead letters that are there, of which there must be `wanted`; this takes them."""
+        found = self.topics.pull(DEAD_SUBSCRIPTION, wanted)
+        assert len(found) == wanted
+        return found
+
+    @contextmanager
+    def services(self, *services: str) -> Iterator[None]:
+        """Run services of production on this project."""
+        with ExitStack() as stack:
+            for name in services:
+                settings = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
+                if name == "loader":
+                    settings["PIPE_LINGER"] = "0.05"
+                environment = {**self.env, "PIPE_PROJECT": self.project, **settings}
+                running = child.start(f"services.{name}", env=environment, wait_ready=False)
+                stack.callback(running.log.unlink, missing_ok=True)
+                stack.callback(running.stop)
+            # What they are sent before they are ready waits for them in Pub/Sub.
+            yield
+
+
+@pytest.fixture
+def bare(
+    project: str,
+    pubsub_host: str,
+    bigquery_host: BigQueryAddress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Pipeline]:
+    """A project without anything in it."""
+    env = {
+        "PUBSUB_EMULATOR_HOST": pubsub_host,
+        "BIGQUERY_EMULATOR_HOST": bigquery_host.rest,
+        "BIGQUERY_STORAGE_EMULATOR_HOST": bigquery_host.grpc,
+    }
+    for key, value in env.items():
+        monkeypatch.setenv(key, value)
+    client = bigquery.Client(project, credentials=AnonymousCredentials())
+    topics = Topics(project)
+    yield Pipeline(project, env, tmp_path / "schema.yaml", client, topics)
+    topics.publisher.stop()
+    topics.subscriber.close()
+    client.close()
+
+
+@pytest.fixture
+def pipeline(bare: Pipeline) -> Pipeline:
+    """A project provisioned for the small schema of tests.ops.schemas."""
+    bare.provision(schemas.text())
+    bare.topics.subscriber.create_subscription(
+        name=subscription_path(bare.project, DEAD_SUBSCRIPTION),
+        topic=topic_path(bare.project, names.DEAD_TOPIC),
+        ack_deadline_seconds=60,
+    )
+    return bare

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.ops import compact
+from services.ops.compact import Compactor
+from services.ops.deployment import Refused
+from services.provision import view
+from tests.ops import schemas
+from tests.ops.conftest import Pipeline
+from tests.ops.schemas import DAY, row
+
+LOG = "SELECT * FROM pixelpipe.events_log"
+VIEW = "SELECT * FROM pixelpipe.events"
+NEXT = DAY + timedelta(days=1)
+
+
+def texts(found: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(repr(sorted(one.items(), key=lambda pair: pair[0])) for one in found)
+
+
+def compacted(pipeline: Pipeline, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
+    return pipeline.ops("compact", "--date", str(DAY), "--table", "events", *arguments, code=code).lines
+
+
+def test_copies_go_and_the_row_of_the_view_stays(pipeline: Pipeline) -> None:
+    pipeline.load(
+        "events",
+        [
+            row("a", seconds=2, user_id="late"),
+            row("a", seconds=1, user_id="first", n=1, params='{"x": [1.5, null]}'),
+            row("a", seconds=1, user_id="first", n=1, params='{"x": [1.5, null]}'),
+            row("b"),
+            row("c"),
+            row("c"),
+            row("a", day=NEXT),
+            row("a", day=NEXT),
+        ],
+    )
+    before = texts(pipeline.rows(VIEW))
+    line, done = compacted(pipeline)
+    assert (line["message"], line["severity"], line["table"], line["day"]) == ("compacted", "INFO", "events", str(DAY))
+    assert (line["rows"], line["removed"], line["duplicates"]) == (3, 3, 0)
+    assert (done["message"], done["removed"], done["failed"]) == ("done", {"events": 3}, [])
+    assert texts(pipeline.rows(VIEW)) == before
+    assert texts(pipeline.rows(f"{LOG} WHERE day = '{DAY}'")) == texts(pipeline.rows(f"{VIEW} WHERE day = '{DAY}'"))
+    assert len(pipeline.rows(f"{LOG} WHERE day = '{NEXT}'")) == 2
+    again, _ = compacted(pipeline)
+    assert (again["rows"], again["removed"]) == (3, 0)
+
+
+def test_rows_that_are_the_same_in_every_column_lose_all_but_one(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a")] * 5 + [row("b", user_id="ada", n=None)] * 2)
+    line, _ = compacted(pipeline)
+    assert line["removed"] == 5
+    assert sorted(one["event_id"] for one in pipeline.rows(LOG)) == ["a", "b"]
+
+
+def removed(pipeline: Pipeline) -> int:
+    """Compact in this process, which is faster than the command."""
+    compactor = Compactor(pipeline.client, pipeline.project, "pixelpipe")
+    return compactor.compact(pipeline.schema.tables["events"], DAY, dry_run=False).removed
+
+
+copies = st.lists(
+    st.tuples(
+        st.sampled_from("abcd"),
+        st.integers(0, 2),
+        st.sampled_from([None, "ada", "zoë", ""]),
+        st.sampled_from([None, -1, 0, 2**63 - 1]),
+        st.integers(1, 3),
+        st.sampled_from([DAY, NEXT]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(copies)
+def test_compact_keeps_what_the_view_shows(pipeline: Pipeline, made: list[tuple[Any, ...]]) -> None:
+    rows = [
+        row(event_id, seconds=seconds, user_id=user_id, n=n, day=day)
+        for event_id, seconds, user_id, n, times, day in made
+        for _ in range(times)
+    ]
+    pipeline.client.query_and_wait("TRUNCATE TABLE pixelpipe.events_log")
+    if rows:
+        pipeline.load("events", rows)
+    shown, others = texts(pipeline.rows(VIEW)), texts(pipeline.rows(f"{LOG} WHERE day != '{DAY}'"))
+    events = len({one["event_id"] for one in rows if one["day"] == str(DAY)})
+    outcome = Compactor(pipeline.client, pipeline.project, "pixelpipe").compact(
+        pipeline.schema.tables["events"], DAY, dry_run=False
+    )
+    assert (outcome.rows, outcome.duplicates) == (events, 0)
+    assert outcome.removed == sum(one["day"] == str(DAY) for one in rows) - events
+    assert texts(pipeline.rows(VIEW)) == shown
+    assert texts(pipeline.rows(f"{LOG} WHERE day = '{DAY}'")) == texts(pipeline.rows(f"{VIEW} WHERE day = '{DAY}'"))
+    assert texts(pipeline.rows(f"{LOG} WHERE day != '{DAY}'")) == others
+
+
+def test_of_rows_the_view_cannot_tell_apart_one_whole_row_stays(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a", params=f'{{"n":{number}}}') for number in range(4)])
+    before = texts(pipeline.rows(LOG))
+    removed(pipeline)
+    (kept,) = texts(pipeline.rows(LOG))
+    assert kept in before
+
+
+def test_a_column_the_schema_file_lost_is_kept(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a", n=7), row("a", n=7)])
+    lost = schemas.text(number="m: {type: INT64, from: query.m}").replace("[user_id, n]", "[user_id]")
+    pipeline.provision(lost)
+    removed(pipeline)
+    assert [(one["n"], one["m"]) for one in pipeline.rows(LOG)] == [(7, None)]
+
+
+def test_a_column_named_as_the_number_of_the_copy_is_kept(pipeline: Pipeline) -> None:
+    pipeline.provision(schemas.text("copy_number: {type: STRING, from: query.copy}"))
+    pipeline.load("events", [row("a", copy_number="x")] * 2)
+    assert removed(pipeline) == 1
+    assert [one["copy_number"] for one in pipeline.rows(LOG)] == ["x"]
+
+
+def test_a_table_that_requires_a_partition_filter_is_compacted(pipeline: Pipeline) -> None:
+    pipeline.provision(schemas.text(table="partition: day\nrequire_partition_filter: true"))
+    pipeline.load("events", [row("a"), row("a")])
+    assert removed(pipeline) == 1
+
+
+def test_rows_appended_meanwhile_are_kept_and_runs_side_by_side_do_no_harm(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row(f"e{number}") for number in range(50)] * 3)
+
+    def append(number: int) -> None:
+        pipeline.load("events", [row(f"e{number % 50}"), row(f"new-{number}")])
+
+    with ThreadPoolExecutor(6) as pool:
+        appends = [pool.submit(append, number) for number in range(20)]
+        gone = sum(pool.map(removed, [pipeline] * 4))
+        for one in appends:
+            one.result(30)
+    gone += removed(pipeline)
+    assert pipeline.number("SELECT COUNT(DISTINCT event_id) FROM pixelpipe.events_log") == 70
+    assert pipeline.number("SELECT COUNT(*) FROM pixelpipe.events_log") == 70
+    assert gone == 150 + 40 - 70
+
+
+def test_only_the_day_is_read(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a"), row("a")])
+    table = pipeline.schema.tables["events"]
+    columns = [column.name for column in table.columns]
+    sql = compact.merge(table, pipeline.project, "pixelpipe", columns, DAY)
+
+    def estimate() -> int:
+        config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+        return int(pipeline.client.query(sql, job_config=config).total_bytes_processed)
+
+    alone = estimate()
+    assert alone > 0
+    pipeline.load("events", [row("b", day=NEXT)] * 500)
+    assert estimate() == alone
+
+
+def test_the_copies_are_ranked_by_the_window_of_the_view(pipeline: Pipeline) -> None:
+    table = pipeline.schema.tables["events"]
+    sql = " ".join(compact.merge(table, "p", "d", ["day"], DAY).split())
+    window = " ".join(view.sql(table, "p", "d", ["day"]).partition("QUALIFY ")[2].split()).removesuffix(" = 1")
+    assert window.startswith("ROW_NUMBER() OVER (")
+    assert f"{window} AS copy_number" in sql
+
+
+def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a"), row("a"), row("b")])
+    line, done = compacted(pipeline, "--dry-run")
+    assert (line["message"], line["rows"], line["removed"], line["duplicates"]) == ("counted", 3, 0, 1)
+    assert (done["dry_run"], done["duplicates"]) == (True, {"events": 1})
+    assert len(pipeline.rows(LOG)) == 3
+
+
+def test_all_tables_of_yesterday_unless_told(pipeline: Pipeline) -> None:
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    pipeline.load("events", [row("a", day=yesterday)] * 2)
+    *lines, done = pipeline.ops("compact", "--closed-after", "0").lines
+    assert [line["table"] for line in lines] == ["events", "rejects"]
+    assert done["removed"] == {"events": 1, "rejects": 0}
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_day_that_is_not_over_is_refused(pipeline: Pipeline, ahead: int) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=ahead)
+    (line,) = pipeline.ops("compact", "--date", str(day), "--closed-after", "0", code=1).lines
+    assert (line["severity"], line["message"]) == ("ERROR", "refused")
+    assert "is not over" in line["reason"]
+
+
+def test_a_day_is_closed_some_hours_after_its_end() -> None:
+    after, midnight = timedelta(hours=6), datetime(2026, 3, 2, tzinfo=UTC)
+    for moment in (midnight - timedelta(seconds=1), midnight, midnight + after - timedelta(seconds=1)):
+        with pytest.raises(Refused, match=str(DAY)):
+            compact.check_closed(DAY, moment, after)
+    compact.check_closed(DAY, midnight + after, after)
+
+
+def test_a_table_whose_days_are_no_partitions_is_refused_and_the_others_are_done(pipeline: Pipeline) -> None:
+    log = "pixelpipe.events_log"
+    found = pipeline.client.get_table(log)
+    pipeline.client.delete_table(log)
+    other = bigquery.Table(f"{pipeline.project}.{log}", schema=found.schema)
+    other.time_partitioning = bigquery.TimePartitioning(field="received_at")
+    pipeline.client.create_table(other)
+    line, rejects, done = pipeline.ops("compact", "--date", str(DAY), code=1).lines
+    assert (line["severity"], line["table"]) == ("ERROR", "events")
+    assert "not partitioned by day" in line["reason"]
+    assert (rejects["table"], rejects["removed"], done["failed"]) == ("rejects", 0, ["events"])
+
+
+def test_what_is_not_there_is_named(bare: Pipeline) -> None:
+    bare.file.write_text(schemas.text())
+    line, _ = bare.ops("compact", "--date", str(DAY), "--table", "events", code=1).lines
+    assert "pixelpipe" in line["reason"] and line["table"] == "events"
+    (line,) = bare.ops("compact", "--date", str(DAY), "--table", "event", code=1).lines
+    assert "no table 'event'" in line["reason"]
+    assert "neither YYYY-MM-DD nor yesterday" in bare.ops("compact", "--date", "1.3.2026", code=2).err

@@ -1,0 +1,63 @@
+"""The operator's commands on the local stack: `python -m services.local ops …`, as `make ops` runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from services.local import run_file
+from services.local.ports import Ports
+from services.local.run_file import Running
+from services.shared import names
+from tests.child import ROOT
+from tests.ops.conftest import Pipeline
+
+
+def local(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.local", "ops", "--data", str(data), *arguments],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if not key.endswith("_EMULATOR_HOST")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def running(pipeline: Pipeline, tmp_path: Path) -> Path:
+    """The data folder of a stack whose emulators are the tests' own."""
+    port = {key: int(value.rpartition(":")[2]) for key, value in pipeline.env.items()}
+    ports = Ports(
+        pubsub=port["PUBSUB_EMULATOR_HOST"],
+        bigquery=port["BIGQUERY_EMULATOR_HOST"],
+        bigquery_grpc=port["BIGQUERY_STORAGE_EMULATOR_HOST"],
+    )
+    now = datetime.now(UTC).isoformat()
+    run_file.write(
+        tmp_path, Running(os.getpid(), str(tmp_path), pipeline.project, "pixelpipe", str(pipeline.file), ports, now)
+    )
+    return tmp_path
+
+
+def test_the_stack_that_runs_is_operated(pipeline: Pipeline, running: Path) -> None:
+    pipeline.bury(b"odd", {"dead_reason": "odd", "dead_source": names.HITS_SUBSCRIPTION})
+    listed = local(running, "dead", "list", "--subscription", "test-dead", "--wait", "1")
+    assert listed.returncode == 0, listed.stderr
+    assert names.HITS_SUBSCRIPTION in listed.stdout
+    replayed = local(running, "replay", "--dry-run")
+    assert (replayed.returncode, '"found": 0' in replayed.stdout) == (0, True), replayed.stderr
+    compacted = local(running, "compact", "--date", "2026-03-01", "--table", "nothing")
+    assert compacted.returncode == 1
+    assert "no table 'nothing'; it has events, rejects" in compacted.stdout
+
+
+def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
+    refused = local(tmp_path, "dead", "list")
+    assert refused.returncode == 1
+    assert f"nothing runs with the data in {tmp_path}" in refused.stderr
