@@ -7,16 +7,17 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query test check format lock clean
+.PHONY: help install run query ops compact test check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
-# The locked packages, installed again only when the lock changes.
+# The locked packages, installed again only when the lock changes. The lock is complete: without --no-deps an older pip
+# (23.2) looks for a newer google-auth to satisfy an extra of it, and refuses what it finds, since that has no hash.
 $(VENV)/.installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixelpipe needs Python 3.11 or newer: make PYTHON=python3.13 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/.installed ## install the locked packages into .venv
@@ -26,6 +27,12 @@ run: install ## run everything on this machine, until Ctrl-C
 
 query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
 	@$(BIN)/python -m services.local query --format $(FORMAT) "$$QUERY"
+
+ops: install ## operate the running stack: make ops ARGS='dead list' (or replay, compact; see services/ops)
+	@$(BIN)/python -m services.local ops $(ARGS)
+
+compact: install ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
+	@$(BIN)/python -m services.local ops compact --date $(or $(DATE),yesterday)
 
 test: install ## run all tests
 	$(BIN)/python -m pytest $(PYTEST)
