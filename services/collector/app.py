@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import istr
 
 from services.collector import body, capture, pixel
-from services.collector.config import Config
+from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused
 from services.shared import hit, identity
@@ -58,7 +58,7 @@ class App:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
         try:
-            await self._outbox.put([hit.encode(captured)])
+            await self._keep([hit.encode(captured)])
         except Refused as error:
             return _unavailable(error)
         image, kind = pixel.image(captured.path)
@@ -81,10 +81,17 @@ class App:
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
         lines = [hit.encode(self._capture(request, now + n, headers, ip, raw)) for n, raw in enumerate(found)]
         try:
-            await self._outbox.put(lines)
+            await self._keep(lines)
         except Refused as error:
             return _unavailable(error, cors)
         return web.Response(status=204, headers={**_QUIET, **cors})
+
+    async def _keep(self, lines: list[bytes]) -> None:
+        """Return when the reply may go. Raises Refused."""
+        if self._cfg.ack == RECEIVED:
+            self._outbox.take(lines)
+        else:
+            await self._outbox.put(lines)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off."""

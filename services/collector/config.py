@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from services.shared import log, names
 from services.shared.config import setting
 
+PUBLISHED, RECEIVED = "published", "received"
 
 @dataclass(frozen=True)
 class Config:
@@ -28,6 +29,12 @@ class Config:
     truncate_ip: bool = setting(False, "keep only the network of the client's address: /24 for IPv4, /48 for IPv6")
     max_body: int = setting(
         1_048_576, "bytes a POST may have, before and after decompression", minimum=1, maximum=2**20
+    )
+    ack: str = setting(
+        PUBLISHED,
+        "when the reply goes: `published`, once Pub/Sub or the spool has the hit; `received`, at once, and a crash"
+        " loses hits that were acknowledged",
+        choices=(PUBLISHED, RECEIVED),
     )
     linger: float = setting(0.01, "seconds a hit may wait for company in its pack", minimum=0, maximum=1)
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)

@@ -83,6 +83,17 @@ class Outbox:
 
         The hits of one call share a pack where they fit one, so that they are safe, or refused, together.
         """
+        # Each call waits on futures of its own: a cancelled request must not take its pack's others with it.
+        errors = [await waiter for waiter in self.take(lines)]
+        for error in errors:
+            if error is not None:
+                raise Refused(str(error)) from error
+
+    def take(self, lines: Sequence[bytes]) -> list[asyncio.Future[Exception | None]]:
+        """Have these hits published without waiting; each future says later whether a part of them is safe.
+
+        Raises Refused where too many wait already.
+        """
         size = sum(map(len, lines))
         if self._pending + size > self._max_pending:
             self._metrics.shed.inc(len(lines))
@@ -94,11 +105,7 @@ class Outbox:
             pack.lines.extend(part)
             pack.waiters.append(waiter)
             waiters.append(waiter)
-        # Each call waits on futures of its own: a cancelled request must not take its pack's others with it.
-        errors = [await waiter for waiter in waiters]
-        for error in errors:
-            if error is not None:
-                raise Refused(str(error)) from error
+        return waiters
 
     @property
     def unsafe(self) -> str | None:

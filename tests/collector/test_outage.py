@@ -213,3 +213,14 @@ async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outag
 
     number = await asyncio.wait_for(one_gets_through(), 30)
     _received(topics, {number})
+
+
+async def test_ack_received_replies_at_once_and_what_pubsub_never_got_is_lost(outage: Outage) -> None:
+    outage.pubsub_up()
+    url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="received")
+    assert set((await _fire(url, 0, 10)).values()) == {200}
+    settled = "pixelpipe_collector_hits_settled_total"
+    wait_for(lambda: outage.metric(f'{settled}{{outcome="published"}}') == 10, 10, "published hits")
+    outage.pubsub_down()
+    assert set((await _fire(url, 100, 10)).values()) == {200}
+    wait_for(lambda: outage.metric(f'{settled}{{outcome="unconfirmed"}}') == 10, 10, "hits given up")
