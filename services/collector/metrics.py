@@ -40,6 +40,11 @@ class Metrics:
         )
         self.spool_packs = Gauge("pixelpipe_collector_spool_packs", "Packs in the spool", registry=registry)
         self.spool_hits = Gauge("pixelpipe_collector_spool_hits", "Hits in the spool", registry=registry)
+        self.spool_found = Gauge(
+            "pixelpipe_collector_spool_found_hits",
+            "Hits an earlier process had left in the spool, as this one found them",
+            registry=registry,
+        )
         self.spool_bytes = Gauge("pixelpipe_collector_spool_bytes", "Bytes of packs in the spool", registry=registry)
         self.spool_oldest = Gauge(
             "pixelpipe_collector_spool_oldest_timestamp_seconds",

@@ -84,6 +84,7 @@ class Spool:
             ) from error
         if self.packs:
             _log.warning("found spooled packs of an earlier run", packs=self.packs, hits=self.hits)
+        self._metrics.spool_found.set(self.hits)
         self._show()
         self._writer = asyncio.create_task(self._write(), name="spool")
         return self
@@ -128,18 +129,19 @@ class Spool:
             await self._failed(error)
             return []
 
-    async def delete(self, packs: Iterable[Spooled]) -> None:
-        """Forget packs that Pub/Sub has confirmed. One that cannot be deleted now is published once more later."""
+    async def delete(self, packs: Iterable[Spooled]) -> bool:
+        """Forget packs that Pub/Sub has confirmed. False: they cannot be deleted now, and are published once more."""
         gone = list(packs)
         try:
             await self._run(lambda: self._delete(gone))
         except sqlite3.Error as error:
             await self._failed(error)
-            return
+            return False
         self._full = None
         self._count(-len(gone), -sum(one.hits for one in gone), -sum(len(one.data) for one in gone))
         self.oldest = await self._run(self._oldest)
         self._show()
+        return True
 
     async def _write(self) -> None:
         while self._waiting or not self._closing:

@@ -59,6 +59,8 @@ class Metrics:
             registry=registry,
         )
         self.rejected = {reason: rejected.labels(reason) for reason in REASONS}
+        self.dead_rows = counter("rows_dead_total", "Rows of dead packs that are in no table")
+        self.duplicate_rows = counter("rows_duplicate_total", "Rows of packs not written again")
         self.bytes = counter("appended_bytes_total", "Bytes of Arrow that BigQuery took")
         retries = Counter(
             "pixelpipe_loader_append_retries_total", "Appends that failed, by gRPC code", ("code",), registry=registry

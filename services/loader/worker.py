@@ -112,13 +112,17 @@ class Worker:
             self._metrics.redelivered.inc()
         key = pack.key(delivery)
         if self._ledger.was_written(key):
-            self._metrics.duplicates.inc()
+            self._count_duplicate(delivery)
             self._ack(delivery)
         elif (known := self._ledger.being_written(key)) is not None:
-            self._metrics.duplicates.inc()
+            self._count_duplicate(delivery)
             known.deliveries.append(delivery)
         else:
             self._open(Pack(key, [delivery]))
+
+    def _count_duplicate(self, delivery: Delivery) -> None:
+        self._metrics.duplicates.inc()
+        self._metrics.duplicate_rows.inc(delivery.count)
 
     def _open(self, opened: Pack) -> None:
         self._ledger.open(opened)
@@ -134,6 +138,7 @@ class Worker:
             batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
         except Poison as error:
             opened.dead = str(error)
+            opened.unwritten = delivery.count
         except columns.Ahead as error:
             opened.later = True
             self._note_ahead(name, str(error))
@@ -176,6 +181,7 @@ class Worker:
     def _reject(self, table: Table, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
         if table.name == REJECTS:
             owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
+            owner.unwritten += bad.num_rows
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
         self._gather(self._schema.rejects, reject.build(bad, table, self._schema.rejects, reason, details), owner)
@@ -215,6 +221,7 @@ class Worker:
             self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
         for part in outcome.refused:
             part.pack.later = True
+            part.pack.unwritten += part.rows - sum(bad.rows.num_rows for bad in outcome.bad if bad.part is part)
         for part in parts:
             self._hold(part, -1)
             part.pack.parts -= 1
@@ -249,6 +256,7 @@ class Worker:
             return
         _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
+        self._metrics.dead_rows.inc(dead.unwritten)
         self._answer(dead)
 
     def _answer(self, done: Pack) -> None:

@@ -6,6 +6,7 @@ The official clients switch to an emulator by themselves where PUBSUB_EMULATOR_H
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
@@ -29,6 +30,7 @@ _TRANSIENT = (
     exceptions.ServiceUnavailable,
     exceptions.Unknown,
 )
+_COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
 _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
 
 _log = log.get("pubsub")
@@ -114,6 +116,12 @@ class Delivery:
         self.id: str = message.message_id
         self.published_us = int(message.publish_time.timestamp() * 1_000_000)
         self.attempt: int = message.delivery_attempt or 1  # counted by Pub/Sub where there is a dead-letter policy
+
+    @property
+    def count(self) -> int:
+        """How many hits or rows the message says it holds, to count what nobody decodes; 1 where it does not say."""
+        text = self.attributes.get("count", "")
+        return int(text) if _COUNT.fullmatch(text) else 1
 
     def ack(self) -> None:
         self._message.ack()

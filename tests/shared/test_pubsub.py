@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import pubsub_v1
 
-from services.shared.pubsub import Publisher, Puller, Unconfirmed, dead_letter
+from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
 from tests.topics import Topics
 
 
@@ -112,3 +114,13 @@ def test_a_dead_letter_keeps_the_message_and_fits_pubsubs_limits() -> None:
     assert kept["dead_source"] == "hits"
     message = pubsub_v1.types.PubsubMessage(data=data, attributes=kept)
     assert message.attributes["key0"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("said", "count"), [("7", 7), ("99999", 99_999), ("0", 1), ("-3", 1), ("1e3", 1), ("\u0663", 1), ("9" * 9999, 1)]
+)
+def test_a_message_is_believed_what_it_may_hold(said: str, count: int) -> None:
+    message = SimpleNamespace(
+        data=b"", attributes={"count": said}, message_id="1", publish_time=datetime.now(UTC), delivery_attempt=None
+    )
+    assert Delivery(message).count == count
