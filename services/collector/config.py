@@ -9,6 +9,7 @@ from services.shared.config import setting
 
 PUBLISHED, RECEIVED = "published", "received"
 
+
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topic")
