@@ -60,7 +60,7 @@ class Worker:
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
-        self._writer = Writer(api, metrics)
+        self._writer = Writer(api, metrics, self._full)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
@@ -83,6 +83,9 @@ class Worker:
                 continue
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+
+    def _full(self) -> bool:
+        return self._held >= self._cfg.max_bytes or len(self._ledger) >= self._cfg.max_messages
 
     async def finish(self, limit: float) -> None:
         """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
@@ -136,6 +139,7 @@ class Worker:
             if table is None:
                 raise columns.Ahead(f"the schema file has no table {name!r}")
             batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
+            opened.later = not self._writer.takes(table)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
@@ -144,7 +148,7 @@ class Worker:
             self._note_ahead(name, str(error))
         else:
             self._ahead.discard(name)
-            if batch.num_rows:
+            if batch.num_rows and not opened.later:
                 self._gather(table, batch, opened)
         if not opened.parts:
             self._settle(opened)
