@@ -91,6 +91,19 @@ class Metrics:
         self.pending_bytes = Gauge(
             "pixelpipe_collector_pending_bytes", "Bytes of hits that wait for Pub/Sub", registry=registry
         )
+        self.connections = Gauge("pixelpipe_collector_connections", "Connections that are open", registry=registry)
+        self.connections_refused = Counter(
+            "pixelpipe_collector_connections_refused_total",
+            "Connections answered 503 since there were `max_connections`, none of them idle",
+            registry=registry,
+        )
+        closed = Counter(
+            "pixelpipe_collector_connections_closed_total",
+            "Connections closed by us: idle, to make room for others, or slow to send a header",
+            ("reason",),
+            registry=registry,
+        )
+        self.connections_closed = {reason: closed.labels(reason) for reason in ("idle", "slow")}
         self._known: dict[tuple[str, int], Counter] = {}
 
     def reply(self, kind: str, status: int) -> None:
