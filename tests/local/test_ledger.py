@@ -90,6 +90,26 @@ def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
     assert (after["in_flight"], after["missing"]) == (before["in_flight"], 0)
 
 
+def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(stack: Stack) -> None:
+    before = row(stack)
+    ports = stack.running().ports
+    with (
+        Control(ports.bigquery_control).on("row_errors", share=1, resource="events_log"),
+        Control(ports.pubsub_control).on("duplicate", share=1),
+    ):
+        for number in range(10):
+            assert stack.fire(f"user_id=twice{number}&type=view") == 200
+
+        def settled() -> dict[str, Any] | None:
+            now = row(stack)
+            known = sum(now["duplicates"].values()) > sum(before["duplicates"].values())
+            return now if now["rejected"] >= before["rejected"] + 10 and known and now["missing"] == 0 else None
+
+        after = child.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
+    assert after["loaded"] == before["loaded"]
+    assert after["stretches"]["hits"] < before["stretches"]["hits"]  # more came out than went in
+
+
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
     command = [sys.executable, "-m", "services.local", "ops", "--data", str(stack.data), "ledger"]
     said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
