@@ -36,8 +36,12 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written."""
+    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written.
 
+    Numbers begin again in the file that takes a corrupt one's place: `file` counts those.
+    """
+
+    file: int
     number: int
     pack: str
     hits: int
@@ -67,6 +71,7 @@ class Spool:
         self._stored = asyncio.Event()  # there is something to drain
         self._db: sqlite3.Connection  # set when the thread has opened the file
         self._closing = False
+        self._file = 0
         self._gone: set[int] = set()  # numbers of packs that are confirmed and could not be deleted yet
         self.packs = 0
         self.hits = 0
@@ -139,15 +144,15 @@ class Spool:
         them gets its turn, and when all are gone the file goes. A process killed before that publishes them once more.
         """
         gone = list(packs)
-        self._gone.update(one.number for one in gone)
         try:
-            await self._run(self._delete)
+            await self._run(lambda: self._delete(gone))
         except sqlite3.Error as error:
             await self._failed(error)
-            if not self._gone:
-                return False
         else:
             self._full = None
+        gone = [one for one in gone if one.file == self._file]
+        if not gone:
+            return False
         self._count(-len(gone), -sum(one.hits for one in gone), -sum(len(one.data) for one in gone))
         if not self.packs and self._gone and await self._run(self._begin_anew):
             self._full = self.broken = None
@@ -260,6 +265,7 @@ class Spool:
         aside = self._path.with_name(f"{FILE}.corrupt-{time.time_ns() // 1000}")
         _log.critical("the spool is corrupt; it is set aside and a new one begun", aside=str(aside), error=str(error))
         self._metrics.spool_corrupt.inc()
+        self._file += 1
         self._gone.clear()
         self._close()
         for suffix in ("", "-wal", "-shm"):
@@ -284,7 +290,8 @@ class Spool:
             self._roll_back()
             raise
 
-    def _delete(self) -> None:
+    def _delete(self, gone: list[Spooled]) -> None:
+        self._gone.update(one.number for one in gone if one.file == self._file)
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany("DELETE FROM packs WHERE number = ?", [(number,) for number in self._gone])
@@ -315,7 +322,7 @@ class Spool:
             f"SELECT number, pack, hits, at, data FROM packs WHERE {_NOT_GONE} ORDER BY number LIMIT ?",  # noqa: S608
             (json.dumps(list(self._gone)), count),
         )
-        return [Spooled(*row) for row in rows]
+        return [Spooled(self._file, *row) for row in rows]
 
     def _oldest(self) -> float | None:
         row = self._db.execute(

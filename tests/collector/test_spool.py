@@ -147,6 +147,21 @@ async def test_a_file_that_breaks_while_it_is_used_is_replaced(spool: Spool, tmp
     assert spool.refuses is None
 
 
+async def test_what_was_read_from_a_file_set_aside_deletes_nothing_of_its_successor(
+    spool: Spool, tmp_path: Path
+) -> None:
+    await spool.put("lost with its file", 1, b"x")
+    read = await spool.oldest_packs(1)
+    spool._db.close()
+    for part in tmp_path.glob(FILE + "*"):
+        part.write_bytes(b"this is no database, " * 500)
+    spool._db = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+    await spool.put("next", 1, b"y")
+    assert not await spool.delete(read)
+    assert [one.pack for one in await spool.oldest_packs(5)] == ["next"]
+    assert spool.packs == 1
+
+
 async def test_a_full_disk_refuses_and_recovers(spool: Spool, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     await spool.put("before", 1, b"x" * 1000)

@@ -203,4 +203,4 @@ def test_a_message_is_believed_what_it_may_hold(said: str, count: int) -> None:
     message = SimpleNamespace(
         data=b"", attributes={"count": said}, message_id="1", publish_time=datetime.now(UTC), delivery_attempt=None
     )
-    assert Delivery(message).count == count
+    assert Delivery(message, SimpleNamespace()).count == count
