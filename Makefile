@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test check format lock clean
+.PHONY: help install run query ops compact test chaos check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ compact: install ## remove a closed day's duplicates in the running stack: make 
 
 test: install ## run all tests
 	$(BIN)/python -m pytest $(PYTEST)
+
+chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
+	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
 
 check: install ## lint, format, types, arrows
 	$(BIN)/ruff check services tests

@@ -17,6 +17,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.api_core.retry import AsyncRetry
 from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber._protocol import helper_threads, leaser
 from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
 
@@ -42,6 +43,15 @@ _LATE_SECONDS, _LATE_TIMEOUT = 0.1, 5.0  # between answers to those, and for a c
 _IDS = 1_000  # in a call
 
 _log = log.get("pubsub")
+
+
+class _Steady:
+    """The client's threads time their waits by the wall clock: set back by an hour, it sends no ack for an hour."""
+
+    time = staticmethod(time.monotonic)
+
+
+helper_threads.time = leaser.time = _Steady
 
 
 class Unconfirmed(Exception):

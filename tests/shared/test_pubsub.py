@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
 import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber._protocol import helper_threads
 
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
 from tests.child import wait_for
@@ -204,3 +206,18 @@ def test_a_message_is_believed_what_it_may_hold(said: str, count: int) -> None:
         data=b"", attributes={"count": said}, message_id="1", publish_time=datetime.now(UTC), delivery_attempt=None
     )
     assert Delivery(message, SimpleNamespace()).count == count
+
+
+async def test_a_clock_that_is_set_back_holds_up_no_ack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client gathers acks for a tenth of a second; by the wall clock that lasts until the clock has caught up."""
+    asked: queue.Queue[str] = queue.Queue()
+    asked.put("ack")
+    clock = iter(range(1_000_000, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    gathered = asyncio.ensure_future(asyncio.to_thread(helper_threads._get_many, asked, max_items=100, max_latency=0.1))
+    try:
+        assert await asyncio.wait_for(asyncio.shield(gathered), 20) == ["ack"]
+    finally:
+        for _ in range(100):  # whatever happened, the thread ends
+            asked.put("end")
+        await gathered
