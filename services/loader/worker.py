@@ -261,10 +261,11 @@ class Worker:
         _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
         self._metrics.dead_rows.inc(dead.unwritten)
-        self._answer(dead)
+        # Not remembered: published again once what was wrong is mended, it must not pass for one that is written.
+        self._answer(dead, written=False)
 
-    def _answer(self, done: Pack) -> None:
-        self._ledger.close(done, written=True)
+    def _answer(self, done: Pack, *, written: bool = True) -> None:
+        self._ledger.close(done, written=written)
         for delivery in done.deliveries:
             self._ack(delivery)
         self._changed.set()

@@ -177,6 +177,20 @@ async def test_a_pack_whose_rejects_are_refused_is_dead(bigquery: WriteServer, t
     assert dead.attributes["dead_source"] == names.ROWS_SUBSCRIPTION
 
 
+async def test_a_dead_pack_that_is_published_again_is_tried_again(
+    bigquery: WriteServer, topics: RowTopics, project: str
+) -> None:
+    bigquery.otherwise = RowErrors(lambda row: True)
+    sent = batch([event(0)])
+    async with rig.running(project) as loader:
+        topics.publish_rows(sent, pack="mine")
+        await loader.until_metric("messages_dead_total", 1)
+        bigquery.otherwise = "ok"
+        topics.publish_rows(sent, pack="mine")
+        await loader.until_acked(2)
+    assert numbers(bigquery.rows("events_log")) == [0]
+
+
 async def test_what_cannot_be_decoded_is_dead(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     attributes = {"schema": "rows/1", "table": "events", "pack": "p", "count": "7"}
     topics.publish(names.ROWS_TOPIC, b"no frame", attributes)
