@@ -30,7 +30,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         puller = await stack.enter_async_context(
             Puller(cfg.project, cfg.hits_subscription, max_messages=cfg.max_messages, max_bytes=cfg.max_bytes)
         )
-        worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics)
+        worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
         work = asyncio.create_task(worker.run(puller), name="processor")
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from services.processor import log_entry
 from services.processor.metrics import Metrics
 from services.processor.parse import UNENCODABLE, Parser, Reject, Row
-from services.shared import hit, log, rows
+from services.shared import frame, hit, log, rows
 from services.shared.hit import Hit
 from services.shared.poison import Poison
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
@@ -32,17 +32,39 @@ class Topics:
 
 
 class Worker:
-    def __init__(self, schema: Schema, publisher: Publisher, topics: Topics, metrics: Metrics) -> None:
+    """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger."""
+
+    def __init__(
+        self, schema: Schema, publisher: Publisher, topics: Topics, metrics: Metrics, *, max_bytes: int
+    ) -> None:
+        self._max_bytes, self._held = max_bytes, 0
+        self._changed = asyncio.Event()  # a message was answered
         self._schema, self._publisher, self._topics, self._metrics = schema, publisher, topics, metrics
         self._parser = Parser(schema)
         self._arrow = {name: rows.arrow_schema(table) for name, table in schema.tables.items()}
         self._done: Recent[str] = Recent(_REMEMBERED)
 
     async def run(self, puller: Puller) -> None:
-        """Handle messages until the puller drains, then finish those in hand; the puller bounds how many there are."""
+        """Handle messages until the puller drains, then finish those in hand.
+
+        The puller bounds how many there are, and while their hits take too much memory, no more are taken from it.
+        """
         async with asyncio.TaskGroup() as tasks:
             async for delivery in puller:
-                tasks.create_task(self._handle(delivery, puller.subscription))
+                size = frame.held(delivery.data)
+                while self._held and self._held + size > self._max_bytes:
+                    self._changed.clear()
+                    await self._changed.wait()
+                self._held += size
+                tasks.create_task(self._hold(delivery, puller.subscription, size))
+                await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+
+    async def _hold(self, delivery: Delivery, source: str, size: int) -> None:
+        try:
+            await self._handle(delivery, source)
+        finally:
+            self._held -= size
+            self._changed.set()
 
     async def _handle(self, delivery: Delivery, source: str) -> None:
         """Answer for one message: ack after its rows are safe, dead letter if it is poison, nack for all else."""
@@ -95,14 +117,15 @@ class Worker:
             hits = self._decode(delivery)
             batches = self._parse(hits, time.time_ns() // 1000)
         self._metrics.hits.inc(len(hits))
-        await asyncio.gather(
-            *(
-                self._publish(name, part, rows.pack_id(pack, name, number))
-                for name, batch in batches.items()
-                for number, part in enumerate(rows.split(batch))
-            )
-        )
-        return len(hits)
+        publishing = [
+            self._publish(name, part, rows.pack_id(pack, name, number))
+            for name, batch in batches.items()
+            for number, part in enumerate(rows.split(batch))
+        ]
+        count = len(hits)
+        del hits, batches  # publishing may take long, and needs the Arrow alone
+        await asyncio.gather(*publishing)
+        return count
 
     def _decode(self, delivery: Delivery) -> list[Hit]:
         if _kind(delivery) == "pack":
@@ -149,9 +172,11 @@ class Worker:
 
     async def _publish(self, name: str, batch: pa.RecordBatch, pack_id: str) -> None:
         data, attributes = rows.pack(batch, name, pack_id)
+        count = batch.num_rows
+        del batch  # only the packed bytes need to wait for Pub/Sub
         with self._metrics.publish_seconds.time():
             await self._publisher.publish(self._topics.rows, data, attributes)
-        self._metrics.rows[name].inc(batch.num_rows)
+        self._metrics.rows[name].inc(count)
         self._metrics.row_bytes.inc(len(data))
 
 

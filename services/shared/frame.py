@@ -16,6 +16,15 @@ def compress(data: bytes) -> bytes:
     return _compressor.compress(data)
 
 
+def held(data: bytes, limit: int = MAX_BYTES) -> int:
+    """Bytes of memory the content takes: what the frame says, or as much as it is itself where it will be refused."""
+    try:
+        size = zstandard.frame_content_size(data)
+    except zstandard.ZstdError:
+        return len(data)
+    return int(size) if len(data) < size <= limit else len(data)
+
+
 def decompress(data: bytes, limit: int = MAX_BYTES) -> bytes:
     """The content of one frame of at most `limit` bytes. Raises Poison for anything else, before allocating for it."""
     try:

@@ -182,7 +182,9 @@ class _Puller:
 def _worker(log: list[str], failures: int = 0, registry: CollectorRegistry | None = None) -> Worker:
     tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
-    return Worker(tables, publisher, Names("rows", "dead"), Metrics(registry or CollectorRegistry(), tables.tables))
+    return Worker(
+        tables, publisher, Names("rows", "dead"), Metrics(registry or CollectorRegistry(), tables.tables), max_bytes=10**7
+    )
 
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:
