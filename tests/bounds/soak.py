@@ -73,7 +73,7 @@ class Load:
                 if reader is None or writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.write(_request(name, hits))
-                status = await asyncio.wait_for(_status(reader), 60)
+                status = await asyncio.wait_for(read_status(reader), 60)
             except (OSError, EOFError, TimeoutError):
                 if writer is not None:
                     writer.close()
@@ -99,7 +99,7 @@ def _request(name: str, hits: int) -> bytes:
     return head.encode() + body
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
+async def read_status(reader: asyncio.StreamReader) -> int:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = 0
     for line in head.split(b"\r\n"):
@@ -120,12 +120,13 @@ class Memory:
         while not stop.is_set():
             most = self.most.setdefault(phase["now"], dict.fromkeys(SERVICES, 0.0))
             for name in SERVICES:
-                most[name] = max(most[name], _resident(self.pids[name]))
+                most[name] = max(most[name], memory(self.pids[name]))
             await asyncio.sleep(1)
 
 
-def _resident(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+def memory(pid: int, what: str = "VmRSS") -> float:
+    """MB a process has in memory, or with VmHWM had at most."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(what))
     return round(int(line.split()[1]) / 1024, 1)
 
 
@@ -149,9 +150,9 @@ def faults(how: str, seconds: float) -> list[dict[str, Any]]:
 
 async def soak(stack: Stack, *, down: str, how: str, seconds: float, rate: float, around: float) -> dict[str, Any]:
     load = Load(stack.running().ports.collector, rate)
-    memory, phase = Memory(stack.pids()), {"now": "before"}
+    resident, phase = Memory(stack.pids()), {"now": "before"}
     stop_load, stop_sampling = asyncio.Event(), asyncio.Event()
-    sampling = asyncio.create_task(memory.sample(phase, stop_sampling))
+    sampling = asyncio.create_task(resident.sample(phase, stop_sampling))
     loading = asyncio.create_task(load.run(stop_load))
     await asyncio.sleep(around)
     phase["now"] = "outage"
@@ -186,7 +187,7 @@ async def soak(stack: Stack, *, down: str, how: str, seconds: float, rate: float
         "how": how,
         "outage_s": seconds,
         "rate": rate,
-        "rss_mb": memory.most,
+        "rss_mb": resident.most,
         "acknowledged": acknowledged,
         "refused": load.refused,
         "visible": sum(visible.get(name, 0) for name in load.acknowledged),

@@ -1,0 +1,177 @@
+"""How fast replies are while Pub/Sub is away: `python -m tests.bench.outage [ROUNDS]`, prints one JSON object.
+
+A collector with a spool and a Pub/Sub emulator, each its own process, under the same steady load: healthy, blackholed,
+healthy, killed, and so on. A latency counts from when its request was due, so that a stall costs all it keeps waiting.
+An outage is measured from when the breaker is open; the worst reply of the time before it is `opening_worst_ms`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from services.collector.breaker import CLOSED, OPEN
+from tests import child
+from tests.bounds.soak import read_status
+from tests.child import Child, wait_for
+from tests.topics import Topics
+
+RATE = 500.0  # requests a second
+CONNECTIONS = 64
+SECONDS = 4.0  # of each measurement
+PIXEL = b"GET /i?user_id=u1&type=view&note=caf%C3%A9 HTTP/1.1\r\nHost: t\r\nUser-Agent: bench\r\n\r\n"
+
+
+class Load:
+    """Pixels at a steady rate; `seen` takes the latency in seconds of each reply, infinity for one that is no 200."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.seen: list[float] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        due = self._due(stop)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(CONNECTIONS):
+                tasks.create_task(self._connection(due))
+
+    def _due(self, stop: asyncio.Event) -> Iterator[float]:
+        moment = time.perf_counter()
+        while not stop.is_set():
+            yield moment
+            moment += 1 / RATE
+
+    async def _connection(self, due: Iterator[float]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        for moment in due:
+            await asyncio.sleep(max(0.0, moment - time.perf_counter()))
+            writer.write(PIXEL)
+            status = await read_status(reader)
+            self.seen.append(time.perf_counter() - moment if status == 200 else float("inf"))
+        writer.close()
+
+    async def watch(self, seconds: float) -> list[float]:
+        """The latencies of so many seconds from now."""
+        self.seen = seen = []
+        await asyncio.sleep(seconds)
+        self.seen = []
+        return seen
+
+
+class Bench:
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.project = f"bench-{uuid.uuid4().hex[:8]}"
+        os.environ["PUBSUB_EMULATOR_HOST"] = f"127.0.0.1:{self.port}"
+        self.up()
+        spool = stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelpipe-outage-"))
+        env = {
+            "PIPE_PROJECT": self.project,
+            "PIPE_HITS_TOPIC": "hits",
+            "PIPE_HOST": "127.0.0.1",
+            "PIPE_PORT": "0",
+            "PIPE_ADMIN_PORT": "0",
+            "PIPE_DRAIN": "0",
+            "PIPE_GRACE": "1",
+            "PIPE_SPOOL": str(Path(spool)),
+        }
+        self.collector = child.start_service("collector", env)
+        stack.callback(self.collector.stop)
+
+    def up(self) -> None:
+        options = ("--port", str(self.port), "--control-port", "0")
+        self.pubsub: Child = child.start("services.local.pubsub", *options)
+        self._stack.callback(self.pubsub.stop)
+        Topics(self.project).create("hits", "work")
+
+    def killed(self) -> None:
+        self.pubsub.stop(signal.SIGKILL)
+
+    def blackholed(self) -> None:
+        self._control("POST", json.dumps({"effect": "blackhole"}))
+
+    def cleared(self) -> None:
+        self._control("DELETE", None)
+
+    def _control(self, method: str, body: str | None) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.pubsub.ready["control"], timeout=10)
+        connection.request(method, "/faults", body)
+        answer = connection.getresponse()
+        assert answer.status < 300, answer.read()
+        connection.close()
+
+    def until_breaker(self, state: int) -> None:
+        """Wait for the breaker; for CLOSED also until the spool is empty, whose draining is no healthy time."""
+
+        def is_there() -> bool:
+            spooled = self._metric("pixelpipe_collector_spool_packs")
+            return self._metric("pixelpipe_collector_breaker_state") == state and (state == OPEN or not spooled)
+
+        wait_for(is_there, 60, f"the breaker to be {state}")
+
+    def _metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.collector.ready['admin_port']}/metrics") as reply:
+            lines = reply.read().decode().splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " "))
+
+
+def measure(rounds: int = 2) -> dict[str, float]:
+    """The p99 of replies in an outage, over the healthy p99 at the same load, and both in milliseconds."""
+    with ExitStack() as stack:
+        return asyncio.run(_measure(Bench(stack), rounds))
+
+
+async def _measure(bench: Bench, rounds: int) -> dict[str, float]:
+    load, stop = Load(bench.collector.ready["port"]), asyncio.Event()
+    running = asyncio.create_task(load.run(stop))
+    await load.watch(2)  # warm
+    healthy: list[float] = []
+    outage: list[float] = []
+    opening: list[float] = []
+    try:
+        for _ in range(rounds):
+            for begin, end in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
+                healthy += await load.watch(SECONDS)
+                load.seen = turning = []
+                await asyncio.to_thread(begin)
+                await asyncio.to_thread(bench.until_breaker, OPEN)
+                opening += turning
+                outage += await load.watch(SECONDS)
+                await asyncio.to_thread(end)
+                await asyncio.to_thread(bench.until_breaker, CLOSED)
+    finally:
+        stop.set()
+        await running
+    healthy_p99, outage_p99 = _percentile(healthy, 0.99), _percentile(outage, 0.99)
+    return {
+        "outage_p99_ratio": round(outage_p99 / healthy_p99, 2),
+        "healthy_p50_ms": round(_percentile(healthy, 0.5) * 1000, 2),
+        "healthy_p99_ms": round(healthy_p99 * 1000, 2),
+        "outage_p50_ms": round(_percentile(outage, 0.5) * 1000, 2),
+        "outage_p99_ms": round(outage_p99 * 1000, 2),
+        "opening_worst_ms": round(max(opening) * 1000, 1),
+        "requests": len(healthy) + len(outage),
+    }
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[int(len(values) * share)]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(*map(int, sys.argv[1:2]))))
