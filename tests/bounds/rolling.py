@@ -1,0 +1,73 @@
+"""Processors and loaders as processes of their own, which a test starts and ends one by one."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from services.shared import hit, identity, names
+from services.shared.hit import Hit
+from tests import child
+from tests.child import Child, wait_for
+from tests.loader.rig import free_port
+from tests.topics import Topics
+
+
+@dataclass
+class Pod:
+    """A service that is ready, and what its admin port says."""
+
+    name: str
+    process: Child
+    port: int
+
+    def metric(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        wanted = f"pixelpipe_{self.name}_{name}"
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition("{")[0].split(" ")[0] == wanted)
+
+
+@contextmanager
+def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
+    """The Google clients' addresses come from this process's environment."""
+    port = free_port()
+    env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
+    process = child.start(f"services.{name}", env=env, wait_ready=False)
+
+    def ready() -> bool:
+        assert process.process.poll() is None, process.output()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_for(ready, what=f"the {name} to be ready")
+        yield Pod(name, process, port)
+    finally:
+        process.stop(timeout=40)
+        process.log.unlink()
+
+
+class Pipe(Topics):
+    """Topics and subscriptions as provisioned, but for a short ack deadline."""
+
+    def __init__(self, project: str) -> None:
+        super().__init__(project)
+        self.create(names.DEAD_TOPIC)
+        for topic, subscription in (
+            (names.HITS_TOPIC, names.HITS_SUBSCRIPTION),
+            (names.ROWS_TOPIC, names.ROWS_SUBSCRIPTION),
+        ):
+            self.create(topic)
+            self.subscribe(topic, subscription, backoff=1, deadline=10, dead=names.DEAD_TOPIC)
+
+    def publish_hits(self, users: list[str]) -> None:
+        now = time.time_ns() // 1000
+        made = [Hit(id=identity.uuid7(now), at=now, method="GET", path="/i", query=f"user_id={user}") for user in users]
+        self.publish(names.HITS_TOPIC, *hit.pack([hit.encode(one) for one in made], identity.uuid7(now)))

@@ -1,0 +1,37 @@
+"""BigQuery away for longer than the ack deadline: nothing is lost, and Pub/Sub delivers nothing a second time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.shared import names, rows
+from tests.bounds.rolling import Pipe, pod
+from tests.child import wait_for
+from tests.loader import rig
+from tests.loader.rows_made import events, numbers
+from tests.loader.write_server import WriteServer
+
+DEADLINE = 10.0  # seconds, the least Pub/Sub allows
+PACKS = 40
+
+
+async def test_an_outage_longer_than_the_ack_deadline_redelivers_nothing(
+    pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WriteServer() as bigquery:
+        rig.point(monkeypatch, pubsub_host, bigquery.address)
+        pipe = Pipe(project)
+        await bigquery.stop()
+        with pod("loader", project, PIPE_MAX_MESSAGES=str(PACKS // 2)) as loader:
+            for number in range(PACKS):
+                pipe.publish(names.ROWS_TOPIC, *rows.pack(events(number * 10, 10), "events", f"pack-{number}"))
+            await asyncio.to_thread(wait_for, lambda: loader.metric("held_rows") == PACKS * 5, 20, "the packs it holds")
+            await asyncio.sleep(DEADLINE * 1.3)
+            assert loader.metric("messages_received_total") == PACKS / 2  # pulling has stopped
+            await bigquery.start()
+            await asyncio.to_thread(wait_for, lambda: loader.metric("messages_acked_total") >= PACKS, 30, "all acks")
+            assert loader.metric("messages_redelivered_total") == 0
+            assert loader.metric("messages_nacked_total") == 0
+    assert numbers(bigquery.rows("events_log")) == list(range(PACKS * 10))
