@@ -44,6 +44,7 @@ class Drainer:
         )
         self._fast, self._grace = fast, grace
         self._works = True
+        self._slow = False  # the last try was answered, but late
 
     async def __aenter__(self) -> Drainer:
         self._loop = asyncio.get_running_loop()
@@ -66,8 +67,8 @@ class Drainer:
             if trying and not self._breaker.may_try(self._loop.time()):
                 await asyncio.sleep(max(0.01, self._breaker.try_at - self._loop.time()))
                 continue
-            # One pack is enough to find out whether Pub/Sub answers.
-            packs = await self._spool.oldest_packs(1 if trying else PACKS)
+            # One pack is enough to find out whether Pub/Sub answers; one that answers late takes many at once as well.
+            packs = await self._spool.oldest_packs(1 if trying and not self._slow else PACKS)
             if not packs:
                 self._breaker.failed(self._loop.time())
                 await asyncio.sleep(1)
@@ -82,9 +83,10 @@ class Drainer:
         if done and await self._spool.delete(done):
             self._metrics.drained.inc(sum(pack.hits for pack in done))
         self._works = len(done) == len(packs)
+        self._slow = self._works and self._loop.time() - started > self._fast
         if not self._works:
             self._breaker.failed(self._loop.time())
-        elif self._loop.time() - started <= self._fast:
+        elif not self._slow:
             self._breaker.succeeded()
         elif trying:
             self._breaker.slow(self._loop.time())

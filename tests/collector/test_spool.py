@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -205,6 +206,32 @@ async def test_a_full_disk_is_emptied_though_nothing_can_be_deleted(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [one.pack for one in await spool.oldest_packs(9)] == ["after"]
     assert _value(registry, "pixelpipe_collector_spool_packs") == 1
+
+
+async def test_a_disk_that_turns_read_only_refuses_and_recovers(
+    spool: Spool, registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    await spool.put("before", 1, b"x")
+    spool._db.execute("PRAGMA query_only = ON")  # SQLite answers as on a read-only disk
+    with pytest.raises(SpoolError, match="readonly"):
+        await spool.put("refused", 1, b"x")
+    assert "the spool cannot be used" in (spool.refuses or "")
+    assert _value(registry, "pixelpipe_collector_spool_errors_total") == 1
+    assert _value(registry, "pixelpipe_collector_spool_corrupt_total") == 0
+    spool._db.execute("PRAGMA query_only = OFF")
+    await spool.put("after", 1, b"x")
+    assert spool.refuses is None
+    assert [one.pack for one in await spool.oldest_packs(5)] == ["before", "after"]
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
+async def test_depth_bytes_and_oldest_age_are_metrics(spool: Spool, registry: CollectorRegistry) -> None:
+    before = time.time()
+    await spool.put("a", 10, b"x" * 100)
+    await spool.put("b", 5, b"x" * 50)
+    shown = {name: _value(registry, f"pixelpipe_collector_spool_{name}") for name in ("packs", "hits", "bytes")}
+    assert shown == {"packs": 2, "hits": 15, "bytes": 150}
+    assert before <= _value(registry, "pixelpipe_collector_spool_oldest_timestamp_seconds") <= time.time()
 
 
 async def test_a_second_collector_does_not_take_the_same_folder(spool: Spool, tmp_path: Path, metrics: Metrics) -> None:

@@ -183,7 +183,11 @@ def _worker(log: list[str], failures: int = 0, registry: CollectorRegistry | Non
     tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
     return Worker(
-        tables, publisher, Names("rows", "dead"), Metrics(registry or CollectorRegistry(), tables.tables), max_bytes=10**7
+        tables,
+        publisher,
+        Names("rows", "dead"),
+        Metrics(registry or CollectorRegistry(), tables.tables),
+        max_bytes=10**7,
     )
 
 
