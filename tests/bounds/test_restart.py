@@ -54,7 +54,7 @@ def _roll(project: str, bigquery: WriteServer) -> tuple[list[str], dict[str, flo
             assert one.process.stop(timeout=30) == 0, one.process.output()
             wait_for(lambda sent=sent: len(load.users) > sent + 500, what="more load")
         load.stop()
-        wait_for(lambda: len({row["user_id"] for _, row in bigquery.written}) >= len(load.users), what="all rows")
+        wait_for(lambda: len({row["user_id"] for _, row in bigquery.written}) >= len(load.users), 90, "all rows")
         again = {
             one.name: one.metric(f"{prefix}redelivered_total")
             for one, prefix in zip(new, ("", "messages_"), strict=True)
