@@ -35,11 +35,11 @@ PIXEL = b"GET /i?user_id=u1&type=view&note=caf%C3%A9 HTTP/1.1\r\nHost: t\r\nUser
 
 
 class Load:
-    """Pixels at a steady rate; `seen` takes the latency in seconds of each reply, infinity for one that is no 200."""
+    """Pixels at a steady rate; `seen` has when each was due and its latency, infinity for one that is no 200."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.seen: list[float] = []
+        self.seen: list[tuple[float, float]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         due = self._due(stop)
@@ -59,15 +59,12 @@ class Load:
             await asyncio.sleep(max(0.0, moment - time.perf_counter()))
             writer.write(PIXEL)
             status = await read_status(reader)
-            self.seen.append(time.perf_counter() - moment if status == 200 else float("inf"))
+            self.seen.append((moment, time.perf_counter() - moment if status == 200 else float("inf")))
         writer.close()
 
-    async def watch(self, seconds: float) -> list[float]:
-        """The latencies of so many seconds from now."""
-        self.seen = seen = []
-        await asyncio.sleep(seconds)
-        self.seen = []
-        return seen
+    def due_in(self, spans: list[tuple[float, float]]) -> list[float]:
+        """The latencies of the requests that were due in any of these times."""
+        return [latency for due, latency in self.seen if any(begin <= due < end for begin, end in spans)]
 
 
 class Bench:
@@ -139,24 +136,26 @@ def measure(rounds: int = 2) -> dict[str, float]:
 async def _measure(bench: Bench, rounds: int) -> dict[str, float]:
     load, stop = Load(bench.collector.ready["port"]), asyncio.Event()
     running = asyncio.create_task(load.run(stop))
-    await load.watch(2)  # warm
-    healthy: list[float] = []
-    outage: list[float] = []
-    opening: list[float] = []
+    now = time.perf_counter
+    spans: dict[str, list[tuple[float, float]]] = {"healthy": [], "opening": [], "outage": []}
+    await asyncio.sleep(2)  # warm
     try:
         for _ in range(rounds):
-            for begin, end in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
-                healthy += await load.watch(SECONDS)
-                load.seen = turning = []
-                await asyncio.to_thread(begin)
+            for fail, mend in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
+                begin = now()
+                await asyncio.sleep(SECONDS)
+                spans["healthy"].append((begin, begin := now()))
+                await asyncio.to_thread(fail)
                 await asyncio.to_thread(bench.until_breaker, OPEN)
-                opening += turning
-                outage += await load.watch(SECONDS)
-                await asyncio.to_thread(end)
+                spans["opening"].append((begin, begin := now()))
+                await asyncio.sleep(SECONDS)
+                spans["outage"].append((begin, now()))
+                await asyncio.to_thread(mend)
                 await asyncio.to_thread(bench.until_breaker, CLOSED)
     finally:
         stop.set()
         await running
+    healthy, opening, outage = (load.due_in(spans[name]) for name in ("healthy", "opening", "outage"))
     healthy_p99, outage_p99 = _percentile(healthy, 0.99), _percentile(outage, 0.99)
     return {
         "outage_p99_ratio": round(outage_p99 / healthy_p99, 2),
