@@ -51,7 +51,7 @@ format: install ## put the sources in the project's format
 	$(BIN)/ruff format --quiet services tests
 
 lock: install ## resolve pyproject.toml's groups anew into requirements/, with hashes
-	for group in collector processor loader ops dev; do \
+	for group in collector processor loader ops local dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
 
