@@ -1,0 +1,116 @@
+"""Builds the images with buildah, without a daemon and without an image registry."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import services
+from tests.child import ROOT
+
+IMAGES = ("collector", "processor", "loader", "ops", "local")
+TOOLS = ("buildah", "podman", "runc", "mmdebstrap")
+DATA = ROOT / ".local" / "images"
+SUITE = "trixie"  # the Debian whose Python is the one of the recipe's BASE_IMAGE
+BASE = f"localhost/pixelpipe-base:{SUITE}"
+# A storage of our own, that `make clean` removes; vfs needs nothing of the kernel.
+STORAGE = ("--root", str(DATA / "storage"), "--runroot", str(DATA / "run"), "--storage-driver", "vfs")
+# So that pip in a build reaches the package index as it does on this machine.
+_PIP = (Path("/etc/pip.conf"), Path("/etc/ssl/certs/ca-certificates.crt"))
+
+
+class Failed(Exception):
+    """A command did not end well; the text has its output."""
+
+
+def run(*command: str, timeout: float = 600, given: str | None = None) -> str:
+    """The command's stdout. Raises Failed with all it said."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, input=given)
+    if done.returncode:
+        raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def podman(*arguments: str, timeout: float = 120, given: str | None = None) -> str:
+    return run("podman", *STORAGE, *arguments, timeout=timeout, given=given)
+
+
+def missing() -> list[str]:
+    return [tool for tool in TOOLS if shutil.which(tool) is None]
+
+
+def reference(image: str) -> str:
+    return f"localhost/pixelpipe-{image}:test"
+
+
+def base() -> None:
+    """A small Debian with Python and nothing of ours, standing in for the official Python image."""
+    tar = DATA / f"base-{SUITE}.tar"
+    if not tar.exists():
+        tar.parent.mkdir(parents=True, exist_ok=True)
+        partial = tar.with_name("partial-" + tar.name)
+        include = "--include=python3,python3-venv,ca-certificates"
+        run("mmdebstrap", "--quiet", "--variant=minbase", include, SUITE, str(partial))
+        partial.replace(tar)
+    if subprocess.run(("podman", *STORAGE, "image", "exists", BASE), check=False, timeout=60).returncode:
+        podman("import", "--quiet", str(tar), BASE)
+
+
+def build(image: str) -> None:
+    """One image by services/Dockerfile, on our base."""
+    mounts = [f"--volume={path}:{path}:ro" for path in _PIP if path.exists()]
+    arguments = {
+        "BASE_IMAGE": BASE,
+        "SERVICE": image,
+        "VERSION": services.__version__,
+        "REVISION": _revision(),
+    }
+    run(
+        *("buildah", *STORAGE, "bud", "--isolation=chroot", "--layers=false", "--pull-never", "--quiet"),
+        *("--ignorefile", "services/Dockerfile.dockerignore", *mounts),
+        *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+        *("--tag", reference(image), "--file", "services/Dockerfile", "."),
+    )
+
+
+def _revision() -> str:
+    try:
+        return run("git", "rev-parse", "HEAD").strip()
+    except (Failed, FileNotFoundError):
+        return "unknown"
+
+
+def size(name: str) -> int:
+    """Bytes of an image, unpacked."""
+    return int(podman("image", "inspect", "--format", "{{.Size}}", name))
+
+
+def locked(image: str) -> set[str]:
+    """The distributions an image may carry, by its lock."""
+    text = (ROOT / "requirements" / f"{image}.txt").read_text()
+    return {name.lower().replace("_", "-").replace(".", "-") for name in re.findall(r"(?m)^([\w.-]+)==", text)}
+
+
+def clear() -> None:
+    """Remove what builds left beside the images, and containers of a run that was cut off."""
+    podman("rm", "--all", "--force", "--time", "0")
+    podman("image", "prune", "--force")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def environment(pairs: dict[str, str]) -> Sequence[str]:
+    return [f"--env={name}={value}" for name, value in pairs.items()]
+
+
+def ulimits() -> Sequence[str]:
+    """podman asks for more open files and processes than a sandbox may give."""
+    limit = min(4096, os.sysconf("SC_OPEN_MAX"))
+    return [f"--ulimit=nofile={limit}", "--ulimit=nproc=4096"]
