@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test chaos check format lock clean
+.PHONY: help install run query ops compact test chaos images check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: install ## run all tests
 
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
+
+images: install ## build the container images, run them, carry pixels through them (needs buildah, podman, runc, mmdebstrap)
+	$(BIN)/python -m tests.images
 
 check: install ## lint, format, types, arrows
 	$(BIN)/ruff check services tests

@@ -1,4 +1,4 @@
-"""Builds every image, runs them, carries pixels through the three of the pipeline: `python -m tests.images`, by root.
+"""Builds every image, runs them, carries pixels through the pipeline's three: `python -m tests.images`, as root.
 
 Prints a table and the closing line of the checks; the same figures go to .local/images.json. Exit code 1 if a check
 failed, or a tool is missing where REQUIRE_TOOLS=1; 0 with the reason where one is missing else.
@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -130,7 +131,7 @@ def _run(report: Report, hits: int, stack: ExitStack) -> None:
     url, big = f"http://127.0.0.1:{public}", env["BIGQUERY_EMULATOR_HOST"]
     load = ("-m", "services.ops", "load", "--url", url, "--bigquery", big, "--project", PROJECT, "--connections", "32")
 
-    outcome = json.loads(ops.python(*load, "--hits", str(hits)))
+    outcome = json.loads(ops.python(*load, "--hits", str(hits), timeout=300))
     say(f"through the three containers: {json.dumps(outcome)}")
     report.check("hits acknowledged", outcome["acknowledged"], hits)
     report.check("rows and rejects", outcome["rows"] + outcome["rejects"], hits)
@@ -153,7 +154,7 @@ def _stop_under_load(
     """SIGTERM to all three while hits come in: each ends with 0, and what was acknowledged is there after a restart."""
     before = _hits(containers["collector"])
     with ThreadPoolExecutor(1) as pool:
-        firing = pool.submit(ops.python, *load, "--hits", str(hits * 10), "--wait", "90")
+        firing = pool.submit(ops.python, *load, "--hits", str(hits * 5), "--wait", "90", timeout=300)
         wait_for(lambda: _hits(containers["collector"]) > before + hits // 5, 60, "the collector to be under load")
         for name in ("collector", "processor", "loader"):
             report.figures(name, rss_load_mb=containers[name].memory("VmHWM") / 1e6)
@@ -163,15 +164,13 @@ def _stop_under_load(
         report.check("load is still going on when they end", firing.done(), False)
         for name in SERVICES:
             containers[name].start()
-        outcome = json.loads(firing.result(150))
+        outcome = json.loads(firing.result(310))
     say(f"SIGTERM under load, then started again: {json.dumps(outcome)}")
     report.check("acknowledged before and after", outcome["acknowledged"] > hits // 5, True)
     report.check("lost, duplicated after SIGTERM", (outcome["lost"], outcome["duplicated"]), (0, 0))
 
 
 def _hits(collector: Container) -> float:
-    import urllib.request
-
     with urllib.request.urlopen(f"http://127.0.0.1:{collector.admin_port}/metrics", timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("pixelpipe_collector_hits_total"))
@@ -179,10 +178,9 @@ def _hits(collector: Container) -> float:
 
 def _local(report: Report) -> Container:
     """The emulators' image: BigQuery as its process, Pub/Sub beside it."""
-    env = {"HOME": "/tmp"}
     one = Container(
         "local",
-        env,
+        {},
         *("python", "-m", "services.local.bigquery", "--host", "127.0.0.1", "--rest-port", "0", "--grpc-port", "0"),
         *("--data", "/tmp/bigquery.duckdb"),
     )

@@ -29,8 +29,13 @@ class Failed(Exception):
 
 
 def run(*command: str, timeout: float = 600, given: str | None = None) -> str:
-    """The command's stdout. Raises Failed with all it said."""
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, input=given)
+    """The command's stdout. Raises Failed with all it said, or when it takes longer."""
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False, input=given
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Failed(f"{' '.join(command)} took more than {timeout:.0f} s:\n{error.stderr!r}") from None
     if done.returncode:
         raise Failed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     return done.stdout

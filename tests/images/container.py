@@ -67,11 +67,9 @@ class Container:
         found: dict[str, Any] = json.loads(self.python("-", *modules, given=INSIDE.read_text()))
         return found
 
-    def python(self, *arguments: str, given: str | None = None, env: dict[str, str] | None = None) -> str:
+    def python(self, *arguments: str, given: str | None = None, timeout: float = 120) -> str:
         """What `python ARGUMENTS` in there prints."""
-        return podman(
-            *("exec", "--interactive", *build.environment(env or {}), self.id, "python"), *arguments, given=given
-        )
+        return podman("exec", "--interactive", self.id, "python", *arguments, given=given, timeout=timeout)
 
     def memory(self, which: str) -> int:
         """Bytes of its process: VmRSS now, VmHWM the most it had."""
