@@ -149,8 +149,8 @@ async def _killed_while_spooling_and_draining(scene: Scene) -> None:
         await fleet.start(collector)
     await fleet.until(spooled, 60, "packs in the spool")
     await fleet.mend()
-    # So slow that every kill meets a spool that is being emptied.
-    await fleet.fault("pubsub", effect="latency", method="Publish", delay=0.3)
+    # Slower than replies can wait: what comes in meanwhile is spooled as well, so every kill meets a spool to empty.
+    await fleet.fault("pubsub", effect="latency", method="Publish", delay=1)
     for _ in range(max(1, scene.pace.kills // 3)):
         before = await fleet.metric(collector, "pixelpipe_collector_spool_drained_hits_total")
 
