@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test chaos images check format lock clean
+.PHONY: help install run query ops compact test chaos bench soak images test-chart check format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ test: install ## run all tests
 
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
+
+bench: install ## measure, as ratios where it matters: make bench [ONLY=outage]
+	$(BIN)/python -m tests.bench $(foreach part,$(ONLY),--only $(part))
+
+soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for minutes: make soak [DOWN=bigquery] [MINUTES=5]
+	$(BIN)/python -m tests.bounds.soak --minutes $(or $(MINUTES),5) --rate 2000 --down $(or $(DOWN),pubsub)
 
 images: install ## build the container images, run them, carry pixels through them (needs buildah, podman, runc, mmdebstrap)
 	$(BIN)/python -m tests.images
