@@ -1,0 +1,51 @@
+{{/* What no schema of values can say: each refusal is one line and ends with the fix. */}}
+{{- define "pixelpipe.checks" -}}
+{{- $v := .Values -}}
+{{- if not $v.project -}}
+{{- fail "project is not set: --set project=YOUR_PROJECT" -}}
+{{- end -}}
+{{- if not (regexMatch "^[A-Za-z]" (include "pixelpipe.fullname" .)) -}}
+{{- fail (printf "names would begin with %q, and a Service's must begin with a letter: set fullnameOverride" .Release.Name) -}}
+{{- end -}}
+{{- if and $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled -}}
+{{- fail "autoscaling.hpa and autoscaling.keda would both scale the same pods: set autoscaling.hpa.enabled=false or autoscaling.keda.enabled=false" -}}
+{{- end -}}
+{{- if and $v.autoscaling.hpa.backlog (not $v.autoscaling.hpa.enabled) -}}
+{{- fail "autoscaling.hpa.backlog needs the autoscaler: set autoscaling.hpa.enabled=true, or autoscaling.hpa.backlog=false" -}}
+{{- end -}}
+{{- if and $v.gateway.enabled $v.ingress.enabled -}}
+{{- fail "gateway and ingress would both make a load balancer for the collector: set gateway.enabled=false or ingress.enabled=false" -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
+{{- fail "ingress needs host names for its certificate: set ingress.hosts={pixel.example.com}" -}}
+{{- end -}}
+{{- if and $v.gateway.existing.name $v.gateway.address -}}
+{{- fail "gateway.address is for a Gateway that is made here, gateway.existing names another: unset one of them" -}}
+{{- end -}}
+{{- $persistent := and $v.collector.spool.enabled (eq $v.collector.spool.storage "persistent") -}}
+{{- if and $persistent (eq $v.collector.kind "Deployment") -}}
+{{- fail "collector.spool.storage=persistent gives each pod a disk of its own, which a Deployment cannot: set collector.kind=StatefulSet, or collector.spool.storage=emptyDir" -}}
+{{- end -}}
+{{- if and (eq $v.collector.kind "StatefulSet") (not $persistent) -}}
+{{- fail "collector.kind=StatefulSet is for a spool on disks: set collector.spool.enabled=true and collector.spool.storage=persistent, or collector.kind=Deployment" -}}
+{{- end -}}
+{{- $needed := div (add (mul (int64 $v.collector.settings.spoolBytes) 5) 4194303) 4194304 -}}
+{{- if and $v.collector.spool.enabled (lt (int64 (include "pixelpipe.spoolMi" .)) (int64 $needed)) -}}
+{{- fail (printf "collector.spool.size=%s is too small for collector.settings.spoolBytes, which needs a quarter more: set collector.spool.size=%dMi" $v.collector.spool.size (int64 $needed)) -}}
+{{- end -}}
+{{- range $name := list "collector" "processor" "loader" -}}
+{{- $scaling := (index $v $name).autoscaling -}}
+{{- if gt (int $scaling.min) (int $scaling.max) -}}
+{{- fail (printf "%s.autoscaling.min is over its max: set %s.autoscaling.max=%d" $name $name (int $scaling.min)) -}}
+{{- end -}}
+{{- if and $v.autoscaling.hpa.enabled (lt (int $scaling.min) 1) -}}
+{{- fail (printf "a HorizontalPodAutoscaler cannot scale to 0: set %s.autoscaling.min=1, or let KEDA scale" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* collector.spool.size in Mi */}}
+{{- define "pixelpipe.spoolMi" -}}
+{{- $size := .Values.collector.spool.size -}}
+{{- mul (int64 (regexFind "^[0-9]+" $size)) (ternary 1024 1 (hasSuffix "Gi" $size)) -}}
+{{- end -}}

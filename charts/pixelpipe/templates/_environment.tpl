@@ -1,0 +1,86 @@
+{{/*
+What the chart decides for each part: its ports, its seconds from SIGTERM to SIGKILL, and the settings that follow from
+values shared by several parts. All other settings are the part's `settings`.
+*/}}
+{{- define "pixelpipe.parts" -}}
+{{- $v := .Values -}}
+collector:
+  ports: {http: 8080, admin: 9101}
+  # Serve for `drain`; requests in hand and then the spool have `grace` each. There is no preStop hook: after SIGTERM
+  # the collector is not ready, and serves on for `drain` seconds, as a hook that sleeps would have it do.
+  grace: {{ add (ceil $v.collector.settings.drain) (ceil (mulf 2 $v.collector.settings.grace)) 10 }}
+  env:
+    PIPE_HITS_TOPIC: {{ $v.pubsub.hitsTopic }}
+    PIPE_PORT: 8080
+    {{- if $v.collector.spool.enabled }}
+    PIPE_SPOOL: /spool
+    {{- end }}
+processor:
+  ports: {admin: 9102}
+  grace: {{ add (ceil $v.processor.settings.grace) 10 }}
+  env:
+    PIPE_HITS_SUBSCRIPTION: {{ $v.pubsub.hitsSubscription }}
+    PIPE_ROWS_TOPIC: {{ $v.pubsub.rowsTopic }}
+    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
+    PIPE_SCHEMA: /schema/schema.yaml
+loader:
+  ports: {admin: 9103}
+  grace: {{ add (ceil $v.loader.settings.grace) 10 }}
+  env:
+    PIPE_DATASET: {{ $v.bigquery.dataset }}
+    PIPE_ROWS_SUBSCRIPTION: {{ $v.pubsub.rowsSubscription }}
+    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
+    PIPE_SCHEMA: /schema/schema.yaml
+provision:
+  env:
+    PIPE_DATASET: {{ $v.bigquery.dataset }}
+    PIPE_SCHEMA: /schema/schema.yaml
+    PIPE_HITS_TOPIC: {{ $v.pubsub.hitsTopic }}
+    PIPE_HITS_SUBSCRIPTION: {{ $v.pubsub.hitsSubscription }}
+    PIPE_ROWS_TOPIC: {{ $v.pubsub.rowsTopic }}
+    PIPE_ROWS_SUBSCRIPTION: {{ $v.pubsub.rowsSubscription }}
+    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
+    PIPE_DEAD_SUBSCRIPTION: {{ $v.pubsub.deadSubscription }}
+ops:
+  env:
+    PIPE_DATASET: {{ $v.bigquery.dataset }}
+    PIPE_SCHEMA: /schema/schema.yaml
+{{- end -}}
+
+{{/* The environment of a part's container: (list root "collector") */}}
+{{- define "pixelpipe.env" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $part := index (include "pixelpipe.parts" $root | fromYaml) $name -}}
+- name: PIPE_PROJECT
+  value: {{ $root.Values.project | quote }}
+{{- if $part.ports }}
+- name: PIPE_HOST
+  value: "0.0.0.0"
+- name: PIPE_ADMIN_PORT
+  value: {{ $part.ports.admin | quote }}
+{{- end }}
+{{- range $key, $value := $part.env }}
+- name: {{ $key }}
+  value: {{ $value | quote }}
+{{- end }}
+{{- range $key, $value := (index $root.Values $name).settings }}
+- name: PIPE_{{ $key | snakecase | upper }}
+  {{- /* As JSON: printed plainly, a number of seven digits and more would come out as 1.048576e+06. */}}
+  value: {{ if kindIs "slice" $value }}{{ join "," $value | quote }}{{ else if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ toJson $value | quote }}{{ end }}
+{{- end }}
+{{- if $root.Values.emulators.enabled }}
+{{ include "pixelpipe.emulators" $root }}
+{{- end }}
+{{- end -}}
+
+{{/* What makes Google's clients talk to the emulators. */}}
+{{- define "pixelpipe.emulators" -}}
+{{- $bigquery := include "pixelpipe.name" (list . "bigquery" 63) -}}
+- name: PUBSUB_EMULATOR_HOST
+  value: {{ include "pixelpipe.name" (list . "pubsub" 63) }}:8085
+- name: BIGQUERY_EMULATOR_HOST
+  value: http://{{ $bigquery }}:9050
+- name: BIGQUERY_STORAGE_EMULATOR_HOST
+  value: {{ $bigquery }}:9060
+{{- end -}}

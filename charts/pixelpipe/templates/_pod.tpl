@@ -1,0 +1,58 @@
+{{- define "pixelpipe.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "pixelpipe.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* What every pod of ours has, whatever it runs: (list root "collector") */}}
+{{- define "pixelpipe.podCommon" -}}
+{{- $root := index . 0 -}}
+serviceAccountName: {{ include "pixelpipe.account" . }}
+# Workload Identity asks the metadata server; nothing here talks to Kubernetes.
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "pixelpipe.podSecurity" $root | nindent 2 }}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The pod of a task that runs the operator's image and ends: (list root part name command schemaConfigMap) */}}
+{{- define "pixelpipe.task" -}}
+{{- $root := index . 0 -}}
+{{- $part := index . 1 -}}
+{{- include "pixelpipe.podCommon" (list $root $part) }}
+containers:
+  - name: {{ index . 2 }}
+    image: {{ include "pixelpipe.image" (list $root $root.Values.ops.image) }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    command: [{{ join ", " (index . 3) }}]
+    env:
+      {{- include "pixelpipe.env" (list $root $part) | nindent 6 }}
+    resources:
+      {{- toYaml (index $root.Values $part).resources | nindent 6 }}
+    securityContext:
+      {{- include "pixelpipe.containerSecurity" $root | nindent 6 }}
+    volumeMounts:
+      - {name: tmp, mountPath: /tmp}
+      - {name: schema, mountPath: /schema, readOnly: true}
+volumes:
+  - name: tmp
+    emptyDir: {sizeLimit: 64Mi}
+  - name: schema
+    configMap:
+      name: {{ index . 4 }}
+{{- end -}}

@@ -1,0 +1,183 @@
+{{/* The spec of a service's Deployment or StatefulSet, pods and all: (list root "collector") */}}
+{{- define "pixelpipe.workload" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $v := $root.Values -}}
+{{- $values := index $v $name -}}
+{{- $part := index (include "pixelpipe.parts" $root | fromYaml) $name -}}
+{{- $spool := and (eq $name "collector") $values.spool.enabled -}}
+{{- $onDisk := and $spool (eq $values.spool.storage "persistent") -}}
+{{- $module := printf "services.%s" $name -}}
+revisionHistoryLimit: 5
+{{- if not (or $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled) }}
+replicas: {{ $values.replicas }}
+{{- end }}
+{{- if $onDisk }}
+serviceName: {{ include "pixelpipe.name" (list $root "spool" 63) }}
+podManagementPolicy: Parallel
+updateStrategy: {type: RollingUpdate}
+# A pod scaled away may leave hits on its disk: the disk stays, and the next pod of its number publishes them.
+persistentVolumeClaimRetentionPolicy: {whenScaled: Retain, whenDeleted: Retain}
+{{- else }}
+strategy:
+  type: RollingUpdate
+  rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
+{{- end }}
+selector:
+  matchLabels:
+    {{- include "pixelpipe.selector" . | nindent 4 }}
+template:
+  metadata:
+    labels:
+      {{- include "pixelpipe.selector" . | nindent 6 }}
+    annotations:
+      {{- if ne $name "collector" }}
+      checksum/schema: {{ include "pixelpipe.schema" $root | sha256sum }}
+      {{- end }}
+      # For scrapers that go by annotations; podMonitoring makes what Managed Prometheus goes by.
+      prometheus.io/scrape: "true"
+      prometheus.io/port: {{ $part.ports.admin | quote }}
+      {{- with $values.podAnnotations }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+  spec:
+    {{- include "pixelpipe.podCommon" . | nindent 4 }}
+    terminationGracePeriodSeconds: {{ $part.grace }}
+    topologySpreadConstraints:
+      {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+      - maxSkew: 1
+        topologyKey: {{ . }}
+        whenUnsatisfiable: ScheduleAnyway
+        labelSelector:
+          matchLabels:
+            {{- include "pixelpipe.selector" (list $root $name) | nindent 12 }}
+      {{- end }}
+    {{- with $values.nodeSelector }}
+    nodeSelector:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $values.tolerations }}
+    tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- if $v.dev.sync }}
+    initContainers:
+      - name: code
+        image: {{ include "pixelpipe.image" (list $root $values.image) }}
+        imagePullPolicy: {{ $v.image.pullPolicy }}
+        command: [cp, -r, /app/services, /code/]
+        resources:
+          {{- toYaml $values.resources | nindent 10 }}
+        securityContext:
+          {{- include "pixelpipe.containerSecurity" $root | nindent 10 }}
+        volumeMounts:
+          - {name: code, mountPath: /code}
+    {{- end }}
+    containers:
+      - name: {{ $name }}
+        image: {{ include "pixelpipe.image" (list $root $values.image) }}
+        imagePullPolicy: {{ $v.image.pullPolicy }}
+        {{- if $v.dev.sync }}
+        # Started again when it ends: after a sync the process whose number is in /tmp/pid is sent SIGTERM. A container
+        # that ended would be started again too, but later each time.
+        command:
+          - sh
+          - -c
+          - >-
+            trap 'kill $child; wait $child; exit' TERM;
+            while true; do python -m {{ $module }} & child=$!; echo $child >/tmp/pid; wait $child; sleep 0.2; done
+        {{- else }}
+        command: [python, -m, {{ $module }}]
+        {{- end }}
+        env:
+          {{- include "pixelpipe.env" . | nindent 10 }}
+        ports:
+          {{- range $port, $number := $part.ports }}
+          - {name: {{ $port }}, containerPort: {{ $number }}, protocol: TCP}
+          {{- end }}
+        # Neither asks Pub/Sub or BigQuery anything: an outage there must not take pods away.
+        startupProbe:
+          httpGet: {path: /livez, port: admin}
+          periodSeconds: 2
+          failureThreshold: 30
+        livenessProbe:
+          httpGet: {path: /livez, port: admin}
+          periodSeconds: 10
+          timeoutSeconds: 5
+          failureThreshold: 6
+        readinessProbe:
+          httpGet: {path: /readyz, port: admin}
+          periodSeconds: 2
+          timeoutSeconds: 2
+          failureThreshold: 2
+        resources:
+          {{- include "pixelpipe.resources" (list $root $name) | nindent 10 }}
+        securityContext:
+          {{- include "pixelpipe.containerSecurity" $root | nindent 10 }}
+        volumeMounts:
+          - {name: tmp, mountPath: /tmp}
+          {{- if ne $name "collector" }}
+          - {name: schema, mountPath: /schema, readOnly: true}
+          {{- end }}
+          {{- if $spool }}
+          - {name: spool, mountPath: /spool}
+          {{- end }}
+          {{- if $v.dev.sync }}
+          - {name: code, mountPath: /app}
+          {{- end }}
+          {{- with $values.extraVolumeMounts }}
+          {{- toYaml . | nindent 10 }}
+          {{- end }}
+    volumes:
+      - name: tmp
+        emptyDir: {sizeLimit: 64Mi}
+      {{- if ne $name "collector" }}
+      - name: schema
+        configMap:
+          name: {{ include "pixelpipe.name" (list $root "schema" 63) }}
+      {{- end }}
+      {{- if and $spool (not $onDisk) }}
+      # Survives the container, not the pod: see collector.spool.storage.
+      - name: spool
+        emptyDir: {sizeLimit: {{ $values.spool.size }}}
+      {{- end }}
+      {{- if $v.dev.sync }}
+      - name: code
+        emptyDir: {sizeLimit: 64Mi}
+      {{- end }}
+      {{- with $values.extraVolumes }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+{{- if $onDisk }}
+volumeClaimTemplates:
+  - metadata:
+      name: spool
+      labels:
+        {{- include "pixelpipe.selector" . | nindent 8 }}
+    spec:
+      accessModes: [ReadWriteOnce]
+      {{- with $values.spool.storageClass }}
+      storageClassName: {{ . }}
+      {{- end }}
+      resources: {requests: {storage: {{ $values.spool.size }}}}
+{{- end }}
+{{- end -}}
+
+{{/* A spool in an emptyDir lies on the node's disk: what it may take is asked for, or the pod is the first to be evicted. */}}
+{{- define "pixelpipe.resources" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $values := index $root.Values $name -}}
+{{- $resources := deepCopy $values.resources -}}
+{{- if eq $name "collector" -}}
+{{- if and $values.spool.enabled (eq $values.spool.storage "emptyDir") -}}
+{{- $disk := printf "%dMi" (add (int64 (include "pixelpipe.spoolMi" $root)) 256) -}}
+{{- range list "requests" "limits" -}}
+{{- if not (hasKey (index $resources .) "ephemeral-storage") -}}
+{{- $_ := set (index $resources .) "ephemeral-storage" $disk -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
