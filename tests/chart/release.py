@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ def release(values: Values, name: str = "pixelpipe", namespace: str = "web") -> 
         if path.endswith(".yaml"):
             docs += [doc for doc in yaml.load_all(part, yaml.CSafeLoader) if doc]
     return Release(docs)
+
+
+@cache
+def case(name: str) -> Release:
+    """One of CASES, rendered once: read it only."""
+    return release(values_of(name))
 
 
 def env(container: Doc) -> dict[str, str]:

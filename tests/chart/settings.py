@@ -29,8 +29,13 @@ DERIVED = {
 WIDTH = 115
 
 
+def type_of(service: str) -> type[Any]:
+    config: type[Any] = importlib.import_module(f"services.{service}.config").Config
+    return config
+
+
 def every(service: str) -> list[dataclasses.Field[Any]]:
-    return list(dataclasses.fields(importlib.import_module(f"services.{service}.config").Config))
+    return list(dataclasses.fields(type_of(service)))
 
 
 def own(service: str) -> list[dataclasses.Field[Any]]:
