@@ -23,13 +23,23 @@ class Topics:
         for subscription in subscriptions:
             self.subscribe(topic, subscription)
 
-    def subscribe(self, topic: str, subscription: str, backoff: int = 0) -> None:
-        """With `backoff`, in seconds, what is nacked comes again no sooner, as in production."""
+    def subscribe(
+        self, topic: str, subscription: str, backoff: int = 0, deadline: int = 60, dead: str | None = None
+    ) -> None:
+        """With `backoff`, in seconds, what is nacked comes again no sooner, as in production.
+
+        With a topic for the `dead`, also as there, deliveries say how many there were.
+        """
         request: dict[str, Any] = {
             "name": subscription_path(self.project, subscription),
             "topic": topic_path(self.project, topic),
-            "ack_deadline_seconds": 60,
+            "ack_deadline_seconds": deadline,
         }
+        if dead is not None:
+            request["dead_letter_policy"] = {
+                "dead_letter_topic": topic_path(self.project, dead),
+                "max_delivery_attempts": 20,
+            }
         if backoff:
             request["retry_policy"] = {"minimum_backoff": {"seconds": backoff}, "maximum_backoff": {"seconds": backoff}}
         self.subscriber.create_subscription(request=request)

@@ -13,7 +13,7 @@ from multidict import istr
 from services.collector import body, capture, pixel
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox, Refused
+from services.collector.outbox import Outbox, Refused, Reserved
 from services.shared import hit, identity
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
@@ -71,11 +71,14 @@ class App:
         cors = _cors(request)
         try:
             media = body.check_type(request.headers.get("Content-Type", ""))
-            data = await self._read(request)
+            with self._outbox.reserve() as reserved:
+                data = await self._read(request, reserved)
             encoding = request.headers.get("Content-Encoding", "").strip().lower()
             found = body.events(body.decompress(data, encoding, self._cfg.max_body), media)
         except body.BadBody as error:
             return _json_error(error, cors)
+        except Refused as error:
+            return _unavailable(error, cors)
         now = time.time_ns() // 1000
         headers, ip = self._kept(request), self._ip(request)
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
@@ -93,8 +96,11 @@ class App:
         else:
             await self._outbox.put(lines)
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
-        """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off."""
+    async def _read(self, request: web.BaseRequest, reserved: Reserved) -> bytes:
+        """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off.
+
+        Raises Refused where memory is full.
+        """
         limit = self._cfg.max_body
         too_large = body.BadBody(413, f"the body is over {limit} bytes")
         if (request.content_length or 0) > limit:
@@ -106,6 +112,7 @@ class App:
                     data += chunk
                     if len(data) > limit:
                         raise too_large
+                    reserved.add(len(chunk))
         except TimeoutError as error:
             raise body.BadBody(408, f"the body did not arrive in {BODY_SECONDS:.0f} s") from error
         except (web.PayloadAccessError, ValueError) as error:

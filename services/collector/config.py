@@ -9,6 +9,7 @@ from services.shared.config import setting
 
 PUBLISHED, RECEIVED = "published", "received"
 
+
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topic")
@@ -35,6 +36,9 @@ class Config:
         "when the reply goes: `published`, once Pub/Sub or the spool has the hit; `received`, at once, and a crash"
         " loses hits that were acknowledged",
         choices=(PUBLISHED, RECEIVED),
+    )
+    max_connections: int = setting(
+        8_192, "connections at a time; one more closes the one idle for longest, or is answered 503", minimum=1
     )
     linger: float = setting(0.01, "seconds a hit may wait for company in its pack", minimum=0, maximum=1)
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)

@@ -78,8 +78,8 @@ class Drainer:
         started = self._loop.time()
         outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
         done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
-        if done:
-            await self._spool.delete(done)
+        # Counted as they leave the spool, so that each is counted once however often it is published.
+        if done and await self._spool.delete(done):
             self._metrics.drained.inc(sum(pack.hits for pack in done))
         self._works = len(done) == len(packs)
         if not self._works:

@@ -40,6 +40,11 @@ class Metrics:
         )
         self.spool_packs = Gauge("pixelpipe_collector_spool_packs", "Packs in the spool", registry=registry)
         self.spool_hits = Gauge("pixelpipe_collector_spool_hits", "Hits in the spool", registry=registry)
+        self.spool_found = Gauge(
+            "pixelpipe_collector_spool_found_hits",
+            "Hits an earlier process had left in the spool, as this one found them",
+            registry=registry,
+        )
         self.spool_bytes = Gauge("pixelpipe_collector_spool_bytes", "Bytes of packs in the spool", registry=registry)
         self.spool_oldest = Gauge(
             "pixelpipe_collector_spool_oldest_timestamp_seconds",
@@ -86,6 +91,19 @@ class Metrics:
         self.pending_bytes = Gauge(
             "pixelpipe_collector_pending_bytes", "Bytes of hits that wait for Pub/Sub", registry=registry
         )
+        self.connections = Gauge("pixelpipe_collector_connections", "Connections that are open", registry=registry)
+        self.connections_refused = Counter(
+            "pixelpipe_collector_connections_refused_total",
+            "Connections answered 503 since there were `max_connections`, none of them idle",
+            registry=registry,
+        )
+        closed = Counter(
+            "pixelpipe_collector_connections_closed_total",
+            "Connections closed by us: idle, to make room for others, or slow to send a header",
+            ("reason",),
+            registry=registry,
+        )
+        self.connections_closed = {reason: closed.labels(reason) for reason in ("idle", "slow")}
         self._known: dict[tuple[str, int], Counter] = {}
 
     def reply(self, kind: str, status: int) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -37,6 +38,19 @@ class _Pack:
 
     def has_room(self, count: int, size: int) -> bool:
         return len(self.lines) + count <= hit.MAX_HITS and self.size + size <= hit.MAX_PACK_BYTES
+
+
+class Reserved:
+    """Room in an outbox for what is not a hit yet, such as a body on its way in."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """Raises Refused where there is no room for more."""
+        self._outbox.take_room(size)
+        self.bytes += size
 
 
 class Outbox:
@@ -106,6 +120,21 @@ class Outbox:
             pack.waiters.append(waiter)
             waiters.append(waiter)
         return waiters
+
+    @contextmanager
+    def reserve(self) -> Iterator[Reserved]:
+        """Room for bytes that are about to become hits; given back at the end."""
+        reserved = Reserved(self)
+        try:
+            yield reserved
+        finally:
+            self._count_pending(-reserved.bytes)
+
+    def take_room(self, size: int) -> None:
+        """Count bytes as waiting. Raises Refused where there is no room."""
+        if self._pending + size > self._max_pending:
+            raise Refused("too many hits wait for Pub/Sub")
+        self._count_pending(size)
 
     @property
     def unsafe(self) -> str | None:

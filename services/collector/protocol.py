@@ -10,16 +10,24 @@ version is bounded in pyproject.toml and tests hold the bytes.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from services.collector.connections import Connections
 from services.collector.metrics import Metrics
 from services.shared import log
 
 MAX_LINE = 131_072  # bytes of a request line; long enough for a pixel URL of 100 kB
 
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nServer: pixelpipe\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
 _PLAIN = re.compile(rb"[A-Z]+ [!-~]+ HTTP/1\.[01]\r\n")
 _LINE = re.compile(rb"(GET|HEAD) +(/[^\r\n]*?) +(HTTP/1\.[01]\r?\n)")
 _START = re.compile(rb"(GET|HEAD) +/[^\n]*")
@@ -29,14 +37,39 @@ _log = log.get("collector.protocol")
 
 
 class Protocol(RequestHandler):
-    __slots__ = ("_held", "_metrics")
+    __slots__ = ("_connections", "_held", "_metrics", "_refused")
 
-    def __init__(self, manager: web.Server, metrics: Metrics, **options: object) -> None:
+    def __init__(self, manager: web.Server, connections: Connections, metrics: Metrics, **options: object) -> None:
         super().__init__(manager, **options)  # type: ignore[arg-type]
-        self._metrics = metrics
+        self._connections, self._metrics = connections, metrics
         self._held = b""
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._connections.opened(self, self._loop.time()):
+            self._refused = True
+            refusing = cast(asyncio.Transport, transport)
+            refusing.write(_FULL)
+            refusing.close()
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self._refused:
+            self._connections.lost(self)
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        requests = self._request_count
+        self._receive(data)
+        if self._request_count != requests:
+            self._connections.complete(self)
+        elif self._current_request is None or self._current_request.content.is_eof():
+            self._connections.incomplete(self, len(data), self._loop.time())
+
+    def _receive(self, data: bytes) -> None:
         # Between two requests the next bytes are a request line; inside a body they are the client's.
         if self._current_request is None and not self._messages and not _PLAIN.match(data):
             data = self._mend(self._held + data)
@@ -81,9 +114,23 @@ class Protocol(RequestHandler):
 class Server(web.Server):
     """A low-level aiohttp server whose connections speak the protocol above."""
 
-    def __init__(self, handler: web.RequestHandler | object, metrics: Metrics, **options: object) -> None:
-        super().__init__(handler)  # type: ignore[arg-type]
-        self._metrics, self._options = metrics, options
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        connections: Connections,
+        metrics: Metrics,
+        **options: object,
+    ) -> None:
+        super().__init__(self._handle)
+        self._handler, self._places, self._metrics, self._options = handler, connections, metrics, options
 
     def __call__(self) -> RequestHandler:
-        return Protocol(self, self._metrics, loop=self._loop, **self._options)
+        return Protocol(self, self._places, self._metrics, loop=self._loop, **self._options)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        self._places.busy(connection)
+        try:
+            return await self._handler(request)
+        finally:
+            self._places.idle(connection, self._loop.time())

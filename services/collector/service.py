@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from services.collector import drainer
 from services.collector.app import App
 from services.collector.config import Config
+from services.collector.connections import Connections
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
@@ -24,6 +26,8 @@ from services.shared.pubsub import Publisher
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
 KEEPALIVE_SECONDS = 620
 READINESS_SECONDS = 1.0
+SWEEP_SECONDS = 1.0
+OTHER_FILES = 256  # the spool, Pub/Sub, the admin port, Python's own
 DRAIN_SECONDS = 15.0  # a spooled pack is safe: its publish may take as long as a slow Pub/Sub needs
 
 _log = log.get("collector")
@@ -87,8 +91,10 @@ async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> Async
 @asynccontextmanager
 async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]:
     """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
+    connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
         app.handle,
+        connections,
         metrics,
         access_log=None,
         auto_decompress=False,  # the cap on decompressed bytes is ours
@@ -97,8 +103,29 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     )
     runner = web.ServerRunner(server, shutdown_timeout=cfg.grace)
     await runner.setup()
+    sweeping = asyncio.create_task(_sweep(connections), name="sweep")
     try:
         await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+        sweeping.cancel()
+
+
+async def _sweep(connections: Connections) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        connections.sweep(asyncio.get_running_loop().time())
+
+
+def _allowed(wanted: int) -> int:
+    """The connections the limit of open files leaves room for; it is raised where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < needed:
+            _log.warning("fewer connections than wanted: the limit of open files is low", wanted=wanted, files=soft)
+            return max(1, soft - OTHER_FILES)
+    return wanted

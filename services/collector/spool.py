@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from services.shared import log
 from services.shared.config import ConfigError
 
 FILE = "hits.sqlite"
+_NOT_GONE = "number NOT IN (SELECT value FROM json_each(?))"
 _COMMIT_BYTES = 16_000_000  # of packs in one transaction, so that none waits long for many others
 
 T = TypeVar("T")
@@ -34,8 +36,12 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written."""
+    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written.
 
+    Numbers begin again in the file that takes a corrupt one's place: `file` counts those.
+    """
+
+    file: int
     number: int
     pack: str
     hits: int
@@ -65,6 +71,8 @@ class Spool:
         self._stored = asyncio.Event()  # there is something to drain
         self._db: sqlite3.Connection  # set when the thread has opened the file
         self._closing = False
+        self._file = 0
+        self._gone: set[int] = set()  # numbers of packs that are confirmed and could not be deleted yet
         self.packs = 0
         self.hits = 0
         self.bytes = 0
@@ -84,6 +92,7 @@ class Spool:
             ) from error
         if self.packs:
             _log.warning("found spooled packs of an earlier run", packs=self.packs, hits=self.hits)
+        self._metrics.spool_found.set(self.hits)
         self._show()
         self._writer = asyncio.create_task(self._write(), name="spool")
         return self
@@ -128,18 +137,28 @@ class Spool:
             await self._failed(error)
             return []
 
-    async def delete(self, packs: Iterable[Spooled]) -> None:
-        """Forget packs that Pub/Sub has confirmed. One that cannot be deleted now is published once more later."""
+    async def delete(self, packs: Iterable[Spooled]) -> bool:
+        """Forget packs that Pub/Sub has confirmed. False: the file is corrupt, and they were set aside with it.
+
+        A deletion takes room, which a full disk has not: then they are remembered as gone, so that what lies behind
+        them gets its turn, and when all are gone the file goes. A process killed before that publishes them once more.
+        """
         gone = list(packs)
         try:
             await self._run(lambda: self._delete(gone))
         except sqlite3.Error as error:
             await self._failed(error)
-            return
-        self._full = None
+        else:
+            self._full = None
+        gone = [one for one in gone if one.file == self._file]
+        if not gone:
+            return False
         self._count(-len(gone), -sum(one.hits for one in gone), -sum(len(one.data) for one in gone))
+        if not self.packs and self._gone and await self._run(self._begin_anew):
+            self._full = self.broken = None
         self.oldest = await self._run(self._oldest)
         self._show()
+        return True
 
     async def _write(self) -> None:
         while self._waiting or not self._closing:
@@ -246,6 +265,8 @@ class Spool:
         aside = self._path.with_name(f"{FILE}.corrupt-{time.time_ns() // 1000}")
         _log.critical("the spool is corrupt; it is set aside and a new one begun", aside=str(aside), error=str(error))
         self._metrics.spool_corrupt.inc()
+        self._file += 1
+        self._gone.clear()
         self._close()
         for suffix in ("", "-wal", "-shm"):
             part = self._path.with_name(FILE + suffix)
@@ -270,24 +291,44 @@ class Spool:
             raise
 
     def _delete(self, gone: list[Spooled]) -> None:
+        self._gone.update(one.number for one in gone if one.file == self._file)
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany("DELETE FROM packs WHERE number = ?", [(one.number,) for one in gone])
+            self._db.executemany("DELETE FROM packs WHERE number = ?", [(number,) for number in self._gone])
             self._db.execute("COMMIT")
         except sqlite3.Error:
             self._roll_back()
             raise
+        self._gone.clear()
+
+    def _begin_anew(self) -> bool:
+        """Remove the file, whose packs are all gone; False where one was written meanwhile."""
+        (packs,) = self._db.execute("SELECT COUNT(*) FROM packs").fetchone()
+        if packs > len(self._gone):
+            return False
+        self._close()
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(FILE + suffix).unlink(missing_ok=True)
+        self._gone.clear()
+        self._connect()
+        return True
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
     def _read(self, count: int) -> list[Spooled]:
-        rows = self._db.execute("SELECT number, pack, hits, at, data FROM packs ORDER BY number LIMIT ?", (count,))
-        return [Spooled(*row) for row in rows]
+        rows = self._db.execute(
+            f"SELECT number, pack, hits, at, data FROM packs WHERE {_NOT_GONE} ORDER BY number LIMIT ?",  # noqa: S608
+            (json.dumps(list(self._gone)), count),
+        )
+        return [Spooled(self._file, *row) for row in rows]
 
     def _oldest(self) -> float | None:
-        row = self._db.execute("SELECT at FROM packs ORDER BY number LIMIT 1").fetchone()
+        row = self._db.execute(
+            f"SELECT at FROM packs WHERE {_NOT_GONE} ORDER BY number LIMIT 1",  # noqa: S608
+            (json.dumps(list(self._gone)),),
+        ).fetchone()
         return row[0] if row else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,7 +34,7 @@ _AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 2
 class Metrics:
     """`tables` are the names in the schema file, the only values the label `table` takes."""
 
-    def __init__(self, registry: CollectorRegistry, tables: Iterable[str]) -> None:
+    def __init__(self, registry: CollectorRegistry, tables: Collection[str]) -> None:
         Info("pixelpipe_build", "What runs here", registry=registry).info({"service": "loader", "version": __version__})
 
         def counter(name: str, text: str) -> Counter:
@@ -59,6 +59,8 @@ class Metrics:
             registry=registry,
         )
         self.rejected = {reason: rejected.labels(reason) for reason in REASONS}
+        self.dead_rows = counter("rows_dead_total", "Rows of dead packs that are in no table")
+        self.duplicate_rows = counter("rows_duplicate_total", "Rows of packs not written again")
         self.bytes = counter("appended_bytes_total", "Bytes of Arrow that BigQuery took")
         retries = Counter(
             "pixelpipe_loader_append_retries_total", "Appends that failed, by gRPC code", ("code",), registry=registry
@@ -89,6 +91,13 @@ class Metrics:
         )
         self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows gathered or being written", registry=registry)
         self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
+        apart = Gauge(
+            "pixelpipe_loader_table_apart",
+            "1 while packs of a table go back to Pub/Sub: it is not there, or not permitted, and others load",
+            ("table",),
+            registry=registry,
+        )
+        self.apart = {name: apart.labels(name) for name in tables}
         self._newest_us = 0
 
     def retried(self, code: str) -> None:

@@ -17,6 +17,7 @@ class Pack:
     """One message and all its redeliveries, which are answered together once no part of it is open any more.
 
     `dead` is the reason why it fails every time; `later` says that it failed now and may pass when tried again.
+    `unwritten` counts its rows that got into no table.
     """
 
     key: Key
@@ -24,6 +25,7 @@ class Pack:
     parts: int = 0
     dead: str | None = None
     later: bool = False
+    unwritten: int = 0
 
 
 def key(delivery: Delivery) -> Key:

@@ -60,7 +60,7 @@ class Worker:
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
-        self._writer = Writer(api, metrics)
+        self._writer = Writer(api, metrics, self._full)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
@@ -83,6 +83,9 @@ class Worker:
                 continue
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+
+    def _full(self) -> bool:
+        return self._held >= self._cfg.max_bytes or len(self._ledger) >= self._cfg.max_messages
 
     async def finish(self, limit: float) -> None:
         """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
@@ -112,13 +115,17 @@ class Worker:
             self._metrics.redelivered.inc()
         key = pack.key(delivery)
         if self._ledger.was_written(key):
-            self._metrics.duplicates.inc()
+            self._count_duplicate(delivery)
             self._ack(delivery)
         elif (known := self._ledger.being_written(key)) is not None:
-            self._metrics.duplicates.inc()
+            self._count_duplicate(delivery)
             known.deliveries.append(delivery)
         else:
             self._open(Pack(key, [delivery]))
+
+    def _count_duplicate(self, delivery: Delivery) -> None:
+        self._metrics.duplicates.inc()
+        self._metrics.duplicate_rows.inc(delivery.count)
 
     def _open(self, opened: Pack) -> None:
         self._ledger.open(opened)
@@ -132,14 +139,16 @@ class Worker:
             if table is None:
                 raise columns.Ahead(f"the schema file has no table {name!r}")
             batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
+            opened.later = not self._writer.takes(table)
         except Poison as error:
             opened.dead = str(error)
+            opened.unwritten = delivery.count
         except columns.Ahead as error:
             opened.later = True
             self._note_ahead(name, str(error))
         else:
             self._ahead.discard(name)
-            if batch.num_rows:
+            if batch.num_rows and not opened.later:
                 self._gather(table, batch, opened)
         if not opened.parts:
             self._settle(opened)
@@ -176,6 +185,7 @@ class Worker:
     def _reject(self, table: Table, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
         if table.name == REJECTS:
             owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
+            owner.unwritten += bad.num_rows
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
         self._gather(self._schema.rejects, reject.build(bad, table, self._schema.rejects, reason, details), owner)
@@ -215,6 +225,7 @@ class Worker:
             self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
         for part in outcome.refused:
             part.pack.later = True
+            part.pack.unwritten += part.rows - sum(bad.rows.num_rows for bad in outcome.bad if bad.part is part)
         for part in parts:
             self._hold(part, -1)
             part.pack.parts -= 1
@@ -249,6 +260,7 @@ class Worker:
             return
         _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
+        self._metrics.dead_rows.inc(dead.unwritten)
         self._answer(dead)
 
     def _answer(self, done: Pack) -> None:

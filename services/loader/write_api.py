@@ -31,13 +31,11 @@ _TRANSIENT = frozenset({
     "CANCELLED",
     "DEADLINE_EXCEEDED",
     "INTERNAL",  # gRPC says this too of a call that ended while a request was going out, whatever its status was
-    "NOT_FOUND",  # a human mends these three: a table not made yet, a role not granted yet
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
     "RESOURCE_EXHAUSTED",
     "UNAVAILABLE",
     "UNKNOWN",
 })  # fmt: skip
+_MENDABLE = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"})
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 # gRPC waits up to two minutes between attempts to reach a server that was away; the loader has its own backoff.
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
@@ -48,12 +46,17 @@ _Response = AppendRowsResponse.pb
 
 
 class Failed(Exception):
-    """An append that BigQuery did not take, as far as is known. `code` is the name of a gRPC status."""
+    """An append that BigQuery did not take, as far as is known. `code` is the name of a gRPC status.
+
+    It may pass when sent again if it is `transient`: by itself, or where it is `mendable`, after a human has made the
+    table or granted the role.
+    """
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
-        self.transient = code in _TRANSIENT
+        self.mendable = code in _MENDABLE
+        self.transient = self.mendable or code in _TRANSIENT
 
 
 class RowErrors(Exception):

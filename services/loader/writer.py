@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from services.loader.batch import Gathered, Part
 from services.loader.metrics import Metrics
+from services.loader.patience import Patience
 from services.loader.write_api import Failed, RowErrors, WriteApi
 from services.shared import log
 from services.shared.schema import Table
@@ -32,25 +34,42 @@ class Bad:
     details: list[str]
 
 
+class _GivenUp(Exception):
+    """The rows are not to be held any longer."""
+
+
 @dataclass
 class Outcome:
-    """What did not get into the table: the bad rows, and the parts refused as a whole. All else is in BigQuery."""
+    """What did not get into the table: the bad rows, and the parts refused as a whole or given up.
+
+    All else is in BigQuery.
+    """
 
     bad: list[Bad] = field(default_factory=list)
     refused: list[Part] = field(default_factory=list)
 
 
 class Writer:
-    def __init__(self, api: WriteApi, metrics: Metrics) -> None:
-        self._api, self._metrics = api, metrics
+    """`full` says whether the packs held now keep others out of the loader."""
+
+    def __init__(self, api: WriteApi, metrics: Metrics, full: Callable[[], bool]) -> None:
+        self._api, self._metrics, self._full = api, metrics, full
+        self._patience = Patience()
         self._failing: dict[str, str] = {}  # gRPC code by table, for logging changes only
         self._had_bad_rows: set[str] = set()
 
     async def write(self, gathered: Gathered) -> Outcome:
-        """Append until BigQuery has every row but those in the outcome. Transient errors are tried again for ever."""
+        """Append until BigQuery has every row but those in the outcome.
+
+        Transient errors are tried again for ever; where only a human can mend the table, as long as `patience.py` says.
+        """
         outcome = Outcome()
         await self._write(gathered, outcome, PERMANENT_TRIES)
         return outcome
+
+    def takes(self, table: Table) -> bool:
+        """Whether a pack of the table is to be held now, or better given back."""
+        return self._patience.takes(table.name, time.monotonic())
 
     async def _write(self, gathered: Gathered, outcome: Outcome, tries: int) -> None:
         while gathered.rows.num_rows:
@@ -58,6 +77,9 @@ class Writer:
                 await self._until_answered(gathered, tries)
             except RowErrors as errors:
                 gathered = self._set_apart(gathered, errors.rows, outcome)
+            except _GivenUp:
+                outcome.refused.extend(gathered.parts)
+                return
             except Failed:
                 if len(gathered.shares) == 1:
                     outcome.refused.extend(gathered.parts)
@@ -70,7 +92,7 @@ class Writer:
                 return
 
     async def _until_answered(self, gathered: Gathered, tries: int) -> None:
-        """Returns when the rows are in BigQuery. Raises RowErrors, or Failed after `tries` permanent errors."""
+        """Return when the rows are in BigQuery. Raises RowErrors, _GivenUp, or Failed after `tries` permanent ones."""
         wait = FIRST_WAIT
         while True:
             started = time.perf_counter()
@@ -83,6 +105,8 @@ class Writer:
                 raise
             except Failed as error:
                 self._fails(gathered.table, error)
+                if error.mendable and self._give_up(gathered.table):
+                    raise _GivenUp from None
                 if not error.transient:
                     tries -= 1
                     if not tries:
@@ -122,6 +146,16 @@ class Writer:
             self._failing[table.name] = error.code
             _log.warning("appends fail", table=table.name, error=str(error), tried_again=error.transient)
 
+    def _give_up(self, table: Table) -> bool:
+        was = self._patience.is_apart(table.name)
+        back = self._patience.fails(table.name, time.monotonic(), full=self._full())
+        if self._patience.is_apart(table.name) and not was:
+            self._metrics.apart[table.name].set(1)
+            _log.error("the table keeps failing while others load; its packs go back to Pub/Sub", table=table.name)
+        return back
+
     def _works(self, table: Table) -> None:
+        if self._patience.works(table.name, time.monotonic()):
+            self._metrics.apart[table.name].set(0)
         if self._failing.pop(table.name, None) is not None:
             _log.info("appends work again", table=table.name)

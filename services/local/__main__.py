@@ -102,9 +102,10 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
-    return subprocess.run(
-        [sys.executable, "-m", "services.ops", *options.arguments], env=environment, check=False
-    ).returncode
+    arguments = list(options.arguments)
+    if arguments == ["ledger"]:
+        arguments += stack.admin_urls(running.ports).values()
+    return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
 
 
 def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:

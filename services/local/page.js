@@ -34,6 +34,24 @@ function showServices(services) {
   ])));
 }
 
+function showLedger(ledger) {
+  const amounts = ["collected", "loaded", "rejected", "dead", "spooled", "in_flight"];
+  byId("ledger").tBodies[0].replaceChildren(...(ledger.error === null
+    ? [line(amounts.map((name) => cell(ledger[name])))] : []));
+  byId("balance").textContent = ledger.error === null ? balance(ledger) : ledger.error;
+  byId("notes").textContent = ledger.error === null ? ledger.notes.join("; ") : "";
+}
+
+function balance(ledger) {
+  const places = {spool: "at the spool", hits: "from collector to processor", rows: "from processor to loader"};
+  const told = Object.entries(ledger.stretches).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
+    ? `${left} ${places[name]}: on the way, or lost if this stays`
+    : `${-left} ${places[name]}: came twice, or were replayed`));
+  const dropped = ledger.duplicates.processor + ledger.duplicates.loader;
+  if (dropped > 0) told.push(`${dropped} noticed as known and dropped`);
+  return `Hits since the processes have started. ${told.length > 0 ? told.join("; ") : "All of them are accounted for"}.`;
+}
+
 function showTable(table) {
   const section = element("section");
   section.append(element("h2", `${table.name}: the last ${table.rows.length}`));
@@ -67,6 +85,7 @@ async function refresh() {
     byId("pixel").textContent = `<img src="${pixel.replaceAll("&", "&amp;")}" width="1" height="1" alt="">`;
     byId("query").textContent = state.query;
     showServices(state.services);
+    showLedger(state.ledger);
     // Unchanged rows are left in place, so that a selection in them survives.
     const tables = JSON.stringify(state.tables);
     if (tables !== shown) byId("tables").replaceChildren(...state.tables.map(showTable));

@@ -1,7 +1,7 @@
 """The inspector page: what is running, a pixel to fire, what became of it. `python -m services.local.page`
 
-A process of its own, started by `run`. It only reads: `run.json`, the services' readiness, and BigQuery. The HTML holds
-no data; the script fetches `/api/state` and sets text, never markup, since events are strangers' input.
+A process of its own, started by `run`. It only reads: `run.json`, the services' admin ports, and BigQuery. The HTML
+holds no data; the script fetches `/api/state` and sets text, never markup, since events are strangers' input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import aiohttp
 from aiohttp import web
 
 from services.local import query, run_file, stack
-from services.local.ports import HOST
+from services.local.ports import HOST, Ports
 from services.local.recent import Recent
 from services.local.run_file import NotRunning, Running
-from services.shared import schema_file
+from services.shared import ledger, schema_file
 from services.shared.schema import SchemaError
 
 _HERE = Path(__file__).parent
@@ -103,11 +103,13 @@ async def _readyz(_request: web.Request) -> web.Response:
 
 
 async def _state(request: web.Request) -> web.Response:
-    """One object: what is below, `services` as `_service` and `tables` as `Recent.tables` describe them."""
+    """One object: what is below; `services` as `_service`, `tables` as `Recent.tables`, `ledger` as `_ledger` say."""
     running = request.app[_RUNNING]()
     session = request.app[_SESSION]
-    services, tables = await asyncio.gather(
-        asyncio.gather(*(_service(session, child) for child in running.children)), request.app[_RECENT].tables()
+    services, tables, balance = await asyncio.gather(
+        asyncio.gather(*(_service(session, child) for child in running.children)),
+        request.app[_RECENT].tables(),
+        _ledger(session, running.ports),
     )
     state = {
         "project": running.project,
@@ -118,6 +120,7 @@ async def _state(request: web.Request) -> web.Response:
         "pixel": stack.pixel(running.ports),
         "query": stack.sample_command(Path(running.data), running.dataset),
         "services": services,
+        "ledger": balance,
         "tables": tables,
     }
     return web.json_response(state)
@@ -137,6 +140,21 @@ async def _service(session: aiohttp.ClientSession, child: dict[str, Any]) -> dic
         except (aiohttp.ClientError, TimeoutError) as error:
             state = f"not ready: {error or type(error).__name__}"
     return {**child, "state": state}
+
+
+async def _ledger(session: aiohttp.ClientSession, ports: Ports) -> dict[str, Any]:
+    """A row of the ledger with `error` null, or `error` alone while a service does not answer."""
+    try:
+        # One after the other, the loader first: no hit is seen arriving before it left.
+        scrapes = [await _metrics(session, url) for url in stack.admin_urls(ports).values()]
+        return {**ledger.row(scrapes).shown(), "error": None}
+    except (aiohttp.ClientError, TimeoutError, ledger.Incomplete) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+async def _metrics(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.get(f"{url}/metrics", timeout=_READY_TIMEOUT) as response:
+        return await response.text()
 
 
 async def _session(app: web.Application) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from services.local import child
 from services.local.child import Spec
 from services.local.ports import HOST, Ports
-from services.shared import config, names, schema
+from services.shared import config, ledger, names, schema
 from services.shared.config import PREFIX
 
 PROJECT = "local"
@@ -56,6 +56,11 @@ class Layout:
 def pixel(ports: Ports) -> str:
     """A pixel that the default schema file takes."""
     return f"http://{HOST}:{ports.collector}/pixel.gif?user_id=ada&type=view"
+
+
+def admin_urls(ports: Ports) -> dict[str, str]:
+    """Where each service shows its metrics."""
+    return {name: f"http://{HOST}:{getattr(ports, f'{name}_admin')}" for name in ledger.SERVICES}
 
 
 def sample_sql(dataset: str) -> str:

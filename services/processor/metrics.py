@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 from services import __version__
 from services.processor.parse import REASONS
 
+KINDS = ("pack", "log_entry")
+OUTCOMES = ("published", "duplicate", "dead")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -28,6 +30,14 @@ class Metrics:
         self.redelivered = counter("redelivered", "Messages Pub/Sub delivered before, as it counts them")
         self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
         self.hits = counter("hits", "Hits decoded")
+        self._settled = counter(
+            "hits_settled",
+            "Hits of messages that are acknowledged, by what brought them: now rows, known already, or dead",
+            ("kind", "outcome"),
+        )
+        for kind in KINDS:
+            for outcome in OUTCOMES:
+                self._settled.labels(kind, outcome)
         rows = counter("rows", "Rows published, by table", ("table",))
         self.rows = {name: rows.labels(name) for name in tables}
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
@@ -45,3 +55,6 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+    def settled(self, kind: str, outcome: str, hits: int) -> None:
+        self._settled.labels(kind, outcome).inc(hits)

@@ -54,8 +54,9 @@ class Worker:
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
+                hits, outcome = delivery.count, "duplicate"
             else:
-                await self._process(delivery, pack)
+                hits, outcome = await self._process(delivery, pack), "published"
                 self._done.add(pack)
         except Poison as poison:
             await self._bury(delivery, source, str(poison))
@@ -68,6 +69,7 @@ class Worker:
         else:
             delivery.ack()
             metrics.acked.inc()
+            metrics.settled(_kind(delivery), outcome, hits)
 
     def _give_back(self, delivery: Delivery) -> None:
         delivery.nack()
@@ -85,8 +87,10 @@ class Worker:
         delivery.ack()
         self._metrics.dead.inc()
         self._metrics.acked.inc()
+        self._metrics.settled(_kind(delivery), "dead", delivery.count)
 
-    async def _process(self, delivery: Delivery, pack: str) -> None:
+    async def _process(self, delivery: Delivery, pack: str) -> int:
+        """How many hits there were, now that all of their rows are published."""
         with self._metrics.parse_seconds.time():
             hits = self._decode(delivery)
             batches = self._parse(hits, time.time_ns() // 1000)
@@ -98,9 +102,10 @@ class Worker:
                 for number, part in enumerate(rows.split(batch))
             )
         )
+        return len(hits)
 
     def _decode(self, delivery: Delivery) -> list[Hit]:
-        if "schema" in delivery.attributes:
+        if _kind(delivery) == "pack":
             self._metrics.packs.inc()
             return hit.unpack(delivery.data, delivery.attributes)
         self._metrics.log_entries.inc()
@@ -148,3 +153,7 @@ class Worker:
             await self._publisher.publish(self._topics.rows, data, attributes)
         self._metrics.rows[name].inc(batch.num_rows)
         self._metrics.row_bytes.inc(len(data))
+
+
+def _kind(delivery: Delivery) -> str:
+    return "pack" if "schema" in delivery.attributes else "log_entry"

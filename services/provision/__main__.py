@@ -1,6 +1,7 @@
 """Make or mend everything the services need in a project: `python -m services.provision [--dry-run]`.
 
-A line for each resource. Exit codes: 0 done, 1 refused or failed, 2 for settings or a schema file that are wrong.
+A line for each resource. `python -m services.provision iam` prints who needs which role, and does nothing.
+Exit codes: 0 done, 1 refused or failed, 2 for options, settings or a schema file that are wrong.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
+from services.provision import iam
 from services.provision.config import Config
 from services.provision.resource import Refused, settle
 from services.provision.wanted import resources
@@ -25,8 +27,14 @@ def main() -> int:
         description="Make or mend topics, subscriptions, dataset, tables and views. Settings come from PIPE_*.",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    commands = parser.add_subparsers(dest="command", title="or")
+    permissions = commands.add_parser("iam", help="print who needs which role, and do nothing", description=iam.__doc__)
+    iam.add_options(permissions)
     arguments = parser.parse_args()
     try:
+        if arguments.command == "iam":
+            sys.stdout.write(iam.text(arguments))
+            return 0
         cfg = config.read(Config, os.environ)
         schema = schema_file.load(cfg.schema)
     except config.ConfigError as error:

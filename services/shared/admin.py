@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.shared import log
@@ -22,6 +22,7 @@ class Admin:
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         self._host, self._wanted, self._registry = host, port, registry
+        ProcessCollector(registry=registry)  # process_*: since when it counts, its memory, its CPU seconds
         self._unready: str | None = "starting"
         self.port = port
 

@@ -6,8 +6,11 @@ The official clients switch to an emulator by themselves where PUBSUB_EMULATOR_H
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +32,14 @@ _TRANSIENT = (
     exceptions.ServiceUnavailable,
     exceptions.Unknown,
 )
+_COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
 _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
+# The client drops a lease after an hour unless told: the message would come again while it is still in hand, once an
+# hour of an outage. Pub/Sub keeps what is leased no longer than any message, 31 days at most.
+_LONGEST_LEASE = 31 * 24 * 60 * 60.0
+_LEASE_SECONDS, _RENEW_SECONDS = 30, 5.0  # of messages whose stream has ended
+_LATE_SECONDS, _LATE_TIMEOUT = 0.1, 5.0  # between answers to those, and for a call
+_IDS = 1_000  # in a call
 
 _log = log.get("pubsub")
 
@@ -105,38 +115,114 @@ def dead_letter(
 class Delivery:
     """One received message. `ack()` or `nack()` it once, from the event loop; until then its lease is kept."""
 
-    __slots__ = ("_message", "attempt", "attributes", "data", "id", "published_us")
+    __slots__ = ("_hand", "_message", "attempt", "attributes", "data", "id", "published_us")
 
-    def __init__(self, message: Any) -> None:
-        self._message = message
+    def __init__(self, message: Any, hand: _Hand) -> None:
+        self._message, self._hand = message, hand
         self.data: bytes = message.data
         self.attributes: dict[str, str] = dict(message.attributes)
         self.id: str = message.message_id
         self.published_us = int(message.publish_time.timestamp() * 1_000_000)
         self.attempt: int = message.delivery_attempt or 1  # counted by Pub/Sub where there is a dead-letter policy
 
+    @property
+    def count(self) -> int:
+        """How many hits or rows the message says it holds, to count what nobody decodes; 1 where it does not say."""
+        text = self.attributes.get("count", "")
+        return int(text) if _COUNT.fullmatch(text) else 1
+
     def ack(self) -> None:
-        self._message.ack()
+        self._hand.answer(self._message, ack=True)
 
     def nack(self) -> None:
-        self._message.nack()
+        self._hand.answer(self._message, ack=False)
+
+
+class _Hand:
+    """The messages of one stream that have no answer yet.
+
+    While the stream is open the client keeps their leases and sends the answers. When it has ended, both are done here.
+    """
+
+    def __init__(self, client: Any, path: str) -> None:
+        self._client, self._path = client, path
+        self._unanswered: set[str] = set()  # ack ids
+        self._acks: list[str] = []
+        self._nacks: list[str] = []
+        self._renew_at = 0.0
+        self.ended = False  # what is answered from now on is not the client's to send
+
+    def took(self, message: Any) -> None:
+        self._unanswered.add(message.ack_id)
+
+    def answer(self, message: Any, *, ack: bool) -> None:
+        self._unanswered.discard(message.ack_id)
+        if self.ended:
+            (self._acks if ack else self._nacks).append(message.ack_id)
+        elif ack:
+            message.ack()
+        else:
+            message.nack()
+
+    async def outlive(self) -> None:
+        """The stream ends: return when every message has its answer, and Pub/Sub that."""
+        self.ended = True
+        while self._unanswered or self._acks or self._nacks:
+            await self.send()
+            await asyncio.sleep(_LATE_SECONDS)
+
+    async def send(self) -> None:
+        """Send the answers there are, and renew the leases that are due. What fails is sent with the next."""
+        try:
+            await asyncio.to_thread(self._send, time.monotonic())
+        except exceptions.GoogleAPICallError as error:
+            _log.warning("late answers not sent", subscription=self._path, error=str(error))
+
+    def _send(self, now: float) -> None:
+        for waiting, seconds in ((self._acks, None), (self._nacks, 0)):
+            while part := waiting[:_IDS]:
+                self._modify(part, seconds)
+                del waiting[: len(part)]
+        if now >= self._renew_at:
+            leased = list(self._unanswered)
+            for first in range(0, len(leased), _IDS):
+                self._modify(leased[first : first + _IDS], _LEASE_SECONDS)
+            self._renew_at = now + _RENEW_SECONDS
+
+    def _modify(self, ack_ids: list[str], seconds: int | None) -> None:
+        """Acknowledge, or have the leases end in so many seconds."""
+        if seconds is None:
+            self._client.acknowledge(subscription=self._path, ack_ids=ack_ids, retry=None, timeout=_LATE_TIMEOUT)
+        else:
+            self._client.modify_ack_deadline(
+                subscription=self._path,
+                ack_ids=ack_ids,
+                ack_deadline_seconds=seconds,
+                retry=None,
+                timeout=_LATE_TIMEOUT,
+            )
 
 
 class Puller:
     """Streaming pull of one subscription, as an async iterator of deliveries.
 
-    At most `max_messages` and about `max_bytes` are out at a time; beyond that Pub/Sub is asked to wait. A stream that
-    breaks is opened again with backoff. `drain()` ends the iteration: what arrives later, or was not yet taken, is
-    nacked at once; answers given until the context is left still reach Pub/Sub.
+    At most `max_messages` and about `max_bytes` are out at a time; beyond that Pub/Sub is asked to wait. Leases are
+    kept as long as it takes. A stream that breaks is opened again with backoff. `drain()` ends the iteration and the
+    stream, so that Pub/Sub hands what comes next to others; what was not yet taken is nacked, and what was is still
+    leased, and may be answered until the context is left.
     """
 
     def __init__(self, project: str, subscription: str, *, max_messages: int, max_bytes: int) -> None:
         self.subscription = subscription
         self._path = subscription_path(project, subscription)
-        self._flow = pubsub_v1.types.FlowControl(max_messages=max_messages, max_bytes=max_bytes)
+        self._flow = pubsub_v1.types.FlowControl(
+            max_messages=max_messages, max_bytes=max_bytes, max_lease_duration=_LONGEST_LEASE
+        )
         self._queue: deque[Delivery] = deque()  # bounded by the flow control above
         self._wake = asyncio.Event()
         self._draining = False
+        self._hand: _Hand | None = None  # of the stream that is open
+        self._late: dict[asyncio.Task[None], _Hand] = {}
 
     async def __aenter__(self) -> Puller:
         self._loop = asyncio.get_running_loop()
@@ -148,18 +234,23 @@ class Puller:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        # The client hands acks to its dispatcher thread, which sends what it has every 100 ms and on nothing else:
-        # closing sooner would drop the last ones, and their packs would come again.
-        await asyncio.sleep(0.25)
-        self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        for task, hand in list(self._late.items()):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await hand.send()
         await asyncio.to_thread(self._client.close)
 
     def drain(self) -> None:
+        if self._draining:
+            return
         self._draining = True
         while self._queue:
             self._queue.popleft().nack()
         self._wake.set()
+        if self._hand is not None:
+            self._hand.ended = True
+        self._task.cancel()
 
     def __aiter__(self) -> Puller:
         return self
@@ -172,18 +263,19 @@ class Puller:
             await self._wake.wait()
         return self._queue.popleft()
 
-    def _received(self, message: Any) -> None:
+    def _received(self, message: Any, hand: _Hand) -> None:
         """Called in one of the client's threads."""
-        delivery = Delivery(message)
         if self._draining:  # answered here: the loop may not come to it before the client is closed
-            delivery.nack()
+            message.nack()
             return
         try:
-            self._loop.call_soon_threadsafe(self._enqueue, delivery)
+            self._loop.call_soon_threadsafe(self._enqueue, message, hand)
         except RuntimeError:  # the loop is closed: the process is ending
-            delivery.nack()
+            message.nack()
 
-    def _enqueue(self, delivery: Delivery) -> None:
+    def _enqueue(self, message: Any, hand: _Hand) -> None:
+        hand.took(message)
+        delivery = Delivery(message, hand)
         if self._draining:
             delivery.nack()
         else:
@@ -193,22 +285,34 @@ class Puller:
     async def _keep_open(self) -> None:
         wait, longest = _RESTART_SECONDS
         while True:
+            hand = self._hand = _Hand(self._client, self._path)
             stream = self._client.subscribe(
-                self._path, self._received, flow_control=self._flow, await_callbacks_on_shutdown=True
+                self._path,
+                partial(self._received, hand=hand),
+                flow_control=self._flow,
+                await_callbacks_on_shutdown=True,
             )
             opened = self._loop.time()
             try:
                 await asyncio.wrap_future(stream)
             except asyncio.CancelledError:
+                self._outlive(hand)
                 stream.cancel()
                 await asyncio.to_thread(_wait_closed, stream)
                 raise
             except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
                 _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
+            self._outlive(hand)
             if self._loop.time() - opened > longest:
                 wait = _RESTART_SECONDS[0]
             await asyncio.sleep(wait)
             wait = min(wait * 2, longest)
+
+    def _outlive(self, hand: _Hand) -> None:
+        """Answers given before went to the client, which sends all it has before it closes."""
+        task = asyncio.create_task(hand.outlive(), name=f"late answers {self.subscription}")
+        self._late[task] = hand
+        task.add_done_callback(self._late.pop)
 
 
 def _wait_closed(stream: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +13,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
+from services.collector.breaker import Breaker
+from services.collector.drainer import Drainer
+from services.collector.metrics import Metrics
+from services.collector.spool import Spool
 from services.shared import hit
+from services.shared.pubsub import Publisher
 from tests import child
 from tests.child import Child, wait_for
 from tests.topics import Topics
@@ -126,6 +133,30 @@ async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outa
     _received(topics, set(range(2000, 2050)))
 
 
+async def test_a_pack_that_cannot_be_deleted_is_published_and_counted_once(
+    tmp_path: Path, project: str, pubsub_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    topics = Topics(project)
+    topics.create("hits", "work")
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    async with Spool(tmp_path, 1_000_000, metrics) as spool, Publisher(project, in_flight=4, timeout=10) as publisher:
+        await spool.put("a", 3, b"three hits")
+
+        def no_deletion(action: int, *_about: object) -> int:
+            return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_DELETE else sqlite3.SQLITE_OK
+
+        spool._db.set_authorizer(no_deletion)
+        async with Drainer(spool, publisher, "hits", Breaker(lambda state: None), metrics, fast=5, grace=10):
+            pass
+        assert spool.packs == 0
+        await spool.put("b", 1, b"one hit")
+        assert [one.pack for one in await spool.oldest_packs(9)] == ["b"]
+    assert [message.data for message in topics.pull("work", wanted=1)] == [b"three hits"]
+    assert registry.get_sample_value("pixelpipe_collector_spool_drained_hits_total") == 3
+
+
 async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: Outage) -> None:
     outage.pubsub_up()
     url = outage.collector_up()
@@ -136,6 +167,7 @@ async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: O
     outage.collector.stop(signal.SIGKILL)
     topics = outage.pubsub_up()
     outage.collector_up()
+    assert outage.metric("pixelpipe_collector_spool_found_hits") == 200
     _received(topics, set(statuses))
 
 

@@ -147,6 +147,21 @@ async def test_a_file_that_breaks_while_it_is_used_is_replaced(spool: Spool, tmp
     assert spool.refuses is None
 
 
+async def test_what_was_read_from_a_file_set_aside_deletes_nothing_of_its_successor(
+    spool: Spool, tmp_path: Path
+) -> None:
+    await spool.put("lost with its file", 1, b"x")
+    read = await spool.oldest_packs(1)
+    spool._db.close()
+    for part in tmp_path.glob(FILE + "*"):
+        part.write_bytes(b"this is no database, " * 500)
+    spool._db = sqlite3.connect(tmp_path / FILE, isolation_level=None, check_same_thread=False)
+    await spool.put("next", 1, b"y")
+    assert not await spool.delete(read)
+    assert [one.pack for one in await spool.oldest_packs(5)] == ["next"]
+    assert spool.packs == 1
+
+
 async def test_a_full_disk_refuses_and_recovers(spool: Spool, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     await spool.put("before", 1, b"x" * 1000)
@@ -165,6 +180,31 @@ async def test_a_full_disk_refuses_and_recovers(spool: Spool, tmp_path: Path) ->
     names = [one.pack for one in await spool.oldest_packs(1000)]
     assert names[0] == "before"
     assert names[-1] == "after"
+
+
+async def test_a_full_disk_is_emptied_though_nothing_can_be_deleted(
+    spool: Spool, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for number in range(20):
+        await spool.put(str(number), 2, b"x" * 3000)
+    size = max(one.stat().st_size for one in tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        with pytest.raises(SpoolError):
+            await spool.put("more", 1, b"x" * 8000)
+        drained = []
+        while packs := await spool.oldest_packs(8):
+            drained += [one.pack for one in packs]
+            assert await spool.delete(packs)
+        assert drained == [str(number) for number in range(20)]
+        assert (spool.packs, spool.hits, spool.bytes, spool.oldest) == (0, 0, 0, None)
+        assert spool.refuses is None
+        await spool.put("after", 1, b"x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [one.pack for one in await spool.oldest_packs(9)] == ["after"]
+    assert _value(registry, "pixelpipe_collector_spool_packs") == 1
 
 
 async def test_a_second_collector_does_not_take_the_same_folder(spool: Spool, tmp_path: Path, metrics: Metrics) -> None:

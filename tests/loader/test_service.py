@@ -169,6 +169,8 @@ async def test_a_pack_whose_rejects_are_refused_is_dead(bigquery: WriteServer, t
     async with rig.running(project, linger=0.3) as loader:
         await loader.until_acked(2)
         assert await loader.metric("messages_dead_total") == 1
+        assert await loader.metric("rows_dead_total") == 1  # the pack's other row is loaded
+        assert await loader.metric("rows_loaded_total{events}") == 3
     assert numbers(bigquery.rows("events_log")) == [0, 2, 3]
     [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)
     assert "rejects" in dead.attributes["dead_reason"]
@@ -176,9 +178,11 @@ async def test_a_pack_whose_rejects_are_refused_is_dead(bigquery: WriteServer, t
 
 
 async def test_what_cannot_be_decoded_is_dead(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
-    topics.publish(names.ROWS_TOPIC, b"no frame", {"schema": "rows/1", "table": "events", "pack": "p"})
+    attributes = {"schema": "rows/1", "table": "events", "pack": "p", "count": "7"}
+    topics.publish(names.ROWS_TOPIC, b"no frame", attributes)
     async with rig.running(project) as loader:
         await loader.until_acked(1)
+        assert await loader.metric("rows_dead_total") == 7  # as the pack says
     [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)
     assert dead.data == b"no frame"
     assert dead.attributes["dead_reason"].startswith("zstd:")
@@ -192,6 +196,7 @@ async def test_a_dead_pack_that_cannot_be_published_is_given_back(
     async with rig.running(project, dead_topic="missing") as loader:
         await loader.until_metric("messages_nacked_total", 1)
         assert await loader.metric("messages_acked_total") == 0
+        assert await loader.metric("rows_dead_total") == 0
 
 
 async def test_a_pack_delivered_twice_is_written_once(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
@@ -202,6 +207,7 @@ async def test_a_pack_delivered_twice_is_written_once(bigquery: WriteServer, top
         topics.publish_rows(sent, pack="one")
         await loader.until_acked(2)
         assert await loader.metric("messages_duplicate_total") == 1
+        assert await loader.metric("rows_duplicate_total") == 3
         topics.publish_rows(events(3, 3), pack="one")  # the same id with other rows is another pack
         await loader.until_acked(3)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2, 3, 4, 5]

@@ -54,9 +54,10 @@ class Hold:
 
 @dataclass
 class WriteServer:
-    """`script` holds what to answer to the next appends; `otherwise` answers all after those."""
+    """`script` holds what to answer to the next appends; `by_table` answers all after those, or else `otherwise`."""
 
     script: deque[Any] = field(default_factory=deque)
+    by_table: dict[str, Any] = field(default_factory=dict)
     otherwise: Any = OK
     refuse: Callable[[dict[str, Any]], bool] = lambda _row: False  # one such row spoils its request
     written: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # (table, row), in order
@@ -110,7 +111,7 @@ class WriteServer:
             batch = pa.ipc.read_record_batch(pa.py_buffer(request.arrow_rows.rows.serialized_record_batch), schema)
             table = stream.split("/")[5]
             self.appends.append((table, batch.num_rows))
-            answer = self.script.popleft() if self.script else self.otherwise
+            answer = self.script.popleft() if self.script else self.by_table.get(table, self.otherwise)
             if isinstance(answer, Hold):
                 await answer.until.wait()
                 answer = OK

@@ -97,6 +97,8 @@ def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stac
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(f"{stack.url('page')}/")
         page.wait_for_selector(f"#tables td:text-is('{user}')", timeout=20_000)
+        page.wait_for_selector("#balance:has-text('All of them are accounted for')", timeout=20_000)
+        assert page.locator("#ledger td").count() == 6
         page.click("#fire")
         page.wait_for_selector("#fired:has-text('1 confirmed')", timeout=15_000)
         browser.close()

@@ -155,6 +155,7 @@ class _Delivery:
     def __init__(self, log: list[str], data: bytes, attributes: dict[str, str]) -> None:
         self.log, self.data, self.attributes = log, data, attributes
         self.id, self.attempt, self.published_us = "m", 1, 1
+        self.count = int(attributes.get("count", 1))
 
     def ack(self) -> None:
         self.log.append("ack")
@@ -178,10 +179,10 @@ class _Puller:
         return self._left.pop(0)
 
 
-def _worker(log: list[str], failures: int = 0) -> Worker:
+def _worker(log: list[str], failures: int = 0, registry: CollectorRegistry | None = None) -> Worker:
     tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
-    return Worker(tables, publisher, Names("rows", "dead"), Metrics(CollectorRegistry(), tables.tables))
+    return Worker(tables, publisher, Names("rows", "dead"), Metrics(registry or CollectorRegistry(), tables.tables))
 
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:
@@ -215,6 +216,32 @@ async def test_a_dead_letter_that_is_not_confirmed_is_nacked() -> None:
     worker = _worker(log, failures=1)
     assert await _handled(worker, log, b"?", {}) == ["dead failed", "nack"]
     assert await _handled(worker, log, b"?", {}) == ["dead", "ack"]
+
+
+async def test_hits_are_settled_once_however_often_their_pack_is_tried() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker, pack = _worker(log, failures=1, registry=registry), _pack("user_id=1", "user_id=2", "x=1")
+
+    def settled() -> dict[tuple[str, str], float]:
+        (family,) = (one for one in registry.collect() if one.name == "pixelpipe_processor_hits_settled")
+        return {(one.labels["kind"], one.labels["outcome"]): one.value for one in family.samples if one.value}
+
+    await _handled(worker, log, *pack)
+    assert (log[-1], settled()) == ("nack", {})
+    await _handled(worker, log, *pack)
+    assert (log[-1], settled()) == ("ack", {("pack", "published"): 3})
+    await _handled(worker, log, *pack)
+    await _handled(worker, log, b"?", {**pack[1], "pack": "another"})
+    await _handled(worker, log, b"?", {})
+    await _handled(worker, log, json.dumps(ENTRY).encode(), {})
+    assert settled() == {
+        ("pack", "published"): 3,
+        ("pack", "duplicate"): 3,
+        ("pack", "dead"): 3,
+        ("log_entry", "dead"): 1,
+        ("log_entry", "published"): 1,
+    }
 
 
 async def test_a_value_arrow_does_not_take_costs_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import pubsub_v1
 
-from services.shared.pubsub import Publisher, Puller, Unconfirmed, dead_letter
+from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
+from tests.child import wait_for
 from tests.topics import Topics
 
 
@@ -58,6 +63,83 @@ async def test_draining_gives_back_what_was_not_taken(topics: Topics) -> None:
             first.ack()
     returned = {message.data for message in topics.pull("patient", wanted=4)}
     assert returned == {b"0", b"1", b"2", b"3", b"4"} - {first.data}
+
+
+async def test_what_comes_after_draining_goes_to_others_at_its_first_delivery(topics: Topics) -> None:
+    topics.create("dead")
+    topics.subscribe("hits", "counted", dead="dead")
+    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(20):
+        await publisher.publish("hits", b"in hand", {})
+        async with Puller(topics.project, "counted", max_messages=100, max_bytes=10**7) as leaving:
+            held = await anext(leaving)
+            leaving.drain()
+            async with Puller(topics.project, "counted", max_messages=100, max_bytes=10**7) as coming:
+                for number in range(50):
+                    await publisher.publish("hits", b"%d" % number, {})
+                found = [await anext(coming) for _ in range(50)]
+                for one in found:
+                    one.ack()
+                held.ack()
+    # One that is already on its way when the stream ends is given back.
+    assert [one.attempt for one in found].count(1) >= 49
+    assert {one.data for one in found} == {b"%d" % number for number in range(50)}
+    assert topics.pull("counted") == []
+
+
+async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.shared.pubsub._LEASE_SECONDS", 1)
+    monkeypatch.setattr("services.shared.pubsub._RENEW_SECONDS", 0.3)
+    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(20):
+        for data in (b"good", b"bad"):
+            await publisher.publish("hits", data, {})
+        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller:
+            held = {one.data: one for one in [await anext(puller), await anext(puller)]}
+            puller.drain()
+            async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as other:
+                stolen = asyncio.create_task(anext(other))  # type: ignore[arg-type]
+                done, _ = await asyncio.wait({stolen}, timeout=2.5)  # two leases and a half
+                assert not done
+                held[b"good"].ack()
+                held[b"bad"].nack()
+                again = await stolen
+                assert again.data == b"bad"
+                again.ack()
+    assert topics.pull("work") == []
+
+
+async def test_a_lease_is_kept_for_longer_than_an_hour(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+    from google.cloud.pubsub_v1.subscriber._protocol import leaser
+
+    ahead = [0.0]
+    clock = SimpleNamespace(time=lambda: time.time() + ahead[0])
+    monkeypatch.setattr(leaser, "time", clock)
+    monkeypatch.setattr(leaser, "_LOGGER", watched := _Watched())
+    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(30):
+        await publisher.publish("hits", b"x", {})
+        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller:
+            held = await anext(puller)
+            ahead[0] = 3 * 60 * 60
+            renewed = watched.texts.count(RENEWED)
+            await asyncio.to_thread(wait_for, lambda: watched.texts.count(RENEWED) > renewed, 20, "a renewal")
+            held.ack()
+    assert not [text for text in watched.texts if "leased too long" in text]
+    assert topics.pull("work") == []
+
+
+RENEWED = "Renewing lease for %d ack IDs."
+
+
+class _Watched(logging.Logger):
+    def __init__(self) -> None:
+        super().__init__("leaser")
+        self.texts: list[str] = []
+
+    def debug(self, text: object, *_: object, **__: object) -> None:
+        self.texts.append(str(text))
+
+    warning = debug
 
 
 async def test_a_nacked_message_comes_again(topics: Topics) -> None:
@@ -112,3 +194,13 @@ def test_a_dead_letter_keeps_the_message_and_fits_pubsubs_limits() -> None:
     assert kept["dead_source"] == "hits"
     message = pubsub_v1.types.PubsubMessage(data=data, attributes=kept)
     assert message.attributes["key0"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("said", "count"), [("7", 7), ("99999", 99_999), ("0", 1), ("-3", 1), ("1e3", 1), ("\u0663", 1), ("9" * 9999, 1)]
+)
+def test_a_message_is_believed_what_it_may_hold(said: str, count: int) -> None:
+    message = SimpleNamespace(
+        data=b"", attributes={"count": said}, message_id="1", publish_time=datetime.now(UTC), delivery_attempt=None
+    )
+    assert Delivery(message, SimpleNamespace()).count == count

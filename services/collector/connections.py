@@ -1,0 +1,87 @@
+"""How many clients may be connected, and how much of requests that are not complete may wait in memory.
+
+A connection costs 5 to 12 kB; a request's header, before it is complete, may have a megabyte. So both are bounded, and
+what goes first is what nobody waits for: a connection without a request, the one idle for longest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.collector.metrics import Metrics
+
+IDLE_SECONDS = 5.0  # a connection idle for less keeps its place
+HEADER_SECONDS = 10.0  # from the first byte of a request to the last of its header
+HEADER_BYTES = 16_000_000  # of all headers that are not complete
+
+
+class Connection(Protocol):
+    def force_close(self) -> None: ...
+
+
+@dataclass
+class _Begun:
+    since: float
+    bytes: int = 0
+
+
+class Connections:
+    """At most `limit` of them; each method takes a connection and `now`, a monotonic time in seconds."""
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self.limit, self._metrics = limit, metrics
+        self._open: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}  # since when, longest first
+        self._begun: dict[Connection, _Begun] = {}  # a part of a header is there, oldest first
+        self._begun_bytes = 0
+
+    def opened(self, connection: Connection, now: float) -> bool:
+        """Whether there is room for it; where all places are taken, one that is idle is closed."""
+        if len(self._open) >= self.limit:
+            longest, since = next(iter(self._idle.items()), (None, now))
+            if longest is None or now - since < IDLE_SECONDS:
+                self._metrics.connections_refused.inc()
+                return False
+            self._close(longest, "idle")
+        self._open.add(connection)
+        self._metrics.connections.set(len(self._open))
+        self._idle[connection] = now
+        return True
+
+    def lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._metrics.connections.set(len(self._open))
+        self._idle.pop(connection, None)
+        self.complete(connection)
+
+    def busy(self, connection: Connection) -> None:
+        """It has a request, and is not idle until that is answered."""
+        self._idle.pop(connection, None)
+
+    def idle(self, connection: Connection, now: float) -> None:
+        if connection in self._open:
+            self._idle[connection] = now
+
+    def incomplete(self, connection: Connection, size: int, now: float) -> None:
+        """So many bytes came, and no header is complete by them."""
+        self._begun.setdefault(connection, _Begun(now)).bytes += size
+        self._begun_bytes += size
+        while self._begun_bytes > HEADER_BYTES:
+            self._close(next(iter(self._begun)), "slow")
+
+    def complete(self, connection: Connection) -> None:
+        if self._begun and (begun := self._begun.pop(connection, None)) is not None:
+            self._begun_bytes -= begun.bytes
+
+    def sweep(self, now: float) -> None:
+        """Close those whose header takes too long."""
+        for connection, begun in list(self._begun.items()):
+            if now - begun.since < HEADER_SECONDS:
+                break
+            self._close(connection, "slow")
+
+    def _close(self, connection: Connection, why: str) -> None:
+        self._metrics.connections_closed[why].inc()
+        self.lost(connection)
+        connection.force_close()

@@ -1,0 +1,60 @@
+"""Compares what was collected with what is loaded, rejected, dead, spooled: from the services' metrics, in hits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+
+import aiohttp
+
+from services.ops.deployment import Refused
+from services.shared import ledger
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "urls",
+        nargs="*",
+        metavar="ADMIN_URL",
+        help="the admin port of each process, such as http://127.0.0.1:9103; loaders first, collectors last, so that "
+        "no hit is seen arriving before it left",
+    )
+    parser.add_argument("--promql", action="store_true", help="print the same as Prometheus expressions; asks nobody")
+    parser.add_argument("--window", type=_window, default="1h", help="what they compare, such as 1h (%(default)s)")
+
+
+def _window(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]*[smhdw]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30m or 1h")
+    return text
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Print one JSON object."""
+    if options.promql:
+        expressions = {"missing": ledger.missing(options.window), "in_flight": ledger.in_flight(options.window)}
+        stretches = {name: ledger.stretch(name, options.window) for name in ledger.STRETCHES}
+        print(json.dumps({**expressions, "stretches": stretches}, indent=2))
+        return 0
+    if not options.urls:
+        raise Refused("name the admin URL of every loader, processor and collector")
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        scrapes = [await _read(session, url) for url in options.urls]
+    try:
+        print(json.dumps(ledger.row(scrapes).shown(), indent=2))
+    except ledger.Incomplete as error:
+        raise Refused(str(error)) from error
+    return 0
+
+
+async def _read(session: aiohttp.ClientSession, url: str) -> str:
+    try:
+        async with session.get(url.rstrip("/") + "/metrics") as response:
+            if response.status != 200:
+                raise Refused(f"{url} answers {response.status}; is it an admin port?")
+            return await response.text(errors="replace")
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise Refused(f"{url} cannot be read: {error or type(error).__name__}") from error

@@ -1,0 +1,108 @@
+"""Who may do what: the least each part of the pipeline needs on Google Cloud. Pure.
+
+Every account is a Kubernetes ServiceAccount, bound directly by Workload Identity, with a role on one topic,
+subscription or table wherever one will do. `tests/provision/test_iam.py` holds this to the calls the services really
+make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from services.provision.config import Config
+from services.shared.schema import Schema
+
+Kind = Literal["project", "topic", "subscription", "table"]
+SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
+METRICS_READER = "metrics reader"  # whoever scales on Cloud Monitoring's metrics
+PUBLISHER, SUBSCRIBER = "roles/pubsub.publisher", "roles/pubsub.subscriber"
+
+
+@dataclass(frozen=True)
+class CustomRole:
+    """A role of the project's own; `why` says which predefined one would allow too much, and what."""
+
+    id: str
+    title: str
+    why: str
+    permissions: tuple[str, ...]
+
+
+LOADER = CustomRole(
+    "pixelpipeLoader",
+    "pixelpipe: append rows",
+    "roles/bigquery.dataEditor on a table would also let the loader read, alter and delete it",
+    ("bigquery.tables.updateData",),
+)
+COMPACTOR = CustomRole(
+    "pixelpipeCompactor",
+    "pixelpipe: remove duplicate rows",
+    "roles/bigquery.dataEditor on a table would also let compaction alter and delete it",
+    ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData"),
+)
+PROVISIONER = CustomRole(
+    "pixelpipeProvisioner",
+    "pixelpipe: make and mend, delete nothing",
+    "roles/pubsub.editor and roles/bigquery.dataEditor would also let it publish, consume and delete",
+    (
+        "pubsub.topics.attachSubscription",
+        "pubsub.topics.create",
+        "pubsub.topics.get",
+        "pubsub.topics.update",
+        "pubsub.subscriptions.create",
+        "pubsub.subscriptions.get",
+        "pubsub.subscriptions.update",
+        "bigquery.datasets.create",
+        "bigquery.datasets.get",
+        "bigquery.datasets.update",
+        "bigquery.tables.create",
+        "bigquery.tables.get",
+        "bigquery.tables.getData",  # a view can only be made by who may read the table under it
+        "bigquery.tables.update",
+    ),
+)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR)
+
+
+@dataclass(frozen=True)
+class Binding:
+    """`account` has `role` on the resource; `role` is a predefined one's name or one of CUSTOM_ROLES.
+
+    `resource` is a name without its project; that of a table is DATASET.TABLE, that of the project is empty.
+    """
+
+    account: str
+    role: str | CustomRole
+    kind: Kind
+    resource: str
+    why: str
+
+    @property
+    def first(self) -> bool:
+        """Whether it can be granted before anything is provisioned."""
+        return self.kind == "project"
+
+
+def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Sequence[Binding]:
+    """All of them, those first that can be granted before there is anything."""
+    tables = [f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values()]
+    found = [
+        Binding("provision", PROVISIONER, "project", "", "makes what does not exist yet, so nothing smaller will do"),
+        Binding("ops", "roles/bigquery.jobUser", "project", "", "compaction runs queries, which belong to a project"),
+        Binding("collector", PUBLISHER, "topic", cfg.hits_topic, "publishes hits"),
+        Binding("processor", SUBSCRIBER, "subscription", cfg.hits_subscription, "receives hits"),
+        Binding("processor", PUBLISHER, "topic", cfg.rows_topic, "publishes rows"),
+        Binding("processor", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be decoded"),
+        Binding("loader", SUBSCRIBER, "subscription", cfg.rows_subscription, "receives rows"),
+        Binding("loader", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be loaded"),
+        *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables),
+        *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
+        Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),
+        Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
+        Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),
+    ]
+    if metrics_reader:
+        found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
+    return sorted(found, key=lambda binding: not binding.first)

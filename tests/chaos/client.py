@@ -1,0 +1,129 @@
+"""The load: a client that sends an event again until it is acknowledged, and remembers which were."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+import aiohttp
+
+from services.shared import identity
+
+CONNECTIONS = 64
+BATCH = 20  # events of a POST
+POSTED = 0.15  # of the requests
+BAD = 0.01  # of the events: no row can be made of them
+REQUEST_SECONDS = 10.0
+GIVE_UP_SECONDS = 60.0  # after the load's end
+_WAITS = (0.05, 1.0)  # first and longest wait before an event is sent again, doubling
+
+Event = dict[str, str]
+
+
+@dataclass
+class Client:
+    """Fires about `rate` events a second at collectors, in turn, until `stop()`.
+
+    `acknowledged` has the id of every event answered 200 or 204; `sent` of every one that was tried.
+    """
+
+    urls: Sequence[str]
+    rate: float
+    acknowledged: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
+    refused: int = 0  # answers other than 200 and 204
+    broken: int = 0  # requests that got no answer
+    _stopped: float | None = None
+
+    async def __aenter__(self) -> Client:
+        # A connection a worker: what one collector's death breaks must not wait for another's.
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        )
+        self._requests = self._made()
+        self._workers = [asyncio.create_task(self._work(number)) for number in range(CONNECTIONS)]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._http.close()
+
+    async def stop(self) -> None:
+        """Begin no more requests, and return when each that was begun is acknowledged or given up."""
+        self._stopped = time.monotonic()
+        await asyncio.gather(*self._workers)
+
+    async def until_acknowledged(self, count: int, seconds: float = 120) -> None:
+        """Wait for so many acknowledged events in all."""
+        end = time.monotonic() + seconds
+        while len(self.acknowledged) < count:
+            for worker in self._workers:
+                if worker.done():
+                    worker.result()
+            assert time.monotonic() < end, f"{len(self.acknowledged)} of {count} events acknowledged in {seconds} s"
+            await asyncio.sleep(0.02)
+
+    def _made(self) -> Iterator[tuple[float, list[Event]]]:
+        """Requests, and when each is due."""
+        due = time.monotonic()
+        number = 0
+        while True:
+            events = [self._event(number + n) for n in range(BATCH if random.random() < POSTED else 1)]
+            number += len(events)
+            yield due, events
+            # A client that was held up does not make up for it all at once.
+            due = max(due + len(events) / self.rate, time.monotonic() - 1)
+
+    def _event(self, number: int) -> Event:
+        event = {
+            "event_id": identity.uuid7(time.time_ns() // 1000),
+            "tenant": f"shop-{number % 7}",
+            "user_id": f"user-{random.randrange(100_000)}",
+            "type": random.choice(("view", "click", "order")),
+            "url": f"https://shop.example.com/products/{random.randrange(10_000)}",
+            "session": random.randbytes(32).hex(),
+        }
+        if random.random() < BAD:
+            event["user_id"] = ""
+        return event
+
+    async def _work(self, number: int) -> None:
+        while self._stopped is None:
+            due, events = next(self._requests)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if self._stopped is None:
+                await self._until_acknowledged(number, events)
+
+    async def _until_acknowledged(self, turn: int, events: list[Event]) -> None:
+        ids = [event["event_id"] for event in events]
+        self.sent.update(ids)
+        wait, longest = _WAITS
+        while self._stopped is None or time.monotonic() < self._stopped + GIVE_UP_SECONDS:
+            if await self._send(self.urls[turn % len(self.urls)], events):
+                self.acknowledged.update(ids)
+                return
+            turn += 1
+            await asyncio.sleep(wait * random.uniform(0.5, 1))
+            wait = min(wait * 2, longest)
+
+    async def _send(self, url: str, events: list[Event]) -> bool:
+        try:
+            if len(events) > 1:
+                request = self._http.post(f"{url}/events", json=events)
+            else:
+                request = self._http.get(f"{url}/pixel.gif?{urlencode(events[0])}")
+            async with request as reply:
+                await reply.read()
+        except (aiohttp.ClientError, TimeoutError):
+            self.broken += 1
+            return False
+        if reply.status not in (200, 204):
+            self.refused += 1
+            return False
+        return True

@@ -1,0 +1,280 @@
+"""The faults: each does its worst to a running fleet while the load goes on, and returns when it is over.
+
+A fault is a coroutine of a `Scene`. It may choose how the fleet is made up before that, in `compose`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.client import Client
+from tests.chaos.fleet import SERVICES, Fleet, Member
+
+SPOOL_DISK_BYTES = 1_500_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a fault lasts."""
+
+    kills: int = 10
+    outage: float = 60.0  # seconds something is down
+    hold: float = 25.0  # seconds something is slow or behaves badly
+
+
+FULL = Pace()
+QUICK = Pace(kills=2, outage=3.0, hold=3.0)
+
+
+@dataclass
+class Scene:
+    """A fleet under load. `settings` are added to every collector's."""
+
+    fleet: Fleet
+    client: Client
+    pace: Pace
+
+    def only(self, service: str) -> Member:
+        (member,) = self.fleet.of(service)
+        return member
+
+    async def load(self, events: int = 200) -> None:
+        """Let the load run until so many more events are acknowledged."""
+        await self.client.until_acknowledged(len(self.client.acknowledged) + events)
+
+    async def kill(self, *members: Member) -> None:
+        for member in members:
+            await self.fleet.stop(member, signal.SIGKILL)
+
+
+class Unavailable(Exception):
+    """The fault cannot be made on this machine; says what to install."""
+
+
+Work = Callable[[Scene], Awaitable[None]]
+Compose = Callable[[Fleet, Path, dict[str, str]], None]
+
+
+def one_of_each(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+    for service in SERVICES:
+        fleet.add(service, settings if service == "collector" else None)
+
+
+def two_of_each(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+    one_of_each(fleet, folder, settings)
+    one_of_each(fleet, folder, settings)
+
+
+def _killer(service: str) -> Work:
+    async def work(scene: Scene) -> None:
+        for _ in range(scene.pace.kills):
+            await scene.load()
+            await scene.kill(scene.only(service))
+            await scene.fleet.start(scene.only(service))
+
+    return work
+
+
+async def _all_killed(scene: Scene) -> None:
+    for _ in range(max(1, scene.pace.kills // 3)):
+        await scene.load()
+        await scene.kill(*scene.fleet.members)
+        await scene.fleet.start(*scene.fleet.members)
+
+
+async def _rolling_restart(scene: Scene) -> None:
+    for member in scene.fleet.members:
+        await scene.load()
+        code = await scene.fleet.stop(member, signal.SIGTERM)
+        assert code == 0, f"{member.name} ended with {code} after SIGTERM: {member.log}"
+        await scene.fleet.start(member)
+
+
+async def _one_of_two_killed(scene: Scene) -> None:
+    for service in SERVICES:
+        await scene.load()
+        await scene.kill(scene.fleet.of(service)[0])
+    await scene.load(1000)
+    # What died had a spool; its successor finds it.
+    await scene.fleet.start(scene.fleet.of("collector")[0])
+
+
+def _down(emulator: str) -> Work:
+    async def work(scene: Scene) -> None:
+        await scene.load()
+        await _break(scene, emulator)
+        await asyncio.sleep(scene.pace.outage)
+        await scene.fleet.mend()
+
+    return work
+
+
+async def _break(scene: Scene, emulator: str) -> None:
+    """Every call fails, and the streams that are open end."""
+    await scene.fleet.fault(emulator, effect="error", code="UNAVAILABLE")
+    await scene.fleet.fault(emulator, effect="drop_stream")
+
+
+def _held(emulator: str, *faults: dict[str, object]) -> Work:
+    async def work(scene: Scene) -> None:
+        await scene.load()
+        for fault in faults:
+            await scene.fleet.fault(emulator, **fault)
+        await asyncio.sleep(scene.pace.hold)
+        await scene.fleet.mend()
+
+    return work
+
+
+async def _killed_while_spooling_and_draining(scene: Scene) -> None:
+    collector, fleet = scene.only("collector"), scene.fleet
+
+    async def spooled() -> bool:
+        return await fleet.metric(collector, "pixelpipe_collector_spool_packs") > 20
+
+    await scene.load()
+    await _break(scene, "pubsub")
+    for _ in range(max(1, scene.pace.kills // 3)):
+        await fleet.until(spooled, 60, "packs in the spool")
+        await scene.kill(collector)
+        await fleet.start(collector)
+    await fleet.until(spooled, 60, "packs in the spool")
+    await fleet.mend()
+    # So slow that every kill meets a spool that is being emptied.
+    await fleet.fault("pubsub", effect="latency", method="Publish", delay=0.3)
+    for _ in range(max(1, scene.pace.kills // 3)):
+        before = await fleet.metric(collector, "pixelpipe_collector_spool_drained_hits_total")
+
+        async def draining(before: float = before) -> bool:
+            return await fleet.metric(collector, "pixelpipe_collector_spool_drained_hits_total") > before
+
+        await fleet.until(draining, 60, "a pack drained")
+        await scene.kill(collector)
+        await fleet.start(collector)
+    await fleet.mend()
+
+
+def _small_disk(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+    """A collector whose spool's disk has a megabyte and a half: a tmpfs, or where none may be made a file limit."""
+    spool = folder / "disk"
+    spool.mkdir()
+    mounted = (
+        os.geteuid() == 0
+        and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "spool", str(spool)], capture_output=True
+        ).returncode
+        == 0
+    )
+    limit = None if mounted else _limit_files
+    fleet.add("collector", {**settings, "PIPE_SPOOL": str(spool)}, limit)
+    for service in SERVICES[1:]:
+        fleet.add(service)
+
+
+def _limit_files() -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL_DISK_BYTES, SPOOL_DISK_BYTES))
+
+
+async def _disk_full(scene: Scene) -> None:
+    await scene.load()
+    await _break(scene, "pubsub")
+    collector = scene.only("collector")
+
+    async def refuses() -> bool:
+        return await scene.fleet.metric(collector, "pixelpipe_collector_spool_errors_total") > 0
+
+    await scene.fleet.until(refuses, 120, "a full disk")
+    await asyncio.sleep(scene.pace.hold / 2)
+    assert scene.client.refused, "a full disk must be answered 503"
+    await scene.fleet.mend()
+
+
+def _stepping(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+    """Services that see the clock that the file `clock` says: libfaketime, over the wall clock alone."""
+    found = sorted(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        raise Unavailable("needs libfaketime: apt-get install faketime")
+    (folder / "clock").write_text("+0s")
+    clock = {
+        "LD_PRELOAD": found[0],
+        "FAKETIME_TIMESTAMP_FILE": str(folder / "clock"),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    for service in SERVICES:
+        fleet.add(service, {**clock, **(settings if service == "collector" else {})})
+
+
+async def _clock_steps(scene: Scene) -> None:
+    for step in ("+1800s", "-1800s", "+7d", "-3d", "+0s"):
+        await scene.load()
+        (scene.fleet.folder / "clock").write_text(step)
+        await asyncio.sleep(scene.pace.hold / 5)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`rate` is the load in events a second."""
+
+    name: str
+    work: Work
+    compose: Compose = one_of_each
+    rate: float = 700.0
+
+
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        Fault("kill-collector", _killer("collector")),
+        Fault("kill-processor", _killer("processor")),
+        Fault("kill-loader", _killer("loader")),
+        Fault("kill-all", _all_killed),
+        Fault("rolling-restart", _rolling_restart, two_of_each),
+        Fault("one-of-two-killed", _one_of_two_killed, two_of_each),
+        Fault("pubsub-down", _down("pubsub")),
+        Fault("pubsub-silent", _held("pubsub", {"effect": "blackhole"})),
+        Fault("pubsub-slow", _held("pubsub", {"effect": "latency", "method": "Publish", "delay": 2})),
+        Fault("pubsub-duplicates", _held("pubsub", {"effect": "duplicate", "share": 0.2})),
+        Fault(
+            "pubsub-disorder",
+            _held(
+                "pubsub",
+                {"effect": "reorder"},
+                {"effect": "drop_acks", "share": 0.1},
+                {"effect": "lost_reply", "method": "Publish", "share": 0.1},
+            ),
+        ),
+        Fault("bigquery-down", _down("bigquery")),
+        Fault("bigquery-slow", _held("bigquery", {"effect": "latency", "method": "AppendRows", "delay": 5})),
+        Fault("bigquery-rejects", _held("bigquery", {"effect": "row_errors", "share": 0.01, "resource": "events_log"})),
+        Fault(
+            "bigquery-disorder",
+            _held(
+                "bigquery",
+                {"effect": "lost_reply", "method": "AppendRows", "share": 0.2},
+                {"effect": "append_error", "code": "ABORTED", "share": 0.2},
+            ),
+        ),
+        Fault("spool-disk-full", _disk_full, _small_disk),
+        Fault("kill-while-draining", _killed_while_spooling_and_draining),
+        Fault("clock-steps", _clock_steps, _stepping),
+    )
+}
+
+
+def clean(folder: Path) -> None:
+    """Remove what a run left, a mounted disk too."""
+    disk = folder / "disk"
+    if disk.is_mount():
+        subprocess.run(["umount", str(disk)], check=True)
+    shutil.rmtree(folder, ignore_errors=True)

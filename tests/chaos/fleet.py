@@ -1,0 +1,215 @@
+"""The pipeline of one fault: emulators and services, each a process of its own that can be killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from services.local.ports import HOST
+from services.shared import names
+from tests import child
+
+PROJECT = "chaos"
+SERVICES = ("collector", "processor", "loader")
+READY_SECONDS = 60.0
+GRACE_SECONDS = 60.0  # from SIGTERM to the end, the most any service's settings allow here
+
+
+@dataclass
+class Member:
+    """One process of a service; it keeps its ports and its spool across restarts."""
+
+    service: str
+    number: int
+    environment: Mapping[str, str]
+    admin: int
+    port: int | None
+    log: Path
+    limit: Callable[[], None] | None = None  # called in the child before it becomes the program
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.service}-{self.number}"
+
+
+@dataclass
+class Fleet:
+    """`environment` makes Google's clients talk to the emulators; `control` has the URLs of the control ports."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    control: Mapping[str, str]
+    http: aiohttp.ClientSession
+    members: list[Member] = field(default_factory=list)
+
+    def of(self, service: str) -> list[Member]:
+        return [member for member in self.members if member.service == service]
+
+    def collectors(self) -> list[str]:
+        return [member.url for member in self.of("collector")]
+
+    def add(
+        self, service: str, settings: Mapping[str, str] | None = None, limit: Callable[[], None] | None = None
+    ) -> Member:
+        """A member that is not started yet. Its settings are those of production but for what a test must choose."""
+        number = len(self.of(service))
+        admin, port = _free_port(), None
+        own = {"PIPE_PROJECT": PROJECT, "PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin)}
+        if service == "collector":
+            port = _free_port()
+            own |= {
+                "PIPE_PORT": str(port),
+                "PIPE_DRAIN": "0.5",  # no load balancer has to look away
+                "PIPE_SPOOL": str(self.folder / f"spool-{number}"),
+            }
+        log = self.folder / f"{service}-{number}.log"
+        member = Member(service, number, {**self.environment, **own, **(settings or {})}, admin, port, log, limit)
+        self.members.append(member)
+        return member
+
+    async def start(self, *members: Member) -> None:
+        """Start them side by side and return when all are ready."""
+        for member in members:
+            with member.log.open("ab") as log:
+                member.process = subprocess.Popen(
+                    [sys.executable, "-m", f"services.{member.service}"],
+                    cwd=child.ROOT,
+                    env=dict(member.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    preexec_fn=member.limit,
+                )
+        await asyncio.gather(*(self._ready(member) for member in members))
+
+    async def stop(self, member: Member, how: signal.Signals) -> int:
+        """Signal it, wait for its end, and return the exit code."""
+        process = member.process
+        assert process is not None
+        if process.poll() is None:
+            process.send_signal(how)
+            try:
+                await asyncio.to_thread(process.wait, GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await asyncio.to_thread(process.wait)
+                raise AssertionError(f"{member.name} did not end in {GRACE_SECONDS:.0f} s: {member.log}") from None
+        return process.returncode
+
+    async def fault(self, emulator: str, **fault: Any) -> None:
+        async with self.http.post(f"{self.control[emulator]}/faults", json=fault) as reply:
+            assert reply.ok, await reply.text()
+
+    async def mend(self) -> None:
+        """Remove all faults of both emulators."""
+        for url in self.control.values():
+            async with self.http.delete(f"{url}/faults") as reply:
+                assert reply.ok, await reply.text()
+
+    async def metric(self, member: Member, name: str) -> float:
+        """The value of one series of a member's metrics."""
+        async with self.http.get(f"http://{HOST}:{member.admin}/metrics") as reply:
+            for line in (await reply.text()).splitlines():
+                if line.startswith(name + " "):
+                    return float(line.rpartition(" ")[2])
+        raise AssertionError(f"{member.name} has no metric {name}")
+
+    async def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
+        """Wait until the coroutine that `condition` makes says true. AssertionError naming `what` at the limit."""
+        end = time.monotonic() + seconds
+        while not await condition():
+            assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
+            await asyncio.sleep(0.05)
+
+    def bigquery(self) -> bigquery.Client:
+        options = {"api_endpoint": self.environment["BIGQUERY_EMULATOR_HOST"]}
+        return bigquery.Client(PROJECT, AnonymousCredentials(), client_options=options)
+
+    async def _ready(self, member: Member) -> None:
+        async def answers() -> bool:
+            assert member.process is not None
+            code = member.process.poll()
+            assert code is None, f"{member.name} ended with {code} at its start: {member.log}"
+            try:
+                async with self.http.get(f"http://{HOST}:{member.admin}/livez") as reply:
+                    return reply.status == 200
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+
+        await self.until(answers, READY_SECONDS, f"{member.name} to start")
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Fleet]:
+    """Emulators that are provisioned, and no service yet; at the end all that runs is ended."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    data = str(folder / "bigquery.duckdb")
+    with (
+        child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as pubsub,
+        child.running(
+            *("services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--control-port", "0"),
+            *("--data", data),
+        ) as emulated,
+    ):
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PIPE_")},
+            "PUBSUB_EMULATOR_HOST": f"{HOST}:{pubsub.ready['grpc']}",
+            "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{emulated.ready['rest']}",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{emulated.ready['grpc']}",
+            "NO_PROXY": HOST,
+            "no_proxy": HOST,
+        }
+        control = {
+            "pubsub": f"http://{HOST}:{pubsub.ready['control']}",
+            "bigquery": f"http://{HOST}:{emulated.ready['control']}",
+        }
+        await asyncio.to_thread(_provision, environment)
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            fleet = Fleet(folder, environment, control, http)
+            try:
+                yield fleet
+            finally:
+                for member in fleet.members:
+                    if member.process is not None and member.process.poll() is None:
+                        member.process.kill()
+                        member.process.wait()
+
+
+def _provision(environment: Mapping[str, str]) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "services.provision"],
+        cwd=child.ROOT,
+        env={**environment, "PIPE_PROJECT": PROJECT, "PIPE_DATASET": names.DATASET},
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=60,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

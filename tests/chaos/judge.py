@@ -1,0 +1,67 @@
+"""The judge: every id that was acknowledged, looked for in the views and counted in the tables beneath them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Set
+from dataclasses import dataclass
+
+from google.cloud import bigquery
+
+from services.shared import names
+
+VIEWS = ("events", "rejects")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`rows` and `rejects` are those of acknowledged events; `duplicated_*` counts what is beyond one an event."""
+
+    acknowledged: int
+    rows: int
+    rejects: int
+    lost: int
+    duplicated_view: int
+    duplicated_physical: int
+    unknown: int  # ids that nobody sent
+    seconds: float  # until every acknowledged event was there, or the wait was over
+
+
+def judge(client: bigquery.Client, acknowledged: Set[str], sent: Set[str], wait: float) -> Verdict:
+    """Ask until every acknowledged id is in a view, for `wait` seconds at most."""
+    began = time.monotonic()
+    while True:
+        # A count is cheap; the ids are compared when it says that all may be there, and once more at the limit.
+        enough = sum(_count(client, view) for view in VIEWS) >= len(acknowledged)
+        over = time.monotonic() - began > wait
+        if enough or over:
+            verdict = _compare(client, acknowledged, sent, time.monotonic() - began)
+            if not verdict.lost or over:
+                return verdict
+        time.sleep(0.1)
+
+
+def _compare(client: bigquery.Client, acknowledged: Set[str], sent: Set[str], seconds: float) -> Verdict:
+    rows, rejects = (Counter(_ids(client, view)) for view in VIEWS)
+    there = rows + rejects
+    physical = sum(_count(client, f"{view}_log") for view in VIEWS)
+    return Verdict(
+        acknowledged=len(acknowledged),
+        rows=sum(1 for one in rows if one in acknowledged),
+        rejects=sum(1 for one in rejects if one in acknowledged),
+        lost=sum(1 for one in acknowledged if one not in there),
+        duplicated_view=there.total() - len(there),
+        duplicated_physical=physical - len(there),
+        unknown=sum(1 for one in there if one not in sent),
+        seconds=seconds,
+    )
+
+
+def _count(client: bigquery.Client, table: str) -> int:
+    (row,) = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {names.DATASET}.{table}")
+    return int(row["n"])
+
+
+def _ids(client: bigquery.Client, view: str) -> list[str]:
+    return [row["event_id"] for row in client.query_and_wait(f"SELECT event_id FROM {names.DATASET}.{view}")]

@@ -1,0 +1,79 @@
+"""One fault from an empty fleet to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos import faults, fleet
+from tests.chaos.client import Client
+from tests.chaos.faults import Fault, Pace, Scene
+from tests.chaos.judge import Verdict, judge
+
+WAIT_SECONDS = 120.0  # for the last row
+AFTER_SECONDS = 2.0  # of load, once the fault is over
+
+
+@dataclass(frozen=True)
+class Result:
+    """`recovery_s` is from the end of the fault until every event acknowledged by then and after was in its view."""
+
+    fault: str
+    load: int  # acknowledged events a second
+    answers: int  # 200 and 204 of events
+    refused: int
+    broken: int
+    verdict: Verdict
+    recovery_s: float
+
+    @property
+    def kept(self) -> bool:
+        verdict = self.verdict
+        return not (verdict.lost or verdict.duplicated_view or verdict.unknown) and verdict.acknowledged > 0
+
+    def row(self) -> dict[str, object]:
+        verdict = self.verdict
+        return {
+            "fault": self.fault,
+            "acknowledged": verdict.acknowledged,
+            "rows": verdict.rows,
+            "rejects": verdict.rejects,
+            "lost": verdict.lost,
+            "duplicated_view": verdict.duplicated_view,
+            "duplicated_physical": verdict.duplicated_physical,
+            "recovery_s": round(self.recovery_s, 1),
+            "load": self.load,
+            "refused": self.refused,
+            "broken": self.broken,
+        }
+
+
+async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wait: float = WAIT_SECONDS) -> Result:
+    """Raises Unavailable where the fault needs what is not installed, AssertionError where a service does not behave.
+
+    `plant` makes the collector reply before it publishes: a bug that the verdict must show.
+    """
+    faults.clean(folder)
+    settings = {"PIPE_ACK": "received"} if plant else {}
+    async with fleet.running(folder) as ships:
+        fault.compose(ships, folder, settings)
+        await ships.start(*ships.members)
+        async with Client(ships.collectors(), fault.rate) as client:
+            began = time.monotonic()
+            await fault.work(Scene(ships, client, pace))
+            over = time.monotonic()
+            await asyncio.sleep(AFTER_SECONDS)
+            await client.stop()
+            fired = time.monotonic() - began
+            verdict = await asyncio.to_thread(judge, ships.bigquery(), client.acknowledged, client.sent, wait)
+        return Result(
+            fault.name,
+            round(len(client.acknowledged) / fired),
+            len(client.acknowledged),
+            client.refused,
+            client.broken,
+            verdict,
+            time.monotonic() - over,
+        )

@@ -1,0 +1,119 @@
+"""The ledger of the whole pipeline, on the page and as a command: what is fired is accounted for, outage or not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import pubsub_v1
+
+from services.shared import names
+from services.shared.pubsub import topic_path
+from tests import child
+from tests.local import run_stack
+from tests.local.fault_desk import Control
+from tests.local.run_stack import Stack
+from tests.processor.test_log_entry import ENTRY
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    # A short timeout, so that hits reach the spool soon.
+    with run_stack.running(tmp_path_factory.mktemp("stack"), PIPE_PUBLISH_TIMEOUT="0.5") as running:
+        yield running
+
+
+def row(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()["ledger"]
+    assert found["error"] is None
+    return found
+
+
+def arrived(stack: Stack, collected: int) -> dict[str, Any]:
+    """The row once nothing is on its way any more."""
+
+    def settled() -> dict[str, Any] | None:
+        found = row(stack)
+        return found if (found["collected"], found["in_flight"], found["spooled"]) == (collected, 0, 0) else None
+
+    try:
+        return child.wait_for(settled, 40, f"{collected} hits to be settled")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; the ledger says {row(stack)}") from None
+
+
+def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", stack.url("pubsub").removeprefix("http://"))
+    publisher = pubsub_v1.PublisherClient()
+    topic = topic_path("local", names.HITS_TOPIC)
+    assert row(stack)["collected"] == 0
+
+    for number in range(20):
+        assert stack.fire(f"user_id=u{number}&type=view") == 200
+    for _ in range(3):
+        assert stack.fire("type=no-user") == 200
+    publisher.publish(topic, json.dumps(ENTRY).encode()).result(10)
+    publisher.publish(topic, b"no log entry").result(10)
+    found = arrived(stack, 25)
+    assert (found["loaded"], found["rejected"], found["dead"], found["missing"]) == (21, 3, 1, 0)
+    assert found["stretches"] == {"spool": 0, "hits": 0, "rows": 0}
+    assert found["notes"] == []
+
+    # A pack of another source is more than was collected: below 0, which hides nothing.
+    publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
+    surplus = child.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 20, "the dead pack")
+    assert (surplus["in_flight"], surplus["stretches"]["hits"], surplus["missing"]) == (-4, -4, 0)
+    publisher.stop()
+
+
+def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
+    before = row(stack)
+    control = Control(stack.running().ports.pubsub_control)
+    with control.on("error", method="Publish"):
+        for number in range(30):
+            assert stack.fire(f"user_id=out{number}&type=view") == 200
+        held = child.wait_for(lambda: (now := row(stack))["spooled"] == 30 and now, 20, "30 hits in the spool")
+        assert held["collected"] == before["collected"] + 30
+        assert held["loaded"] == before["loaded"]
+        assert (held["in_flight"], held["missing"]) == (before["in_flight"], 0)
+
+    def loaded() -> dict[str, Any] | None:
+        now = row(stack)
+        return now if now["loaded"] == before["loaded"] + 30 and now["spooled"] == 0 else None
+
+    after = child.wait_for(loaded, 40, "the spool's hits to be loaded")
+    assert (after["in_flight"], after["missing"]) == (before["in_flight"], 0)
+
+
+def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(stack: Stack) -> None:
+    before = row(stack)
+    ports = stack.running().ports
+    with (
+        Control(ports.bigquery_control).on("row_errors", share=1, resource="events_log"),
+        Control(ports.pubsub_control).on("duplicate", share=1),
+    ):
+        for number in range(10):
+            assert stack.fire(f"user_id=twice{number}&type=view") == 200
+
+        def settled() -> dict[str, Any] | None:
+            now = row(stack)
+            known = sum(now["duplicates"].values()) > sum(before["duplicates"].values())
+            return now if now["rejected"] >= before["rejected"] + 10 and known and now["missing"] == 0 else None
+
+        after = child.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
+    assert after["loaded"] == before["loaded"]
+    assert after["stretches"]["hits"] < before["stretches"]["hits"]  # more came out than went in
+
+
+def test_the_operators_command_says_the_same(stack: Stack) -> None:
+    command = [sys.executable, "-m", "services.local", "ops", "--data", str(stack.data), "ledger"]
+    said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+    shown = row(stack)
+    del shown["error"]
+    assert json.loads(said.stdout) == shown

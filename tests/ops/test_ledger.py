@@ -1,0 +1,75 @@
+"""`python -m services.ops ledger`: what it prints and what it refuses. On a whole stack: tests/local/test_ledger.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from services.ops.__main__ import main
+from services.shared import ledger
+from tests.shared.test_ledger import scrapes
+
+
+@contextmanager
+def serving(*texts: str) -> Iterator[list[str]]:
+    """Admin ports, one a text."""
+
+    class Admin(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            number, _, path = self.path.removeprefix("/").partition("/")
+            self.send_response(200 if path == "metrics" else 404)
+            self.end_headers()
+            self.wfile.write(texts[int(number)].encode() if path == "metrics" else b"")
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Admin)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield [f"http://127.0.0.1:{server.server_port}/{number}" for number in range(len(texts))]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_row_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    changes = ("collector", "hits_settled_total", 'outcome="published"', 5)
+    with serving(*scrapes(changes, started={"loader": 1_780_009_999})) as urls:
+        assert main(["ledger", *urls[:2], urls[2] + "/"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["collected"], row["in_flight"], row["missing"]) == (1015, 5, 5)
+    assert row["stretches"] == {"spool": 0, "hits": 5, "rows": 0}
+    assert "loader counts only since" in row["notes"][0]
+
+
+def test_the_same_in_promql(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ledger", "--promql", "--window", "30m"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["missing"] == ledger.missing("30m")
+    assert list(said["stretches"]) == ["spool", "hits", "rows"]
+
+
+def test_what_makes_no_ledger_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
+    with serving(*scrapes()) as urls:
+        cases = {
+            "name the admin URL of every loader": [],
+            "there are no metrics of collector": urls[:2],
+            f"{urls[0]}/x answers 404; is it an admin port?": [urls[0] + "/x"],
+            f"http://127.0.0.1:{free_port} cannot be read": [f"http://127.0.0.1:{free_port}"],
+            "nothing cannot be read": ["nothing"],
+        }
+        for reason, arguments in cases.items():
+            assert main(["ledger", *arguments]) == 1
+            out, err = capsys.readouterr()
+            assert (out, err.count("\n")) == ("", 1)
+            assert err.startswith("ledger: ") and reason in err
+    with pytest.raises(SystemExit, match="2"):
+        main(["ledger", "--promql", "--window", "an hour"])

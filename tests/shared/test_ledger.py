@@ -1,0 +1,232 @@
+"""The ledger tells loss from duplicates, in a row of what processes say and in Prometheus alike."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from services.shared import ledger, schema, schema_file
+from services.shared.ledger import Incomplete, Row
+from tests.tools import require
+
+START = 1_780_000_000
+# (service, metric without the service's name, labels, value): 1,000 hits and 10 log entries, all of them accounted for.
+BALANCED = (
+    ("collector", "hits_settled_total", 'outcome="published"', 700),
+    ("collector", "hits_settled_total", 'outcome="spooled"', 300),
+    ("collector", "hits_settled_total", 'outcome="shed"', 44),  # answered 503
+    ("collector", "spool_found_hits", "", 0),
+    ("collector", "spool_hits", "", 100),
+    ("collector", "spool_drained_hits_total", "", 200),
+    ("processor", "hits_settled_total", 'kind="pack",outcome="published"', 880),
+    ("processor", "hits_settled_total", 'kind="pack",outcome="dead"', 20),
+    ("processor", "hits_settled_total", 'kind="pack",outcome="duplicate"', 0),
+    ("processor", "hits_settled_total", 'kind="log_entry",outcome="published"', 9),
+    ("processor", "hits_settled_total", 'kind="log_entry",outcome="dead"', 1),
+    ("loader", "rows_loaded_total", 'table="events"', 850),
+    ("loader", "rows_loaded_total", 'table="rejects"', 34),
+    ("loader", "rows_dead_total", "", 5),
+    ("loader", "rows_duplicate_total", "", 0),
+)
+Change = tuple[str, str, str, float]
+
+
+def scrapes(*changes: Change, started: dict[str, float | None] | None = None) -> list[str]:
+    """What the three processes answer: BALANCED with some values increased."""
+    texts = []
+    for service in ledger.SERVICES:
+        lines = [f'pixelpipe_build_info{{service="{service}",version="1"}} 1']
+        begun = (started or {}).get(service, START)
+        if begun is not None:
+            lines.append(f"process_start_time_seconds {begun}")
+        for owner, metric, labels, value in BALANCED:
+            if owner == service:
+                more = sum(change[3] for change in changes if change[:3] == (owner, metric, labels))
+                name = f"pixelpipe_{owner}_{metric}" + (f"{{{labels}}}" if labels else "")
+                lines.append(f"{name} {value + more}")
+        texts.append("\n".join(lines) + "\n")
+    return texts
+
+
+def added(*changes: Change) -> Row:
+    known = {one[:3] for one in BALANCED}
+    assert {change[:3] for change in changes} <= known, "a typing error would change nothing"
+    return ledger.row(scrapes(*changes))
+
+
+def test_what_is_accounted_for_leaves_nothing() -> None:
+    row = ledger.row(scrapes())
+    assert (row.collected, row.loaded, row.rejected, row.dead, row.spooled) == (1010, 850, 34, 26, 100)
+    assert row.in_flight == row.missing == 0
+    assert row.stretches == {"spool": 0, "hits": 0, "rows": 0}
+    assert row.notes == []
+    assert row.shown()["collected"] == 1010
+
+
+CASES: dict[str, tuple[tuple[Change, ...], int, dict[str, int], int]] = {
+    "a pack waits in Pub/Sub, or is lost there": (
+        (("collector", "hits_settled_total", 'outcome="published"', 10),),
+        10,
+        {"hits": 10},
+        10,
+    ),
+    "rows wait in Pub/Sub, or are lost there": (
+        (
+            ("collector", "hits_settled_total", 'outcome="published"', 10),
+            ("processor", "hits_settled_total", 'kind="pack",outcome="published"', 10),
+        ),
+        10,
+        {"rows": 10},
+        10,
+    ),
+    "hits are spooled": (
+        (("collector", "hits_settled_total", 'outcome="spooled"', 10), ("collector", "spool_hits", "", 10)),
+        0,
+        {},
+        0,
+    ),
+    "a spool was set aside": ((("collector", "spool_hits", "", -100),), 100, {"spool": 100}, 100),
+    "an earlier process had left hits in the spool": (
+        (("collector", "spool_found_hits", "", 30), ("collector", "spool_hits", "", 30)),
+        0,
+        {},
+        0,
+    ),
+    "a pack comes again and is known": (
+        (("processor", "hits_settled_total", 'kind="pack",outcome="duplicate"', 10),),
+        0,
+        {"hits": -10},
+        0,
+    ),
+    "a pack comes again, to another processor": (
+        (
+            ("processor", "hits_settled_total", 'kind="pack",outcome="published"', 10),
+            ("loader", "rows_duplicate_total", "", 10),
+        ),
+        0,
+        {"hits": -10},
+        0,
+    ),
+    "a log entry comes to two processors": (
+        (
+            ("processor", "hits_settled_total", 'kind="log_entry",outcome="published"', 1),
+            ("loader", "rows_duplicate_total", "", 1),
+        ),
+        1,  # it was counted as collected twice
+        {},
+        0,
+    ),
+    "rows are appended twice": ((("loader", "rows_loaded_total", 'table="events"', 10),), -10, {"rows": -10}, 0),
+    "duplicates of one stretch hide no loss of another": (
+        (
+            ("collector", "hits_settled_total", 'outcome="published"', 10),
+            ("loader", "rows_loaded_total", 'table="events"', 10),
+        ),
+        0,
+        {"hits": 10, "rows": -10},
+        10,
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "in_flight", "stretches", "missing"), CASES.values(), ids=CASES)
+def test_the_sign_says_what_happened(
+    changes: tuple[Change, ...], in_flight: int, stretches: dict[str, int], missing: int
+) -> None:
+    row = added(*changes)
+    assert (row.in_flight, row.missing) == (in_flight, missing)
+    assert row.stretches == {"spool": 0, "hits": 0, "rows": 0, **stretches}
+    assert row.collected == row.loaded + row.rejected + row.dead + row.spooled + row.in_flight
+
+
+def test_pods_of_a_service_are_summed() -> None:
+    loader, processor, collector = scrapes()
+    row = ledger.row([loader, loader, processor, processor, collector, collector])
+    assert (row.collected, row.loaded, row.in_flight) == (2020, 1700, 0)
+    assert [len(times) for times in row.started.values()] == [2, 2, 2]
+
+
+def test_a_process_that_was_restarted_is_told() -> None:
+    (note,) = ledger.row(scrapes(started={"loader": START + 3600})).notes
+    assert "loader counts only since 2026-05-28T21:26:40+00:00, 3600 s after the first process" in note
+    assert ledger.row(scrapes(started={"loader": START + 5})).notes == []
+    (note,) = ledger.row(scrapes(started={"collector": None})).notes
+    assert note == "collector does not say since when it counts"
+
+
+def test_without_all_three_services_there_is_no_ledger() -> None:
+    loader, processor, collector = scrapes()
+    with pytest.raises(Incomplete, match="no metrics of processor and collector; a ledger needs all"):
+        ledger.row([loader])
+    with pytest.raises(Incomplete, match="no service of ours"):
+        ledger.row([loader, processor, collector, "up 1\n"])
+    with pytest.raises(Incomplete, match="these are no metrics: '<html>'"):
+        ledger.row(["<html>"])
+
+
+def _exposed(service: str) -> str:
+    registry = CollectorRegistry()
+    metrics = importlib.import_module(f"services.{service}.metrics").Metrics
+    if service == "collector":
+        metrics(registry)
+    else:
+        metrics(registry, schema_file.load(schema.DEFAULT_FILE).tables)
+    return generate_latest(registry).decode()
+
+
+def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
+    """A counter that is born with its first hit would hide that hit from `increase()`."""
+    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(_exposed(service))]
+    sides = [side for pair in (ledger.IN_FLIGHT, *ledger.STRETCHES.values()) for side in pair]
+    for series in {series for side in sides for series in side}:
+        matched = [sample for sample in samples if series.matches(sample)]
+        wanted = 1
+        for _, how, values in series.where:
+            wanted *= len(values) if how == "=~" else 1
+        assert len(matched) == wanted, series.selector
+
+
+def test_prometheus_comes_to_the_same_over_restarts(tmp_path: Path) -> None:
+    """Of two collectors one begins at 0 in minute 21, and forgets 60 hits; in minute 31 the loader loses 90 rows."""
+    promtool = require("promtool", "apt-get install prometheus")
+    settled = "pixelpipe_processor_hits_settled_total"
+    series = {
+        'pixelpipe_collector_hits_settled_total{outcome="published",pod="a"}': "0+60x20 0+60x39",
+        'pixelpipe_collector_hits_settled_total{outcome="published",pod="b"}': "0+40x60",
+        'pixelpipe_collector_hits_settled_total{outcome="spooled",pod="b"}': "0x20 10x40",
+        'pixelpipe_collector_spool_hits{pod="b"}': "0x20 10x40",
+        'pixelpipe_collector_spool_drained_hits_total{pod="b"}': "0x60",
+        f'{settled}{{kind="pack",outcome="published"}}': "0+100x60",
+        'pixelpipe_loader_rows_loaded_total{table="events"}': "0+90x30 2700+90x29",
+        'pixelpipe_loader_rows_loaded_total{table="rejects"}': "0+10x60",
+        "pixelpipe_loader_rows_duplicate_total": "0x60",
+    }
+
+    def at(minute: int, expression: str, value: int) -> dict[str, object]:
+        sample = {"labels": "{}", "value": value}
+        return {"expr": expression, "eval_time": f"{minute}m", "exp_samples": [sample]}
+
+    checks = [
+        at(15, ledger.in_flight("10m"), 0),
+        at(15, ledger.missing("10m"), 0),
+        at(26, ledger.missing("4m"), 0),
+        at(25, ledger.stretch("spool", "10m"), 0),  # 10 went in, and lie there
+        at(29, ledger.stretch("hits", "10m"), -60),
+        at(40, ledger.in_flight("20m"), 90 - 60),
+        at(40, ledger.stretch("rows", "15m"), 90),
+        at(40, ledger.missing("20m"), 90),
+        at(55, ledger.missing("15m"), 0),
+    ]
+    rules = tmp_path / "ledger.yaml"
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    rules.write_text(
+        yaml.safe_dump({"tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": checks}]})
+    )
+    said = subprocess.run([promtool, "test", "rules", str(rules)], capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stdout + said.stderr
