@@ -20,8 +20,8 @@ from services.ops.deployment import Refused
 from services.shared.config import ConfigError
 
 _COMMANDS = {  # modules of this package, each with add_options() and run()
-    "load": "fire hits at a collector and count what arrives in BigQuery",
     "smoke": "fire one pixel and wait for its row",
+    "load": "fire hits at a collector and count what arrives in BigQuery",
     "replay": "publish the events of `rejects` again, once schema or code are mended",
     "dead": "look at dead-letter messages, publish them again, or drop them",
     "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",

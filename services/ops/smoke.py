@@ -1,6 +1,6 @@
-"""Fires one pixel and waits for its row: what `helm test` and a rollout's check run.
+"""Fires one pixel and waits for its row: whether collector, processor, loader and view work together, in one answer.
 
-It goes the whole way, by the public port, both subscriptions and BigQuery, and touches nothing else's data.
+The event has an id of its own, the user and type `smoke`, and stays in the table.
 """
 
 from __future__ import annotations
@@ -10,33 +10,42 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
+import requests
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
 from services.ops import deployment
-from services.provision.view import source_column
+from services.provision import view
 from services.shared import identity, schema_file
 from services.shared.schema import REJECTS, Schema
 
-_REQUEST_SECONDS = 10.0
-_PAUSE_SECONDS = (0.2, 5.0)  # between two looks, growing: each look at BigQuery is billed as 10 MB a table
+REPLY_SECONDS = 30.0  # the collector may take
+_PAUSE = 0.5  # seconds between two looks
+_EITHER_SIDE = timedelta(days=1)  # a clock that is wrong, or midnight, puts the event on the day before or after
 
 
-@dataclass
-class Outcome:
-    """What became of the pixel; `table` is where its row is, `reason` why that is no success."""
+class Failed(Exception):
+    """`stage` is the first that did not do its part; the text says what it did and where to look next."""
 
-    event_id: str
-    status: int | None = None
-    table: str | None = None
-    reason: str | None = None
-    visible_after_s: float | None = None
+    def __init__(self, stage: str, text: str) -> None:
+        super().__init__(text)
+        self.stage = stage
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where the event is: the table, and the reason if that is `rejects`."""
+
+    table: str
+    reason: str | None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,86 +53,107 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_dataset(parser)
     parser.add_argument("--url", default="http://127.0.0.1:8080", help="the collector (%(default)s)")
     parser.add_argument(
-        "--parameters",
-        default="user_id=smoke&type=smoke",
-        help="the pixel's query string, such that the schema file takes it (%(default)s)",
+        "--query",
+        default=urlencode({"user_id": "smoke", "type": "smoke"}),
+        help="the pixel's parameters, which the schema file must accept (%(default)s)",
     )
-    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for the row (%(default)s)")
+    parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for the row (%(default)s)")
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print the outcome as one JSON object. The exit code is 1 unless the row is in a table other than rejects."""
+    """Print one JSON object: `failed` and `reason` say which stage failed, if one did. The exit code is 1 then."""
     schema = schema_file.load(options.schema)
-    client = deployment.bigquery_client(options.project)
-    begin = time.monotonic()
-    outcome = Outcome(identity.uuid7(time.time_ns() // 1000))
-    day = datetime.now(UTC).date()
+    client = deployment.bigquery_client(options.project)  # before the pixel: without credentials there is no point
+    now = datetime.now(UTC)
+    outcome: dict[str, Any] = {"event_id": identity.uuid7(int(now.timestamp() * 1e6)), "acknowledged": False}
+    outcome["visible_after_s"] = None
     try:
-        outcome.status = await _fire(options, outcome.event_id)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        outcome.reason = f"no answer from {options.url}: {error or type(error).__name__}"
-    else:
-        if outcome.status == 200:
-            await _look(client, options, schema, day, begin + options.wait, outcome)
-        else:
-            outcome.reason = f"{options.url} answered {outcome.status}"
-    if outcome.table is not None:
-        outcome.visible_after_s = round(time.monotonic() - begin, 3)
-    print(json.dumps(asdict(outcome)))
-    if outcome.reason is not None:
-        print(f"smoke: {outcome.reason}", file=sys.stderr)
-    return 0 if outcome.reason is None else 1
+        await fire(f"{options.url.rstrip('/')}/pixel.gif?event_id={outcome['event_id']}&{options.query}")
+        outcome["acknowledged"] = True
+        begin = time.monotonic()
+        sql = look(schema, f"{options.project}.{options.dataset}")
+        await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
+        outcome["visible_after_s"] = round(time.monotonic() - begin, 3)
+    except Failed as failure:
+        outcome |= {"failed": failure.stage, "reason": str(failure)}
+        print(f"smoke: {failure.stage}: {failure}", file=sys.stderr)
+    print(json.dumps(outcome))
+    return 1 if "failed" in outcome else 0
 
 
-async def _fire(options: argparse.Namespace, event_id: str) -> int:
-    """The status of the answer. Raises aiohttp.ClientError or TimeoutError where there is none."""
-    parameters = [*parse_qsl(options.parameters, keep_blank_values=True), ("event_id", event_id)]
-    timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as http,
-        http.get(f"{options.url.rstrip('/')}/pixel.gif?{urlencode(parameters)}") as reply,
-    ):
-        await reply.read()
-        return reply.status
+async def fire(url: str) -> None:
+    """Raises Failed unless the collector says that the event is safe."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=REPLY_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as reply:
+            await reply.read()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise Failed("collector", f"no answer: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if reply.status != 200:
+        hint = "; Pub/Sub does not confirm, see the collector's log" if reply.status == 503 else ""
+        raise Failed("collector", f"refused with {reply.status}{hint}")
 
 
-async def _look(
-    client: Any, options: argparse.Namespace, schema: Schema, day: date, end: float, outcome: Outcome
-) -> None:
-    """Ask until the row is there or the time is over; sets `table`, and `reason` where something is wrong."""
-    sql = _sql(schema, options.project, options.dataset)
-    parameters = [
-        bigquery.ScalarQueryParameter("day", "DATE", day),
-        bigquery.ScalarQueryParameter("event_id", "STRING", outcome.event_id),
-    ]
-    pause, longest = _PAUSE_SECONDS
-    while True:
-        found = await asyncio.to_thread(_rows, client, sql, parameters)
-        if found:
-            outcome.table = found[0]["found_in"]
-            if outcome.table == REJECTS:
-                outcome.reason = f"it became a reject, {found[0]['reason']}: choose --parameters your schema file takes"
-            return
-        if time.monotonic() + pause > end:
-            outcome.reason = f"acknowledged, but not in BigQuery after {options.wait:g} s"
-            return
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, longest)
-
-
-def _sql(schema: Schema, project: str, dataset: str) -> str:
-    """Which view has the event. The day is that of its id, so each look reads one partition."""
+def look(schema: Schema, dataset: str) -> str:
+    """The query that finds an event in the views: table and reason, of @event_id, from @first to @last."""
     parts = []
     for table in schema.tables.values():
-        reason = table.column_from("reject.reason")
+        day, event_id = (view.source_column(table, source) for source in ("event.day", "event.id"))
+        reason = "CAST(NULL AS STRING)"
+        if table.name == REJECTS and (column := table.column_from("reject.reason")):
+            reason = f"`{column.name}`"
         parts.append(
-            f"SELECT '{table.name}' AS found_in, {f'`{reason.name}`' if reason else 'CAST(NULL AS STRING)'} AS reason "  # noqa: S608 - names of the operator's own schema file
-            f"FROM `{project}.{dataset}.{table.name}` "
-            f"WHERE `{source_column(table, 'event.day')}` = @day AND `{source_column(table, 'event.id')}` = @event_id"
+            f"SELECT '{table.name}' AS table_name, {reason} AS reason FROM `{dataset}.{table.name}`\n"  # noqa: S608
+            f"WHERE `{day}` BETWEEN @first AND @last AND `{event_id}` = @event_id"
         )
     return "\nUNION ALL\n".join(parts)
 
 
-def _rows(client: Any, sql: str, parameters: list[Any]) -> list[Mapping[str, Any]]:
-    config = bigquery.QueryJobConfig(query_parameters=parameters)
-    return list(client.query(sql, job_config=config, timeout=deployment.TIMEOUT).result(timeout=deployment.TIMEOUT))
+async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float) -> None:
+    """Until the event is a row. Raises Failed where it is a reject, or not there at `end`."""
+    values = [
+        ("event_id", "STRING", event_id),
+        ("first", "DATE", day - _EITHER_SIDE),
+        ("last", "DATE", day + _EITHER_SIDE),
+    ]
+    config = bigquery.QueryJobConfig(
+        query_parameters=[bigquery.ScalarQueryParameter(*value) for value in values], use_query_cache=False
+    )
+    while True:
+        trouble = None
+        try:
+            found = await asyncio.to_thread(_ask, client, sql, config)
+        except (exceptions.NotFound, exceptions.BadRequest) as error:
+            raise Failed("view", f"cannot be queried: {_one_line(error)}; provision it") from error
+        except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
+            # May pass: a permission granted a moment ago, a metadata server that is not up yet.
+            found, trouble = [], error
+        if refused := [one for one in found if one.table == REJECTS]:
+            raise Failed(
+                "rejects", f"the event was refused: {refused[0].reason}; see the view {REJECTS}, or change --query"
+            )
+        if found:
+            return
+        if time.monotonic() > end:
+            break
+        await asyncio.sleep(_PAUSE)
+    if trouble is not None:
+        raise Failed("view", f"cannot be queried: {_one_line(trouble)}") from trouble
+    raise Failed("row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs")
+
+
+def _ask(client: Any, sql: str, config: bigquery.QueryJobConfig) -> Sequence[Found]:
+    # No retries of the client's own: the caller looks again, and knows when to stop.
+    rows = client.query_and_wait(
+        sql,
+        job_config=config,
+        api_timeout=deployment.TIMEOUT,
+        wait_timeout=deployment.TIMEOUT,
+        retry=None,
+        job_retry=None,
+    )
+    return [Found(row["table_name"], row["reason"]) for row in rows]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,73 +1,106 @@
-"""One pixel and its row, as `helm test` looks for them."""
+"""`python -m services.ops smoke`: on a pipeline that works, and on one of which a part does not."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from services.shared import identity
+from services.ops import smoke
+from services.shared import identity, schema_file
 from tests import child
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 
 
-@pytest.fixture
-def collector(pipeline: Pipeline, tmp_path: Path) -> Iterator[str]:
-    """The address of a collector of the project."""
-    settings = {
-        "PIPE_PROJECT": pipeline.project,
-        "PIPE_HOST": "127.0.0.1",
-        "PIPE_PORT": "0",
-        "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN": "0",
-        "PIPE_SPOOL": str(tmp_path / "spool"),
-    }
-    running = child.start_service("collector", {**pipeline.env, **settings})
-    yield f"http://127.0.0.1:{running.ready['port']}"
-    running.stop()
-    running.log.unlink(missing_ok=True)
+@contextmanager
+def collecting(pipeline: Pipeline) -> Iterator[str]:
+    """The URL of a collector of production on this project."""
+    own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN": "0"}
+    collector = child.start_service("collector", {**pipeline.env, "PIPE_PROJECT": pipeline.project, **own})
+    try:
+        yield f"http://127.0.0.1:{collector.ready['port']}"
+    finally:
+        collector.stop()
+        collector.log.unlink()
 
 
-def test_a_pixel_that_arrives_is_a_success(pipeline: Pipeline, collector: str) -> None:
-    with pipeline.services("processor", "loader"):
-        before = time.time() * 1000
-        done = pipeline.ops("smoke", "--url", collector, "--wait", "40").json
-    assert (done["status"], done["table"], done["reason"]) == (200, "events", None)
-    assert done["visible_after_s"] > 0
-    made = identity.time_of(done["event_id"])
-    assert made is not None and before <= made <= time.time() * 1000
+def failed(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
+    """The outcome of a smoke test that fails, which stderr tells too."""
+    done = pipeline.ops("smoke", *arguments, code=1)
+    outcome: dict[str, Any] = done.json
+    assert done.err == f"smoke: {outcome['failed']}: {outcome['reason']}\n"
+    assert outcome["visible_after_s"] is None
+    return outcome
+
+
+def test_a_pixel_becomes_a_row(pipeline: Pipeline) -> None:
+    before = time.time() * 1000
+    with collecting(pipeline) as url, pipeline.services("processor", "loader"):
+        outcome = pipeline.ops("smoke", "--url", f"{url}/").json
+    assert set(outcome) == {"event_id", "acknowledged", "visible_after_s"}
+    assert outcome["acknowledged"] is True
+    assert 0 <= outcome["visible_after_s"] <= 60
+    made = identity.time_of(outcome["event_id"])
+    assert made is not None and before - 1 <= made <= time.time() * 1000
     (row,) = pipeline.rows("SELECT event_id, user_id FROM pixelpipe.events")
-    assert row == {"event_id": done["event_id"], "user_id": "smoke"}
+    assert row == {"event_id": outcome["event_id"], "user_id": "smoke"}
 
 
-def test_a_pixel_that_becomes_a_reject_is_none(pipeline: Pipeline, collector: str) -> None:
-    with pipeline.services("processor", "loader"):
-        done = pipeline.ops("smoke", "--url", collector, "--wait", "40", "--parameters", "n=many", code=1)
-    assert (done.json["status"], done.json["table"]) == (200, "rejects")
-    assert "wrong_type" in done.json["reason"] and "--parameters" in done.err
+def test_a_collector_that_is_not_there_is_named(pipeline: Pipeline, free_port: int) -> None:
+    outcome = failed(pipeline, "--url", f"http://127.0.0.1:{free_port}")
+    assert (outcome["failed"], outcome["acknowledged"]) == ("collector", False)
+    assert "no answer: " in outcome["reason"]
 
 
-def test_a_pixel_that_does_not_arrive_in_time_is_none(pipeline: Pipeline, collector: str) -> None:
-    done = pipeline.ops("smoke", "--url", collector, "--wait", "0.5", code=1)
-    assert (done.json["status"], done.json["table"], done.json["visible_after_s"]) == (200, None, None)
-    assert "not in BigQuery after 0.5 s" in done.err
+def test_a_collector_that_refuses_is_named(bare: Pipeline) -> None:
+    bare.file.write_text(schemas.text())
+    with collecting(bare) as url:  # there is no topic
+        outcome = failed(bare, "--url", url)
+    assert (outcome["failed"], outcome["acknowledged"]) == ("collector", False)
+    assert "refused with 503; Pub/Sub does not confirm" in outcome["reason"]
 
 
-def test_a_collector_that_is_not_there_is_said(pipeline: Pipeline, free_port: int) -> None:
+def test_an_event_that_becomes_a_reject_is_told_with_its_reason(pipeline: Pipeline) -> None:
+    with collecting(pipeline) as url, pipeline.services("processor", "loader"):
+        outcome = failed(pipeline, "--url", url, "--query", "user_id=smoke&n=many")
+    assert (outcome["failed"], outcome["acknowledged"]) == ("rejects", True)
+    assert "wrong_type" in outcome["reason"]
+    (row,) = pipeline.rows("SELECT event_id FROM pixelpipe.rejects")
+    assert row["event_id"] == outcome["event_id"]
+
+
+def test_a_row_that_does_not_come_is_missed_after_the_wait(pipeline: Pipeline) -> None:
+    with collecting(pipeline) as url, pipeline.services("processor"):
+        outcome = failed(pipeline, "--url", url, "--wait", "1")
+    assert (outcome["failed"], outcome["acknowledged"]) == ("row", True)
+    assert "dead list" in outcome["reason"]
+
+
+def test_views_that_are_not_there_are_named_at_once(pipeline: Pipeline) -> None:
+    with collecting(pipeline) as url:
+        outcome = failed(pipeline, "--url", url, "--dataset", "elsewhere", "--wait", "3600")
+    assert (outcome["failed"], outcome["acknowledged"]) == ("view", True)
+    assert "elsewhere" in outcome["reason"]
+
+
+def test_every_table_is_looked_through_and_only_three_days_of_it(pipeline: Pipeline) -> None:
+    pipeline.provision(schemas.text(table="partition: day\nrequire_partition_filter: true"))
+    sql = smoke.look(schema_file.load(pipeline.file), f"{pipeline.project}.pixelpipe")
+    assert sql.count("`day` BETWEEN @first AND @last AND `event_id` = @event_id") == 2
+    assert [f"`{pipeline.project}.pixelpipe.{name}`" in sql for name in ("events", "rejects")] == [True, True]
+
+
+def test_a_schema_file_that_is_wrong_fires_nothing(pipeline: Pipeline, free_port: int) -> None:
+    pipeline.file.write_text("tables: []")
     done = pipeline.ops("smoke", "--url", f"http://127.0.0.1:{free_port}", code=1)
-    assert done.json["status"] is None
-    assert f"no answer from http://127.0.0.1:{free_port}" in done.err
+    assert done.out == ""
+    assert done.err.startswith("smoke: ") and "collector" not in done.err
 
 
-def test_another_path_than_a_collectors_is_said(pipeline: Pipeline, collector: str) -> None:
-    done = pipeline.ops("smoke", "--url", f"{collector}/elsewhere", code=1)
-    assert done.json["status"] == 404 and "answered 404" in done.err
-
-
-def test_a_table_of_another_name_is_found_too(pipeline: Pipeline, collector: str) -> None:
-    pipeline.provision(schemas.text().replace("  events:", "  visits:"))
-    with pipeline.services("processor", "loader"):
-        assert pipeline.ops("smoke", "--url", collector, "--wait", "40").json["table"] == "visits"
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "collector"])
+def test_an_address_that_is_none_is_no_answer(pipeline: Pipeline, url: str) -> None:
+    assert failed(pipeline, "--url", url)["failed"] == "collector"

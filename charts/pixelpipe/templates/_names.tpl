@@ -15,7 +15,7 @@
 {{- $longest := index . 2 -}}
 {{- $name := printf "%s-%s" $full $suffix -}}
 {{- if gt (len $name) $longest -}}
-{{- $room := int (sub $longest (len $suffix) 8) -}}
+{{- $room := int (sub (sub $longest (len $suffix)) 8) -}}
 {{- $name = printf "%s-%s-%s" ($full | trunc $room | trimSuffix "-") (sha256sum $full | trunc 6) $suffix -}}
 {{- end -}}
 {{- $name -}}

@@ -1,0 +1,69 @@
+"""Names fit, whatever the release is called, and two releases keep apart."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.chart import release
+from tests.chart.release import CASES, merged
+
+LONG = "a-release-whose-name-is-as-long-as-helm-allows-53-cha"
+RELEASES = ("pixelpipe", "x", "web-pixelpipe", LONG, "shop.example.com", f"{LONG[:40]}.b")
+# The shortest that Kubernetes leaves once it has put its own part behind the name.
+LIMITS = {"CronJob": 52, "StatefulSet": 52, "ScaledObject": 54}
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_every_name_fits(name: str) -> None:
+    assert len(LONG) == 53
+    for case in CASES:
+        values = merged(release.values_of(case), {"fullnameOverride": ""})
+        found = release.release(values, name=name)
+        for doc in found.docs:
+            own = doc["metadata"]["name"]
+            assert len(own) <= LIMITS.get(doc["kind"], 63), (doc["kind"], own)
+            assert LABEL.fullmatch(own), (doc["kind"], own)
+        for _, pod in found.pods():
+            for value in pod["metadata"]["labels"].values():
+                assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", value) and len(value) <= 63
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "names",
+    [("shop", "blog"), (LONG, f"{LONG[:-1]}b"), ("a.b", "a-b"), ("pixelpipe", "pixelpipe2")],
+)
+def test_two_releases_in_one_namespace_do_not_collide(case: str, names: tuple[str, str]) -> None:
+    values = merged(release.values_of(case), {"fullnameOverride": ""})
+    one, other = (
+        {(doc["kind"], doc["metadata"]["name"]) for doc in release.release(values, name=name).docs} for name in names
+    )
+    assert len(one) == len(other)
+    assert not one & other
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_objects_of_a_release_have_two_names(case: str) -> None:
+    for name in ("pixelpipe", LONG):
+        docs = release.release(release.values_of(case), name=name).docs
+        assert len({(doc["kind"], doc["metadata"]["name"]) for doc in docs}) == len(docs)
+
+
+def test_no_selector_of_a_release_takes_anothers_pods() -> None:
+    shop, blog = (release.release(release.values_of("minimal"), name=name) for name in ("shop", "blog"))
+    for service in shop.of("Service"):
+        for _, pod in blog.pods():
+            assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("name", ["pixelpipe", "shop", "web-pixelpipe"])
+def test_accounts_are_the_ones_that_provision_iam_binds(name: str) -> None:
+    account = pytest.importorskip("services.provision.account", reason="bindings come with `provision iam`")
+    found = release.release(release.values_of("minimal"), name=name)
+    full = account.fullname(name)
+    assert {doc["metadata"]["name"] for doc in found.of("ServiceAccount")} == {
+        f"{full}-{part}" for part in ("collector", "processor", "loader", "provision", "ops")
+    }
