@@ -47,14 +47,14 @@ def kind(doc: release.Doc) -> str:
 def test_kubernetes_takes_every_object(case: str, version: str) -> None:
     for doc in release.case(case).docs:
         if kind(doc) not in UNKNOWN | CUSTOM:
-            _kubernetes(doc["apiVersion"], doc["kind"], version).validate(doc)
+            kubernetes(doc["apiVersion"], doc["kind"], version).validate(doc)
 
 
 def test_a_wrong_field_would_be_found() -> None:
     doc = copy.deepcopy(release.case("minimal").one("Deployment", "collector"))
     doc["spec"]["template"]["spec"]["containers"][0]["livenessprobe"] = {}
     with pytest.raises(jsonschema.ValidationError, match="livenessprobe"):
-        _kubernetes("apps/v1", "Deployment", OLDEST).validate(doc)
+        kubernetes("apps/v1", "Deployment", OLDEST).validate(doc)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,7 +76,7 @@ def test_skaffold_takes_its_file() -> None:
 
 
 @cache
-def _kubernetes(api_version: str, kind: str, version: str) -> Any:
+def kubernetes(api_version: str, kind: str, version: str) -> Any:
     """As kubernetes_validate does in strict mode, with each schema read once: it is most of the time otherwise."""
     folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{version}-local-strict"
     group, _, tail = api_version.rpartition("/")

@@ -10,7 +10,7 @@ collector:
   # the collector is not ready, and serves on for `drain` seconds, as a hook that sleeps would have it do.
   grace: {{ add (ceil $v.collector.settings.drain) (ceil (mulf 2 $v.collector.settings.grace)) 10 }}
   env:
-    PIPE_HITS_TOPIC: {{ $v.pubsub.hitsTopic }}
+    PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
     PIPE_PORT: 8080
     {{- if $v.collector.spool.enabled }}
     PIPE_SPOOL: /spool
@@ -19,31 +19,31 @@ processor:
   ports: {admin: 9102}
   grace: {{ add (ceil $v.processor.settings.grace) 10 }}
   env:
-    PIPE_HITS_SUBSCRIPTION: {{ $v.pubsub.hitsSubscription }}
-    PIPE_ROWS_TOPIC: {{ $v.pubsub.rowsTopic }}
-    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
+    PIPE_HITS_SUBSCRIPTION: {{ quote $v.pubsub.hitsSubscription }}
+    PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
+    PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
     PIPE_SCHEMA: /schema/schema.yaml
 loader:
   ports: {admin: 9103}
   grace: {{ add (ceil $v.loader.settings.grace) 10 }}
   env:
-    PIPE_DATASET: {{ $v.bigquery.dataset }}
-    PIPE_ROWS_SUBSCRIPTION: {{ $v.pubsub.rowsSubscription }}
-    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
+    PIPE_DATASET: {{ quote $v.bigquery.dataset }}
+    PIPE_ROWS_SUBSCRIPTION: {{ quote $v.pubsub.rowsSubscription }}
+    PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
     PIPE_SCHEMA: /schema/schema.yaml
 provision:
   env:
-    PIPE_DATASET: {{ $v.bigquery.dataset }}
+    PIPE_DATASET: {{ quote $v.bigquery.dataset }}
     PIPE_SCHEMA: /schema/schema.yaml
-    PIPE_HITS_TOPIC: {{ $v.pubsub.hitsTopic }}
-    PIPE_HITS_SUBSCRIPTION: {{ $v.pubsub.hitsSubscription }}
-    PIPE_ROWS_TOPIC: {{ $v.pubsub.rowsTopic }}
-    PIPE_ROWS_SUBSCRIPTION: {{ $v.pubsub.rowsSubscription }}
-    PIPE_DEAD_TOPIC: {{ $v.pubsub.deadTopic }}
-    PIPE_DEAD_SUBSCRIPTION: {{ $v.pubsub.deadSubscription }}
+    PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
+    PIPE_HITS_SUBSCRIPTION: {{ quote $v.pubsub.hitsSubscription }}
+    PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
+    PIPE_ROWS_SUBSCRIPTION: {{ quote $v.pubsub.rowsSubscription }}
+    PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
+    PIPE_DEAD_SUBSCRIPTION: {{ quote $v.pubsub.deadSubscription }}
 ops:
   env:
-    PIPE_DATASET: {{ $v.bigquery.dataset }}
+    PIPE_DATASET: {{ quote $v.bigquery.dataset }}
     PIPE_SCHEMA: /schema/schema.yaml
 {{- end -}}
 

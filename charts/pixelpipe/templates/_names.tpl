@@ -31,7 +31,7 @@
 {{/* What a Service, a budget or a policy selects: (list root "collector") */}}
 {{- define "pixelpipe.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ $root.Values.nameOverride | default $root.Chart.Name }}
+app.kubernetes.io/name: {{ toYaml ($root.Values.nameOverride | default $root.Chart.Name) }}
 app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}

@@ -16,7 +16,7 @@ capabilities: {drop: [ALL]}
 {{/* What every pod of ours has, whatever it runs: (list root "collector") */}}
 {{- define "pixelpipe.podCommon" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "pixelpipe.account" . }}
+serviceAccountName: {{ include "pixelpipe.account" . | toYaml }}
 # Workload Identity asks the metadata server; nothing here talks to Kubernetes.
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -25,7 +25,7 @@ securityContext:
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ toYaml . }}
   {{- end }}
 {{- end }}
 {{- end -}}

@@ -157,7 +157,7 @@ volumeClaimTemplates:
     spec:
       accessModes: [ReadWriteOnce]
       {{- with $values.spool.storageClass }}
-      storageClassName: {{ . }}
+      storageClassName: {{ toYaml . }}
       {{- end }}
       resources: {requests: {storage: {{ $values.spool.size }}}}
 {{- end }}
