@@ -37,6 +37,9 @@ compact: install ## remove a closed day's duplicates in the running stack: make 
 test: install ## run all tests
 	$(BIN)/python -m pytest $(PYTEST)
 
+test-chart: install ## render the Helm chart and hold it to the code, to Kubernetes' schemas and to golden renders
+	$(BIN)/python -m pytest $(PYTEST) tests/chart
+
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 
 import pytest
 
+from services.provision import __main__ as provision
 from tests.chart import release
 from tests.chart.release import CASES, merged
 
@@ -59,11 +62,15 @@ def test_no_selector_of_a_release_takes_anothers_pods() -> None:
             assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize("name", ["pixelpipe", "shop", "web-pixelpipe"])
-def test_accounts_are_the_ones_that_provision_iam_binds(name: str) -> None:
-    account = pytest.importorskip("services.provision.account", reason="bindings come with `provision iam`")
-    found = release.release(release.values_of("minimal"), name=name)
-    full = account.fullname(name)
-    assert {doc["metadata"]["name"] for doc in found.of("ServiceAccount")} == {
-        f"{full}-{part}" for part in ("collector", "processor", "loader", "provision", "ops")
-    }
+@pytest.mark.parametrize("name", ["pixelpipe", "shop", "web-pixelpipe", "shop.example.com"])
+def test_the_command_in_the_notes_binds_the_releases_accounts(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {**release.values_of("minimal"), "bigquery": {"dataset": "shop"}}
+    notes = release.render(values, name=name)["pixelpipe/templates/NOTES.txt"]
+    (command,) = re.findall(r"python -m services\.provision (iam .*)", notes)
+    monkeypatch.setattr(sys, "argv", ["provision", *shlex.split(command)])
+    assert provision.main() == 0
+    bound = set(re.findall(r"/subject/ns/web/sa/([-\w]+)", capsys.readouterr().out))
+    found = release.release(values, name=name)
+    assert bound == {doc["metadata"]["name"] for doc in found.of("ServiceAccount")}

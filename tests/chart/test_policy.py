@@ -120,7 +120,9 @@ def test_every_selector_selects_one_components_pods(case: str) -> None:
         assert len([pod for pod in pods if _selects(selector["matchLabels"], pod)]) == 1, doc["metadata"]["name"]
         for peer in [peer for rule in doc["spec"].get("ingress", []) for peer in rule["from"] if "podSelector" in peer]:
             assert [pod for pod in pods if _selects(peer["podSelector"]["matchLabels"], pod)]
-    for doc in found.of("PodMonitoring"):
+    for doc in found.of("PodMonitoring", "PodMonitor"):
+        (endpoint,) = doc["spec"].get("endpoints") or doc["spec"]["podMetricsEndpoints"]
+        assert (endpoint["port"], endpoint["path"]) == ("admin", "/metrics")
         (expression,) = doc["spec"]["selector"]["matchExpressions"]
         assert sorted(expression["values"]) == sorted(SERVICES)
         chosen = [pod for pod in pods if _selects(doc["spec"]["selector"]["matchLabels"], pod)]

@@ -28,6 +28,7 @@ UNKNOWN = {
     "networking.gke.io/v1/ManagedCertificate",
     "cloud.google.com/v1/BackendConfig",
     "keda.sh/v1alpha1/ScaledObject",
+    "monitoring.coreos.com/v1/PodMonitor",
     "keda.sh/v1alpha1/TriggerAuthentication",
 }
 CUSTOM = {

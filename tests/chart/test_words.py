@@ -24,7 +24,7 @@ def _values(word: str, letters: str) -> dict[str, Any]:
         "fullnameOverride": "pixels",
         "image": {"pullSecrets": [word]},
         "bigquery": {"dataset": word},
-        "pubsub": {name: letters for name in topics},
+        "pubsub": dict.fromkeys(topics, letters),
         "collector": {"kind": "StatefulSet", "spool": {"storage": "persistent", "storageClass": word}, **account},
         "processor": {**account, "nodeSelector": {"pool": word}, "podAnnotations": {"owner": word}},
         "loader": account,

@@ -1,0 +1,48 @@
+"""What the chart tells an operator's image to run is a command of that image, with options it knows."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+import pytest
+
+from services.local.bigquery import __main__ as bigquery
+from tests.chart import release
+from tests.chart.release import CASES
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_task_is_a_command_with_options_it_knows(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = release.case(case)
+    seen = set()
+    for _, pod in found.pods():
+        for container in pod["spec"]["containers"]:
+            match container["command"]:
+                case ["python", "-m", "services.ops", name, *options]:
+                    command = importlib.import_module(f"services.ops.{name}")
+                    for key, value in release.env(container).items():
+                        monkeypatch.setenv(key, value)
+                    parser = argparse.ArgumentParser()
+                    command.add_options(parser)
+                    parsed = parser.parse_args(options)
+                    seen.add(name)
+                    if name == "smoke":
+                        service = found.one("Service", "-collector")
+                        assert parsed.url == f"http://{service['metadata']['name']}"
+                        assert [port["port"] for port in service["spec"]["ports"]] == [80]
+                case ["python", "-m", "services.local.bigquery"]:
+                    monkeypatch.setattr(sys, "argv", ["bigquery", *container["args"]])
+                    parsed = bigquery.arguments()
+                    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+                    assert ports == {"rest": parsed.rest_port, "grpc": parsed.grpc_port}
+                    assert str(parsed.data.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
+                    seen.add("bigquery")
+    values = release.values_of(case)
+    wanted = {"smoke", "compact", "bigquery"}
+    if not values.get("emulators", {}).get("enabled", False):
+        wanted.discard("bigquery")
+    if not values.get("compact", {}).get("enabled", True):
+        wanted.discard("compact")
+    assert seen == wanted
