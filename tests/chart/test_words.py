@@ -11,7 +11,7 @@ from tests.chart import release, settings
 from tests.chart.test_schemas import OLDEST, kind, kubernetes
 
 WORDS = ("20240101", "1e5", "null", "true", "0x10", "012")
-LETTERS = ("null", "true")
+LETTERS = ("null", "true", "null", "true", "null", "true")
 
 
 def _values(word: str, letters: str) -> dict[str, Any]:
@@ -35,8 +35,7 @@ def _values(word: str, letters: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("word", WORDS)
-@pytest.mark.parametrize("letters", LETTERS)
+@pytest.mark.parametrize(("word", "letters"), list(zip(WORDS, LETTERS, strict=True)))
 def test_a_service_gets_the_name_it_was_given(word: str, letters: str) -> None:
     found = release.release(_values(word, letters), namespace=word)
     for _, pod in found.pods():
