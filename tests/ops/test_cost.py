@@ -156,4 +156,4 @@ def test_the_readmes_table_is_what_the_command_says() -> None:
         shown = (cells["pubsub"], bigquery, cells["load_balancer"], cells["replies"], cells["pods"] + cells["cluster"])
         wanted.append(f"| {rate:,} | {hits_a_month} | {' | '.join(map(str, shown))} | **{bill.total:.0f}** |")
     assert re.findall(r"^\| [0-9,]+ \| [0-9,]+ million \|.*$", text, re.MULTILINE) == wanted, "\n" + "\n".join(wanted)
-    assert f"prices of {prices.READ}" in " ".join(text.split())
+    assert f"prices read on {prices.READ}" in " ".join(text.split())
