@@ -1,8 +1,8 @@
 """List prices of Google Cloud in US dollars, of us-central1 and the US multi-region, without any discount.
 
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
-/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The pages fill in the other tables by script, so pods,
-the Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
+/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
+Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
 """
 
 from __future__ import annotations
