@@ -18,6 +18,7 @@ Kind = Literal["project", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
 METRICS_READER = "metrics reader"  # whoever scales on Cloud Monitoring's metrics
 PUBLISHER, SUBSCRIBER = "roles/pubsub.publisher", "roles/pubsub.subscriber"
+VIEWER = "roles/bigquery.dataViewer"
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,16 @@ class Binding:
 def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Sequence[Binding]:
     """All of them, those first that can be granted before there is anything."""
     tables = [f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values()]
+    views = [f"{cfg.dataset}.{name}" for name in schema.tables]
     found = [
         Binding("provision", PROVISIONER, "project", "", "makes what does not exist yet, so nothing smaller will do"),
-        Binding("ops", "roles/bigquery.jobUser", "project", "", "compaction runs queries, which belong to a project"),
+        Binding(
+            "ops",
+            "roles/bigquery.jobUser",
+            "project",
+            "",
+            "compaction and smoke test query, which belongs to a project",
+        ),
         Binding("collector", PUBLISHER, "topic", cfg.hits_topic, "publishes hits"),
         Binding("processor", SUBSCRIBER, "subscription", cfg.hits_subscription, "receives hits"),
         Binding("processor", PUBLISHER, "topic", cfg.rows_topic, "publishes rows"),
@@ -99,6 +107,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding("loader", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be loaded"),
         *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables),
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
+        *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
         Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),

@@ -89,11 +89,18 @@ def test_dev_comes_by_itself_with_emulators_and_without_an_autoscaler() -> None:
     assert not found.of("HorizontalPodAutoscaler", "ScaledObject")
 
 
-def test_ports_are_forwarded_to_services_that_are_there() -> None:
+def test_ports_are_forwarded_to_services_and_pods_that_are_there() -> None:
     found = deployed("dev")
     for one in PROFILES["dev"]["portForward"]:
-        service = found.one("Service", one["resourceName"])
-        assert one["port"] in {port["port"] for port in service["spec"]["ports"]}
+        if one["resourceType"] == "service":
+            ports = {port["port"] for port in found.one("Service", one["resourceName"])["spec"]["ports"]}
+        else:
+            pod = found.one("Deployment", one["resourceName"])["spec"]["template"]
+            ports = {port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert one["port"] in ports
+    local = [one["localPort"] for one in PROFILES["dev"]["portForward"]]
+    assert len(set(local)) == len(local)
+    assert {8080, 9050, 9101, 9102, 9103} <= set(local)
 
 
 @pytest.mark.parametrize("profile", ["dev", "gke"])

@@ -124,6 +124,17 @@ class Pipeline:
         return found
 
     @contextmanager
+    def collector(self) -> Iterator[str]:
+        """Run a collector of production on this project; its URL."""
+        own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN": "0"}
+        running = child.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
+        try:
+            yield f"http://127.0.0.1:{running.ready['port']}"
+        finally:
+            running.stop()
+            running.log.unlink()
+
+    @contextmanager
     def services(self, *services: str) -> Iterator[None]:
         """Run services of production on this project."""
         with ExitStack() as stack:

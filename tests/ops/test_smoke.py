@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from services.ops import smoke
 from services.shared import identity, schema_file
-from tests import child
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
-
-
-@contextmanager
-def collecting(pipeline: Pipeline) -> Iterator[str]:
-    """The URL of a collector of production on this project."""
-    own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN": "0"}
-    collector = child.start_service("collector", {**pipeline.env, "PIPE_PROJECT": pipeline.project, **own})
-    try:
-        yield f"http://127.0.0.1:{collector.ready['port']}"
-    finally:
-        collector.stop()
-        collector.log.unlink()
 
 
 def failed(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
@@ -39,7 +24,7 @@ def failed(pipeline: Pipeline, *arguments: str) -> dict[str, Any]:
 
 def test_a_pixel_becomes_a_row(pipeline: Pipeline) -> None:
     before = time.time() * 1000
-    with collecting(pipeline) as url, pipeline.services("processor", "loader"):
+    with pipeline.collector() as url, pipeline.services("processor", "loader"):
         outcome = pipeline.ops("smoke", "--url", f"{url}/").json
     assert set(outcome) == {"event_id", "acknowledged", "visible_after_s"}
     assert outcome["acknowledged"] is True
@@ -58,14 +43,14 @@ def test_a_collector_that_is_not_there_is_named(pipeline: Pipeline, free_port: i
 
 def test_a_collector_that_refuses_is_named(bare: Pipeline) -> None:
     bare.file.write_text(schemas.text())
-    with collecting(bare) as url:  # there is no topic
+    with bare.collector() as url:  # there is no topic
         outcome = failed(bare, "--url", url)
     assert (outcome["failed"], outcome["acknowledged"]) == ("collector", False)
     assert "refused with 503; Pub/Sub does not confirm" in outcome["reason"]
 
 
 def test_an_event_that_becomes_a_reject_is_told_with_its_reason(pipeline: Pipeline) -> None:
-    with collecting(pipeline) as url, pipeline.services("processor", "loader"):
+    with pipeline.collector() as url, pipeline.services("processor", "loader"):
         outcome = failed(pipeline, "--url", url, "--query", "user_id=smoke&n=many")
     assert (outcome["failed"], outcome["acknowledged"]) == ("rejects", True)
     assert "wrong_type" in outcome["reason"]
@@ -74,14 +59,14 @@ def test_an_event_that_becomes_a_reject_is_told_with_its_reason(pipeline: Pipeli
 
 
 def test_a_row_that_does_not_come_is_missed_after_the_wait(pipeline: Pipeline) -> None:
-    with collecting(pipeline) as url, pipeline.services("processor"):
+    with pipeline.collector() as url, pipeline.services("processor"):
         outcome = failed(pipeline, "--url", url, "--wait", "1")
     assert (outcome["failed"], outcome["acknowledged"]) == ("row", True)
     assert "dead list" in outcome["reason"]
 
 
 def test_views_that_are_not_there_are_named_at_once(pipeline: Pipeline) -> None:
-    with collecting(pipeline) as url:
+    with pipeline.collector() as url:
         outcome = failed(pipeline, "--url", url, "--dataset", "elsewhere", "--wait", "3600")
     assert (outcome["failed"], outcome["acknowledged"]) == ("view", True)
     assert "elsewhere" in outcome["reason"]

@@ -22,6 +22,7 @@ PREDEFINED = {
         "pubsub.subscriptions.consume",
         "pubsub.topics.attachSubscription",
     },
+    "roles/bigquery.dataViewer": {"bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.list"},
     "roles/bigquery.jobUser": {"bigquery.jobs.create", "resourcemanager.projects.get"},
 }
 _PUBSUB: dict[str, tuple[str, str]] = {

@@ -122,7 +122,7 @@ def drift(run: Run) -> None:
 
 
 def pipeline(run: Run) -> None:
-    """A pixel to its row twice, a reject, a dead pack of hits and one of rows, compaction of a day with duplicates."""
+    """A pixel to its row twice, a reject, a dead pack of hits and one of rows, a smoke test, compaction of a day."""
     first = run.command("provision")
     assert verbs(first) == {"created"}
     drift(run)
@@ -144,8 +144,9 @@ def pipeline(run: Run) -> None:
         run.topics.publish(names.ROWS_TOPIC, b"no pack", {"schema": "rows/1"})
         wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 40, "the rows")
         run.topics.pull(names.DEAD_SUBSCRIPTION, 2)
+        run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
     run.command("ops", "compact", "--date", day)
-    assert (run.count("events_log"), run.count("rejects_log")) == (3, 2)
+    assert (run.count("events_log"), run.count("rejects_log")) == (4, 2)
 
 
 def load_twice(run: Run, table: str, row: dict[str, Any]) -> None:

@@ -1,0 +1,141 @@
+"""Says what a month costs at so many hits a second, by the list prices in services/ops/prices.py.
+
+Not in it: queries (compaction's too), logs, metrics, TLS handshakes, and what any discount would take off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import asdict, dataclass
+
+from services.collector.config import Config
+from services.ops import prices
+from services.ops.prices import GIB, HOURS, TIB
+
+EVENT_BYTES = 564  # a hit of `load` with a browser's headers, as JSON
+
+# Compressed sizes, measured on packs of 1 to 1,000 such hits; tests/ops/test_cost.py measures them again.
+_FIRST_HIT, _NEXT_HIT = 0.74, 0.09  # of event bytes: what the first hit of a pack takes, and each further one
+_ROWS_PACK, _ROW = 700, 0.12  # bytes of a pack of rows without any, and of event bytes: what each row takes
+_HITS_ENVELOPE, _ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
+_STORED = 0.6  # of event bytes: a row as BigQuery counts it
+
+REQUEST_BYTES, REPLY_BYTES = 1_000, 300  # a browser's request with all its headers; the image and its headers
+
+
+@dataclass(frozen=True)
+class Pods:
+    """One service as the chart sizes it; `cpu_ms` is what a hit takes of it, measured with 64 connections."""
+
+    cpu: float
+    gib: float
+    fewest: int
+    target: float
+    cpu_ms: float
+
+    def count(self, hits_per_second: float) -> int:
+        """How many pods the autoscaler keeps."""
+        return max(self.fewest, math.ceil(hits_per_second * self.cpu_ms / 1000 / (self.cpu * self.target)))
+
+
+PODS = {
+    "collector": Pods(0.5, 192 / 1024, 2, 0.60, 0.21),
+    "processor": Pods(0.5, 256 / 1024, 1, 0.70, 0.22),
+    "loader": Pods(0.25, 384 / 1024, 1, 0.70, 0.12),
+}
+
+
+@dataclass(frozen=True)
+class Bill:
+    """US dollars a month."""
+
+    pubsub: float
+    bigquery_write: float
+    bigquery_storage: float
+    load_balancer: float
+    replies: float
+    pods: float
+    cluster: float
+
+    @property
+    def total(self) -> float:
+        return sum(float(one) for one in asdict(self).values())
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hits-per-second", type=_positive, required=True, help="on average, day and night")
+    parser.add_argument(
+        "--event-bytes", type=_positive, default=EVENT_BYTES, help="a hit with its headers, as JSON (%(default)s)"
+    )
+    # The one setting that the bill of Pub/Sub hangs on: it decides how large packs are.
+    parser.add_argument(
+        "--linger", type=_positive, default=Config.linger, help="the collector's setting, in seconds (%(default)s)"
+    )
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Print one JSON object."""
+    rate = options.hits_per_second
+    bill = estimate(rate, options.event_bytes, options.linger)
+    outcome = {
+        "hits_per_second": rate,
+        "prices_read": prices.READ.isoformat(),
+        "pods": {name: one.count(rate) for name, one in PODS.items()},
+        "usd_a_month": {name: round(value, 2) for name, value in asdict(bill).items()},
+        "total": round(bill.total, 2),
+        "total_a_million_hits": round(bill.total / (rate * HOURS * 3600) * 1e6, 4),
+    }
+    print(json.dumps(outcome))
+    return 0
+
+
+def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: float = Config.linger) -> Bill:
+    """The bill of a steady rate, with the chart's defaults behind a load balancer on Autopilot."""
+    hits = hits_per_second * HOURS * 3600
+    size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger)
+    # Each pack is published once and delivered once, the hits' and the rows'.
+    messages = (hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
+    carried = hits / size * sum(2 * max(prices.PUBSUB_REQUEST, one) for one in messages)
+    rows = hits * event_bytes * _STORED
+    received, sent = hits * REQUEST_BYTES / GIB, hits * REPLY_BYTES / GIB
+    pods = sum(
+        one.count(hits_per_second)
+        * (one.cpu * prices.POD_CPU_HOUR + max(one.gib, one.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR)
+        for one in PODS.values()
+    )
+    return Bill(
+        pubsub=max(0.0, carried - prices.PUBSUB_FREE) / TIB * prices.PUBSUB_TIB,
+        bigquery_write=max(0.0, rows - prices.WRITE_FREE) / GIB * prices.WRITE_GIB,
+        bigquery_storage=max(0.0, rows - prices.STORAGE_FREE) / GIB * prices.STORAGE_GIB,
+        load_balancer=prices.RULES_HOUR * HOURS + (received + sent) * prices.BALANCER_GIB,
+        replies=sent * prices.INTERNET_GIB,
+        pods=pods * HOURS,
+        cluster=max(0.0, prices.CLUSTER_HOUR * HOURS - prices.CLUSTER_CREDIT),
+    )
+
+
+def pack_hits(hits_per_second: float, linger: float) -> float:
+    """Hits in a pack of one collector: the one that opens it, and those that come while it lingers."""
+    return min(1_000.0, 1 + hits_per_second * linger)
+
+
+def hits_pack_bytes(hits: float, event_bytes: float) -> float:
+    """One message of hits."""
+    return event_bytes * (_FIRST_HIT + (hits - 1) * _NEXT_HIT) + _HITS_ENVELOPE
+
+
+def rows_pack_bytes(hits: float, event_bytes: float) -> float:
+    """One message of their rows."""
+    return _ROWS_PACK + hits * event_bytes * _ROW + _ROWS_ENVELOPE

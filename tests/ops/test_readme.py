@@ -1,0 +1,131 @@
+"""What the README's part on Google Cloud tells to type: its SQL runs, its release renders, its commands are there."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.ops.__main__ import _COMMANDS
+from services.shared import names
+from services.shared.schema import DEFAULT_FILE
+from tests.chart import release
+from tests.child import ROOT
+from tests.ops.conftest import Pipeline
+
+README = (ROOT / "README.md").read_text()
+PART = README[README.index("## On Google Cloud") : README.index("## Nothing acknowledged is lost")]
+SQL = re.findall(r"^```sql\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL)
+SHELL = "".join(re.findall(r"^ *```sh\n(.*?)^ *```$", PART, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+DAY = "2026-03-01"
+
+
+def event(number: int, time: str, tenant: str, user: str, **values: Any) -> dict[str, Any]:
+    common = {"day": DAY, "event_id": str(number), "received_at": f"{DAY}T{time}Z", "tenant": tenant, "user_id": user}
+    return {**common, **values}
+
+
+@pytest.fixture
+def shop(bare: Pipeline) -> Pipeline:
+    """The default schema file's tables with a day in them, and the README's views over them."""
+    bare.provision(DEFAULT_FILE.read_text())
+    events = [
+        event(1, "10:00:00", "north", "ada", type="view"),
+        event(2, "10:29:59", "north", "ada", type="order", order_id="o1", params={"total": "12.50"}),
+        event(3, "11:00:00", "north", "ada", type="view"),  # half an hour and a second later
+        event(4, "10:00:00", "north", "bob", type="order", order_id="o2", params={"total": 7.5}),
+        event(5, "10:00:00", "north", "bob", type="order", order_id="o2", params={"total": "lots"}),
+        event(6, "23:59:00", "south", "ada", type="view"),
+        {
+            **event(7, "00:01:00", "south", "ada", type="view"),
+            "day": "2026-03-02",
+            "received_at": "2026-03-02T00:01:00Z",
+        },
+    ]
+    bare.load("events", [*events, events[1]])  # delivered twice
+    for statement in SQL:
+        bare.rows(statement)
+    return bare
+
+
+def test_daily_actives(shop: Pipeline) -> None:
+    found = shop.rows("SELECT tenant, users, events FROM pixelpipe.daily_actives ORDER BY day, tenant")
+    assert [tuple(row.values()) for row in found] == [("north", 2, 5), ("south", 1, 1), ("south", 1, 1)]
+
+
+def test_orders(shop: Pipeline) -> None:
+    found = shop.rows("SELECT tenant, orders, buyers, total FROM pixelpipe.orders")
+    assert [tuple(row.values()) for row in found] == [("north", 2, 2, 20)]
+
+
+def test_sessions(shop: Pipeline) -> None:
+    found = shop.rows(
+        "SELECT tenant, user_id, session, seconds, events FROM pixelpipe.sessions ORDER BY day, tenant, user_id, began"
+    )
+    assert [tuple(row.values()) for row in found] == [
+        ("north", "ada", 1, 1799, 2),
+        ("north", "ada", 2, 0, 1),
+        ("north", "bob", 1, 0, 2),
+        ("south", "ada", 1, 0, 1),
+        ("south", "ada", 1, 0, 1),  # the next day's
+    ]
+
+
+def test_the_first_query(shop: Pipeline) -> None:
+    (query,) = re.findall(r"^ *bq query --use_legacy_sql=false '(.*)'$", SHELL, re.MULTILINE)
+    today = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    now = {"day": today.date().isoformat(), "received_at": today.isoformat()}
+    shop.load("events", [{**event(8, "", "north", "ada", type="view"), **now}])
+    assert [row["user_id"] for row in shop.rows(query)] == ["ada"]
+
+
+def test_the_release_of_the_readme_renders() -> None:
+    (command,) = re.findall(r"^ *helm install (.*)$", SHELL, re.MULTILINE)
+    assert command.startswith("pixelpipe charts/pixelpipe --namespace pixelpipe ")
+    layers = [release.load(ROOT / file) for file in re.findall(r"--values (\S+)", command)]
+    assert layers
+    for name, text in re.findall(r'--set "?([\w.]+)=([^\s"]+)', command):
+        value: Any = text.replace("$PROJECT", "my-project").replace("$HOST", "track.example.com")
+        if value.startswith("{"):
+            value = value.strip("{}").split(",")
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        layers.append(value)
+    found = release.documents(release.merged(*layers), namespace="pixelpipe")
+    assert "NamedAddress, value: pixelpipe" in found["Gateway pixelpipe-collector"]
+    assert "networking.gke.io/certmap: pixelpipe" in found["Gateway pixelpipe-collector"]
+    assert '"track.example.com"' in found["HTTPRoute pixelpipe-collector"]
+    # The images of step 3, and the accounts and the topic of the other steps.
+    assert (
+        f"image: us-docker.pkg.dev/my-project/pixelpipe/pixelpipe-collector:{_tag()}"
+        in found["Deployment pixelpipe-collector"]
+    )
+    assert {"ServiceAccount pixelpipe-collector", "ServiceAccount pixelpipe-ops", "Pod pixelpipe-smoke"} <= set(found)
+    assert f"topics/{names.HITS_TOPIC} " in SHELL
+
+
+def _tag() -> str:
+    (tag,) = set(re.findall(r"pixelpipe-\$service:(\S+)", SHELL))
+    return tag
+
+
+def test_every_value_that_is_set_is_one_of_the_chart() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "pixelpipe" / "values.yaml").read_text())
+    found = re.findall(r'--set(?:-file)? "?([\w.]+)=', PART)
+    assert len(found) >= 7
+    for name in found:
+        at: Any = values
+        for part in name.split("."):
+            assert part in at, name
+            at = at[part]
+
+
+def test_every_command_and_file_is_there() -> None:
+    assert set(re.findall(r"services\.ops (\w+)", README)) <= set(_COMMANDS)
+    for file in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert Path(ROOT / file).exists(), file
+    assert set(re.findall(r"for service in ([\w ]+);", SHELL)) == {"collector processor loader ops"}
