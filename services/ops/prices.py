@@ -2,7 +2,8 @@
 
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
 /kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
-Storage Write API, storage and internet traffic are as others quote them; the internet price is from memory. Look again before you rely on a figure.
+Storage Write API and storage are as others quote them, internet traffic has no source here. Look again before you rely
+on a figure.
 """
 
 from __future__ import annotations
