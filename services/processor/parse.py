@@ -5,16 +5,16 @@ It takes no clock, network or logger, and raises for nothing a stranger can send
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from services.processor import query, typed
+from services.processor import agent, geo, query, referrer, typed, utm
 from services.shared import hit, identity
 from services.shared.hit import Hit
-from services.shared.schema import REJECTS, Column, Schema, Source, Table
+from services.shared.schema import ENRICHMENTS, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
 
 STAGE = "processor"
 NO_TABLE = "no_table"
@@ -28,6 +28,16 @@ MAX_VALUE = 256  # characters of a refused value that are kept beside its reason
 _DAY_US = 86_400_000_000
 _ID_DAYS_US = 7 * _DAY_US  # how old an event id may be and still say the event's day
 _PAST_US, _FUTURE_US = 5 * 365 * _DAY_US, 365 * _DAY_US  # where BigQuery still takes rows into a partition
+
+
+# What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
+# raises, and none takes a parameter from the column of `query.*`.
+_ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], Any]] = {
+    "agent": agent.read,
+    "referrer": referrer.read,
+    "utm": utm.read,
+    "geo": geo.read,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,14 @@ class _Event:
     posted: frozenset[str]
     left: dict[str, Any]
     reject: Reject | None = None
+    enriched: dict[str, Any] = field(default_factory=dict)
+
+    def enrichment(self, namespace: str) -> Any:
+        """What an enrichment makes of this hit, worked out once."""
+        found = self.enriched.get(namespace)
+        if found is None:
+            found = self.enriched[namespace] = _ENRICH[namespace](self.hit.headers, self.first)
+        return found
 
 
 class Parser:
@@ -74,6 +92,8 @@ class Parser:
     def __init__(self, schema: Schema) -> None:
         self._tables = [table for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = schema.rejects
+        if schema.asks_for("agent"):
+            agent.load()
         self._plans = {table.name: [_read(column) for column in table.columns] for table in schema.tables.values()}
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
@@ -225,6 +245,8 @@ def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
             return lambda event: STAGE
         case "reject":
             return lambda event: getattr(event.reject, name)
+        case "agent" | "referrer" | "utm" | "geo" as namespace:
+            return lambda event: getattr(event.enrichment(namespace), name)
     raise AssertionError(f"the schema file's check let {source} through")
 
 
@@ -275,13 +297,17 @@ def _plain(event: _Event, source: Source) -> str | None:
             return None
     if source.namespace == "header":
         return event.hit.headers.get(source.name)
+    if source.namespace in ENRICHMENTS:
+        value = getattr(event.enrichment(source.namespace), source.name)
+        return None if value is None else typed.string(value)
     return str(getattr(event.hit, source.name))
 
 
 def _sent(event: _Event, column: Column) -> str | None:
     """What was sent for a refused column, as text, cut."""
     for source in column.sources:
-        value = event.first.get(source.name) if source.namespace == "query" else event.hit.headers.get(source.name)
+        given: Mapping[str, Any] = event.first if source.namespace == "query" else event.hit.headers
+        value = given.get(source.name) if source.namespace in OPEN_SOURCES else None
         if value is not None and value != "":
             text = value if isinstance(value, str) else typed.encode_json(value)
             return text[:MAX_VALUE]
