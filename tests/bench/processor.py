@@ -7,6 +7,7 @@ time on the wall: events a CPU second are what one core does when it is given to
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import statistics
@@ -147,6 +148,7 @@ class _Bench:
 
 def measure(seconds: float) -> dict[str, float]:
     """Medians of at least `seconds`: events a CPU second with each schema, and the unit, sampled in turn."""
+    gc.set_threshold(50_000, 20, 20)  # as services/shared/lifecycle.py does
     messages = packs()
     default, rich = _Bench(schema_file.load(schema.DEFAULT_FILE), messages), _Bench(enriched(), messages)
     for _ in messages:  # caches fill once in the life of a process
