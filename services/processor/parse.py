@@ -225,6 +225,8 @@ def _day(event_id: str, received: int) -> int:
 
 def _read(column: Column) -> Callable[[_Event], Any]:
     """A function that gives a column's typed value, or None; it raises typed.Invalid."""
+    if all(source.namespace == "query" and source.name != "*" for source in column.sources):
+        return _parameter([source.name for source in column.sources], column.type)
     readers = [_reader(source, column.type) for source in column.sources]
     if len(readers) == 1:
         return readers[0]
@@ -258,7 +260,7 @@ def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
         case "query" if name == "*":
             return lambda event: None  # filled when all other columns have taken theirs
         case "query":
-            return _parameter(name, kind)
+            return _parameter([name], kind)
         case "header":
             convert = typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]
             return lambda event: convert(value) if (value := event.hit.headers.get(name)) else None
@@ -278,19 +280,22 @@ def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
     raise AssertionError(f"the schema file's check let {source} through")
 
 
-def _parameter(name: str, kind: str) -> Callable[[_Event], Any]:
+def _parameter(names: list[str], kind: str) -> Callable[[_Event], Any]:
+    """A reader of the first of several parameters that has a value."""
     convert = typed.CONVERTERS[kind]
     from_text = typed.json_from_text if kind == "JSON" else convert
     is_text = kind == "STRING"
 
     def read(event: _Event) -> Any:
-        value = event.first.get(name)
-        if value is None or value == "":
-            return None
-        if not is_text or type(value) is not str:  # a text is a STRING as it is
-            value = convert(value) if name in event.posted else from_text(value)
-        event.left.pop(name, None)
-        return value
+        first = event.first
+        for name in names:
+            value = first.get(name)
+            if value is not None and value != "":
+                if not is_text or type(value) is not str:  # a text is a STRING as it is
+                    value = convert(value) if name in event.posted else from_text(value)
+                event.left.pop(name, None)
+                return value
+        return None
 
     return read
 

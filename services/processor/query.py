@@ -13,24 +13,22 @@ def pairs(query: str) -> list[tuple[str, str]]:
     """
     if not query.isascii():  # a lone surrogate cannot come from our collector, and nothing after this could encode it
         query = query.encode("utf-8", "replace").decode()
+    query = query.replace("+", " ").replace("\\", "%5C")
     found = []
     for part in query.split("&"):
         if part:
             name, _, value = part.partition("=")
-            if "%" in part or "+" in part:
+            if "%" in part:
                 name, value = _decode(name), _decode(value)
             found.append((name, value))
     return found
 
 
 def _decode(part: str) -> str:
-    if "+" in part:
-        part = part.replace("+", " ")
-    if "%" not in part:
-        return part
+    """A part without a backslash of its own."""
     # %41 means what \x41 means to Python, whose decoder for that is written in C: 0.5 µs a value against 2.3.
     try:
-        decoded, _ = unicode_escape_decode(part.replace("\\", "%5C").replace("%", "\\x"))
+        decoded, _ = unicode_escape_decode(part.replace("%", "\\x"))
     except UnicodeDecodeError:  # not two digits behind a %
         return text(unquote_to_bytes(part))
     return decoded if decoded.isascii() else text(decoded.encode("latin-1"))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from services.processor import query, url
 
 MAX_TERM = 256  # characters of a search term
-REMEMBERED = 4_096  # hosts
+REMEMBERED = 4_096  # pairs of hosts
 
 SEARCH, SOCIAL, EMAIL, CHATBOT = "search", "social", "email", "chatbot"
 INTERNAL, DIRECT, OTHER = "internal", "direct", "other"
@@ -117,10 +117,18 @@ def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Referrer:
         return NOTHING
     page = parameters.get("url")
     here = url.host(page if isinstance(page, str) and page else headers.get("referer", ""))
+    found = _between(host, here)
+    if found.medium == SEARCH and (term := _term(address)):
+        return found._replace(term=term)
+    return found
+
+
+@lru_cache(REMEMBERED)
+def _between(host: str, here: str | None) -> Referrer:
+    """What a visit from one host to another is."""
     if here is not None and _same_site(host, here):
         return Referrer(host, INTERNAL)
-    medium, source = _site(host)
-    return Referrer(host, medium, source, _term(address) if medium == SEARCH else None)
+    return Referrer(host, *_site(host))
 
 
 def _same_site(one: str, other: str) -> bool:
@@ -128,7 +136,6 @@ def _same_site(one: str, other: str) -> bool:
     return one == other or one.endswith("." + other) or other.endswith("." + one)
 
 
-@lru_cache(REMEMBERED)
 def _site(host: str) -> tuple[str, str | None]:
     if _GOOGLE.fullmatch(host):
         return SEARCH, "Google"
@@ -143,5 +150,7 @@ def _site(host: str) -> tuple[str, str | None]:
 def _term(address: str) -> str | None:
     """What was searched for; most engines tell only that something was."""
     text = url.query(address)
-    given = dict(reversed(query.pairs(text))) if text else {}
+    if not text:
+        return None
+    given = dict(reversed(query.pairs(text)))
     return next((given[name][:MAX_TERM] for name in _TERMS if given.get(name)), None)

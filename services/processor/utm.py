@@ -53,8 +53,12 @@ def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Utm:
 
 
 def _campaign(given: Mapping[str, Any]) -> Utm:
-    name = next((name for name in _CLICK_IDS if _text(given.get(name))), None)
-    return Utm._make([*(_text(given.get(one)) for one in _UTM), _text(given.get(name)) if name else None, name])
+    click_id = click_id_name = None
+    for name in _CLICK_IDS:
+        if name in given and (click_id := _text(given[name])):
+            click_id_name = name
+            break
+    return Utm._make([*[_text(given.get(name)) for name in _UTM], click_id, click_id_name])
 
 
 def _text(value: Any) -> str | None:
