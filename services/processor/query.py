@@ -18,8 +18,10 @@ def pairs(query: str) -> list[tuple[str, str]]:
     for part in query.split("&"):
         if part:
             name, _, value = part.partition("=")
-            if "%" in part:
-                name, value = _decode(name), _decode(value)
+            if "%" in name:
+                name = _decode(name)
+            if "%" in value:
+                value = _decode(value)
             found.append((name, value))
     return found
 
