@@ -5,16 +5,16 @@ It takes no clock, network or logger, and raises for nothing a stranger can send
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from services.processor import query, typed
+from services.processor import agent, geo, query, referrer, typed, utm
 from services.shared import hit, identity
 from services.shared.hit import Hit
-from services.shared.schema import REJECTS, Column, Schema, Source, Table
+from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
 
 STAGE = "processor"
 NO_TABLE = "no_table"
@@ -27,19 +27,28 @@ REASONS = (MISSING, typed.WRONG_TYPE, typed.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UN
 MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
 _DAY_US = 86_400_000_000
 _ID_DAYS_US = 7 * _DAY_US  # how old an event id may be and still say the event's day
+_NONE_POSTED: frozenset[str] = frozenset()
 _PAST_US, _FUTURE_US = 5 * 365 * _DAY_US, 365 * _DAY_US  # where BigQuery still takes rows into a partition
 
 
-@dataclass(frozen=True)
-class Row:
+# What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
+# raises, and none takes a parameter from the column of `query.*`.
+_ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
+    "agent": agent.read,
+    "referrer": referrer.read,
+    "utm": utm.read,
+    "geo": geo.read,
+}
+
+
+class Row(msgspec.Struct, frozen=True):
     """Typed values in the order of the table's columns, as Arrow takes them: µs for TIMESTAMP, days for DATE."""
 
     table: str
     values: list[Any]
 
 
-@dataclass(frozen=True)
-class Reject:
+class Reject(msgspec.Struct, frozen=True):
     """Why an event is no row: a reason of REASONS, the column and value if one is to blame, and words."""
 
     reason: str
@@ -54,46 +63,60 @@ class _Refused(Exception):
         self.reject = reject
 
 
-@dataclass
+class _Missing(Exception):
+    """A required column has no value."""
+
+
 class _Event:
     """One hit while it is read: `first` is each parameter's value, `left` what no column has taken, `more` repeats."""
 
-    hit: Hit
-    id: str
-    day: int
-    first: dict[str, Any]
-    more: dict[str, list[Any]]
-    posted: frozenset[str]
-    left: dict[str, Any]
-    reject: Reject | None = None
+    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "reject")
+
+    def __init__(self, hit: Hit, reject: Reject | None = None) -> None:
+        self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
+        self.first: dict[str, Any] = {}
+        self.more: dict[str, list[Any]] = {}
+        self.posted: frozenset[str] = _NONE_POSTED
+        self.left: dict[str, Any] = {}
+        self.enriched: dict[str, tuple[Any, ...]] = {}
+
+
+class _Plan:
+    """How the rows of one table are made: a reader for each column, in order."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.readers = [_required(column) if column.required else _read(column) for column in table.columns]
+        self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
 
 
 class Parser:
     """Parses hits by a schema; make one and keep it."""
 
     def __init__(self, schema: Schema) -> None:
-        self._tables = [table for table in schema.tables.values() if table.name != REJECTS]
-        self._rejects = schema.rejects
-        self._plans = {table.name: [_read(column) for column in table.columns] for table in schema.tables.values()}
+        if schema.asks_for("agent"):
+            agent.load()
+        self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
+        self._rejects = [(column, _read(column)) for column in schema.rejects.columns]
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
         """The row of a hit, or why there is none; `now`, microseconds since 1970, decides which days are plausible."""
-        event = _Event(hit, hit.id, 0, {}, {}, frozenset(), {})
+        event = _Event(hit)
         try:
             _gather(event)
             if not now - _PAST_US <= hit.at <= now + _FUTURE_US:
                 raise _Refused(Reject(typed.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
-            table = self._table(event)
+            plan = self._plan(event)
             event.id = _event_id(event)
             event.day = _day(event.id, hit.at)
-            return Row(table.name, self._values(table, event))
+            return Row(plan.table.name, _values(plan, event))
         except _Refused as refused:
             return refused.reject
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
         plausible = now - _PAST_US <= hit.at <= now + _FUTURE_US
-        event = _Event(hit, hit.id, 0, {}, {}, frozenset(), {}, reject)
+        event = _Event(hit, reject)
         try:
             _gather(event)
             event.id = _event_id(event)
@@ -101,7 +124,7 @@ class Parser:
             pass  # the hit's own id names it well enough, and the reason is known already
         event.day = _day(event.id, hit.at if plausible else now)
         values = []
-        for column, read in zip(self._rejects.columns, self._plans[REJECTS], strict=True):
+        for column, read in self._rejects:
             try:
                 value = read(event)
             except typed.Invalid:
@@ -110,29 +133,33 @@ class Parser:
             values.append(_PLACEHOLDER[column.type] if value is None and column.required else value)
         return Row(REJECTS, values)
 
-    def _table(self, event: _Event) -> Table:
-        for table in self._tables:
-            if all(_plain(event, item.source) in item.values for item in table.conditions):
-                return table
+    def _plan(self, event: _Event) -> _Plan:
+        for plan in self._plans:
+            for condition in plan.table.conditions:
+                if _plain(event, condition.source) not in condition.values:
+                    break
+            else:
+                return plan
         raise _Refused(Reject(NO_TABLE, "no table of the schema file takes this event"))
 
-    def _values(self, table: Table, event: _Event) -> list[Any]:
-        values = []
-        for column, read in zip(table.columns, self._plans[table.name], strict=True):
-            try:
-                value = read(event)
-            except typed.Invalid as error:
-                sent = _sent(event, column)
-                raise _Refused(Reject(error.reason, error.detail, table.name, column.name, sent)) from error
-            if value is None and column.required:
-                sources = " or ".join(map(str, column.sources))
-                raise _Refused(Reject(MISSING, f"no value in {sources}", table.name, column.name))
-            values.append(value)
-        # Every other column has taken its own by now; the rest goes last, wherever its column stands.
-        for index, column in enumerate(table.columns):
-            if column.sources[0].name == "*":
-                values[index] = _rest(event)
-        return values
+
+def _values(plan: _Plan, event: _Event) -> list[Any]:
+    values: list[Any] = []
+    try:
+        for read in plan.readers:
+            values.append(read(event))
+    except typed.Invalid as error:
+        column = plan.table.columns[len(values)]
+        sent = _sent(event, column)
+        raise _Refused(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
+    except _Missing:
+        column = plan.table.columns[len(values)]
+        sources = " or ".join(map(str, column.sources))
+        raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+    # Every other column has taken its own by now; the rest goes last, wherever its column stands.
+    for index in plan.rest:
+        values[index] = _rest(event)
+    return values
 
 
 _PLACEHOLDER: dict[str, Any] = {
@@ -149,23 +176,31 @@ _PLACEHOLDER: dict[str, Any] = {
 
 def _gather(event: _Event) -> None:
     """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too."""
-    first = event.first
+    pairs = query.pairs(event.hit.query)
     body = bytes(event.hit.body)
     if body:
-        try:
-            posted = typed.decode_json(body)
-        except typed.Invalid as error:
-            raise _Refused(Reject(BAD_BODY, error.detail)) from error
-        if not isinstance(posted, dict):
-            raise _Refused(Reject(BAD_BODY, "the body is not a JSON object"))
-        first.update(posted)
-        event.posted = frozenset(posted)
-    for name, value in query.pairs(event.hit.query):
+        event.first = _posted(body)
+        event.posted = frozenset(event.first)
+    elif len(first := dict(pairs)) == len(pairs):
+        event.first, event.left = first, first.copy()
+        return
+    first = event.first
+    for name, value in pairs:
         if name in first:
             event.more.setdefault(name, []).append(value)
         else:
             first[name] = value
-    event.left = dict(first)
+    event.left = first.copy()
+
+
+def _posted(body: bytes) -> dict[str, Any]:
+    try:
+        posted = typed.decode_json(body)
+    except typed.Invalid as error:
+        raise _Refused(Reject(BAD_BODY, error.detail)) from error
+    if not isinstance(posted, dict):
+        raise _Refused(Reject(BAD_BODY, "the body is not a JSON object"))
+    return posted
 
 
 def _event_id(event: _Event) -> str:
@@ -190,6 +225,8 @@ def _day(event_id: str, received: int) -> int:
 
 def _read(column: Column) -> Callable[[_Event], Any]:
     """A function that gives a column's typed value, or None; it raises typed.Invalid."""
+    if all(source.namespace == "query" and source.name != "*" for source in column.sources):
+        return _parameter([source.name for source in column.sources], column.type)
     readers = [_reader(source, column.type) for source in column.sources]
     if len(readers) == 1:
         return readers[0]
@@ -204,41 +241,73 @@ def _read(column: Column) -> Callable[[_Event], Any]:
     return first_of
 
 
+def _required(column: Column) -> Callable[[_Event], Any]:
+    """The same for a column that must have a value; without one it raises _Missing."""
+    read = _read(column)
+
+    def required(event: _Event) -> Any:
+        value = read(event)
+        if value is None:
+            raise _Missing
+        return value
+
+    return required
+
+
 def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
     name = source.name
     match source.namespace:
         case "query" if name == "*":
             return lambda event: None  # filled when all other columns have taken theirs
         case "query":
-            return _parameter(name, kind)
+            return _parameter([name], kind)
         case "header":
             convert = typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]
             return lambda event: convert(value) if (value := event.hit.headers.get(name)) else None
         case "hit":
-            field = {"received_at": "at"}.get(name, name)
-            return lambda event: getattr(event.hit, field) or None
+            read = attrgetter("at" if name == "received_at" else name)
+            return lambda event: read(event.hit) or None
         case "event":
-            return lambda event: getattr(event, name)
+            return attrgetter(name)
         case "reject" if name == "hit":
             return lambda event: _original(event.hit)
         case "reject" if name == "stage":
             return lambda event: STAGE
         case "reject":
             return lambda event: getattr(event.reject, name)
+        case namespace if namespace in ENRICHMENTS:
+            return _enrichment(namespace, name)
     raise AssertionError(f"the schema file's check let {source} through")
 
 
-def _parameter(name: str, kind: str) -> Callable[[_Event], Any]:
+def _parameter(names: list[str], kind: str) -> Callable[[_Event], Any]:
+    """A reader of the first of several parameters that has a value."""
     convert = typed.CONVERTERS[kind]
     from_text = typed.json_from_text if kind == "JSON" else convert
+    is_text = kind == "STRING"
 
     def read(event: _Event) -> Any:
-        value = event.first.get(name)
-        if value is None or value == "":
-            return None
-        typed_value = convert(value) if name in event.posted else from_text(value)
-        event.left.pop(name, None)
-        return typed_value
+        first = event.first
+        for name in names:
+            value = first.get(name)
+            if value is not None and value != "":
+                if not is_text or type(value) is not str:  # a text is a STRING as it is
+                    value = convert(value) if name in event.posted else from_text(value)
+                event.left.pop(name, None)
+                return value
+        return None
+
+    return read
+
+
+def _enrichment(namespace: str, name: str) -> Callable[[_Event], Any]:
+    enrich, index = _ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
+
+    def read(event: _Event) -> Any:
+        found = event.enriched.get(namespace)
+        if found is None:  # the first of its columns
+            found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
+        return found[index]
 
     return read
 
@@ -275,13 +344,17 @@ def _plain(event: _Event, source: Source) -> str | None:
             return None
     if source.namespace == "header":
         return event.hit.headers.get(source.name)
+    if source.namespace in ENRICHMENTS:
+        value = _enrichment(source.namespace, source.name)(event)
+        return None if value is None else typed.string(value)
     return str(getattr(event.hit, source.name))
 
 
 def _sent(event: _Event, column: Column) -> str | None:
     """What was sent for a refused column, as text, cut."""
     for source in column.sources:
-        value = event.first.get(source.name) if source.namespace == "query" else event.hit.headers.get(source.name)
+        given: Mapping[str, Any] = event.first if source.namespace == "query" else event.hit.headers
+        value = given.get(source.name) if source.namespace in OPEN_SOURCES else None
         if value is not None and value != "":
             text = value if isinstance(value, str) else typed.encode_json(value)
             return text[:MAX_VALUE]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from codecs import unicode_escape_decode
 from urllib.parse import unquote_to_bytes
-
-from yarl import URL
 
 
 def pairs(query: str) -> list[tuple[str, str]]:
@@ -12,24 +11,29 @@ def pairs(query: str) -> list[tuple[str, str]]:
 
     It takes any text. Bytes that are not UTF-8 are read as Latin-1, as old clients write it; `%zz` stays as it is.
     """
-    if not query:
-        return []
     if not query.isascii():  # a lone surrogate cannot come from our collector, and nothing after this could encode it
         query = query.encode("utf-8", "replace").decode()
-    # yarl decodes in C, but of bytes that are not UTF-8 it leaves some as %XX and makes U+FFFD of others.
-    found = list(URL.build(query_string=query, encoded=True).query.items())
-    if not any("%" in item or "\ufffd" in item for pair in found for item in pair):
-        return found
-    return [_pair(part) for part in query.split("&") if part]
-
-
-def _pair(part: str) -> tuple[str, str]:
-    name, _, value = part.partition("=")
-    return _decode(name), _decode(value)
+    query = query.replace("+", " ").replace("\\", "%5C")
+    found = []
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            if "%" in name:
+                name = _decode(name)
+            if "%" in value:
+                value = _decode(value)
+            found.append((name, value))
+    return found
 
 
 def _decode(part: str) -> str:
-    return text(unquote_to_bytes(part.replace("+", " ")))
+    """A part without a backslash of its own."""
+    # %41 means what \x41 means to Python, whose decoder for that is written in C: 0.5 µs a value against 2.3.
+    try:
+        decoded, _ = unicode_escape_decode(part.replace("%", "\\x"))
+    except UnicodeDecodeError:  # not two digits behind a %
+        return text(unquote_to_bytes(part))
+    return decoded if decoded.isascii() else text(decoded.encode("latin-1"))
 
 
 def text(data: bytes) -> str:

@@ -31,7 +31,8 @@ OUT_OF_RANGE = "out_of_range"
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NUMERIC = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
-_UNIX = re.compile(r"[0-9]{10}|[0-9]{13}|[0-9]{16}|[0-9]{10}\.[0-9]{1,6}")
+_UNIX_SCALE = {10: 1_000_000, 13: 1_000, 16: 1}  # microseconds by the number of digits
+_UNIX_FRACTION = re.compile(r"[0-9]{10}\.[0-9]{1,6}")
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
     r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
@@ -130,8 +131,11 @@ def boolean(value: Any) -> bool:
 def timestamp(value: Any) -> int:
     """Microseconds since 1970, UTC."""
     text = value.strip() if isinstance(value, str) else str(value) if _is_number(value) else ""
-    if _UNIX.fullmatch(text):
-        return _unix(text)
+    if text.isascii() and text.isdigit() and (scale := _UNIX_SCALE.get(len(text))):
+        return int(text) * scale
+    if _UNIX_FRACTION.fullmatch(text):
+        seconds, _, decimals = text.partition(".")
+        return int(seconds) * 1_000_000 + int(decimals.ljust(6, "0"))
     match = _RFC3339.fullmatch(text)
     if match is None:
         if _LOST_PLUS.fullmatch(text):
@@ -154,13 +158,6 @@ def timestamp(value: Any) -> int:
     except (ValueError, OverflowError) as error:
         raise Invalid(OUT_OF_RANGE, f"no such time: {error}") from error
     return (moment - _EPOCH) // _MICROSECOND
-
-
-def _unix(text: str) -> int:
-    seconds, _, decimals = text.partition(".")
-    if decimals:
-        return int(seconds) * 1_000_000 + int(decimals.ljust(6, "0"))
-    return int(text) * {10: 1_000_000, 13: 1_000, 16: 1}[len(text)]
 
 
 def day(value: Any) -> int:

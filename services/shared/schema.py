@@ -30,6 +30,28 @@ FIXED_SOURCES = {
         "ip": "STRING",
     },
     "event": {"id": "STRING", "day": "DATE"},
+    "agent": {
+        "browser": "STRING",
+        "browser_version": "STRING",
+        "os": "STRING",
+        "os_version": "STRING",
+        "device": "STRING",
+        "brand": "STRING",
+        "model": "STRING",
+        "is_bot": "BOOL",
+    },
+    "referrer": {"host": "STRING", "medium": "STRING", "source": "STRING", "term": "STRING"},
+    "utm": {
+        "source": "STRING",
+        "medium": "STRING",
+        "campaign": "STRING",
+        "term": "STRING",
+        "content": "STRING",
+        "id": "STRING",
+        "click_id": "STRING",
+        "click_id_name": "STRING",
+    },
+    "geo": {"country": "STRING", "region": "STRING", "city": "STRING"},
     "reject": {
         "stage": "STRING",
         "table": "STRING",
@@ -41,6 +63,7 @@ FIXED_SOURCES = {
     },
 }
 OPEN_SOURCES = ("query", "header")
+ENRICHMENTS = ("agent", "referrer", "utm", "geo")  # worked out by the processor, each by a file of its own
 
 
 class SchemaError(ConfigError):
@@ -111,6 +134,17 @@ class Schema:
     @property
     def rejects(self) -> Table:
         return self.tables[REJECTS]
+
+    def asks_for(self, namespace: str) -> bool:
+        """Whether a column or a condition of any table has a source of that namespace."""
+        return any(
+            source.namespace == namespace
+            for table in self.tables.values()
+            for source in (
+                *(source for column in table.columns for source in column.sources),
+                *(condition.source for condition in table.conditions),
+            )
+        )
 
 
 def valid_name(name: str) -> str | None:

@@ -225,7 +225,9 @@ class _Reader:
             where = f"table {table}: when: {key}"
             for source in self._sources(yaml.ScalarNode("", key, value.start_mark, value.end_mark), where, table):
                 if source.namespace == "event" or source.name in ("*", "received_at"):
-                    self._error(value, f"{where}: a condition is on a query parameter, a header or the path")
+                    self._error(
+                        value, f"{where}: a condition is on a query parameter, a header, the path or an enrichment"
+                    )
                 conditions.append(Condition(source, frozenset(self._texts(value, where))))
         return conditions
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -39,15 +39,22 @@ def test_queries_are_read_as_written(text: str, pairs: list[tuple[str, str]]) ->
 
 
 # What people and machines write: plain text, percent signs in any state, separators.
-TEXT = st.text(st.sampled_from("ab%&=+#;?/é\u20ac\U0001f388 0123456789ABCDEFcCeE"), max_size=30)
+TEXT = st.text(st.sampled_from("abxuN{}\\\n%&=+#;?/é\u20ac\U0001f388 0123456789ABCDEFcCeE"), max_size=30)
+
+
+def _plainly(part: str) -> str:
+    return query.text(unquote_to_bytes(part.replace("+", " ")))
 
 
 @given(TEXT)
 @example("%C3")
 @example("%C3%28=%")
 @example("a%3Db=c%26d")
-def test_the_fast_way_and_the_slow_way_agree(text: str) -> None:
-    assert query.pairs(text) == [query._pair(part) for part in text.split("&") if part]
+@example("a=\\x41%41\\&b=\\%5C\\u0041\\")
+@example("é%C3%A9=\n%0A\\\n")
+def test_the_fast_way_and_the_plain_way_agree(text: str) -> None:
+    parts = [part.partition("=") for part in text.split("&") if part]
+    assert query.pairs(text) == [(_plainly(name), _plainly(value)) for name, _, value in parts]
 
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))

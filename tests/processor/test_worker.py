@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -84,6 +85,34 @@ async def test_a_pack_becomes_rows_and_rejects(topics: Topics) -> None:
     assert (rejected["reason"], rejected["column"]) == ("missing", "user_id")
     assert json.loads(rejected["hit"])["query"] == "type=b"
     assert topics.pull("hits-work") == []
+
+
+async def test_a_hit_is_enriched_as_the_schema_file_says(topics: Topics, tmp_path: Path) -> None:
+    columns = """\
+      device:   {type: STRING, from: agent.device}
+      is_bot:   {type: BOOL, from: agent.is_bot}
+      medium:   {type: STRING, from: referrer.medium}
+      campaign: {type: STRING, from: utm.campaign}
+      region:   {type: STRING, from: geo.region}
+"""
+    file = tmp_path / "schema.yaml"
+    file.write_text(schema.DEFAULT_FILE.read_text().replace("      params:", columns + "      params:", 1))
+    now, good = _now(), {"user-agent": ENTRY["httpRequest"]["userAgent"], "x-client-geo-location": "US,USCA,Fresno"}
+    page = "url=https%3A%2F%2Fshop.example.com%2F%3Futm_campaign%3Dspring"
+    hits = [
+        Hit(identity.uuid7(now), now, "GET", "/i", f"user_id=1&referrer=https://t.co/x&{page}", good),
+        Hit(identity.uuid7(now), now, "GET", "/i", "user_id=2", {"user-agent": "Android 1;" * 10_000}),
+        Hit(identity.uuid7(now), now, "GET", "/i", "user_id=3&referrer=%ff", {"x-client-geo-location": ",,\0,"}),
+    ]
+    async with _running(topics, schema=file):
+        topics.publish("hits", *hit.pack([hit.encode(one) for one in hits], identity.uuid7(now)))
+        found = await _rows(topics, 1)
+    names = ("user_id", "device", "is_bot", "medium", "campaign", "region")
+    assert [tuple(row[name] for name in names) for _, row in found] == [
+        ("1", "mobile", False, "social", "spring", "US-CA"),
+        ("2", "tablet", False, None, None, None),
+        ("3", None, None, None, None, None),
+    ]
 
 
 async def test_a_log_entry_becomes_a_row(topics: Topics) -> None:

@@ -74,6 +74,12 @@ CASES = {
     "no name": (_file("      a: {type: STRING, from: query}\n"), [(8, 31, "names nothing in 'query'")]),
     "fixed name": (_file("      a: {type: STRING, from: hit.ipp}\n"), [(8, 31, "did you mean 'ip'?")]),
     "fixed type": (_file("      a: {type: STRING, from: hit.received_at}\n"), [(8, 31, "is TIMESTAMP")]),
+    "enrichment": (_file("      a: {type: STRING, from: agnt.browser}\n"), [(8, 31, "did you mean 'agent'?")]),
+    "enrichment name": (
+        _file("      a: {type: STRING, from: agent.browser_verion}\n"),
+        [(8, 31, "agent has browser, browser_version, os, os_version, device, brand, model, is_bot; did you mean")],
+    ),
+    "enrichment type": (_file("      a: {type: STRING, from: agent.is_bot}\n"), [(8, 31, "is BOOL")]),
     "header case": (_file("      a: {type: STRING, from: header.Referer}\n"), [(8, 31, "lower case")]),
     "reject source": (_file("      a: {type: STRING, from: reject.reason}\n"), [(8, 31, "`rejects` only")]),
     "rest is json": (_file("      a: {type: STRING, from: query.*}\n"), [(8, 31, "fills a JSON column")]),
@@ -127,6 +133,16 @@ def test_every_problem_is_named_with_its_line_and_column(case: str) -> None:
     for line, column, words in wanted:
         assert any(error.startswith(f"my.yaml:{line}:{column}: ") and words in error for error in errors), errors
     assert len(errors) == len(wanted), errors
+
+
+def test_enrichments_are_sources_of_columns_and_conditions() -> None:
+    columns = "      a: {type: STRING, from: [utm.source, query.a]}\n      b: {type: BOOL, from: agent.is_bot}\n"
+    plain, found = schema_file.parse(_file()), schema_file.parse(_file(columns))
+    assert [str(source) for source in found.tables["events"].column("a").sources] == ["utm.source", "query.a"]
+    assert [found.asks_for(name) for name in schema.ENRICHMENTS] == [True, False, True, False]
+    assert not any(plain.asks_for(name) for name in schema.ENRICHMENTS)
+    chosen = schema_file.parse(_file(table="    when: {geo.country: [DE, AT]}\n"))
+    assert [chosen.asks_for(name) for name in schema.ENRICHMENTS] == [False, False, False, True]
 
 
 def test_a_file_that_is_not_there_says_which_setting_names_it(tmp_path: object) -> None:

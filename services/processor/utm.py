@@ -1,0 +1,70 @@
+"""The campaign an event belongs to: `utm.*`, of its own parameters, else of those of the page it happened on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from services.processor import query, typed, url
+
+_UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "utm_id")
+# Ids that advertisers' networks append to a link; the first that is there counts.
+_CLICK_IDS = (
+    "gclid",
+    "gbraid",
+    "wbraid",
+    "dclid",
+    "fbclid",
+    "msclkid",
+    "ttclid",
+    "twclid",
+    "li_fat_id",
+    "yclid",
+)
+_NAMES = frozenset((*_UTM, *_CLICK_IDS))
+
+
+class Utm(NamedTuple):
+    """`click_id_name` is the parameter that `click_id` came in, such as gclid."""
+
+    source: str | None = None
+    medium: str | None = None
+    campaign: str | None = None
+    term: str | None = None
+    content: str | None = None
+    id: str | None = None
+    click_id: str | None = None
+    click_id_name: str | None = None
+
+
+NOTHING = Utm()
+
+
+def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Utm:
+    """The campaign in the event's own parameters; without any, in the query of the page (`url`, else the Referer)."""
+    if not _NAMES.isdisjoint(parameters):
+        return _campaign(parameters)
+    page = parameters.get("url")
+    text = url.query(page if isinstance(page, str) and page else headers.get("referer", ""))
+    if not text:
+        return NOTHING
+    given = dict(reversed(query.pairs(text)))
+    return NOTHING if _NAMES.isdisjoint(given) else _campaign(given)
+
+
+def _campaign(given: Mapping[str, Any]) -> Utm:
+    click_id = click_id_name = None
+    for name in _CLICK_IDS:
+        if name in given and (click_id := _text(given[name])):
+            click_id_name = name
+            break
+    return Utm._make([*[_text(given.get(name)) for name in _UTM], click_id, click_id_name])
+
+
+def _text(value: Any) -> str | None:
+    if not value or isinstance(value, str):
+        return value or None
+    try:
+        return typed.string(value)
+    except typed.Invalid:
+        return None
