@@ -26,8 +26,8 @@ _SCOPE = "https://www.googleapis.com/auth/bigquery"
 _BATCH = "pixelpipe_batch"  # the label that says which rows a job holds
 # What may pass by itself, as BigQuery names it in an answer and in a job that failed.
 _TRANSIENT = frozenset({
-    "backendError", "internalError", "jobBackendError", "jobInternalError", "jobRateLimitExceeded", "rateLimitExceeded",
-    "stopped", "tableUnavailable", "timeout", "UNAVAILABLE",
+    "UNAVAILABLE", "aborted", "backendError", "internalError", "jobBackendError", "jobInternalError",
+    "jobRateLimitExceeded", "rateLimitExceeded", "stopped", "tableUnavailable", "timeout",
 })  # fmt: skip
 
 
@@ -129,9 +129,10 @@ class LoadJobs:
         body = _object(text)
         if status < 300:
             return body, reply.headers
-        if status == 409:
+        failed = _failure(status, body)
+        if failed.reason == "duplicate":
             raise Conflict
-        raise _failure(status, body)
+        raise failed
 
 
 class Token:
