@@ -17,6 +17,7 @@ import pyarrow as pa
 from services.local.bigquery.columns import ARROW, Column
 
 MAX_LINE = 100 * 1024 * 1024  # bytes, BigQuery's limit for a row of JSON
+MAX_SECONDS = 2**63 // 1_000_000  # what a TIMESTAMP's 64 bits of microseconds hold
 MAX_UNPACKED = 512 * 1024 * 1024  # bytes of a file that came as gzip
 _GZIP = b"\x1f\x8b"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -159,6 +160,8 @@ def _timestamp(raw: bytes) -> int:
     """Microseconds since 1970. Whole numbers are seconds, as BigQuery takes them."""
     text = scalar(raw)
     if INTEGER.fullmatch(text):
+        if abs(int(text)) > MAX_SECONDS:
+            raise ValueError("out of the range of TIMESTAMP")
         return int(text) * 1_000_000
     matched = TIMESTAMP.fullmatch(text)
     if matched is None:
