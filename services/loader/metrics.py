@@ -11,8 +11,10 @@ from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services import __version__
+from services.shared.schema import Table
 
 REASONS = ("bigquery", "too_large")
+JOB_OUTCOMES = ("done", "failed", "taken", "appended")
 CODES = (
     "ABORTED",
     "CANCELLED",
@@ -28,6 +30,7 @@ CODES = (
     "UNKNOWN",
 )
 _APPEND_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_JOB_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 _AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
 
 
@@ -78,6 +81,20 @@ class Metrics:
             buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
             registry=registry,
         )
+        jobs = Counter(
+            "pixelpipe_loader_jobs_total",
+            "Load jobs done and failed; slots that others had taken; batches appended instead",
+            ("outcome",),
+            registry=registry,
+        )
+        self.jobs = {outcome: jobs.labels(outcome) for outcome in JOB_OUTCOMES}
+        self.job_bytes = counter("job_bytes_total", "Bytes of the files that load jobs loaded")
+        self.job_seconds = Histogram(
+            "pixelpipe_loader_job_seconds",
+            "Time from BigQuery's answer to a load job until it was done",
+            buckets=_JOB_SECONDS,
+            registry=registry,
+        )
         self.ages = RowAges(
             registry,
             "pixelpipe_loader_end_to_end_seconds",
@@ -103,8 +120,14 @@ class Metrics:
     def retried(self, code: str) -> None:
         self._retries[code if code in self._retries else "OTHER"].inc()
 
-    def visible(self, received_at: pa.Array, now_us: int) -> None:
-        """Rows are in BigQuery at `now_us`, microseconds since 1970; `received_at` is their TIMESTAMP column."""
+    def took(self, table: Table, rows: pa.RecordBatch, now_us: int) -> None:
+        """BigQuery has the rows at `now_us`, microseconds since 1970."""
+        self.loaded[table.name].inc(rows.num_rows)
+        received_at = table.column_from("hit.received_at")
+        if received_at is not None:
+            self._visible(rows.column(received_at.name), now_us)
+
+    def _visible(self, received_at: pa.Array, now_us: int) -> None:
         times = received_at.cast(pa.int64())
         self.ages.observe(pc.subtract(pa.scalar(now_us), times))
         newest = pc.max(times).as_py()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.loader import texts
 from services.shared import rows
 from services.shared.schema import Column, Source, Table
 
@@ -17,8 +17,6 @@ STAGE = "loader"
 MAX_DETAIL = 1_024  # characters
 MAX_HIT_BYTES = 1_000_000  # of the JSON of one row; a longer one has its texts cut
 CUT = 256  # characters such a text keeps
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def build(batch: pa.RecordBatch, table: Table, rejects: Table, reason: str, details: Sequence[str]) -> pa.RecordBatch:
@@ -28,13 +26,13 @@ def build(batch: pa.RecordBatch, table: Table, rejects: Table, reason: str, deta
     `table` has one of the same type. What has no value is NULL, also where the column is REQUIRED: BigQuery then
     refuses the row, and the loader gives up its pack.
     """
-    texts = {name: _texts(batch.column(name), table.column(name).type) for name in batch.schema.names}
+    found = {name: texts.of(batch.column(name), table.column(name).type) for name in batch.schema.names}
     facts: dict[str, list[str | None]] = {
         "stage": [STAGE] * batch.num_rows,
         "table": [table.name] * batch.num_rows,
         "reason": [reason] * batch.num_rows,
         "detail": [detail[:MAX_DETAIL] for detail in details],
-        "hit": [_object({name: texts[name][row] for name in texts}) for row in range(batch.num_rows)],
+        "hit": [_object({name: found[name][row] for name in found}) for row in range(batch.num_rows)],
     }
     schema = rows.arrow_schema(rejects)
     arrays = [_fill(column, schema.field(column.name).type, batch, table, facts) for column in rejects.columns]
@@ -67,40 +65,3 @@ def _object(row: dict[str, Any]) -> str:
         cut = {name: value[:CUT] if isinstance(value, str) else value for name, value in row.items()}
         text = msgspec.json.encode({name: value for name, value in cut.items() if value is not None})
     return text.decode()
-
-
-def _texts(values: pa.Array, kind: str) -> list[Any]:
-    """Values as JSON takes them, for every value Arrow can hold.
-
-    TIMESTAMP is RFC 3339 in UTC, DATE is YYYY-MM-DD, NUMERIC is text; times that no calendar has are their number as
-    text. JSON stays text too: it may be what BigQuery refused, and would be refused again as a part of the hit.
-    """
-    match kind:
-        case "TIMESTAMP":
-            return [None if value is None else _timestamp(value) for value in values.cast(pa.int64()).to_pylist()]
-        case "DATE":
-            return [None if value is None else _date(value) for value in values.cast(pa.int32()).to_pylist()]
-        case "NUMERIC":
-            return [None if value is None else f"{value:f}" for value in values.to_pylist()]
-        case "FLOAT64":
-            return [_number(value) for value in values.to_pylist()]
-        case _:
-            return list(values.to_pylist())
-
-
-def _timestamp(microseconds: int) -> str:
-    try:
-        return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
-    except OverflowError:
-        return str(microseconds)
-
-
-def _date(days: int) -> str:
-    try:
-        return date.fromordinal(_EPOCH.toordinal() + days).isoformat()
-    except (OverflowError, ValueError):
-        return str(days)
-
-
-def _number(value: float | None) -> float | str | None:
-    return value if value is None or value - value == 0 else str(value)  # NaN and infinities are no JSON

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from prometheus_client import CollectorRegistry
 
 from services.loader.config import Config
+from services.loader.load_job import LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.worker import Worker
 from services.loader.write_api import WriteApi
@@ -30,6 +31,9 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
         publisher = await stack.enter_async_context(Publisher(cfg.project, in_flight=4, timeout=_DEAD_LETTER_SECONDS))
         api = await stack.enter_async_context(WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout))
+        jobs = None
+        if any(table.write != "write_api" for table in schema.tables.values()):
+            jobs = await stack.enter_async_context(LoadJobs(cfg.project, cfg.dataset, timeout=cfg.append_timeout))
         puller = await stack.enter_async_context(
             Puller(
                 cfg.project,
@@ -39,7 +43,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             )
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        worker = Worker(cfg, schema, api, publisher, metrics, tasks)
+        worker = Worker(cfg, schema, api, jobs, publisher, metrics, tasks)
         receiving = tasks.create_task(worker.receive(puller))
         admin.ready()
         _log.info("loading", subscription=cfg.rows_subscription, dataset=cfg.dataset, admin_port=admin.port)

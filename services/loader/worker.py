@@ -13,11 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, pack, reject
+from services.loader import columns, pack, reject, slots
 from services.loader.batch import Gathering, Limits, Part
 from services.loader.config import Config
+from services.loader.job_writer import JobWriter
+from services.loader.load_job import LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.pack import Ledger, Pack
+from services.loader.way import Way, Ways
 from services.loader.write_api import WriteApi
 from services.loader.writer import Outcome, Writer
 from services.shared import log, pubsub, rows
@@ -27,6 +30,7 @@ from services.shared.schema import REJECTS, Schema, Table
 
 IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
 REMEMBERED = 50_000  # pack ids
+_NO_LIMIT = 2**62  # rows: a job's are bounded by their bytes
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
 _log = log.get("loader.worker")
@@ -42,6 +46,7 @@ class _Lane:
     key: tuple[str, pa.Schema]
     table: Table
     gathering: Gathering
+    way: Way = Way(0.0, 0.0)  # noqa: RUF009 - frozen; chosen anew for each batch
     writers: int = 0
     watched: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,6 +60,7 @@ class Worker:
         cfg: Config,
         schema: Schema,
         api: WriteApi,
+        jobs: LoadJobs | None,
         publisher: Publisher,
         metrics: Metrics,
         tasks: asyncio.TaskGroup,
@@ -62,15 +68,37 @@ class Worker:
         self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
         self._writer = Writer(api, metrics, self._full)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
+        self._ways = Ways(
+            linger=cfg.linger,
+            interval=cfg.job_interval,
+            target=cfg.latency_target,
+            slot=slots.seconds(cfg.jobs_per_day),
+        )
+        self._end = asyncio.Event()
+        self._job_writer: JobWriter | None = None  # where no table is written by jobs
+        if jobs is not None:
+            self._job_writer = JobWriter(
+                jobs,
+                self._writer,
+                metrics,
+                self._ways,
+                dataset=cfg.dataset,
+                per_day=cfg.jobs_per_day,
+                ending=self._end,
+            )
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
         self._ledger = Ledger(REMEMBERED)
         self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
+        self._job_bytes = cfg.max_bytes // 2  # of Arrow: while one job's rows are on their way the next gather
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
-        self._ending = False
         self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
+
+    @property
+    def _ending(self) -> bool:
+        return self._end.is_set()
 
     async def receive(self, puller: Puller) -> None:
         """Take packs until the puller is drained, no more than memory allows."""
@@ -83,6 +111,12 @@ class Worker:
                 continue
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+
+    def _close_early(self) -> None:
+        """Rows that wait for their job keep others out: it is due now."""
+        for lane in self._lanes.values():
+            if lane.way.by_job:
+                lane.changed.set()
 
     def _full(self) -> bool:
         return self._held >= self._cfg.max_bytes or len(self._ledger) >= self._cfg.max_messages
@@ -104,7 +138,7 @@ class Worker:
 
     def end(self) -> None:
         """Take nothing more, and let nothing wait for company."""
-        self._ending = True
+        self._end.set()
         self._changed.set()
         for lane in self._lanes.values():
             lane.changed.set()
@@ -150,6 +184,8 @@ class Worker:
             self._ahead.discard(name)
             if batch.num_rows and not opened.later:
                 self._gather(table, batch, opened)
+            if self._full():
+                self._close_early()
         if not opened.parts:
             self._settle(opened)
 
@@ -171,6 +207,7 @@ class Worker:
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
+                self._choose(lane)
             lane.gathering.add(part, piece, self._loop.time())
             lane.changed.set()
             self._watch(lane)
@@ -200,25 +237,57 @@ class Worker:
         """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
         while lane.gathering:
             lane.watched = True
+            self._choose(lane)
             await self._until_due(lane)
-            gathered = lane.gathering.take()
-            lane.watched = False
-            if lane.gathering:
-                self._watch(lane)
-            outcome = await self._writer.write(gathered)
-            self._conclude(lane.table, gathered.parts, outcome)
+            await self._write_one(lane)
             if lane.watched:
                 break
         lane.writers -= 1
         if not lane.writers:  # then nothing waits in it either
             del self._lanes[lane.key]
 
+    def _choose(self, lane: _Lane) -> None:
+        """Say when the rows of a lane are due, and whether by a job."""
+        lane.way = self._ways.choose(lane.table.name, lane.table.write, self._loop.time())
+        lane.gathering.limits = Limits(_NO_LIMIT, self._job_bytes, lane.way.linger) if lane.way.by_job else self._limits
+
+    async def _write_one(self, lane: _Lane) -> None:
+        """Write what is due in one job or one append, while the rest of the lane is watched by another task."""
+        slot = None
+        began = self._loop.time() - lane.gathering.waited(self._loop.time())
+        way = lane.way
+
+        def patience() -> float:
+            return began + way.patience - self._loop.time()
+
+        if self._job_writer is not None and way.by_job:
+            slot = await self._job_writer.slot(lane.table, patience)
+        gathered = [lane.gathering.take(self._limits)]
+        if slot is not None:
+            size = sum(part.bytes for part in gathered[0].parts)
+            while lane.gathering and size < self._job_bytes:
+                gathered.append(lane.gathering.take(self._limits))
+                size += sum(part.bytes for part in gathered[-1].parts)
+        lane.watched = False
+        if lane.gathering:
+            self._watch(lane)
+        if self._job_writer is not None and slot is not None:
+            outcome = await self._job_writer.write(gathered, slot, patience)
+        else:
+            outcome = await self._writer.write(gathered[0])
+        self._conclude(lane.table, tuple(part for one in gathered for part in one.parts), outcome)
+
     async def _until_due(self, lane: _Lane) -> None:
-        while not self._ending and (wait := lane.gathering.due_in(self._loop.time())) > 0:
+        while not self._ending and (wait := self._due_in(lane)) > 0:
             lane.changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await lane.changed.wait()
+
+    def _due_in(self, lane: _Lane) -> float:
+        if lane.way.by_job and self._full():
+            return 0.0
+        return lane.gathering.due_in(self._loop.time())
 
     def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
         for bad in outcome.bad:

@@ -135,10 +135,7 @@ class Writer:
         self._metrics.append_seconds.observe(seconds)
         self._metrics.append_rows.observe(gathered.rows.num_rows)
         self._metrics.bytes.inc(size)
-        self._metrics.loaded[gathered.table.name].inc(gathered.rows.num_rows)
-        received_at = gathered.table.column_from("hit.received_at")
-        if received_at is not None:
-            self._metrics.visible(gathered.rows.column(received_at.name), time.time_ns() // 1_000)
+        self._metrics.took(gathered.table, gathered.rows, time.time_ns() // 1_000)
 
     def _fails(self, table: Table, error: Failed) -> None:
         self._metrics.retried(error.code)

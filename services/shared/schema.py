@@ -13,6 +13,7 @@ from services.shared.config import ConfigError
 
 TYPES = ("STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC", "JSON")
 MODES = ("NULLABLE", "REQUIRED")
+WRITES = ("write_api", "load_job", "auto")  # the way a table's rows take into BigQuery; the first unless told
 PARTITIONABLE = ("DATE", "TIMESTAMP")
 CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
 REJECTS = "rejects"  # the table every refused event goes to
@@ -112,6 +113,7 @@ class Table:
     description: str = ""
     require_partition_filter: bool = False
     expire_days: int | None = None
+    write: str = WRITES[0]
 
     @property
     def log_name(self) -> str:

@@ -21,6 +21,7 @@ _TABLE_KEYS = (
     "require_partition_filter",
     "expire_days",
     "cluster",
+    "write",
     "columns",
 )
 _COLUMN_KEYS = ("type", "mode", "from", "description")
@@ -107,6 +108,7 @@ class _Reader:
             description=self._text(keys.get("description"), f"table {name}: description"),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
+            write=self._choice(keys.get("write"), f"table {name}: write", schema.WRITES) or schema.WRITES[0],
         )
         return self._per_tenant(table, keys.get("tenants"), node)
 
@@ -266,7 +268,7 @@ class _Reader:
     def _choice(self, node: yaml.Node | None, where: str, choices: tuple[str, ...]) -> str:
         text = self._text(node, where)
         if text and text not in choices:
-            self._error(node, f"{where}: {text!r} is none of {', '.join(choices)}{_near(text.upper(), choices)}")
+            self._error(node, f"{where}: {text!r} is none of {', '.join(choices)}{_near_choice(text, choices)}")
         return text
 
     def _bool(self, node: yaml.Node | None, table: str) -> bool:
@@ -284,6 +286,13 @@ class _Reader:
     def _error(self, node: yaml.Node | None, text: str) -> None:
         mark: Any = node.start_mark if node is not None else None
         self._errors.append((mark.line + 1, mark.column + 1, text) if mark else (1, 1, text))
+
+
+def _near_choice(word: str, choices: tuple[str, ...]) -> str:
+    """As `_near`, whatever the case of either."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    match = difflib.get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
 
 
 def _near(word: str, known: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 
 from services.loader.metrics import CODES, Metrics, RowAges
+from tests.loader.rows_made import EVENTS, events
 
 BOUNDS = (0.5, 1.0, 60.0)
 
@@ -35,7 +36,10 @@ def test_the_newest_event_never_goes_back() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry, ["events"])
     for times in ([1_000_000, 3_000_000], [2_000_000], []):
-        metrics.visible(pa.array(times, pa.timestamp("us", tz="UTC")), 4_000_000)
+        batch = events(0, len(times))
+        at = batch.schema.get_field_index("received_at")
+        batch = batch.set_column(at, batch.schema.field(at), pa.array(times, batch.schema.field(at).type))
+        metrics.took(EVENTS, batch, 4_000_000)
         assert registry.get_sample_value("pixelpipe_loader_newest_received_timestamp_seconds") == 3.0
     assert registry.get_sample_value("pixelpipe_loader_end_to_end_seconds_count") == 3
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import datetime as dt
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
@@ -16,6 +17,9 @@ import pyarrow as pa
 from services.local.bigquery.columns import ARROW, Column
 
 MAX_LINE = 100 * 1024 * 1024  # bytes, BigQuery's limit for a row of JSON
+MAX_SECONDS = 2**63 // 1_000_000  # what a TIMESTAMP's 64 bits of microseconds hold
+MAX_UNPACKED = 512 * 1024 * 1024  # bytes of a file that came as gzip
+_GZIP = b"\x1f\x8b"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 INTEGER = re.compile(r"[+-]?\d{1,19}")
 DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
@@ -65,11 +69,25 @@ def read(data: bytes, columns: tuple[Column, ...], *, ignore_unknown: bool) -> p
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    if data.startswith(_GZIP):
+        data = _unpacked(data)
     for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             if len(line) > MAX_LINE:
                 raise BadLine(number, f"the line is longer than {MAX_LINE} bytes")
             yield number, line
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What is in a gzip file, which BigQuery knows by its first bytes."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacker.decompress(data, MAX_UNPACKED)
+    except zlib.error as error:
+        raise BadLine(1, f"the gzip file cannot be read: {error}") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise BadLine(1, f"the gzip file is cut short, has a second part, or unpacks to over {MAX_UNPACKED} bytes")
+    return found
 
 
 def _value(number: int, column: Column, reader: Callable[[bytes], Any], raw: bytes) -> Any:
@@ -142,6 +160,8 @@ def _timestamp(raw: bytes) -> int:
     """Microseconds since 1970. Whole numbers are seconds, as BigQuery takes them."""
     text = scalar(raw)
     if INTEGER.fullmatch(text):
+        if abs(int(text)) > MAX_SECONDS:
+            raise ValueError("out of the range of TIMESTAMP")
         return int(text) * 1_000_000
     matched = TIMESTAMP.fullmatch(text)
     if matched is None:

@@ -69,7 +69,9 @@ def fitted(table: pa.Table, columns: tuple[Column, ...], *, ignore_unknown: bool
 
 def _converted(field: pa.Field, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
     found = _type(field)
-    alike = {("STRING", "JSON"), ("INT64", "FLOAT64"), ("INT64", "NUMERIC")}
+    if column.type == "JSON":
+        raise BadFile(f"Unsupported field type: JSON (field: {column.name}); BigQuery reads it from CSV, Avro or JSON")
+    alike = {("INT64", "FLOAT64"), ("INT64", "NUMERIC")}
     if found != column.type and (found, column.type) not in alike:
         raise BadFile(f"Field {column.name} has changed type from {column.type} to {found}")
     try:
