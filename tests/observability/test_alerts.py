@@ -330,7 +330,7 @@ def test_nothing_fires_over_an_idle_pipeline(tmp_path: Path) -> None:
     fleet = Fleet(180)
     checks = [nothing(minute) for minute in (1, 5, 20, 60, 120, 179)]
     numbers = [Seen(120, f"count({name} != {name}) or vector(0)", 0) for name in _recorded()]  # NaN is not itself
-    assert len(numbers) > 20
+    assert len(numbers) >= 20
     assert run(tmp_path, fleet, [*checks, *numbers]) == ""
 
 
