@@ -12,7 +12,7 @@ from services.local.mixin.made import CHART
 from services.ops.__main__ import _COMMANDS
 from services.shared.ledger import SERVICES
 from tests.child import ROOT
-from tests.observability.unit import FILES, exposed, samples
+from tests.observability.unit import FILES, exposed
 
 PAGES = sorted((CHART / "runbooks").glob("*.md"))
 SECTIONS = ["What users feel", "How to confirm", "Likely causes, in order", "Commands", "It is over when"]
@@ -23,7 +23,7 @@ ALERTS = {
     for rule in group["rules"]
     if "alert" in rule
 }
-METRICS = {name for service in SERVICES for name, _, _ in samples(exposed(service))}
+METRICS = {name for service in SERVICES for name in re.findall(r"^# TYPE (\S+)", exposed(service), re.MULTILINE)}
 SOURCE = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py") if "local" not in path.parts)
 
 
