@@ -92,7 +92,7 @@ def slo_rules() -> str:
 
 def slo_alerts() -> str:
     """The file of burn-rate alerts."""
-    lines = [_MADE + "groups:\n  - name: pixelpipe-slo\n    rules:\n"]
+    lines = [_MADE + "groups:\n  - name: pixelpipe-burn-rates\n    rules:\n"]
     for one in OBJECTIVES:
         for severity in one.severities:
             burns = " or ".join(_burn(one, *rate) for rate in (PAGE if severity == "page" else TICKET))
