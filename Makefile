@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test chaos bench soak images test-chart check format lock clean
+.PHONY: help install run query ops compact test chaos bench soak images test-chart check format dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ check: install ## lint, format, types, arrows
 format: install ## put the sources in the project's format
 	$(BIN)/ruff check --quiet --fix services tests
 	$(BIN)/ruff format --quiet services tests
+
+dashboards: install ## write the chart's dashboards and made rules anew, after a change in services/local/mixin or a runbook
+	$(BIN)/python -m services.local.mixin
 
 lock: install ## resolve pyproject.toml's groups anew into requirements/, with hashes
 	for group in collector processor loader ops local dev; do \

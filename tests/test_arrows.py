@@ -30,6 +30,7 @@ FOREIGN = {
     "sqlglot": {"local"},
     "rich": {"local", "ops"},
     "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "local"},
+    "grafana_foundation_sdk": {"local"},
     "yaml": {"shared/schema_file.py", "local"},
 }
 

@@ -46,6 +46,11 @@ class Metrics:
             registry=registry,
         )
         self.spool_bytes = Gauge("pixelpipe_collector_spool_bytes", "Bytes of packs in the spool", registry=registry)
+        self.spool_limit = Gauge(
+            "pixelpipe_collector_spool_limit_bytes",
+            "Bytes of packs the spool may hold, 0 without one",
+            registry=registry,
+        )
         self.spool_oldest = Gauge(
             "pixelpipe_collector_spool_oldest_timestamp_seconds",
             "When the oldest pack of the spool was written, 0 for none",

@@ -65,6 +65,7 @@ class Spool:
 
     def __init__(self, folder: Path, limit: int, metrics: Metrics) -> None:
         self._path, self._limit, self._metrics = folder / FILE, limit, metrics
+        metrics.spool_limit.set(limit)
         self._thread = ThreadPoolExecutor(1, "spool")
         self._waiting: list[_Waiting] = []
         self._changed = asyncio.Event()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.shared import log
+
+LAG_SECONDS = 0.5  # between two looks at the event loop
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a third more series that no query of ours reads
 
@@ -23,6 +26,12 @@ class Admin:
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         self._host, self._wanted, self._registry = host, port, registry
         ProcessCollector(registry=registry)  # process_*: since when it counts, its memory, its CPU seconds
+        self._lag = Histogram(
+            "pixelpipe_event_loop_lag_seconds",
+            "How late the event loop wakes a task: what every request waits besides its own work",
+            buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2),
+            registry=registry,
+        )
         self._unready: str | None = "starting"
         self.port = port
 
@@ -41,12 +50,21 @@ class Admin:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._wanted).start()
         self.port = self._runner.addresses[0][1]
+        self._watching = asyncio.create_task(self._watch(), name="event loop lag")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watching.cancel()
         await self._runner.cleanup()
+
+    async def _watch(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + LAG_SECONDS
+            await asyncio.sleep(LAG_SECONDS)
+            self._lag.observe(max(0.0, clock() - due))
 
     async def _livez(self, _request: web.Request) -> web.Response:
         return web.Response(text="alive\n")

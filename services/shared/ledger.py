@@ -44,9 +44,10 @@ class Series:
     metric: str
     where: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
-    @property
-    def selector(self) -> str:
-        matchers = ",".join(f'{label}{how}"{"|".join(values)}"' for label, how, values in self.where)
+    def selector(self, within: str = "") -> str:
+        """`within` are more matchers, such as namespace="web",release="pixelpipe"."""
+        own = (f'{label}{how}"{"|".join(values)}"' for label, how, values in self.where)
+        matchers = ",".join(filter(None, (within, *own)))
         return f"{self.metric}{{{matchers}}}" if matchers else self.metric
 
     def matches(self, sample: Sample) -> bool:
@@ -95,31 +96,36 @@ STRETCHES: Mapping[str, tuple[Sum, Sum]] = {
 }
 
 
-def in_flight(window: str) -> str:
-    """PromQL: by how much more was collected than arrived within `window`, such as 1h."""
-    return _difference(IN_FLIGHT, window)
+def in_flight(window: str, within: str = "") -> str:
+    """PromQL: by how much more was collected than arrived within `window`, such as 1h; `within` as of a selector."""
+    return _difference(IN_FLIGHT, window, within)
 
 
-def stretch(name: str, window: str) -> str:
+def stretch(name: str, window: str, within: str = "") -> str:
     """PromQL: by how much more went into one of STRETCHES than came out of it within `window`."""
-    return _difference(STRETCHES[name], window)
+    return _difference(STRETCHES[name], window, within)
 
 
-def missing(window: str) -> str:
+def missing(window: str, within: str = "") -> str:
     """PromQL for an alert: hits that some stretch of the way took in within `window` and did not give back.
 
     Never below 0: what came twice on one stretch makes up for nothing on another.
     """
-    return "\n  + ".join(f"clamp_min({stretch(name, window)}, 0)" for name in STRETCHES)
+    return "\n  + ".join(f"clamp_min({stretch(name, window, within)}, 0)" for name in STRETCHES)
 
 
-def _difference(sides: tuple[Sum, Sum], window: str) -> str:
-    came, went = (" + ".join(_promql(one, window) for one in side if one != _FOUND) for side in sides)
+def total(side: Sum, window: str, within: str = "") -> str:
+    """PromQL: one side, such as COLLECTED, within `window`."""
+    return " + ".join(_promql(one, window, within) for one in side if one != _FOUND)
+
+
+def _difference(sides: tuple[Sum, Sum], window: str, within: str) -> str:
+    came, went = (total(side, window, within) for side in sides)
     return f"({came}) - ({went})"
 
 
-def _promql(series: Series, window: str) -> str:
-    selector = series.selector
+def _promql(series: Series, window: str, within: str) -> str:
+    selector = series.selector(within)
     if series in _GAUGES:
         return f"((sum({selector}) or vector(0)) - (sum({selector} offset {window}) or vector(0)))"
     return f"(sum(increase({selector}[{window}])) or vector(0))"
@@ -164,23 +170,23 @@ def row(scrapes: Iterable[str]) -> Row:
     if absent := [name for name in SERVICES if not started[name]]:
         raise Incomplete(f"there are no metrics of {' and '.join(absent)}; a ledger needs all of {', '.join(SERVICES)}")
 
-    def total(side: Sum) -> int:
+    def count(side: Sum) -> int:
         return round(sum(sample.value for one in side for sample in samples if one.matches(sample)))
 
     def rest(sides: tuple[Sum, Sum]) -> int:
-        return total(sides[0]) - total(sides[1])
+        return count(sides[0]) - count(sides[1])
 
     return Row(
-        collected=total(COLLECTED),
-        loaded=total(LOADED),
-        rejected=total(REJECTED),
-        dead=total(DEAD),
-        spooled=total(SPOOLED),
+        collected=count(COLLECTED),
+        loaded=count(LOADED),
+        rejected=count(REJECTED),
+        dead=count(DEAD),
+        spooled=count(SPOOLED),
         in_flight=rest(IN_FLIGHT),
         stretches={name: rest(sides) for name, sides in STRETCHES.items()},
         duplicates={
-            "processor": total((_processor("pack", "duplicate"), _processor("log_entry", "duplicate"))),
-            "loader": total((_KNOWN_ROWS,)),
+            "processor": count((_processor("pack", "duplicate"), _processor("log_entry", "duplicate"))),
+            "loader": count((_KNOWN_ROWS,)),
         },
         started={name: [_utc(at) for at in times if at is not None] for name, times in started.items()},
         notes=_notes(started),

@@ -189,7 +189,7 @@ def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
         wanted = 1
         for _, how, values in series.where:
             wanted *= len(values) if how == "=~" else 1
-        assert len(matched) == wanted, series.selector
+        assert len(matched) == wanted, series.selector()
 
 
 def test_prometheus_comes_to_the_same_over_restarts(tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""Dashboards are fresh, complete, and about metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from services.local.mixin import made
+from services.shared.ledger import SERVICES
+from tests.child import ROOT
+from tests.observability import boards, unit
+from tests.observability.boards import METRIC
+
+# What is exposed and not on any dashboard, and why.
+NOT_SHOWN = {
+    "process_virtual_memory_bytes": "the resident memory is what a limit counts",
+    "process_max_fds": "a constant of the node",
+    "process_start_time_seconds": "read by `ops ledger`",
+}
+UNITS = {"short", "s", "bytes", "Bps", "reqps", "wps", "cps", "percentunit", "currencyUSD"}
+NAMES = [file.stem for file in boards.FILES]
+
+
+def _exposed() -> set[str]:
+    """Every metric of the services and their admin ports, histograms without their endings."""
+    return {name for service in SERVICES for name in re.findall(r"^# TYPE (\S+)", unit.exposed(service), re.MULTILINE)}
+
+
+def _rules() -> list[dict[str, str]]:
+    groups = [group for path in unit.FILES for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def _used(expressions: list[str]) -> set[str]:
+    found = {name for one in expressions for name in METRIC.findall(one)}
+    return {re.sub(r"_(bucket|count|sum)$", "", name) for name in found}
+
+
+SHOWN = [target.expr for cloud in (True, False) for target in boards.targets(cloud=cloud)]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in made.files()], ids=lambda path: path.name)
+def test_what_is_made_is_fresh(path: object) -> None:
+    wanted = dict(made.files())[path]  # type: ignore[index]
+    assert path.read_text() == wanted, "run `make dashboards`, and look at what it changed"  # type: ignore[attr-defined]
+
+
+def test_no_dashboard_is_left_over() -> None:
+    assert {path for path, _ in made.files() if path.suffix == ".json"} == set(boards.FILES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_panel_can_be_read_without_its_author(name: str) -> None:
+    seen = set()
+    for panel in boards.panels(name):
+        title = panel["title"]
+        assert title and title not in seen, title
+        seen.add(title)
+        assert re.fullmatch(r"\S.{9,}\.", panel["description"], re.DOTALL), title
+        if panel["type"] == "text":
+            continue
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}, title
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, title
+        assert panel["targets"], title
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]), title
+        for target in panel["targets"]:
+            assert target["legendFormat"], title
+            assert "rate(" not in target["expr"] or "[$__rate_interval]" in target["expr"], title
+        if panel["type"] == "timeseries":
+            assert panel["options"]["legend"]["showLegend"], title
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_lie_on_the_grid_and_not_on_each_other(name: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    numbers = [panel["id"] for panel in boards.board(name)["panels"]]
+    assert len(set(numbers)) == len(numbers)
+    for panel in boards.board(name)["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "runbooks"])
+def test_variables_choose_where_to_look(name: str) -> None:
+    variables = {one["name"]: one for one in boards.board(name)["templating"]["list"]}
+    assert list(variables) == ["datasource", "cluster", "namespace", "release"]
+    for one in ("cluster", "namespace", "release"):
+        assert variables[one]["allValue"] == ".*"  # also series without the label
+    for panel in boards.panels(name):
+        for target in panel["targets"]:
+            ours = re.findall(r"\b(?:pixelpipe_|pixelpipe:|process_)[a-z0-9_:]+(.?)", target["expr"])
+            assert set(ours) == {"{"} or not ours, panel["title"]
+            for matchers in re.findall(r"\b(?:pixelpipe_|pixelpipe:|process_)[a-z0-9_:]+\{([^}]*)\}", target["expr"]):
+                for variable in ("cluster", "namespace", "release"):
+                    assert f'{variable}=~"${variable}"' in matchers, panel["title"]
+
+
+def test_links_lead_to_the_runbook_they_name() -> None:
+    pages = {panel["id"]: panel["title"] for panel in boards.panels("runbooks")}
+    links = [link for name in NAMES for panel in boards.panels(name) for link in panel.get("links") or ()]
+    assert len(links) > 20
+    for link in links:
+        number = int(link["url"].removeprefix("/d/pixelpipe-runbooks?viewPanel=panel-"))
+        assert link["title"] == f"Runbook: {pages[number]}"
+    assert {link["title"].removeprefix("Runbook: ") for link in links} >= set(pages.values()) - {
+        "PixelpipeMetricsAbsent",  # there is nothing to see
+        "PixelpipePermissionDenied",  # one of the codes of the retries
+        "PixelpipeValidityBurn",  # the rejects lead to their jump
+    }
+
+
+def test_whatever_is_asked_for_is_exposed_or_recorded() -> None:
+    recorded = {rule["record"] for rule in _rules() if "record" in rule}
+    asked = _used([*SHOWN, *(rule["expr"] for rule in _rules())])
+    foreign = {name for name in asked if name.startswith(("container_", "kube_", "pubsub_"))}
+    assert asked - foreign - recorded <= _exposed()
+    assert recorded - {"pixelpipe:quota:bytes_per_second"} <= asked, "recorded for nobody"
+
+
+def test_whatever_is_exposed_is_shown_or_said_not_to_be() -> None:
+    assert _exposed() - _used(SHOWN) == set(NOT_SHOWN)
+
+
+def test_readmes_name_only_metrics_that_exist() -> None:
+    recorded = {rule["record"] for rule in _rules() if "record" in rule}
+    for readme in [ROOT / "README.md", *(ROOT / "services").rglob("README.md"), *(ROOT / "charts").rglob("*.md")]:
+        named = {name for name in _used([readme.read_text()]) if name.startswith("pixelpipe_")}
+        assert named - recorded <= _exposed() | {"pixelpipe_"}, readme
+
+
+def test_files_fit_in_a_config_map() -> None:
+    for file in boards.FILES:
+        assert file.stat().st_size < 200_000
+        json.loads(file.read_text())
