@@ -109,10 +109,12 @@ class JobWriter:
         slot: Slot | None = first
         tries = TRIES
         while slot is not None:
+            began = time.monotonic()
             job = await self._insert(table, file, slot)
             if job is not None:
                 self._used[table.name] = slot
                 failed = (await self._until_done(table, job)).failed
+                self._ways.took(table.name, time.monotonic() - began, time.monotonic())
                 if failed is None:
                     self._metrics.jobs["done"].inc()
                     return
@@ -154,9 +156,7 @@ class JobWriter:
             if known is None:
                 raise Failed("notFound", f"there is no job {id} any more")
             job = known
-        took = time.perf_counter() - started
-        self._metrics.job_seconds.observe(took)
-        self._ways.took(table.name, took, time.monotonic())
+        self._metrics.job_seconds.observe(time.perf_counter() - started)
         return job
 
     async def _answered(self, table: Table, call: Callable[[], Awaitable[T]]) -> T:

@@ -274,6 +274,8 @@ class Worker:
         if self._job_writer is not None and slot is not None:
             outcome = await self._job_writer.write(gathered, slot, patience)
         else:
+            if way.by_job:  # there is no slot in time, no job may be made, or the loader ends
+                self._metrics.jobs["appended"].inc()
             outcome = await self._writer.write(gathered[0])
         self._conclude(lane.table, tuple(part for one in gathered for part in one.parts), outcome)
 

@@ -75,6 +75,7 @@ def _needed(image: str) -> tuple[set[str], set[str]]:
             ".".join(path.relative_to(ROOT).with_suffix("").parts)
             for program in PROGRAMS[image]
             for path in (ROOT / program.replace(".", "/")).rglob("*.py")
+            if not any(path.is_relative_to(ROOT / ignored) for ignored in IGNORED if ignored.startswith("services/"))
         ]
     files, foreign, seen = set[str](), set[str](), set[str]()
     while waiting:

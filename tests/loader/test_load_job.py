@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from services.loader import load_file
 from services.loader.job_writer import TRIES
 from services.loader.load_file import LoadFile
-from services.loader.load_job import Failed, Job, LoadJobs
+from services.loader.load_job import Failed, Job, LoadJobs, Token
 from services.provision import view
 from services.shared import names, schema, schema_file
 from tests import child
@@ -398,3 +398,19 @@ async def test_jobs_that_may_not_be_made_are_appended(
 
 def test_the_default_file_says_no_way() -> None:
     assert {table.write for table in schema_file.load(schema.DEFAULT_FILE).tables.values()} == {"write_api"}
+
+
+async def test_a_token_is_renewed_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Credentials:
+        valid, token, renewed = False, "", 0
+
+        def refresh(self, request: object) -> None:
+            self.renewed += 1
+            self.valid, self.token = True, f"t{self.renewed}"
+
+    found = Credentials()
+    monkeypatch.setattr("google.auth.default", lambda scopes: (found, "p"))
+    token = Token()
+    assert await asyncio.gather(*(token.header() for _ in range(3))) == ["Bearer t1"] * 3
+    found.valid = False
+    assert await token.header() == "Bearer t2"
