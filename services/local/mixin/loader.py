@@ -129,4 +129,23 @@ ROWS: tuple[Row, ...] = (
             ),
         ),
     ),
+    (
+        "Load jobs",
+        (
+            Panel(
+                "Load jobs by outcome",
+                "wps",
+                "None where no table is written by jobs. Few outcomes but `done`.",
+                (Query(rate(_L + "jobs_total", by="outcome") + " or vector(0)", "{{outcome}}"),),
+                stacked=True,
+            ),
+            Panel("Load job time", "s", "Under a minute.", shares(_L + "job_seconds")),
+            Panel(
+                "Bytes loaded by jobs",
+                "Bps",
+                "What is loaded here is free of BigQuery's price for ingestion.",
+                (Query(rate(_L + "job_bytes_total"), "bytes"),),
+            ),
+        ),
+    ),
 )
