@@ -32,8 +32,8 @@ def row(service: str, *more: Panel) -> Row:
                     ),
                     Query(
                         f"sum by (pod) (rate(container_cpu_cfs_throttled_periods_total{{{container}}}"
-                        "[$__rate_interval])) / sum by (pod) "
-                        f"(rate(container_cpu_cfs_periods_total{{{container}}}[$__rate_interval]))",
+                        "[$__rate_interval])) / (sum by (pod) "
+                        f"(rate(container_cpu_cfs_periods_total{{{container}}}[$__rate_interval])) > 0)",
                         "{{pod}} throttled",
                     ),
                 ),

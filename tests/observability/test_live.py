@@ -1,0 +1,147 @@
+"""A real Prometheus scrapes the running stack: every expression is executed, and alerts meet real faults."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from services.local import stack as local_stack
+from services.shared import names
+from services.shared.ledger import SERVICES
+from tests.child import wait_for
+from tests.local import run_stack
+from tests.observability import boards, load, prometheus, unit
+from tests.observability.boards import filled
+from tests.tools import require
+from tests.topics import Topics
+
+pytestmark = pytest.mark.slow
+SERIES = 500  # of one pod
+LARGEST = {"percentunit": 2.0, "s": 4e9, "currencyUSD": 10.0, "reqps": 1e4, "wps": 1e5, "cps": 1e3, "Bps": 1e8}
+
+
+@dataclass(frozen=True)
+class Watched:
+    stack: run_stack.Stack
+    prometheus: prometheus.Prometheus
+
+    def firing(self, alert: str) -> bool:
+        return self.prometheus.value(f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})') > 0
+
+    def fault(self, emulator: str, **fault: object) -> None:
+        url = self.stack.url(f"{emulator}_control")
+        reply = requests.post(f"{url}/faults", json=fault, timeout=10)
+        assert reply.ok, reply.text
+
+    def mend(self) -> None:
+        for emulator in ("pubsub", "bigquery"):
+            assert requests.delete(f"{self.stack.url(f'{emulator}_control')}/faults", timeout=10).ok
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """The stack under load, scraped since its start; 8 s of it have been seen."""
+    require("prometheus", unit.INSTALL)
+    folder: Path = tmp_path_factory.mktemp("watched")
+    rules = [prometheus.sped_up(path, folder) for path in unit.FILES]
+    with run_stack.running(folder / "local") as stack:
+        pods = local_stack.admin_urls(stack.running().ports)
+        with prometheus.running(folder, pods, rules) as started, load.running(stack.url("collector")):
+            seen = "count_over_time(pixelpipe_loader_end_to_end_seconds_count[1m]) > 8 and "
+            seen += "pixelpipe_loader_end_to_end_seconds_count > 300"
+            wait_for(lambda: started.now(seen), 60, "rows that Prometheus has seen")
+            yield Watched(stack, started)
+
+
+def test_every_panel_shows_something(watched: Watched) -> None:
+    """Queries of the cloud's panels ask series made up here; all others what the services really say."""
+    empty, odd = [], []
+    for target in [*boards.targets(cloud=False), *boards.targets(cloud=True)]:
+        found = watched.prometheus.now(filled(target.expr))
+        if not found:
+            empty.append(f"{target.id}: {target.expr}")
+        for one in found:
+            value = one.values[0][1]
+            if not 0 <= value <= LARGEST.get(target.unit, 1e12) and "stretch" not in one.labels:
+                odd.append(f"{target.id}: {value}")
+    assert not empty, "\n".join(empty)
+    assert not odd, "\n".join(odd)
+
+
+def test_panels_say_what_the_load_was(watched: Watched) -> None:
+    """Magnitudes: the same rate everywhere, latencies of this machine, no hit missing."""
+    (hits, *_), (rows, *_) = (
+        watched.prometheus.now(f"sum(increase({name}[1m]))")
+        for name in ("pixelpipe_collector_hits_total", "pixelpipe_loader_rows_loaded_total")
+    )
+    assert rows.values[0][1] == pytest.approx(hits.values[0][1], rel=0.3)
+    by_title = {(one.board, one.panel): one for one in boards.targets(cloud=False)}
+    p95 = watched.prometheus.value(filled(by_title["pipeline", "Receipt to row, p95"].expr))
+    assert 0.001 < p95 < 10
+    cost = watched.prometheus.value(filled(by_title["pipeline", "Dollars a million hits"].expr))
+    assert 0.001 < cost < 1, "a million hits cost cents"
+
+
+def test_every_rule_can_be_executed(watched: Watched) -> None:
+    """Alerts give nothing here, or few; recordings give what they are for."""
+    for path in unit.FILES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                found = watched.prometheus.now(rule["expr"])
+                if "record" in rule:
+                    assert found, rule["record"]
+    groups = watched.prometheus.get("rules")["groups"]
+    broken = [rule for group in groups for rule in group["rules"] if rule["health"] != "ok"]
+    assert not broken, broken
+
+
+def test_metrics_keep_to_conventions_and_are_few(watched: Watched) -> None:
+    promtool = require("promtool", unit.INSTALL)
+    for service in SERVICES:
+        url = local_stack.admin_urls(watched.stack.running().ports)[service]
+        text = requests.get(f"{url}/metrics", timeout=10).text
+        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        series = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert len(series) < SERIES, service
+        assert not re.search(r"ada|nonsense|nothing-here|python-requests", text), "a stranger's value"
+
+
+FAULTS = {
+    "Pub/Sub is away, and a pack was no pack": (
+        "pubsub",
+        {"effect": "error", "method": "Publish", "resource": "*hits"},
+        ("PixelpipeBreakerOpen", "PixelpipeDeadLetters"),
+    ),
+    "BigQuery refuses": (
+        "bigquery",
+        {"effect": "error", "method": "AppendRows", "code": "PERMISSION_DENIED"},
+        ("PixelpipeAppendErrors", "PixelpipePermissionDenied", "PixelpipeRowsNotArriving"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_alerts_fire_under_a_fault_and_end_after_it(
+    watched: Watched, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With minutes that last a second."""
+    emulator, fault, alerts = FAULTS[name]
+    assert not [alert for alert in alerts if watched.firing(alert)]
+    if "PixelpipeDeadLetters" in alerts:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{watched.stack.running().ports.pubsub}")
+        what = {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "x"}
+        Topics(local_stack.PROJECT).publish(names.HITS_TOPIC, b"no pack", what)
+    watched.fault(emulator, **fault)
+    try:
+        wait_for(lambda: all(watched.firing(alert) for alert in alerts), 60, f"{alerts} to fire")
+    finally:
+        watched.mend()
+    wait_for(lambda: not any(watched.firing(alert) for alert in alerts), 60, f"{alerts} to end")
