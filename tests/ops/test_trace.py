@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from services.ops.__main__ import main
+from services.shared import hit, identity, names
+from services.shared.hit import Hit
+from tests.ops import schemas
+from tests.ops.conftest import DEAD_SUBSCRIPTION, Pipeline
+from tests.ops.test_dead import PACK, POISON, a_row, bury, forwarded_by_pubsub
+
+MADE = datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
+ID = identity.uuid7(int(MADE.timestamp() * 1e6))
+
+
+def trace(pipeline: Pipeline, event_id: str, *arguments: str, code: int = 0) -> dict[str, Any]:
+    out, err = io.StringIO(), io.StringIO()
+    command = ["trace", event_id, "--subscription", DEAD_SUBSCRIPTION, "--wait", "1", *arguments]
+    schema = ["--project", pipeline.project, "--schema", str(pipeline.file)]
+    with redirect_stdout(out), redirect_stderr(err):
+        found = main([*command, *schema])
+    assert found == code, err.getvalue()
+    answer: dict[str, Any] = json.loads(out.getvalue())
+    return answer
+
+
+def test_an_event_that_was_written_twice_is_shown_once(pipeline: Pipeline) -> None:
+    pipeline.load("events", [schemas.row(ID), schemas.row(ID, seconds=5), schemas.row("another")])
+    found = trace(pipeline, ID)
+    assert (found["state"], found["made_at"]) == ("loaded", MADE.isoformat())
+    (row,) = found["rows"]
+    assert (row["table"], row["day"], row["written"], row["shown"]) == ("events", "2026-03-01", 2, 1)
+    assert row["received_at"].startswith("2026-03-01 12:00:00")
+    assert row["received_again_at"].startswith("2026-03-01 12:00:05")
+    assert found["rejects"] == found["dead"] == []
+
+
+def test_a_reject_says_why(pipeline: Pipeline) -> None:
+    reject = {"stage": "processor", "table": "events", "reason": "wrong_type", "detail": "no number", "hit": "{}"}
+    pipeline.load("rejects", [schemas.row(ID, **reject)])
+    found = trace(pipeline, ID)
+    assert found["state"] == "rejected"
+    (one,) = found["rejects"]
+    assert (one["stage"], one["table"], one["reason"]) == ("processor", "events", "wrong_type")
+    assert one["column"] is None  # this schema file keeps none
+    pipeline.load("events", [schemas.row(ID)])  # replayed
+    found = trace(pipeline, ID)
+    assert found["state"] == "loaded" and len(found["rejects"]) == len(found["rows"]) == 1
+
+
+def test_dead_letters_are_opened_and_stay(pipeline: Pipeline) -> None:
+    ours = hit.encode(Hit(ID, 1, "GET", "/pixel.gif", "user_id=ada"))
+    theirs = hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", "user_id=bob&event_id=order-17"))
+    data, attributes = hit.pack([ours, theirs], PACK)
+    given_up = pipeline.bury(data, {**attributes, **forwarded_by_pubsub(names.HITS_SUBSCRIPTION)})
+    rows = bury(pipeline, a_row(pipeline, event_id="order-18"), "schema is newer", names.ROWS_SUBSCRIPTION)
+    bury(pipeline, (b"no zstd", {"schema": "hit/1"}), POISON, names.HITS_SUBSCRIPTION)
+    for event_id, letter in ((ID, given_up), ("order-17", given_up), ("order-18", rows)):
+        found = trace(pipeline, event_id)
+        assert found["state"] == "dead"
+        assert [one["id"] for one in found["dead"]] == [letter]
+    assert found["dead"][0]["reason"] == "schema is newer"
+    pipeline.left(3)
+
+
+def test_an_event_that_is_nowhere_is_told_where_it_may_be(pipeline: Pipeline) -> None:
+    found = trace(pipeline, identity.uuid7(int(MADE.timestamp() * 1e6)), code=1)
+    assert found["state"] == "nowhere" and "spool" in found["note"]
+    assert found["looked_since"] == "2026-02-28"
+
+
+def test_an_id_that_does_not_say_its_day_is_looked_for_since_a_day(pipeline: Pipeline) -> None:
+    pipeline.load("events", [schemas.row("order-17")])
+    assert trace(pipeline, "order-17", code=1)["made_at"] is None
+    assert trace(pipeline, "order-17", "--since", "2026-03-01")["state"] == "loaded"
+    with pytest.raises(SystemExit):
+        trace(pipeline, "order-17", "--since", "yesterday")
