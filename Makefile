@@ -7,10 +7,10 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test chaos bench soak images test-chart check format dashboards lock clean
+.PHONY: help install run query ops compact test chaos bench soak images test-chart check format dashboard dashboards lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 # The locked packages, installed again only when the lock changes. The lock is complete: without --no-deps an older pip
 # (23.2) looks for a newer google-auth to satisfy an extra of it, and refuses what it finds, since that has no hash.
@@ -61,6 +61,9 @@ check: install ## lint, format, types, arrows
 format: install ## put the sources in the project's format
 	$(BIN)/ruff check --quiet --fix services tests
 	$(BIN)/ruff format --quiet services tests
+
+dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
+	$(BIN)/python -m tests.observability.picture
 
 dashboards: install ## write the chart's dashboards and made rules anew, after a change in services/local/mixin or a runbook
 	$(BIN)/python -m services.local.mixin

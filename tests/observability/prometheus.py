@@ -27,7 +27,7 @@ from tests.tools import require
 LABELS = {"cluster": "local", "namespace": "default", "release": "pixelpipe"}
 
 
-def cloud() -> str:
+def made_up() -> str:
     """What Google Cloud and the cluster would say: little waits, pods use half of what they may and are throttled."""
     parts = ("collector", "processor", "loader")
     waiting = [
@@ -98,11 +98,13 @@ def _sample(pair: Sequence[Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def running(folder: Path, pods: Mapping[str, str], rules: Sequence[Path]) -> Iterator[Prometheus]:
-    """Scrapes the admin URLs of `pods`, by name, and `cloud()`; evaluates the rules each second; ready when entered."""
+def running(
+    folder: Path, pods: Mapping[str, str], rules: Sequence[Path], *, cloud: bool = True
+) -> Iterator[Prometheus]:
+    """Scrapes the admin URLs of `pods`, by name, and `made_up()` for the cloud; evaluates the rules each second."""
     program = require("prometheus", INSTALL)
     with _google() as google:
-        pages = {**pods, "cloud": google}
+        pages = {**pods, **({"cloud": google} if cloud else {})}
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(path) for path in rules],
@@ -165,7 +167,7 @@ def _google() -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(cloud().encode())
+            self.wfile.write(made_up().encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nobody reads it."""

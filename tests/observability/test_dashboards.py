@@ -134,6 +134,13 @@ def test_readmes_name_only_metrics_that_exist() -> None:
         assert named - recorded <= _exposed() | {"pixelpipe_", "pixelpipe_batch"}, readme  # the second labels load jobs
 
 
+def test_the_picture_in_the_docs_is_one() -> None:
+    """`make dashboard` draws it."""
+    picture = made.CHART / "dashboards" / "pipeline.png"
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 300_000
+    assert "dashboards/pipeline.png" in (made.CHART / "README.md").read_text()
+
+
 def test_files_fit_in_a_config_map() -> None:
     for file in boards.FILES:
         assert file.stat().st_size < 200_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,12 @@ import requests
 import yaml
 
 from services.local import stack as local_stack
+from services.local.mixin.made import BOARDS
 from services.shared import names
 from services.shared.ledger import SERVICES
 from tests.child import wait_for
 from tests.local import run_stack
-from tests.observability import boards, load, prometheus, unit
+from tests.observability import boards, drawing, load, prometheus, unit
 from tests.observability.boards import filled
 from tests.tools import require
 from tests.topics import Topics
@@ -112,6 +114,14 @@ def test_metrics_keep_to_conventions_and_are_few(watched: Watched) -> None:
         series = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert len(series) < SERIES, service
         assert not re.search(r"ada|nonsense|nothing-here|python-requests", text), "a stranger's value"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_can_be_drawn(watched: Watched, name: str, tmp_path: Path) -> None:
+    now = time.time()
+    file = tmp_path / f"{name}.png"
+    drawing.draw(watched.prometheus, name, now - 10, now, 1.0, file, "")
+    assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 20_000
 
 
 FAULTS = {

@@ -50,7 +50,7 @@ def _stats() -> tuple[Panel, ...]:
         _stat(
             "Missing, last hour",
             "short",
-            f"Near 0: hits that are nowhere, late or lost. {RULES}",
+            f"Near 0: hits that are nowhere, late or lost; a hundredth of the hour is how well Prometheus can tell. {RULES}",
             f"max ({select('pixelpipe:ledger_missing:hits1h')})",
             None,
             None,
@@ -220,11 +220,8 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Spool",
                 "bytes",
-                "Empty. `limit` is when hits are answered 503.",
-                (
-                    Query(f"sum ({select('pixelpipe_collector_spool_bytes')})", "spooled"),
-                    Query(f"sum ({select('pixelpipe_collector_spool_limit_bytes')} > 0)", "limit"),
-                ),
+                "Empty. Each pod's share of its limit is on the collector's dashboard.",
+                (Query(f"sum ({select('pixelpipe_collector_spool_bytes')})", "spooled"),),
                 runbook="PixelpipeSpoolFilling",
             ),
             Panel(
