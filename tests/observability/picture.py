@@ -1,7 +1,7 @@
 """Look at the dashboards without Grafana: `python -m tests.observability.picture` runs the stack with an outage in it.
 
-Load for a while, Pub/Sub away, back again; then each dashboard's queries are asked and drawn as PNG. That of the pipeline
-is kept in the repository, as the example in the docs.
+Load for a while, Pub/Sub away, back again; then each dashboard's queries are asked and drawn as PNG. That of the
+pipeline is kept in the repository, as the example in the docs.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services.ops import prices
 from tests.chart import release, test_schemas
 from tests.observability import boards
 from tests.observability.unit import FILES, INSTALL
@@ -131,3 +132,11 @@ def test_grafana_is_given_every_dashboard() -> None:
 def test_series_are_told_apart_by_release() -> None:
     labels = _release().one("PodMonitoring")["spec"]["targetLabels"]
     assert labels == {"fromPod": [{"from": "app.kubernetes.io/instance", "to": "release"}]}
+
+
+def test_prices_are_those_that_ops_cost_reckons_with() -> None:
+    values = yaml.safe_load((release.CHART / "values.yaml").read_text())["observability"]["prices"]
+    assert values["pubsub"] == prices.PUBSUB_TIB
+    assert values["append"] == pytest.approx(prices.WRITE_GIB * 1024)
+    recorded = {rule["labels"]["price"]: rule["expr"] for rule in _plain() if "price" in rule["labels"]}
+    assert recorded == {name: f"vector({value})" for name, value in values.items()}

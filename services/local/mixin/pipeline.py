@@ -50,7 +50,7 @@ def _stats() -> tuple[Panel, ...]:
         _stat(
             "Missing, last hour",
             "short",
-            f"Near 0: hits that are nowhere, late or lost; a hundredth of the hour is how well Prometheus can tell. {RULES}",
+            f"Near 0: hits that are nowhere, late or lost. Prometheus guesses a hundredth of the hour's. {RULES}",
             f"max ({select('pixelpipe:ledger_missing:hits1h')})",
             None,
             None,
