@@ -81,7 +81,7 @@ def test_a_release_sees_itself_alone_and_its_own_objectives() -> None:
         "pubsub": {"hitsSubscription": "shop-h", "rowsSubscription": "shop-r", "deadSubscription": "shop-d"},
         "observability": {
             "runbooks": "https://wiki.example.com/",
-            "slo": {"availability": 0.95},
+            "slo": {"availability": 0.95, "freshnessSeconds": 600, "inFlightSeconds": 900},
             "quota": {"append": 3e9},
             "prices": {"pubsub": 12.5},
         },
@@ -103,6 +103,8 @@ def test_a_release_sees_itself_alone_and_its_own_objectives() -> None:
     assert recorded["pixelpipe:slo_objective:ratio", "a.shop", "availability", "web"] == "vector(0.95)"
     assert float(recorded["pixelpipe:quota:bytes_per_second", "a.shop", "append", "web"][7:-1]) == 3e9
     assert recorded["pixelpipe:price:dollars_per_tib", "a.shop", "pubsub", "web"] == "vector(12.5)"
+    assert recorded["pixelpipe:slo_objective:in_flight_seconds", "a.shop", "web"] == "vector(900)"
+    assert 'le=~\\"600(' in text and 'le=~\\"10(' not in text and "longer than 600 s" in text
     assert "https://wiki.example.com/PixelpipeLedgerOff.md" in text
 
 

@@ -26,6 +26,7 @@ from tests.topics import Topics
 
 pytestmark = pytest.mark.slow
 SERIES = 500  # of one pod
+EMPTY = {"loader: Load job time"}  # no table of the default schema file is loaded by jobs
 LARGEST = {"percentunit": 2.0, "s": 4e9, "currencyUSD": 10.0, "reqps": 1e4, "wps": 1e5, "cps": 1e3, "Bps": 1e8}
 
 
@@ -67,7 +68,7 @@ def test_every_panel_shows_something(watched: Watched) -> None:
     empty, odd = [], []
     for target in [*boards.targets(cloud=False), *boards.targets(cloud=True)]:
         found = watched.prometheus.now(filled(target.expr))
-        if not found:
+        if not found and target.id not in EMPTY:
             empty.append(f"{target.id}: {target.expr}")
         for one in found:
             value = one.values[0][1]

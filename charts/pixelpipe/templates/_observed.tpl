@@ -17,6 +17,8 @@
 {{- $text = $text | replace `namespace="default"` (printf `namespace="%s"` $root.Release.Namespace) -}}
 {{- $text = $text | replace `release="pixelpipe"` (printf `release="%s"` $root.Release.Name) -}}
 {{- $text = $text | replace `project_id="my-project"` (printf `project_id="%s"` $v.project) -}}
+{{- $fresh := toString $v.observability.slo.freshnessSeconds -}}
+{{- $text = $text | replace `le=~"10(` (printf `le=~"%s(` $fresh) | replace "longer than 10 s" (printf "longer than %s s" $fresh) -}}
 {{- range list "processor" "loader" -}}
 {{- $text = $text | replace (printf `(keda-hpa-)?pixelpipe-%s"` .) (printf `(keda-hpa-)?%s"` (include "pixelpipe.name" (list $root . 63))) -}}
 {{- end -}}
@@ -34,6 +36,8 @@
 {{- end -}}
 {{- if eq (.record | default "") "pixelpipe:slo_objective:ratio" -}}
 {{- $_ := set . "expr" (printf "vector(%v)" (index $v.observability.slo $labels.slo)) -}}
+{{- else if eq (.record | default "") "pixelpipe:slo_objective:in_flight_seconds" -}}
+{{- $_ := set . "expr" (printf "vector(%v)" $v.observability.slo.inFlightSeconds) -}}
 {{- else if eq (.record | default "") "pixelpipe:quota:bytes_per_second" -}}
 {{- $_ := set . "expr" (printf "vector(%v)" (index $v.observability.quota $labels.quota)) -}}
 {{- else if eq (.record | default "") "pixelpipe:price:dollars_per_tib" -}}
