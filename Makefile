@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test chaos bench soak images test-chart check format dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow chaos bench soak images test-chart check format dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -34,8 +34,11 @@ ops: install ## operate the running stack: make ops ARGS='dead list' (or replay,
 compact: install ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
 	@$(BIN)/python -m services.local ops compact --date $(or $(DATE),yesterday)
 
-test: install ## run all tests
-	$(BIN)/python -m pytest $(PYTEST)
+test: install ## run the tests
+	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'
+
+test-slow: install ## run the tests that take long: outages, kills, alerts on a real Prometheus
+	$(BIN)/python -m pytest $(PYTEST) -m slow
 
 test-chart: install ## render the Helm chart and hold it to the code, to Kubernetes' schemas and to golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart

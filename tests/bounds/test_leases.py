@@ -17,6 +17,7 @@ DEADLINE = 10.0  # seconds, the least Pub/Sub allows
 PACKS = 40
 
 
+@pytest.mark.slow
 async def test_an_outage_longer_than_the_ack_deadline_redelivers_nothing(
     pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

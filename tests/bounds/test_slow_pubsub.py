@@ -50,6 +50,7 @@ async def _fire(url: str) -> list[tuple[int, float]]:
     return seen
 
 
+@pytest.mark.slow
 async def test_replies_do_not_wait_for_a_slow_pubsub_and_none_is_refused(
     slow_pubsub: Topics, project: str, tmp_path: Path
 ) -> None:

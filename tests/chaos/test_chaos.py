@@ -11,7 +11,11 @@ from tests.chaos import faults
 from tests.chaos.faults import FAULTS, QUICK, Unavailable
 from tests.chaos.run import run
 
-QUICKEST = ("kill-all", "spool-disk-full", "clock-steps")
+QUICKEST = (
+    "kill-all",
+    pytest.param("spool-disk-full", marks=pytest.mark.slow),
+    pytest.param("clock-steps", marks=pytest.mark.slow),
+)
 
 
 @pytest.mark.parametrize("name", QUICKEST)

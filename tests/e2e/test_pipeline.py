@@ -113,6 +113,7 @@ def test_logs_are_json_lines_for_cloud_logging(stack: Stack) -> None:
             assert line["time"].endswith("Z")
 
 
+@pytest.mark.slow
 def test_data_stay_for_the_next_run_and_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     first = start_stack(tmp_path)
     _get(f"{first.collector}/i?user_id=stays&type=view")

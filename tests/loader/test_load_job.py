@@ -303,6 +303,7 @@ async def test_a_bad_row_is_rejected_and_the_rest_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 async def test_a_loader_killed_while_its_job_runs_loses_nothing_and_the_view_counts_once(
     dataset: Dataset, emulator: Emulator, topics: rig.RowTopics, project: str, by_job: dict[str, Any]
 ) -> None:
@@ -337,6 +338,7 @@ async def test_a_loader_killed_while_its_job_runs_loses_nothing_and_the_view_cou
     assert (rows, ids) == (100, 100)
 
 
+@pytest.mark.slow
 async def test_memory_is_bounded_while_no_job_can_begin(
     dataset: Dataset, emulator: Emulator, topics: rig.RowTopics, project: str, by_job: dict[str, Any]
 ) -> None:

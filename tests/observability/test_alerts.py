@@ -12,6 +12,7 @@ import yaml
 from tests.observability.unit import FILES, INSTALL, SCOPE, Fleet, Seen, counter, firing, gauge, nothing, run
 from tests.tools import require
 
+pytestmark = pytest.mark.slow
 Case = Callable[[Fleet], Sequence[Seen]]
 HITS = 600  # a minute
 _CLOUD = 'pubsub_googleapis_com:subscription_{}{{project_id="my-project",subscription_id="{}"}}'

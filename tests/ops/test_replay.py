@@ -61,6 +61,7 @@ def rejected(pipeline: Pipeline, *hits: Hit) -> None:
     pipeline.load("rejects", json.loads(json.dumps(found, default=str)))
 
 
+@pytest.mark.slow
 def test_replaying_twice_counts_once(pipeline: Pipeline) -> None:
     """Refused by the schema of today, mended, replayed, replayed again: each event is in the view once."""
     hits = [refused(f"user-{number}") for number in range(30)]

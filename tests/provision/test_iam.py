@@ -191,6 +191,7 @@ def judged(
     return refused, idle
 
 
+@pytest.mark.slow
 def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
     pipeline(run)
     bound = bindings(Config(project), schema_file.load(schema.DEFAULT_FILE))
