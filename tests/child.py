@@ -6,6 +6,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -97,6 +98,13 @@ def running(*args: str, env: Mapping[str, str] | None = None, timeout: float = 3
         if child.process.stdout is not None:
             child.process.stdout.close()
         child.log.unlink(missing_ok=True)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Any, timeout: float = 30, what: str = "the condition") -> Any:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +42,4 @@ def project() -> str:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of the loopback interface that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return child.free_port()

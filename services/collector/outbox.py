@@ -109,9 +109,11 @@ class Outbox:
         Raises Refused where too many wait already.
         """
         size = sum(map(len, lines))
-        if self._pending + size > self._max_pending:
+        try:
+            self._check_room(size)
+        except Refused:
             self._metrics.shed.inc(len(lines))
-            raise Refused("too many hits wait for Pub/Sub")
+            raise
         waiters = []
         for part in _parts(lines):
             pack = self._pack_for(len(part), sum(map(len, part)))
@@ -132,9 +134,12 @@ class Outbox:
 
     def take_room(self, size: int) -> None:
         """Count bytes as waiting. Raises Refused where there is no room."""
+        self._check_room(size)
+        self._count_pending(size)
+
+    def _check_room(self, size: int) -> None:
         if self._pending + size > self._max_pending:
             raise Refused("too many hits wait for Pub/Sub")
-        self._count_pending(size)
 
     @property
     def unsafe(self) -> str | None:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.ops import deployment, letter
+from services.ops import deployment, letter, letter_box
 from services.ops.deployment import Refused
 from services.ops.letter import Letter, printable
 from services.ops.letter_box import LetterBox
@@ -64,16 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--reason", default="*", metavar="GLOB", help="only letters of such a reason")
     for command in (listing, show, replay, drop):
         deployment.add_project(command)
-        command.add_argument(
-            "--subscription", default=names.DEAD_SUBSCRIPTION, help="the subscription of dead letters (%(default)s)"
-        )
-        command.add_argument(
-            "--wait",
-            type=float,
-            default=5.0,
-            metavar="SECONDS",
-            help="without a new letter until all are taken to be seen (%(default)s)",
-        )
+        letter_box.add_options(command)
 
 
 async def run(options: argparse.Namespace) -> int:

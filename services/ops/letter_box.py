@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC
@@ -13,12 +14,27 @@ from google.cloud import pubsub_v1
 
 from services.ops.deployment import TIMEOUT, Refused
 from services.ops.letter import Letter
+from services.shared import names
 from services.shared.pubsub import subscription_path
 
 MAX_LETTERS = 5_000  # held at a time
 MAX_BYTES = 200_000_000  # of data held at a time
 LEASE_SECONDS = 300  # how long a letter stays hidden if this process is killed
 _AT_ONCE = 500  # letters asked for, or answered for, in one request
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """`--subscription` and `--wait`, as LetterBox takes them."""
+    parser.add_argument(
+        "--subscription", default=names.DEAD_SUBSCRIPTION, help="the subscription of dead letters (%(default)s)"
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="without a new dead letter until all are taken to be seen (%(default)s)",
+    )
 
 
 class LetterBox:

@@ -14,11 +14,11 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from services.ops import deployment, letter
+from services.ops import deployment, letter, letter_box
 from services.ops.letter import Letter
 from services.ops.letter_box import LetterBox
 from services.provision import view
-from services.shared import hit, identity, names, schema_file
+from services.shared import hit, identity, schema_file
 from services.shared.schema import LOG_SUFFIX, REJECTS, Schema, Table
 
 _DAYS = timedelta(days=7)  # how far back an event is looked for whose id does not say when it was made
@@ -40,16 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    parser.add_argument(
-        "--subscription", default=names.DEAD_SUBSCRIPTION, help="the subscription of dead letters (%(default)s)"
-    )
-    parser.add_argument(
-        "--wait",
-        type=float,
-        default=5.0,
-        metavar="SECONDS",
-        help="without a new dead letter until all are taken to be seen (%(default)s)",
-    )
+    letter_box.add_options(parser)
 
 
 async def run(options: argparse.Namespace) -> int:

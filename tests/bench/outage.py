@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -70,9 +69,7 @@ class Load:
 class Bench:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = child.free_port()
         self.project = f"bench-{uuid.uuid4().hex[:8]}"
         os.environ["PUBSUB_EMULATOR_HOST"] = f"127.0.0.1:{self.port}"
         self.up()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from services.shared import hit, identity, names
 from services.shared.hit import Hit
 from tests import child
-from tests.child import Child, wait_for
-from tests.loader.rig import free_port
+from tests.child import Child, free_port, wait_for
 from tests.topics import Topics
 
 

@@ -38,7 +38,7 @@ QUICK = Pace(kills=2, outage=3.0, hold=3.0)
 
 @dataclass
 class Scene:
-    """A fleet under load. `settings` are added to every collector's."""
+    """A fleet under load."""
 
     fleet: Fleet
     client: Client
@@ -62,26 +62,26 @@ class Unavailable(Exception):
 
 
 Work = Callable[[Scene], Awaitable[None]]
-Compose = Callable[[Fleet, Path, dict[str, str]], None]
+Compose = Callable[[Fleet, dict[str, str]], None]  # the settings are added to every collector's
 
 
-def one_of_each(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+def one_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
     for service in SERVICES:
         fleet.add(service, settings if service == "collector" else None)
 
 
-def two_of_each(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
-    one_of_each(fleet, folder, settings)
-    one_of_each(fleet, folder, settings)
+def two_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
+    one_of_each(fleet, settings)
+    one_of_each(fleet, settings)
 
 
-def by_load_job(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+def by_load_job(fleet: Fleet, settings: dict[str, str]) -> None:
     """One of each, and a loader that writes every table by load jobs, one a second at most."""
     tables = schema_file.load(schema.DEFAULT_FILE).tables
     text = schema.DEFAULT_FILE.read_text()
     for name in tables:
         text = text.replace(f"  {name}:\n", f"  {name}:\n    write: load_job\n")
-    file = folder / "schema.yaml"
+    file = fleet.folder / "schema.yaml"
     file.write_text(text)
     assert {table.write for table in schema_file.load(file).tables.values()} == {"load_job"}
     jobs = {"PIPE_SCHEMA": str(file), "PIPE_JOB_INTERVAL": "1", "PIPE_JOBS_PER_DAY": "86400"}
@@ -178,9 +178,9 @@ async def _killed_while_spooling_and_draining(scene: Scene) -> None:
     await fleet.mend()
 
 
-def _small_disk(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+def _small_disk(fleet: Fleet, settings: dict[str, str]) -> None:
     """A collector whose spool's disk has a megabyte and a half: a tmpfs, or where none may be made a file limit."""
-    spool = folder / "disk"
+    spool = fleet.folder / "disk"
     spool.mkdir()
     mounted = (
         os.geteuid() == 0
@@ -214,15 +214,15 @@ async def _disk_full(scene: Scene) -> None:
     await scene.fleet.mend()
 
 
-def _stepping(fleet: Fleet, folder: Path, settings: dict[str, str]) -> None:
+def _stepping(fleet: Fleet, settings: dict[str, str]) -> None:
     """Services that see the clock that the file `clock` says: libfaketime, over the wall clock alone."""
     found = sorted(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1"))
     if not found:
         raise Unavailable("needs libfaketime: apt-get install faketime")
-    (folder / "clock").write_text("+0s")
+    (fleet.folder / "clock").write_text("+0s")
     clock = {
         "LD_PRELOAD": found[0],
-        "FAKETIME_TIMESTAMP_FILE": str(folder / "clock"),
+        "FAKETIME_TIMESTAMP_FILE": str(fleet.folder / "clock"),
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }

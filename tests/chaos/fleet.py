@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,8 +18,8 @@ import aiohttp
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.local.ports import HOST
-from services.shared import names
+from services.local import stack
+from services.local.ports import HOST, Ports
 from tests import child
 
 PROJECT = "chaos"
@@ -73,10 +71,10 @@ class Fleet:
     ) -> Member:
         """A member that is not started yet. Its settings are those of production but for what a test must choose."""
         number = len(self.of(service))
-        admin, port = _free_port(), None
+        admin, port = child.free_port(), None
         own = {"PIPE_PROJECT": PROJECT, "PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin)}
         if service == "collector":
-            port = _free_port()
+            port = child.free_port()
             own |= {
                 "PIPE_PORT": str(port),
                 "PIPE_DRAIN": "0.5",  # no load balancer has to look away
@@ -161,8 +159,7 @@ class Fleet:
 
 @asynccontextmanager
 async def running(folder: Path) -> AsyncIterator[Fleet]:
-    """Emulators that are provisioned, and no service yet; at the end all that runs is ended."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Emulators that are provisioned, in a new folder, and no service yet; at the end all that runs is ended."""
     folder.mkdir(parents=True)
     data = str(folder / "bigquery.duckdb")
     with (
@@ -172,14 +169,10 @@ async def running(folder: Path) -> AsyncIterator[Fleet]:
             *("--data", data),
         ) as emulated,
     ):
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PIPE_")},
-            "PUBSUB_EMULATOR_HOST": f"{HOST}:{pubsub.ready['grpc']}",
-            "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{emulated.ready['rest']}",
-            "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{emulated.ready['grpc']}",
-            "NO_PROXY": HOST,
-            "no_proxy": HOST,
-        }
+        ports = Ports(
+            pubsub=pubsub.ready["grpc"], bigquery=emulated.ready["rest"], bigquery_grpc=emulated.ready["grpc"]
+        )
+        environment = stack.emulator_environment(ports, os.environ)
         control = {
             "pubsub": f"http://{HOST}:{pubsub.ready['control']}",
             "bigquery": f"http://{HOST}:{emulated.ready['control']}",
@@ -201,15 +194,9 @@ def _provision(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "services.provision"],
         cwd=child.ROOT,
-        env={**environment, "PIPE_PROJECT": PROJECT, "PIPE_DATASET": names.DATASET},
+        env={**environment, "PIPE_PROJECT": PROJECT},
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         timeout=60,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

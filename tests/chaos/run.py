@@ -22,7 +22,6 @@ class Result:
 
     fault: str
     load: int  # acknowledged events a second
-    answers: int  # 200 and 204 of events
     refused: int
     broken: int
     verdict: Verdict
@@ -58,7 +57,7 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
     faults.clean(folder)
     settings = {"PIPE_ACK": "received"} if plant else {}
     async with fleet.running(folder) as ships:
-        fault.compose(ships, folder, settings)
+        fault.compose(ships, settings)
         await ships.start(*ships.members)
         async with Client(ships.collectors(), fault.rate) as client:
             began = time.monotonic()
@@ -71,7 +70,6 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
         return Result(
             fault.name,
             round(len(client.acknowledged) / fired),
-            len(client.acknowledged),
             client.refused,
             client.broken,
             verdict,

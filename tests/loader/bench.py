@@ -47,7 +47,7 @@ async def take_everything() -> None:
 
 
 def measure(packs: int, rows_a_pack: int) -> dict[str, float]:
-    project, port = f"bench-{uuid.uuid4().hex[:8]}", rig.free_port()
+    project, port = f"bench-{uuid.uuid4().hex[:8]}", child.free_port()
     with (
         child.running("services.local.pubsub", "--port", "0") as pubsub,
         child.running("tests.loader.bench", "sink") as sink,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,13 +20,8 @@ from services.loader import service
 from services.loader.config import Config
 from services.shared import names, rows
 from services.shared.pubsub import subscription_path, topic_path
+from tests import child
 from tests.topics import Topics
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
@@ -124,7 +118,7 @@ class Loader:
 
 @asynccontextmanager
 async def running(project: str, **settings: Any) -> AsyncIterator[Loader]:
-    port, stop = free_port(), asyncio.Event()
+    port, stop = child.free_port(), asyncio.Event()
     cfg = Config(**{"project": project, "host": "127.0.0.1", "admin_port": port, "linger": 0.02, **settings})
     loader = Loader(port, stop, asyncio.create_task(service.run(cfg, stop)))
 

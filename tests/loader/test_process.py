@@ -12,7 +12,6 @@ from pathlib import Path
 from services.shared import names
 from tests import child
 from tests.child import Child
-from tests.loader import rig
 from tests.loader.rig import RowTopics
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import WriteServer
@@ -21,7 +20,7 @@ from tests.loader.write_server import WriteServer
 @contextmanager
 def loading(project: str, **settings: str) -> Iterator[Child]:
     """A loader process that is ready; the Google clients' addresses come from this process's environment."""
-    port = rig.free_port()
+    port = child.free_port()
     env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
     process = child.start("services.loader", env=env, wait_ready=False)
 

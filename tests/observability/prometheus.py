@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -124,9 +123,7 @@ def running(
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = child.free_port()
         log = (folder / "prometheus.log").open("wb")
         process = subprocess.Popen(
             [

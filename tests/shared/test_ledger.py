@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
-from services.shared import ledger, schema, schema_file
+from services.shared import ledger
 from services.shared.ledger import Incomplete, Row
+from tests.observability.unit import exposed
 from tests.tools import require
 
 START = 1_780_000_000
@@ -170,19 +168,9 @@ def test_without_all_three_services_there_is_no_ledger() -> None:
         ledger.row(["<html>"])
 
 
-def _exposed(service: str) -> str:
-    registry = CollectorRegistry()
-    metrics = importlib.import_module(f"services.{service}.metrics").Metrics
-    if service == "collector":
-        metrics(registry)
-    else:
-        metrics(registry, schema_file.load(schema.DEFAULT_FILE).tables)
-    return generate_latest(registry).decode()
-
-
 def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
     """A counter that is born with its first hit would hide that hit from `increase()`."""
-    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(_exposed(service))]
+    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(exposed(service))]
     sides = [side for pair in (ledger.IN_FLIGHT, *ledger.STRETCHES.values()) for side in pair]
     for series in {series for side in sides for series in side}:
         matched = [sample for sample in samples if series.matches(sample)]

@@ -7,6 +7,16 @@ from services.local.mixin.panel import Panel, Query, Row, rate, select, shares
 
 _L = "pixelpipe_loader_"
 
+APPEND_LATENCY = Panel(
+    "Append latency",
+    "s",
+    "Under half a second.",
+    shares(_L + "append_seconds"),
+    warn=2,
+    bad=10,
+    runbook="PixelpipeAppendErrors",
+)
+
 ROWS: tuple[Row, ...] = (
     (
         "Rows",
@@ -29,15 +39,7 @@ ROWS: tuple[Row, ...] = (
                 ),
                 runbook="PixelpipeDeadLetters",
             ),
-            Panel(
-                "Append latency",
-                "s",
-                "Under half a second.",
-                shares(_L + "append_seconds"),
-                warn=2,
-                bad=10,
-                runbook="PixelpipeAppendErrors",
-            ),
+            APPEND_LATENCY,
             Panel(
                 "From receipt to row",
                 "s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.local.mixin.loader import APPEND_LATENCY
 from services.local.mixin.panel import CLOUD, RULES, Panel, Query, Row, rate, select, shares
 from services.shared import names
 
@@ -149,15 +150,7 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
                 runbook="PixelpipeRejectsJump",
             ),
-            Panel(
-                "Append latency",
-                "s",
-                "Under half a second.",
-                shares("pixelpipe_loader_append_seconds"),
-                warn=2,
-                bad=10,
-                runbook="PixelpipeAppendErrors",
-            ),
+            APPEND_LATENCY,
             Panel(
                 "From receipt to row",
                 "s",
