@@ -7,11 +7,14 @@ from typing import TypeVar
 
 import msgspec
 
+from services.shared import nesting
+
 T = TypeVar("T")
 
 MAX_EVENTS = 1_000  # in one request: as many as fit one pack
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 _JSON = {"", "application/json", "text/plain", "application/octet-stream"}
+_TOO_DEEP = f"not usable JSON: nested too deeply, over {nesting.DEEPEST} levels"
 
 _one = msgspec.json.Decoder(msgspec.Raw)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -78,6 +81,8 @@ def events(data: bytes, media: str) -> list[msgspec.Raw]:
             _check(found, "")
     if not found:
         raise BadBody(400, "there is no event in the body")
+    if nesting.too_deep(text) and any(nesting.too_deep(bytes(raw)) for raw in found):
+        raise BadBody(400, _TOO_DEEP)
     # A line end outside a string means nothing to JSON, and inside it must be escaped: a hit stays one line.
     return [msgspec.Raw(bytes(raw).replace(b"\n", b" ").replace(b"\r", b" ")) for raw in found]
 
@@ -100,7 +105,7 @@ def _decode(decoder: msgspec.json.Decoder[T], text: bytes, where: str) -> T:
     except msgspec.MsgspecError as error:
         raise BadBody(400, f"not JSON: {error}", where) from error
     except RecursionError as error:
-        raise BadBody(400, "not usable JSON: nested too deeply", where) from error
+        raise BadBody(400, _TOO_DEEP, where) from error
 
 
 def _check(found: list[msgspec.Raw], what: str) -> None:

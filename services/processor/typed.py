@@ -9,7 +9,7 @@
 | TIMESTAMP | RFC 3339 with `Z` or an offset; Unix time of 10 digits (s, 6 decimals at most), 13 (ms), 16 (µs) | same |
 | DATE | YYYY-MM-DD | same |
 | NUMERIC | a decimal number, at most 29 digits before the point and 9 after | a number |
-| JSON | JSON | any value |
+| JSON | JSON, nested 490 levels at most | any value |
 
 An empty text and a JSON null are no value at all. Nothing is rounded, cut or guessed: a time without a zone, a
 fraction for an integer, a tenth decimal are refused.
@@ -24,6 +24,8 @@ from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
+
+from services.shared import nesting
 
 WRONG_TYPE = "wrong_type"
 OUT_OF_RANGE = "out_of_range"
@@ -64,13 +66,16 @@ class Invalid(Exception):
 def decode_json(text: str | bytes) -> Any:
     """JSON with numbers kept exact: integers of any size, the others as Decimal. Raises Invalid."""
     try:
-        return _decoder.decode(text)
+        found = _decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise Invalid(WRONG_TYPE, f"not JSON: {error}") from error
     except InvalidOperation as error:
         raise Invalid(WRONG_TYPE, "JSON with a number beyond any decimal") from error
     except RecursionError as error:
         raise Invalid(WRONG_TYPE, "JSON nested too deeply") from error
+    if nesting.too_deep(text if isinstance(text, bytes) else text.encode()):
+        raise Invalid(WRONG_TYPE, "JSON nested too deeply")
+    return found
 
 
 def encode_json(value: Any) -> str:

@@ -85,6 +85,7 @@ MB = 1_048_576
         (b'{"a":"\xff"}', {}, 400, "the body is not UTF-8", "byte 6"),
         (b'{"a":"\\ud800"}', {}, 400, "not JSON", None),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, 400, "nested too deeply", None),
+        (b'[{},{"a":' + b"[" * 490 + b"]" * 490 + b"}]", {}, 400, "nested too deeply, over 490 levels", None),
         (b"[" + b"{}," * 1000 + b"{}]", {}, 413, "1001 events in one request, at most 1000", None),
         (b"{}\n" * 1001, {"Content-Type": "application/x-ndjson"}, 413, "over 1000 events", "line 1001"),
         (b'{"a":"' + b"x" * MB + b'"}', {}, 413, "the body is over 1048576 bytes", None),
@@ -107,6 +108,14 @@ async def test_an_unusable_body_is_refused_with_what_is_wrong_and_where(
     assert error in answer["error"]
     assert (where or "") in answer.get("where", "")
     assert collector.topics.pull("work") == []
+
+
+async def test_the_deepest_body_that_is_taken_arrives(collector: Running) -> None:
+    body = b'{"a":' + b"[" * 489 + b"]" * 489 + b"}"
+    async with collector.http.post(collector.url + "/events", data=b"[" + body + b"]") as reply:
+        assert reply.status == 204
+    (found,) = collector.hits(1)
+    assert bytes(found.body) == body
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
