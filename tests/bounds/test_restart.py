@@ -62,6 +62,7 @@ def _roll(project: str, bigquery: WriteServer) -> tuple[list[str], dict[str, flo
         return load.users, again
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_under_load_loses_nothing_and_repeats_next_to_nothing(
     pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ async def test_nothing_acknowledged_is_lost_and_every_event_counts_once(name: st
     assert result.verdict.rejects, result  # the load has events that cannot become rows
 
 
+@pytest.mark.slow
 async def test_a_collector_that_replies_before_it_publishes_is_found_out(tmp_path: Path) -> None:
     result = await run(FAULTS["kill-collector"], QUICK, tmp_path / "planted", plant=True, wait=5)
     assert result.verdict.lost > 0, result

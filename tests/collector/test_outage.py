@@ -171,6 +171,7 @@ async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: O
     _received(topics, set(statuses))
 
 
+@pytest.mark.slow
 async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_nothing(outage: Outage) -> None:
     outage.pubsub_up()
     url = outage.collector_up()
