@@ -15,14 +15,13 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from services.collector.breaker import CLOSED, OPEN
-from tests import child
+from tests import admin, child
 from tests.bounds.soak import read_status
 from tests.child import Child, wait_for
 from tests.topics import Topics
@@ -119,9 +118,7 @@ class Bench:
         wait_for(is_there, 60, f"the breaker to be {state}")
 
     def _metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.collector.ready['admin_port']}/metrics") as reply:
-            lines = reply.read().decode().splitlines()
-        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " "))
+        return admin.metrics(self.collector.ready["admin_port"])[name]
 
 
 def measure(rounds: int = 2) -> dict[str, float]:
