@@ -16,35 +16,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Any
-from unittest.mock import patch
 
 import grpc
 from google.cloud import pubsub_v1
 
-from services.shared import identity, names
-from services.shared.pubsub import topic_path
-from tests import admin, child
-from tests.bench import cpu, processor, traffic, unit
+from services.shared import names
+from tests import child
+from tests.bench import emulators, processor, traffic
+from tests.bench.backlog import Backlog
+from tests.bench.emulators import Emulators
 from tests.bench.figure import Figure, median, rate
 from tests.bounds.soak import memory
-from tests.child import Child, wait_for
 from tests.loader.write_server import Request, Response
 
-PROJECT, ROWS = "bench", 1_000  # rows in a pack
+ROWS = 1_000  # in a pack
 SINK_PACKS, EMULATOR_PACKS = 500, 300  # a round
 ROUNDS, QUICK_ROUNDS = 7, 4
-LONGEST = 120  # seconds of a round
 
 
 async def count() -> None:
@@ -67,103 +58,26 @@ async def count() -> None:
     await server.wait_for_termination()
 
 
-@dataclass
-class Rounds:
-    """What each round of one loader was, and the unit beside it."""
-
-    per_s: list[float] = field(default_factory=list)
-    per_cpu_s: list[float] = field(default_factory=list)
-    units: list[float] = field(default_factory=list)
-
-
-class Bench:
-    """Everything but the loader, until the stack is left."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelpipe-bench-")))
-        pubsub = stack.enter_context(child.running("services.local.pubsub", "--port", "0"))
-        options = ("--rest-port", "0", "--grpc-port", "0", "--data", str(self._data / "bigquery.duckdb"))
-        bigquery = stack.enter_context(child.running("services.local.bigquery", *options))
-        sink = stack.enter_context(child.running("tests.bench.loader", "sink"))
-        self.sink, self.emulator = (f"127.0.0.1:{one.ready['grpc']}" for one in (sink, bigquery))
-        addresses = {
-            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.ready['grpc']}",
-            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{bigquery.ready['rest']}",
-            "PIPE_PROJECT": PROJECT,
-        }
-        stack.enter_context(patch.dict(os.environ, addresses))
-        provision = child.start("services.provision", wait_ready=False)
-        assert provision.process.wait(60) == 0, provision.output()
-        provision.log.unlink()
-        self._publisher = pubsub_v1.PublisherClient()
-        stack.callback(self._publisher.stop)
-        self._packs = processor.typed(traffic.packs(8, ROWS))
-
-    @contextmanager
-    def loader(self, bigquery: str) -> Iterator[tuple[Child, int]]:
-        """One that is ready, and its admin port."""
-        port = child.free_port()
-        env = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), "BIGQUERY_STORAGE_EMULATOR_HOST": bigquery}
-        started = child.start("services.loader", env=env, wait_ready=False)
-        try:
-            wait_for(lambda: admin.ready(port), 30, "the loader to be ready")
-            yield started, port
-        finally:
-            started.stop()
-            started.log.unlink()
-
-    def rounds(self, loader: Child, port: int, packs: int, count: int) -> Rounds:
-        """The first is to open connections and not counted."""
-        found = Rounds()
-        for number in range(count + 1):
-            loader.process.send_signal(signal.SIGSTOP)
-            try:
-                self._publish(packs)
-                units = [unit.us() for _ in range(5)]
-            finally:
-                loader.process.send_signal(signal.SIGCONT)
-            began, used = time.monotonic(), cpu.of(loader.process.pid)
-            self._until(port, packs * (number + 1), packs)
-            took, used = time.monotonic() - began, cpu.of(loader.process.pid) - used
-            if number:
-                found.per_s.append(packs * ROWS / took)
-                found.per_cpu_s.append(packs * ROWS / used)
-                found.units.append(statistics.median([*units, *(unit.us() for _ in range(5))]))
-        return found
-
-    def _publish(self, packs: int) -> None:
-        now = time.time_ns() // 1000
-        futures = []
-        for number in range(packs):
-            data, attributes = self._packs[number % len(self._packs)]
-            again = {**attributes, "pack": identity.uuid7(now)}  # a pack that is known is not written
-            futures.append(self._publisher.publish(topic_path(PROJECT, names.ROWS_TOPIC), data, **again))
-        for future in futures:
-            future.result(30)
-
-    def _until(self, port: int, acked: int, packs: int) -> None:
-        """Every look costs the loader a millisecond or two: few of them."""
-        end = time.monotonic() + LONGEST
-        while admin.metrics(port)["pixelpipe_loader_messages_acked_total"] < acked:
-            assert time.monotonic() < end, f"the loader did not write {packs * ROWS} rows in {LONGEST} s"
-            time.sleep(0.1)
-
-
 def measure(quick: bool = False) -> dict[str, Figure]:
     """The figures of the table above; with `quick` only those of the sink."""
     count = QUICK_ROUNDS if quick else ROUNDS
     with ExitStack() as stack:
-        bench = Bench(stack)
-        with bench.loader(bench.sink) as (loader, port):
-            sunk = bench.rounds(loader, port, SINK_PACKS, count)
-            most = memory(loader.process.pid, "VmHWM")
-        busy = median([wall / used for wall, used in zip(sunk.per_s, sunk.per_cpu_s, strict=True)])
-        figures = {"loader_rows_per_s": rate(sunk.per_cpu_s, sunk.units), "loader_busy": busy}
+        Emulators(stack)
+        sink = stack.enter_context(child.running("tests.bench.loader", "sink"))
+        publisher = pubsub_v1.PublisherClient()
+        stack.callback(publisher.stop)
+        packs = processor.typed(traffic.packs(8, ROWS))
+        backlog = Backlog(publisher, names.ROWS_TOPIC, packs, ROWS, "pixelpipe_loader_messages_acked_total")
+        with emulators.service("loader", BIGQUERY_STORAGE_EMULATOR_HOST=f"127.0.0.1:{sink.ready['grpc']}") as loader:
+            sunk = backlog.rounds(*loader, SINK_PACKS, count)
+            most = memory(loader[0].process.pid, "VmHWM")
+        busy = [wall / used for wall, used in zip(sunk.per_s, sunk.per_cpu_s, strict=True)]
+        figures = {"loader_rows_per_s": rate(sunk.per_cpu_s, sunk.units), "loader_busy": median(busy)}
         units = sunk.units
         if not quick:
-            with bench.loader(bench.emulator) as (loader, port):
-                stored = bench.rounds(loader, port, EMULATOR_PACKS, count)
-                most = max(most, memory(loader.process.pid, "VmHWM"))
+            with emulators.service("loader") as loader:
+                stored = backlog.rounds(*loader, EMULATOR_PACKS, count)
+                most = max(most, memory(loader[0].process.pid, "VmHWM"))
             figures["loader_emulator_rows_per_s"] = rate(stored.per_s, stored.units)
             figures["rss_loader_mb"] = Figure(most)
             units = [*units, *stored.units]

@@ -1,5 +1,6 @@
-"""How fast one processor is, without the network: `python -m tests.bench.processor` prints one JSON line.
+"""How fast one processor is: `python -m tests.bench.processor [--quick]` prints one JSON line.
 
+Without the network: `processor_events_per_s` and, with user agent, referrer and campaign, `processor_enriched_events_per_s`.
 The real worker handles real packs; only Pub/Sub is missing. Counted is CPU time, which neighbours disturb less than
 time on the wall: events a CPU second are what one core does when it is given to the processor alone.
 """
@@ -9,21 +10,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
+from google.cloud import pubsub_v1
 from prometheus_client import CollectorRegistry
 
 from services.processor.config import Config
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import schema, schema_file
+from services.shared import names, schema, schema_file
 from services.shared.schema import Schema
-from tests.bench import traffic, unit
+from tests.bench import emulators, traffic, unit
+from tests.bench.backlog import Backlog
+from tests.bench.emulators import Emulators
 from tests.bench.figure import Figure, median, rate
+from tests.bounds.soak import memory
 
 PACKS, EVENTS = 8, 1_000
 SECONDS, QUICK_SECONDS = 15.0, 5.0
+PROCESS_PACKS, PROCESS_ROUNDS = 80, 5
 ENRICHED = """\
       browser:         {type: STRING, from: agent.browser}
       browser_version: {type: STRING, from: agent.browser_version}
@@ -123,12 +131,29 @@ def measure(quick: bool = False) -> dict[str, Figure]:
         default.sample()
         units.append(unit.us())
         rich.sample()
-    return {
+    figures = {
         "processor_events_per_s": rate(default.rates, units),
         "processor_enriched_events_per_s": rate(rich.rates, units),
         "unit_us": median(units),
     }
+    return figures if quick else {**figures, **_process(messages)}
+
+
+def _process(messages: list[tuple[bytes, dict[str, str]]]) -> dict[str, Figure]:
+    """The whole process with a backlog in the Pub/Sub emulator: events per CPU second, and the memory it took."""
+    with ExitStack() as stack:
+        Emulators(stack)
+        publisher = pubsub_v1.PublisherClient()
+        stack.callback(publisher.stop)
+        backlog = Backlog(publisher, names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_acked_total")
+        with emulators.service("processor") as process:
+            rounds = backlog.rounds(*process, PROCESS_PACKS, PROCESS_ROUNDS)
+            most = memory(process[0].process.pid, "VmHWM")
+    return {
+        "processor_process_events_per_s": rate(rounds.per_cpu_s, rounds.units),
+        "rss_processor_mb": Figure(most),
+    }
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: figure.value for name, figure in measure().items()}))
+    print(json.dumps({name: figure.value for name, figure in measure(quick="--quick" in sys.argv).items()}))
