@@ -32,7 +32,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Messages like `packs`, of so many `events` each, published to `topic`; `acked` is the service's metric of them."""
+    """Messages like `packs`, of so many `events` each, to `topic`; `acked` is the metric that counts them done."""
 
     publisher: pubsub_v1.PublisherClient
     topic: str
