@@ -32,7 +32,7 @@ class Served:
         return int(self.child.ready["port"])
 
     def answered(self) -> float:
-        """Hits and posts answered with 200 or 204 since it started. One that is refused costs CPU and does not count."""
+        """Hits and posts answered with 200 or 204 since it started; one that is refused costs CPU and does not count."""
         replies = self.metrics()
         return sum(replies.get(f"pixelpipe_collector_replies_total{{{labels}}}", 0.0) for labels in GOOD)
 
@@ -62,7 +62,7 @@ def pubsub(core: int) -> Iterator[Child]:
 
 @contextmanager
 def collector(emulator: Child, *cores: int, module: str = COLLECTOR, **settings: str) -> Iterator[Served]:
-    """A collector, or what stands for one, without a spool; the settings are those of its README in lower case."""
+    """A collector, or what stands for one; the settings are those of its README, without PIPE_, in lower case."""
     env = {
         "PUBSUB_EMULATOR_HOST": address(emulator),
         "PIPE_PROJECT": PROJECT,
