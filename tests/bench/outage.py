@@ -36,21 +36,21 @@ PIXEL = b"GET /i?user_id=u1&type=view&note=caf%C3%A9 HTTP/1.1\r\nHost: t\r\nUser
 class Load:
     """Pixels at a steady rate; `seen` has when each was due and its latency, infinity for one that is no 200."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, rate: float = RATE, connections: int = CONNECTIONS) -> None:
+        self._port, self._rate, self._connections = port, rate, connections
         self.seen: list[tuple[float, float]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         due = self._due(stop)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(CONNECTIONS):
+            for _ in range(self._connections):
                 tasks.create_task(self._connection(due))
 
     def _due(self, stop: asyncio.Event) -> Iterator[float]:
         moment = time.perf_counter()
         while not stop.is_set():
             yield moment
-            moment += 1 / RATE
+            moment += 1 / self._rate
 
     async def _connection(self, due: Iterator[float]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
