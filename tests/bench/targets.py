@@ -18,8 +18,8 @@ class Target:
     at_most: bool = False
 
     def verdict(self, value: float) -> str:
-        by = value / self.value - 1 if self.at_most else self.value / value - 1 if value else float("inf")
-        return MET if by <= 0 else CLOSE if by <= NEAR else MISSED
+        by = value / self.value - 1 if self.at_most else 1 - value / self.value
+        return MET if by <= 0 else CLOSE if by <= NEAR + 1e-9 else MISSED
 
     def __str__(self) -> str:
         return f"{'at most ' if self.at_most else ''}{self.value:,g}"
@@ -51,7 +51,7 @@ PROMISED = ("outage_p99_ratio",)  # a miss of these is a failure, not a figure
 
 
 def verdict(name: str, figure: Figure, unit_us: float | None) -> str:
-    """Empty without a target. A target of a rate is for a unit of 1 µs: what this machine is faster or slower is taken off."""
+    """Empty without a target. A target of a rate is for a unit of 1 µs: the rate is taken as it would be there."""
     target = TARGETS.get(name)
     if target is None:
         return ""
