@@ -46,8 +46,8 @@ test-chart: install ## render the Helm chart and hold it to the code, to Kuberne
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
 
-bench: install ## measure, as ratios where it matters: make bench [ONLY=outage]
-	$(BIN)/python -m tests.bench $(foreach part,$(ONLY),--only $(part))
+bench: install ## measure everything in ten minutes, into BENCH.md: make bench [ONLY=part] [QUICK=1 [STORE=1]] (see BENCH.md)
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(STORE),--store) $(foreach part,$(ONLY),--only $(part))
 
 soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for minutes: make soak [DOWN=bigquery] [MINUTES=5]
 	$(BIN)/python -m tests.bounds.soak --minutes $(or $(MINUTES),5) --rate 2000 --down $(or $(DOWN),pubsub)

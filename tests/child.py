@@ -70,7 +70,12 @@ def start(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30,
 
 def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
     """Run `python -m services.NAME`; `ready` is its log line that says which ports it listens on."""
-    child = start(f"services.{name}", env=env, wait_ready=False)
+    return start_listening(f"services.{name}", env, timeout)
+
+
+def start_listening(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
+    """The same of any module that logs as a service does."""
+    child = start(name, env=env, wait_ready=False)
 
     def listening() -> dict[str, Any] | None:
         assert child.process.poll() is None, f"{name} ended with {child.process.returncode}:\n{child.output()}"

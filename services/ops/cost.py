@@ -19,7 +19,7 @@ EVENT_BYTES = 564  # a hit of `load` with a browser's headers, as JSON
 # Compressed sizes, measured on packs of 1 to 1,000 such hits; tests/ops/test_cost.py measures them again.
 _FIRST_HIT, _NEXT_HIT = 0.74, 0.09  # of event bytes: what the first hit of a pack takes, and each further one
 _ROWS_PACK, _ROW = 700, 0.12  # bytes of a pack of rows without any, and of event bytes: what each row takes
-_HITS_ENVELOPE, _ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
+HITS_ENVELOPE, ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
 _STORED = 0.6  # of event bytes: a row as BigQuery counts it
 
 REQUEST_BYTES, REPLY_BYTES = 1_000, 300  # a browser's request with all its headers; the image and its headers
@@ -105,9 +105,7 @@ def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: f
     """The bill of a steady rate, with the chart's defaults behind a load balancer on Autopilot."""
     hits = hits_per_second * HOURS * 3600
     size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger)
-    # Each pack is published once and delivered once, the hits' and the rows'.
-    messages = (hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
-    carried = hits / size * sum(2 * max(prices.PUBSUB_REQUEST, one) for one in messages)
+    carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
     rows = hits * event_bytes * _STORED
     received, sent = hits * REQUEST_BYTES / GIB, hits * REPLY_BYTES / GIB
     pods = sum(
@@ -116,14 +114,29 @@ def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: f
         for one in PODS.values()
     )
     return Bill(
-        pubsub=max(0.0, carried - prices.PUBSUB_FREE) / TIB * prices.PUBSUB_TIB,
-        bigquery_write=max(0.0, rows - prices.WRITE_FREE) / GIB * prices.WRITE_GIB,
+        pubsub=pubsub(carried),
+        bigquery_write=bigquery_write(rows),
         bigquery_storage=max(0.0, rows - prices.STORAGE_FREE) / GIB * prices.STORAGE_GIB,
         load_balancer=prices.RULES_HOUR * HOURS + (received + sent) * prices.BALANCER_GIB,
         replies=sent * prices.INTERNET_GIB,
         pods=pods * HOURS,
         cluster=max(0.0, prices.CLUSTER_HOUR * HOURS - prices.CLUSTER_CREDIT),
     )
+
+
+def billed_bytes(packs: float, hits_pack: float, rows_pack: float) -> float:
+    """What Pub/Sub bills for so many packs of these sizes: each is published once and delivered once, both kinds."""
+    return packs * sum(2 * max(prices.PUBSUB_REQUEST, one) for one in (hits_pack, rows_pack))
+
+
+def pubsub(billed: float, free: float = prices.PUBSUB_FREE) -> float:
+    """Dollars a month for so many bytes a month, of which some are free."""
+    return max(0.0, billed - free) / TIB * prices.PUBSUB_TIB
+
+
+def bigquery_write(rows: float, free: float = prices.WRITE_FREE) -> float:
+    """Dollars a month for so many bytes of rows appended a month, of which some are free."""
+    return max(0.0, rows - free) / GIB * prices.WRITE_GIB
 
 
 def pack_hits(hits_per_second: float, linger: float) -> float:
@@ -133,9 +146,9 @@ def pack_hits(hits_per_second: float, linger: float) -> float:
 
 def hits_pack_bytes(hits: float, event_bytes: float) -> float:
     """One message of hits."""
-    return event_bytes * (_FIRST_HIT + (hits - 1) * _NEXT_HIT) + _HITS_ENVELOPE
+    return event_bytes * (_FIRST_HIT + (hits - 1) * _NEXT_HIT) + HITS_ENVELOPE
 
 
 def rows_pack_bytes(hits: float, event_bytes: float) -> float:
     """One message of their rows."""
-    return _ROWS_PACK + hits * event_bytes * _ROW + _ROWS_ENVELOPE
+    return _ROWS_PACK + hits * event_bytes * _ROW + ROWS_ENVELOPE

@@ -11,10 +11,14 @@ WIDEST = 0.15  # of the median; a figure whose samples are further apart is refu
 
 @dataclass(frozen=True)
 class Figure:
-    """`spread` is half the distance between the quartiles over the median: 0 for what is counted, not timed."""
+    """`spread` is half the distance between the quartiles over the median: 0 for what is counted, not timed.
+
+    `units` is of a rate: what one of them takes, in the unit of tests/bench/unit.py, sampled in turn with it.
+    """
 
     value: float
     spread: float = 0.0
+    units: Figure | None = None
 
     @property
     def steady(self) -> bool:
@@ -31,5 +35,12 @@ def median(samples: Sequence[float]) -> Figure:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """The median ratio of pairs that were measured one right after the other, so that a drift of the host is in both."""
+    """The median ratio of pairs measured one right after the other, so that a drift of the host is in both."""
     return median([one / other for one, other in zip(ours, theirs, strict=True)])
+
+
+def rate(per_second: Sequence[float], unit_us: Sequence[float]) -> Figure:
+    """The median of rates, and what one takes in units: the two were sampled in turn."""
+    found = median(per_second)
+    units = [1e6 / one / unit for one, unit in zip(per_second, unit_us, strict=True)]
+    return Figure(found.value, found.spread, median(units))

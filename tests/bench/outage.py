@@ -1,4 +1,4 @@
-"""How fast replies are while Pub/Sub is away: `python -m tests.bench.outage [ROUNDS]`, prints one JSON object.
+"""How fast replies are while Pub/Sub is away: `make bench ONLY=outage`.
 
 A collector with a spool and a Pub/Sub emulator, each its own process, under the same steady load: healthy, blackholed,
 healthy, killed, and so on. A latency counts from when its request was due, so that a stall costs all it keeps waiting.
@@ -12,17 +12,17 @@ import http.client
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from services.collector.breaker import CLOSED, OPEN
-from tests import child
+from tests import admin, child
+from tests.bench.figure import Figure
+from tests.bench.pipeline import percentile
 from tests.bounds.soak import read_status
 from tests.child import Child, wait_for
 from tests.topics import Topics
@@ -36,21 +36,21 @@ PIXEL = b"GET /i?user_id=u1&type=view&note=caf%C3%A9 HTTP/1.1\r\nHost: t\r\nUser
 class Load:
     """Pixels at a steady rate; `seen` has when each was due and its latency, infinity for one that is no 200."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, rate: float = RATE, connections: int = CONNECTIONS) -> None:
+        self._port, self._rate, self._connections = port, rate, connections
         self.seen: list[tuple[float, float]] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         due = self._due(stop)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(CONNECTIONS):
+            for _ in range(self._connections):
                 tasks.create_task(self._connection(due))
 
     def _due(self, stop: asyncio.Event) -> Iterator[float]:
         moment = time.perf_counter()
         while not stop.is_set():
             yield moment
-            moment += 1 / RATE
+            moment += 1 / self._rate
 
     async def _connection(self, due: Iterator[float]) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -119,18 +119,16 @@ class Bench:
         wait_for(is_there, 60, f"the breaker to be {state}")
 
     def _metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.collector.ready['admin_port']}/metrics") as reply:
-            lines = reply.read().decode().splitlines()
-        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " "))
+        return admin.metrics(self.collector.ready["admin_port"])[name]
 
 
-def measure(rounds: int = 2) -> dict[str, float]:
+def measure(quick: bool = False) -> dict[str, Figure]:
     """The p99 of replies in an outage, over the healthy p99 at the same load, and both in milliseconds."""
     with ExitStack() as stack:
-        return asyncio.run(_measure(Bench(stack), rounds))
+        return asyncio.run(_measure(Bench(stack), 1 if quick else 2))
 
 
-async def _measure(bench: Bench, rounds: int) -> dict[str, float]:
+async def _measure(bench: Bench, rounds: int) -> dict[str, Figure]:
     load, stop = Load(bench.collector.ready["port"]), asyncio.Event()
     running = asyncio.create_task(load.run(stop))
     now = time.perf_counter
@@ -153,21 +151,12 @@ async def _measure(bench: Bench, rounds: int) -> dict[str, float]:
         stop.set()
         await running
     healthy, opening, outage = (load.due_in(spans[name]) for name in ("healthy", "opening", "outage"))
-    healthy_p99, outage_p99 = _percentile(healthy, 0.99), _percentile(outage, 0.99)
+    healthy_p99, outage_p99 = percentile(healthy, 0.99), percentile(outage, 0.99)
     return {
-        "outage_p99_ratio": round(outage_p99 / healthy_p99, 2),
-        "healthy_p50_ms": round(_percentile(healthy, 0.5) * 1000, 2),
-        "healthy_p99_ms": round(healthy_p99 * 1000, 2),
-        "outage_p50_ms": round(_percentile(outage, 0.5) * 1000, 2),
-        "outage_p99_ms": round(outage_p99 * 1000, 2),
-        "opening_worst_ms": round(max(opening) * 1000, 1),
-        "requests": len(healthy) + len(outage),
+        "outage_p99_ratio": Figure(outage_p99 / healthy_p99),
+        "healthy_p50_ms": Figure(percentile(healthy, 0.5) * 1000),
+        "healthy_p99_ms": Figure(healthy_p99 * 1000),
+        "outage_p50_ms": Figure(percentile(outage, 0.5) * 1000),
+        "outage_p99_ms": Figure(outage_p99 * 1000),
+        "opening_worst_ms": Figure(max(opening) * 1000),
     }
-
-
-def _percentile(values: list[float], share: float) -> float:
-    return sorted(values)[int(len(values) * share)]
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(*map(int, sys.argv[1:2]))))

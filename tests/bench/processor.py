@@ -1,7 +1,9 @@
-"""How fast one processor is, without the network: `python -m tests.bench.processor [SECONDS]` prints one JSON line.
+"""How fast one processor is: `python -m tests.bench.processor [--quick]` prints one JSON line.
 
-The real worker handles real packs; only Pub/Sub is missing. Counted is CPU time, which neighbours disturb less than
-time on the wall: events a CPU second are what one core does when it is given to the processor alone.
+`processor_events_per_s` and, with user agent, referrer and campaign, `processor_enriched_events_per_s` are without the
+network: the real worker handles real packs, only Pub/Sub is missing. Counted is CPU time, which neighbours disturb less
+than time on the wall: events a CPU second are what one core does when it is given to the processor alone.
+`processor_process_events_per_s` and `rss_processor_mb` are of the whole process, with the client of Pub/Sub in it.
 """
 
 from __future__ import annotations
@@ -9,24 +11,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import random
-import statistics
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
-from urllib.parse import quote
 
+from google.cloud import pubsub_v1
 from prometheus_client import CollectorRegistry
 
+from services.processor.config import Config
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import hit, identity, schema, schema_file
-from services.shared.hit import Hit
+from services.shared import names, schema, schema_file
 from services.shared.schema import Schema
-from tests.bench import unit
+from tests.bench import emulators, traffic, unit
+from tests.bench.backlog import Backlog
+from tests.bench.emulators import Emulators
+from tests.bench.figure import Figure, median, rate
+from tests.bounds.soak import memory
 
 PACKS, EVENTS = 8, 1_000
-USER_AGENTS = 400  # different ones in the packs
+SECONDS, QUICK_SECONDS = 15.0, 5.0
+PROCESS_PACKS, PROCESS_ROUNDS = 80, 5
 ENRICHED = """\
       browser:         {type: STRING, from: agent.browser}
       browser_version: {type: STRING, from: agent.browser_version}
@@ -50,66 +56,13 @@ def enriched() -> Schema:
     return schema_file.parse(text.replace(PARAMS, ENRICHED + PARAMS, 1))
 
 
-def packs(seed: int = 7) -> list[tuple[bytes, dict[str, str]]]:
-    """Packs of events as browsers send them: ids at random, user agents of which a few are frequent, some campaigns."""
-    chance = random.Random(seed)
-    now = time.time_ns() // 1000
-    agents = [_agent(chance) for _ in range(USER_AGENTS)]
-    weights = [1 / (rank + 1) for rank in range(USER_AGENTS)]
-    found = []
-    for _ in range(PACKS):
-        lines = [hit.encode(_event(chance, now, chance.choices(agents, weights)[0])) for _ in range(EVENTS)]
-        found.append(hit.pack(lines, identity.uuid7(now)))
-    return found
-
-
-def _agent(chance: random.Random) -> str:
-    version = chance.randint(100, 142)
-    engine = "AppleWebKit/537.36 (KHTML, like Gecko)"
-    phone = f"SM-{chance.choice('AFGS')}{chance.randint(100, 999)}B"
-    return chance.choice(
-        [
-            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {engine} Chrome/{version}.0.0.0 Safari/537.36",
-            f"Mozilla/5.0 (Linux; Android {chance.randint(9, 15)}; {phone}) {engine} "
-            f"Chrome/{version}.0.0.0 Mobile Safari/537.36",
-            f"Mozilla/5.0 (iPhone; CPU iPhone OS {chance.randint(14, 18)}_{chance.randint(0, 7)} like Mac OS X) "
-            "AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1",
-            f"Mozilla/5.0 (X11; Linux x86_64; rv:{version}.0) Gecko/20100101 Firefox/{version}.0",
-        ]
-    )
-
-
-def _event(chance: random.Random, now: int, agent: str) -> Hit:
-    at = now - chance.randrange(1_000_000)
-    page = f"https://shop.example.com/p/{chance.randrange(5_000)}"
-    if chance.random() < 0.2:
-        page += f"?utm_source=newsletter&utm_medium=email&utm_campaign=week{chance.randrange(50)}"
-    before = chance.choice(["https://www.google.com/", "https://shop.example.com/", "https://t.co/a", ""])
-    query = [
-        f"user_id={chance.randbytes(12).hex()}",
-        f"type={chance.choice(['view', 'view', 'click', 'order'])}",
-        f"tenant=shop{chance.randrange(20)}",
-        f"url={quote(page, safe='')}",
-        f"referrer={quote(before, safe='')}",
-        f"ts={at // 1000}",
-        f"screen={chance.choice(['1920x1080', '390x844'])}",
-        f"n={chance.randrange(1_000)}",
-    ]
-    return Hit(
-        id=identity.uuid7(at, chance.randbytes(10)),
-        at=at,
-        method="GET",
-        path="/pixel.gif",
-        query="&".join(query),
-        headers={"user-agent": agent, "referer": "https://shop.example.com/"},
-        ip=f"203.0.113.{chance.randrange(256)}",
-    )
-
-
 class _Nowhere:
-    """Takes what is published."""
+    """Takes what is published, and keeps the last of it."""
+
+    last: tuple[bytes, dict[str, str]]
 
     async def publish(self, topic: str, data: bytes, attributes: dict[str, str]) -> str:
+        self.last = data, attributes
         return ""
 
 
@@ -131,10 +84,20 @@ class _Bench:
 
     def __init__(self, tables: Schema, messages: list[tuple[bytes, dict[str, str]]]) -> None:
         nowhere: Any = _Nowhere()
-        self._worker = Worker(tables, nowhere, Topics("rows", "dead"), Metrics(CollectorRegistry(), tables.tables))
+        self.published: _Nowhere = nowhere
+        self._worker = Worker(
+            tables,
+            nowhere,
+            Topics("rows", "dead"),
+            Metrics(CollectorRegistry(), tables.tables),
+            max_bytes=Config.max_bytes,
+        )
         self._loop = asyncio.Runner()
         self._messages, self._number = messages, 0
         self.rates: list[float] = []
+
+    def close(self) -> None:
+        self._loop.close()
 
     def sample(self) -> None:
         """Handle one pack."""
@@ -146,10 +109,21 @@ class _Bench:
         self.rates.append(int(attributes["count"]) / (time.process_time() - started))
 
 
-def measure(seconds: float) -> dict[str, float]:
-    """Medians of at least `seconds`: events a CPU second with each schema, and the unit, sampled in turn."""
+def typed(messages: list[tuple[bytes, dict[str, str]]]) -> list[tuple[bytes, dict[str, str]]]:
+    """The packs of rows that the default schema makes of packs of hits, one each."""
+    bench = _Bench(schema_file.load(schema.DEFAULT_FILE), messages)
+    found = []
+    for _ in messages:
+        bench.sample()
+        found.append(bench.published.last)
+    bench.close()
+    return found
+
+
+def measure(quick: bool = False) -> dict[str, Figure]:
+    """Events a CPU second with each schema, and the unit, sampled in turn."""
     gc.set_threshold(50_000, 20, 20)  # as services/shared/lifecycle.py does
-    messages = packs()
+    messages = traffic.packs(PACKS, EVENTS)
     default, rich = _Bench(schema_file.load(schema.DEFAULT_FILE), messages), _Bench(enriched(), messages)
     for _ in messages:  # caches fill once in the life of a process
         default.sample()
@@ -157,17 +131,36 @@ def measure(seconds: float) -> dict[str, float]:
     default.rates.clear()
     rich.rates.clear()
     units = []
-    until = time.monotonic() + seconds
+    until = time.monotonic() + (QUICK_SECONDS if quick else SECONDS)
     while time.monotonic() < until or len(units) < 10:
         default.sample()
-        rich.sample()
         units.append(unit.us())
+        rich.sample()
+    default.close()
+    rich.close()
+    figures = {
+        "processor_events_per_s": rate(default.rates, units),
+        "processor_enriched_events_per_s": rate(rich.rates, units),
+        "unit_us": median(units),
+    }
+    return figures if quick else {**figures, **_process(messages)}
+
+
+def _process(messages: list[tuple[bytes, dict[str, str]]]) -> dict[str, Figure]:
+    """The whole process with a backlog in the Pub/Sub emulator: events per CPU second, and the memory it took."""
+    with ExitStack() as stack:
+        Emulators(stack)
+        publisher = pubsub_v1.PublisherClient()
+        stack.callback(publisher.stop)
+        backlog = Backlog(publisher, names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_acked_total")
+        with emulators.service("processor") as process:
+            rounds = backlog.rounds(*process, PROCESS_PACKS, PROCESS_ROUNDS)
+            most = memory(process[0].process.pid, "VmHWM")
     return {
-        "processor_events_per_s": round(statistics.median(default.rates)),
-        "processor_enriched_events_per_s": round(statistics.median(rich.rates)),
-        "unit_us": round(statistics.median(units), 3),
+        "processor_process_events_per_s": rate(rounds.per_cpu_s, rounds.units),
+        "rss_processor_mb": Figure(most),
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)))
+    print(json.dumps({name: figure.value for name, figure in measure(quick="--quick" in sys.argv).items()}))

@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from services.local import fault_command
+from tests import admin
 from tests.child import wait_for
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -132,14 +132,7 @@ def memory(pid: int, what: str = "VmRSS") -> float:
 
 def metrics(stack: Stack, service: str) -> dict[str, float]:
     """Every sample of a service's admin port, summed over its labels."""
-    with urllib.request.urlopen(stack.url(f"{service}_admin") + "/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    found: dict[str, float] = {}
-    for line in lines:
-        if not line.startswith("#"):
-            name = line.partition("{")[0].partition(" ")[0]
-            found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
-    return found
+    return admin.metrics(getattr(stack.running().ports, f"{service}_admin"))
 
 
 def faults(how: str, seconds: float) -> list[dict[str, Any]]:

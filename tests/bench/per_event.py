@@ -1,0 +1,54 @@
+"""The same collector, publishing each event by itself: `python -m tests.bench.per_event`.
+
+What a team writes first: the official `PublisherClient`, `publish()` once an event with the batching it comes with, and
+a reply when its future is done. Everything before that is the collector's own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from google.cloud import pubsub_v1
+from prometheus_client import CollectorRegistry
+
+from services.collector.app import App
+from services.collector.config import Config
+from services.collector.metrics import Metrics
+from services.collector.outbox import Reserved
+from services.collector.service import serving
+from services.shared import lifecycle, log
+from services.shared.admin import Admin
+from services.shared.pubsub import topic_path
+
+
+class PerEvent:
+    """Where the outbox would be."""
+
+    def __init__(self, cfg: Config) -> None:
+        self._client = pubsub_v1.PublisherClient()
+        self._topic = topic_path(cfg.project, cfg.hits_topic)
+
+    async def put(self, lines: Sequence[bytes]) -> None:
+        await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
+
+    @contextmanager
+    def reserve(self) -> Iterator[Reserved]:
+        yield Reserved(self)
+
+    def take_room(self, size: int) -> None:
+        """There is no bound."""
+
+
+async def run(cfg: Config, stop: asyncio.Event) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    app = App(cfg, PerEvent(cfg), metrics)
+    async with Admin(cfg.host, cfg.admin_port, registry) as admin, serving(cfg, app, metrics) as port:
+        log.get("per_event").info("listening", port=port, admin_port=admin.port)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    lifecycle.main("per_event", Config, run)

@@ -1,0 +1,83 @@
+"""A collector under load, as its own process on chosen cores, with what its metrics say of it."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from unittest.mock import patch
+
+from tests import child
+from tests.bench import cpu
+from tests.child import Child
+from tests.topics import Topics
+
+COLLECTOR = "services.collector"
+PROJECT, TOPIC = "bench", "hits"
+GOOD = frozenset({'kind="pixel",status="200"', 'kind="events",status="204"'})
+
+
+@dataclass(frozen=True)
+class Served:
+    child: Child
+
+    @property
+    def pid(self) -> int:
+        return self.child.process.pid
+
+    @property
+    def port(self) -> int:
+        return int(self.child.ready["port"])
+
+    def answered(self) -> float:
+        """Hits and posts answered with 200 or 204 since it started; one that is refused costs CPU and does not count."""
+        replies = self.metrics()
+        return sum(replies.get(f"pixelpipe_collector_replies_total{{{labels}}}", 0.0) for labels in GOOD)
+
+    def metrics(self) -> dict[str, float]:
+        """Every sample of the admin port, by its name and labels."""
+        url = f"http://127.0.0.1:{self.child.ready['admin_port']}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            lines = reply.read().decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+
+def address(emulator: Child) -> str:
+    return f"127.0.0.1:{emulator.ready['grpc']}"
+
+
+@contextmanager
+def pubsub(core: int) -> Iterator[Child]:
+    """The emulator on a core. Its topic has no subscription, so it confirms what is published and keeps none of it."""
+    with ExitStack() as stack:
+        with cpu.on(core):
+            emulator = stack.enter_context(child.running("services.local.pubsub", "--port", "0"))
+        with patch.dict(os.environ, PUBSUB_EMULATOR_HOST=address(emulator)):
+            Topics(PROJECT).create(TOPIC)
+        yield emulator
+
+
+@contextmanager
+def collector(emulator: Child, *cores: int, module: str = COLLECTOR, **settings: str) -> Iterator[Served]:
+    """A collector, or what stands for one; the settings are those of its README, without PIPE_, in lower case."""
+    env = {
+        "PUBSUB_EMULATOR_HOST": address(emulator),
+        "PIPE_PROJECT": PROJECT,
+        "PIPE_HITS_TOPIC": TOPIC,
+        "PIPE_HOST": "127.0.0.1",
+        "PIPE_PORT": "0",
+        "PIPE_ADMIN_PORT": "0",
+        "PIPE_DRAIN": "0",
+        "PIPE_GRACE": "1",
+        **{f"PIPE_{name.upper()}": value for name, value in settings.items()},
+    }
+    with cpu.on(*cores):
+        started = child.start_listening(module, env)
+    try:
+        yield Served(started)
+    finally:
+        started.stop()
+        started.log.unlink(missing_ok=True)
