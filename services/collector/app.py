@@ -54,7 +54,7 @@ class App:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        self._metrics.reply(self._kinds.get(path, "other"), response.status)
+        self._metrics.replies.of[self._kinds.get(path, "other"), str(response.status)] += 1
         return response
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -134,7 +134,7 @@ class App:
     def _capture(
         self, request: web.BaseRequest, now: int, headers: dict[str, str], ip: str, raw: msgspec.Raw
     ) -> hit.Hit:
-        self._metrics.hits[request.method].inc()
+        self._metrics.hits.of[request.method,] += 1
         return capture.hit(
             method=request.method,
             target=request.raw_path,
