@@ -1,7 +1,8 @@
 """Replies that are the same each time: rendered once a second, written to the connection as they are.
 
-`web.Response` renders its headers for each request: 40 % of what a pixel costs in all. Such a reply fits one kind of
-request only, see `fits`; any other is answered by `web.Response`, with the same headers.
+`web.Response` renders its headers for each request: a fifth to two fifths of a pixel's CPU, in runs that varied as
+much. Such a reply fits one kind of request only, see `fits`; any other is answered by `web.Response`, with the same
+headers.
 
 This leans on what aiohttp does not promise: of a response it uses `prepare`, `write_eof` and `keep_alive`, and nothing
 is between it and the transport. The version is bounded in pyproject.toml, and tests compare the bytes.
