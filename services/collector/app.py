@@ -14,6 +14,7 @@ from services.collector import body, capture, pixel
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved
+from services.collector.reply import Reply
 from services.shared import hit, identity
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
@@ -33,39 +34,37 @@ class App:
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
-        self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]]] = {
+        self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]] = {
             EVENTS: {"POST": self._events, "OPTIONS": self._preflight},
             "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
         }
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
+        self._images: dict[str, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
             self._kinds[path] = "pixel"
+            self._images[path] = _image(path)
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
         routes = self._routes.get(path)
         if routes is None:
-            response = _text(404, "no such path\n")
+            response: web.StreamResponse = _text(404, "no such path\n")
         elif (handler := routes.get(request.method)) is None:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        self._metrics.reply(self._kinds.get(path, "other"), response.status)
+        self._metrics.replies.of[self._kinds.get(path, "other"), str(response.status)] += 1
         return response
 
-    async def _pixel(self, request: web.BaseRequest) -> web.Response:
+    async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
         try:
             await self._keep([hit.encode(captured)])
         except Refused as error:
             return _unavailable(error)
-        image, kind = pixel.image(captured.path)
-        # A page that isolates itself (COEP) may still load the pixel.
-        return web.Response(
-            body=image, headers={"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}
-        )
+        return self._images[captured.path].to(request)
 
     async def _events(self, request: web.BaseRequest) -> web.Response:
         cors = _cors(request)
@@ -135,7 +134,7 @@ class App:
     def _capture(
         self, request: web.BaseRequest, now: int, headers: dict[str, str], ip: str, raw: msgspec.Raw
     ) -> hit.Hit:
-        self._metrics.hits[request.method].inc()
+        self._metrics.hits.of[request.method,] += 1
         return capture.hit(
             method=request.method,
             target=request.raw_path,
@@ -154,6 +153,12 @@ class App:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
         ip = capture.client_ip(request.remote or "", forwarded, self._cfg.trusted_proxies)
         return capture.truncate(ip) if self._cfg.truncate_ip else ip
+
+
+def _image(path: str) -> Reply:
+    image, kind = pixel.image(path)
+    # A page that isolates itself (COEP) may still load the pixel.
+    return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
 
 
 def _cors(request: web.BaseRequest) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
+from services.collector.counts import Counts
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -14,14 +15,15 @@ class Metrics:
         Info("pixelpipe_build", "What runs here", registry=registry).info(
             {"service": "collector", "version": __version__}
         )
-        self._replies = Counter(
+        self.replies = Counts(
             "pixelpipe_collector_replies_total",
             "Replies by kind of request and status",
             ("kind", "status"),
             registry=registry,
         )
-        hits = Counter("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
-        self.hits = {method: hits.labels(method) for method in ("GET", "HEAD", "POST")}
+        self.hits = Counts("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
+        for method in ("GET", "HEAD", "POST"):
+            self.hits.of[method,] = 0
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",
             "Hits whose fate is known: published, spooled, or refused with 503 as unconfirmed or shed",
@@ -109,10 +111,3 @@ class Metrics:
             registry=registry,
         )
         self.connections_closed = {reason: closed.labels(reason) for reason in ("idle", "slow")}
-        self._known: dict[tuple[str, int], Counter] = {}
-
-    def reply(self, kind: str, status: int) -> None:
-        child = self._known.get((kind, status))
-        if child is None:
-            child = self._known[kind, status] = self._replies.labels(kind, str(status))
-        child.inc()

@@ -75,6 +75,7 @@ class Outbox:
         self._full: deque[_Pack] = deque()  # bounded by max_pending
         self._changed = asyncio.Event()
         self._pending = 0
+        metrics.pending_bytes.set_function(lambda: self._pending)  # read when asked for, not set with each hit
         self._closing = False
 
     async def __aenter__(self) -> Outbox:
@@ -98,10 +99,12 @@ class Outbox:
         The hits of one call share a pack where they fit one, so that they are safe, or refused, together.
         """
         # Each call waits on futures of its own: a cancelled request must not take its pack's others with it.
-        errors = [await waiter for waiter in self.take(lines)]
-        for error in errors:
-            if error is not None:
-                raise Refused(str(error)) from error
+        failed: Exception | None = None
+        for waiter in self.take(lines):
+            error = await waiter
+            failed = failed or error
+        if failed is not None:
+            raise Refused(str(failed)) from failed
 
     def take(self, lines: Sequence[bytes]) -> list[asyncio.Future[Exception | None]]:
         """Have these hits published without waiting; each future says later whether a part of them is safe.
@@ -114,14 +117,16 @@ class Outbox:
         except Refused:
             self._metrics.shed.inc(len(lines))
             raise
-        waiters = []
-        for part in _parts(lines):
-            pack = self._pack_for(len(part), sum(map(len, part)))
-            waiter: asyncio.Future[Exception | None] = self._loop.create_future()
-            pack.lines.extend(part)
-            pack.waiters.append(waiter)
-            waiters.append(waiter)
-        return waiters
+        if len(lines) <= hit.MAX_HITS and size <= hit.MAX_PACK_BYTES:
+            return [self._add(lines, size)]
+        return [self._add(part, sum(map(len, part))) for part in _parts(lines)]
+
+    def _add(self, lines: Sequence[bytes], size: int) -> asyncio.Future[Exception | None]:
+        pack = self._pack_for(len(lines), size)
+        waiter: asyncio.Future[Exception | None] = self._loop.create_future()
+        pack.lines.extend(lines)
+        pack.waiters.append(waiter)
+        return waiter
 
     @contextmanager
     def reserve(self) -> Iterator[Reserved]:
@@ -171,7 +176,6 @@ class Outbox:
 
     def _count_pending(self, size: int) -> None:
         self._pending += size
-        self._metrics.pending_bytes.set(self._pending)
 
     async def _dispatch(self) -> None:
         while True:
