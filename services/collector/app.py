@@ -43,6 +43,7 @@ class App:
             self._kinds[path] = "pixel"
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
+        began = time.perf_counter()
         path = request.raw_path.partition("?")[0]
         routes = self._routes.get(path)
         if routes is None:
@@ -51,7 +52,9 @@ class App:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        self._metrics.reply(self._kinds.get(path, "other"), response.status)
+        kind = self._kinds.get(path, "other")
+        self._metrics.reply(kind, response.status)
+        self._metrics.durations.observe(kind, time.perf_counter() - began)
         return response
 
     async def _pixel(self, request: web.BaseRequest) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
+from services.collector.durations import Durations
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -20,6 +21,7 @@ class Metrics:
             ("kind", "status"),
             registry=registry,
         )
+        self.durations = Durations(registry)
         hits = Counter("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
         self.hits = {method: hits.labels(method) for method in ("GET", "HEAD", "POST")}
         outcomes = Counter(
