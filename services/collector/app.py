@@ -46,6 +46,7 @@ class App:
             self._images[path] = _image(path)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
         path = request.raw_path.partition("?")[0]
         routes = self._routes.get(path)
         if routes is None:
@@ -54,7 +55,9 @@ class App:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        self._metrics.replies.of[self._kinds.get(path, "other"), str(response.status)] += 1
+        kind = self._kinds.get(path, "other")
+        self._metrics.replies.of[kind, str(response.status)] += 1
+        self._metrics.durations.observe(kind, time.perf_counter() - began)
         return response
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
 from services.collector.counts import Counts
+from services.collector.durations import Durations
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -21,6 +22,7 @@ class Metrics:
             ("kind", "status"),
             registry=registry,
         )
+        self.durations = Durations(registry)
         self.hits = Counts("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
         for method in ("GET", "HEAD", "POST"):
             self.hits.of[method,] = 0

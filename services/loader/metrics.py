@@ -44,6 +44,8 @@ class Metrics:
             return Counter(f"pixelpipe_loader_{name}", text, registry=registry)
 
         self.received = counter("messages_received_total", "Packs received from Pub/Sub")
+        self.message_bytes = counter("message_bytes_total", "Bytes of the packs received")
+        self.leases = counter("leases_total", "Times a pack in hand was leased, first at its receipt")
         self.redelivered = counter("messages_redelivered_total", "Packs received that Pub/Sub had delivered before")
         self.duplicates = counter("messages_duplicate_total", "Packs not written again: their rows are there already")
         self.acked = counter(

@@ -40,6 +40,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 cfg.rows_subscription,
                 max_messages=cfg.max_messages,
                 max_bytes=cfg.max_bytes // _PULLED_PART,
+                leased=metrics.leases.inc,
             )
         )
         tasks = await stack.enter_async_context(asyncio.TaskGroup())

@@ -145,6 +145,7 @@ class Worker:
 
     def _take(self, delivery: Delivery) -> None:
         self._metrics.received.inc()
+        self._metrics.message_bytes.inc(len(delivery.data))
         if delivery.attempt > 1:
             self._metrics.redelivered.inc()
         key = pack.key(delivery)

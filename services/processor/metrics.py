@@ -27,6 +27,7 @@ class Metrics:
         messages = counter("messages", "Messages received, by what they are", ("kind",))
         self.packs, self.log_entries = messages.labels("pack"), messages.labels("log_entry")
         self.message_bytes = counter("message_bytes", "Bytes received")
+        self.leases = counter("leases", "Times a message in hand was leased, first at its receipt")
         self.redelivered = counter("redelivered", "Messages Pub/Sub delivered before, as it counts them")
         self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
         self.hits = counter("hits", "Hits decoded")

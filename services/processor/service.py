@@ -28,7 +28,13 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
         )
         puller = await stack.enter_async_context(
-            Puller(cfg.project, cfg.hits_subscription, max_messages=cfg.max_messages, max_bytes=cfg.max_bytes)
+            Puller(
+                cfg.project,
+                cfg.hits_subscription,
+                max_messages=cfg.max_messages,
+                max_bytes=cfg.max_bytes,
+                leased=metrics.leases.inc,
+            )
         )
         worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
         work = asyncio.create_task(worker.run(puller), name="processor")

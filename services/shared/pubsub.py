@@ -9,7 +9,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -38,7 +38,10 @@ _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscri
 # The client drops a lease after an hour unless told: the message would come again while it is still in hand, once an
 # hour of an outage. Pub/Sub keeps what is leased no longer than any message, 31 days at most.
 _LONGEST_LEASE = 31 * 24 * 60 * 60.0
-_LEASE_SECONDS, _RENEW_SECONDS = 30, 5.0  # of messages whose stream has ended
+# What a process that is killed had in hand comes again when its leases end. Left to itself the client asks for a minute
+# when it opens a stream. It renews at 90 % of the time at the latest, so less would leave a busy pod too little.
+_LEASE_SECONDS = 20
+_RENEW_SECONDS = 5.0  # between renewals for messages whose stream has ended
 _LATE_SECONDS, _LATE_TIMEOUT = 0.1, 5.0  # between answers to those, and for a call
 _IDS = 1_000  # in a call
 
@@ -213,20 +216,47 @@ class _Hand:
             )
 
 
+class _Client(pubsub_v1.SubscriberClient):  # type: ignore[misc]
+    """Says of how many messages the leases are asked for, be it by the client's threads or by a _Hand."""
+
+    def __init__(self, leased: Callable[[int], None]) -> None:
+        super().__init__()
+        self._leased = leased
+
+    def modify_ack_deadline(self, *, ack_ids: Iterable[str], ack_deadline_seconds: int, **named: Any) -> None:
+        ids = list(ack_ids)  # an iterator, where the client's threads call
+        if ack_deadline_seconds:  # 0 gives a message back
+            self._leased(len(ids))
+        super().modify_ack_deadline(ack_ids=ids, ack_deadline_seconds=ack_deadline_seconds, **named)
+
+
 class Puller:
     """Streaming pull of one subscription, as an async iterator of deliveries.
 
     At most `max_messages` and about `max_bytes` are out at a time; beyond that Pub/Sub is asked to wait. Leases are
-    kept as long as it takes. A stream that breaks is opened again with backoff. `drain()` ends the iteration and the
-    stream, so that Pub/Sub hands what comes next to others; what was not yet taken is nacked, and what was is still
-    leased, and may be answered until the context is left.
+    kept as long as it takes, 20 seconds at a time; `leased` is told, in any thread, of how many messages. A stream that
+    breaks is opened again with backoff. `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes
+    next to others; what was not yet taken is nacked, and what was is still leased, and may be answered until the
+    context is left.
     """
 
-    def __init__(self, project: str, subscription: str, *, max_messages: int, max_bytes: int) -> None:
-        self.subscription = subscription
+    def __init__(
+        self,
+        project: str,
+        subscription: str,
+        *,
+        max_messages: int,
+        max_bytes: int,
+        leased: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.subscription, self._leased = subscription, leased
         self._path = subscription_path(project, subscription)
         self._flow = pubsub_v1.types.FlowControl(
-            max_messages=max_messages, max_bytes=max_bytes, max_lease_duration=_LONGEST_LEASE
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            max_lease_duration=_LONGEST_LEASE,
+            min_duration_per_lease_extension=_LEASE_SECONDS,
+            max_duration_per_lease_extension=_LEASE_SECONDS,
         )
         self._queue: deque[Delivery] = deque()  # bounded by the flow control above
         self._wake = asyncio.Event()
@@ -236,7 +266,7 @@ class Puller:
 
     async def __aenter__(self) -> Puller:
         self._loop = asyncio.get_running_loop()
-        self._client = pubsub_v1.SubscriberClient()
+        self._client = _Client(self._leased)
         self._task = asyncio.create_task(self._keep_open(), name=f"pull {self.subscription}")
         return self
 

@@ -221,3 +221,29 @@ async def test_a_clock_that_is_set_back_holds_up_no_ack(monkeypatch: pytest.Monk
         for _ in range(100):  # whatever happened, the thread ends
             asked.put("end")
         await gathered
+
+
+async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
+    topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    modify = pubsub_v1.SubscriberClient.modify_ack_deadline
+
+    def modified(client: pubsub_v1.SubscriberClient, **named: object) -> None:
+        asked.append(named["ack_deadline_seconds"])  # type: ignore[arg-type]
+        modify(client, **named)
+
+    monkeypatch.setattr(pubsub_v1.SubscriberClient, "modify_ack_deadline", modified)
+    counted: list[int] = []
+    async with (
+        asyncio.timeout(20),
+        Publisher(topics.project, in_flight=1, timeout=10) as publisher,
+        Puller(topics.project, "work", max_messages=9, max_bytes=10**7, leased=counted.append) as puller,
+    ):
+        await publisher.publish("hits", b"given back", {})
+        (await anext(puller)).nack()
+        held = await anext(puller)  # once more, and a lease once more
+        await asyncio.to_thread(wait_for, lambda: sum(counted) >= 2 and 0 in asked, 10, "the leases")
+        held.ack()
+    assert set(asked) == {0, 20}
+    assert sum(counted) == len([seconds for seconds in asked if seconds])  # one message a call here

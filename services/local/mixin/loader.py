@@ -100,6 +100,25 @@ ROWS: tuple[Row, ...] = (
                 "What is gathered or being written: about a fifth of a second of rows.",
                 (Query(f"sum by (pod) ({select(_L + 'held_rows')})", "{{pod}}"),),
             ),
+            Panel(
+                "Bytes received",
+                "Bps",
+                "What Pub/Sub counts: a quarter of what is held and appended.",
+                (Query(rate(_L + "message_bytes_total"), "received"),),
+                width=12,
+            ),
+            Panel(
+                "Leases per pack",
+                "short",
+                "1, at receipt. More where packs are held for over 10 s, as by load jobs or while BigQuery is away.",
+                (
+                    Query(
+                        f"{rate(_L + 'leases_total')} / ({rate(_L + 'messages_received_total')} > 0)",
+                        "leases",
+                    ),
+                ),
+                width=12,
+            ),
         ),
     ),
     (

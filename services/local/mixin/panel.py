@@ -56,10 +56,10 @@ def rate(metric: str, *more: str, by: str = "") -> str:
     return f"{grouped} (rate({select(metric, *more)}[$__rate_interval]))"
 
 
-def shares(metric: str, legend: str = "") -> tuple[Query, ...]:
+def shares(metric: str, *more: str, legend: str = "") -> tuple[Query, ...]:
     """The p50, p95 and p99 of a histogram; nothing where nothing was observed."""
     return tuple(
-        Query(f"histogram_quantile({q}, {rate(metric + '_bucket', by='le')}) >= 0", f"{legend}p{q * 100:.0f}")
+        Query(f"histogram_quantile({q}, {rate(metric + '_bucket', *more, by='le')}) >= 0", f"{legend}p{q * 100:.0f}")
         for q in (0.5, 0.95, 0.99)
     )
 

@@ -92,6 +92,12 @@ ROWS: tuple[Row, ...] = (
                     Query(rate(_P + "row_bytes_total"), "published"),
                 ),
             ),
+            Panel(
+                "Leases per message",
+                "short",
+                "1, at receipt. More where messages are held for over 10 s.",
+                (Query(f"{rate(_P + 'leases_total')} / ({rate(_P + 'messages_total')} > 0)", "leases"),),
+            ),
         ),
     ),
 )
