@@ -14,10 +14,13 @@ _EVENT = {"user_id": "ada", "type": "order", "total": 12.5}
 
 
 @contextmanager
-def running(url: str) -> Iterator[None]:
-    """About a hundred a second; one in eleven is no event and becomes a reject. 503 is an answer like another."""
+def running(url: str, *, bad: int = 11, pause: float = PAUSE) -> Iterator[None]:
+    """About a hundred a second; one in `bad` is no event and becomes a reject.
+
+    503 is an answer like another, and so is that nobody listens.
+    """
     over = threading.Event()
-    thread = threading.Thread(target=_fire, args=(url, over), name="load")
+    thread = threading.Thread(target=_fire, args=(url, over, bad, pause), name="load")
     thread.start()
     try:
         yield
@@ -26,17 +29,24 @@ def running(url: str) -> Iterator[None]:
         thread.join(30)
 
 
-def _fire(url: str, over: threading.Event) -> None:
+def _fire(url: str, over: threading.Event, bad: int, pause: float) -> None:
     with requests.Session() as session:
         session.trust_env = False
         for number in itertools.count():
-            if over.wait(PAUSE):
+            if over.wait(pause):
                 return
-            if number % 11 == 0:
-                session.get(f"{url}/pixel.gif?type=view&sent_at=nonsense", timeout=30)
-            elif number % 5 == 0:
-                session.post(f"{url}/events", json=_EVENT, timeout=30)
-            elif number % 97 == 0:
-                session.get(f"{url}/nothing-here", timeout=30)
-            else:
-                session.get(f"{url}/pixel.gif?user_id=ada&type=view&n={number}", timeout=30)
+            try:
+                _one(session, url, number, bad)
+            except requests.ConnectionError:
+                over.wait(0.05)  # it is being replaced
+
+
+def _one(session: requests.Session, url: str, number: int, bad: int) -> None:
+    if number % bad == 0:
+        session.get(f"{url}/pixel.gif?type=view&sent_at=nonsense", timeout=30)
+    elif number % 5 == 0:
+        session.post(f"{url}/events", json=_EVENT, timeout=30)
+    elif number % 97 == 0:
+        session.get(f"{url}/nothing-here", timeout=30)
+    else:
+        session.get(f"{url}/pixel.gif?user_id=ada&type=view&n={number}", timeout=30)

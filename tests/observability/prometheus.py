@@ -26,17 +26,25 @@ from tests.tools import require
 LABELS = {"cluster": "local", "namespace": "default", "release": "pixelpipe"}
 
 
-def made_up() -> str:
-    """What Google Cloud and the cluster would say: little waits, pods use half of what they may and are throttled."""
+def made_up(*, trouble: bool = False) -> str:
+    """What Google Cloud and the cluster would say: little waits, pods use half of what they may and are throttled.
+
+    In `trouble` old messages wait, and more every second, though there are as many pods as may be.
+    """
     parts = ("collector", "processor", "loader")
+    number, age = (1e3 + 50 * time.monotonic(), 1e3) if trouble else (1, 1)
     waiting = [
-        f'pubsub_googleapis_com:subscription_{name}{{subscription_id="{subscription}",project_id="my-project"}} 1'
-        for name in ("num_undelivered_messages", "oldest_unacked_message_age")
+        f'pubsub_googleapis_com:subscription_{name}{{subscription_id="{subscription}",project_id="my-project"}} {value}'
+        for name, value in (("num_undelivered_messages", number), ("oldest_unacked_message_age", age))
         for subscription in (names.HITS_SUBSCRIPTION, names.ROWS_SUBSCRIPTION, names.DEAD_SUBSCRIPTION)
     ]
     scalers = [
         f'kube_horizontalpodautoscaler_{name}{{horizontalpodautoscaler="pixelpipe-{part}"}} {value}'
-        for name, value in (("status_current_replicas", 2), ("status_desired_replicas", 2), ("spec_max_replicas", 10))
+        for name, value in (
+            ("status_current_replicas", 10 if trouble else 2),
+            ("status_desired_replicas", 2),
+            ("spec_max_replicas", 10),
+        )
         for part in parts
     ]
     seconds = time.monotonic()
@@ -74,12 +82,11 @@ class Prometheus:
         return reply["data"]
 
     def now(self, expr: str, at: float | None = None) -> list[Answer]:
-        """What an expression is; NaN counts as no value."""
+        """What an expression is, NaN included."""
         data = self.get("query", query=expr, **({"time": at} if at is not None else {}))
         if data["resultType"] == "scalar":
             return [Answer({}, [_sample(data["result"])])]
-        found = [Answer(one["metric"], [_sample(one["value"])]) for one in data["result"]]
-        return [one for one in found if not math.isnan(one.values[0][1])]
+        return [Answer(one["metric"], [_sample(one["value"])]) for one in data["result"]]
 
     def range(self, expr: str, start: float, end: float, step: float) -> list[Answer]:
         data = self.get("query_range", query=expr, start=start, end=end, step=step)
@@ -98,11 +105,20 @@ def _sample(pair: Sequence[Any]) -> tuple[float, float]:
 
 @contextmanager
 def running(
-    folder: Path, pods: Mapping[str, str], rules: Sequence[Path], *, cloud: bool = True
+    folder: Path,
+    pods: Mapping[str, str],
+    rules: Sequence[Path],
+    *,
+    cloud: bool = True,
+    releases: Mapping[str, str] | None = None,
+    trouble: threading.Event | None = None,
 ) -> Iterator[Prometheus]:
-    """Scrapes the admin URLs of `pods`, by name, and `made_up()` for the cloud; evaluates the rules each second."""
+    """Scrapes the admin URLs of `pods`, by name, and `made_up()` for the cloud; evaluates the rules each second.
+
+    Pods are of the release `pixelpipe` unless `releases` names another; the cloud is in trouble while that is set.
+    """
     program = require("prometheus", INSTALL)
-    with _google() as google:
+    with _google(trouble or threading.Event()) as google:
         pages = {**pods, **({"cloud": google} if cloud else {})}
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -114,7 +130,13 @@ def running(
                     "static_configs": [
                         {
                             "targets": [url.removeprefix("http://")],
-                            "labels": LABELS if name == "cloud" else {**LABELS, "pod": f"{name}-a"},
+                            "labels": LABELS
+                            if name == "cloud"
+                            else {
+                                **LABELS,
+                                "release": (releases or {}).get(name, LABELS["release"]),
+                                "pod": f"{name}-a",
+                            },
                         }
                     ],
                 }
@@ -158,13 +180,13 @@ def _ready(process: subprocess.Popen[bytes], started: Prometheus, folder: Path) 
 
 
 @contextmanager
-def _google() -> Iterator[str]:
+def _google(trouble: threading.Event) -> Iterator[str]:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()
-            self.wfile.write(made_up().encode())
+            self.wfile.write(made_up(trouble=trouble.is_set()).encode())
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Nobody reads it."""
@@ -190,3 +212,26 @@ def sped_up(path: Path, folder: Path) -> Path:
     made = folder / f"fast-{path.parent.name}-{path.name}"
     made.write_text(re.sub(r"(\[|offset |for: )(\d+)([mhd])\b", shorter, path.read_text()))
     return made
+
+
+def compressed(text: str, file: Path) -> Path:
+    """Rules in which n minutes of a window, an offset or a wait are 2 log2 n seconds: 30 minutes 10, three days 24.
+
+    The order of the windows stays, and what needs days to be over is over in half a minute. Of what the rules say in
+    seconds the hour that a ledger is divided by and the age of a spool are as much shorter.
+    """
+
+    def shorter(match: re.Match[str]) -> str:
+        return f"{match[1]}{_compressed(int(match[2]) * {'m': 1, 'h': 60, 'd': 1440}[match[3]])}s"
+
+    made = re.sub(r"(\[|offset |for: )(\d+)([mhd])\b", shorter, text)
+    for written, minutes in ((" / 3600", 60), (") > 900", 15)):
+        if written in made:
+            number = written.rpartition(" ")[2]
+            made = made.replace(written, written.replace(number, str(_compressed(minutes))))
+    file.write_text(made)
+    return file
+
+
+def _compressed(minutes: int) -> int:
+    return max(2, round(2 * math.log2(minutes)))

@@ -136,6 +136,51 @@ def test_series_are_told_apart_by_release() -> None:
     assert labels == {"fromPod": [{"from": "app.kubernetes.io/instance", "to": "release"}]}
 
 
+def test_the_operators_prometheus_tells_them_apart_too() -> None:
+    """Unlike Google's it is told to in terms of relabelling."""
+    (endpoint,) = _release(podMonitor={"enabled": True}).one("PodMonitor")["spec"]["podMetricsEndpoints"]
+    (rule,) = endpoint["relabelings"]
+    assert rule["targetLabel"] == "release"
+    assert rule["sourceLabels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"]
+
+
+@pytest.mark.parametrize("kind", ["gmp", "prometheusOperator"])
+def test_a_prometheus_picks_its_objects_by_label(kind: str) -> None:
+    """As that of kube-prometheus-stack does."""
+    labels = {"release": "prometheus"}
+    switched = {"podMonitor": {"enabled": True, "labels": labels}, "observability": {"rules": {"labels": labels}}}
+    for doc in _release(kind, **switched).of("PodMonitor", "PrometheusRule", "Rules", "GlobalRules"):
+        assert doc["metadata"]["labels"]["release"] == "prometheus"
+        assert doc["metadata"]["labels"]["app.kubernetes.io/instance"] == "pixelpipe"
+
+
+def test_a_cluster_without_either_prometheus_is_asked_for_nothing_it_lacks() -> None:
+    """By default every object is of Kubernetes itself: Helm refuses a release with a kind that a cluster lacks."""
+    groups = {doc["apiVersion"].rpartition("/")[0] for doc in release.case("minimal").docs}
+    assert groups <= {"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io"}
+    operator = {"podMonitoring": {"enabled": False}, "podMonitor": {"enabled": True}}
+    google = {"monitoring.googleapis.com/v1"}
+    assert not google & {doc["apiVersion"] for doc in _release("prometheusOperator", **operator).docs}
+    assert "monitoring.coreos.com/v1" not in {doc["apiVersion"] for doc in _release("gmp").docs}
+
+
+def test_two_releases_in_a_namespace_have_nothing_in_common() -> None:
+    """No object, no group of rules, no series that one of them records and both would read."""
+    found = [_release(name=name) for name in ("pixelpipe", "a.shop")]
+    objects = [{(doc["kind"], doc["metadata"]["name"]) for doc in one.docs} for one in found]
+    assert not objects[0] & objects[1]
+    groups = [
+        {group["name"] for doc in one.of("Rules", "GlobalRules") for group in doc["spec"]["groups"]} for one in found
+    ]
+    assert not groups[0] & groups[1]
+    for one, name in zip(found, ("pixelpipe", "a.shop"), strict=True):
+        for rule in _rules(one):
+            read = set(re.findall(r'release="([^"]*)"', rule["expr"]))
+            assert read <= {name}, rule
+            if "record" in rule and not read:
+                assert rule["labels"]["release"] == name, rule
+
+
 def test_prices_are_those_that_ops_cost_reckons_with() -> None:
     values = yaml.safe_load((release.CHART / "values.yaml").read_text())["observability"]["prices"]
     assert values["pubsub"] == prices.PUBSUB_TIB

@@ -1,7 +1,8 @@
-"""A real Prometheus scrapes the running stack: every expression is executed, and alerts meet real faults."""
+"""A real Prometheus scrapes the running stack: every expression is executed, and none is empty or no number."""
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import time
@@ -15,14 +16,12 @@ import yaml
 
 from services.local import stack as local_stack
 from services.local.mixin.made import BOARDS
-from services.shared import names
 from services.shared.ledger import SERVICES
 from tests.child import wait_for
 from tests.local import run_stack
 from tests.observability import boards, drawing, load, prometheus, unit
 from tests.observability.boards import filled
 from tests.tools import require
-from tests.topics import Topics
 
 pytestmark = pytest.mark.slow
 SERIES = 500  # of one pod
@@ -34,18 +33,6 @@ LARGEST = {"percentunit": 2.0, "s": 4e9, "currencyUSD": 10.0, "reqps": 1e4, "wps
 class Watched:
     stack: run_stack.Stack
     prometheus: prometheus.Prometheus
-
-    def firing(self, alert: str) -> bool:
-        return self.prometheus.value(f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})') > 0
-
-    def fault(self, emulator: str, **fault: object) -> None:
-        url = self.stack.url(f"{emulator}_control")
-        reply = requests.post(f"{url}/faults", json=fault, timeout=10)
-        assert reply.ok, reply.text
-
-    def mend(self) -> None:
-        for emulator in ("pubsub", "bigquery"):
-            assert requests.delete(f"{self.stack.url(f'{emulator}_control')}/faults", timeout=10).ok
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +87,7 @@ def test_every_rule_can_be_executed(watched: Watched) -> None:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
                 found = watched.prometheus.now(rule["expr"])
+                assert all(math.isfinite(one.values[0][1]) for one in found), rule
                 if "record" in rule:
                     assert found, rule["record"]
     groups = watched.prometheus.get("rules")["groups"]
@@ -125,36 +113,3 @@ def test_a_dashboard_can_be_drawn(watched: Watched, name: str, tmp_path: Path) -
     file = tmp_path / f"{name}.png"
     drawing.draw(watched.prometheus, name, now - 10, now, 1.0, file, "")
     assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 20_000
-
-
-FAULTS = {
-    "Pub/Sub is away, and a pack was no pack": (
-        "pubsub",
-        {"effect": "error", "method": "Publish", "resource": "*hits"},
-        ("PixelpipeBreakerOpen", "PixelpipeDeadLetters"),
-    ),
-    "BigQuery refuses": (
-        "bigquery",
-        {"effect": "error", "method": "AppendRows", "code": "PERMISSION_DENIED"},
-        ("PixelpipeAppendErrors", "PixelpipePermissionDenied", "PixelpipeRowsNotArriving"),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_alerts_fire_under_a_fault_and_end_after_it(
-    watched: Watched, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With minutes that last a second."""
-    emulator, fault, alerts = FAULTS[name]
-    assert not [alert for alert in alerts if watched.firing(alert)]
-    if "PixelpipeDeadLetters" in alerts:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{watched.stack.running().ports.pubsub}")
-        what = {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "x"}
-        Topics(local_stack.PROJECT).publish(names.HITS_TOPIC, b"no pack", what)
-    watched.fault(emulator, **fault)
-    try:
-        wait_for(lambda: all(watched.firing(alert) for alert in alerts), 60, f"{alerts} to fire")
-    finally:
-        watched.mend()
-    wait_for(lambda: not any(watched.firing(alert) for alert in alerts), 60, f"{alerts} to end")

@@ -1,0 +1,39 @@
+"""Which fault makes each alert fire in the run on a real Prometheus; the README beside this shows the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHOP = "shop"
+
+
+@dataclass(frozen=True)
+class Proof:
+    fault: str
+    stage: str
+    release: str = "pixelpipe"
+
+
+_AWAY = "Publish to the topic of hits fails"
+_CLOUD = "made-up series of Cloud Monitoring and kube-state-metrics: no emulator makes them"
+PROOFS = {
+    "PixelpipeAppendErrors": Proof("AppendRows answers RESOURCE_EXHAUSTED", "bigquery"),
+    "PixelpipeAvailabilityBurn": Proof(f"{_AWAY}, and the spool is full: 503", "pubsub"),
+    "PixelpipeBacklogGrowing": Proof(_CLOUD, "pubsub"),
+    "PixelpipeBacklogOld": Proof(_CLOUD, "pubsub"),
+    "PixelpipeBreakerOpen": Proof(_AWAY, "pubsub"),
+    "PixelpipeDeadLetters": Proof("a message that is no pack", "pubsub"),
+    "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
+    "PixelpipeLedgerOff": Proof("the processor is killed, and a stranger acknowledges its packs", "stolen", SHOP),
+    "PixelpipeMetricsAbsent": Proof("the only collector is killed", "killed", SHOP),
+    "PixelpipeNearQuota": Proof("AppendRows answers RESOURCE_EXHAUSTED", "bigquery"),
+    "PixelpipeNoTraffic": Proof("the load stops", "idle", SHOP),
+    "PixelpipePermissionDenied": Proof("AppendRows answers PERMISSION_DENIED", "bigquery"),
+    "PixelpipeRejectsJump": Proof("a burst of hits that are no events", "bigquery"),
+    "PixelpipeRowsNotArriving": Proof("AppendRows fails", "bigquery"),
+    "PixelpipeSpoolBroken": Proof(f"{_AWAY}, and the disk is full", "pubsub"),
+    "PixelpipeSpoolFilling": Proof(f"{_AWAY}, and the spool is small", "pubsub"),
+    "PixelpipeSpoolOld": Proof(_AWAY, "pubsub"),
+    "PixelpipeTableApart": Proof("AppendRows to `rejects` alone answers PERMISSION_DENIED", "table", SHOP),
+    "PixelpipeValidityBurn": Proof("a burst of hits that are no events", "bigquery"),
+}

@@ -1,0 +1,243 @@
+"""Each alert fires under a real fault and ends after it: two releases in one namespace, one Prometheus, one run."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from services.local.ports import HOST
+from services.shared import names
+from tests import child
+from tests.chaos import fleet
+from tests.chaos.faults import SPOOL_DISK_BYTES
+from tests.chaos.fleet import SERVICES, Fleet, Member
+from tests.chart import release
+from tests.child import wait_for
+from tests.observability import load, prometheus
+from tests.observability.proofs import PROOFS, SHOP
+from tests.observability.test_runbooks import ALERTS
+from tests.tools import require
+from tests.topics import Topics
+
+pytestmark = pytest.mark.slow
+OURS = "pixelpipe"
+PROJECTS = {OURS: fleet.PROJECT, SHOP: "shop"}
+PAUSE = 0.02
+# What else a fault of a release causes there, and rightly: rows that were late, a table that refuses.
+ALSO = {
+    OURS: {"PixelpipeLedgerOff", "PixelpipeFreshnessBurn"},
+    SHOP: {"PixelpipeAppendErrors", "PixelpipePermissionDenied", "PixelpipeFreshnessBurn", "PixelpipeRowsNotArriving"},
+}
+
+
+@dataclass
+class Run:
+    """The two releases, what sees them, and the load of each as long as it is in `loads`."""
+
+    fleet: Fleet
+    seen: prometheus.Prometheus
+    pods: Mapping[str, list[Member]]
+    trouble: threading.Event
+    loads: dict[str, ExitStack] = field(default_factory=dict)
+
+    def firing(self, of: str) -> set[str]:
+        found = self.seen.now(f'ALERTS{{alertstate="firing",release="{of}"}}')
+        return {one.labels["alertname"] for one in found}
+
+    def fired(self, of: str) -> set[str]:
+        """Ever in this run."""
+        found = self.seen.now(
+            f'count by (alertname) (count_over_time(ALERTS{{alertstate="firing",release="{of}"}}[1h]))'
+        )
+        return {one.labels["alertname"] for one in found}
+
+    async def until_fired(self, of: str, *alerts: str) -> None:
+        await asyncio.to_thread(wait_for, lambda: set(alerts) <= self.fired(of), 60, f"{alerts} to fire at {of}")
+
+    async def until(self, expr: str, what: str) -> None:
+        await asyncio.to_thread(wait_for, lambda: self.seen.now(expr), 60, what)
+
+    def fault(self, emulator: str, **fault: object) -> str:
+        """Its number, for `mend`."""
+        reply = requests.post(f"{self.fleet.control[emulator]}/faults", json=fault, timeout=10)
+        assert reply.ok, reply.text
+        return str(reply.json()["id"])
+
+    def mend(self, emulator: str, *faults: str) -> None:
+        for one in faults:
+            assert requests.delete(f"{self.fleet.control[emulator]}/faults/{one}", timeout=10).ok
+
+    def one(self, of: str, service: str) -> Member:
+        return next(member for member in self.pods[of] if member.service == service)
+
+    def begin(self, of: str) -> None:
+        """Start the load; a few hits are no events, as ever."""
+        self.loads[of] = ExitStack()
+        self.loads[of].enter_context(load.running(self.one(of, "collector").url, bad=50, pause=PAUSE))
+
+    def end(self, of: str) -> None:
+        self.loads.pop(of).close()
+
+
+def _little_disk() -> None:
+    """In the child: no file may be longer, and who writes on is told so instead of killed."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL_DISK_BYTES, SPOOL_DISK_BYTES))
+
+
+def _rules(folder: Path) -> list[Path]:
+    """Both releases', as the chart renders them."""
+    files = []
+    for name, project in ((OURS, "my-project"), (SHOP, "other-project")):
+        own = {"freshnessSeconds": 2, "inFlightSeconds": 2}
+        values = {"project": project, "observability": {"rules": {"enabled": True}, "slo": own}}
+        for number, doc in enumerate(release.release(values, name, "default").of("Rules", "GlobalRules")):
+            text = yaml.safe_dump(doc["spec"], width=100_000)
+            files.append(prometheus.compressed(text, folder / f"{name}-{number}.yaml"))
+    return files
+
+
+def _fill(url: str) -> None:
+    """Events that no compression makes small, until there is no room for more."""
+    for _ in range(60):
+        note = base64.b64encode(os.urandom(45_000)).decode()
+        reply = requests.post(f"{url}/events", json={"user_id": "ada", "type": "view", "note": note}, timeout=30)
+        if reply.status_code == 503:
+            return
+
+
+async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens to one release is no business of the other's, and a restart of everything nobody's."""
+    require("prometheus", "apt-get install prometheus")
+    trouble = threading.Event()
+    async with fleet.running(tmp_path / "fleet") as ships:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", ships.environment["PUBSUB_EMULATOR_HOST"])
+        provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP]}
+        made = [sys.executable, "-m", "services.provision"]
+        await asyncio.to_thread(subprocess.run, made, cwd=child.ROOT, env=provision, check=True)
+        small = {"PIPE_SPOOL_BYTES": "1048576"}
+        ours = [ships.add(service, small if service == "collector" else None) for service in SERVICES]
+        ours += [ships.add("collector", limit=_little_disk), ships.add("processor"), ships.add("loader")]
+        shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
+        await ships.start(*ours, *shop)
+        urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}
+        releases = {member.name: SHOP for member in shop}
+        with prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen:
+            run = Run(ships, seen, {OURS: ours, SHOP: shop}, trouble)
+            try:
+                await _through_all(run)
+            finally:
+                for one in list(run.loads):
+                    run.end(one)
+    assert set(PROOFS) == ALERTS
+
+
+async def _through_all(run: Run) -> None:
+    run.begin(OURS)
+    run.begin(SHOP)
+    table = _refused(run, SHOP, "rejects_log", "PERMISSION_DENIED")
+    await _restarted(run)
+    await _pubsub_is_away(run)
+    await asyncio.gather(_bigquery_refuses(run), _packs_are_stolen(run))
+    await run.until_fired(SHOP, "PixelpipeTableApart")
+    run.mend("bigquery", table)
+    collector = run.one(SHOP, "collector")
+    await run.fleet.stop(collector, signal.SIGKILL)
+    await run.until_fired(SHOP, "PixelpipeMetricsAbsent")
+    await run.fleet.start(collector)
+    for one in PROJECTS:
+        wanted = {alert for alert, proof in PROOFS.items() if proof.release == one}
+        fired = run.fired(one)
+        assert wanted <= fired
+        assert fired <= wanted | ALSO[one], f"{fired - wanted - ALSO[one]} fired at {one}"
+        await asyncio.to_thread(wait_for, lambda one=one: not run.firing(one), 60, f"all to end at {one}")
+
+
+def _refused(run: Run, of: str, table: str, code: str) -> str:
+    resource_ = f"{PROJECTS[of]}.{names.DATASET}.{table}"
+    return run.fault("bigquery", effect="error", method="AppendRows", code=code, resource=resource_)
+
+
+async def _restarted(run: Run) -> None:
+    """One of two after the other, so that every counter of a release begins again, and nothing fires."""
+    await run.until('pixelpipe_loader_end_to_end_seconds_count{release="pixelpipe"} > 100', "rows")
+    for member in run.pods[OURS]:
+        assert await run.fleet.stop(member, signal.SIGTERM) == 0
+        await run.fleet.start(member)
+    # The rules look back as far as this.
+    await run.until('count_over_time(pixelpipe_processor_hits_total{release="shop"}[1m]) > 30', "half a minute of hits")
+    assert not run.fired(OURS)
+    recorded = run.seen.now('{__name__=~"pixelpipe:.+"}')
+    assert len(recorded) > 40
+    assert all(math.isfinite(one.values[0][1]) for one in recorded), "no number"
+
+
+async def _pubsub_is_away(run: Run) -> None:
+    """From one release, after a message that is no pack; the other has no traffic meanwhile, and Google is behind."""
+    what = {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "x"}
+    await asyncio.to_thread(Topics(PROJECTS[OURS]).publish, names.HITS_TOPIC, b"no pack", what)
+    topic = f"projects/{PROJECTS[OURS]}/topics/{names.HITS_TOPIC}"
+    away = run.fault("pubsub", effect="error", method="Publish", resource=topic)
+    run.trouble.set()
+    run.end(SHOP)
+    for member in run.pods[OURS]:
+        if member.service == "collector":
+            await asyncio.to_thread(_fill, member.url)
+    of_it = [alert for alert, proof in PROOFS.items() if proof.stage == "pubsub"]
+    await run.until_fired(OURS, *of_it)
+    await run.until_fired(SHOP, "PixelpipeNoTraffic")
+    run.mend("pubsub", away)
+    run.trouble.clear()
+    run.begin(SHOP)
+
+
+async def _bigquery_refuses(run: Run) -> None:
+    """First it is too much, then not permitted, and many hits are no events; what waited is late."""
+    with load.running(run.one(OURS, "collector").url, bad=1, pause=PAUSE):
+        full = _refused(run, OURS, "*", "RESOURCE_EXHAUSTED")
+        await run.until_fired(
+            OURS,
+            "PixelpipeNearQuota",
+            "PixelpipeAppendErrors",
+            "PixelpipeRowsNotArriving",
+            "PixelpipeRejectsJump",
+            "PixelpipeValidityBurn",
+        )
+    denied = _refused(run, OURS, "*", "PERMISSION_DENIED")
+    run.mend("bigquery", full)
+    await run.until_fired(OURS, "PixelpipePermissionDenied")
+    run.mend("bigquery", denied)
+    await run.until_fired(OURS, "PixelpipeFreshnessBurn")
+
+
+async def _packs_are_stolen(run: Run) -> None:
+    """A stranger on our subscription acknowledges what the processor never sees."""
+    processor = run.one(SHOP, "processor")
+    await run.fleet.stop(processor, signal.SIGKILL)
+    await asyncio.to_thread(Topics(PROJECTS[SHOP]).pull, names.HITS_SUBSCRIPTION, 350, 60)
+    await run.fleet.start(processor)
+    await run.until_fired(SHOP, "PixelpipeLedgerOff")
+
+
+def test_the_table_of_proofs_is_whole() -> None:
+    assert set(PROOFS) == ALERTS
+    text = (Path(__file__).parent / "README.md").read_text()
+    for alert, proof in PROOFS.items():
+        assert f"| {alert} | {proof.fault} |" in text, json.dumps(alert)
+    assert text.count("| Pixelpipe") == len(PROOFS)
