@@ -79,7 +79,10 @@ def _compare(found: Report, *, store: bool) -> bool:
     if store:
         ratios.store(now)
     compared = ratios.compare(now, ratios.read())
-    cells = [(one.name, report.number(one.stored), report.number(one.now.value), one.verdict) for one in compared]
+    cells = [
+        (one.name, "" if one.stored is None else report.number(one.stored), report.number(one.now.value), one.verdict)
+        for one in compared
+    ]
     _print(("ratio", "stored", "now", ""), cells, machine.line())
     return any(one.failed for one in compared)
 

@@ -3,9 +3,9 @@
 Servers run on one core, wrk and the Pub/Sub emulator on another; only the servers' CPU counts. All contenders run at
 the same time, each paused unless it is its turn (slices.py), and get the same requests (pixels.lua, posts.lua).
 
-- `collector_at_once_vs_nginx`: nginx's CPU per request over the collector's with PIPE_ACK=received; 64 connections.
+- `collector_at_once_vs_nginx`: nginx's CPU a request over the collector's with PIPE_ACK=received, 64 connections each.
 - `collector_after_ack_vs_nginx`: the same with the default, a reply after Pub/Sub's; 512 connections each.
-- `collector_vs_publish_per_event`: CPU per request of per_event.py over the collector's; 512 connections each.
+- `collector_vs_publish_per_event`: CPU a request of per_event.py over the collector's; 512 connections each.
 - `collector_at_once_per_s`, `collector_after_ack_per_s`: requests a second on one core, by the clock on the wall.
 - `collector_post_batch_events_per_s`: events a CPU second, posted 100 a request, confirmed by Pub/Sub; 16 connections.
   CPU, since one core for wrk, emulator and neighbours says little of ours; saturated, both are the same.

@@ -36,6 +36,7 @@ SECONDS, QUICK_SECONDS, WARM = 60.0, 10.0, 3.0
 SLICES = 6
 PROBE_EVERY = 10  # hits
 PAUSE = 0.1  # seconds between looks
+LATE = 2.0  # seconds the load may be behind its clock; more is another rate
 WAIT = 60  # seconds for the last rows
 OTHER_SECONDS = 10.0  # of the run with the longer linger
 SERVICES = ("collector", "processor", "loader")
@@ -135,6 +136,9 @@ def _run(seconds: float, **env: str) -> tuple[Seen, dict[str, float]]:
         stack = context.enter_context(run_stack.running(data, **env))
         seen = asyncio.run(_fire(stack, seconds))
         assert not seen.refused, f"{seen.refused} hits were refused"
+        assert seen.late < LATE, (
+            f"this machine is too busy: the load was {seen.late:.1f} s behind, not {RATE:.0f} a second"
+        )
         ports = stack.running().ports
 
         def loaded() -> bool:

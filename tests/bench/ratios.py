@@ -23,11 +23,13 @@ class Compared:
     """`worse` is 0.3 where an event takes 30 % more CPU than stored, below 0 where it takes less."""
 
     name: str
-    stored: float
+    stored: float | None
     now: Figure
 
     @property
     def worse(self) -> float:
+        if self.stored is None:
+            return 0.0
         if self.name.endswith(UNITS):
             return self.now.value / self.stored - 1
         return self.stored / self.now.value - 1 if self.now.value else float("inf")
@@ -39,6 +41,8 @@ class Compared:
 
     @property
     def verdict(self) -> str:
+        if self.stored is None:
+            return "nothing stored"
         if not self.now.steady:
             return f"too unsteady to compare: {self.now.spread:.0%}"
         return f"{abs(self.worse):.0%} {'worse' if self.worse > 0 else 'better'}" + (" - FAILED" if self.failed else "")
@@ -54,8 +58,8 @@ def of(figures: Mapping[str, Figure]) -> dict[str, Figure]:
 
 
 def compare(found: Mapping[str, Figure], stored: Mapping[str, float]) -> list[Compared]:
-    """Each that is in both."""
-    return [Compared(name, stored[name], figure) for name, figure in found.items() if name in stored]
+    """Each that was found."""
+    return [Compared(name, stored.get(name), figure) for name, figure in found.items()]
 
 
 def read() -> dict[str, float]:

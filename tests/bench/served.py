@@ -32,7 +32,7 @@ class Served:
         return int(self.child.ready["port"])
 
     def answered(self) -> float:
-        """Hits and posts answered with 200 or 204 since it started; a refused one costs CPU and does not count."""
+        """Hits and posts answered with 200 or 204 since it started; one that is refused is cost without gain."""
         replies = self.metrics()
         return sum(replies.get(f"pixelpipe_collector_replies_total{{{labels}}}", 0.0) for labels in GOOD)
 

@@ -53,8 +53,13 @@ class Slice:
     others: float = 0.0  # CPU seconds of strangers on the bench's cores
 
     @property
-    def quiet(self) -> bool:
+    def undisturbed(self) -> bool:
         return self.others <= DISTURBED * self.seconds
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it says something: a server that gets no time answers nothing, or only that it cannot."""
+        return self.undisturbed and self.requests > 0
 
     @property
     def per_s(self) -> float:
@@ -82,9 +87,10 @@ class Stopwatch:
         for load in contender.loads:
             load.pause()
         seconds, requests, used, strangers = (after - before for before, after in zip(begin, end, strict=True))
-        if requests <= 0:
+        taken = Slice(seconds, requests, used, strangers)
+        if not requests and taken.undisturbed:
             raise AssertionError(f"{contender.name} answered nothing in {seconds:.1f} s")
-        return Slice(seconds, requests, used, strangers)
+        return taken
 
     def _read(self, contender: Contender) -> tuple[float, float, float, float]:
         # In this order at both ends: what asking for the number takes is then outside the slice once and inside once.

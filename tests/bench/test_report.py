@@ -113,8 +113,9 @@ def test_ratios_are_those_that_hold_on_any_machine() -> None:
     ],
 )
 def test_only_what_is_far_worse_fails(name: str, now: Figure, failed: bool) -> None:
-    (compared,) = ratios.compare({name: now, "new_vs_c": Figure(1.0)}, {name: 1.0, "gone_units": 3.0})
+    compared, new = ratios.compare({name: now, "new_vs_c": Figure(1.0)}, {name: 1.0, "gone_units": 3.0})
     assert compared.failed is failed
+    assert (new.failed, new.verdict) == (False, "nothing stored")
 
 
 def test_a_comparison_says_which_way() -> None:

@@ -122,6 +122,7 @@ def _fill(url: str) -> None:
             return
 
 
+@pytest.mark.timeout(400)  # nineteen alerts, one after the other; on a busy machine twice as long
 async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to one release is no business of the other's, and a restart of everything nobody's."""
     require("prometheus", "apt-get install prometheus")
