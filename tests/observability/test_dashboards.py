@@ -7,6 +7,9 @@ import re
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from services.local.mixin import made
 from services.shared.ledger import SERVICES
@@ -101,6 +104,31 @@ def test_variables_choose_where_to_look(name: str) -> None:
                     assert f'{variable}=~"${variable}"' in matchers, panel["title"]
 
 
+# Not followed of Grafana's dashboard-linter: template-job-rule, template-instance-rule, target-job-rule and
+# target-instance-rule. A release has three jobs, which whoever scrapes them names, and pods come and go: the label
+# `release` finds them all, and where a panel tells pods apart it does so by `pod`.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dashboard_is_read_only_and_asks_for_its_variables_anew(name: str) -> None:
+    """The linter's uneditable-dashboard, template-datasource-rule and template-on-time-change-reload-rule."""
+    board = boards.board(name)
+    assert board["editable"] is False
+    source, *others = board["templating"]["list"]
+    assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
+    for one in others:
+        assert one["type"] == "query"
+        assert one["refresh"] == 2, "when the time range changes"
+
+
+def test_counters_are_seen_as_rates() -> None:
+    """The linter's target-counter-agg-rule: a counter by itself says when its pod was started, and little more."""
+    for target in [*boards.targets(cloud=False), *boards.targets(cloud=True)]:
+        for found in re.finditer(r"(\w+_total)\b(\{[^}]*\})?(\[)?", target.expr):
+            before = target.expr[: found.start()]
+            assert found[3] and re.search(r"(rate|increase)\($", before), target
+
+
 def test_links_lead_to_the_runbook_they_name() -> None:
     pages = {panel["id"]: panel["title"] for panel in boards.panels("runbooks")}
     links = [link for name in NAMES for panel in boards.panels(name) for link in panel.get("links") or ()]
@@ -139,6 +167,19 @@ def test_the_picture_in_the_docs_is_one() -> None:
     picture = made.CHART / "dashboards" / "pipeline.png"
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 300_000
     assert "dashboards/pipeline.png" in (made.CHART / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grafanas_own_model_reads_a_dashboard_and_loses_nothing(name: str) -> None:
+    """A field that its schema does not know would be gone; an empty one that it adds to a heatmap is none."""
+    register_default_plugins()
+    board = boards.board(name)
+    again = json.loads(JSONEncoder().encode(Dashboard.from_json(boards.board(name))))
+    for panel in again["panels"]:
+        defaults = panel.get("fieldConfig", {}).get("defaults", {})
+        if panel["type"] == "heatmap" and defaults.get("custom") == {}:
+            del defaults["custom"]
+    assert again == board
 
 
 def test_files_fit_in_a_config_map() -> None:
