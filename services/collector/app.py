@@ -14,6 +14,7 @@ from services.collector import body, capture, pixel
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved
+from services.collector.quick import Reader
 from services.collector.reply import Reply
 from services.shared import hit, identity
 
@@ -33,12 +34,14 @@ class App:
 
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
+        self._received = cfg.ack == RECEIVED
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]] = {
             EVENTS: {"POST": self._events, "OPTIONS": self._preflight},
             "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
         }
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
+        self._reader = Reader([name for name, _ in self._headers])
         self._images: dict[str, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
@@ -55,10 +58,33 @@ class App:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        kind = self._kinds.get(path, "other")
-        self._metrics.replies.of[kind, str(response.status)] += 1
-        self._metrics.durations.observe(kind, time.perf_counter() - began)
+        self.replied(self._kinds.get(path, "other"), response.status, began)
         return response
+
+    def quick(self, data: bytes, remote: str) -> tuple[Reply, asyncio.Future[Exception | None] | None] | None:
+        """What `handle` does, for a pixel's request as it came; None for what only `handle` can answer.
+
+        The reply may go when the future, where there is one, has no exception to tell; else `unavailable` goes.
+        """
+        if (read := self._reader.read(data)) is None:
+            return None
+        target, headers, forwarded = read
+        path, _, query = target.partition("?")
+        if (image := self._images.get(path)) is None:
+            return None
+        now = time.time_ns() // 1000
+        self._metrics.hits.of["GET",] += 1
+        one = hit.Hit(identity.uuid7(now), now, "GET", path, query, headers, self._address(remote, forwarded))
+        try:
+            (waiter,) = self._outbox.take([hit.encode(one)])
+        except Refused as error:
+            return unavailable(error), None
+        return image, None if self._received else waiter
+
+    def replied(self, kind: str, status: int, began: float) -> None:
+        """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
+        self._metrics.replies.of[kind, str(status)] += 1
+        self._metrics.durations.observe(kind, time.perf_counter() - began)
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time_ns() // 1000
@@ -93,7 +119,7 @@ class App:
 
     async def _keep(self, lines: list[bytes]) -> None:
         """Return when the reply may go. Raises Refused."""
-        if self._cfg.ack == RECEIVED:
+        if self._received:
             self._outbox.take(lines)
         else:
             await self._outbox.put(lines)
@@ -154,7 +180,10 @@ class App:
 
     def _ip(self, request: web.BaseRequest) -> str:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
-        ip = capture.client_ip(request.remote or "", forwarded, self._cfg.trusted_proxies)
+        return self._address(request.remote or "", forwarded)
+
+    def _address(self, remote: str, forwarded: str) -> str:
+        ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
         return capture.truncate(ip) if self._cfg.truncate_ip else ip
 
 
@@ -162,6 +191,15 @@ def _image(path: str) -> Reply:
     image, kind = pixel.image(path)
     # A page that isolates itself (COEP) may still load the pixel.
     return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
+
+
+def unavailable(error: Exception) -> Reply:
+    headers = {**_QUIET, "Retry-After": RETRY_SECONDS, "Content-Type": "text/plain; charset=utf-8"}
+    return Reply(503, headers, _try_again(error).encode())
+
+
+def _try_again(error: Exception) -> str:
+    return f"try again: {error}\n"
 
 
 def _cors(request: web.BaseRequest) -> dict[str, str]:
@@ -177,7 +215,7 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.
 
 
 def _unavailable(error: Refused, headers: dict[str, str] | None = None) -> web.Response:
-    return _text(503, f"try again: {error}\n", {"Retry-After": RETRY_SECONDS, **(headers or {})})
+    return _text(503, _try_again(error), {"Retry-After": RETRY_SECONDS, **(headers or {})})
 
 
 def _json_error(error: body.BadBody, headers: dict[str, str]) -> web.Response:

@@ -93,7 +93,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
     connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
-        app.handle,
+        app,
         connections,
         metrics,
         access_log=None,
