@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 
 _UUID7 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
 # One hex digit: the two bits of the variant, and two that are as random as the digit they come from.
@@ -25,21 +24,15 @@ def uuid7(now_us: int, entropy: bytes | None = None) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def uuid7s(first_us: int, count: int) -> Iterator[str]:
-    """Random UUIDv7s for `count` moments a microsecond apart: 0.65 µs each, where `uuid7` takes 2.4."""
+def uuid7s(now_us: int, count: int) -> list[str]:
+    """As many random UUIDv7s of one moment: 0.5 µs each, where `uuid7` takes 2.4."""
+    moment = f"{now_us // 1000 & 0xFFFF_FFFF_FFFF:012x}"
+    head = f"{moment[:8]}-{moment[8:]}-7"
     random = os.urandom(10 * count).hex()
-    head = _head(first_us)
-    for number in range(count):
-        now_us = first_us + number
-        if now_us % 1000 == 0:
-            head = _head(now_us)
-        own = random[20 * number : 20 * number + 20]
-        yield f"{head}{own[:3]}-{_VARIANT[own[3]]}{own[4:7]}-{own[7:19]}"
-
-
-def _head(now_us: int) -> str:
-    text = f"{now_us // 1000 & 0xFFFF_FFFF_FFFF:012x}"
-    return f"{text[:8]}-{text[8:]}-7"
+    return [
+        f"{head}{random[n : n + 3]}-{_VARIANT[random[n + 3]]}{random[n + 4 : n + 7]}-{random[n + 7 : n + 19]}"
+        for n in range(0, 20 * count, 20)
+    ]
 
 
 def time_of(identity: str) -> int | None:

@@ -20,7 +20,7 @@ def test_the_lines_are_those_each_hit_has_by_itself(
     at: int, path: str, query: str, headers: dict[str, str], ip: object, events: list[bytes]
 ) -> None:
     like = hit.Hit("", at, "POST", path, query, headers, str(ip))
-    ids = list(identity.uuid7s(at, len(events)))
+    ids = identity.uuid7s(at, len(events))
     assert batch.encode(like, ids, events) == [
         hit.encode(hit.Hit(own, at + n, "POST", path, query, headers, str(ip), msgspec.Raw(event)))
         for n, (own, event) in enumerate(zip(ids, events, strict=True))
