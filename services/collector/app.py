@@ -15,7 +15,7 @@ from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved
 from services.collector.reply import Reply
-from services.shared import hit, identity
+from services.shared import hit, identity, tracing
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 EVENTS = "/events"
@@ -24,6 +24,7 @@ RETRY_SECONDS = "1"
 
 _FORWARDED = istr("X-Forwarded-For")
 _ORIGIN = istr("Origin")
+_TRACEPARENT = istr(tracing.HEADER)
 _ROBOTS = b"User-agent: *\nDisallow: /\n"
 _QUIET = {"Cache-Control": "no-store", "Server": "pixelpipe"}
 
@@ -64,7 +65,7 @@ class App:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
         try:
-            await self._keep([hit.encode(captured)])
+            await self._keep([hit.encode(captured)], request)
         except Refused as error:
             return _unavailable(error)
         return self._images[captured.path].to(request)
@@ -86,17 +87,18 @@ class App:
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
         lines = [hit.encode(self._capture(request, now + n, headers, ip, raw)) for n, raw in enumerate(found)]
         try:
-            await self._keep(lines)
+            await self._keep(lines, request)
         except Refused as error:
             return _unavailable(error, cors)
         return web.Response(status=204, headers={**_QUIET, **cors})
 
-    async def _keep(self, lines: list[bytes]) -> None:
+    async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
+        trace = _trace(request) if tracing.on else None
         if self._cfg.ack == RECEIVED:
-            self._outbox.take(lines)
+            self._outbox.take(lines, trace)
         else:
-            await self._outbox.put(lines)
+            await self._outbox.put(lines, trace)
 
     async def _read(self, request: web.BaseRequest, reserved: Reserved) -> bytes:
         """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off.
@@ -162,6 +164,11 @@ def _image(path: str) -> Reply:
     image, kind = pixel.image(path)
     # A page that isolates itself (COEP) may still load the pixel.
     return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
+
+
+def _trace(request: web.BaseRequest) -> tracing.Trace | None:
+    headers = request.headers.getall(_TRACEPARENT, ())
+    return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several none can be told to be right
 
 
 def _cors(request: web.BaseRequest) -> dict[str, str]:

@@ -30,7 +30,7 @@ class PerEvent:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
 
-    async def put(self, lines: Sequence[bytes]) -> None:
+    async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
 
     @contextmanager
