@@ -85,7 +85,7 @@ def start(service: str, project: str, environ: Mapping[str, str]) -> None:
     url = _endpoint(environ)
     if url is None or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return
-    if errors := [*_wrong(environ)]:
+    if errors := [*wrong(environ)]:
         raise ConfigError("\n".join(errors))
     _provider = _started(service, url, environ)
     _tracer = _provider.get_tracer("pixelpipe", __version__)
@@ -226,7 +226,8 @@ def _endpoint(environ: Mapping[str, str]) -> str | None:
     return own or (f"{general.rstrip('/')}/v1/traces" if general else None)
 
 
-def _wrong(environ: Mapping[str, str]) -> Iterator[str]:
+def wrong(environ: Mapping[str, str]) -> Iterator[str]:
+    """One line for each setting that is."""
     for name in _URLS:
         if (url := environ.get(name, "").strip()) and not _is_url(url):
             yield f"{name}={url!r}: use the URL of an OTLP receiver, such as http://collector.tracing:4318"
