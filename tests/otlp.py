@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from services.shared import tracing
 from tests.child import wait_for
 
 
@@ -42,13 +44,15 @@ class Receiver:
     def of(self, trace: str) -> list[Span]:
         return [span for span in self.spans if span.trace == trace]
 
+    def wait_for(self, trace: str, *names: str) -> None:
+        """Return when the trace has spans of all these names."""
+        wait_for(
+            lambda: set(names) <= {span.name for span in self.of(trace)}, 30, f"the spans {names} of the trace {trace}"
+        )
+
     def wait(self, trace: str, *names: str) -> dict[str, Span]:
         """The spans of a trace by name, once each name has come; one that comes twice is an error."""
-
-        def there() -> bool:
-            return set(names) <= {span.name for span in self.of(trace)}
-
-        wait_for(there, 30, f"the spans {names} of {trace}")
+        self.wait_for(trace, *names)
         found = {span.name: span for span in self.of(trace)}
         assert len(found) == len(self.of(trace)), self.of(trace)
         return found
@@ -82,6 +86,18 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
         finally:
             server.shutdown()
             thread.join(10)
+
+
+@contextmanager
+def traced(service: str, **environ: str) -> Iterator[Receiver]:
+    """Tracing is on in this process, with these variables, and sent to the receiver given."""
+    with receiving() as receiver, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        tracing.start(service, "a-project", {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environ})
+        try:
+            yield receiver
+        finally:
+            tracing.stop()
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:

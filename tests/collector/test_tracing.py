@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.collector.drainer import Drainer
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox
+from services.collector.outbox import Outbox, Refused
+from services.collector.spool import Spool
 from services.shared import hit, tracing
 from services.shared.hit import Hit
+from services.shared.pubsub import Unconfirmed
 from tests import otlp
 from tests.collector.conftest import Start
 from tests.collector.test_outbox import Scripted
@@ -23,14 +27,10 @@ LINE = hit.encode(Hit(id="a", at=1, method="GET", path="/i"))
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """Tracing is on and sent here; only requests begin traces."""
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    with otlp.receiving() as found:
-        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": found.url, "OTEL_TRACES_SAMPLER": "parentbased_always_off"}
-        tracing.start("collector", "p", environ)
+def receiver() -> Iterator[Receiver]:
+    """Of traces that only requests begin."""
+    with otlp.traced("collector", OTEL_TRACES_SAMPLER="parentbased_always_off") as found:
         yield found
-        tracing.stop()
 
 
 class Keeping(Scripted):
@@ -62,6 +62,36 @@ async def test_a_pack_is_the_first_sampled_requests_trace_with_links_to_the_othe
     assert publisher.attributes[1]["traceparent"] == f"00-{TRACES[0]}-{span.id}-01"
     assert span.attributes["pixelpipe.pack"] == publisher.attributes[1]["pack"]
     assert len(receiver.spans) == 1
+
+
+async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trace(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    publisher, drained = Keeping(), Keeping()
+    metrics = Metrics(CollectorRegistry())
+    async with (
+        Spool(tmp_path, 10**6, metrics) as spool,
+        Outbox(publisher, "hits", spool, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+    ):
+        publisher.answer(Unconfirmed("away"))
+        await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
+        drained.answer()
+        async with Drainer(spool, drained, "hits", outbox.breaker, metrics, fast=1, grace=20):  # type: ignore[arg-type]
+            await drained.until_asked(1)
+    span = (await asyncio.to_thread(receiver.wait, TRACES[0], "collect"))["collect"]
+    assert (span.attributes["pixelpipe.spooled"], span.failed) == ("away", "")
+    assert publisher.attributes[0]["traceparent"].startswith(f"00-{TRACES[0]}")
+    assert set(drained.attributes[0]) == {"schema", "encoding", "count", "pack"}
+
+
+async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) -> None:
+    publisher = Keeping()
+    metrics = Metrics(CollectorRegistry())
+    async with Outbox(publisher, "hits", None, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox:  # type: ignore[arg-type]
+        publisher.answer(Unconfirmed("away"))
+        with pytest.raises(Refused):
+            await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
+    assert (await asyncio.to_thread(receiver.wait, TRACES[0], "collect"))["collect"].failed == "away"
 
 
 async def test_headers_are_read_from_pixels_and_events_and_two_of_them_are_none(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from services.shared import names, rows, tracing
+from services.shared import names, rows
 from tests import otlp
 from tests.loader import rig
 from tests.loader.rig import RowTopics
@@ -20,13 +20,9 @@ TRACES = ["a" * 32, "b" * 32, "c" * 32]
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """Tracing is on and sent here."""
-    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    with otlp.receiving() as found:
-        tracing.start("loader", "p", {"OTEL_EXPORTER_OTLP_ENDPOINT": found.url})
+def receiver() -> Iterator[Receiver]:
+    with otlp.traced("loader") as found:
         yield found
-        tracing.stop()
 
 
 def _publish(topics: RowTopics, batch: pa.RecordBatch, trace: str, **more: str) -> None:
