@@ -31,6 +31,8 @@ FOREIGN = {
     "rich": {"local", "ops"},
     "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "local"},
     "grafana_foundation_sdk": {"local"},
+    "opentelemetry.sdk": {"shared/tracing.py"},
+    "opentelemetry.exporter": {"shared/tracing.py"},
     "yaml": {"shared/schema_file.py", "local"},
 }
 

@@ -16,7 +16,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved
 from services.collector.quick import Reader
 from services.collector.reply import Reply
-from services.shared import hit, identity
+from services.shared import hit, identity, tracing
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 EVENTS = "/events"
@@ -25,6 +25,7 @@ RETRY_SECONDS = "1"
 
 _FORWARDED = istr("X-Forwarded-For")
 _ORIGIN = istr("Origin")
+_TRACEPARENT = istr(tracing.HEADER)
 _ROBOTS = b"User-agent: *\nDisallow: /\n"
 _QUIET = {"Cache-Control": "no-store", "Server": "pixelpipe"}
 
@@ -41,7 +42,7 @@ class App:
             "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
         }
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
-        self._reader = Reader([name for name, _ in self._headers])
+        self._reader = Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
         self._images: dict[str, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
@@ -90,7 +91,7 @@ class App:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
         try:
-            await self._keep([hit.encode(captured)])
+            await self._keep([hit.encode(captured)], request)
         except Refused as error:
             return _unavailable(error)
         return self._images[captured.path].to(request)
@@ -120,17 +121,18 @@ class App:
         lines = batch.encode(like, identity.uuid7s(now, len(found)), found)
         self._metrics.hits.of[request.method,] += len(lines)
         try:
-            await self._keep(lines)
+            await self._keep(lines, request)
         except Refused as error:
             return _unavailable(error, cors)
         return web.Response(status=204, headers={**_QUIET, **cors})
 
-    async def _keep(self, lines: list[bytes]) -> None:
+    async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
+        trace = _trace(request) if tracing.on else None
         if self._received:
-            self._outbox.take(lines)
+            self._outbox.take(lines, trace)
         else:
-            await self._outbox.put(lines)
+            await self._outbox.put(lines, trace)
 
     async def _read(self, request: web.BaseRequest, reserved: Reserved) -> bytes:
         """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off.
@@ -208,6 +210,11 @@ def unavailable(error: Exception) -> Reply:
 
 def _try_again(error: Exception) -> str:
     return f"try again: {error}\n"
+
+
+def _trace(request: web.BaseRequest) -> tracing.Trace | None:
+    headers = request.headers.getall(_TRACEPARENT, ())
+    return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several none can be told to be right
 
 
 def _cors(request: web.BaseRequest) -> dict[str, str]:

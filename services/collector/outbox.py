@@ -19,7 +19,7 @@ from types import TracebackType
 from services.collector.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool, SpoolError
-from services.shared import hit, identity, log
+from services.shared import hit, identity, log, tracing
 from services.shared.pubsub import Publisher, Unconfirmed
 
 _log = log.get("collector.outbox")
@@ -35,6 +35,11 @@ class _Pack:
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
     waiters: list[asyncio.Future[Exception | None]] = field(default_factory=list)
+    traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, each once, as many as a span has
+
+    def note(self, trace: tracing.Trace) -> None:
+        if len(self.traces) <= tracing.MAX_LINKS and trace not in self.traces:
+            self.traces.append(trace)
 
     def has_room(self, count: int, size: int) -> bool:
         return len(self.lines) + count <= hit.MAX_HITS and self.size + size <= hit.MAX_PACK_BYTES
@@ -93,23 +98,25 @@ class Outbox:
         await self._dispatcher
         await asyncio.gather(*self._sending)
 
-    async def put(self, lines: Sequence[bytes]) -> None:
+    async def put(self, lines: Sequence[bytes], trace: tracing.Trace | None = None) -> None:
         """Return when every one of these encoded hits is in Pub/Sub or in the spool. Raises Refused when one is not.
 
         The hits of one call share a pack where they fit one, so that they are safe, or refused, together.
         """
         # Each call waits on futures of its own: a cancelled request must not take its pack's others with it.
         failed: Exception | None = None
-        for waiter in self.take(lines):
+        for waiter in self.take(lines, trace):
             error = await waiter
             failed = failed or error
         if failed is not None:
             raise Refused(str(failed)) from failed
 
-    def take(self, lines: Sequence[bytes]) -> list[asyncio.Future[Exception | None]]:
+    def take(
+        self, lines: Sequence[bytes], trace: tracing.Trace | None = None
+    ) -> list[asyncio.Future[Exception | None]]:
         """Have these hits published without waiting; each future says later whether a part of them is safe.
 
-        Raises Refused where too many wait already.
+        `trace` is what their request is a part of. Raises Refused where too many wait already.
         """
         size = sum(map(len, lines))
         try:
@@ -118,11 +125,13 @@ class Outbox:
             self._metrics.shed.inc(len(lines))
             raise
         if len(lines) <= hit.MAX_HITS and size <= hit.MAX_PACK_BYTES:
-            return [self._add(lines, size)]
-        return [self._add(part, sum(map(len, part))) for part in _parts(lines)]
+            return [self._add(lines, size, trace)]
+        return [self._add(part, sum(map(len, part)), trace) for part in _parts(lines)]
 
-    def _add(self, lines: Sequence[bytes], size: int) -> asyncio.Future[Exception | None]:
+    def _add(self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None) -> asyncio.Future[Exception | None]:
         pack = self._pack_for(len(lines), size)
+        if trace is not None:
+            pack.note(trace)
         waiter: asyncio.Future[Exception | None] = self._loop.create_future()
         pack.lines.extend(lines)
         pack.waiters.append(waiter)
@@ -212,20 +221,31 @@ class Outbox:
 
     async def _send(self, pack: _Pack) -> None:
         """Have the pack safe, in Pub/Sub or in the spool, or refuse its hits."""
+        age = self._loop.time() - pack.opened
+        with tracing.span("collect", pack.traces, kind=tracing.Kind.PRODUCER, age=age, root=True) as span:
+            error = await self._save(pack, span)
+            if error is not None:
+                span.fail(str(error))
+            self._settle(pack, error)
+
+    async def _save(self, pack: _Pack, span: tracing.Span) -> Exception | None:
+        """Why the pack is safe nowhere; None when it is."""
         started = self._loop.time()
         pack_id = identity.uuid7(time.time_ns() // 1000)
+        span.note(pack=pack_id, hits=len(pack.lines))
         data, attributes = hit.pack(pack.lines, pack_id)
-        error = await self._publish(data, attributes)
+        error = await self._publish(data, {**attributes, **tracing.carry()})
         if error is None:
             self._metrics.published.inc(len(pack.lines))
             self._metrics.hit_bytes.inc(pack.size)
             self._metrics.pack_bytes.inc(len(data))
             self._metrics.publish_seconds.observe(self._loop.time() - started)
         elif self._spool is not None:
+            span.note(spooled=str(error))
             error = await self._store(self._spool, pack_id, len(pack.lines), data)
         if error is not None:
             self._metrics.unconfirmed.inc(len(pack.lines))
-        self._settle(pack, error)
+        return error
 
     async def _publish(self, data: bytes, attributes: dict[str, str]) -> Exception | None:
         """Publish unless the breaker is open; when it opens, those under way no longer wait for their own limit.

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from services.shared import tracing
 from services.shared.pubsub import Delivery
 from services.shared.recent import Recent
 
@@ -26,6 +27,7 @@ class Pack:
     dead: str | None = None
     later: bool = False
     unwritten: int = 0
+    span: tracing.Span = tracing.NONE
 
 
 def key(delivery: Delivery) -> Key:

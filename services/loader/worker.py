@@ -23,7 +23,7 @@ from services.loader.pack import Ledger, Pack
 from services.loader.way import Way, Ways
 from services.loader.write_api import WriteApi
 from services.loader.writer import Outcome, Writer
-from services.shared import log, pubsub, rows
+from services.shared import log, pubsub, rows, tracing
 from services.shared.poison import Poison
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed
 from services.shared.schema import REJECTS, Schema, Table
@@ -165,6 +165,9 @@ class Worker:
     def _open(self, opened: Pack) -> None:
         self._ledger.open(opened)
         delivery = opened.deliveries[0]
+        before = tracing.carried(delivery.attributes)
+        opened.span = tracing.begin("load", before, kind=tracing.Kind.CONSUMER)
+        opened.span.note(pack=opened.key[0], rows=delivery.count, attempt=delivery.attempt)
         name = delivery.attributes.get("table", "")
         try:
             batch = rows.unpack(delivery.data, delivery.attributes)
@@ -272,13 +275,19 @@ class Worker:
         lane.watched = False
         if lane.gathering:
             self._watch(lane)
-        if self._job_writer is not None and slot is not None:
-            outcome = await self._job_writer.write(gathered, slot, patience)
-        else:
-            if way.by_job:  # there is no slot in time, no job may be made, or the loader ends
-                self._metrics.jobs["appended"].inc()
-            outcome = await self._writer.write(gathered[0])
-        self._conclude(lane.table, tuple(part for one in gathered for part in one.parts), outcome)
+        parts = tuple(part for one in gathered for part in one.parts)
+        before = tracing.together(part.pack.span for part in parts) if tracing.on else ()
+        with tracing.span("append" if slot is None else "load job", before, kind=tracing.Kind.CLIENT) as span:
+            span.note(table=lane.table.name, rows=sum(part.rows for part in parts), packs=len(parts))
+            if self._job_writer is not None and slot is not None:
+                outcome = await self._job_writer.write(gathered, slot, patience)
+            else:
+                if way.by_job:  # there is no slot in time, no job may be made, or the loader ends
+                    self._metrics.jobs["appended"].inc()
+                outcome = await self._writer.write(gathered[0])
+            if outcome.refused:
+                span.fail(f"{len(outcome.refused)} parts were refused")
+        self._conclude(lane.table, parts, outcome)
 
     async def _until_due(self, lane: _Lane) -> None:
         while not self._ending and (wait := self._due_in(lane)) > 0:
@@ -320,6 +329,11 @@ class Worker:
 
     async def _bury(self, dead: Pack, reason: str) -> None:
         """Publish the pack to the dead-letter topic and only then acknowledge it."""
+        dead.span.fail(reason)
+        with tracing.within(dead.span):
+            await self._publish_dead(dead, reason)
+
+    async def _publish_dead(self, dead: Pack, reason: str) -> None:
         first = dead.deliveries[0]
         data, attributes = pubsub.dead_letter(
             first.data, first.attributes, reason=reason, source=self._cfg.rows_subscription
@@ -338,12 +352,15 @@ class Worker:
 
     def _answer(self, done: Pack, *, written: bool = True) -> None:
         self._ledger.close(done, written=written)
+        done.span.end()
         for delivery in done.deliveries:
             self._ack(delivery)
         self._changed.set()
 
     def _give_back(self, undone: Pack) -> None:
         self._ledger.close(undone, written=False)
+        undone.span.fail("given back to Pub/Sub")
+        undone.span.end()
         for delivery in undone.deliveries:
             self._nack(delivery)
         self._changed.set()

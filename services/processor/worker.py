@@ -11,7 +11,7 @@ import pyarrow as pa
 from services.processor import log_entry
 from services.processor.metrics import Metrics
 from services.processor.parse import UNENCODABLE, Parser, Reject, Row
-from services.shared import frame, hit, log, rows
+from services.shared import frame, hit, log, rows, tracing
 from services.shared.hit import Hit
 from services.shared.poison import Poison
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
@@ -61,18 +61,21 @@ class Worker:
 
     async def _hold(self, delivery: Delivery, source: str, size: int) -> None:
         try:
-            await self._handle(delivery, source)
+            before = tracing.carried(delivery.attributes)
+            with tracing.span("process", before, kind=tracing.Kind.CONSUMER) as span:
+                await self._handle(delivery, source, span)
         finally:
             self._held -= size
             self._changed.set()
 
-    async def _handle(self, delivery: Delivery, source: str) -> None:
+    async def _handle(self, delivery: Delivery, source: str, span: tracing.Span) -> None:
         """Answer for one message: ack after its rows are safe, dead letter if it is poison, nack for all else."""
         metrics = self._metrics
         metrics.message_bytes.inc(len(delivery.data))
         if delivery.attempt > 1:
             metrics.redelivered.inc()
         pack = delivery.attributes.get("pack", delivery.id)
+        span.note(pack=pack, hits=delivery.count, attempt=delivery.attempt)
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
@@ -81,11 +84,14 @@ class Worker:
                 hits, outcome = await self._process(delivery, pack), "published"
                 self._done.add(pack)
         except Poison as poison:
+            span.fail(str(poison))
             await self._bury(delivery, source, str(poison))
         except Unconfirmed as error:
+            span.fail(str(error))
             _log.warning("rows not confirmed", pack=pack, error=str(error))
             self._give_back(delivery)
-        except Exception:  # noqa: BLE001 - whatever it was, the message must come again, and others go on
+        except Exception as error:  # noqa: BLE001 - whatever it was, the message must come again, and others go on
+            span.fail(repr(error))
             _log.exception("message failed", pack=pack)
             self._give_back(delivery)
         else:
@@ -113,7 +119,7 @@ class Worker:
 
     async def _process(self, delivery: Delivery, pack: str) -> int:
         """How many hits there were, now that all of their rows are published."""
-        with self._metrics.parse_seconds.time():
+        with self._metrics.parse_seconds.time(), tracing.step("parse"):
             hits = self._decode(delivery)
             batches = self._parse(hits, time.time_ns() // 1000)
         self._metrics.hits.inc(len(hits))
@@ -174,8 +180,12 @@ class Worker:
         data, attributes = rows.pack(batch, name, pack_id)
         count = batch.num_rows
         del batch  # only the packed bytes need to wait for Pub/Sub
-        with self._metrics.publish_seconds.time():
-            await self._publisher.publish(self._topics.rows, data, attributes)
+        with (
+            self._metrics.publish_seconds.time(),
+            tracing.step("publish", kind=tracing.Kind.PRODUCER) as span,
+        ):
+            span.note(table=name, rows=count)
+            await self._publisher.publish(self._topics.rows, data, {**attributes, **tracing.carry()})
         self._metrics.rows[name].inc(count)
         self._metrics.row_bytes.inc(len(data))
 

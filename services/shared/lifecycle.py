@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import uvloop
 
-from services.shared import config, log
+from services.shared import config, log, tracing
 
 
 class Common(Protocol):
@@ -20,6 +20,9 @@ class Common(Protocol):
 
     @property
     def log_level(self) -> str: ...
+
+    @property
+    def project(self) -> str: ...
 
 
 C = TypeVar("C", bound=Common)
@@ -33,6 +36,7 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     """
     try:
         cfg = config.read(config_type, os.environ)
+        tracing.start(service, cfg.project, os.environ)
     except config.ConfigError as error:
         sys.exit(_refuse(service, str(error)))
     log.start(service, cfg.log_level)
@@ -45,6 +49,8 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     except Exception:  # noqa: BLE001 - the last place that can say why the process ends
         log.get("lifecycle").exception("crashed")
         sys.exit(1)
+    finally:
+        tracing.stop()
 
 
 def _refuse(service: str, text: str) -> int:

@@ -37,7 +37,7 @@ class PerEvent:
         await asyncio.wrap_future(self._client.publish(self._topic, line))
         return None
 
-    async def put(self, lines: Sequence[bytes]) -> None:
+    async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
 
     @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.shared import config
+from services.shared import config, tracing
 from tests.chart import release, settings
 from tests.chart.release import CASES, Doc, Release
 
@@ -206,12 +206,33 @@ def test_every_variable_is_a_setting_and_is_accepted(case: str) -> None:
             continue
         variables = release.env(container)
         pipe = {key: value for key, value in variables.items() if key.startswith("PIPE_")}
-        assert set(variables) - set(pipe) <= EMULATORS
+        traces = {key: value for key, value in variables.items() if key.startswith("OTEL_")}
+        assert set(variables) - set(pipe) - set(traces) <= EMULATORS
         if name in settings.SERVICES:
             config.read(settings.type_of(name), pipe)  # refuses what it does not know, and what it cannot take
         else:
             assert set(pipe) == {"PIPE_PROJECT", "PIPE_DATASET", "PIPE_SCHEMA"}
         assert (set(variables) >= EMULATORS) == release.values_of(case).get("emulators", {}).get("enabled", False)
+
+
+def test_the_services_are_told_where_traces_go_and_nobody_else(case: str) -> None:
+    wanted = release.values_of(case).get("tracing", {})
+    for _, _, container in containers(release.case(case)):
+        traces = (
+            {key: value for key, value in release.env(container).items() if key.startswith("OTEL_")}
+            if "env" in container
+            else {}
+        )
+        if container["name"] not in SERVICES or not wanted:
+            assert not traces
+            continue
+        assert traces.pop("OTEL_SERVICE_NAME") == f"pixels-{container['name']}"  # the name of the Deployment
+        assert traces == {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": wanted["endpoint"],
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": str(wanted["ratio"]),
+        }
+        assert not [*tracing.wrong(traces)]
 
 
 def test_a_pods_end_leaves_time_for_all_that_the_service_does(case: str) -> None:

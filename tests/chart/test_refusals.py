@@ -44,6 +44,7 @@ def test_a_missing_project_is_one_clear_line() -> None:
         ({"ops": {"resources": {"request": {}}}}, "request"),
         ({"emulators": {"bigtable": {}}}, "bigtable"),
         ({"networkPolicy": {"scraper": []}}, "scraper"),
+        ({"tracing": {"url": "http://collector:4318"}}, "url"),
     ],
 )
 def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
@@ -70,6 +71,8 @@ def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
         ({"collector": {"autoscaling": {"min": 0}}}, "/collector/autoscaling/min"),
         ({"emulators": {"pubsub": {"image": "emulator"}}}, "/emulators/pubsub/image"),
         ({"compact": {"schedule": "daily"}}, "/compact/schedule"),
+        ({"tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
+        ({"tracing": {"endpoint": "http://collector:4318", "ratio": 1.5}}, "/tracing/ratio"),
     ],
 )
 def test_a_wrong_value_is_found_by_its_path(values: dict[str, Any], path: str) -> None:

@@ -27,16 +27,6 @@ from tests.processor.test_log_entry import ENTRY
 from tests.topics import Topics
 
 
-@pytest.fixture
-def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    topics = Topics(project)
-    topics.create("hits", "hits-work")
-    topics.create("rows", "rows-seen")
-    topics.create("dead", "dead-seen")
-    return topics
-
-
 @asynccontextmanager
 async def _running(topics: Topics, **settings: Any) -> AsyncIterator[None]:
     cfg = Config(

@@ -70,6 +70,16 @@ ops:
   {{- /* As JSON: printed plainly, a number of seven digits and more would come out as 1.048576e+06. */}}
   value: {{ if kindIs "slice" $value }}{{ join "," $value | quote }}{{ else if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ toJson $value | quote }}{{ end }}
 {{- end }}
+{{- if and $root.Values.tracing.endpoint $part.ports }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ $root.Values.tracing.endpoint | quote }}
+- name: OTEL_SERVICE_NAME
+  value: {{ include "pixelpipe.name" (list $root $name 63) }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ toJson $root.Values.tracing.ratio | quote }}
+{{- end }}
 {{- if $root.Values.emulators.enabled }}
 {{ include "pixelpipe.emulators" $root }}
 {{- end }}

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.topics import Topics
+
+
+@pytest.fixture
+def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    topics = Topics(project)
+    topics.create("hits", "hits-work")
+    topics.create("rows", "rows-seen")
+    topics.create("dead", "dead-seen")
+    return topics
