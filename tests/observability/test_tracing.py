@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests import otlp
-from tests.child import free_port
+from tests.child import free_port, wait_for
 from tests.e2e.conftest import Stack, start_stack
 from tests.otlp import Receiver
 
+SERVICES = ("collector", "processor", "loader")
+AWAY = "traces cannot be sent and are dropped"
 SAMPLED = "00-{trace}-00f067aa0ba902b7-01"
 
 
@@ -86,10 +90,15 @@ async def test_without_a_receiver_every_hit_is_a_row_and_the_log_says_it_once_a_
             await _get(f"{stack.collector}/i?user_id=u{number}", SAMPLED.format(trace=uuid.uuid4().hex))
         rows = stack.rows("SELECT user_id FROM pixelpipe.events", wanted=20)
         assert {row["user_id"] for row in rows} == {f"u{number}" for number in range(20)}
+        for service in SERVICES:
+            log = tmp_path / "logs" / f"{service}.log"
+            await asyncio.to_thread(wait_for, partial(_says, log), 30, f"{service} to say that traces are dropped")
     finally:
         assert stack.process.stop() == 0, stack.process.output()
-    for service in ("collector", "processor", "loader"):
+    for service in SERVICES:
         lines = [json.loads(line) for line in (tmp_path / "logs" / f"{service}.log").read_text().splitlines()]
-        assert [line["message"] for line in lines if line["severity"] != "INFO"] == [
-            "traces cannot be sent and are dropped"
-        ], service
+        assert [line["message"] for line in lines if line["severity"] != "INFO"] == [AWAY], service
+
+
+def _says(log: Path) -> bool:
+    return AWAY in log.read_text()
