@@ -97,7 +97,7 @@ async def test_without_a_receiver_every_hit_is_a_row_and_the_log_says_it_once_a_
         assert stack.process.stop() == 0, stack.process.output()
     for service in SERVICES:
         lines = [json.loads(line) for line in (tmp_path / "logs" / f"{service}.log").read_text().splitlines()]
-        assert [line["message"] for line in lines if line["severity"] != "INFO"] == [AWAY], service
+        assert [line["message"] for line in lines if line["message"] == AWAY] == [AWAY], service
 
 
 def _says(log: Path) -> bool:
