@@ -10,10 +10,11 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, pixel
+from services.collector import batch, body, capture, pixel
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved
+from services.collector.quick import Reader
 from services.collector.reply import Reply
 from services.shared import hit, identity, tracing
 
@@ -34,12 +35,14 @@ class App:
 
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
+        self._received = cfg.ack == RECEIVED
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]] = {
             EVENTS: {"POST": self._events, "OPTIONS": self._preflight},
             "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
         }
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
+        self._reader = Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
         self._images: dict[str, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
@@ -56,10 +59,33 @@ class App:
             response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
         else:
             response = await handler(request)
-        kind = self._kinds.get(path, "other")
-        self._metrics.replies.of[kind, str(response.status)] += 1
-        self._metrics.durations.observe(kind, time.perf_counter() - began)
+        self.replied(self._kinds.get(path, "other"), response.status, began)
         return response
+
+    def quick(self, data: bytes, remote: str) -> tuple[Reply, asyncio.Future[Exception | None] | None] | None:
+        """What `handle` does, for a pixel's request as it came; None for what only `handle` can answer.
+
+        The reply may go when the future, where there is one, has no exception to tell; else `unavailable` goes.
+        """
+        if (read := self._reader.read(data)) is None:
+            return None
+        target, headers, forwarded = read
+        path, _, query = target.partition("?")
+        if (image := self._images.get(path)) is None:
+            return None
+        now = time.time_ns() // 1000
+        self._metrics.hits.of["GET",] += 1
+        one = hit.Hit(identity.uuid7(now), now, "GET", path, query, headers, self._address(remote, forwarded))
+        try:
+            (waiter,) = self._outbox.take([hit.encode(one)])
+        except Refused as error:
+            return unavailable(error), None
+        return image, None if self._received else waiter
+
+    def replied(self, kind: str, status: int, began: float) -> None:
+        """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
+        self._metrics.replies.of[kind, str(status)] += 1
+        self._metrics.durations.observe(kind, time.perf_counter() - began)
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time_ns() // 1000
@@ -83,9 +109,17 @@ class App:
         except Refused as error:
             return _unavailable(error, cors)
         now = time.time_ns() // 1000
-        headers, ip = self._kept(request), self._ip(request)
+        like = capture.hit(
+            method=request.method,
+            target=request.raw_path,
+            headers=self._kept(request),
+            ip=self._ip(request),
+            now=now,
+            id="",
+        )
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
-        lines = [hit.encode(self._capture(request, now + n, headers, ip, raw)) for n, raw in enumerate(found)]
+        lines = batch.encode(like, identity.uuid7s(now, len(found)), found)
+        self._metrics.hits.of[request.method,] += len(lines)
         try:
             await self._keep(lines, request)
         except Refused as error:
@@ -95,7 +129,7 @@ class App:
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
         trace = _trace(request) if tracing.on else None
-        if self._cfg.ack == RECEIVED:
+        if self._received:
             self._outbox.take(lines, trace)
         else:
             await self._outbox.put(lines, trace)
@@ -156,7 +190,10 @@ class App:
 
     def _ip(self, request: web.BaseRequest) -> str:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
-        ip = capture.client_ip(request.remote or "", forwarded, self._cfg.trusted_proxies)
+        return self._address(request.remote or "", forwarded)
+
+    def _address(self, remote: str, forwarded: str) -> str:
+        ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
         return capture.truncate(ip) if self._cfg.truncate_ip else ip
 
 
@@ -164,6 +201,15 @@ def _image(path: str) -> Reply:
     image, kind = pixel.image(path)
     # A page that isolates itself (COEP) may still load the pixel.
     return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
+
+
+def unavailable(error: Exception) -> Reply:
+    headers = {**_QUIET, "Retry-After": RETRY_SECONDS, "Content-Type": "text/plain; charset=utf-8"}
+    return Reply(503, headers, _try_again(error).encode())
+
+
+def _try_again(error: Exception) -> str:
+    return f"try again: {error}\n"
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
@@ -184,7 +230,7 @@ def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.
 
 
 def _unavailable(error: Refused, headers: dict[str, str] | None = None) -> web.Response:
-    return _text(503, f"try again: {error}\n", {"Retry-After": RETRY_SECONDS, **(headers or {})})
+    return _text(503, _try_again(error), {"Retry-After": RETRY_SECONDS, **(headers or {})})
 
 
 def _json_error(error: body.BadBody, headers: dict[str, str]) -> web.Response:

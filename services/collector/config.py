@@ -16,6 +16,7 @@ class Config:
     hits_topic: str = setting(names.HITS_TOPIC, "topic the packs of hits are published to")
     host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
     port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
+    reuse_port: bool = setting(False, "several collectors of one machine share the port, each with a spool of its own")
     admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
     paths: tuple[str, ...] = setting((), "more paths that serve the pixel, comma-separated, such as /open.gif")
     headers: tuple[str, ...] = setting(

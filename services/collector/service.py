@@ -93,7 +93,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
     connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
-        app.handle,
+        app,
         connections,
         metrics,
         access_log=None,
@@ -105,7 +105,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     await runner.setup()
     sweeping = asyncio.create_task(_sweep(connections), name="sweep")
     try:
-        await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024).start()
+        await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None).start()
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -9,7 +9,8 @@ the same time, each paused unless it is its turn (slices.py), and get the same r
 - `collector_at_once_per_s`, `collector_after_ack_per_s`: requests a second on one core, by the clock on the wall.
 - `collector_post_batch_events_per_s`: events a CPU second, posted 100 a request, confirmed by Pub/Sub; 16 connections.
   CPU, since one core for wrk, emulator and neighbours says little of ours; saturated, both are the same.
-- `scale_2_workers`: requests a second of two collectors over those of one, PIPE_ACK=received, 64 connections in all.
+- `scale_2_workers`: requests a second of two collectors on one port (PIPE_REUSE_PORT) over those of one,
+  PIPE_ACK=received, 64 connections in all.
   Both cores are for everybody, wrk and emulator too, which have less of them with two collectors than with one.
 - `rss_collector_mb`: the most memory a collector had resident, of those that reply after Pub/Sub's ack.
 - `collector_hit_bytes`: bytes of a hit before compression.
@@ -66,7 +67,8 @@ class Bench:
         self.after_ack = self._collector(*one)
         per_event = self._collector(*one, module=PER_EVENT)
         alone = self._collector(*both, ack=RECEIVED)
-        pair = [self._collector(*both, ack=RECEIVED) for _ in range(2)]
+        first = self._collector(*both, ack=RECEIVED, reuse_port="true")
+        pair = [first, self._collector(*both, ack=RECEIVED, reuse_port="true", port=str(first.port))]
         self.posting = self._collector(*one)
         self._servers = [self._nginx.pid, *(s.pid for s in (at_once, self.after_ack, per_event, alone, *pair))]
         self._servers.append(self.posting.pid)

@@ -30,6 +30,13 @@ class PerEvent:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
 
+    def take(self, lines: Sequence[bytes]) -> list[asyncio.Future[Exception | None]]:
+        return [asyncio.ensure_future(self._publish(line)) for line in lines]
+
+    async def _publish(self, line: bytes) -> Exception | None:
+        await asyncio.wrap_future(self._client.publish(self._topic, line))
+        return None
+
     async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
 

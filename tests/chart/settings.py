@@ -15,6 +15,7 @@ DERIVED = {
     "project",
     "host",
     "port",
+    "reuse_port",
     "admin_port",
     "schema",
     "spool",

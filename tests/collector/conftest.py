@@ -26,6 +26,7 @@ class Running:
     registry: CollectorRegistry
     topics: Topics
     http: aiohttp.ClientSession
+    stop: Callable[[], Awaitable[None]]  # the public port, as SIGTERM does
 
     @property
     def url(self) -> str:
@@ -66,9 +67,10 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
                 Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
             )
             outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
-            port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+            public = await stack.enter_async_context(AsyncExitStack())
+            port = await public.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            return Running(port, registry, topics, http)
+            return Running(port, registry, topics, http, public.aclose)
 
         yield go
 

@@ -104,9 +104,9 @@ def test_variables_choose_where_to_look(name: str) -> None:
                     assert f'{variable}=~"${variable}"' in matchers, panel["title"]
 
 
-# Of the rules of Grafana's dashboard-linter, template-job-rule, template-instance-rule, target-job-rule and
-# target-instance-rule are not followed: a release has three jobs, which whoever scrapes them names; pods come and go.
-# The label `release` finds them all, and where a panel tells pods apart it does so by `pod`.
+# Not followed of Grafana's dashboard-linter: template-job-rule, template-instance-rule, target-job-rule and
+# target-instance-rule. A release has three jobs, which whoever scrapes them names, and pods come and go: the label
+# `release` finds them all, and where a panel tells pods apart it does so by `pod`.
 
 
 @pytest.mark.parametrize("name", NAMES)

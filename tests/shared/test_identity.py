@@ -25,6 +25,21 @@ def test_ids_of_one_moment_differ_and_later_ones_sort_after() -> None:
     assert max(ids) < identity.uuid7(1_700_000_000_001_000)
 
 
+@given(st.integers(0, 2**48 * 1000 - 1), st.integers(0, 1000))
+def test_ids_made_together_are_version_7_uuids_of_one_millisecond_and_differ(now: int, count: int) -> None:
+    ids = identity.uuid7s(now, count)
+    assert [identity.time_of(text) for text in ids] == [now // 1000] * count
+    assert len(set(ids)) == count
+
+
+def test_every_random_bit_of_ids_made_together_varies_and_no_other_does() -> None:
+    made = [uuid.UUID(text).int for text in identity.uuid7s(1_700_000_000_000_000, 1000)]
+    ever, always = 0, -1
+    for one in made:
+        ever, always = ever | one, always & one
+    assert ever ^ always == (2**12 - 1) << 64 | 2**62 - 1
+
+
 @given(st.text())
 def test_other_texts_have_no_time(text: str) -> None:
     assert identity.time_of(text) is None

@@ -1,0 +1,205 @@
+"""A plain GET is read as aiohttp reads it, and its connection behaves as any other."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.streams import EMPTY_PAYLOAD
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.collector import pixel
+from services.collector.app import App
+from services.collector.quick import LARGEST, Reader
+from tests.collector.conftest import Running, Start
+
+NAMES = ("user-agent", "referer", "accept-language", "host")
+GET = b"GET /i?n=%d HTTP/1.1\r\nHost: t\r\n\r\n"
+
+_TOKEN = st.sampled_from(
+    [
+        "Host",
+        "host",
+        "User-Agent",
+        "Referer",
+        "Accept-Language",
+        "X-Forwarded-For",
+        "Connection",
+        "Content-Length",
+        "TE",
+        "Transfer-Encoding",
+        "Expect",
+        "Upgrade",
+        "Accept",
+        "X_Y",
+        "Cookie",
+        "",
+        "Bad Name",
+        "a:b",
+    ]
+)
+_VALUE = st.sampled_from(
+    [b"t", b"", b" keep-alive ", b"close", b"0", b"5", b"chunked", b"h2c", b"1.2.3.4, 5.6.7.8"]
+) | (st.binary(max_size=12))
+_LINES = st.lists(
+    st.builds(
+        lambda name, gap, value: name.encode() + gap + value, _TOKEN, st.sampled_from([b": ", b":", b" : "]), _VALUE
+    ),
+    max_size=6,
+)
+_TARGET = st.sampled_from([b"/i", b"/", b"/i?a=1&b=%20", b"//x", b"/i#f", b"*", b"http://h/i", b"", b"/i?q=[1]"]) | (
+    st.binary(max_size=10).map(lambda tail: b"/i?" + tail)
+)
+_START = st.sampled_from(
+    [b"GET %b HTTP/1.1", b"GET %b HTTP/1.0", b"HEAD %b HTTP/1.1", b"POST %b HTTP/1.1", b"get %b HTTP/1.1"]
+)
+
+
+@given(_START, _TARGET, _LINES, st.sampled_from([b"\r\n\r\n", b"\r\n", b"\n\n", b"\r\n\r\nx"]))
+@example(b"GET %b HTTP/1.1", b"/i", [b"Host: t", b"Host: t"], b"\r\n\r\n")
+@example(b"GET %b HTTP/1.1", b"/i", [b"Host: t", b"User-Agent: z\xc3\xb6 \xff\t"], b"\r\n\r\n")
+@example(b"GET %b HTTP/1.1", b"/i", [b"Host: t", b"X-Forwarded-For: a", b"x-forwarded-for:b"], b"\r\n\r\n")
+@example(b"GET %b HTTP/1.1", b"/i", [b"Host: t", b" folded"], b"\r\n\r\n")
+def test_what_is_read_aiohttp_reads_the_same(start: bytes, target: bytes, lines: list[bytes], end: bytes) -> None:
+    data = b"\r\n".join([start % target, *lines]) + end
+    read = Reader(NAMES).read(data)
+    if read is None:
+        return
+    loop = asyncio.new_event_loop()
+    try:
+        parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16, max_line_size=131_072)
+        ((message, payload),), upgraded, tail = parser.feed_data(data)
+    finally:
+        loop.close()
+    assert (message.method, message.path, message.version) == ("GET", read[0], (1, 1))
+    assert payload is EMPTY_PAYLOAD and not (
+        message.should_close or message.upgrade or message.chunked or upgraded or tail
+    )
+    headers = message.headers
+    assert read[1] == {name: headers[name] for name in NAMES if name in headers}
+    assert read[2] == ",".join(headers.getall("X-Forwarded-For", ()))
+
+
+@pytest.mark.parametrize(
+    ("data", "quick"),
+    [
+        (b"GET /i?a=%C3%BC&b=1 HTTP/1.1\r\nHost: t\r\n\r\n", True),
+        (b"GET /i HTTP/1.1\r\nhost:t\r\nConnection: Keep-Alive\r\nUser-Agent: \xff\r\n\r\n", True),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\n\r\nGET", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\n", False),
+        (b"GET /i HTTP/1.1\r\nUser-Agent: t\r\n\r\n", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\nX: y\r\n\r\n", False),
+        (b"GET /i?" + b"a" * LARGEST + b" HTTP/1.1\r\nHost: t\r\n\r\n", False),
+    ],
+)
+def test_only_what_can_mean_one_thing_is_read(data: bytes, quick: bool) -> None:
+    assert (Reader(NAMES).read(data) is not None) is quick
+
+
+def test_a_header_that_others_care_about_is_left_to_them() -> None:
+    data = b"GET /i HTTP/1.1\r\nHost: t\r\nTraceparent: 00-1-2-01\r\n\r\n"
+    assert Reader(NAMES).read(data) is not None
+    assert Reader(NAMES, ["traceparent"]).read(data) is None
+
+
+async def _reply(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    async with asyncio.timeout(20):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        return int(head.split()[1]), await reader.readexactly(int(length[1]) if length else 0)
+
+
+async def test_aiohttp_sees_nothing_of_plain_gets(collector: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    handle = App.handle
+
+    async def watched(self: App, request: web.BaseRequest) -> web.StreamResponse:
+        seen.append(request.raw_path)
+        return await handle(self, request)
+
+    monkeypatch.setattr(App, "handle", watched)
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    robots = b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"
+    for n in range(6):
+        writer.write(GET % n)
+        assert await _reply(reader) == (200, pixel.GIF)
+        writer.write(robots)  # by aiohttp, on the same connection
+        assert (await _reply(reader))[0] == 200
+    writer.close()
+    assert seen == ["/robots.txt"] * 6
+    assert [hit.query for hit in collector.hits(6)] == [f"n={n}" for n in range(6)]
+
+
+async def test_what_comes_while_a_reply_is_due_is_answered_after_it(start: Start) -> None:
+    collector = await start(linger=0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    writer.write(GET % 0)
+    await _until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1)
+    # More than is kept back: the client is not read until there is room again.
+    body = b'{"a": "%b"}' % (b"x" * 500_000)
+    writer.write(b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    writer.write(GET % 1)
+    assert [await _reply(reader) for _ in range(3)] == [(200, pixel.GIF), (204, b""), (200, pixel.GIF)]
+    writer.close()
+    assert [hit.query or len(hit.body) for hit in collector.hits(3)] == ["n=0", len(body), "n=1"]
+
+
+async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(start: Start) -> None:
+    collector = await start(linger=0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    writer.write(GET % 0)
+    await _until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1)
+    stopping = asyncio.create_task(collector.stop())
+    assert await _reply(reader) == (200, pixel.GIF)
+    assert await reader.read() == b""
+    await stopping
+    writer.close()
+    collector.hits(1)
+
+
+async def test_a_client_that_leaves_before_its_reply_disturbs_nobody(start: Start) -> None:
+    collector = await start(linger=0.2)
+    for n in range(20):
+        _, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+        writer.write(GET % n)
+        await writer.drain()
+        writer.transport.abort()
+    await _until(lambda: collector.metric("pixelpipe_collector_connections") == 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    writer.write(GET % 20)
+    assert await _reply(reader) == (200, pixel.GIF)
+    writer.close()
+
+
+async def test_a_client_that_does_not_read_is_not_read(collector: Running) -> None:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", collector.port))
+    sent = 0
+    try:
+        while True:
+            async with asyncio.timeout(3):
+                await loop.sock_sendall(sock, GET % sent)
+            sent += 1
+    except TimeoutError:  # the kernel's buffers are full of requests, so nobody reads them
+        answered = collector.metric('pixelpipe_collector_hits_total{method="GET"}')
+    sock.close()
+    assert 0 < answered < sent / 2  # as many as the kernel's buffers take replies, and one of the transport's
+
+
+async def _until(there: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not there():  # noqa: ASYNC110 - a metric has no event
+            await asyncio.sleep(0.01)
