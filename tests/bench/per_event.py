@@ -30,7 +30,7 @@ class PerEvent:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
 
-    def take(self, lines: Sequence[bytes]) -> list[asyncio.Future[Exception | None]]:
+    def take(self, lines: Sequence[bytes], _trace: object = None) -> list[asyncio.Future[Exception | None]]:
         return [asyncio.ensure_future(self._publish(line)) for line in lines]
 
     async def _publish(self, line: bytes) -> Exception | None:
