@@ -45,6 +45,7 @@ class Drainer:
         self._fast, self._grace = fast, grace
         self._works = True
         self._slow = False  # the last try was answered, but late
+        self._removing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Drainer:
         self._loop = asyncio.get_running_loop()
@@ -59,6 +60,8 @@ class Drainer:
             await asyncio.wait({self._task}, timeout=0.05)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if self._removing is not None:
+            await asyncio.gather(self._removing, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
@@ -79,9 +82,10 @@ class Drainer:
         started = self._loop.time()
         outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
         done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
-        # Counted as they leave the spool, so that each is counted once however often it is published.
-        if done and await self._spool.delete(done):
-            self._metrics.drained.inc(sum(pack.hits for pack in done))
+        if done:
+            # Whole, even where the drainer ends meanwhile: what left the spool is counted.
+            self._removing = asyncio.create_task(self._remove(done))
+            await asyncio.shield(self._removing)
         self._works = len(done) == len(packs)
         self._slow = self._works and self._loop.time() - started > self._fast
         if not self._works:
@@ -90,6 +94,11 @@ class Drainer:
             self._breaker.succeeded()
         elif trying:
             self._breaker.slow(self._loop.time())
+
+    async def _remove(self, packs: list[Spooled]) -> None:
+        # Counted as they leave the spool, so that each is counted once however often it is published.
+        if await self._spool.delete(packs):
+            self._metrics.drained.inc(sum(pack.hits for pack in packs))
 
     async def _confirmed(self, pack: Spooled) -> bool:
         try:

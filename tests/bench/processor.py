@@ -71,6 +71,7 @@ class _Delivery:
 
     def __init__(self, data: bytes, attributes: dict[str, str], number: int) -> None:
         self.data, self.attributes = data, {**attributes, "pack": f"{attributes['pack']}-{number}"}
+        self.count = int(attributes["count"])
 
     def ack(self) -> None:
         pass
@@ -105,7 +106,7 @@ class _Bench:
         self._number += 1
         delivery: Any = _Delivery(data, attributes, self._number)  # under a new name: a pack done before is skipped
         started = time.process_time()
-        self._loop.run(self._worker._handle(delivery, "hits"))
+        self._loop.run(self._worker._hold(delivery, "hits", 0))
         self.rates.append(int(attributes["count"]) / (time.process_time() - started))
 
 

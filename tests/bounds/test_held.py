@@ -30,7 +30,7 @@ class _Delivery:
         ]
         wide = [Hit(**{**_fields(one), "query": one.query + "x" * (PACK_BYTES // 10)}) for one in hits]
         self.data, self.attributes = hit.pack([hit.encode(one) for one in wide], identity.uuid7(number))
-        self.id, self.attempt, self.published_us = str(number), 1, 1
+        self.id, self.attempt, self.published_us, self.count = str(number), 1, 1, len(hits)
 
     def ack(self) -> None:
         self.answers.append(self.number)
