@@ -38,7 +38,7 @@ test: install ## run the tests
 	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'
 
 test-slow: install ## run the tests that take long: outages, kills, alerts on a real Prometheus
-	$(BIN)/python -m pytest $(PYTEST) -m slow
+	$(BIN)/python -m pytest -n 3 -m slow
 
 test-chart: install ## render the Helm chart and hold it to the code, to Kubernetes' schemas and to golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart
