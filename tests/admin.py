@@ -6,15 +6,20 @@ import urllib.error
 import urllib.request
 
 
-def metrics(port: int) -> dict[str, float]:
-    """Every sample, summed over its labels."""
+def samples(port: int) -> dict[str, float]:
+    """Every sample, by its name and labels as they are written."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Every sample, summed over its labels."""
     found: dict[str, float] = {}
-    for line in lines:
-        if not line.startswith("#"):
-            name = line.partition("{")[0].partition(" ")[0]
-            found[name] = found.get(name, 0.0) + float(line.rpartition(" ")[2])
+    for sample, value in samples(port).items():
+        name = sample.partition("{")[0]
+        found[name] = found.get(name, 0.0) + value
     return found
 
 

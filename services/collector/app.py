@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -89,14 +89,15 @@ class App:
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time_ns() // 1000
-        captured = self._capture(request, now, self._kept(request), self._ip(request), hit.NO_BODY)
+        captured = self._capture(request, now, identity.uuid7(now))
+        self._metrics.hits.of[request.method,] += 1
         try:
             await self._keep([hit.encode(captured)], request)
         except Refused as error:
-            return _unavailable(error)
+            return unavailable(error).to(request)
         return self._images[captured.path].to(request)
 
-    async def _events(self, request: web.BaseRequest) -> web.Response:
+    async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
         cors = _cors(request)
         try:
             media = body.check_type(request.headers.get("Content-Type", ""))
@@ -107,23 +108,16 @@ class App:
         except body.BadBody as error:
             return _json_error(error, cors)
         except Refused as error:
-            return _unavailable(error, cors)
+            return unavailable(error, cors).to(request)
         now = time.time_ns() // 1000
-        like = capture.hit(
-            method=request.method,
-            target=request.raw_path,
-            headers=self._kept(request),
-            ip=self._ip(request),
-            now=now,
-            id="",
-        )
+        like = self._capture(request, now, "")
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
         lines = batch.encode(like, identity.uuid7s(now, len(found)), found)
         self._metrics.hits.of[request.method,] += len(lines)
         try:
             await self._keep(lines, request)
         except Refused as error:
-            return _unavailable(error, cors)
+            return unavailable(error, cors).to(request)
         return web.Response(status=204, headers={**_QUIET, **cors})
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
@@ -170,18 +164,14 @@ class App:
     async def _robots(self, _request: web.BaseRequest) -> web.Response:
         return web.Response(body=_ROBOTS, headers={"Content-Type": "text/plain", "Server": "pixelpipe"})
 
-    def _capture(
-        self, request: web.BaseRequest, now: int, headers: dict[str, str], ip: str, raw: msgspec.Raw
-    ) -> hit.Hit:
-        self._metrics.hits.of[request.method,] += 1
+    def _capture(self, request: web.BaseRequest, now: int, id: str) -> hit.Hit:
         return capture.hit(
             method=request.method,
             target=request.raw_path,
-            headers=headers,
-            ip=ip,
+            headers=self._kept(request),
+            ip=self._ip(request),
             now=now,
-            id=identity.uuid7(now),
-            body=raw,
+            id=id,
         )
 
     def _kept(self, request: web.BaseRequest) -> dict[str, str]:
@@ -203,13 +193,9 @@ def _image(path: str) -> Reply:
     return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
 
 
-def unavailable(error: Exception) -> Reply:
-    headers = {**_QUIET, "Retry-After": RETRY_SECONDS, "Content-Type": "text/plain; charset=utf-8"}
-    return Reply(503, headers, _try_again(error).encode())
-
-
-def _try_again(error: Exception) -> str:
-    return f"try again: {error}\n"
+def unavailable(error: Exception, headers: Mapping[str, str] | None = None) -> Reply:
+    retry = {"Retry-After": RETRY_SECONDS, "Content-Type": "text/plain; charset=utf-8"}
+    return Reply(503, {**_QUIET, **retry, **(headers or {})}, f"try again: {error}\n".encode())
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
@@ -227,10 +213,6 @@ def _cors(request: web.BaseRequest) -> dict[str, str]:
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(status=status, text=text, headers={**_QUIET, **(headers or {})})
-
-
-def _unavailable(error: Refused, headers: dict[str, str] | None = None) -> web.Response:
-    return _text(503, _try_again(error), {"Retry-After": RETRY_SECONDS, **(headers or {})})
 
 
 def _json_error(error: body.BadBody, headers: dict[str, str]) -> web.Response:

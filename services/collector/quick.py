@@ -4,8 +4,8 @@ Only what can mean one thing is read here: one Host, no body, no word about the 
 characters, and a head that is small and complete. Whatever else there is in it, the answer is None, and the request
 goes the way of any other, through aiohttp. What is read here, aiohttp would read the same: a test compares the two.
 
-This and the reply of reply.py are what a pixel costs, without aiohttp's parser, request, two tasks and their waits:
-two thirds less CPU a request.
+This and the reply of reply.py are what a pixel costs, without aiohttp's parser, request, two tasks and their waits: a
+third less CPU a request in interleaved runs on a busy machine.
 """
 
 from __future__ import annotations

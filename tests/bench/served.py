@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from tests import child
+from tests import admin, child
 from tests.bench import cpu
 from tests.child import Child
 from tests.topics import Topics
@@ -38,11 +37,7 @@ class Served:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of the admin port, by its name and labels."""
-        url = f"http://127.0.0.1:{self.child.ready['admin_port']}/metrics"
-        with urllib.request.urlopen(url, timeout=30) as reply:
-            lines = reply.read().decode().splitlines()
-        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, _, value in pairs}
+        return admin.samples(self.child.ready["admin_port"])
 
 
 def address(emulator: Child) -> str:
