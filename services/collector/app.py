@@ -10,11 +10,10 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import batch, body, capture, pixel
+from services.collector import batch, body, capture, pixel, quick
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox, Refused, Reserved
-from services.collector.quick import Reader
+from services.collector.outbox import Outbox, Refused, Reserved, Tell
 from services.collector.reply import Reply
 from services.shared import hit, identity, tracing
 
@@ -42,12 +41,14 @@ class App:
             "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
         }
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
-        self._reader = Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
+        self._reader = quick.Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
+        self._ids = identity.Ids()
         self._images: dict[str, Reply] = {}
+        self._quick_images: dict[bytes, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
             self._kinds[path] = "pixel"
-            self._images[path] = _image(path)
+            self._images[path] = self._quick_images[path.encode()] = _image(path)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
@@ -62,25 +63,24 @@ class App:
         self.replied(self._kinds.get(path, "other"), response.status, began)
         return response
 
-    def quick(self, data: bytes, remote: str) -> tuple[Reply, asyncio.Future[Exception | None] | None] | None:
+    def quick(self, data: bytes, remote: str, tell: Tell) -> tuple[Reply, bool] | None:
         """What `handle` does, for a pixel's request as it came; None for what only `handle` can answer.
 
-        The reply may go when the future, where there is one, has no exception to tell; else `unavailable` goes.
+        The reply, and whether it may go now. Else `tell` is told when: with an error, `unavailable` goes in its place.
         """
         if (read := self._reader.read(data)) is None:
             return None
-        target, headers, forwarded = read
-        path, _, query = target.partition("?")
-        if (image := self._images.get(path)) is None:
+        path, query, headers, forwarded = read
+        if (image := self._quick_images.get(path)) is None:
             return None
         now = time.time_ns() // 1000
         self._metrics.hits.of["GET",] += 1
-        one = hit.Hit(identity.uuid7(now), now, "GET", path, query, headers, self._address(remote, forwarded))
+        line = quick.line(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
         try:
-            (waiter,) = self._outbox.take([hit.encode(one)])
+            self._outbox.take_one(line, None if self._received else tell)
         except Refused as error:
-            return unavailable(error), None
-        return image, None if self._received else waiter
+            return unavailable(error), True
+        return image, self._received
 
     def replied(self, kind: str, status: int, began: float) -> None:
         """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
@@ -89,7 +89,7 @@ class App:
 
     async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
         now = time.time_ns() // 1000
-        captured = self._capture(request, now, identity.uuid7(now))
+        captured = self._capture(request, now, self._ids.next(now))
         self._metrics.hits.of[request.method,] += 1
         try:
             await self._keep([hit.encode(captured)], request)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -29,12 +29,16 @@ class Refused(Exception):
     """The hits are not safe: neither Pub/Sub nor the spool has them, or too many wait already. Try again later."""
 
 
+# Told once, in the event loop: None when hits are safe, or why they are not.
+Tell = Callable[[Exception | None], None]
+
+
 @dataclass
 class _Pack:
     opened: float
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
-    waiters: list[asyncio.Future[Exception | None]] = field(default_factory=list)
+    tell: list[Tell] = field(default_factory=list)
     traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, each once, as many as a span has
 
     def note(self, trace: tracing.Trace) -> None:
@@ -119,11 +123,7 @@ class Outbox:
         `trace` is what their request is a part of. Raises Refused where too many wait already.
         """
         size = sum(map(len, lines))
-        try:
-            self._check_room(size)
-        except Refused:
-            self._metrics.shed.inc(len(lines))
-            raise
+        self._admit(len(lines), size)
         if len(lines) <= hit.MAX_HITS and size <= hit.MAX_PACK_BYTES:
             return [self._add(lines, size, trace)]
         return [self._add(part, sum(map(len, part)), trace) for part in _parts(lines)]
@@ -134,8 +134,24 @@ class Outbox:
             pack.note(trace)
         waiter: asyncio.Future[Exception | None] = self._loop.create_future()
         pack.lines.extend(lines)
-        pack.waiters.append(waiter)
+        pack.tell.append(lambda error: None if waiter.done() else waiter.set_result(error))
         return waiter
+
+    def take_one(self, line: bytes, tell: Tell | None) -> None:
+        """Have one hit published without waiting. Raises Refused where too many wait already."""
+        size = len(line)
+        self._admit(1, size)
+        pack = self._pack_for(1, size)
+        pack.lines.append(line)
+        if tell is not None:
+            pack.tell.append(tell)
+
+    def _admit(self, hits: int, size: int) -> None:
+        try:
+            self._check_room(size)
+        except Refused:
+            self._metrics.shed.inc(hits)
+            raise
 
     @contextmanager
     def reserve(self) -> Iterator[Reserved]:
@@ -299,9 +315,11 @@ class Outbox:
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
         self._count_pending(-pack.size)
         self._metrics.pack_hits.observe(len(pack.lines))
-        for waiter in pack.waiters:
-            if not waiter.done():
-                waiter.set_result(error)
+        for tell in pack.tell:
+            try:
+                tell(error)
+            except Exception:  # noqa: BLE001 - the others of the pack are told all the same
+                _log.exception("a reply failed")
 
 
 def _parts(lines: Sequence[bytes]) -> list[Sequence[bytes]]:

@@ -5,7 +5,9 @@ refused by the HTTP parser (400). Here such bytes are percent-encoded before the
 the processor decodes them again. Only the first request of a read is mended; one pipelined behind another is not.
 
 A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered without aiohttp (quick.py).
-Until it is answered what follows it is kept back, a little of it, so that replies stay in order.
+Until it is answered what follows it is kept back, a little of it, so that replies stay in order. What aiohttp answers
+is no obstacle for the next one, as long as it is known where its parser stands: a connection of a load balancer carries
+requests of many clients, posts and pixels.
 
 This leans on what aiohttp does not promise (`data_received`, `handle_error`, `_current_request`, `_messages`,
 `_waiter`, `_next_keepalive_close_time`, and that connections are ended by `close` and `shutdown`), so the version is
@@ -20,7 +22,7 @@ import time
 from typing import cast
 
 from aiohttp import web
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from services.collector.app import App, unavailable
@@ -46,7 +48,8 @@ _log = log.get("collector.protocol")
 
 class Protocol(RequestHandler):
     __slots__ = (
-        "_app", "_back", "_clean", "_connections", "_due", "_ending", "_held", "_metrics", "_refused", "_remote"
+        "_app", "_back", "_began", "_clean", "_connections", "_ending", "_fed", "_head", "_held", "_holding",
+        "_metrics", "_payload", "_refused", "_released", "_remote", "_reply", "_seen"
     )  # fmt: skip
 
     def __init__(
@@ -57,10 +60,17 @@ class Protocol(RequestHandler):
         self._held = b""
         self._refused = False
         self._remote = ""
-        self._clean = True  # aiohttp's parser has seen whole requests only, or none
-        self._due: asyncio.Future[None] | None = None  # done when the quick request in hand is answered
-        self._back = b""  # what came since
+        # aiohttp's parser is at the beginning of a request. Until it is there again: what it had seen then, the bytes
+        # fed to it since, those of the head among them, and the body that is on its way.
+        self._clean = True
+        self._seen = self._fed = self._head = 0
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        self._holding = False  # what comes is kept back
+        self._back = b""
         self._ending = False
+        self._released: asyncio.Future[None] | None = None  # where somebody waits until nothing is kept back
+        self._reply: Reply | None = None  # the one that is due, to a request that began then
+        self._began = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._connections.opened(self, self._loop.time()):
@@ -79,46 +89,45 @@ class Protocol(RequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        if self._due is not None:
+        if self._holding:
             self._keep_back(data)
+        elif self._refused:
             return
-        if self._clean and self._quick(data):
-            return
-        requests = self._request_count
-        whole = self._clean and data.find(b"\r\n\r\n") == len(data) - 4
-        self._receive(data)
-        self._clean = whole and self._request_count == requests + 1 and self._messages[-1][1] is EMPTY_PAYLOAD
-        if self._request_count != requests:
-            self._connections.complete(self)
-        elif self._current_request is None or self._current_request.content.is_eof():
-            self._connections.incomplete(self, len(data), self._loop.time())
+        elif not self._clean:
+            self._pass(data)
+        elif self._waiter is None:
+            # aiohttp has replied and does not wait yet, or it is at work: it is known which in the loop's next round.
+            self._holding = True
+            self._back = data
+            self._loop.call_soon(self._release)
+        elif not self._quick(data):
+            self._pass(data)
 
     def _quick(self, data: bytes) -> bool:
         """Whether this was a request that is answered here: at once, or when its hit is safe."""
         # aiohttp waits for the next request only when it is done with the last one. Where the client does not read its
         # replies, aiohttp is left to wait for it.
-        if self._waiter is None or self._waiter.done() or self._messages or self._held or self._paused:
+        waiter = self._waiter
+        if waiter is None or self._messages or self._held or self._paused or waiter.done():
             return False
         began = time.perf_counter()
-        answer = self._app.quick(data, self._remote)
+        answer = self._app.quick(data, self._remote, self._safe)
         if answer is None:
             return False
-        reply, waiter = answer
+        reply, now = answer
         self._connections.complete(self)
         self._connections.busy(self)
-        if waiter is None:
+        if now:
             self._answer(reply, began)
-            return True
-        self._due = self._loop.create_future()
-
-        def safe(waiter: asyncio.Future[Exception | None]) -> None:
-            error = waiter.result()
-            self._answer(reply if error is None else unavailable(error), began)
-
-        waiter.add_done_callback(safe)
+        else:
+            self._holding = True
+            self._reply, self._began = reply, began
         return True
+
+    def _safe(self, error: Exception | None) -> None:
+        """The hit is, or why it is not."""
+        self._answer(cast(Reply, self._reply) if error is None else unavailable(error), self._began)
+        self._release()
 
     def _answer(self, reply: Reply, began: float) -> None:
         now = self._loop.time()
@@ -127,17 +136,6 @@ class Protocol(RequestHandler):
         if self.transport is not None:
             self.transport.write(reply.rendered())
             self._connections.idle(self, now)
-        if self._due is None:
-            return
-        self._due.set_result(None)
-        self._due = None
-        back, self._back = self._back, b""
-        if self._ending:
-            self.close()
-        elif back and self.transport is not None:
-            if len(back) >= MAX_BACK:
-                self.transport.resume_reading()
-            self.data_received(back)
 
     def _keep_back(self, data: bytes) -> None:
         paused = len(self._back) >= MAX_BACK
@@ -145,17 +143,52 @@ class Protocol(RequestHandler):
         if not paused and len(self._back) >= MAX_BACK and self.transport is not None:
             self.transport.pause_reading()
 
+    def _release(self) -> None:
+        """Go on with what was kept back."""
+        self._holding = False
+        if self._released is not None:
+            self._released.set_result(None)
+            self._released = None
+        back, self._back = self._back, b""
+        if self._ending:
+            self.close()
+        elif back and self.transport is not None:
+            if len(back) >= MAX_BACK:
+                self.transport.resume_reading()
+            if not (self._clean and self._quick(back)):
+                self._pass(back)
+
     def close(self) -> None:
         """Answer what is in hand, then close."""
-        if self._due is not None:
+        if self._holding:
             self._ending = True
         else:
             super().close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        if self._due is not None:
-            await asyncio.wait({self._due}, timeout=timeout)
+        if self._holding:
+            self._released = self._loop.create_future()
+            await asyncio.wait({self._released}, timeout=timeout)
         await super().shutdown(timeout)
+
+    def _pass(self, data: bytes) -> None:
+        """Have aiohttp read it, and find out whether its parser is at the beginning of a request then."""
+        before = self._request_count
+        if self._clean:
+            self._seen, self._fed, self._head = before, 0, data.find(b"\r\n\r\n") + 4
+        self._fed += len(data)
+        self._receive(data)
+        if self._request_count != before:
+            self._payload = self._messages[-1][1]
+            self._connections.complete(self)
+        elif self._current_request is None or self._current_request.content.is_eof():
+            self._connections.incomplete(self, len(data), self._loop.time())
+        # What is left of a request that the parser has seen in part is not known, so all must be known to be seen.
+        self._clean = (
+            self._request_count == self._seen + 1
+            and self._payload.is_eof()
+            and self._fed == self._head + self._payload.total_bytes
+        )
 
     def _receive(self, data: bytes) -> None:
         # Between two requests the next bytes are a request line; inside a body they are the client's.

@@ -60,6 +60,14 @@ def encode(hit: Hit) -> bytes:
         )
 
 
+def text(value: str) -> bytes:
+    """A text as it is in a line, with its quotes."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_repair(value))
+
+
 def _repair(text: str) -> str:
     try:
         text.encode()

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Reserved
+from services.collector.outbox import Reserved, Tell
 from services.collector.service import serving
 from services.shared import lifecycle, log
 from services.shared.admin import Admin
@@ -30,12 +30,10 @@ class PerEvent:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
 
-    def take(self, lines: Sequence[bytes], _trace: object = None) -> list[asyncio.Future[Exception | None]]:
-        return [asyncio.ensure_future(self._publish(line)) for line in lines]
-
-    async def _publish(self, line: bytes) -> Exception | None:
-        await asyncio.wrap_future(self._client.publish(self._topic, line))
-        return None
+    def take_one(self, line: bytes, tell: Tell | None) -> None:
+        published = asyncio.wrap_future(self._client.publish(self._topic, line))
+        if tell is not None:
+            published.add_done_callback(lambda done: tell(done.exception()))
 
     async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from services.collector import pixel
 from services.collector.app import App
-from services.collector.quick import LARGEST, Reader
+from services.collector.quick import LARGEST, Reader, line
+from services.shared import hit
 from tests.collector.conftest import Running, Start
 
 NAMES = ("user-agent", "referer", "accept-language", "host")
@@ -78,13 +79,21 @@ def test_what_is_read_aiohttp_reads_the_same(start: bytes, target: bytes, lines:
         ((message, payload),), upgraded, tail = parser.feed_data(data)
     finally:
         loop.close()
-    assert (message.method, message.path, message.version) == ("GET", read[0], (1, 1))
+    path, query, kept, forwarded = read
+    assert (message.method, message.version) == ("GET", (1, 1))
+    assert message.path.partition("?")[::2] == (path.decode(), query.decode())
     assert payload is EMPTY_PAYLOAD and not (
         message.should_close or message.upgrade or message.chunked or upgraded or tail
     )
-    headers = message.headers
-    assert read[1] == {name: headers[name] for name in NAMES if name in headers}
-    assert read[2] == ",".join(headers.getall("X-Forwarded-For", ()))
+    assert forwarded == message.headers.get("X-Forwarded-For", "")
+    headers = {name: message.headers[name] for name in NAMES if name in message.headers}
+    captured = hit.encode(hit.Hit("a", 5, "GET", path.decode(), query.decode(), headers, forwarded))
+    assert _hit(line("a", 5, path, query, kept, forwarded)) == _hit(captured)
+
+
+def _hit(line: bytes) -> hit.Hit:
+    (one,) = hit.unpack(*hit.pack([line], "p"))
+    return one
 
 
 @pytest.mark.parametrize(
@@ -119,25 +128,70 @@ async def _reply(reader: asyncio.StreamReader) -> tuple[int, bytes]:
         return int(head.split()[1]), await reader.readexactly(int(length[1]) if length else 0)
 
 
-async def test_aiohttp_sees_nothing_of_plain_gets(collector: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Method and path of what aiohttp hands on, in order."""
+    found: list[str] = []
     handle = App.handle
 
     async def watched(self: App, request: web.BaseRequest) -> web.StreamResponse:
-        seen.append(request.raw_path)
+        found.append(f"{request.method} {request.raw_path}")
         return await handle(self, request)
 
     monkeypatch.setattr(App, "handle", watched)
+    return found
+
+
+POST = b'POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: 7\r\n\r\n{"a":1}'
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"],
+        [POST],
+        [POST[:-3], POST[-3:]],
+        [POST.replace(b"7", b"0")[:-7]],
+        ["GET /x?n=café HTTP/1.1\r\nHost: t\r\n\r\n".encode()],
+    ],
+)
+async def test_aiohttp_sees_nothing_of_plain_gets(collector: Running, seen: list[str], other: list[bytes]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
-    robots = b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"
     for n in range(6):
         writer.write(GET % n)
         assert await _reply(reader) == (200, pixel.GIF)
-        writer.write(robots)  # by aiohttp, on the same connection
-        assert (await _reply(reader))[0] == 200
+        for part in other:  # by aiohttp, on the same connection
+            writer.write(part)
+            await writer.drain()
+        await _reply(reader)
     writer.close()
-    assert seen == ["/robots.txt"] * 6
-    assert [hit.query for hit in collector.hits(6)] == [f"n={n}" for n in range(6)]
+    assert len(seen) == 6
+    assert not any(path.startswith("GET /i") for path in seen)
+    hits = collector.hits(12 if b"".join(other) == POST else 6)
+    assert [hit.query for hit in hits if hit.method == "GET"] == [f"n={n}" for n in range(6)]
+
+
+CHUNKED = b'POST /events HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{"a":1}\r\n0\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    "before", [[CHUNKED], [GET % 8 + GET % 9], [POST + GET % 9], [POST + (GET % 9)[:20], (GET % 9)[20:]]]
+)
+async def test_where_the_parser_may_be_anywhere_aiohttp_goes_on(
+    collector: Running, seen: list[str], before: list[bytes]
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    for part in before:
+        writer.write(part)
+        await writer.drain()
+    for n in range(3):
+        writer.write(GET % n)
+    requests = b"".join(before).count(b"HTTP/1.1") + 3
+    for _ in range(requests):
+        assert (await _reply(reader))[0] in (200, 204)
+    writer.close()
+    assert len(seen) == requests
+    assert [hit.query for hit in collector.hits(requests)][-3:] == ["n=0", "n=1", "n=2"]
 
 
 async def test_what_comes_while_a_reply_is_due_is_answered_after_it(start: Start) -> None:
