@@ -38,7 +38,7 @@ PROBE_EVERY = 10  # hits
 PAUSE = 0.1  # seconds between looks
 LATE = 2.0  # seconds the load may be behind its clock; more is another rate
 WAIT = 60  # seconds for the last rows
-OTHER_SECONDS = 10.0  # of the run with the longer linger
+OTHER_SECONDS = 10.0  # of the run with the other linger
 SERVICES = ("collector", "processor", "loader")
 
 
@@ -152,7 +152,7 @@ def _run(seconds: float, **env: str) -> tuple[Seen, dict[str, float]]:
 
 
 def measure(quick: bool = False) -> dict[str, Figure]:
-    """`visible_*_s`, and `dollars_per_million` of that run, of one with a longer linger, and by rate."""
+    """`visible_*_s`, and `dollars_per_million` of that run, of one with a shorter linger, and by rate."""
     seen, metrics = _run((QUICK_SECONDS if quick else SECONDS) + WARM)
     sizes = cost.measured(metrics)
     figures = {

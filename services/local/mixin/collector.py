@@ -72,7 +72,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Time to reply to a pixel",
                 "s",
-                "Publish latency and the linger of 0.01 s, no more.",
+                "Publish latency and the linger of 0.05 s, no more.",
                 shares(_C + "reply_seconds", 'kind="pixel"'),
                 width=12,
                 warn=0.2,
