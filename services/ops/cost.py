@@ -41,7 +41,7 @@ class Pods:
 
 
 PODS = {
-    "collector": Pods(0.5, 192 / 1024, 2, 0.60, 0.1),
+    "collector": Pods(0.5, 192 / 1024, 2, 0.60, 0.21),
     "processor": Pods(0.5, 256 / 1024, 1, 0.70, 0.22),
     "loader": Pods(0.25, 384 / 1024, 1, 0.70, 0.12),
 }
