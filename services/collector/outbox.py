@@ -45,9 +45,6 @@ class _Pack:
         if len(self.traces) <= tracing.MAX_LINKS and trace not in self.traces:
             self.traces.append(trace)
 
-    def has_room(self, count: int, size: int) -> bool:
-        return len(self.lines) + count <= hit.MAX_HITS and self.size + size <= hit.MAX_PACK_BYTES
-
 
 class Reserved:
     """Room in an outbox for what is not a hit yet, such as a body on its way in."""
@@ -147,11 +144,9 @@ class Outbox:
             pack.tell.append(tell)
 
     def _admit(self, hits: int, size: int) -> None:
-        try:
-            self._check_room(size)
-        except Refused:
+        if self._pending + size > self._max_pending:
             self._metrics.shed.inc(hits)
-            raise
+            self._check_room(size)
 
     @contextmanager
     def reserve(self) -> Iterator[Reserved]:
@@ -160,12 +155,12 @@ class Outbox:
         try:
             yield reserved
         finally:
-            self._count_pending(-reserved.bytes)
+            self._pending -= reserved.bytes
 
     def take_room(self, size: int) -> None:
         """Count bytes as waiting. Raises Refused where there is no room."""
         self._check_room(size)
-        self._count_pending(size)
+        self._pending += size
 
     def _check_room(self, size: int) -> None:
         if self._pending + size > self._max_pending:
@@ -189,18 +184,14 @@ class Outbox:
 
     def _pack_for(self, count: int, size: int) -> _Pack:
         pack = self._open
-        if pack is not None and not pack.has_room(count, size):
-            self._full.append(pack)
-            pack = None
-        if pack is None:
+        if pack is None or len(pack.lines) + count > hit.MAX_HITS or pack.size + size > hit.MAX_PACK_BYTES:
+            if pack is not None:
+                self._full.append(pack)
             pack = self._open = _Pack(self._loop.time())
             self._changed.set()
         pack.size += size
-        self._count_pending(size)
-        return pack
-
-    def _count_pending(self, size: int) -> None:
         self._pending += size
+        return pack
 
     async def _dispatch(self) -> None:
         while True:
@@ -313,7 +304,7 @@ class Outbox:
         return None
 
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
-        self._count_pending(-pack.size)
+        self._pending -= pack.size
         self._metrics.pack_hits.observe(len(pack.lines))
         for tell in pack.tell:
             try:
