@@ -21,13 +21,13 @@ class Config:
     linger: float = setting(0.2, "seconds a row may wait for company before its append", minimum=0, maximum=60)
     batch_rows: int = setting(50_000, "rows that close a batch", minimum=1, maximum=1_000_000)
     batch_bytes: int = setting(
-        8_000_000, "bytes of Arrow that close a batch; BigQuery takes 10 MB", minimum=100_000, maximum=9_000_000
+        4_000_000, "bytes of Arrow that close a batch; BigQuery takes 10 MB", minimum=100_000, maximum=9_000_000
     )
     max_messages: int = setting(
         1_000, "packs held at a time; beyond that Pub/Sub is asked to wait", minimum=1, maximum=100_000
     )
     max_bytes: int = setting(
-        128_000_000, "bytes of rows held at a time; beyond that none are taken", minimum=1_000_000, maximum=2**34
+        48_000_000, "bytes of rows held at a time; beyond that none are taken", minimum=1_000_000, maximum=2**34
     )
     append_timeout: float = setting(
         30.0, "seconds BigQuery may take to answer an append before it is sent again", minimum=0.1, maximum=600

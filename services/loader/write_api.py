@@ -95,12 +95,15 @@ class WriteApi:
         Raises RowErrors when some rows are wrong, Failed for anything else, also when no answer came in time.
         """
         schema = batch.schema.serialize().to_pybytes()
-        rows = batch.serialize().to_pybytes()
+        request = _Request()
+        # Megabytes, of which no second copy is kept while BigQuery works.
+        request.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
+        size = len(request.arrow_rows.rows.serialized_record_batch)
         async with self._slots:
             connection = self._connection(table, schema)
             try:
                 async with asyncio.timeout(self._timeout):
-                    response = await connection.append(rows)
+                    response = await connection.append(request)
             except TimeoutError:
                 connection.close()
                 raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
@@ -110,7 +113,7 @@ class WriteApi:
             raise RowErrors({error.index: error.message for error in response.row_errors})
         if response.HasField("error"):
             raise Failed(_CODES.get(response.error.code, "UNKNOWN"), response.error.message)
-        return len(rows)
+        return size
 
     def _connection(self, table: str, schema: bytes) -> _Connection:
         known = self._connections.get((table, schema))
@@ -156,10 +159,8 @@ class _Connection:
         self.task = asyncio.create_task(self._receive(client), name=f"append {stream}")
         self.task.add_done_callback(self._ended)
 
-    async def append(self, rows: bytes) -> Any:
+    async def append(self, request: Any) -> Any:
         """The response to these rows, or _Lost."""
-        request = _Request()
-        request.arrow_rows.rows.serialized_record_batch = rows
         if self._first:
             self._first = False
             request.write_stream = self._stream
@@ -167,12 +168,8 @@ class _Connection:
             request.arrow_rows.writer_schema.serialized_schema = self._schema
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.pending.append(answer)
-        self._requests.put_nowait(AppendRowsRequest.wrap(request))
-        try:
-            return await answer
-        finally:
-            # gRPC keeps the last request of a call until the next one: megabytes, on an idle connection.
-            request.Clear()
+        self._requests.put_nowait(request)
+        return await answer
 
     def close(self) -> None:
         self.closed = True
@@ -193,7 +190,9 @@ class _Connection:
 
     async def _outgoing(self) -> AsyncIterator[Any]:
         while (request := await self._requests.get()) is not None:
-            yield request
+            yield AppendRowsRequest.wrap(request)
+            # It is on its way; gRPC and this frame would keep it until the next one comes.
+            request.Clear()
 
     def _ended(self, task: asyncio.Task[_Lost]) -> None:
         self.closed = True

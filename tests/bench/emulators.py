@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests import admin, child
+from tests.bench.served import IMAGE_ENV
 from tests.child import Child, wait_for
 
 PROJECT = "bench"
@@ -39,7 +40,7 @@ class Emulators:
 def service(name: str, **env: str) -> Iterator[tuple[Child, int]]:
     """One service that is ready, and its admin port."""
     port = child.free_port()
-    settings = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **env}
+    settings = {**IMAGE_ENV, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **env}
     started = child.start(f"services.{name}", env=settings, wait_ready=False)
     try:
         wait_for(lambda: admin.ready(port), 30, f"{name} to be ready")

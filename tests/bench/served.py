@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from unittest.mock import patch
 
 from tests import admin, child
 from tests.bench import cpu
-from tests.child import Child
+from tests.child import ROOT, Child
 from tests.topics import Topics
 
 COLLECTOR = "services.collector"
 PROJECT, TOPIC = "bench", "hits"
+# Of how memory is allocated: what is measured runs with it, as it does in its image.
+IMAGE_ENV = dict(
+    re.findall(r"\b(MALLOC_ARENA_MAX|ARROW_DEFAULT_MEMORY_POOL)=(\w+)", (ROOT / "services/Dockerfile").read_text())
+)
 GOOD = frozenset({'kind="pixel",status="200"', 'kind="events",status="204"'})
 
 
@@ -59,6 +64,7 @@ def pubsub(core: int) -> Iterator[Child]:
 def collector(emulator: Child, *cores: int, module: str = COLLECTOR, **settings: str) -> Iterator[Served]:
     """A collector, or what stands for one; the settings are those of its README, without PIPE_, in lower case."""
     env = {
+        **IMAGE_ENV,
         "PUBSUB_EMULATOR_HOST": address(emulator),
         "PIPE_PROJECT": PROJECT,
         "PIPE_HITS_TOPIC": TOPIC,
