@@ -12,6 +12,8 @@ the same time, each paused unless it is its turn (slices.py), and get the same r
 - `scale_2_workers`: requests a second of two collectors on one port (PIPE_REUSE_PORT) over those of one,
   PIPE_ACK=received, 64 connections in all.
   Both cores are for everybody, wrk and emulator too, which have less of them with two collectors than with one.
+- `scale_2_workers_cpu`: the same by CPU, as if the collectors had both cores to themselves: 2, less what a request takes
+  more of it when there are two.
 - `rss_collector_mb`: the most memory a collector had resident, of those that reply after Pub/Sub's ack.
 - `collector_hit_bytes`: bytes of a hit before compression.
 - `collector_dropped`: the share of turns in which something else ran, so that they are in no figure.
@@ -126,6 +128,7 @@ def measure(quick: bool = False) -> dict[str, Figure]:
         bench = Bench(stack)
         taken = bench.measure(QUICK if quick else FULL)
         posts = taken.per_cpu_s("posts")
+        apiece = taken.against("two", "one")
         metrics = bench.after_ack.metrics()
         return {
             "collector_at_once_vs_nginx": taken.against("at once", "nginx at once"),
@@ -133,6 +136,7 @@ def measure(quick: bool = False) -> dict[str, Figure]:
             "collector_vs_publish_per_event": taken.against("after ack", "per event"),
             "collector_post_batch_events_per_s": Figure(posts.value * BATCH, posts.spread),
             "scale_2_workers": taken.faster("two", "one"),
+            "scale_2_workers_cpu": Figure(2 * apiece.value, apiece.spread),
             "rss_collector_mb": Figure(max(memory(one.pid, "VmHWM") for one in (bench.after_ack, bench.posting))),
             "collector_at_once_per_s": taken.per_s("at once"),
             "collector_after_ack_per_s": taken.per_s("after ack"),
