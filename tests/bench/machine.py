@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import sysconfig
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -22,16 +21,10 @@ def line() -> str:
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d}: {_cpu()}, {len(os.sched_getaffinity(0))} cores",
         f"{platform.system()} {kernel[0] if kernel else ''}",
-        f"Python {platform.python_version()} ({_build()})",
+        f"Python {platform.python_version()}",
         *(f"{name} {metadata.version(name)}" for name in PACKAGES),
     ]
     return ", ".join([*parts, *_nginx()]) + "."
-
-
-def _build() -> str:
-    """How the interpreter was built, which is a fifth of a pixel's CPU; the one of the images is optimized."""
-    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return "built with profile-guided optimization" if optimized else "built without profile-guided optimization"
 
 
 def _cpu() -> str:
