@@ -12,8 +12,8 @@ the same time, each paused unless it is its turn (slices.py), and get the same r
 - `scale_2_workers`: requests a second of two collectors on one port (PIPE_REUSE_PORT) over those of one,
   PIPE_ACK=received, 64 connections in all.
   Both cores are for everybody, wrk and emulator too, which have less of them with two collectors than with one.
-- `scale_2_workers_cpu`: the same by CPU, as if both cores were the collectors' alone: 2, less what a request takes more of
-  it when there are two.
+- `scale_2_workers_cpu`: the same by CPU, as if both cores were the collectors' alone: 2, less what a request takes
+  more when there are two.
 - `rss_collector_mb`: the most memory a collector had resident, of those that reply after Pub/Sub's ack.
 - `collector_hit_bytes`: bytes of a hit before compression.
 - `collector_dropped`: the share of turns in which something else ran, so that they are in no figure.
