@@ -56,11 +56,13 @@ class Reader:
         `data` is what one read of an idle connection gave. Headers are the members of a JSON object; path and query
         are such that they can stand in JSON as they are.
         """
+        if data[:5] != b"GET /" or len(data) > LARGEST:
+            return None
         first, *lines = data.split(b"\r\n")
-        if len(lines) < 3 or lines.pop() or lines.pop() or len(data) > LARGEST:
+        if len(lines) < 3 or lines.pop() or lines.pop():
             return None
         target = first[4:-9]
-        if first[:5] != b"GET /" or first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
+        if first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
             return None
         seen, forwarded, members = _START, "", []
         for line in lines:
