@@ -43,12 +43,11 @@ class App:
         self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
         self._reader = quick.Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
         self._ids = identity.Ids()
-        self._images: dict[str, Reply] = {}
-        self._quick_images: dict[bytes, Reply] = {}
+        self._images: dict[bytes, Reply] = {}
         for path in (*PIXELS, *cfg.paths):
             self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
             self._kinds[path] = "pixel"
-            self._images[path] = self._quick_images[path.encode()] = _image(path)
+            self._images[path.encode()] = _image(path)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
@@ -71,7 +70,7 @@ class App:
         if (read := self._reader.read(data)) is None:
             return None
         path, query, headers, forwarded = read
-        if (image := self._quick_images.get(path)) is None:
+        if (image := self._images.get(path)) is None:
             return None
         now = time.time_ns() // 1000
         self._metrics.hits.of["GET",] += 1
@@ -95,7 +94,7 @@ class App:
             await self._keep([hit.encode(captured)], request)
         except Refused as error:
             return unavailable(error).to(request)
-        return self._images[captured.path].to(request)
+        return self._images[captured.path.encode()].to(request)
 
     async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
         cors = _cors(request)

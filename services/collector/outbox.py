@@ -120,33 +120,31 @@ class Outbox:
         `trace` is what their request is a part of. Raises Refused where too many wait already.
         """
         size = sum(map(len, lines))
-        self._admit(len(lines), size)
+        self._check_room(size, len(lines))
         if len(lines) <= hit.MAX_HITS and size <= hit.MAX_PACK_BYTES:
-            return [self._add(lines, size, trace)]
-        return [self._add(part, sum(map(len, part)), trace) for part in _parts(lines)]
-
-    def _add(self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None) -> asyncio.Future[Exception | None]:
-        pack = self._pack_for(len(lines), size)
-        if trace is not None:
-            pack.note(trace)
-        waiter: asyncio.Future[Exception | None] = self._loop.create_future()
-        pack.lines.extend(lines)
-        pack.tell.append(lambda error: None if waiter.done() else waiter.set_result(error))
-        return waiter
+            return [self._waiting(lines, size, trace)]
+        return [self._waiting(part, sum(map(len, part)), trace) for part in _parts(lines)]
 
     def take_one(self, line: bytes, tell: Tell | None) -> None:
         """Have one hit published without waiting. Raises Refused where too many wait already."""
         size = len(line)
-        self._admit(1, size)
-        pack = self._pack_for(1, size)
-        pack.lines.append(line)
+        self._check_room(size, 1)
+        self._add([line], size, tell)
+
+    def _waiting(
+        self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None
+    ) -> asyncio.Future[Exception | None]:
+        waiter: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._add(lines, size, lambda error: None if waiter.done() else waiter.set_result(error), trace)
+        return waiter
+
+    def _add(self, lines: Sequence[bytes], size: int, tell: Tell | None, trace: tracing.Trace | None = None) -> None:
+        pack = self._pack_for(len(lines), size)
+        pack.lines.extend(lines)
         if tell is not None:
             pack.tell.append(tell)
-
-    def _admit(self, hits: int, size: int) -> None:
-        if self._pending + size > self._max_pending:
-            self._metrics.shed.inc(hits)
-            self._check_room(size)
+        if trace is not None:
+            pack.note(trace)
 
     @contextmanager
     def reserve(self) -> Iterator[Reserved]:
@@ -162,8 +160,9 @@ class Outbox:
         self._check_room(size)
         self._pending += size
 
-    def _check_room(self, size: int) -> None:
+    def _check_room(self, size: int, hits: int = 0) -> None:
         if self._pending + size > self._max_pending:
+            self._metrics.shed.inc(hits)
             raise Refused("too many hits wait for Pub/Sub")
 
     @property

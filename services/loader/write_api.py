@@ -95,10 +95,7 @@ class WriteApi:
         Raises RowErrors when some rows are wrong, Failed for anything else, also when no answer came in time.
         """
         schema = batch.schema.serialize().to_pybytes()
-        request = _Request()
-        # Megabytes, of which no second copy is kept while BigQuery works.
-        request.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
-        size = len(request.arrow_rows.rows.serialized_record_batch)
+        request, size = _request(batch)
         async with self._slots:
             connection = self._connection(table, schema)
             try:
@@ -131,6 +128,14 @@ class WriteApi:
         self._tasks.add(connection.task)
         self._connections[table, schema] = connection
         return connection
+
+
+def _request(batch: pa.RecordBatch) -> tuple[Any, int]:
+    """A request with these rows, and their bytes: megabytes, of which no second copy is kept while BigQuery works."""
+    rows = batch.serialize().to_pybytes()
+    request = _Request()
+    request.arrow_rows.rows.serialized_record_batch = rows
+    return request, len(rows)
 
 
 @dataclass(frozen=True)

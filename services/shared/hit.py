@@ -68,12 +68,12 @@ def text(value: str) -> bytes:
         return _encoder.encode(_repair(value))
 
 
-def _repair(text: str) -> str:
+def _repair(value: str) -> str:
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape").decode("latin-1")
-    return text
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
 
 
 def pack(lines: Sequence[bytes], pack_id: str) -> tuple[bytes, dict[str, str]]:

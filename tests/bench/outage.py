@@ -26,8 +26,10 @@ from tests.bench.pipeline import percentile
 from tests.bounds.soak import read_status
 from tests.child import Child, wait_for
 from tests.topics import Topics
+from tests.waiting import until
 
 RATE = 500.0  # requests a second
+WARM = 1_000  # requests that count in nothing
 CONNECTIONS = 64
 SECONDS = 4.0  # of each measurement
 BUSY = 0.1  # seconds a usual reply takes where there is no room for the load: a ratio to that would flatter an outage
@@ -134,8 +136,8 @@ async def _measure(bench: Bench, rounds: int) -> dict[str, Figure]:
     running = asyncio.create_task(load.run(stop))
     now = time.perf_counter
     spans: dict[str, list[tuple[float, float]]] = {"healthy": [], "opening": [], "outage": []}
-    await asyncio.sleep(2)  # warm
     try:
+        await until(lambda: len(load.seen) >= WARM, "the first replies")
         for _ in range(rounds):
             for fail, mend in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
                 begin = now()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from google.cloud import bigquery
 from services.local import stack
 from services.local.ports import HOST, Ports
 from tests import child
+from tests.waiting import until
 
 PROJECT = "chaos"
 SERVICES = ("collector", "processor", "loader")
@@ -134,10 +134,7 @@ class Fleet:
 
     async def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
         """Wait until the coroutine that `condition` makes says true. AssertionError naming `what` at the limit."""
-        end = time.monotonic() + seconds
-        while not await condition():
-            assert time.monotonic() < end, f"waited {seconds:.0f} s for {what}"
-            await asyncio.sleep(0.05)
+        await until(condition, what, seconds)
 
     def bigquery(self) -> bigquery.Client:
         options = {"api_endpoint": self.environment["BIGQUERY_EMULATOR_HOST"]}

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.connections import HEADER_BYTES, HEADER_SECONDS, IDLE_SECONDS, Connections
 from services.collector.metrics import Metrics
 from tests.collector.conftest import Running, Start
+from tests.waiting import until
 
 PIXEL = b"GET /i?user_id=1 HTTP/1.1\r\nHost: t\r\n\r\n"
 
@@ -172,9 +173,7 @@ async def test_bodies_on_their_way_in_count_as_waiting_and_are_shed_over_the_bou
         def waiting() -> bool:
             return running.metric("pixelpipe_collector_pending_bytes") >= 4 * (len(body) - 1)
 
-        async with asyncio.timeout(10):
-            while not waiting():  # noqa: ASYNC110 - a gauge tells nobody
-                await asyncio.sleep(0.01)
+        await until(waiting, "the bodies to wait", 10)
         late = await _connect(stack, running)
         assert await _ask(*late, request=head + body) == 503
         assert await _ask(*clients[0], request=b"}") == 204

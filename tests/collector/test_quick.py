@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Callable
 
 import pytest
 from aiohttp import web
@@ -20,6 +19,7 @@ from services.collector.app import App
 from services.collector.quick import LARGEST, Reader, line
 from services.shared import hit
 from tests.collector.conftest import Running, Start
+from tests.waiting import until
 
 NAMES = ("user-agent", "referer", "accept-language", "host")
 GET = b"GET /i?n=%d HTTP/1.1\r\nHost: t\r\n\r\n"
@@ -102,6 +102,8 @@ def _hit(line: bytes) -> hit.Hit:
         (b"GET /i?a=%C3%BC&b=1 HTTP/1.1\r\nHost: t\r\n\r\n", True),
         (b"GET /i HTTP/1.1\r\nhost:t\r\nConnection: Keep-Alive\r\nUser-Agent: \xff\r\n\r\n", True),
         (b"GET /i HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", False),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: a, b\r\n\r\n", True),
+        (b"GET /i HTTP/1.1\r\nHost: t\r\nX-Forwarded-For: a\r\nx-forwarded-for: b\r\n\r\n", False),
         (b"GET /i HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n", False),
         (b"GET /i HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", False),
         (b"GET /i HTTP/1.1\r\nHost: t\r\n\r\nGET", False),
@@ -146,16 +148,18 @@ POST = b'POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: 7\r\n\r\n{"a":1}'
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "status"),
     [
-        [b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"],
-        [POST],
-        [POST[:-3], POST[-3:]],
-        [POST.replace(b"7", b"0")[:-7]],
-        ["GET /x?n=café HTTP/1.1\r\nHost: t\r\n\r\n".encode()],
+        ([b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"], 200),
+        ([POST], 204),
+        ([POST[:-3], POST[-3:]], 204),
+        ([POST.replace(b"7", b"0")[:-7]], 400),
+        (["GET /x?n=café HTTP/1.1\r\nHost: t\r\n\r\n".encode()], 404),
     ],
 )
-async def test_aiohttp_sees_nothing_of_plain_gets(collector: Running, seen: list[str], other: list[bytes]) -> None:
+async def test_aiohttp_sees_nothing_of_plain_gets(
+    collector: Running, seen: list[str], other: list[bytes], status: int
+) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     for n in range(6):
         writer.write(GET % n)
@@ -163,11 +167,11 @@ async def test_aiohttp_sees_nothing_of_plain_gets(collector: Running, seen: list
         for part in other:  # by aiohttp, on the same connection
             writer.write(part)
             await writer.drain()
-        await _reply(reader)
+        assert (await _reply(reader))[0] == status
     writer.close()
     assert len(seen) == 6
     assert not any(path.startswith("GET /i") for path in seen)
-    hits = collector.hits(12 if b"".join(other) == POST else 6)
+    hits = collector.hits(12 if status == 204 else 6)
     assert [hit.query for hit in hits if hit.method == "GET"] == [f"n={n}" for n in range(6)]
 
 
@@ -198,7 +202,7 @@ async def test_what_comes_while_a_reply_is_due_is_answered_after_it(start: Start
     collector = await start(linger=0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     writer.write(GET % 0)
-    await _until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1)
+    await until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1, "the hit")
     # More than is kept back: the client is not read until there is room again.
     body = b'{"a": "%b"}' % (b"x" * 500_000)
     writer.write(b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
@@ -212,7 +216,7 @@ async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(star
     collector = await start(linger=0.5)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     writer.write(GET % 0)
-    await _until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1)
+    await until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1, "the hit")
     stopping = asyncio.create_task(collector.stop())
     assert await _reply(reader) == (200, pixel.GIF)
     assert await reader.read() == b""
@@ -228,7 +232,7 @@ async def test_a_client_that_leaves_before_its_reply_disturbs_nobody(start: Star
         writer.write(GET % n)
         await writer.drain()
         writer.transport.abort()
-    await _until(lambda: collector.metric("pixelpipe_collector_connections") == 0)
+    await until(lambda: collector.metric("pixelpipe_collector_connections") == 0, "all to be gone")
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     writer.write(GET % 20)
     assert await _reply(reader) == (200, pixel.GIF)
@@ -251,9 +255,3 @@ async def test_a_client_that_does_not_read_is_not_read(collector: Running) -> No
         answered = collector.metric('pixelpipe_collector_hits_total{method="GET"}')
     sock.close()
     assert 0 < answered < sent / 2  # as many as the kernel's buffers take replies, and one of the transport's
-
-
-async def _until(there: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not there():  # noqa: ASYNC110 - a metric has no event
-            await asyncio.sleep(0.01)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,19 +21,7 @@ from services.shared import names, rows
 from services.shared.pubsub import subscription_path, topic_path
 from tests import child
 from tests.topics import Topics
-
-
-async def until(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
-    """Await until the answer of `condition`, which may be a coroutine, is true, and return it."""
-    end = time.monotonic() + timeout
-    while True:
-        answer = condition()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"waited {timeout} s for {what}"
-        await asyncio.sleep(0.02)
+from tests.waiting import until
 
 
 class RowTopics(Topics):

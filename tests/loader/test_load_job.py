@@ -26,6 +26,7 @@ from tests.loader import rig
 from tests.loader.dataset import Dataset
 from tests.loader.rows_made import EVENTS, REJECTS, batch, event, events
 from tests.loader.test_process import loading
+from tests.waiting import until
 
 SLOTS = 86_400  # of a second each
 JSON_COLUMNS = """      params:      {type: JSON, from: query.*, description: "All parameters that have no column"}\n"""
@@ -176,7 +177,7 @@ async def test_ack_follows_the_end_of_the_job(
     monkeypatch.setattr(LoadJobs, "get", got)
     topics.publish_rows(events(0, 3))
     async with rig.running(project, **by_job) as loader:
-        await rig.until(lambda: looks >= 2, "looks at the job that runs")
+        await until(lambda: looks >= 2, "looks at the job that runs")
         assert count(dataset) == 3
         assert await loader.metric("messages_acked_total") == 0
         ended.set()
@@ -272,7 +273,7 @@ async def test_two_loaders_never_share_a_slot(
         for number in range(60):
             topics.publish_rows(events(number, 1))
             await asyncio.sleep(0.05)
-        await rig.until(loaded, "all rows")
+        await until(loaded, "all rows")
         jobs = await one.metric("jobs_total{done}") + await other.metric("jobs_total{done}")
         assert await one.metric("jobs_total{appended}") + await other.metric("jobs_total{appended}") == 0
     found = loads(dataset)
@@ -333,7 +334,7 @@ async def test_a_loader_killed_while_its_job_runs_loses_nothing_and_the_view_cou
             )
             return ids == 100 and int(str(rows)) > 100
 
-        await rig.until(twice, "the rows to come again", timeout=100)
+        await until(twice, "the rows to come again", timeout=100)
     [(rows, ids)] = dataset.query("SELECT COUNT(*), COUNT(DISTINCT event_id) FROM pixelpipe.events")
     assert (rows, ids) == (100, 100)
 
@@ -350,7 +351,7 @@ async def test_memory_is_bounded_while_no_job_can_begin(
             topics.publish_rows(big[0])
             topics.publish_rows(big[1])
             await loader.until_metric("held_bytes", 1_000_000)
-            await rig.until(lambda: _at_least(struck, 1), "a job before its time")
+            await until(lambda: _at_least(struck, 1), "a job before its time")
             for rows in big[2:]:
                 topics.publish_rows(rows)
             assert await loader.metric("messages_received_total") == 2

@@ -16,6 +16,7 @@ from tests.loader import rig
 from tests.loader.rig import RowTopics
 from tests.loader.rows_made import batch, event, events, numbers
 from tests.loader.write_server import Abort, Close, Error, Hold, RowErrors, WriteServer
+from tests.waiting import until
 
 
 async def test_rows_arrive_as_they_were_packed(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
@@ -33,7 +34,7 @@ async def test_ack_follows_append(bigquery: WriteServer, topics: RowTopics, proj
     bigquery.script.append(hold)
     topics.publish_rows(events(0, 3))
     async with rig.running(project) as loader:
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
         assert await loader.metric("messages_acked_total") == 0
         hold.until.set()
         await loader.until_acked(1)
@@ -47,7 +48,7 @@ async def test_pub_sub_keeps_a_pack_whose_append_has_no_answer(
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3), pack="mine")
     async with rig.running(project, grace=0.0):
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
     [kept] = topics.pull(names.ROWS_SUBSCRIPTION, 1)
     assert kept.attributes["pack"] == "mine"
 
@@ -156,7 +157,7 @@ async def test_a_pack_waits_for_its_rejects(bigquery: WriteServer, topics: RowTo
     bigquery.script.extend([RowErrors(lambda row: row["type"] == "bad"), "ok", hold])
     topics.publish_rows(batch([event(0), event(1, type="bad")]))
     async with rig.running(project) as loader:
-        await rig.until(lambda: ("rejects_log", 1) in bigquery.appends, "the rejects")
+        await until(lambda: ("rejects_log", 1) in bigquery.appends, "the rejects")
         assert await loader.metric("messages_acked_total") == 0
         hold.until.set()
         await loader.until_acked(1)
@@ -303,7 +304,7 @@ async def test_stopping_gives_back_what_bigquery_does_not_take(
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
     async with rig.running(project, grace=0.1) as loader:
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
         await loader.end()
     async with rig.running(project) as loader:
         await loader.until_acked(1)
@@ -317,13 +318,13 @@ async def test_readiness_ends_before_the_last_rows_are_written(
     bigquery.script.append(hold)
     topics.publish_rows(events(0, 3))
     async with rig.running(project) as loader:
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
         loader.stop.set()
 
         async def unready() -> bool:
             return await loader.readiness() == 503
 
-        await rig.until(unready, "readiness to end")
+        await until(unready, "readiness to end")
         assert not loader.task.done()
         hold.until.set()
         await asyncio.wait_for(loader.task, 10)

@@ -15,6 +15,7 @@ from tests.loader.rig import RowTopics
 from tests.loader.rows_made import events
 from tests.loader.write_server import Hold, WriteServer
 from tests.otlp import Receiver, Span
+from tests.waiting import until
 
 TRACES = ["a" * 32, "b" * 32, "c" * 32]
 
@@ -44,7 +45,7 @@ async def test_an_append_is_the_child_of_its_first_pack_and_linked_to_the_others
         await loader.until_acked(4)
     assert [rows for _, rows in bigquery.appends] == [20]
     loads = {trace: (await _spans(receiver, trace, "load"))["load"] for trace in TRACES}
-    await rig.until(lambda: "append" in [span.name for span in receiver.spans], "the append's span")
+    await until(lambda: "append" in [span.name for span in receiver.spans], "the append's span")
     (append,) = [span for span in receiver.spans if span.name == "append"]
     assert append.parent == loads[append.trace].id
     assert set(append.links) == {load.id for trace, load in loads.items() if trace != append.trace}
@@ -70,7 +71,7 @@ async def test_a_pack_that_is_given_back_says_so(
     bigquery.script.append(Hold())
     _publish(topics, events(0, 3), TRACES[0])
     async with rig.running(project, grace=0.0):
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
     found = await _spans(receiver, TRACES[0], "load", "append")
     assert found["load"].failed == "given back to Pub/Sub"
     assert found["append"].failed.startswith("CancelledError")

@@ -10,10 +10,10 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 from grpc import StatusCode
 
 from services.loader.write_api import Failed, RowErrors, WriteApi
-from tests.loader import rig
 from tests.loader.rows_made import batch, event, events
 from tests.loader.write_server import Abort, Close, Error, Hold, WriteServer
 from tests.loader.write_server import RowErrors as BadRows
+from tests.waiting import until
 
 UNAVAILABLE, INVALID = StatusCode.UNAVAILABLE, StatusCode.INVALID_ARGUMENT
 
@@ -68,7 +68,7 @@ async def test_leaving_fails_what_is_under_way(bigquery: WriteServer) -> None:
     bigquery.script.append(Hold())
     async with WriteApi("p", "d", timeout=10) as api:
         append = asyncio.create_task(api.append("t", events(0, 1)))
-        await rig.until(lambda: bigquery.appends, "the append")
+        await until(lambda: bigquery.appends, "the append")
     with pytest.raises(Failed):
         await append
 

@@ -32,6 +32,14 @@ def test_ids_made_together_are_version_7_uuids_of_one_millisecond_and_differ(now
     assert len(set(ids)) == count
 
 
+def test_ids_made_one_by_one_are_version_7_uuids_of_their_millisecond_and_differ() -> None:
+    ids, moments = identity.Ids(), [1_700_000_000_000_000 + 400 * n for n in range(1000)]
+    made = [ids.next(moment) for moment in moments]
+    assert [identity.time_of(text) for text in made] == [moment // 1000 for moment in moments]
+    assert {(uuid.UUID(text).version, uuid.UUID(text).variant) for text in made} == {(7, uuid.RFC_4122)}
+    assert len({text[14:] for text in made}) == len(made)
+
+
 def test_every_random_bit_of_ids_made_together_varies_and_no_other_does() -> None:
     made = [uuid.UUID(text).int for text in identity.uuid7s(1_700_000_000_000_000, 1000)]
     ever, always = 0, -1
