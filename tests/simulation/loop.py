@@ -12,7 +12,8 @@ from contextvars import Context, ContextVar
 from itertools import count
 from typing import Any
 
-MOST_STEPS = 200_000  # of callbacks without a moment passing; more is a busy loop
+STEP_SECONDS = 1e-6  # what each turn of the loop takes at least; no clock stands still
+MOST_STEPS = 200_000  # turns on end with something ready; more is a busy loop
 
 Started = Callable[["Task"], None]
 started: ContextVar[Started | None] = ContextVar("started", default=None)  # told of each task begun in a context
@@ -35,8 +36,9 @@ class _Clock(selectors.SelectSelector):
             raise Stalled("everything waits, and no timer is set")
         self._steps = self._steps + 1 if timeout <= 0 else 0
         if self._steps > MOST_STEPS:
+            self._steps = 0
             raise Stalled(f"a busy loop at {self.now:.3f} s")
-        self.now += max(0.0, timeout)
+        self.now += max(STEP_SECONDS, timeout)
         return []
 
 

@@ -85,7 +85,8 @@ class Process:
 
     def _leave(self) -> None:
         self.alive = False
-        self.ended.set_result(None)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
     def _own(self, task: Task) -> None:
         self._tasks.add(task)

@@ -1,0 +1,83 @@
+"""What must hold after a run, whatever its seed has done to the services. Each check yields a sentence a violation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from services.shared import hit, rows
+from services.shared.poison import Poison
+from tests.simulation.clients import KINDS, Clients
+from tests.simulation.fleet import BOUNDS, Fleet, value
+from tests.simulation.pubsub import Message
+
+_SHOWN = 5  # events that a sentence names
+
+
+def healed(fleet: Fleet) -> Iterator[str]:
+    """Soon after everything works again, each collector is as if nothing had been."""
+    if not fleet.collectors:
+        yield "no collector accepts requests"
+    for collector in fleet.collectors:
+        name, metrics = collector.process.name, collector.metrics
+        if state := value(metrics.breaker):
+            yield f"{name}: the breaker is not closed but {state:.0f}"
+        if unsafe := collector.outbox.unsafe:
+            yield f"{name}: not ready: {unsafe}"
+        if pending := value(metrics.pending_bytes):
+            yield f"{name}: {pending:.0f} bytes are still pending"
+
+
+def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
+    """In the end nothing is on its way, and every event is where it belongs, once."""
+    for subscription in (fleet.broker.hits, fleet.broker.rows):
+        if subscription.waiting:
+            yield f"the subscription {subscription.name} still holds {len(subscription.waiting)} messages"
+    if unacknowledged := [event.id for event in clients.events if not event.acknowledged]:
+        yield f"never acknowledged: {_some(unacknowledged)}"
+    shown = Counter((table, row.event_id) for table in set(KINDS.values()) for row in fleet.bigquery.view(table))
+    dead = {identity for message in fleet.broker.dead for identity in _events(message)}
+    lost = [
+        f"{event.id} (acknowledged {event.acknowledged})"
+        for event in clients.events
+        if event.acknowledged and event.id not in dead and not shown[KINDS[event.kind], event.id]
+    ]
+    if lost:
+        yield f"acknowledged and lost: {_some(lost)}"
+    wanted = {(KINDS[event.kind], event.id) for event in clients.events}
+    if more := [f"{identity} in {table}" for (table, identity), times in shown.items() if times > 1]:
+        yield f"more than once in a view: {_some(more)}"
+    if strange := [f"{identity} in {table}" for table, identity in shown if (table, identity) not in wanted]:
+        yield f"in a view where they do not belong: {_some(strange)}"
+    if needless := [message for message in fleet.broker.dead if "dead_reason" in message.attributes]:
+        yield f"{len(needless)} good packs are dead letters: {needless[0].attributes['dead_reason']}"
+
+
+def bounded(fleet: Fleet) -> Iterator[str]:
+    """Memory and disk stayed within their bounds at every moment."""
+    for what, most in fleet.most.items():
+        if most > BOUNDS[what]:
+            yield f"{what}: {most:.0f}, more than {BOUNDS[what]}"
+
+
+def left_running(fleet: Fleet) -> Iterator[str]:
+    """A process that has ended runs no task any more."""
+    for process in fleet.all:
+        if not process.alive and (left := process.left_running):
+            yield f"{process.name} has ended, but not {_some(left)}"
+
+
+def _events(message: Message) -> list[str]:
+    """The ids of the events in a dead letter."""
+    try:
+        if message.attributes.get("schema") == rows.SCHEMA:
+            return list(rows.unpack(message.data, message.attributes).column("event_id").to_pylist())
+        hits = hit.unpack(message.data, message.attributes)
+    except Poison:
+        return []
+    return [part for one in hits for part in (one.query + bytes(one.body).decode()).replace('"', "&").split("&")]
+
+
+def _some(items: list[str]) -> str:
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{len(items)}: {', '.join(items[:_SHOWN])}{more}"

@@ -1,0 +1,116 @@
+"""Clients: they send hits, send again what was not acknowledged, with the same event id, and remember what was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import msgspec
+
+from services.collector.outbox import Refused
+from services.shared import hit, identity
+from services.shared.hit import Hit
+from tests.simulation.bigquery import REFUSED_TYPE
+from tests.simulation.fleet import Collector, Fleet, value
+
+PATIENCE_SECONDS = 60.0  # a client waits for a reply
+
+# What becomes of an event in the end: a row, or a reject of the processor or of the loader.
+KINDS = {"good": "events", "no_user": "rejects", "refused": "rejects"}
+
+
+@dataclass
+class Event:
+    id: str
+    kind: str
+    acknowledged: str | None = None  # when and by whom
+
+    @property
+    def members(self) -> dict[str, str]:
+        members = {"event_id": self.id, "type": REFUSED_TYPE if self.kind == "refused" else "view"}
+        return members if self.kind == "no_user" else {**members, "user_id": "u"}
+
+
+class Clients:
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet, self._world = fleet, fleet.world
+        self.events: list[Event] = []
+
+    async def run(self, number: int, until: float) -> None:
+        """One client, which returns once all it has sent is acknowledged."""
+        random, loop = self._world.random, self._world.loop
+        requests: list[asyncio.Task[None]] = []
+        for _ in range(random.randint(1, 12)):
+            await asyncio.sleep(random.uniform(0, max(0.0, min(15, until - loop.time()))))
+            for _ in range(random.choice((1, 1, 1, 20))):  # now and then a burst
+                requests.append(loop.create_task(self.send([self._event(number) for _ in range(random.choice((1, 1, 3)))])))
+        await asyncio.gather(*requests)
+
+    async def send(self, events: list[Event]) -> None:
+        while True:
+            if collectors := self._fleet.collectors:
+                collector = self._world.random.choice(collectors)
+                if await self._request(collector, events):
+                    return
+            await self._world.pause(3)
+
+    async def probe(self) -> None:
+        """Once all is well, one try is enough."""
+        for collector in list(self._fleet.collectors):
+            if not await self._request(collector, [self._event(0)], reliable=True):
+                self._world.problem(f"{collector.process.name} refuses a hit although all is well")
+
+    def _event(self, client: int) -> Event:
+        number = len(self.events)
+        if self._world.chance(0.5):
+            name = identity.uuid7(self._world.now_us(), self._world.entropy(10))
+        else:
+            name = f"client-{client}-event-{number}"
+        event = Event(name, self._world.random.choice(("good", "good", "good", *KINDS)))
+        self.events.append(event)
+        return event
+
+    async def _request(self, collector: Collector, events: list[Event], *, reliable: bool = False) -> bool:
+        """Whether the events were acknowledged, as far as the client knows."""
+        world, process = self._world, collector.process
+        reply = world.loop.create_future()
+        lines = [self._line(event, posted=len(events) > 1) for event in events]
+        handling = process.run(_handle(collector, lines, reply))
+        collector.requests.add(handling)
+        handling.add_done_callback(collector.requests.discard)
+        self._fleet.saw("pending bytes", value(collector.metrics.pending_bytes))
+        await asyncio.wait({reply, process.ended}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done() or not reply.result() or (not reliable and world.chance(0.02)):
+            reply.cancel()
+            return False
+        for event in events:
+            event.acknowledged = f"at {world.loop.time():.3f} s by {process.name}"
+            world.note("acknowledged", event.id, process.name)
+        return True
+
+    def _line(self, event: Event, *, posted: bool) -> bytes:
+        now = self._world.now_us()
+        made = Hit(identity.uuid7(now, self._world.entropy(10)), now, "GET", "/i")
+        if posted:
+            made.method, made.path, made.body = "POST", "/events", msgspec.Raw(json.dumps(event.members).encode())
+        else:
+            made.query = "&".join(f"{name}={text}" for name, text in event.members.items())
+        return hit.encode(made)
+
+
+async def _handle(collector: Collector, lines: list[bytes], reply: asyncio.Future[bool]) -> None:
+    """As `App` does: a pixel by `take_one`, a post by `put`. The reply is whether the hits are safe."""
+
+    def tell(error: Exception | None) -> None:
+        if collector.process.alive and not reply.done():
+            reply.set_result(error is None)
+
+    try:
+        if len(lines) == 1:
+            collector.outbox.take_one(lines[0], tell)
+        else:
+            await collector.outbox.put(lines)
+            tell(None)
+    except Refused as error:
+        tell(error)

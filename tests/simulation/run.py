@@ -1,0 +1,115 @@
+"""One run: a storm over a few services and clients, then fair weather, then the checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tests.simulation import checks
+from tests.simulation.clients import Clients
+from tests.simulation.fleet import Fleet, Parts
+from tests.simulation.loop import Stalled, VirtualLoop
+from tests.simulation.world import FAULTS, Dead, World, current
+
+HEALED_SECONDS = 60.0  # after the storm the collectors are well again
+SETTLED_SECONDS = 900.0  # and nothing is on its way any more: Pub/Sub waits up to ten minutes before it tries again
+
+
+@dataclass(frozen=True)
+class Result:
+    seed: int
+    problems: list[str]
+    trace_hash: str
+    lines: list[str]  # the end of the trace
+    counts: dict[str, int]  # how often each fault struck, and what was done
+    seconds: float  # virtual
+
+    def __str__(self) -> str:
+        return "\n".join([f"seed {self.seed}: python -m tests.simulation --seed {self.seed} --trace", *self.problems])
+
+
+def simulate(seed: int, parts: Parts | None = None) -> Result:
+    loop = VirtualLoop()
+    world = World(seed, loop)
+    loop.set_exception_handler(lambda _, context: _unhandled(world, context))
+    with _logs_into(world):
+        fleet = Fleet(world, parts or Parts())
+        try:
+            loop.run_until_complete(_run(world, fleet))
+        except Stalled as error:
+            world.problem(str(error))
+        result = Result(seed, world.problems, world.trace_hash, list(world.lines), dict(world.counts), loop.time())
+        for process in fleet.all:
+            process.kill()
+        _close(loop)
+    return result
+
+
+async def _run(world: World, fleet: Fleet) -> None:
+    random = world.random
+    clients = Clients(fleet)
+    until = random.uniform(10, 90)
+    mains = {"collector": fleet.collector, "processor": fleet.processor, "loader": fleet.loader}
+    tasks = [
+        asyncio.create_task(fleet.keep(f"{name}-{number}", main))
+        for name, main in mains.items()
+        for number in range(random.choice((1, 1, 2)))
+    ]
+    tasks.append(asyncio.create_task(world.storm([part for part in FAULTS if world.chance(0.6)], until)))
+    if world.chance(0.7):
+        tasks.append(asyncio.create_task(fleet.disturb(until)))
+    sending = [asyncio.create_task(clients.run(number, until)) for number in range(random.randint(1, 4))]
+    await asyncio.sleep(until + HEALED_SECONDS)
+    for text in checks.healed(fleet):
+        world.problem(f"{HEALED_SECONDS:.0f} s after all healed: {text}")
+    probe = asyncio.create_task(clients.probe())
+    await asyncio.sleep(SETTLED_SECONDS - HEALED_SECONDS)
+    for check in (checks.settled(fleet, clients), checks.bounded(fleet), checks.left_running(fleet)):
+        for text in check:
+            world.problem(text)
+    world.counts["events"] = len(clients.events)
+    world.counts["processes"] = len(fleet.all)
+    for task in (probe, *sending, *tasks):
+        task.cancel()
+
+
+def _unhandled(world: World, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if not isinstance(error, Dead):
+        world.problem(f"{context['message']}: {error!r}")
+
+
+@contextmanager
+def _logs_into(world: World) -> Iterator[None]:
+    """Have the services' log lines in the trace. One with a traceback is an error that nobody foresaw."""
+
+    def keep(_logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        process = current.get()
+        if process is None or process.alive:
+            name = process.name if process else "nobody"
+            world.note(name, method, event["event"])
+            if event.get("exc_info"):
+                world.problem(f"{name}: {event['event']}")
+        raise structlog.DropEvent
+
+    processors = structlog.get_config()["processors"]
+    before = processors.copy()
+    processors[:] = [keep]
+    try:
+        yield
+    finally:
+        processors[:] = before
+
+
+def _close(loop: VirtualLoop) -> None:
+    """Cancel what still runs, and let it end."""
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+    loop.close()
