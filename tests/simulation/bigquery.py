@@ -11,10 +11,10 @@ import pyarrow as pa
 from services.loader.write_api import Failed, RowErrors
 from services.provision.view import source_column
 from services.shared.schema import Schema
+from tests.simulation.events import REFUSED_TYPE
 from tests.simulation.loop import never
 from tests.simulation.world import Process, World
 
-REFUSED_TYPE = "refused"  # the type of an event whose row BigQuery refuses every time
 _CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT")
 
 
@@ -37,7 +37,8 @@ class BigQuery:
         self.world.note("bigquery", name, batch.num_rows)
         table = self._tables[name]
         day, event_id, received_at = (
-            batch.column(source_column(table, source)).to_pylist() for source in ("event.day", "event.id", "hit.received_at")
+            batch.column(source_column(table, source)).to_pylist()
+            for source in ("event.day", "event.id", "hit.received_at")
         )
         for one, identity, at in zip(day, event_id, received_at, strict=True):
             self.rows[name].append(Row((one, identity), identity, int(at.timestamp() * 1_000_000)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from services.shared import hit, rows
-from services.shared.poison import Poison
-from tests.simulation.clients import KINDS, Clients
+from services.shared import rows
+from tests.simulation.clients import Clients
+from tests.simulation.events import KINDS, events_of
 from tests.simulation.fleet import BOUNDS, Fleet, value
 from tests.simulation.pubsub import Message
 
@@ -69,13 +69,9 @@ def left_running(fleet: Fleet) -> Iterator[str]:
 
 def _events(message: Message) -> list[str]:
     """The ids of the events in a dead letter."""
-    try:
-        if message.attributes.get("schema") == rows.SCHEMA:
-            return list(rows.unpack(message.data, message.attributes).column("event_id").to_pylist())
-        hits = hit.unpack(message.data, message.attributes)
-    except Poison:
-        return []
-    return [part for one in hits for part in (one.query + bytes(one.body).decode()).replace('"', "&").split("&")]
+    if message.attributes["schema"] == rows.SCHEMA:
+        return list(rows.unpack(message.data, message.attributes).column("event_id").to_pylist())
+    return events_of(message.data)
 
 
 def _some(items: list[str]) -> str:

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 
 import msgspec
 
 from services.collector.outbox import Refused
 from services.shared import hit, identity
 from services.shared.hit import Hit
-from tests.simulation.bigquery import REFUSED_TYPE
+from tests.simulation.events import KINDS, Event
 from tests.simulation.fleet import Collector, Fleet, value
 
 PATIENCE_SECONDS = 60.0  # a client waits for a reply
-
-# What becomes of an event in the end: a row, or a reject of the processor or of the loader.
-KINDS = {"good": "events", "no_user": "rejects", "refused": "rejects"}
-
-
-@dataclass
-class Event:
-    id: str
-    kind: str
-    acknowledged: str | None = None  # when and by whom
-
-    @property
-    def members(self) -> dict[str, str]:
-        members = {"event_id": self.id, "type": REFUSED_TYPE if self.kind == "refused" else "view"}
-        return members if self.kind == "no_user" else {**members, "user_id": "u"}
 
 
 class Clients:
@@ -44,7 +28,9 @@ class Clients:
         for _ in range(random.randint(1, 12)):
             await asyncio.sleep(random.uniform(0, max(0.0, min(15, until - loop.time()))))
             for _ in range(random.choice((1, 1, 1, 20))):  # now and then a burst
-                requests.append(loop.create_task(self.send([self._event(number) for _ in range(random.choice((1, 1, 3)))])))
+                requests.append(
+                    loop.create_task(self.send([self._event(number) for _ in range(random.choice((1, 1, 3)))]))
+                )
         await asyncio.gather(*requests)
 
     async def send(self, events: list[Event]) -> None:
@@ -85,6 +71,8 @@ class Clients:
             reply.cancel()
             return False
         for event in events:
+            if event.id not in world.safe:
+                world.problem(f"acknowledged by {process.name} while neither Pub/Sub nor a disk has it: {event.id}")
             event.acknowledged = f"at {world.loop.time():.3f} s by {process.name}"
             world.note("acknowledged", event.id, process.name)
         return True

@@ -93,7 +93,10 @@ class Fleet:
         while (left := until - self.world.loop.time()) > 0:
             await asyncio.sleep(min(left, self.world.random.uniform(0, 30)))
             process = self.running[self.world.random.choice(list(self.running))]
-            if self.world.chance(0.5):
+            if self.world.chance(0.05):
+                for each in self.running.values():
+                    each.kill()
+            elif self.world.chance(0.5):
                 process.kill()
             elif not process.stop.is_set():
                 self.world.note(process.name, "SIGTERM")
@@ -105,9 +108,7 @@ class Fleet:
         async with AsyncExitStack() as stack:
             publisher = Publisher(self.broker, process, in_flight=4, timeout=5.0)
             outbox = await stack.enter_async_context(
-                self._parts.outbox(
-                    publisher, "hits", None, metrics, linger=0.05, in_flight=4, max_pending=MAX_PENDING
-                )
+                self._parts.outbox(publisher, "hits", None, metrics, linger=0.05, in_flight=4, max_pending=MAX_PENDING)
             )
             serving = Collector(process, outbox, metrics, set())
             self.collectors.append(serving)

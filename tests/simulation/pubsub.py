@@ -109,6 +109,8 @@ class Broker:
             self.dead.append(message)
         else:
             {"hits": self.hits, "rows": self.rows}[topic].add(message)
+        if topic == "hits":
+            self.world.keeps(data)
         return str(message.number)
 
 

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation import loop
+from tests.simulation.events import events_of
 from tests.simulation.loop import Task, VirtualLoop, never
 
 BEGAN = 1_800_000_000.0  # the Unix time at which a run begins
@@ -30,7 +31,7 @@ FAULTS = {
         "reply_lost",
         "late",
     ),
-    "disk": ("ENOSPC", "EROFS", "EIO", "slow"),
+    "disk": ("ENOSPC", "EROFS", "EIO", "EPERM", "slow"),
     "crash": ("killed",),
 }
 
@@ -99,6 +100,7 @@ class World:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
+        self.safe: set[str] = set()  # the events that Pub/Sub or a disk has, or had
         self.changed: list[Callable[[], None]] = []  # told when the weather changes
         self._weather: dict[str, tuple[str, float]] = {}  # the fault, and how likely it hits one operation
         self._digest = hashlib.blake2b(digest_size=16)
@@ -108,6 +110,10 @@ class World:
         line = f"{self.loop.time():12.6f} {' '.join(map(str, what))}"
         self.lines.append(line)
         self._digest.update(line.encode() + b"\n")
+
+    def keeps(self, pack: bytes) -> None:
+        """Pub/Sub or a disk has a pack of hits: from now on its events must not be lost."""
+        self.safe.update(events_of(pack))
 
     @property
     def trace_hash(self) -> str:

@@ -1,0 +1,122 @@
+"""A simulated disk: one folder that outlives the processes using it, and what a Spool needs of it.
+
+`Disk` promises what `Disk` in `services/collector/disk.py` does, and no more: what is not said there to survive a
+crash may be undone by one, and a write that a crash interrupts may leave a file that is cut off.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+
+from services.collector.disk import FileState
+from tests.simulation.world import BEGAN, Process, World
+
+_WRITES = ("ENOSPC", "EROFS", "EIO")
+_CHANGES = ("EROFS", "EIO", "EPERM")
+_READS = ("EIO",)
+
+
+class Folder:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.files: dict[str, bytes] = {}
+        self.written: dict[str, float] = {}  # the Unix time of each
+        self.removed: dict[str, bytes] = {}  # by the process that runs; a crash may bring them back
+        self.owner: Process | None = None
+
+    def put(self, name: str, data: bytes) -> None:
+        self.files[name] = data
+        self.written[name] = BEGAN + self.world.loop.time()
+
+    def crash(self) -> None:
+        """The machine went down: what was removed and not synced is there again, perhaps."""
+        for name, data in self.removed.items():
+            if self.world.chance(0.3):
+                self.put(name, data)
+        self.removed.clear()
+
+
+class Disk:
+    def __init__(self, folder: Folder, process: Process) -> None:
+        self._folder, self._process, self._world = folder, process, folder.world
+
+    def __str__(self) -> str:
+        return "/spool"
+
+    async def open(self) -> None:
+        await self._operation("open", _CHANGES)
+        if (owner := self._folder.owner) is not None and owner.alive:
+            raise OSError(errno.EWOULDBLOCK, "another collector uses it")
+        self._folder.crash()
+        self._folder.owner = self._process
+
+    async def close(self) -> None:
+        if self._process.alive and self._folder.owner is self._process:
+            self._folder.owner = None
+            self._folder.removed.clear()
+
+    async def names(self) -> list[str]:
+        await self._operation("names", _READS)
+        return list(self._folder.files)
+
+    async def states(self, names: Iterable[str]) -> dict[str, FileState]:
+        await self._operation("states", _READS)
+        files, written = self._folder.files, self._folder.written
+        return {name: FileState(len(files[name]), written[name]) for name in names if name in files}
+
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
+        errors: list[OSError | None] = []
+        for name, data in files:
+            try:
+                await self._operation(f"write {name}", _WRITES)
+            except OSError as error:
+                if error.errno is None:  # the process was killed in the middle of it
+                    self._tear(name, data)
+                    raise
+                if self._world.chance(0.2):  # as where its fsync failed, and its removal too
+                    self._folder.put(name, data)
+                errors.append(error)
+            else:
+                self._folder.put(name, data)
+                self._world.keeps(data)
+                errors.append(None)
+        await self._world.latency(self._process)
+        return errors
+
+    async def read(self, name: str, limit: int) -> bytes:
+        await self._operation(f"read {name}", _READS)
+        if name not in self._folder.files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return self._folder.files[name][:limit]
+
+    async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
+        failed = {}
+        for name in names:
+            try:
+                await self._operation(f"remove {name}", _CHANGES)
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                failed[name] = error
+            else:
+                if (data := self._folder.files.pop(name, None)) is not None:
+                    self._folder.removed[name] = data
+        return failed
+
+    async def rename(self, name: str, to: str) -> None:
+        await self._operation(f"rename {name} {to}", _CHANGES)
+        if name not in self._folder.files:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        self._folder.put(to, self._folder.files.pop(name))
+
+    def _tear(self, name: str, data: bytes) -> None:
+        if self._world.chance(0.5):
+            self._folder.put(name, data[: self._world.random.randint(0, len(data))])
+
+    async def _operation(self, what: str, faults: tuple[str, ...]) -> None:
+        fault = await self._world.operation(self._process, "disk", what)
+        if fault in faults:
+            number = getattr(errno, fault)
+            raise OSError(number, os.strerror(number))

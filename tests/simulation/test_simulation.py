@@ -1,0 +1,127 @@
+"""A few hundred seeds, that a seed replays exactly, and that the checks find bugs which were put there."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from services.collector.outbox import Outbox
+from services.loader import write_api
+from services.shared import pubsub
+from services.shared.pubsub import Delivery
+from tests.child import ROOT
+from tests.simulation import bigquery
+from tests.simulation import pubsub as simulated
+from tests.simulation.fleet import Parts
+from tests.simulation.loop import Stalled, VirtualLoop, never
+from tests.simulation.run import Result, simulate
+
+SEEDS = 320
+SHARE = 40  # of them in a test, so that the workers of a test run share them
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, SHARE))
+def test_nothing_is_lost_doubled_or_stuck(first: int) -> None:
+    for seed in range(first, first + SHARE):
+        result = simulate(seed)
+        assert not result.problems, str(result)
+
+
+def test_a_seed_replays_exactly() -> None:
+    result = simulate(7)
+    assert simulate(7).trace_hash == result.trace_hash != simulate(8).trace_hash
+    other = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", "7"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.trace_hash in other.stdout
+
+
+class RepliesAtOnce(Outbox):
+    """Planted: the reply does not wait for the pack."""
+
+    async def put(self, lines: Sequence[bytes], trace: Any = None) -> None:
+        self.take(lines, trace)
+
+    def take_one(self, line: bytes, tell: Any) -> None:
+        super().take_one(line, None)
+        tell(None)
+
+
+class AcksFirst(simulated.Puller):
+    """Planted: rows are acknowledged before they are appended."""
+
+    async def __anext__(self) -> Delivery:
+        delivery = await super().__anext__()
+        if self.subscription == "rows":
+            delivery.ack()
+        return delivery
+
+
+def _first_failure(parts: Parts) -> Result:
+    for seed in range(SEEDS):
+        if (result := simulate(seed, parts)).problems:
+            return result
+    pytest.fail(f"{SEEDS} seeds have not found it")
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        (Parts(outbox=RepliesAtOnce), "while neither Pub/Sub nor a disk has it: "),
+        (Parts(puller=AcksFirst), "acknowledged and lost: "),
+    ],
+    ids=["reply before publish", "ack before append"],
+)
+def test_a_planted_bug_is_found_and_named(parts: Parts, found: str) -> None:
+    result = _first_failure(parts)
+    assert any(found in problem and "event-" in problem + "event-" for problem in result.problems), str(result)
+    assert simulate(result.seed, parts).problems == result.problems
+    assert not simulate(result.seed).problems
+
+
+@pytest.mark.parametrize(
+    ("real", "double", "names"),
+    [
+        (pubsub.Publisher, simulated.Publisher, ["publish"]),
+        (pubsub.Puller, simulated.Puller, ["__aiter__", "__anext__", "drain"]),
+        (write_api.WriteApi, bigquery.WriteApi, ["append"]),
+    ],
+)
+def test_what_the_services_are_given_has_the_signatures_of_the_real_one(
+    real: Any, double: Any, names: list[str]
+) -> None:
+    for name in names:
+        wanted, given = (inspect.signature(getattr(one, name)) for one in (real, double))
+        assert list(wanted.parameters) == list(given.parameters), name
+
+
+def test_virtual_time_passes_without_waiting_and_never_stands_still() -> None:
+    loop = VirtualLoop()
+
+    async def busy() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    try:
+        loop.run_until_complete(asyncio.sleep(10**6))
+        assert 10**6 <= loop.time() < 10**6 + 1
+        for work, why in ((never(), "everything waits"), (busy(), "busy loop")):
+            task = loop.create_task(work)
+            with pytest.raises(Stalled, match=why):
+                loop.run_until_complete(task)
+            task.cancel()
+            loop.run_until_complete(asyncio.wait({task}))
+    finally:
+        loop.close()
