@@ -15,12 +15,14 @@ from services.collector import drainer
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.connections import Connections
+from services.collector.disk import Folder
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
 from services.collector.spool import Spool
 from services.shared import log
 from services.shared.admin import Admin
+from services.shared.background import Background
 from services.shared.pubsub import Publisher
 
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
@@ -37,13 +39,13 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Serve until `stop`; then keep serving for `drain`, stop accepting, answer what is in hand, flush, close."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    async with AsyncExitStack() as stack:
+    async with Background() as background, AsyncExitStack() as stack:
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
         publisher = await stack.enter_async_context(
             Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
         )
-        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
-        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
+        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics, background))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():
             admin.ready(because=outbox.unsafe)
@@ -55,17 +57,21 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> AsyncIterator[Outbox]:
+async def outgoing(
+    cfg: Config, publisher: Publisher, metrics: Metrics, background: Background
+) -> AsyncIterator[Outbox]:
     """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
     async with AsyncExitStack() as stack:
         spool = None
         if cfg.spool:
-            spool = await stack.enter_async_context(Spool(Path(cfg.spool), cfg.spool_bytes, metrics))
+            folder = Folder(Path(cfg.spool))
+            spool = await stack.enter_async_context(Spool(folder, cfg.spool_bytes, metrics, background))
         outbox = Outbox(
             publisher,
             cfg.hits_topic,
             spool,
             metrics,
+            background,
             linger=cfg.linger,
             in_flight=cfg.in_flight,
             max_pending=cfg.max_pending,
@@ -80,7 +86,7 @@ async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> Async
                     patient,
                     cfg.hits_topic,
                     outbox.breaker,
-                    metrics,
+                    background,
                     fast=cfg.publish_timeout,
                     grace=cfg.grace,
                 )
@@ -89,7 +95,7 @@ async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> Async
 
 
 @asynccontextmanager
-async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]:
+async def serving(cfg: Config, app: App, metrics: Metrics, background: Background) -> AsyncIterator[int]:
     """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
     connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
@@ -103,7 +109,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     )
     runner = web.ServerRunner(server, shutdown_timeout=cfg.grace)
     await runner.setup()
-    sweeping = asyncio.create_task(_sweep(connections), name="sweep")
+    sweeping = background.start("sweep", _sweep(connections))
     try:
         await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None).start()
         yield runner.addresses[0][1]
