@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from services.collector import pack_file
 from services.shared import rows
+from services.shared.poison import Poison
 from tests.simulation.clients import Clients
 from tests.simulation.events import KINDS, events_of
-from tests.simulation.fleet import BOUNDS, Fleet, value
+from tests.simulation.fleet import Fleet
 from tests.simulation.pubsub import Message
+from tests.simulation.world import value
 
 _SHOWN = 5  # events that a sentence names
 
 
-def healed(fleet: Fleet) -> Iterator[str]:
+def well(fleet: Fleet) -> Iterator[str]:
     """Soon after everything works again, each collector is as if nothing had been."""
     if not fleet.collectors:
         yield "no collector accepts requests"
@@ -26,6 +29,20 @@ def healed(fleet: Fleet) -> Iterator[str]:
             yield f"{name}: not ready: {unsafe}"
         if pending := value(metrics.pending_bytes):
             yield f"{name}: {pending:.0f} bytes are still pending"
+        if stuck := collector.background.stuck:
+            yield f"{name}: not alive: {stuck}"
+
+
+def drained(fleet: Fleet) -> Iterator[str]:
+    """The spools are empty, but for what a crash has cut off before it was acknowledged."""
+    for collector in fleet.collectors:
+        if packs := value(collector.metrics.spool_packs):
+            yield f"{collector.process.name}: {packs:.0f} packs are still in the spool"
+    for slot, folder in fleet.folders.items():
+        if left := [name for name in folder.files if not name.endswith(pack_file.DAMAGED)]:
+            yield f"{slot}: the spool is not empty: {_some(left)}"
+        if whole := [name for name, data in folder.files.items() if name not in left and _is_whole(data)]:
+            yield f"{slot}: set aside as damaged, but whole: {_some(whole)}"
 
 
 def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
@@ -53,13 +70,6 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
         yield f"{len(needless)} good packs are dead letters: {needless[0].attributes['dead_reason']}"
 
 
-def bounded(fleet: Fleet) -> Iterator[str]:
-    """Memory and disk stayed within their bounds at every moment."""
-    for what, most in fleet.most.items():
-        if most > BOUNDS[what]:
-            yield f"{what}: {most:.0f}, more than {BOUNDS[what]}"
-
-
 def left_running(fleet: Fleet) -> Iterator[str]:
     """A process that has ended runs no task any more."""
     for process in fleet.all:
@@ -72,6 +82,13 @@ def _events(message: Message) -> list[str]:
     if message.attributes["schema"] == rows.SCHEMA:
         return list(rows.unpack(message.data, message.attributes).column("event_id").to_pylist())
     return events_of(message.data)
+
+
+def _is_whole(pack: bytes) -> bool:
+    try:
+        return bool(events_of(pack))
+    except Poison:
+        return False
 
 
 def _some(items: list[str]) -> str:

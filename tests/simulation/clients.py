@@ -11,7 +11,8 @@ from services.collector.outbox import Refused
 from services.shared import hit, identity
 from services.shared.hit import Hit
 from tests.simulation.events import KINDS, Event
-from tests.simulation.fleet import Collector, Fleet, value
+from tests.simulation.fleet import Collector, Fleet
+from tests.simulation.world import value
 
 PATIENCE_SECONDS = 60.0  # a client waits for a reply
 
@@ -65,7 +66,7 @@ class Clients:
         handling = process.run(_handle(collector, lines, reply))
         collector.requests.add(handling)
         handling.add_done_callback(collector.requests.discard)
-        self._fleet.saw("pending bytes", value(collector.metrics.pending_bytes))
+        world.saw("pending bytes", value(collector.metrics.pending_bytes))
         await asyncio.wait({reply, process.ended}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not reply.done() or not reply.result() or (not reliable and world.chance(0.02)):
             reply.cancel()

@@ -6,12 +6,13 @@ crash may be undone by one, and a write that a crash interrupts may leave a file
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Iterable, Sequence
 
 from services.collector.disk import FileState
-from tests.simulation.world import BEGAN, Process, World
+from tests.simulation.world import Dead, Process, World
 
 _WRITES = ("ENOSPC", "EROFS", "EIO")
 _CHANGES = ("EROFS", "EIO", "EPERM")
@@ -28,7 +29,7 @@ class Folder:
 
     def put(self, name: str, data: bytes) -> None:
         self.files[name] = data
-        self.written[name] = BEGAN + self.world.loop.time()
+        self.written[name] = self.world.now()
 
     def crash(self) -> None:
         """The machine went down: what was removed and not synced is there again, perhaps."""
@@ -39,18 +40,22 @@ class Folder:
 
 
 class Disk:
+    """Works through what is asked in order, as the one thread of the real one does."""
+
     def __init__(self, folder: Folder, process: Process) -> None:
         self._folder, self._process, self._world = folder, process, folder.world
+        self._thread = asyncio.Lock()
 
     def __str__(self) -> str:
         return "/spool"
 
     async def open(self) -> None:
-        await self._operation("open", _CHANGES)
-        if (owner := self._folder.owner) is not None and owner.alive:
-            raise OSError(errno.EWOULDBLOCK, "another collector uses it")
-        self._folder.crash()
-        self._folder.owner = self._process
+        async with self._thread:
+            await self._operation("open", _CHANGES)
+            if (owner := self._folder.owner) is not None and owner.alive:
+                raise OSError(errno.EWOULDBLOCK, "another collector uses it")
+            self._folder.crash()
+            self._folder.owner = self._process
 
     async def close(self) -> None:
         if self._process.alive and self._folder.owner is self._process:
@@ -58,24 +63,59 @@ class Disk:
             self._folder.removed.clear()
 
     async def names(self) -> list[str]:
-        await self._operation("names", _READS)
-        return list(self._folder.files)
+        async with self._thread:
+            await self._operation("names", _READS)
+            return list(self._folder.files)
 
     async def states(self, names: Iterable[str]) -> dict[str, FileState]:
-        await self._operation("states", _READS)
-        files, written = self._folder.files, self._folder.written
-        return {name: FileState(len(files[name]), written[name]) for name in names if name in files}
+        async with self._thread:
+            await self._operation("states", _READS)
+            files, written = self._folder.files, self._folder.written
+            return {name: FileState(len(files[name]), written[name]) for name in names if name in files}
 
     async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
+        await self._thread.acquire()
+        writing = self._process.run(self._write(files))
+        writing.add_done_callback(lambda _: self._thread.release())
+        return await asyncio.shield(writing)  # it goes on where nobody waits for it any more
+
+    async def read(self, name: str, limit: int) -> bytes:
+        async with self._thread:
+            await self._operation(f"read {name}", _READS)
+            return self._content(name)[:limit]
+
+    async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
+        failed: dict[str, OSError] = {}
+        async with self._thread:
+            for name in names:
+                try:
+                    await self._operation(f"remove {name}", _CHANGES)
+                except Dead:
+                    raise
+                except OSError as error:
+                    failed[name] = error
+                else:
+                    if (data := self._folder.files.pop(name, None)) is not None:
+                        self._folder.removed[name] = data
+        return failed
+
+    async def rename(self, name: str, to: str) -> None:
+        async with self._thread:
+            await self._operation(f"rename {name} {to}", _CHANGES)
+            self._folder.put(to, self._content(name))
+            del self._folder.files[name]
+
+    async def _write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
         errors: list[OSError | None] = []
         for name, data in files:
             try:
                 await self._operation(f"write {name}", _WRITES)
+            except (Dead, asyncio.CancelledError):
+                if self._world.chance(0.5):  # the crash came in the middle of it
+                    self._folder.put(name, data[: self._world.random.randint(0, len(data))])
+                raise
             except OSError as error:
-                if error.errno is None:  # the process was killed in the middle of it
-                    self._tear(name, data)
-                    raise
-                if self._world.chance(0.2):  # as where its fsync failed, and its removal too
+                if self._world.chance(0.2):  # its fsync failed, and so did its removal
                     self._folder.put(name, data)
                 errors.append(error)
             else:
@@ -85,35 +125,10 @@ class Disk:
         await self._world.latency(self._process)
         return errors
 
-    async def read(self, name: str, limit: int) -> bytes:
-        await self._operation(f"read {name}", _READS)
+    def _content(self, name: str) -> bytes:
         if name not in self._folder.files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return self._folder.files[name][:limit]
-
-    async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
-        failed = {}
-        for name in names:
-            try:
-                await self._operation(f"remove {name}", _CHANGES)
-            except OSError as error:
-                if error.errno is None:
-                    raise
-                failed[name] = error
-            else:
-                if (data := self._folder.files.pop(name, None)) is not None:
-                    self._folder.removed[name] = data
-        return failed
-
-    async def rename(self, name: str, to: str) -> None:
-        await self._operation(f"rename {name} {to}", _CHANGES)
-        if name not in self._folder.files:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        self._folder.put(to, self._folder.files.pop(name))
-
-    def _tear(self, name: str, data: bytes) -> None:
-        if self._world.chance(0.5):
-            self._folder.put(name, data[: self._world.random.randint(0, len(data))])
+        return self._folder.files[name]
 
     async def _operation(self, what: str, faults: tuple[str, ...]) -> None:
         fault = await self._world.operation(self._process, "disk", what)

@@ -14,10 +14,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
+from services.collector import drainer
 from services.collector import metrics as collector_metrics
 from services.collector.outbox import Outbox
+from services.collector.service import DRAIN_SECONDS
+from services.collector.spool import Spool
 from services.loader import metrics as loader_metrics
 from services.loader import worker as loader_worker
 from services.loader.config import Config as LoaderConfig
@@ -25,15 +28,21 @@ from services.loader.writer import Writer
 from services.processor import metrics as processor_metrics
 from services.processor import worker as processor_worker
 from services.shared import schema_file
+from services.shared.background import Background
 from tests.simulation.bigquery import BigQuery, WriteApi
+from tests.simulation.disk import Disk, Folder
 from tests.simulation.pubsub import Broker, Publisher, Puller
 from tests.simulation.world import Process, World
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
 GRACE_SECONDS = 60.0  # between SIGTERM and SIGKILL
 
-MAX_PENDING = 12_000  # bytes: small, so that a burst of hits reaches it
-PROCESSOR_BYTES = 20_000
+PUBLISH_SECONDS = 5.0
+# Bytes: small, so that a burst of hits reaches them.
+MAX_PENDING = 8_000
+SPOOL_BYTES = 15 * 4096
+PROCESSOR_BYTES = 10_000
+ONE_PACK = 8_000  # the largest there is in a run, decompressed: it is taken while there is any room
 LOADER_CONFIG = LoaderConfig(
     project="simulation",
     dataset="simulation",
@@ -42,16 +51,24 @@ LOADER_CONFIG = LoaderConfig(
     batch_rows=40,
     batch_bytes=100_000,
     max_messages=20,
-    max_bytes=200_000,
+    max_bytes=30_000,
     append_timeout=30.0,
 )
-BOUNDS = {"pending bytes": MAX_PENDING}
+BOUNDS = {
+    "pending bytes": MAX_PENDING,
+    # A write that failed or came too late may have left a file all the same; it is counted once it is seen.
+    "spool bytes": SPOOL_BYTES + 8 * 4096,
+    "held bytes": LOADER_CONFIG.max_bytes + ONE_PACK,
+    "pulled bytes": PROCESSOR_BYTES + ONE_PACK,
+}
 
 
 @dataclass
 class Parts:
     """What a collector or a loader is made of; a test puts a broken one in the place of a real one."""
 
+    background: Callable[[], Background] = Background
+    disk: Callable[[Folder, Process], Disk] = Disk
     outbox: Callable[..., Outbox] = Outbox
     puller: Callable[..., Puller] = Puller
 
@@ -63,21 +80,20 @@ class Collector:
     process: Process
     outbox: Outbox
     metrics: collector_metrics.Metrics
+    background: Background
     requests: set[asyncio.Task[Any]]
 
 
 class Fleet:
     def __init__(self, world: World, parts: Parts) -> None:
         self.world, self._parts = world, parts
+        world.bounds = BOUNDS
         self.broker = Broker(world)
         self.bigquery = BigQuery(world, SCHEMA)
         self.running: dict[str, Process] = {}
         self.all: list[Process] = []
         self.collectors: list[Collector] = []
-        self.most: dict[str, float] = {}  # of each thing that is bounded, the most there ever was
-
-    def saw(self, what: str, value: float) -> None:
-        self.most[what] = max(value, self.most.get(what, 0.0))
+        self.folders: dict[str, Folder] = {}
 
     async def keep(self, name: str, main: Callable[[Process], Awaitable[None]]) -> None:
         """Have a service run, whatever happens to its processes."""
@@ -105,12 +121,33 @@ class Fleet:
 
     async def collector(self, process: Process) -> None:
         metrics = collector_metrics.Metrics(CollectorRegistry())
+        process.gauges = {"pending bytes": metrics.pending_bytes, "spool bytes": metrics.spool_bytes}
+        slot = process.name.partition("#")[0]
+        folder = self.folders.setdefault(slot, Folder(self.world))
+        now, parts = self.world.now, self._parts
         async with AsyncExitStack() as stack:
-            publisher = Publisher(self.broker, process, in_flight=4, timeout=5.0)
-            outbox = await stack.enter_async_context(
-                self._parts.outbox(publisher, "hits", None, metrics, linger=0.05, in_flight=4, max_pending=MAX_PENDING)
+            background = await stack.enter_async_context(parts.background())
+            disk = parts.disk(folder, process)
+            spool = await stack.enter_async_context(Spool(disk, SPOOL_BYTES, metrics, background, now=now))
+            publisher = Publisher(self.broker, process, in_flight=4, timeout=PUBLISH_SECONDS)
+            outbox = parts.outbox(
+                publisher,
+                "hits",
+                spool,
+                metrics,
+                background,
+                linger=0.05,
+                in_flight=4,
+                max_pending=MAX_PENDING,
+                now=now,
+                entropy=self.world.entropy,
             )
-            serving = Collector(process, outbox, metrics, set())
+            patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+            await stack.enter_async_context(
+                drainer.Drainer(spool, patient, "hits", outbox.breaker, background, fast=PUBLISH_SECONDS, grace=10.0)
+            )
+            await stack.enter_async_context(outbox)
+            serving = Collector(process, outbox, metrics, background, set())
             self.collectors.append(serving)
             try:
                 await process.stop.wait()
@@ -139,6 +176,7 @@ class Fleet:
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
         metrics = loader_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
+        process.gauges = {"held bytes": metrics.held_bytes}
         async with (
             self._parts.puller(self.broker.rows, process, max_messages=LOADER_CONFIG.max_messages) as puller,
             asyncio.TaskGroup() as tasks,
@@ -161,8 +199,3 @@ async def _until(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
     waiting.cancel()
     if work.done():
         await work
-
-
-def value(gauge: Gauge) -> float:
-    """What a gauge without labels shows."""
-    return float(next(iter(gauge.collect())).samples[0].value)

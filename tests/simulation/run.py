@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,12 @@ from tests.simulation import checks
 from tests.simulation.clients import Clients
 from tests.simulation.fleet import Fleet, Parts
 from tests.simulation.loop import Stalled, VirtualLoop
-from tests.simulation.world import FAULTS, Dead, World, current
+from tests.simulation.world import FAULTS, World, current, is_dead
 
-HEALED_SECONDS = 60.0  # after the storm the collectors are well again
-SETTLED_SECONDS = 900.0  # and nothing is on its way any more: Pub/Sub waits up to ten minutes before it tries again
+# After the storm:
+WELL_SECONDS = 45.0  # the collectors take hits as ever
+DRAINED_SECONDS = 150.0  # their spools are empty: after a disk that failed they look up to a minute apart
+SETTLED_SECONDS = 900.0  # nothing is on its way: Pub/Sub waits up to ten minutes before it delivers again
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,26 @@ async def _run(world: World, fleet: Fleet) -> None:
     if world.chance(0.7):
         tasks.append(asyncio.create_task(fleet.disturb(until)))
     sending = [asyncio.create_task(clients.run(number, until)) for number in range(random.randint(1, 4))]
-    await asyncio.sleep(until + HEALED_SECONDS)
-    for text in checks.healed(fleet):
-        world.problem(f"{HEALED_SECONDS:.0f} s after all healed: {text}")
+    await _check(world, until + WELL_SECONDS, lambda: checks.well(fleet))
     probe = asyncio.create_task(clients.probe())
-    await asyncio.sleep(SETTLED_SECONDS - HEALED_SECONDS)
-    for check in (checks.settled(fleet, clients), checks.bounded(fleet), checks.left_running(fleet)):
-        for text in check:
-            world.problem(text)
+    await _check(world, until + DRAINED_SECONDS, lambda: checks.drained(fleet))
+    await _check(world, until + SETTLED_SECONDS, lambda: checks.settled(fleet, clients))
+    await _check(world, until + SETTLED_SECONDS, lambda: checks.left_running(fleet))
     world.counts["events"] = len(clients.events)
     world.counts["processes"] = len(fleet.all)
     for task in (probe, *sending, *tasks):
         task.cancel()
 
 
+async def _check(world: World, at: float, check: Callable[[], Iterable[str]]) -> None:
+    await asyncio.sleep(max(0.0, at - world.loop.time()))
+    for text in check():
+        world.problem(text)
+
+
 def _unhandled(world: World, context: dict[str, Any]) -> None:
     error = context.get("exception")
-    if not isinstance(error, Dead):
+    if not is_dead(error):
         world.problem(f"{context['message']}: {error!r}")
 
 

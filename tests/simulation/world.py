@@ -10,6 +10,9 @@ from contextvars import ContextVar, copy_context
 from random import Random
 from typing import Any
 
+from prometheus_client import Gauge
+
+from services.shared.config import ConfigError
 from tests.simulation import loop
 from tests.simulation.events import events_of
 from tests.simulation.loop import Task, VirtualLoop, never
@@ -48,6 +51,7 @@ class Process:
     def __init__(self, world: World, name: str, main: Callable[[Process], Awaitable[None]]) -> None:
         self.world, self.name = world, name
         self.alive = True
+        self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[None] = world.loop.create_future()
         self._tasks: set[Task] = set()
@@ -66,8 +70,8 @@ class Process:
             return
         self.world.note(self.name, "killed")
         self._leave()
-        for task in list(self._tasks):
-            task.cancel()
+        for task in list(self._tasks):  # a turn later: one that was created just now has begun by then
+            self.world.loop.call_soon(task.cancel)
 
     @property
     def left_running(self) -> list[str]:
@@ -101,8 +105,11 @@ class World:
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         self.safe: set[str] = set()  # the events that Pub/Sub or a disk has, or had
+        self.bounds: dict[str, float] = {}
+        self._most: dict[str, float] = {}  # of each thing that is bounded, the most there was so far
         self.changed: list[Callable[[], None]] = []  # told when the weather changes
         self._weather: dict[str, tuple[str, float]] = {}  # the fault, and how likely it hits one operation
+        self._struck: dict[str, float] = {}  # when a fault struck last
         self._digest = hashlib.blake2b(digest_size=16)
 
     def note(self, *what: object) -> None:
@@ -125,11 +132,24 @@ class World:
         self.problems.append(text)
 
     def ended_badly(self, process: Process, error: Exception) -> None:
-        self.problem(f"{process.name} ended by itself: {error!r}")
+        # A collector whose disk fails as it starts says so and ends; Kubernetes starts it again.
+        if isinstance(error, ConfigError) and self.loop.time() - self._struck.get("disk", -1e9) < 60:
+            self.note(process.name, "cannot start:", error)
+        else:
+            self.problem(f"{process.name} ended by itself: {error!r}")
+
+    def saw(self, what: str, amount: float) -> None:
+        """So much there is now of something that must stay within its bound."""
+        if amount > max(self.bounds[what], self._most.get(what, 0.0)):
+            self.problem(f"{what}: {amount:.0f}, more than {self.bounds[what]:.0f}")
+        self._most[what] = max(amount, self._most.get(what, 0.0))
+
+    def now(self) -> float:
+        """The wall clock: seconds since 1970."""
+        return BEGAN + self.loop.time()
 
     def now_us(self) -> int:
-        """The wall clock: microseconds since 1970."""
-        return int((BEGAN + self.loop.time()) * 1_000_000)
+        return int(self.now() * 1_000_000)
 
     def entropy(self, size: int) -> bytes:
         return self.random.randbytes(size)
@@ -146,6 +166,7 @@ class World:
         if not self.chance(likely):
             return None
         self.counts[f"{part} {name}"] += 1
+        self._struck[part] = self.loop.time()
         return name
 
     async def operation(self, process: Process, part: str, what: str) -> str | None:
@@ -156,6 +177,8 @@ class World:
         self.reach(process)
         fault = self.fault(part)
         self.note(process.name, part, what, fault or "")
+        for name, gauge in process.gauges.items():
+            self.saw(name, value(gauge))
         await self.latency(process, slow=fault == "slow")
         return fault
 
@@ -197,3 +220,15 @@ class World:
             self._weather[part] = weather
         for tell in self.changed:
             tell()
+
+
+def is_dead(error: BaseException | None) -> bool:
+    """Whether an error says nothing but that its process was killed."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_dead, error.exceptions))
+    return isinstance(error, Dead)
+
+
+def value(gauge: Gauge) -> float:
+    """What a gauge without labels shows."""
+    return float(next(iter(gauge.collect())).samples[0].value)
