@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow chaos bench soak images test-chart check format dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-chart: install ## render the Helm chart and hold it to the code, to Kuberne
 
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
+
+simulate: install ## run the pipeline in virtual time, one run a seed, till the first that fails: make simulate [SEEDS=20000] [FIRST=0]
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 bench: install ## measure everything in ten minutes, into BENCH.md: make bench [ONLY=part] [QUICK=1 [STORE=1]] (see BENCH.md)
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(STORE),--store) $(foreach part,$(ONLY),--only $(part))

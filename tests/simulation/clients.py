@@ -68,6 +68,8 @@ class Clients:
         handling.add_done_callback(collector.requests.discard)
         world.saw("pending bytes", value(collector.metrics.pending_bytes))
         await asyncio.wait({reply, process.ended}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done() and process.alive:
+            world.problem(f"{process.name} gave no reply in {PATIENCE_SECONDS:.0f} s to {events[0].id}")
         if not reply.done() or not reply.result() or (not reliable and world.chance(0.02)):
             reply.cancel()
             return False

@@ -115,7 +115,7 @@ class Disk:
                     self._folder.put(name, data[: self._world.random.randint(0, len(data))])
                 raise
             except OSError as error:
-                if self._world.chance(0.2):  # its fsync failed, and so did its removal
+                if error.errno == errno.EIO and self._world.chance(0.3):  # its fsync failed, and so did its removal
                     self._folder.put(name, data)
                 errors.append(error)
             else:

@@ -35,7 +35,6 @@ from tests.simulation.pubsub import Broker, Publisher, Puller
 from tests.simulation.world import Process, World
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
-GRACE_SECONDS = 60.0  # between SIGTERM and SIGKILL
 
 PUBLISH_SECONDS = 5.0
 # Bytes: small, so that a burst of hits reaches them.
@@ -68,7 +67,7 @@ class Parts:
     """What a collector or a loader is made of; a test puts a broken one in the place of a real one."""
 
     background: Callable[[], Background] = Background
-    disk: Callable[[Folder, Process], Disk] = Disk
+    spool: Callable[..., Spool] = Spool
     outbox: Callable[..., Outbox] = Outbox
     puller: Callable[..., Puller] = Puller
 
@@ -114,10 +113,8 @@ class Fleet:
                     each.kill()
             elif self.world.chance(0.5):
                 process.kill()
-            elif not process.stop.is_set():
-                self.world.note(process.name, "SIGTERM")
-                process.stop.set()
-                self.world.loop.call_later(GRACE_SECONDS, process.kill)
+            else:
+                process.terminate()
 
     async def collector(self, process: Process) -> None:
         metrics = collector_metrics.Metrics(CollectorRegistry())
@@ -127,8 +124,9 @@ class Fleet:
         now, parts = self.world.now, self._parts
         async with AsyncExitStack() as stack:
             background = await stack.enter_async_context(parts.background())
-            disk = parts.disk(folder, process)
-            spool = await stack.enter_async_context(Spool(disk, SPOOL_BYTES, metrics, background, now=now))
+            spool = await stack.enter_async_context(
+                parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
+            )
             publisher = Publisher(self.broker, process, in_flight=4, timeout=PUBLISH_SECONDS)
             outbox = parts.outbox(
                 publisher,

@@ -18,6 +18,7 @@ from tests.simulation.events import events_of
 from tests.simulation.loop import Task, VirtualLoop, never
 
 BEGAN = 1_800_000_000.0  # the Unix time at which a run begins
+GRACE_SECONDS = 60.0  # between SIGTERM and SIGKILL
 KEPT_LINES = 4_000  # of the trace
 
 # What can go wrong with the operations of each part of the world while its weather is bad.
@@ -34,9 +35,11 @@ FAULTS = {
         "reply_lost",
         "late",
     ),
-    "disk": ("ENOSPC", "EROFS", "EIO", "EPERM", "slow"),
+    "disk": ("ENOSPC", "EROFS", "EIO", "EPERM", "slow", "hang"),
     "crash": ("killed",),
 }
+
+_SLOW = {"slow": 25.0, "hang": 90.0}  # seconds an operation takes at most
 
 current: ContextVar[Process | None] = ContextVar("process", default=None)
 
@@ -72,6 +75,19 @@ class Process:
         self._leave()
         for task in list(self._tasks):  # a turn later: one that was created just now has begun by then
             self.world.loop.call_soon(task.cancel)
+
+    def terminate(self) -> None:
+        """As Kubernetes: SIGTERM, and SIGKILL for one that has not ended in time."""
+        if self.stop.is_set():
+            return
+        self.world.note(self.name, "SIGTERM")
+        self.stop.set()
+        self.world.loop.call_later(GRACE_SECONDS, self._overdue)
+
+    def _overdue(self) -> None:
+        if self.alive:
+            self.world.problem(f"{self.name} has not ended {GRACE_SECONDS:.0f} s after SIGTERM")
+            self.kill()
 
     @property
     def left_running(self) -> list[str]:
@@ -133,7 +149,7 @@ class World:
 
     def ended_badly(self, process: Process, error: Exception) -> None:
         # A collector whose disk fails as it starts says so and ends; Kubernetes starts it again.
-        if isinstance(error, ConfigError) and self.loop.time() - self._struck.get("disk", -1e9) < 60:
+        if isinstance(error, ConfigError) and self.loop.time() - self._struck.get("disk", -1e9) < 120:
             self.note(process.name, "cannot start:", error)
         else:
             self.problem(f"{process.name} ended by itself: {error!r}")
@@ -179,15 +195,15 @@ class World:
         self.note(process.name, part, what, fault or "")
         for name, gauge in process.gauges.items():
             self.saw(name, value(gauge))
-        await self.latency(process, slow=fault == "slow")
+        await self.latency(process, _SLOW.get(fault or ""))
         return fault
 
-    async def latency(self, process: Process, *, slow: bool = False) -> None:
+    async def latency(self, process: Process, most: float | None = None) -> None:
         self.reach(process)
         if self.fault("crash"):
             process.kill()
             await never()
-        await asyncio.sleep(self.random.uniform(1, 25) if slow else self.random.choice((0, 0.001, 0.01, 0.1)))
+        await asyncio.sleep(self.random.uniform(1, most) if most else self.random.choice((0, 0.001, 0.01, 0.1)))
         self.reach(process)
 
     def reach(self, process: Process) -> None:
