@@ -6,7 +6,7 @@ The order that nothing may change: rows into BigQuery, bad rows into `rejects`, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,9 +64,10 @@ class Worker:
         publisher: Publisher,
         metrics: Metrics,
         tasks: asyncio.TaskGroup,
+        make_writer: Callable[[WriteApi, Metrics, Callable[[], bool]], Writer] = Writer,
     ) -> None:
         self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
-        self._writer = Writer(api, metrics, self._full)
+        self._writer = make_writer(api, metrics, self._full)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
         self._ways = Ways(
             linger=cfg.linger,

@@ -49,11 +49,28 @@ class Outcome:
     refused: list[Part] = field(default_factory=list)
 
 
-class Writer:
-    """`full` says whether the packs held now keep others out of the loader."""
+def _now_us() -> int:
+    return time.time_ns() // 1_000
 
-    def __init__(self, api: WriteApi, metrics: Metrics, full: Callable[[], bool]) -> None:
+
+class Writer:
+    """`full` says whether the packs held now keep others out of the loader.
+
+    `now_us` is the wall clock, in microseconds since 1970; `uniform(a, b)` spreads what is sent again.
+    """
+
+    def __init__(
+        self,
+        api: WriteApi,
+        metrics: Metrics,
+        full: Callable[[], bool],
+        *,
+        now_us: Callable[[], int] = _now_us,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self._api, self._metrics, self._full = api, metrics, full
+        self._now_us, self._uniform = now_us, uniform
+        self._loop = asyncio.get_running_loop()
         self._patience = Patience()
         self._failing: dict[str, str] = {}  # gRPC code by table, for logging changes only
         self._had_bad_rows: set[str] = set()
@@ -69,7 +86,7 @@ class Writer:
 
     def takes(self, table: Table) -> bool:
         """Whether a pack of the table is to be held now, or better given back."""
-        return self._patience.takes(table.name, time.monotonic())
+        return self._patience.takes(table.name, self._loop.time())
 
     async def _write(self, gathered: Gathered, outcome: Outcome, tries: int) -> None:
         while gathered.rows.num_rows:
@@ -115,7 +132,7 @@ class Writer:
                 self._works(gathered.table)
                 self._count(gathered, size, time.perf_counter() - started)
                 return
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            await asyncio.sleep(wait * self._uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
 
     def _set_apart(self, gathered: Gathered, errors: dict[int, str], outcome: Outcome) -> Gathered:
@@ -135,7 +152,7 @@ class Writer:
         self._metrics.append_seconds.observe(seconds)
         self._metrics.append_rows.observe(gathered.rows.num_rows)
         self._metrics.bytes.inc(size)
-        self._metrics.took(gathered.table, gathered.rows, time.time_ns() // 1_000)
+        self._metrics.took(gathered.table, gathered.rows, self._now_us())
 
     def _fails(self, table: Table, error: Failed) -> None:
         self._metrics.retried(error.code)
@@ -145,14 +162,14 @@ class Writer:
 
     def _give_up(self, table: Table) -> bool:
         was = self._patience.is_apart(table.name)
-        back = self._patience.fails(table.name, time.monotonic(), full=self._full())
+        back = self._patience.fails(table.name, self._loop.time(), full=self._full())
         if self._patience.is_apart(table.name) and not was:
             self._metrics.apart[table.name].set(1)
             _log.error("the table keeps failing while others load; its packs go back to Pub/Sub", table=table.name)
         return back
 
     def _works(self, table: Table) -> None:
-        if self._patience.works(table.name, time.monotonic()):
+        if self._patience.works(table.name, self._loop.time()):
             self._metrics.apart[table.name].set(0)
         if self._failing.pop(table.name, None) is not None:
             _log.info("appends work again", table=table.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -31,13 +32,27 @@ class Topics:
     dead: str
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 class Worker:
-    """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger."""
+    """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger.
+
+    `now_us` is the wall clock, in microseconds since 1970.
+    """
 
     def __init__(
-        self, schema: Schema, publisher: Publisher, topics: Topics, metrics: Metrics, *, max_bytes: int
+        self,
+        schema: Schema,
+        publisher: Publisher,
+        topics: Topics,
+        metrics: Metrics,
+        *,
+        max_bytes: int,
+        now_us: Callable[[], int] = _now_us,
     ) -> None:
-        self._max_bytes, self._held = max_bytes, 0
+        self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._schema, self._publisher, self._topics, self._metrics = schema, publisher, topics, metrics
         self._parser = Parser(schema)
@@ -121,7 +136,7 @@ class Worker:
         """How many hits there were, now that all of their rows are published."""
         with self._metrics.parse_seconds.time(), tracing.step("parse"):
             hits = self._decode(delivery)
-            batches = self._parse(hits, time.time_ns() // 1000)
+            batches = self._parse(hits, self._now_us())
         self._metrics.hits.inc(len(hits))
         publishing = [
             self._publish(name, part, rows.pack_id(pack, name, number))

@@ -1,0 +1,192 @@
+"""What one seed decides: the time, every random choice, which faults there are when, and which processes die."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
+from random import Random
+from typing import Any
+
+from tests.simulation import loop
+from tests.simulation.loop import Task, VirtualLoop, never
+
+BEGAN = 1_800_000_000.0  # the Unix time at which a run begins
+KEPT_LINES = 4_000  # of the trace
+
+# What can go wrong with the operations of each part of the world while its weather is bad.
+FAULTS = {
+    "publish": ("refused", "denied", "hang", "slow", "reply_lost", "late"),
+    "pull": ("starved", "lease_lost", "ack_lost", "twice"),
+    "append": (
+        "UNAVAILABLE",
+        "RESOURCE_EXHAUSTED",
+        "NOT_FOUND",
+        "INVALID_ARGUMENT",
+        "hang",
+        "slow",
+        "reply_lost",
+        "late",
+    ),
+    "disk": ("ENOSPC", "EROFS", "EIO", "slow"),
+    "crash": ("killed",),
+}
+
+current: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class Dead(OSError):
+    """A process that was killed asked something of the world; nobody hears it."""
+
+
+class Process:
+    """One incarnation of a service. `stop` is SIGTERM; `ended` is done when it no longer runs, whatever the reason."""
+
+    def __init__(self, world: World, name: str, main: Callable[[Process], Awaitable[None]]) -> None:
+        self.world, self.name = world, name
+        self.alive = True
+        self.stop = asyncio.Event()
+        self.ended: asyncio.Future[None] = world.loop.create_future()
+        self._tasks: set[Task] = set()
+        self._context = copy_context()
+        self._context.run(current.set, self)
+        self._context.run(loop.started.set, self._own)
+        self._main = self.run(self._live(main))
+
+    def run(self, work: Any) -> asyncio.Task[Any]:
+        """A task of this process."""
+        return self.world.loop.create_task(work, context=self._context)
+
+    def kill(self) -> None:
+        """As SIGKILL: from this moment nothing it does reaches the world."""
+        if not self.alive:
+            return
+        self.world.note(self.name, "killed")
+        self._leave()
+        for task in list(self._tasks):
+            task.cancel()
+
+    @property
+    def left_running(self) -> list[str]:
+        return [repr(task.get_coro()) for task in self._tasks]
+
+    async def _live(self, main: Callable[[Process], Awaitable[None]]) -> None:
+        try:
+            await main(self)
+        except Exception as error:  # noqa: BLE001 - whatever ends a process is judged by the checks
+            if self.alive:
+                self.world.ended_badly(self, error)
+        finally:
+            if self.alive:
+                self.world.note(self.name, "ended")
+                self._leave()
+
+    def _leave(self) -> None:
+        self.alive = False
+        self.ended.set_result(None)
+
+    def _own(self, task: Task) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class World:
+    def __init__(self, seed: int, loop: VirtualLoop) -> None:
+        self.seed, self.loop, self.random = seed, loop, Random(seed)
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self.changed: list[Callable[[], None]] = []  # told when the weather changes
+        self._weather: dict[str, tuple[str, float]] = {}  # the fault, and how likely it hits one operation
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def note(self, *what: object) -> None:
+        """A line of the trace."""
+        line = f"{self.loop.time():12.6f} {' '.join(map(str, what))}"
+        self.lines.append(line)
+        self._digest.update(line.encode() + b"\n")
+
+    @property
+    def trace_hash(self) -> str:
+        return self._digest.hexdigest()
+
+    def problem(self, text: str) -> None:
+        """Something that must never happen did."""
+        self.note("PROBLEM", text)
+        self.problems.append(text)
+
+    def ended_badly(self, process: Process, error: Exception) -> None:
+        self.problem(f"{process.name} ended by itself: {error!r}")
+
+    def now_us(self) -> int:
+        """The wall clock: microseconds since 1970."""
+        return int((BEGAN + self.loop.time()) * 1_000_000)
+
+    def entropy(self, size: int) -> bytes:
+        return self.random.randbytes(size)
+
+    def chance(self, likely: float) -> bool:
+        return self.random.random() < likely
+
+    async def pause(self, most: float) -> None:
+        await asyncio.sleep(self.random.uniform(0, most))
+
+    def fault(self, part: str) -> str | None:
+        """What goes wrong with this operation of a part of the world, if anything."""
+        name, likely = self._weather.get(part, ("", 0.0))
+        if not self.chance(likely):
+            return None
+        self.counts[f"{part} {name}"] += 1
+        return name
+
+    async def operation(self, process: Process, part: str, what: str) -> str | None:
+        """A process asks something of the world, which takes a moment; the fault that strikes, if one does.
+
+        Raises Dead for a process that was killed, be it before or meanwhile.
+        """
+        self.reach(process)
+        fault = self.fault(part)
+        self.note(process.name, part, what, fault or "")
+        await self.latency(process, slow=fault == "slow")
+        return fault
+
+    async def latency(self, process: Process, *, slow: bool = False) -> None:
+        self.reach(process)
+        if self.fault("crash"):
+            process.kill()
+            await never()
+        await asyncio.sleep(self.random.uniform(1, 25) if slow else self.random.choice((0, 0.001, 0.01, 0.1)))
+        self.reach(process)
+
+    def reach(self, process: Process) -> None:
+        """Raises Dead for a process that was killed."""
+        if not process.alive:
+            raise Dead("the process was killed")
+
+    async def storm(self, parts: list[str], until: float) -> None:
+        """Bad weather now here, now there, and fair weather for all from `until` on."""
+        while (left := until - self.loop.time()) > 0:
+            await asyncio.sleep(min(left, self.random.uniform(0, 8)))
+            if not parts or self.loop.time() >= until:
+                break
+            part = self.random.choice(parts)
+            if part in self._weather and self.chance(0.6):
+                self._set(part, None)
+            else:
+                likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0))
+                self._set(part, (self.random.choice(FAULTS[part]), likely))
+        await asyncio.sleep(max(0.0, until - self.loop.time()))
+        for part in list(self._weather):
+            self._set(part, None)
+        self.note("all heals")
+
+    def _set(self, part: str, weather: tuple[str, float] | None) -> None:
+        self.note("weather", part, weather)
+        if weather is None:
+            self._weather.pop(part, None)
+        else:
+            self._weather[part] = weather
+        for tell in self.changed:
+            tell()
