@@ -37,7 +37,8 @@ class BigQuery:
         self.world.note("bigquery", name, batch.num_rows)
         table = self._tables[name]
         day, event_id, received_at = (
-            batch.column(source_column(table, source)).to_pylist() for source in ("event.day", "event.id", "hit.received_at")
+            batch.column(source_column(table, source)).to_pylist()
+            for source in ("event.day", "event.id", "hit.received_at")
         )
         for one, identity, at in zip(day, event_id, received_at, strict=True):
             self.rows[name].append(Row((one, identity), identity, int(at.timestamp() * 1_000_000)))
