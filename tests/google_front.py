@@ -1,6 +1,6 @@
-"""Google's front end on loopback: production clients reach emulators over TLS, with call credentials, by their own names.
+"""Google's front end on loopback: clients reach emulators as in production, by name, over TLS, with call credentials.
 
-gRPC is sent here by `grpc_proxy`, and trusts the certificate by `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`; both are gRPC's own.
+`grpc_proxy` sends gRPC here, and `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` has it trust the certificate; both are gRPC's own.
 """
 
 from __future__ import annotations

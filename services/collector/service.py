@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -21,6 +22,8 @@ from services.collector.protocol import MAX_LINE, Server
 from services.collector.spool import Spool
 from services.shared import log
 from services.shared.admin import Admin
+from services.shared.background import Background
+from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.pubsub import Publisher
 
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
@@ -37,16 +40,20 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Serve until `stop`; then keep serving for `drain`, stop accepting, answer what is in hand, flush, close."""
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
+    async with Background() as background, AsyncExitStack() as stack:
+        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
+        account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR))
         publisher = await stack.enter_async_context(
-            Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+            Publisher(
+                cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
+            )
         )
-        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
+        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, account.credentials))
         port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():
-            admin.ready(because=outbox.unsafe)
+            # Hits that have a spool are safe without credentials.
+            admin.ready(because=outbox.unsafe or (None if cfg.spool else account.missing))
             with suppress(TimeoutError):
                 async with asyncio.timeout(READINESS_SECONDS):
                     await stop.wait()
@@ -55,7 +62,9 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> AsyncIterator[Outbox]:
+async def outgoing(
+    cfg: Config, publisher: Publisher, metrics: Metrics, credentials: Callable[[], Any] = lambda: None
+) -> AsyncIterator[Outbox]:
     """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
     async with AsyncExitStack() as stack:
         spool = None
@@ -72,7 +81,7 @@ async def outgoing(cfg: Config, publisher: Publisher, metrics: Metrics) -> Async
         )
         if spool is not None:
             patient = await stack.enter_async_context(
-                Publisher(cfg.project, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+                Publisher(cfg.project, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS, credentials=credentials)
             )
             await stack.enter_async_context(
                 drainer.Drainer(

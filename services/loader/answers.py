@@ -19,7 +19,7 @@ _log = log.get("loader.answers")
 
 
 class Answers:
-    """The packs that are open, each to be settled once. `start` runs work under a name; `changed` is set with answers."""
+    """The packs that are open, each to be settled once. `start` runs work under a name; answers set `changed`."""
 
     def __init__(
         self,

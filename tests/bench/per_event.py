@@ -20,6 +20,7 @@ from services.collector.outbox import Reserved, Tell
 from services.collector.service import serving
 from services.shared import lifecycle, log
 from services.shared.admin import Admin
+from services.shared.background import Background
 from services.shared.pubsub import topic_path
 
 
@@ -50,7 +51,11 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     app = App(cfg, PerEvent(cfg), metrics)
-    async with Admin(cfg.host, cfg.admin_port, registry) as admin, serving(cfg, app, metrics) as port:
+    async with (
+        Background() as background,
+        Admin(cfg.host, cfg.admin_port, registry, background) as admin,
+        serving(cfg, app, metrics) as port,
+    ):
         log.get("per_event").info("listening", port=port, admin_port=admin.port)
         await stop.wait()
 
