@@ -40,9 +40,13 @@ class Breaker:
         self.try_at = now
         self._set(OPEN)
 
+    def due(self, now: float) -> bool:
+        """Whether it is time for a try, and nobody tries."""
+        return self.state == OPEN and now >= self.try_at
+
     def may_try(self, now: float) -> bool:
-        """Whether the caller is the one to try; it must report how it went."""
-        if self.state == OPEN and now >= self.try_at:
+        """Whether the caller is the one to try; it must report how it went, whatever happens to it."""
+        if self.due(now):
             self._set(HALF_OPEN)
             return True
         return False

@@ -1,4 +1,4 @@
-"""Publishes what lies in the spool, oldest first, beside live traffic, and forgets it once Pub/Sub has confirmed."""
+"""Publishes what is in the spool, oldest first, beside live traffic, and forgets it once Pub/Sub has confirmed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 from types import TracebackType
 
 from services.collector.breaker import CLOSED, Breaker
-from services.collector.metrics import Metrics
-from services.collector.spool import Spool, Spooled
+from services.collector.spool import Spool, Spooled, SpoolError
 from services.shared import hit, log
+from services.shared.background import Background
 from services.shared.pubsub import Publisher, Unconfirmed
 
 PACKS = 16  # published at a time
+_DISK_WAITS = (1.0, 30.0)  # seconds until a disk that failed is read again: the first, and the longest, doubling
+_STUCK_SECONDS = 120.0
 
 _log = log.get("collector.drainer")
 
@@ -30,26 +32,21 @@ class Drainer:
         publisher: Publisher,
         topic: str,
         breaker: Breaker,
-        metrics: Metrics,
+        background: Background,
         *,
         fast: float,
         grace: float,
     ) -> None:
-        self._spool, self._publisher, self._topic, self._breaker, self._metrics = (
-            spool,
-            publisher,
-            topic,
-            breaker,
-            metrics,
-        )
+        self._spool, self._publisher, self._topic, self._breaker = spool, publisher, topic, breaker
+        self._background = background
         self._fast, self._grace = fast, grace
         self._works = True
         self._slow = False  # the last try was answered, but late
-        self._removing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Drainer:
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._run(), name="drainer")
+        self._progress = self._background.step("drainer", _STUCK_SECONDS)
+        self._task = self._background.start("drainer", self._run())
         return self
 
     async def __aexit__(
@@ -59,46 +56,48 @@ class Drainer:
         while self._spool.packs and self._works and self._loop.time() < until and not self._task.done():
             await asyncio.wait({self._task}, timeout=0.05)
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        if self._removing is not None:
-            await asyncio.gather(self._removing, return_exceptions=True)
+        await asyncio.wait({self._task})
 
     async def _run(self) -> None:
+        disk_wait, longest = _DISK_WAITS
         while True:
+            self._progress.idle()
             await self._spool.wait()
-            trying = self._breaker.state != CLOSED
-            if trying and not self._breaker.may_try(self._loop.time()):
+            self._progress.moved()
+            if self._breaker.state != CLOSED and not self._breaker.due(self._loop.time()):
                 await asyncio.sleep(max(0.01, self._breaker.try_at - self._loop.time()))
                 continue
             # One pack is enough to find out whether Pub/Sub answers; one that answers late takes many at once as well.
-            packs = await self._spool.oldest_packs(1 if trying and not self._slow else PACKS)
-            if not packs:
-                self._breaker.failed(self._loop.time())
-                await asyncio.sleep(1)
+            try:
+                packs = await self._spool.oldest_packs(1 if self._breaker.state != CLOSED and not self._slow else PACKS)
+            except SpoolError:  # it has said so; live traffic tests Pub/Sub meanwhile
+                self._works = False
+                await asyncio.sleep(disk_wait)
+                disk_wait = min(2 * disk_wait, longest)
                 continue
-            await self._publish(packs, trying)
+            disk_wait = _DISK_WAITS[0]
+            if packs:
+                await self._publish(packs)
 
-    async def _publish(self, packs: list[Spooled], trying: bool) -> None:
+    async def _publish(self, packs: list[Spooled]) -> None:
+        trying = self._breaker.state != CLOSED
+        if trying and not self._breaker.may_try(self._loop.time()):
+            return
         started = self._loop.time()
-        outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
-        done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
-        if done:
-            # Whole, even where the drainer ends meanwhile: what left the spool is counted.
-            self._removing = asyncio.create_task(self._remove(done))
-            await asyncio.shield(self._removing)
-        self._works = len(done) == len(packs)
-        self._slow = self._works and self._loop.time() - started > self._fast
-        if not self._works:
-            self._breaker.failed(self._loop.time())
-        elif not self._slow:
-            self._breaker.succeeded()
-        elif trying:
-            self._breaker.slow(self._loop.time())
-
-    async def _remove(self, packs: list[Spooled]) -> None:
-        # Counted as they leave the spool, so that each is counted once however often it is published.
-        if await self._spool.delete(packs):
-            self._metrics.drained.inc(sum(pack.hits for pack in packs))
+        done: list[Spooled] = []
+        try:
+            outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
+            done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
+        finally:  # whoever tries says how it went, even where it is cancelled
+            self._works = len(done) == len(packs)
+            self._slow = self._works and self._loop.time() - started > self._fast
+            if not self._works:
+                self._breaker.failed(self._loop.time())
+            elif not self._slow:
+                self._breaker.succeeded()
+            elif trying:
+                self._breaker.slow(self._loop.time())
+        await self._spool.delete(done)
 
     async def _confirmed(self, pack: Spooled) -> bool:
         try:

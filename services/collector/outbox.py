@@ -9,6 +9,7 @@ waited `linger`, so load makes packs larger, not slower.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from services.collector.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from services.collector.breaker import Breaker
 from services.collector.metrics import Metrics
-from services.collector.spool import Spool, SpoolError
-from services.shared import hit, identity, log, tracing
-from services.shared.pubsub import Publisher, Unconfirmed
+from services.collector.sender import Sender
+from services.collector.spool import Spool
+from services.shared import hit, log, tracing
+from services.shared.background import Background
+from services.shared.pubsub import Publisher
+
+_STUCK_SECONDS = 120.0  # above the longest publish and the longest write to the spool
 
 _log = log.get("collector.outbox")
 
@@ -60,21 +65,24 @@ class Reserved:
 
 
 class Outbox:
+    """`now` gives the Unix time in seconds, `entropy` as many random bytes as asked for."""
+
     def __init__(
         self,
         publisher: Publisher,
         topic: str,
         spool: Spool | None,
         metrics: Metrics,
+        background: Background,
         *,
         linger: float,
         in_flight: int,
         max_pending: int,
+        now: Callable[[], float] = time.time,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self._publisher, self._topic, self._spool, self._metrics = publisher, topic, spool, metrics
-        self.breaker = Breaker(self._breaker_changed)
-        self._was = CLOSED
-        self._publishing: set[asyncio.Future[str]] = set()
+        self._metrics, self._background = metrics, background
+        self._sender = Sender(publisher, topic, spool, metrics, now, entropy)
         self._linger, self._max_pending = linger, max_pending
         self._slots = asyncio.Semaphore(in_flight)
         self._open: _Pack | None = None
@@ -82,12 +90,13 @@ class Outbox:
         self._changed = asyncio.Event()
         self._pending = 0
         metrics.pending_bytes.set_function(lambda: self._pending)  # read when asked for, not set with each hit
-        self._closing = False
+        self._closing = self._ended = False
 
     async def __aenter__(self) -> Outbox:
         self._loop = asyncio.get_running_loop()
         self._sending: set[asyncio.Task[None]] = set()
-        self._dispatcher = asyncio.create_task(self._dispatch(), name="outbox")
+        self._progress = self._background.step("outbox", _STUCK_SECONDS)
+        self._dispatcher = self._background.start("outbox", self._run(), ending=lambda: self._closing)
         return self
 
     async def __aexit__(
@@ -96,7 +105,7 @@ class Outbox:
         """Send what is left without lingering; each pack has its publish timeout and no more."""
         self._closing = True
         self._changed.set()
-        await self._dispatcher
+        await asyncio.wait({self._dispatcher})
         await asyncio.gather(*self._sending)
 
     async def put(self, lines: Sequence[bytes], trace: tracing.Trace | None = None) -> None:
@@ -161,25 +170,20 @@ class Outbox:
         self._pending += size
 
     def _check_room(self, size: int, hits: int = 0) -> None:
+        if self._ended:
+            raise Refused("the collector is stopping")
         if self._pending + size > self._max_pending:
             self._metrics.shed.inc(hits)
             raise Refused("too many hits wait for Pub/Sub")
 
     @property
+    def breaker(self) -> Breaker:
+        return self._sender.breaker
+
+    @property
     def unsafe(self) -> str | None:
         """Why hits are refused now; None while they are taken."""
-        if self.breaker.state == CLOSED:
-            return None
-        return self._spool.refuses if self._spool is not None else None
-
-    def _breaker_changed(self, state: int) -> None:
-        self._metrics.breaker.set(state)
-        if state == OPEN and self._was != OPEN:
-            _log.error("Pub/Sub does not answer; hits go to the spool")
-        elif state == CLOSED:
-            _log.info("Pub/Sub answers again")
-        if state != HALF_OPEN:
-            self._was = state
+        return self._sender.unsafe
 
     def _pack_for(self, count: int, size: int) -> _Pack:
         pack = self._open
@@ -192,8 +196,22 @@ class Outbox:
         self._pending += size
         return pack
 
+    async def _run(self) -> None:
+        try:
+            await self._dispatch()
+        finally:
+            # Where it was cancelled, replies that wait must not wait for ever.
+            self._ended = True
+            self._progress.idle()
+            waiting = [*self._full, *([self._open] if self._open is not None else [])]
+            self._full.clear()
+            self._open = None
+            for pack in waiting:
+                self._refuse(pack, Refused("the collector is stopping"))
+
     async def _dispatch(self) -> None:
         while True:
+            self._progress.moved()
             await self._slots.acquire()
             pack = await self._next()
             if pack is None:
@@ -220,87 +238,35 @@ class Outbox:
                 timer = self._loop.call_at(ripe, self._changed.set)
             elif self._closing:
                 return None
+            if pack is None:
+                self._progress.idle()
             self._changed.clear()
             await self._changed.wait()
+            self._progress.moved()
             if timer is not None:
                 timer.cancel()
 
     async def _send(self, pack: _Pack) -> None:
         """Have the pack safe, in Pub/Sub or in the spool, or refuse its hits."""
         age = self._loop.time() - pack.opened
-        with tracing.span("collect", pack.traces, kind=tracing.Kind.PRODUCER, age=age, root=True) as span:
-            error = await self._save(pack, span)
-            if error is not None:
-                span.fail(str(error))
-            self._settle(pack, error)
-
-    async def _save(self, pack: _Pack, span: tracing.Span) -> Exception | None:
-        """Why the pack is safe nowhere; None when it is."""
-        started = self._loop.time()
-        pack_id = identity.uuid7(time.time_ns() // 1000)
-        span.note(pack=pack_id, hits=len(pack.lines))
-        data, attributes = hit.pack(pack.lines, pack_id)
-        error = await self._publish(data, {**attributes, **tracing.carry()})
-        if error is None:
-            self._metrics.published.inc(len(pack.lines))
-            self._metrics.hit_bytes.inc(pack.size)
-            self._metrics.pack_bytes.inc(len(data))
-            self._metrics.publish_seconds.observe(self._loop.time() - started)
-        elif self._spool is not None:
-            span.note(spooled=str(error))
-            error = await self._store(self._spool, pack_id, len(pack.lines), data)
-        if error is not None:
-            self._metrics.unconfirmed.inc(len(pack.lines))
-        return error
-
-    async def _publish(self, data: bytes, attributes: dict[str, str]) -> Exception | None:
-        """Publish unless the breaker is open; when it opens, those under way no longer wait for their own limit.
-
-        Without a spool there is nowhere else to go, so the breaker stays closed and every pack is tried.
-        """
-        if not self._may_publish():
-            return Unconfirmed("Pub/Sub does not answer")
-        publishing = asyncio.ensure_future(self._publisher.publish(self._topic, data, attributes))
-        self._publishing.add(publishing)
-        error: Exception
+        error: Exception | None = Refused("the collector is stopping")
         try:
-            await publishing
-        except Unconfirmed as failure:
-            error = failure
-        except asyncio.CancelledError:
-            if not publishing.cancelled():
-                publishing.cancel()
-                raise
-            error = Unconfirmed("Pub/Sub does not answer")
+            with tracing.span("collect", pack.traces, kind=tracing.Kind.PRODUCER, age=age, root=True) as span:
+                error = await self._sender.send(pack.lines, pack.size, span)
+                if error is not None:
+                    span.fail(str(error))
         except Exception as failure:  # noqa: BLE001 - whatever it was, the replies that wait must not wait for ever
-            _log.exception("publish failed")
+            _log.exception("sending failed")
             error = failure
-        else:
-            self.breaker.succeeded()
-            return None
         finally:
-            self._publishing.discard(publishing)
-        self._metrics.publish_failures.inc()
-        if self._spool is not None:
-            self.breaker.failed(self._loop.time())
-            for other in self._publishing:
-                other.cancel()
-        return error
+            if error is None:
+                self._settle(pack, None)
+            else:
+                self._refuse(pack, error)
 
-    def _may_publish(self) -> bool:
-        if self.breaker.state == CLOSED:
-            return True
-        if self._spool is not None and self._spool.packs:
-            return False  # the drainer tries, so that no reply has to wait for the outcome
-        return self.breaker.may_try(self._loop.time())
-
-    async def _store(self, spool: Spool, pack_id: str, hits: int, data: bytes) -> Exception | None:
-        try:
-            await spool.put(pack_id, hits, data)
-        except SpoolError as error:
-            return error
-        self._metrics.spooled.inc(hits)
-        return None
+    def _refuse(self, pack: _Pack, error: Exception) -> None:
+        self._metrics.unconfirmed.inc(len(pack.lines))
+        self._settle(pack, error)
 
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
         self._pending -= pack.size

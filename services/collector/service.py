@@ -16,6 +16,7 @@ from services.collector import drainer
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.connections import Connections
+from services.collector.disk import Folder
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
@@ -48,8 +49,8 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
             )
         )
-        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, account.credentials))
-        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
+        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics, background))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():
             # Hits that have a spool are safe without credentials.
@@ -63,18 +64,24 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def outgoing(
-    cfg: Config, publisher: Publisher, metrics: Metrics, credentials: Callable[[], Any] = lambda: None
+    cfg: Config,
+    publisher: Publisher,
+    metrics: Metrics,
+    background: Background,
+    credentials: Callable[[], Any] = lambda: None,
 ) -> AsyncIterator[Outbox]:
     """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
     async with AsyncExitStack() as stack:
         spool = None
         if cfg.spool:
-            spool = await stack.enter_async_context(Spool(Path(cfg.spool), cfg.spool_bytes, metrics))
+            folder = Folder(Path(cfg.spool))
+            spool = await stack.enter_async_context(Spool(folder, cfg.spool_bytes, metrics, background))
         outbox = Outbox(
             publisher,
             cfg.hits_topic,
             spool,
             metrics,
+            background,
             linger=cfg.linger,
             in_flight=cfg.in_flight,
             max_pending=cfg.max_pending,
@@ -89,7 +96,7 @@ async def outgoing(
                     patient,
                     cfg.hits_topic,
                     outbox.breaker,
-                    metrics,
+                    background,
                     fast=cfg.publish_timeout,
                     grace=cfg.grace,
                 )
@@ -98,7 +105,7 @@ async def outgoing(
 
 
 @asynccontextmanager
-async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]:
+async def serving(cfg: Config, app: App, metrics: Metrics, background: Background) -> AsyncIterator[int]:
     """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
     connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
@@ -112,7 +119,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics) -> AsyncIterator[int]
     )
     runner = web.ServerRunner(server, shutdown_timeout=cfg.grace)
     await runner.setup()
-    sweeping = asyncio.create_task(_sweep(connections), name="sweep")
+    sweeping = background.start("sweep", _sweep(connections))
     try:
         await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None).start()
         yield runner.addresses[0][1]

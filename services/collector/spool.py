@@ -1,341 +1,302 @@
-"""Packs that Pub/Sub has not confirmed, safe on this pod's disk: SQLite, fsynced before a reply goes.
+"""Packs that Pub/Sub has not confirmed, safe on this pod's disk: one file for each, fsynced before a reply goes.
 
-All of SQLite's work happens in one thread. Packs that arrive while a commit runs share the next one.
+A file's name says when it was written, its pack's id and how many hits it holds; its content is the message's data, a
+zstd frame with a checksum. A copy of it in another collector's folder is published by that one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
+from itertools import islice
 from types import TracebackType
-from typing import TypeVar
 
+from services.collector import pack_file
+from services.collector.disk import Disk
+from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
+from services.collector.spool_writer import DISK_SECONDS, NewPack, SpoolWriter, why
 from services.shared import log
+from services.shared.background import Background
 from services.shared.config import ConfigError
+from services.shared.poison import Poison
 
-FILE = "hits.sqlite"
-_NOT_GONE = "number NOT IN (SELECT value FROM json_each(?))"
-_COMMIT_BYTES = 16_000_000  # of packs in one transaction, so that none waits long for many others
-
-T = TypeVar("T")
+MAX_FILES = 100_000  # an ext4 disk of 2 GiB has 131,072 inodes
+SCAN_SECONDS = 10.0  # between two looks for files that someone else put here or took away
+_LONGEST_SCAN_WAIT = 60.0
+_OPEN_SECONDS = 60.0
+_STUCK_SECONDS = 120.0
+_RETRIED = 1_000  # files whose removal failed, in one look
+_SQLITE = "hits.sqlite"  # what held the packs before each had a file
+_PASSING = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})  # errors that say nothing about the file
 
 _log = log.get("collector.spool")
 
 
 class SpoolError(Exception):
-    """The pack is not on disk: the spool is full, or its disk is full, read-only or broken."""
+    """The disk did not do what was asked: it is full, read-only or broken, does not answer, or the spool is full."""
 
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written.
+    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written."""
 
-    Numbers begin again in the file that takes a corrupt one's place: `file` counts those.
-    """
-
-    file: int
-    number: int
+    name: str
     pack: str
     hits: int
     at: float
     data: bytes
 
 
-@dataclass
-class _Waiting:
-    pack: str
-    hits: int
-    data: bytes
-    done: asyncio.Future[Exception | None]
-
-
 class Spool:
-    """At most `limit` bytes of packs in a folder; what an earlier process left there is there again.
+    """At most `limit` bytes and `max_files` files; what an earlier process left there is drained as well.
 
-    A file that SQLite cannot read is set aside beside the new one, never deleted.
+    `now` gives the Unix time in seconds. `background` owns the tasks.
     """
 
-    def __init__(self, folder: Path, limit: int, metrics: Metrics) -> None:
-        self._path, self._limit, self._metrics = folder / FILE, limit, metrics
+    def __init__(
+        self,
+        disk: Disk,
+        limit: int,
+        metrics: Metrics,
+        background: Background,
+        *,
+        max_files: int = MAX_FILES,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._disk, self._limit, self._metrics, self._background = disk, limit, metrics, background
+        self._max_files = max_files
         metrics.spool_limit.set(limit)
-        self._thread = ThreadPoolExecutor(1, "spool")
-        self._waiting: list[_Waiting] = []
-        self._changed = asyncio.Event()
-        self._stored = asyncio.Event()  # there is something to drain
-        self._db: sqlite3.Connection  # set when the thread has opened the file
-        self._closing = False
-        self._file = 0
-        self._gone: set[int] = set()  # numbers of packs that are confirmed and could not be deleted yet
-        self.packs = 0
-        self.hits = 0
-        self.bytes = 0
-        self.oldest: float | None = None
-        self.broken: str | None = None
+        self._held = Inventory(metrics, max_files, now)
+        self._writer = SpoolWriter(disk, metrics, self._written)
         self._full: str | None = None
+        self._reads_fail = False
+        self._ailing = False  # something but a write fails: it is in the log
+        self._ailed = False  # something did since the last scan began
+        self._reported: set[str] = set()  # unreadable files that are in the log
 
     async def __aenter__(self) -> Spool:
-        self._loop = asyncio.get_running_loop()
         try:
-            await self._run(self._open)
-        except (OSError, sqlite3.Error) as error:
-            self._thread.shutdown()
-            folder = self._path.parent
+            async with asyncio.timeout(_OPEN_SECONDS):
+                await self._disk.open()
+                await self._find()
+        except OSError as error:
+            await self._disk.close()
+            why = error.strerror or str(error) or f"no answer in {_OPEN_SECONDS:.0f} s"
             raise ConfigError(
-                f"PIPE_SPOOL={str(folder)!r}: {error}; give a folder this process alone can write, or none"
+                f"PIPE_SPOOL={str(self._disk)!r}: {why}; give a folder this process alone can write, or none"
             ) from error
+        except BaseException:
+            await self._disk.close()
+            raise
         if self.packs:
             _log.warning("found spooled packs of an earlier run", packs=self.packs, hits=self.hits)
-        self._metrics.spool_found.set(self.hits)
-        self._show()
-        self._writer = asyncio.create_task(self._write(), name="spool")
+        writing = self._writer.run(self._background.step("spool", _STUCK_SECONDS))
+        self._writing = self._background.start("spool", writing, ending=lambda: self._writer.closing)
+        self._scanning = self._background.start("spool scan", self._scan_always())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing = True
-        self._changed.set()
-        await self._writer
-        await self._run(self._close)
-        self._lock.close()
-        self._thread.shutdown()
+        self._writer.close()
+        self._scanning.cancel()
+        await asyncio.wait({self._writing, self._scanning})
+        await self._remove(self._held.confirmed)
+        await self._disk.close()
         if self.packs:
             _log.warning("packs stay in the spool for the next start", packs=self.packs, hits=self.hits)
 
     @property
+    def packs(self) -> int:
+        return len(self._held.packs)
+
+    @property
+    def hits(self) -> int:
+        return self._held.hits
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Of all its files, in whole blocks: those set aside or not removed yet as well."""
+        return self._held.bytes
+
+    @property
+    def oldest(self) -> float | None:
+        """The Unix time at which the oldest pack was written."""
+        return self._held.oldest
+
+    @property
     def refuses(self) -> str | None:
         """Why the last pack was not taken; None while they are."""
-        return self._full or self.broken
+        return self._full or self._writer.broken
+
+    @property
+    def drainable(self) -> bool:
+        """Whether there are packs, and the disk lets them be read."""
+        return bool(self.packs) and not self._reads_fail
 
     async def put(self, pack: str, hits: int, data: bytes) -> None:
-        """Return when the pack is on disk, fsynced. Raises SpoolError when it is not."""
-        if self.bytes + sum(len(one.data) for one in self._waiting) + len(data) > self._limit:
-            self._full = f"the spool is full: {self.bytes} of {self._limit} bytes"
-            raise SpoolError(self._full)
-        waiting = _Waiting(pack, hits, data, self._loop.create_future())
-        self._waiting.append(waiting)
-        self._changed.set()
-        if (error := await waiting.done) is not None:
-            raise SpoolError(str(error)) from error
+        """Return when the pack is on disk, fsynced.
+
+        Raises SpoolError when it may not be, at the latest after twice DISK_SECONDS; it may be published all the same.
+        """
+        pending = self._writer.pending
+        self._check_room(len(data), pending)
+        if self._writer.hangs and pending:  # one at a time finds out whether the disk answers again
+            raise SpoolError(self._writer.broken)
+        done = asyncio.get_running_loop().create_future()
+        self._writer.add(NewPack(self._held.new_name(pack, hits), pack, hits, data, done))
+        if (reason := await done) is not None:
+            raise SpoolError(reason)
 
     async def wait(self) -> None:
         """Return when there is something in the spool."""
-        await self._stored.wait()
+        await self._held.stored.wait()
 
     async def oldest_packs(self, count: int) -> list[Spooled]:
-        """The first packs written, oldest first; an empty list if they cannot be read now."""
-        try:
-            return await self._run(lambda: self._read(count))
-        except sqlite3.Error as error:
-            await self._failed(error)
-            return []
+        """The first packs written, oldest first, without those that cannot be read, which are set aside.
 
-    async def delete(self, packs: Iterable[Spooled]) -> bool:
-        """Forget packs that Pub/Sub has confirmed. False: the file is corrupt, and they were set aside with it.
-
-        A deletion takes room, which a full disk has not: then they are remembered as gone, so that what lies behind
-        them gets its turn, and when all are gone the file goes. A process killed before that publishes them once more.
+        Raises SpoolError where the disk cannot be read now.
         """
-        gone = list(packs)
+        packs: list[Spooled] = []
         try:
-            await self._run(lambda: self._delete(gone))
-        except sqlite3.Error as error:
-            await self._failed(error)
-        else:
-            self._full = None
-        gone = [one for one in gone if one.file == self._file]
-        if not gone:
-            return False
-        self._count(-len(gone), -sum(one.hits for one in gone), -sum(len(one.data) for one in gone))
-        if not self.packs and self._gone and await self._run(self._begin_anew):
-            self._full = self.broken = None
-        self.oldest = await self._run(self._oldest)
-        self._show()
-        return True
-
-    async def _write(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            batch: list[_Waiting] = []
-            size = 0
-            while self._waiting and (not batch or size + len(self._waiting[0].data) <= _COMMIT_BYTES):
-                batch.append(self._waiting.pop(0))
-                size += len(batch[-1].data)
-            error = await self._store(batch)
-            if error is None:
-                self._count(len(batch), sum(one.hits for one in batch), size)
-                self.oldest = self.oldest or time.time()
-                self._show()
-            for one in batch:
-                if not one.done.done():
-                    one.done.set_result(error)
-
-    async def _store(self, batch: list[_Waiting]) -> Exception | None:
-        try:
-            await self._run(lambda: self._insert(batch))
-        except sqlite3.Error as error:
-            await self._failed(error)
-            if self.broken is None:  # a new file took the place of a broken one: these packs fit into it
-                try:
-                    await self._run(lambda: self._insert(batch))
-                except sqlite3.Error as again:
-                    return again
-                return None
-            return error
-        if self.broken is not None:
-            _log.info("the spool can be written again")
-            self.broken = None
-        return None
-
-    async def _failed(self, error: sqlite3.Error) -> None:
-        """Remember why the disk fails; a file that is corrupt is replaced by a new one."""
-        self._metrics.spool_errors.inc()
-        if _is_corrupt(error):
-            await self._run(lambda: self._replace(error))
-            self._show()
-            return
-        if self.broken is None:
-            _log.error("the spool cannot be used", path=str(self._path), error=str(error))
-        self.broken = f"the spool cannot be used: {error}"
-
-    def _count(self, packs: int, hits: int, size: int) -> None:
-        self.packs += packs
-        self.hits += hits
-        self.bytes += size
-
-    def _show(self) -> None:
-        self._metrics.spool_packs.set(self.packs)
-        self._metrics.spool_hits.set(self.hits)
-        self._metrics.spool_bytes.set(self.bytes)
-        self._metrics.spool_oldest.set(self.oldest or 0)
-        (self._stored.set if self.packs else self._stored.clear)()
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._thread, work)
-
-    # What follows runs in the spool's thread.
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.with_name("lock").open("w")
-        try:
-            # Two that drain one spool would publish everything twice.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            async with asyncio.timeout(DISK_SECONDS):
+                for name in list(islice(self._held.packs, count)):
+                    if (pack := await self._read(name)) is not None:
+                        packs.append(pack)
         except OSError as error:
-            self._lock.close()
-            raise OSError(f"another collector uses it ({error.strerror})") from error
-        try:
-            self._connect()
-        except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
-                raise
-            self._replace(error)
+            reason = self._ails(error)
+            if not packs:
+                self._reads_fail = True
+                raise SpoolError(reason) from error
+        self._reads_fail = False
+        return packs
 
-    def _connect(self) -> None:
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
-        try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-            if state != "ok":
-                raise sqlite3.DatabaseError(f"malformed: {state}")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS packs (number INTEGER PRIMARY KEY AUTOINCREMENT, pack TEXT NOT NULL,"
-                " hits INTEGER NOT NULL, at REAL NOT NULL, data BLOB NOT NULL)"
-            )
-            packs, hits, size = self._db.execute(
-                "SELECT COUNT(*), COALESCE(SUM(hits), 0), COALESCE(SUM(LENGTH(data)), 0) FROM packs"
-            ).fetchone()
-        except sqlite3.Error:
-            self._db.close()
-            raise
-        self.packs, self.hits, self.bytes, self.oldest = packs, hits, size, self._oldest()
+    async def delete(self, packs: Iterable[Spooled]) -> None:
+        """Forget packs that Pub/Sub has confirmed, and remove their files.
 
-    def _replace(self, error: sqlite3.Error) -> None:
-        aside = self._path.with_name(f"{FILE}.corrupt-{time.time_ns() // 1000}")
-        _log.critical("the spool is corrupt; it is set aside and a new one begun", aside=str(aside), error=str(error))
-        self._metrics.spool_corrupt.inc()
-        self._file += 1
-        self._gone.clear()
-        self._close()
-        for suffix in ("", "-wal", "-shm"):
-            part = self._path.with_name(FILE + suffix)
-            if part.exists():
-                part.rename(aside.with_name(aside.name + suffix))
-        self._connect()
+        They are forgotten at once, so that those behind them get their turn even where files cannot be removed; that
+        is tried again later. A process killed before then publishes them once more.
+        """
+        await self._remove(self._held.confirm(pack.name for pack in packs))
 
-    def _close(self) -> None:
-        self._db.close()
-
-    def _insert(self, batch: list[_Waiting]) -> None:
-        now = time.time()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany(
-                "INSERT INTO packs (pack, hits, at, data) VALUES (?, ?, ?, ?)",
-                [(one.pack, one.hits, now, one.data) for one in batch],
-            )
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            self._roll_back()
-            raise
-
-    def _delete(self, gone: list[Spooled]) -> None:
-        self._gone.update(one.number for one in gone if one.file == self._file)
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.executemany("DELETE FROM packs WHERE number = ?", [(number,) for number in self._gone])
-            self._db.execute("COMMIT")
-        except sqlite3.Error:
-            self._roll_back()
-            raise
-        self._gone.clear()
-
-    def _begin_anew(self) -> bool:
-        """Remove the file, whose packs are all gone; False where one was written meanwhile."""
-        (packs,) = self._db.execute("SELECT COUNT(*) FROM packs").fetchone()
-        if packs > len(self._gone):
-            return False
-        self._close()
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(FILE + suffix).unlink(missing_ok=True)
-        self._gone.clear()
-        self._connect()
-        return True
-
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def _read(self, count: int) -> list[Spooled]:
-        rows = self._db.execute(
-            f"SELECT number, pack, hits, at, data FROM packs WHERE {_NOT_GONE} ORDER BY number LIMIT ?",  # noqa: S608
-            (json.dumps(list(self._gone)), count),
+    def _check_room(self, size: int, pending: list[NewPack]) -> None:
+        if self._writer.ended:
+            raise SpoolError("the spool is closed")
+        self._full = None
+        wanted = self.bytes_on_disk + sum(
+            pack_file.bytes_on_disk(one) for one in (size, *(len(one.data) for one in pending))
         )
-        return [Spooled(self._file, *row) for row in rows]
+        if self._held.files + len(pending) >= self._max_files:
+            self._full = f"the spool is full: {self._held.files} of {self._max_files} files"
+        elif wanted > self._limit:
+            self._full = f"the spool is full: {self.bytes_on_disk} of {self._limit} bytes"
+        if self._full is not None:
+            raise SpoolError(self._full)
 
-    def _oldest(self) -> float | None:
-        row = self._db.execute(
-            f"SELECT at FROM packs WHERE {_NOT_GONE} ORDER BY number LIMIT 1",  # noqa: S608
-            (json.dumps(list(self._gone)),),
-        ).fetchone()
-        return row[0] if row else None
+    def _written(self, one: NewPack) -> None:
+        self._held.written(one.name, one.pack, one.hits, len(one.data))
 
+    async def _read(self, name: str) -> Spooled | None:
+        """The pack of a file; None where it is set aside or no longer there."""
+        if (entry := self._held.packs.get(name)) is None:
+            return None
+        try:
+            data = await self._disk.read(name, pack_file.MAX_BYTES + 1)
+            pack_file.check(data)
+        except FileNotFoundError:
+            self._vanished([name])
+            return None
+        except Poison as error:
+            await self._set_aside(name, str(error))
+            return None
+        except OSError as error:
+            if isinstance(error, TimeoutError) or error.errno in _PASSING:
+                raise
+            await self._set_aside(name, why(error))
+            return None
+        return Spooled(name, entry.pack, entry.hits, entry.at, data)
 
-def _is_corrupt(error: sqlite3.Error) -> bool:
-    """Whether the file, not the disk, is at fault."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-    return "malformed" in str(error)
+    async def _set_aside(self, name: str, reason: str) -> None:
+        """Let the others go on without this file, which is kept for someone to look at."""
+        if (entry := self._held.unreadable(name)) is None:
+            return
+        if name not in self._reported:
+            self._reported.add(name)
+            self._metrics.spool_corrupt.inc()
+            _log.critical("a spooled pack cannot be read and is set aside", file=name, hits=entry.hits, error=reason)
+        try:
+            await self._disk.rename(name, name + pack_file.DAMAGED)
+        except OSError as error:
+            self._ails(error)
+        else:
+            self._reported.discard(name)
+            self._held.set_aside(name, name + pack_file.DAMAGED)
+
+    async def _remove(self, names: Iterable[str]) -> None:
+        """Remove files of confirmed packs. What fails is left for later."""
+        if not (names := list(names)):
+            return
+        try:
+            async with asyncio.timeout(DISK_SECONDS):
+                failed = await self._disk.remove(names)
+        except OSError as error:
+            failed = dict.fromkeys(names, error)
+        self._held.removed(name for name in names if name not in failed)
+        self._full = None
+        if failed:
+            self._ails(next(iter(failed.values())))
+
+    async def _find(self) -> None:
+        names = await self._disk.names()
+        if _SQLITE in names:
+            raise ConfigError(
+                f"PIPE_SPOOL={str(self._disk)!r}: {_SQLITE} holds packs of an earlier version, which this one cannot"
+                " read; let that version publish them, then remove the file"
+            )
+        ours = [name for name in names if pack_file.parse(name) is not None or pack_file.is_set_aside(name)]
+        self._held.begin(await self._disk.states(ours))
+
+    async def _scan_always(self) -> None:
+        clock = asyncio.get_running_loop().time
+        took = 0.0
+        while True:
+            # A scan of many files takes a hundredth of the disk's time.
+            await asyncio.sleep(min(max(SCAN_SECONDS, 100 * took), _LONGEST_SCAN_WAIT))
+            started, self._ailed = clock(), False
+            try:
+                async with asyncio.timeout(DISK_SECONDS):
+                    await self._scan()
+            except OSError as error:
+                self._ails(error)
+            if self._ailing and not self._ailed:
+                self._ailing = False
+                _log.info("the spool's disk works again")
+            took = clock() - started
+
+    async def _scan(self) -> None:
+        """Try again what failed, and see what someone else put here or took away."""
+        await self._remove(islice(list(self._held.confirmed), _RETRIED))
+        known = list(self._held.packs)
+        names = set(await self._disk.names())
+        self._vanished([name for name in known if name not in names])
+        self._held.forget_set_aside(names)
+        self._held.try_unreadable_again()
+        new = self._held.newcomers(names)
+        self._held.look(await self._disk.states(new) if new else {})
+
+    def _vanished(self, names: list[str]) -> None:
+        packs, hits = self._held.vanished(names)
+        if packs:
+            _log.warning("spooled packs were taken away", packs=packs, hits=hits)
+
+    def _ails(self, error: OSError) -> str:
+        """Note that the disk failed at something but a write."""
+        self._metrics.spool_errors.inc()
+        if not self._ailing:
+            _log.error("the spool's disk fails", path=str(self._disk), error=why(error))
+        self._ailing = self._ailed = True
+        return f"the spool's disk fails: {why(error)}"

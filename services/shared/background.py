@@ -60,6 +60,8 @@ class Background:
         except BaseExceptionGroup as group:
             ended, others = group.split(BackgroundTaskEnded)
             if ended is None:
+                if group.exceptions == (error,):
+                    return  # what the body raised goes on as itself, a ConfigError as a ConfigError
                 raise
             first = ended.exceptions[0]
             raise first from (others or first.__cause__)

@@ -8,7 +8,8 @@ from services.shared.poison import Poison
 
 MAX_BYTES = 64 * 1024 * 1024  # a pack is at most a few MB; sixteen times that is an attack or a fault
 
-_compressor = zstandard.ZstdCompressor(level=1)
+# With a checksum of the content, four bytes a frame: a flipped bit on a disk does not pass for a hit.
+_compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
 _decompressor = zstandard.ZstdDecompressor()
 
 

@@ -54,7 +54,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     async with (
         Background() as background,
         Admin(cfg.host, cfg.admin_port, registry, background) as admin,
-        serving(cfg, app, metrics) as port,
+        serving(cfg, app, metrics, background) as port,
     ):
         log.get("per_event").info("listening", port=port, admin_port=admin.port)
         await stop.wait()

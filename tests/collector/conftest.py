@@ -13,6 +13,7 @@ from services.collector.config import Config
 from services.collector.metrics import Metrics
 from services.collector.service import outgoing, serving
 from services.shared import hit
+from services.shared.background import Background
 from services.shared.hit import Hit
 from services.shared.pubsub import Publisher
 from tests.topics import Topics
@@ -56,6 +57,7 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
     """Starts a collector with the settings given; all are closed after the test."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
     async with AsyncExitStack() as stack:
+        background = await stack.enter_async_context(Background())
         topics = Topics(project)
         topics.create("hits", "work")
 
@@ -66,9 +68,10 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
             publisher = await stack.enter_async_context(
                 Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
             )
-            outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics))
+            outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
             public = await stack.enter_async_context(AsyncExitStack())
-            port = await public.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics))
+            app = App(cfg, outbox, metrics)
+            port = await public.enter_async_context(serving(cfg, app, metrics, background))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             return Running(port, registry, topics, http, public.aclose)
 

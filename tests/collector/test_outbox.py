@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.collector.breaker import CLOSED, OPEN
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused
 from services.collector.spool import Spool
 from services.shared import hit
+from services.shared.background import Background
 from services.shared.hit import Hit
 from services.shared.pubsub import Unconfirmed
 
@@ -52,9 +52,14 @@ def publisher() -> Scripted:
     return Scripted()
 
 
-def _outbox(publisher: Scripted, **settings: float) -> Outbox:
+@asynccontextmanager
+async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: float) -> AsyncIterator[Outbox]:
     options = {"linger": 0, "in_flight": 1, "max_pending": 10**7, **settings}
-    return Outbox(publisher, "hits", None, Metrics(CollectorRegistry()), **options)  # type: ignore[arg-type]
+    async with (
+        Background() as background,
+        Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
+    ):
+        yield outbox
 
 
 @pytest.fixture
@@ -197,24 +202,3 @@ async def test_several_packs_are_in_flight_at_once(publisher: Scripted) -> None:
         publisher.answer()
         publisher.answer()
         await asyncio.wait_for(asyncio.gather(first, second), 10)
-
-
-async def test_a_hit_that_neither_pubsub_nor_the_spool_takes_is_refused_and_readiness_can_tell(
-    publisher: Scripted, tmp_path: Path
-) -> None:
-    metrics = Metrics(registry := CollectorRegistry())
-    async with (
-        Spool(tmp_path, 10**6, metrics) as spool,
-        Outbox(publisher, "hits", spool, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
-    ):
-        assert registry.get_sample_value("pixelpipe_collector_breaker_state") == CLOSED
-        spool._db.execute("PRAGMA query_only = ON")
-        publisher.answer(Unconfirmed("away"))
-        with pytest.raises(Refused, match="readonly"):
-            await asyncio.wait_for(outbox.put([_line("a")]), 10)
-        assert registry.get_sample_value("pixelpipe_collector_breaker_state") == OPEN
-        assert "readonly" in (outbox.unsafe or "")
-        spool._db.execute("PRAGMA query_only = OFF")
-        await asyncio.wait_for(outbox.put([_line("b")]), 10)
-        assert outbox.unsafe is None
-        assert [one.hits for one in await spool.oldest_packs(5)] == [1]

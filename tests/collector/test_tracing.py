@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.collector.disk import Folder
 from services.collector.drainer import Drainer
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused
 from services.collector.spool import Spool
 from services.shared import hit, tracing
+from services.shared.background import Background
 from services.shared.hit import Hit
 from services.shared.pubsub import Unconfirmed
 from tests import otlp
@@ -46,7 +48,10 @@ class Keeping(Scripted):
 async def test_a_pack_is_the_first_sampled_requests_trace_with_links_to_the_others(receiver: Receiver) -> None:
     publisher = Keeping()
     metrics = Metrics(CollectorRegistry())
-    async with Outbox(publisher, "hits", None, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox:  # type: ignore[arg-type]
+    async with (
+        Background() as background,
+        Outbox(publisher, "hits", None, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+    ):
         puts = [asyncio.create_task(outbox.put([LINE]))]
         await publisher.until_asked(1)  # from now on a pack gathers
         for header in ("", HEADERS[0], HEADERS[1], HEADERS[1], HEADERS[0]):
@@ -70,13 +75,14 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
     publisher, drained = Keeping(), Keeping()
     metrics = Metrics(CollectorRegistry())
     async with (
-        Spool(tmp_path, 10**6, metrics) as spool,
-        Outbox(publisher, "hits", spool, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+        Background() as background,
+        Spool(Folder(tmp_path), 10**6, metrics, background) as spool,
+        Outbox(publisher, "hits", spool, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
     ):
         publisher.answer(Unconfirmed("away"))
         await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
         drained.answer()
-        async with Drainer(spool, drained, "hits", outbox.breaker, metrics, fast=1, grace=20):  # type: ignore[arg-type]
+        async with Drainer(spool, drained, "hits", outbox.breaker, background, fast=1, grace=20):  # type: ignore[arg-type]
             await drained.until_asked(1)
     span = (await asyncio.to_thread(receiver.wait, TRACES[0], "collect"))["collect"]
     assert (span.attributes["pixelpipe.spooled"], span.failed) == ("away", "")
@@ -87,7 +93,10 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
 async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) -> None:
     publisher = Keeping()
     metrics = Metrics(CollectorRegistry())
-    async with Outbox(publisher, "hits", None, metrics, linger=0, in_flight=1, max_pending=10**7) as outbox:  # type: ignore[arg-type]
+    async with (
+        Background() as background,
+        Outbox(publisher, "hits", None, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+    ):
         publisher.answer(Unconfirmed("away"))
         with pytest.raises(Refused):
             await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)

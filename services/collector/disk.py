@@ -1,0 +1,191 @@
+"""The folder of a spool, as the spool uses it: whole files, written so that they survive a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+LOCK = "lock"
+PARTIAL = ".partial"  # ends the name of a file that is being written
+_WRITERS = 8  # files fsynced at a time: the file system's journal commits them together
+
+T = TypeVar("T")
+
+
+class FileState(NamedTuple):
+    size: int  # in bytes
+    modified: float  # Unix time
+
+
+class Disk(Protocol):
+    """What a Spool needs of a disk. Every method but `open` raises OSError where the disk fails as a whole."""
+
+    async def open(self) -> None:
+        """Make the folder where there is none, and lock it. Raises OSError, also where another process has the lock."""
+
+    async def close(self) -> None:
+        """Give the lock back. Does not wait for work that a failing disk holds up."""
+
+    async def names(self) -> list[str]:
+        """All names in the folder, in any order. What writes left unfinished is removed and not among them."""
+
+    async def states(self, names: Iterable[str]) -> dict[str, FileState]:
+        """Of those names that are regular files."""
+
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
+        """Write whole files of new names; for each, None once it survives a crash, or why it may not be there.
+
+        Where the caller is cancelled meanwhile, any of them may be there or not, but none in part.
+        """
+
+    async def read(self, name: str, limit: int) -> bytes:
+        """The content; of a larger file the first `limit` bytes."""
+
+    async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
+        """Remove files, durably or not; returns those that could not be. One that is not there counts as removed."""
+
+    async def rename(self, name: str, to: str) -> None:
+        """Rename a file within the folder, durably or not."""
+
+
+class Folder:
+    """A Disk in a real folder. Its work happens in a thread of its own, in the order of the calls."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, "spool")
+        self._writers = ThreadPoolExecutor(_WRITERS, "spool writer")
+        self._lock: int | None = None
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    async def open(self) -> None:
+        await self._run(self._open)
+
+    async def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        for pool in (self._thread, self._writers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    async def names(self) -> list[str]:
+        return await self._run(self._names)
+
+    async def states(self, names: Iterable[str]) -> dict[str, FileState]:
+        return await self._run(partial(self._states, list(names)))
+
+    async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
+        return await self._run(partial(self._write, files))
+
+    async def read(self, name: str, limit: int) -> bytes:
+        return await self._run(partial(self._read, name, limit))
+
+    async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
+        return await self._run(partial(self._remove, list(names)))
+
+    async def rename(self, name: str, to: str) -> None:
+        await self._run(partial(os.rename, self._path / name, self._path / to))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # What follows runs in the thread.
+
+    def _open(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._path / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Two that drain one spool would publish everything twice.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise OSError(error.errno, f"another collector uses it ({error.strerror})") from error
+        self._lock = lock
+
+    def _names(self) -> list[str]:
+        names = os.listdir(self._path)
+        # No write is under way in this thread, so these are of writes that failed or of a process that was killed.
+        for name in names:
+            if name.endswith(PARTIAL):
+                with suppress(OSError):
+                    os.unlink(self._path / name)
+        return [name for name in names if not name.endswith(PARTIAL)]
+
+    def _states(self, names: list[str]) -> dict[str, FileState]:
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = os.lstat(self._path / name)
+                if stat.S_ISREG(status.st_mode):
+                    found[name] = FileState(status.st_size, status.st_mtime)
+        return found
+
+    def _write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
+        outcomes = list(self._writers.map(self._write_one, files)) if len(files) > 1 else [self._write_one(files[0])]
+        if (failed := self._sync_folder()) is not None:
+            outcomes = [failed] * len(files)
+        for (name, _), outcome in zip(files, outcomes, strict=True):
+            if outcome is not None:
+                # Its hits are refused. Where it cannot be removed it is found later, and published after all.
+                for left in (name, name + PARTIAL):
+                    with suppress(OSError):
+                        os.unlink(self._path / left)
+        return outcomes
+
+    def _sync_folder(self) -> OSError | None:
+        try:
+            folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            return error
+        return None
+
+    def _write_one(self, file: tuple[str, bytes]) -> OSError | None:
+        """Write one file, fsync it and give it its name."""
+        name, data = file
+        path = self._path / name
+        partly = self._path / (name + PARTIAL)
+        try:
+            number = os.open(partly, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(number, rest) :]
+                os.fsync(number)
+            finally:
+                os.close(number)
+            os.rename(partly, path)
+        except OSError as error:
+            return error
+        return None
+
+    def _read(self, name: str, limit: int) -> bytes:
+        with open(self._path / name, "rb", buffering=0) as file:
+            parts = []
+            while limit > 0 and (part := file.read(limit)):
+                parts.append(part)
+                limit -= len(part)
+        return b"".join(parts)
+
+    def _remove(self, names: list[str]) -> dict[str, OSError]:
+        failed = {}
+        for name in names:
+            try:
+                os.unlink(self._path / name)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                failed[name] = error
+        return failed

@@ -1,0 +1,157 @@
+"""What the folder of a spool holds, as far as is known, counted for its bounds and its metrics. Asks no disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from services.collector import pack_file
+from services.collector.disk import FileState
+from services.collector.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    pack: str
+    hits: int
+    at: float  # Unix time of writing
+    bytes: int  # on disk
+
+
+class Inventory:
+    """Each file is one of four: a pack to drain, confirmed but not removed yet, unreadable, or set aside."""
+
+    def __init__(self, metrics: Metrics, max_files: int, now: Callable[[], float]) -> None:
+        self._metrics, self._max_files, self._now = metrics, max_files, now
+        self.packs: OrderedDict[str, Entry] = OrderedDict()  # by name, oldest first
+        self.confirmed: dict[str, int] = {}  # name and bytes, as below
+        self._unreadable: dict[str, Entry] = {}  # and could not be renamed
+        self._aside: dict[str, int] = {}
+        self._newcomers: dict[str, FileState] = {}  # that someone else put here, as they were at the last look
+        self._order = 0  # of the last name
+        self.stored = asyncio.Event()  # while there are packs to drain
+        self.hits = 0
+        self.bytes = 0  # of all four
+
+    @property
+    def files(self) -> int:
+        return len(self.packs) + len(self.confirmed) + len(self._unreadable) + len(self._aside)
+
+    @property
+    def oldest(self) -> float | None:
+        """The Unix time at which the oldest pack was written."""
+        return next(iter(self.packs.values())).at if self.packs else None
+
+    def new_name(self, pack: str, hits: int) -> str:
+        """A name for a pack that is written now; later than any before, whatever the clock does."""
+        self._order = max(int(self._now() * 1e6), self._order + 1)
+        return pack_file.PackFile(self._order, pack, hits).name
+
+    def written(self, name: str, pack: str, hits: int, size: int) -> None:
+        self._add(name, Entry(pack, hits, self._now(), pack_file.bytes_on_disk(size)))
+        self.show()
+
+    def begin(self, states: Mapping[str, FileState]) -> None:
+        """Take on what an earlier process left."""
+        for name, state in states.items():
+            if pack_file.is_set_aside(name):
+                self._aside[name] = pack_file.bytes_on_disk(state.size)
+                self.bytes += self._aside[name]
+        self._take_on(states)
+
+    def newcomers(self, names: Iterable[str]) -> list[str]:
+        """Those of all names in the folder that are packs someone else put here, as many as there is room for."""
+        new = [
+            name
+            for name in names
+            if name not in self.packs and name not in self.confirmed and pack_file.parse(name) is not None
+        ]
+        return sorted(new)[: max(0, self._max_files - self.files)]
+
+    def look(self, states: Mapping[str, FileState]) -> None:
+        """Take on those newcomers that have not changed since the last look: they are no longer being copied."""
+        last, self._newcomers = self._newcomers, dict(states)
+        self._take_on({name: state for name, state in states.items() if last.get(name) == state})
+
+    def _take_on(self, states: Mapping[str, FileState]) -> None:
+        for name in sorted(states)[: max(0, self._max_files - self.files)]:
+            if (file := pack_file.parse(name)) is None:
+                continue
+            at = min(file.order / 1e6, self._now())
+            self._add(name, Entry(file.pack, file.hits, at, pack_file.bytes_on_disk(states[name].size)))
+            self._order = max(self._order, file.order)
+            self._metrics.spool_found.inc(file.hits)
+        self._sort()
+
+    def vanished(self, names: Iterable[str]) -> tuple[int, int]:
+        """Someone else took these files away. Returns how many packs to drain were among them, and hits."""
+        gone = [entry for name in names if (entry := self._pop(name)) is not None]
+        self.bytes -= sum(entry.bytes for entry in gone)
+        self.show()
+        return len(gone), sum(entry.hits for entry in gone)
+
+    def forget_set_aside(self, names: Collection[str]) -> None:
+        """Of files set aside only those are left that are among the names in the folder."""
+        for name in [name for name in self._aside if name not in names]:
+            self.bytes -= self._aside.pop(name)
+
+    def confirm(self, names: Iterable[str]) -> list[str]:
+        """Pub/Sub has these packs. Returns the names of those that were still to drain."""
+        known = []
+        for name in names:
+            if (entry := self._pop(name)) is not None:
+                self.confirmed[name] = entry.bytes
+                # Counted as they leave the spool, so that each is counted once however often it is published.
+                self._metrics.drained.inc(entry.hits)
+                known.append(name)
+        self.show()
+        return known
+
+    def removed(self, names: Iterable[str]) -> None:
+        """Files of confirmed packs are gone."""
+        self.bytes -= sum(self.confirmed.pop(name, 0) for name in names)
+        self.show()
+
+    def unreadable(self, name: str) -> Entry | None:
+        """Let the others go on without this pack. Returns None if it is no longer there to drain."""
+        if (entry := self._pop(name)) is not None:
+            self._unreadable[name] = entry
+            self.show()
+        return entry
+
+    def set_aside(self, name: str, to: str) -> None:
+        """The file of an unreadable pack has another name now."""
+        self._aside[to] = self._unreadable.pop(name).bytes
+
+    def try_unreadable_again(self) -> None:
+        """Those that kept their names may have been unreadable because the whole disk was."""
+        for name, entry in self._unreadable.items():
+            self.bytes -= entry.bytes
+            self._add(name, entry)
+        if self._unreadable:
+            self._unreadable.clear()
+            self._sort()
+
+    def _add(self, name: str, entry: Entry) -> None:
+        self.packs[name] = entry
+        self.hits += entry.hits
+        self.bytes += entry.bytes
+
+    def _pop(self, name: str) -> Entry | None:
+        entry = self.packs.pop(name, None)
+        if entry is not None:
+            self.hits -= entry.hits
+        return entry
+
+    def _sort(self) -> None:
+        self.packs = OrderedDict(sorted(self.packs.items()))
+        self.show()
+
+    def show(self) -> None:
+        self._metrics.spool_packs.set(len(self.packs))
+        self._metrics.spool_hits.set(self.hits)
+        self._metrics.spool_bytes.set(self.bytes)
+        self._metrics.spool_oldest.set(self.oldest or 0)
+        (self.stored.set if self.packs else self.stored.clear)()
