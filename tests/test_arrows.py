@@ -21,8 +21,9 @@ ALLOWED = {
 }
 # What each part may import of the heavy or foreign packages; what is not named here, nobody may.
 FOREIGN = {
-    "google.cloud.pubsub_v1": {"shared/pubsub.py", "provision", "ops", "local"},
+    "google.cloud.pubsub_v1": {"shared/subscriber_client.py", "provision", "ops", "local"},
     "google.pubsub_v1": {"shared/pubsub.py", "provision", "ops", "local"},
+    "google.auth": {"shared/credentials.py", "shared/pubsub.py", "loader", "ops", "provision", "local"},
     "google.cloud.bigquery": {"loader", "provision", "ops", "local"},
     "google.cloud.bigquery_storage_v1": {"loader", "local"},
     "google.cloud.bigquery_storage": {"loader", "local"},

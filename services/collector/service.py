@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,7 @@ from services.collector.spool import Spool
 from services.shared import log
 from services.shared.admin import Admin
 from services.shared.background import Background
+from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.pubsub import Publisher
 
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
@@ -40,15 +42,19 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     async with Background() as background, AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
+        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
+        account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR))
         publisher = await stack.enter_async_context(
-            Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+            Publisher(
+                cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
+            )
         )
-        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
+        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
         port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics, background))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():
-            admin.ready(because=outbox.unsafe)
+            # Hits that have a spool are safe without credentials.
+            admin.ready(because=outbox.unsafe or (None if cfg.spool else account.missing))
             with suppress(TimeoutError):
                 async with asyncio.timeout(READINESS_SECONDS):
                     await stop.wait()
@@ -58,7 +64,11 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def outgoing(
-    cfg: Config, publisher: Publisher, metrics: Metrics, background: Background
+    cfg: Config,
+    publisher: Publisher,
+    metrics: Metrics,
+    background: Background,
+    credentials: Callable[[], Any] = lambda: None,
 ) -> AsyncIterator[Outbox]:
     """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
     async with AsyncExitStack() as stack:
@@ -78,7 +88,7 @@ async def outgoing(
         )
         if spool is not None:
             patient = await stack.enter_async_context(
-                Publisher(cfg.project, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+                Publisher(cfg.project, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS, credentials=credentials)
             )
             await stack.enter_async_context(
                 drainer.Drainer(

@@ -10,18 +10,22 @@ import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import aiohttp
-import google.auth
 import msgspec
+from google.auth.credentials import with_scopes_if_required
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
 from services.loader.load_file import LoadFile
+from services.shared import daemon_thread
 
+EMULATOR = "BIGQUERY_EMULATOR_HOST"
 _ENDPOINT = "https://bigquery.googleapis.com"
+_TOKEN_SECONDS = 60.0
 _SCOPE = "https://www.googleapis.com/auth/bigquery"
 _BATCH = "pixelpipe_batch"  # the label that says which rows a job holds
 # What may pass by itself, as BigQuery names it in an answer and in a job that failed.
@@ -55,17 +59,18 @@ class Job:
 
 
 class LoadJobs:
-    """The load jobs of one dataset. `timeout` is in seconds, for one request."""
+    """The load jobs of one dataset. `timeout` is in seconds, for a request; `credentials` are those of google.auth."""
 
-    def __init__(self, project: str, dataset: str, *, timeout: float) -> None:
+    def __init__(self, project: str, dataset: str, *, timeout: float, credentials: Any) -> None:
+        self._credentials = credentials
         self._project, self._dataset = project, dataset
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._location = ""
 
     async def __aenter__(self) -> LoadJobs:
-        emulator = os.environ.get("BIGQUERY_EMULATOR_HOST")
+        emulator = os.environ.get(EMULATOR)
         self._base = (emulator or _ENDPOINT).rstrip("/")
-        self._token = None if emulator else await asyncio.to_thread(Token)
+        self._token = None if emulator else Token(self._credentials)
         self._http = aiohttp.ClientSession(timeout=self._timeout)
         return self
 
@@ -138,14 +143,14 @@ class LoadJobs:
 class Token:
     """The access token of the pod's account, renewed when it is about to expire."""
 
-    def __init__(self) -> None:
-        self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = with_scopes_if_required(credentials, [_SCOPE])
         self._renewing = asyncio.Lock()
 
     async def header(self) -> str:
         async with self._renewing:
             if not self._credentials.valid:
-                await asyncio.to_thread(self._credentials.refresh, Request())
+                await daemon_thread.call("token", partial(self._credentials.refresh, Request()), _TOKEN_SECONDS)
         return f"Bearer {self._credentials.token}"
 
 

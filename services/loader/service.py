@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack
 from prometheus_client import CollectorRegistry
 
 from services.loader.config import Config
-from services.loader.load_job import LoadJobs
+from services.loader.load_job import EMULATOR, LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.worker import Worker
-from services.loader.write_api import WriteApi
+from services.loader.write_api import STORAGE_EMULATOR, WriteApi
 from services.shared import log, schema_file
 from services.shared.admin import Admin
+from services.shared.background import Background
+from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.pubsub import Publisher, Puller
 
 _DEAD_LETTER_SECONDS = 10.0
@@ -25,27 +27,43 @@ _log = log.get("loader")
 async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Load until `stop`; then pull no more, write what is in hand, give the rest back, close."""
     schema = schema_file.load(cfg.schema)
+    by_job = any(table.write != "write_api" for table in schema.tables.values())
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables)
     async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
-        publisher = await stack.enter_async_context(Publisher(cfg.project, in_flight=4, timeout=_DEAD_LETTER_SECONDS))
-        api = await stack.enter_async_context(WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout))
+        background = await stack.enter_async_context(Background())
+        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
+        emulators = (PUBSUB_EMULATOR, STORAGE_EMULATOR, *((EMULATOR,) if by_job else ()))
+        account = await stack.enter_async_context(Account(background, *emulators))
+        if account.missing:
+            admin.ready(because=account.missing)
+        if not await account.found(stop):
+            return
+        credentials, limit = account.credentials(), cfg.append_timeout
+        publisher = await stack.enter_async_context(
+            Publisher(cfg.project, in_flight=4, timeout=_DEAD_LETTER_SECONDS, credentials=account.credentials)
+        )
+        api = await stack.enter_async_context(
+            WriteApi(cfg.project, cfg.dataset, timeout=limit, credentials=credentials)
+        )
         jobs = None
-        if any(table.write != "write_api" for table in schema.tables.values()):
-            jobs = await stack.enter_async_context(LoadJobs(cfg.project, cfg.dataset, timeout=cfg.append_timeout))
+        if by_job:
+            jobs = await stack.enter_async_context(
+                LoadJobs(cfg.project, cfg.dataset, timeout=limit, credentials=credentials)
+            )
         puller = await stack.enter_async_context(
             Puller(
                 cfg.project,
                 cfg.rows_subscription,
+                background,
                 max_messages=cfg.max_messages,
                 max_bytes=cfg.max_bytes // _PULLED_PART,
+                credentials=credentials,
                 leased=metrics.leases.inc,
             )
         )
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        worker = Worker(cfg, schema, api, jobs, publisher, metrics, tasks)
-        receiving = tasks.create_task(worker.receive(puller))
+        worker = Worker(cfg, schema, api, jobs, publisher, metrics, background)
+        receiving = background.start("receiving", worker.receive(puller), ending=stop.is_set)
         admin.ready()
         _log.info("loading", subscription=cfg.rows_subscription, dataset=cfg.dataset, admin_port=admin.port)
         await stop.wait()

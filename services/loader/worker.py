@@ -13,24 +13,27 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, pack, reject, slots
-from services.loader.batch import Gathering, Limits, Part
+from services.loader import columns, reject, slots
+from services.loader.answers import Answers
+from services.loader.batch import Gathered, Gathering, Limits, Part
 from services.loader.config import Config
 from services.loader.job_writer import JobWriter
 from services.loader.load_job import LoadJobs
 from services.loader.metrics import Metrics
-from services.loader.pack import Ledger, Pack
+from services.loader.pack import Pack
+from services.loader.slots import Slot
 from services.loader.way import Way, Ways
 from services.loader.write_api import WriteApi
 from services.loader.writer import Outcome, Writer
-from services.shared import log, pubsub, rows, tracing
+from services.shared import log, rows, tracing
+from services.shared.background import Background, Progress
 from services.shared.poison import Poison
-from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed
+from services.shared.pubsub import Delivery, Publisher, Puller
 from services.shared.schema import REJECTS, Schema, Table
 
 IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
-REMEMBERED = 50_000  # pack ids
 _NO_LIMIT = 2**62  # rows: a job's are bounded by their bytes
+STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
 _log = log.get("loader.worker")
@@ -53,7 +56,7 @@ class _Lane:
 
 
 class Worker:
-    """Works in tasks of `tasks`; an error that is not foreseen ends them all, and the process."""
+    """Works in tasks of `background`. What one pack raises costs that pack its turn: it is given back, others go on."""
 
     def __init__(
         self,
@@ -63,11 +66,13 @@ class Worker:
         jobs: LoadJobs | None,
         publisher: Publisher,
         metrics: Metrics,
-        tasks: asyncio.TaskGroup,
-        make_writer: Callable[[WriteApi, Metrics, Callable[[], bool]], Writer] = Writer,
+        background: Background,
+        make_writer: Callable[[WriteApi, Metrics, Callable[[], bool], Progress], Writer] = Writer,
     ) -> None:
-        self._cfg, self._schema, self._publisher, self._metrics, self._tasks = cfg, schema, publisher, metrics, tasks
-        self._writer = make_writer(api, metrics, self._full)
+        self._cfg, self._schema, self._metrics = cfg, schema, metrics
+        self._background = background
+        appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout)
+        self._writer = make_writer(api, metrics, self._full, appending)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
         self._ways = Ways(
             linger=cfg.linger,
@@ -89,12 +94,12 @@ class Worker:
             )
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
-        self._ledger = Ledger(REMEMBERED)
         self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
         self._job_bytes = cfg.max_bytes // 2  # of Arrow: while one job's rows are on their way the next gather
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
+        self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
         self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
 
     @property
@@ -108,7 +113,7 @@ class Worker:
                 self._changed.clear()
                 await self._changed.wait()
             if self._ending:
-                self._nack(delivery)
+                self._answers.nack(delivery)
                 continue
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
@@ -120,22 +125,23 @@ class Worker:
                 lane.changed.set()
 
     def _full(self) -> bool:
-        return self._held >= self._cfg.max_bytes or len(self._ledger) >= self._cfg.max_messages
+        return self._held >= self._cfg.max_bytes or len(self._answers) >= self._cfg.max_messages
 
     async def finish(self, limit: float) -> None:
         """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
         self.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while len(self._ledger):
+                while len(self._answers):
                     self._changed.clear()
                     await self._changed.wait()
         for task in self._running:
             task.cancel()
-        if left := len(self._ledger):
+        if self._running:
+            await asyncio.wait(self._running)
+        if left := len(self._answers):
             _log.warning("packs go back to Pub/Sub unwritten", packs=left)
-        for unfinished in self._ledger:
-            self._give_back(unfinished)
+        self._answers.give_all_back()
 
     def end(self) -> None:
         """Take nothing more, and let nothing wait for company."""
@@ -145,26 +151,11 @@ class Worker:
             lane.changed.set()
 
     def _take(self, delivery: Delivery) -> None:
-        self._metrics.received.inc()
-        self._metrics.message_bytes.inc(len(delivery.data))
-        if delivery.attempt > 1:
-            self._metrics.redelivered.inc()
-        key = pack.key(delivery)
-        if self._ledger.was_written(key):
-            self._count_duplicate(delivery)
-            self._ack(delivery)
-        elif (known := self._ledger.being_written(key)) is not None:
-            self._count_duplicate(delivery)
-            known.deliveries.append(delivery)
-        else:
-            self._open(Pack(key, [delivery]))
-
-    def _count_duplicate(self, delivery: Delivery) -> None:
-        self._metrics.duplicates.inc()
-        self._metrics.duplicate_rows.inc(delivery.count)
+        new = self._answers.took(delivery)
+        if new is not None:
+            self._open(new)
 
     def _open(self, opened: Pack) -> None:
-        self._ledger.open(opened)
         delivery = opened.deliveries[0]
         before = tracing.carried(delivery.attributes)
         opened.span = tracing.begin("load", before, kind=tracing.Kind.CONSUMER)
@@ -178,21 +169,23 @@ class Worker:
             if table is None:
                 raise columns.Ahead(f"the schema file has no table {name!r}")
             batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
+            self._ahead.discard(name)
             opened.later = not self._writer.takes(table)
+            if batch.num_rows and not opened.later:
+                self._gather(table, batch, opened)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
         except columns.Ahead as error:
             opened.later = True
             self._note_ahead(name, str(error))
-        else:
-            self._ahead.discard(name)
-            if batch.num_rows and not opened.later:
-                self._gather(table, batch, opened)
-            if self._full():
-                self._close_early()
+        except Exception:  # noqa: BLE001 - whatever one pack raises, the others go on
+            _log.exception("pack failed", pack=opened.key[0])
+            opened.later = True
+        if self._full():
+            self._close_early()
         if not opened.parts:
-            self._settle(opened)
+            self._answers.settle(opened)
 
     def _note_ahead(self, table: str, text: str) -> None:
         if table not in self._ahead and len(self._ahead) < 1_000:
@@ -206,14 +199,14 @@ class Worker:
                 self._reject(table, piece, owner, "too_large", [detail])
                 continue
             part = Part(owner, piece.num_rows, size)
-            owner.parts += 1
-            self._hold(part, 1)
             key = (table.name, piece.schema)
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
                 self._choose(lane)
             lane.gathering.add(part, piece, self._loop.time())
+            owner.parts += 1
+            self._hold(part, 1)
             lane.changed.set()
             self._watch(lane)
 
@@ -236,7 +229,7 @@ class Worker:
         if not lane.watched and lane.writers < IN_FLIGHT:
             lane.watched = True
             lane.writers += 1
-            self._start(self._drive(lane))
+            self._start(f"write {lane.table.name}", self._drive(lane))
 
     async def _drive(self, lane: _Lane) -> None:
         """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
@@ -280,15 +273,23 @@ class Worker:
         before = tracing.together(part.pack.span for part in parts) if tracing.on else ()
         with tracing.span("append" if slot is None else "load job", before, kind=tracing.Kind.CLIENT) as span:
             span.note(table=lane.table.name, rows=sum(part.rows for part in parts), packs=len(parts))
-            if self._job_writer is not None and slot is not None:
-                outcome = await self._job_writer.write(gathered, slot, patience)
-            else:
-                if way.by_job:  # there is no slot in time, no job may be made, or the loader ends
-                    self._metrics.jobs["appended"].inc()
-                outcome = await self._writer.write(gathered[0])
+            try:
+                outcome = await self._outcome(lane, gathered, slot, patience)
+            except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
+                _log.exception("batch failed", table=lane.table.name)
+                outcome = Outcome(refused=list(parts))
             if outcome.refused:
                 span.fail(f"{len(outcome.refused)} parts were refused")
         self._conclude(lane.table, parts, outcome)
+
+    async def _outcome(
+        self, lane: _Lane, gathered: list[Gathered], slot: Slot | None, patience: Callable[[], float]
+    ) -> Outcome:
+        if self._job_writer is not None and slot is not None:
+            return await self._job_writer.write(gathered, slot, patience)
+        if lane.way.by_job:  # there is no slot in time, no job may be made, or the loader ends
+            self._metrics.jobs["appended"].inc()
+        return await self._writer.write(gathered[0])
 
     async def _until_due(self, lane: _Lane) -> None:
         while not self._ending and (wait := self._due_in(lane)) > 0:
@@ -304,7 +305,11 @@ class Worker:
 
     def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
         for bad in outcome.bad:
-            self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
+            try:
+                self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
+            except Exception:  # noqa: BLE001 - the pack comes again, the others of the batch are answered
+                _log.exception("pack failed", pack=bad.part.pack.key[0])
+                bad.part.pack.later = True
         for part in outcome.refused:
             part.pack.later = True
             part.pack.unwritten += part.rows - sum(bad.rows.num_rows for bad in outcome.bad if bad.part is part)
@@ -312,7 +317,7 @@ class Worker:
             self._hold(part, -1)
             part.pack.parts -= 1
             if not part.pack.parts:
-                self._settle(part.pack)
+                self._answers.settle(part.pack)
 
     def _hold(self, part: Part, sign: int) -> None:
         self._held += sign * part.bytes
@@ -320,61 +325,7 @@ class Worker:
         self._metrics.held_rows.inc(sign * part.rows)
         self._changed.set()
 
-    def _settle(self, done: Pack) -> None:
-        if done.dead is not None:
-            self._start(self._bury(done, done.dead))
-        elif done.later:
-            self._give_back(done)
-        else:
-            self._answer(done)
-
-    async def _bury(self, dead: Pack, reason: str) -> None:
-        """Publish the pack to the dead-letter topic and only then acknowledge it."""
-        dead.span.fail(reason)
-        with tracing.within(dead.span):
-            await self._publish_dead(dead, reason)
-
-    async def _publish_dead(self, dead: Pack, reason: str) -> None:
-        first = dead.deliveries[0]
-        data, attributes = pubsub.dead_letter(
-            first.data, first.attributes, reason=reason, source=self._cfg.rows_subscription
-        )
-        try:
-            await self._publisher.publish(self._cfg.dead_topic, data, attributes)
-        except Unconfirmed as error:
-            _log.error("a dead pack could not be published", pack=dead.key[0], reason=reason, error=str(error))
-            self._give_back(dead)
-            return
-        _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
-        self._metrics.dead.inc()
-        self._metrics.dead_rows.inc(dead.unwritten)
-        # Not remembered: published again once what was wrong is mended, it must not pass for one that is written.
-        self._answer(dead, written=False)
-
-    def _answer(self, done: Pack, *, written: bool = True) -> None:
-        self._ledger.close(done, written=written)
-        done.span.end()
-        for delivery in done.deliveries:
-            self._ack(delivery)
-        self._changed.set()
-
-    def _give_back(self, undone: Pack) -> None:
-        self._ledger.close(undone, written=False)
-        undone.span.fail("given back to Pub/Sub")
-        undone.span.end()
-        for delivery in undone.deliveries:
-            self._nack(delivery)
-        self._changed.set()
-
-    def _ack(self, delivery: Delivery) -> None:
-        delivery.ack()
-        self._metrics.acked.inc()
-
-    def _nack(self, delivery: Delivery) -> None:
-        delivery.nack()
-        self._metrics.nacked.inc()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._tasks.create_task(work)
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._background.start(name, work, ending=lambda: True)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

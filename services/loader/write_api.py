@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -18,12 +19,15 @@ from typing import Any
 import grpc
 import pyarrow as pa
 from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery_storage import BigQueryWriteAsyncClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
 from services import __version__
+from services.shared import log
 
+STORAGE_EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
 # One HTTP/2 connection carries at most 100 streams at Google's front ends; one more would wait for ever.
 MAX_STREAMS = 64
 _TRANSIENT = frozenset({
@@ -41,6 +45,9 @@ _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
 _NO_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
+_CLOSE_SECONDS = 5.0
+
+_log = log.get("loader.write_api")
 _Request = AppendRowsRequest.pb()
 _Response = AppendRowsResponse.pb
 
@@ -68,9 +75,13 @@ class RowErrors(Exception):
 
 
 class WriteApi:
-    """Appends to the tables of one dataset, over one connection a table and set of columns."""
+    """Appends to the tables of one dataset, over one connection a table and set of columns.
 
-    def __init__(self, project: str, dataset: str, *, timeout: float) -> None:
+    `credentials` are those of google.auth; the official client looks for its own where there are none.
+    """
+
+    def __init__(self, project: str, dataset: str, *, timeout: float, credentials: Any = None) -> None:
+        self._credentials = credentials
         self._dataset = f"projects/{project}/datasets/{dataset}"
         self._timeout = timeout
         self._connections: OrderedDict[tuple[str, bytes], _Connection] = OrderedDict()  # least recently used first
@@ -78,7 +89,7 @@ class WriteApi:
         self._tasks: set[asyncio.Task[_Lost]] = set()
 
     async def __aenter__(self) -> WriteApi:
-        self._client = _client()
+        self._client = _client(self._credentials)
         return self
 
     async def __aexit__(
@@ -86,8 +97,11 @@ class WriteApi:
     ) -> None:
         for connection in self._connections.values():
             connection.close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.transport.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._client.transport.close()
 
     async def append(self, table: str, batch: pa.RecordBatch) -> int:
         """Append all rows of the batch, or none, and return its bytes.
@@ -96,14 +110,16 @@ class WriteApi:
         """
         schema = batch.schema.serialize().to_pybytes()
         request, size = _request(batch)
-        async with self._slots:
-            connection = self._connection(table, schema)
-            try:
-                async with asyncio.timeout(self._timeout):
-                    response = await connection.append(request)
-            except TimeoutError:
-                connection.close()
-                raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
+        connection: _Connection | None = None
+        try:
+            async with asyncio.timeout(self._timeout), self._slots:
+                connection = self._connection(table, schema)
+                response = await connection.append(request)
+        except TimeoutError:
+            if connection is None:
+                raise Failed("DEADLINE_EXCEEDED", f"no connection was free in {self._timeout} s") from None
+            connection.close()
+            raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
         if isinstance(response, _Lost):
             raise Failed(response.code, response.text)
         if response.row_errors:
@@ -191,6 +207,11 @@ class _Connection:
         except GoogleAPICallError as error:
             code = error.grpc_status_code
             return _Lost(code.name if code is not None else "UNKNOWN", error.message)
+        except GoogleAuthError as error:
+            return _Lost("UNAVAILABLE", str(error))
+        except Exception as error:  # noqa: BLE001 - its appends fail, and may pass over another connection
+            _log.exception("a connection failed", stream=self._stream)
+            return _Lost("UNKNOWN", repr(error))
         return _Lost("UNAVAILABLE", "BigQuery closed the connection")
 
     async def _outgoing(self) -> AsyncIterator[Any]:
@@ -201,30 +222,24 @@ class _Connection:
 
     def _ended(self, task: asyncio.Task[_Lost]) -> None:
         self.closed = True
-        lost: _Lost | BaseException
-        if task.cancelled():
-            lost = _Lost("CANCELLED", "the connection was given up")
-        else:
-            lost = task.exception() or task.result()
+        lost = _Lost("CANCELLED", "the connection was given up") if task.cancelled() else task.result()
         for answer in self.pending:
-            if answer.done():
-                continue
-            if isinstance(lost, _Lost):
+            if not answer.done():
                 answer.set_result(lost)
-            else:  # not foreseen: it ends the process
-                answer.set_exception(lost)
         self.pending.clear()
         while not self._requests.empty():
             self._requests.get_nowait()
         self._requests.put_nowait(None)
 
 
-def _client() -> BigQueryWriteAsyncClient:
+def _client(credentials: Any) -> BigQueryWriteAsyncClient:
     """The official client, of the emulator where BIGQUERY_STORAGE_EMULATOR_HOST is set (it does not look itself)."""
-    if address := os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST"):
+    if address := os.environ.get(STORAGE_EMULATOR):
         channel = grpc.aio.insecure_channel(address, options=[*_NO_LIMIT, *_RECONNECT])
         return BigQueryWriteAsyncClient(transport=BigQueryWriteGrpcAsyncIOTransport(channel=channel))
-    return BigQueryWriteAsyncClient(transport=partial(BigQueryWriteGrpcAsyncIOTransport, channel=_channel))
+    return BigQueryWriteAsyncClient(
+        credentials=credentials, transport=partial(BigQueryWriteGrpcAsyncIOTransport, channel=_channel)
+    )
 
 
 def _channel(host: str, *, options: list[tuple[str, int]], **settings: Any) -> grpc.aio.Channel:

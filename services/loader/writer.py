@@ -15,6 +15,7 @@ from services.loader.metrics import Metrics
 from services.loader.patience import Patience
 from services.loader.write_api import Failed, RowErrors, WriteApi
 from services.shared import log
+from services.shared.background import Progress
 from services.shared.schema import Table
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0  # seconds before an append is sent again
@@ -56,7 +57,8 @@ def _now_us() -> int:
 class Writer:
     """`full` says whether the packs held now keep others out of the loader.
 
-    `now_us` is the wall clock, in microseconds since 1970; `uniform(a, b)` spreads what is sent again.
+    `progress` moves with each attempt. `now_us` is the wall clock, in microseconds since 1970; `uniform(a, b)` spreads
+    what is sent again.
     """
 
     def __init__(
@@ -64,11 +66,13 @@ class Writer:
         api: WriteApi,
         metrics: Metrics,
         full: Callable[[], bool],
+        progress: Progress,
         *,
         now_us: Callable[[], int] = _now_us,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._api, self._metrics, self._full = api, metrics, full
+        self._api, self._metrics, self._full, self._progress = api, metrics, full, progress
+        self._writing = 0  # batches at a time
         self._now_us, self._uniform = now_us, uniform
         self._loop = asyncio.get_running_loop()
         self._patience = Patience()
@@ -81,7 +85,15 @@ class Writer:
         Transient errors are tried again for ever; where only a human can mend the table, as long as `patience.py` says.
         """
         outcome = Outcome()
-        await self._write(gathered, outcome, PERMANENT_TRIES)
+        self._writing += 1
+        try:
+            await self._write(gathered, outcome, PERMANENT_TRIES)
+        finally:
+            self._writing -= 1
+            if self._writing:
+                self._progress.moved()
+            else:
+                self._progress.idle()
         return outcome
 
     def takes(self, table: Table) -> bool:
@@ -97,7 +109,9 @@ class Writer:
             except _GivenUp:
                 outcome.refused.extend(gathered.parts)
                 return
-            except Failed:
+            except Exception as error:  # noqa: BLE001 - whatever one pack makes it raise, the others are written
+                if not isinstance(error, Failed):
+                    _log.exception("append failed", table=gathered.table.name)
                 if len(gathered.shares) == 1:
                     outcome.refused.extend(gathered.parts)
                     return
@@ -112,6 +126,7 @@ class Writer:
         """Return when the rows are in BigQuery. Raises RowErrors, _GivenUp, or Failed after `tries` permanent ones."""
         wait = FIRST_WAIT
         while True:
+            self._progress.moved()
             started = time.perf_counter()
             try:
                 size = await self._api.append(gathered.table.log_name, gathered.rows)

@@ -10,9 +10,14 @@ from prometheus_client import CollectorRegistry
 from services.processor.config import Config
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import lifecycle, log, schema_file
+from services.shared import log, schema_file
 from services.shared.admin import Admin
+from services.shared.background import Background
+from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.pubsub import Publisher, Puller
+
+# Beyond the time limits of a message's rows and of its dead letter. An outage answers messages, too: with a nack.
+_STUCK_SECONDS = 600.0
 
 _log = log.get("processor")
 
@@ -23,24 +28,35 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables)
     async with AsyncExitStack() as stack:
-        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry))
+        background = await stack.enter_async_context(Background())
+        admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
+        account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR))
+        if account.missing:
+            admin.ready(because=account.missing)
+        if not await account.found(stop):
+            return
         publisher = await stack.enter_async_context(
-            Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+            Publisher(
+                cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
+            )
         )
         puller = await stack.enter_async_context(
             Puller(
                 cfg.project,
                 cfg.hits_subscription,
+                background,
                 max_messages=cfg.max_messages,
                 max_bytes=cfg.max_bytes,
+                credentials=account.credentials(),
                 leased=metrics.leases.inc,
+                answer_seconds=_STUCK_SECONDS + 2 * cfg.publish_timeout,
             )
         )
         worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
-        work = asyncio.create_task(worker.run(puller), name="processor")
+        work = background.start("processor", worker.run(puller), ending=stop.is_set)
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)
-        await lifecycle.until(stop, work)
+        await stop.wait()
         admin.ready(because="draining")
         puller.drain()
         try:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, di
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from services.shared import log
+from services.shared.background import Background
 
 LAG_SECONDS = 0.5  # between two looks at the event loop
 
@@ -19,12 +20,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a third more serie
 class Admin:
     """An aiohttp server for `/livez`, `/readyz` and `/metrics`.
 
-    Liveness is that the event loop answers; readiness is `ready()`, whose text says why not. Neither asks Pub/Sub or
-    BigQuery anything: an outage there must not take pods away.
+    Liveness is that the event loop answers and that no step of `background` is stuck; readiness is `ready()`. The text
+    of a 503 says why. Neither asks Pub/Sub or BigQuery anything: an outage there must not take pods away.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        self._host, self._wanted, self._registry = host, port, registry
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, background: Background) -> None:
+        self._host, self._wanted, self._registry, self._background = host, port, registry, background
         ProcessCollector(registry=registry)  # process_*: since when it counts, its memory, its CPU seconds
         self._lag = Histogram(
             "pixelpipe_event_loop_lag_seconds",
@@ -50,7 +51,7 @@ class Admin:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._wanted).start()
         self.port = self._runner.addresses[0][1]
-        self._watching = asyncio.create_task(self._watch(), name="event loop lag")
+        self._watching = self._background.start("event loop lag", self._watch())
         return self
 
     async def __aexit__(
@@ -67,6 +68,8 @@ class Admin:
             self._lag.observe(max(0.0, clock() - due))
 
     async def _livez(self, _request: web.Request) -> web.Response:
+        if (stuck := self._background.stuck) is not None:
+            return web.Response(text=stuck + "\n", status=503)
         return web.Response(text="alive\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:

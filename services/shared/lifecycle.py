@@ -7,12 +7,14 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import uvloop
 
 from services.shared import config, log, tracing
+from services.shared.background import BackgroundTaskEnded
 
 
 class Common(Protocol):
@@ -32,7 +34,8 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     """Read the settings, run until SIGTERM or SIGINT, exit.
 
     `run(config, stop)` serves until `stop` is set, then leaves in order. Exit codes: 0 after a signal, 1 after a
-    failure, 2 for settings that are wrong. A second signal ends the process at once.
+    failure, 2 for settings that are wrong. A second signal ends the process at once. A thread that an exception ends,
+    such as one of a client library, is a failure: nobody else would notice that its work is no longer done.
     """
     try:
         cfg = config.read(config_type, os.environ)
@@ -46,6 +49,9 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
         uvloop.run(_until_signal(cfg, run))
     except config.ConfigError as error:  # found while wiring, such as a schema file that does not parse
         sys.exit(_refuse(service, str(error)))
+    except BackgroundTaskEnded as error:
+        log.get("lifecycle").error("background task ended", task=str(error), exc_info=error.__cause__)
+        sys.exit(1)
     except Exception:  # noqa: BLE001 - the last place that can say why the process ends
         log.get("lifecycle").exception("crashed")
         sys.exit(1)
@@ -69,13 +75,21 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await run(cfg, stop)
+    running = asyncio.ensure_future(run(cfg, stop))
+    failed: list[threading.ExceptHookArgs] = []
 
+    def on_thread_failure(failure: threading.ExceptHookArgs) -> None:
+        if failure.exc_type is not SystemExit and not loop.is_closed():
+            failed.append(failure)
+            loop.call_soon_threadsafe(running.cancel)
 
-async def until(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
-    """Wait for `stop`, or for the work to end by itself, which raises what ended it."""
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if work.done():
-        await work
+    threading.excepthook = on_thread_failure
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not failed:
+            raise
+    if failed:
+        first = failed[0]
+        name = first.thread.name if first.thread is not None else "unknown"
+        raise BackgroundTaskEnded(f"thread {name}: {first.exc_value!r}") from first.exc_value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 _SEVERITY = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "critical": "CRITICAL"}
 LEVELS = tuple(_SEVERITY)
+_SELDOM_SECONDS, _TEXTS = 60.0, 1_000
 
 
 def _severity(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -21,6 +23,27 @@ def _severity(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 def _json(event: EventDict, **_options: Any) -> str:
     return msgspec.json.encode(event, enc_hook=repr).decode()
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say the same thing, by its logger and its text, once in so many seconds.
+
+    In an outage a client library can have a line, and a traceback, for every call.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        what, now = (record.name, str(record.msg)), time.monotonic()
+        if now < self._said.get(what, float("-inf")) + self._seconds:
+            return False
+        if len(self._said) >= _TEXTS:
+            self._said.clear()
+        self._said[what] = now
+        return True
 
 
 def start(service: str, level: str = "info") -> None:
@@ -54,7 +77,10 @@ def start(service: str, level: str = "info") -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
         )
     )
+    handler.addFilter(_Seldom(_SELDOM_SECONDS))
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    # It warns of every attempt to reach a metadata server; what comes of them is in the errors of the calls.
+    logging.getLogger("google.auth").setLevel(logging.ERROR)
 
 
 def get(name: str) -> FilteringBoundLogger:

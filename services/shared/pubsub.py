@@ -9,19 +9,23 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 from google.api_core import exceptions
 from google.api_core.retry import AsyncRetry
-from google.cloud import pubsub_v1
-from google.cloud.pubsub_v1.subscriber._protocol import helper_threads, leaser
+from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
 
-from services.shared import log
+from services.shared import daemon_thread, log
+from services.shared.background import Background
+from services.shared.credentials import NoCredentials
+from services.shared.leases import LeaseKeeper
+from services.shared.subscriber_client import Client, flow_control
 
 MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for an attribute's value
 MAX_ATTRIBUTES = 100
@@ -35,26 +39,12 @@ _TRANSIENT = (
 )
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
 _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
-# The client drops a lease after an hour unless told: the message would come again while it is still in hand, once an
-# hour of an outage. Pub/Sub keeps what is leased no longer than any message, 31 days at most.
-_LONGEST_LEASE = 31 * 24 * 60 * 60.0
-# What a process that is killed had in hand comes again when its leases end. Left to itself the client asks for a minute
-# when it opens a stream. It renews at 90 % of the time at the latest, so less would leave a busy pod too little.
-_LEASE_SECONDS = 20
-_RENEW_SECONDS = 5.0  # between renewals for messages whose stream has ended
-_LATE_SECONDS, _LATE_TIMEOUT = 0.1, 5.0  # between answers to those, and for a call
-_IDS = 1_000  # in a call
+_OPENING_SECONDS = 300.0  # between attempts to open a stream, for liveness: far above the longest wait
+_ANSWER_SECONDS = (0.1, 5.0)  # first and longest wait between answers after their stream has ended
+_ROUND_SECONDS = 30.0  # for one round of those
+_CLOSE_SECONDS = 5.0  # for the client's threads, and then for the answers that are left
 
 _log = log.get("pubsub")
-
-
-class _Steady:
-    """The client's threads time their waits by the wall clock: set back by an hour, it sends no ack for an hour."""
-
-    time = staticmethod(time.monotonic)
-
-
-helper_threads.time = leaser.time = _Steady
 
 
 class Unconfirmed(Exception):
@@ -70,26 +60,35 @@ def subscription_path(project: str, subscription: str) -> str:
 
 
 class Publisher:
-    """Publishes single messages; at most `in_flight` requests at a time, the others wait their turn."""
+    """Publishes single messages; at most `in_flight` requests at a time, the others wait their turn.
 
-    def __init__(self, project: str, *, in_flight: int, timeout: float) -> None:
-        self._project, self._timeout = project, timeout
+    `credentials` gives those of google.auth, or raises NoCredentials as long as there are none; the official client
+    looks for its own where it gives None.
+    """
+
+    def __init__(
+        self, project: str, *, in_flight: int, timeout: float, credentials: Callable[[], Any] = lambda: None
+    ) -> None:
+        self._project, self._timeout, self._credentials = project, timeout, credentials
         self._slots = asyncio.Semaphore(in_flight)
+        self._client: PublisherAsyncClient | None = None  # made when there are credentials
 
     async def __aenter__(self) -> Publisher:
-        self._client = PublisherAsyncClient()
+        with suppress(NoCredentials):
+            self._connected()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.transport.close()
+        if self._client is not None:
+            await self._client.transport.close()
 
     async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish one message and return its id once Pub/Sub has it.
 
-        Transient errors are tried again inside the time limit. Raises Unconfirmed when it passes, or at an error that
-        trying again does not mend.
+        Transient errors are tried again inside the time limit. Raises Unconfirmed when it passes, at an error that
+        another try would not change, and at once where there are no credentials yet.
         """
         request = PublishRequest.pb()()
         request.topic = topic_path(self._project, topic)
@@ -101,15 +100,21 @@ class Publisher:
             predicate=_is_transient, initial=0.05, maximum=1.0, multiplier=2.0, timeout=None, on_error=last.append
         )
         try:
+            client = self._connected()
             async with asyncio.timeout(self._timeout), self._slots:
-                response = await self._client.publish(
+                response = await client.publish(
                     request=PublishRequest.wrap(request), retry=retry, timeout=self._timeout
                 )
         except TimeoutError as error:
             raise Unconfirmed(f"{topic}: no answer in {self._timeout} s" + (f": {last[-1]}" if last else "")) from error
-        except exceptions.GoogleAPICallError as error:
+        except (exceptions.GoogleAPICallError, GoogleAuthError, NoCredentials) as error:
             raise Unconfirmed(f"{topic}: {error}") from error
         return str(response.message_ids[0])
+
+    def _connected(self) -> PublisherAsyncClient:
+        if self._client is None:
+            self._client = PublisherAsyncClient(credentials=self._credentials())
+        return self._client
 
 
 def _is_transient(error: Exception) -> bool:
@@ -128,10 +133,10 @@ def dead_letter(
 class Delivery:
     """One received message. `ack()` or `nack()` it once, from the event loop; until then its lease is kept."""
 
-    __slots__ = ("_hand", "_message", "attempt", "attributes", "data", "id", "published_us")
+    __slots__ = ("_keeper", "_message", "attempt", "attributes", "data", "id", "published_us")
 
-    def __init__(self, message: Any, hand: _Hand) -> None:
-        self._message, self._hand = message, hand
+    def __init__(self, message: Any, keeper: LeaseKeeper) -> None:
+        self._message, self._keeper = message, keeper
         self.data: bytes = message.data
         self.attributes: dict[str, str] = dict(message.attributes)
         self.id: str = message.message_id
@@ -145,89 +150,10 @@ class Delivery:
         return int(text) if _COUNT.fullmatch(text) else 1
 
     def ack(self) -> None:
-        self._hand.answer(self._message, ack=True)
+        self._keeper.answer(self._message, ack=True)
 
     def nack(self) -> None:
-        self._hand.answer(self._message, ack=False)
-
-
-class _Hand:
-    """The messages of one stream that have no answer yet.
-
-    While the stream is open the client keeps their leases and sends the answers. When it has ended, both are done here.
-    """
-
-    def __init__(self, client: Any, path: str) -> None:
-        self._client, self._path = client, path
-        self._unanswered: set[str] = set()  # ack ids
-        self._acks: list[str] = []
-        self._nacks: list[str] = []
-        self._renew_at = 0.0
-        self.ended = False  # what is answered from now on is not the client's to send
-
-    def took(self, message: Any) -> None:
-        self._unanswered.add(message.ack_id)
-
-    def answer(self, message: Any, *, ack: bool) -> None:
-        self._unanswered.discard(message.ack_id)
-        if self.ended:
-            (self._acks if ack else self._nacks).append(message.ack_id)
-        elif ack:
-            message.ack()
-        else:
-            message.nack()
-
-    async def outlive(self) -> None:
-        """The stream ends: return when every message has its answer, and Pub/Sub that."""
-        self.ended = True
-        while self._unanswered or self._acks or self._nacks:
-            await self.send()
-            await asyncio.sleep(_LATE_SECONDS)
-
-    async def send(self) -> None:
-        """Send the answers there are, and renew the leases that are due. What fails is sent with the next."""
-        try:
-            await asyncio.to_thread(self._send, time.monotonic())
-        except exceptions.GoogleAPICallError as error:
-            _log.warning("late answers not sent", subscription=self._path, error=str(error))
-
-    def _send(self, now: float) -> None:
-        for waiting, seconds in ((self._acks, None), (self._nacks, 0)):
-            while part := waiting[:_IDS]:
-                self._modify(part, seconds)
-                del waiting[: len(part)]
-        if now >= self._renew_at:
-            leased = list(self._unanswered)
-            for first in range(0, len(leased), _IDS):
-                self._modify(leased[first : first + _IDS], _LEASE_SECONDS)
-            self._renew_at = now + _RENEW_SECONDS
-
-    def _modify(self, ack_ids: list[str], seconds: int | None) -> None:
-        """Acknowledge, or have the leases end in so many seconds."""
-        if seconds is None:
-            self._client.acknowledge(subscription=self._path, ack_ids=ack_ids, retry=None, timeout=_LATE_TIMEOUT)
-        else:
-            self._client.modify_ack_deadline(
-                subscription=self._path,
-                ack_ids=ack_ids,
-                ack_deadline_seconds=seconds,
-                retry=None,
-                timeout=_LATE_TIMEOUT,
-            )
-
-
-class _Client(pubsub_v1.SubscriberClient):  # type: ignore[misc]
-    """Says of how many messages the leases are asked for, be it by the client's threads or by a _Hand."""
-
-    def __init__(self, leased: Callable[[int], None]) -> None:
-        super().__init__()
-        self._leased = leased
-
-    def modify_ack_deadline(self, *, ack_ids: Iterable[str], ack_deadline_seconds: int, **named: Any) -> None:
-        ids = list(ack_ids)  # an iterator, where the client's threads call
-        if ack_deadline_seconds:  # 0 gives a message back
-            self._leased(len(ids))
-        super().modify_ack_deadline(ack_ids=ids, ack_deadline_seconds=ack_deadline_seconds, **named)
+        self._keeper.answer(self._message, ack=False)
 
 
 class Puller:
@@ -237,49 +163,55 @@ class Puller:
     kept as long as it takes, 20 seconds at a time; `leased` is told, in any thread, of how many messages. A stream that
     breaks is opened again with backoff. `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes
     next to others; what was not yet taken is nacked, and what was is still leased, and may be answered until the
-    context is left.
+    context is left. Where `answer_seconds` is set, liveness fails when messages are in hand and none has been answered
+    for so long.
     """
 
     def __init__(
         self,
         project: str,
         subscription: str,
+        background: Background,
         *,
         max_messages: int,
         max_bytes: int,
+        credentials: Any = None,
         leased: Callable[[int], None] = lambda _: None,
+        answer_seconds: float | None = None,
     ) -> None:
-        self.subscription, self._leased = subscription, leased
+        self.subscription, self._leased, self._credentials = subscription, leased, credentials
         self._path = subscription_path(project, subscription)
-        self._flow = pubsub_v1.types.FlowControl(
-            max_messages=max_messages,
-            max_bytes=max_bytes,
-            max_lease_duration=_LONGEST_LEASE,
-            min_duration_per_lease_extension=_LEASE_SECONDS,
-            max_duration_per_lease_extension=_LEASE_SECONDS,
-        )
+        self._flow = flow_control(max_messages, max_bytes)
+        self._background = background
+        self._opening = background.step(f"opening {subscription}", _OPENING_SECONDS)
+        self._answering = background.step(f"answering {subscription}", answer_seconds) if answer_seconds else None
+        self._in_hand = 0
         self._queue: deque[Delivery] = deque()  # bounded by the flow control above
         self._wake = asyncio.Event()
         self._draining = False
-        self._hand: _Hand | None = None  # of the stream that is open
-        self._late: dict[asyncio.Task[None], _Hand] = {}
+        self._keeper: LeaseKeeper | None = None  # of the stream that is open
+        self._late: list[LeaseKeeper] = []  # of streams that have ended
+        self._is_late = asyncio.Event()
 
     async def __aenter__(self) -> Puller:
         self._loop = asyncio.get_running_loop()
-        self._client = _Client(self._leased)
-        self._task = asyncio.create_task(self._keep_open(), name=f"pull {self.subscription}")
+        self._client = Client(self._leased, self._credentials)
+        self._pulling = self._background.start(f"pull {self.subscription}", self._keep_open())
+        self._sending = self._background.start(f"late answers {self.subscription}", self._send_late())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.drain()
-        await asyncio.gather(self._task, return_exceptions=True)
-        for task, hand in list(self._late.items()):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await hand.send()
-        await asyncio.to_thread(self._client.close)
+        self._sending.cancel()
+        await asyncio.gather(self._pulling, self._sending, return_exceptions=True)
+        try:
+            await self._send_round(_CLOSE_SECONDS)
+        except Exception as failure:  # noqa: BLE001 - Pub/Sub delivers again what it knows no answer to
+            _log.warning("late answers not sent", subscription=self._path, error=str(failure))
+        with suppress(TimeoutError):
+            await daemon_thread.call("close", self._client.close, 1)
 
     def drain(self) -> None:
         if self._draining:
@@ -288,9 +220,9 @@ class Puller:
         while self._queue:
             self._queue.popleft().nack()
         self._wake.set()
-        if self._hand is not None:
-            self._hand.ended = True
-        self._task.cancel()
+        if self._keeper is not None:
+            self._keeper.ended = True
+        self._pulling.cancel()
 
     def __aiter__(self) -> Puller:
         return self
@@ -303,61 +235,113 @@ class Puller:
             await self._wake.wait()
         return self._queue.popleft()
 
-    def _received(self, message: Any, hand: _Hand) -> None:
+    def _received(self, message: Any, keeper: LeaseKeeper) -> None:
         """Called in one of the client's threads."""
         if self._draining:  # answered here: the loop may not come to it before the client is closed
             message.nack()
             return
         try:
-            self._loop.call_soon_threadsafe(self._enqueue, message, hand)
+            self._loop.call_soon_threadsafe(self._enqueue, message, keeper)
         except RuntimeError:  # the loop is closed: the process is ending
             message.nack()
 
-    def _enqueue(self, message: Any, hand: _Hand) -> None:
-        hand.took(message)
-        delivery = Delivery(message, hand)
+    def _enqueue(self, message: Any, keeper: LeaseKeeper) -> None:
+        keeper.took(message)
+        self._in_hand += 1
+        if self._in_hand == 1 and self._answering is not None:
+            self._answering.moved()
+        delivery = Delivery(message, keeper)
         if self._draining:
             delivery.nack()
         else:
             self._queue.append(delivery)
             self._wake.set()
 
+    def _answered(self) -> None:
+        self._in_hand -= 1
+        if self._answering is not None:
+            if self._in_hand:
+                self._answering.moved()
+            else:
+                self._answering.idle()
+
     async def _keep_open(self) -> None:
         wait, longest = _RESTART_SECONDS
         while True:
-            hand = self._hand = _Hand(self._client, self._path)
-            stream = self._client.subscribe(
-                self._path,
-                partial(self._received, hand=hand),
-                flow_control=self._flow,
-                await_callbacks_on_shutdown=True,
-            )
+            self._opening.moved()
             opened = self._loop.time()
             try:
-                await asyncio.wrap_future(stream)
-            except asyncio.CancelledError:
-                self._outlive(hand)
-                stream.cancel()
-                await asyncio.to_thread(_wait_closed, stream)
-                raise
+                await self._open()
             except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
                 _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
-            self._outlive(hand)
+            self._opening.moved()
             if self._loop.time() - opened > longest:
                 wait = _RESTART_SECONDS[0]
             await asyncio.sleep(wait)
             wait = min(wait * 2, longest)
 
-    def _outlive(self, hand: _Hand) -> None:
+    async def _open(self) -> None:
+        """Until the stream ends. Raises what ended it."""
+        keeper = self._keeper = LeaseKeeper(self._client, self._path, self._answered)
+        stream = self._client.subscribe(
+            self._path,
+            partial(self._received, keeper=keeper),
+            flow_control=self._flow,
+            await_callbacks_on_shutdown=True,
+        )
+        self._opening.idle()
+        try:
+            await asyncio.wrap_future(stream)
+        except asyncio.CancelledError:
+            self._retire(keeper)
+            stream.cancel()
+            with suppress(TimeoutError):
+                await daemon_thread.call("end of stream", partial(_wait_closed, stream), _CLOSE_SECONDS + 1)
+            raise
+        finally:
+            self._retire(keeper)
+
+    def _retire(self, keeper: LeaseKeeper) -> None:
         """Answers given before went to the client, which sends all it has before it closes."""
-        task = asyncio.create_task(hand.outlive(), name=f"late answers {self.subscription}")
-        self._late[task] = hand
-        task.add_done_callback(self._late.pop)
+        keeper.ended = True
+        if keeper not in self._late:
+            self._late.append(keeper)
+            self._is_late.set()
+
+    async def _send_late(self) -> None:
+        """Send the answers to messages whose stream has ended, and keep the leases of those that have none yet."""
+        first, longest = _ANSWER_SECONDS
+        wait, failing = first, False
+        while True:
+            if not self._late:
+                self._is_late.clear()
+                await self._is_late.wait()
+            try:
+                await self._send_round(_ROUND_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever the client raises, the answers are sent with the next
+                wait = min(wait * 2, longest)
+                if not failing:
+                    failing = True
+                    _log.warning("late answers not sent", subscription=self._path, error=str(error))
+            else:
+                wait = first
+                if failing:
+                    failing = False
+                    _log.info("late answers are sent again", subscription=self._path)
+            await asyncio.sleep(wait)
+
+    async def _send_round(self, limit_seconds: float) -> None:
+        deadline = time.monotonic() + limit_seconds
+        for keeper in list(self._late):
+            if not keeper.done:
+                await daemon_thread.call("late answers", partial(keeper.send, deadline), limit_seconds + 1)
+            if keeper.done:
+                self._late.remove(keeper)
 
 
 def _wait_closed(stream: Any) -> None:
     """Wait for the client's threads; what they report of the end is of no use any more."""
     try:
-        stream.result(timeout=5)
+        stream.result(timeout=_CLOSE_SECONDS)
     except Exception as error:  # noqa: BLE001 - CancelledError, TimeoutError or whatever broke the stream last
         _log.debug("stream closed", error=repr(error))

@@ -53,7 +53,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     app = App(cfg, PerEvent(cfg), metrics)
     async with (
         Background() as background,
-        Admin(cfg.host, cfg.admin_port, registry) as admin,
+        Admin(cfg.host, cfg.admin_port, registry, background) as admin,
         serving(cfg, app, metrics, background) as port,
     ):
         log.get("per_event").info("listening", port=port, admin_port=admin.port)

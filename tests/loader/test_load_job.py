@@ -403,7 +403,7 @@ def test_the_default_file_says_no_way() -> None:
     assert {table.write for table in schema_file.load(schema.DEFAULT_FILE).tables.values()} == {"write_api"}
 
 
-async def test_a_token_is_renewed_once_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_is_renewed_once_for_all_who_wait() -> None:
     class Credentials:
         valid, token, renewed = False, "", 0
 
@@ -412,8 +412,7 @@ async def test_a_token_is_renewed_once_for_all_who_wait(monkeypatch: pytest.Monk
             self.valid, self.token = True, f"t{self.renewed}"
 
     found = Credentials()
-    monkeypatch.setattr("google.auth.default", lambda scopes: (found, "p"))
-    token = Token()
+    token = Token(found)
     assert await asyncio.gather(*(token.header() for _ in range(3))) == ["Bearer t1"] * 3
     found.valid = False
     assert await token.header() == "Bearer t2"

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.local.mixin.made import CHART
 from services.shared import schema, schema_file
 from services.shared.admin import Admin
+from services.shared.background import Background
 from services.shared.ledger import SERVICES
 from tests.tools import require
 
@@ -29,7 +30,7 @@ INSTALL = "apt-get install prometheus"
 def exposed(service: str) -> str:
     """What a pod of the service answers at /metrics before its first hit."""
     registry = CollectorRegistry()
-    Admin("127.0.0.1", 0, registry)  # never entered: it adds what each admin port has
+    Admin("127.0.0.1", 0, registry, Background())  # never entered: it adds what each admin port has
     metrics = importlib.import_module(f"services.{service}.metrics").Metrics
     if service == "collector":
         metrics(registry)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber._protocol import helper_threads
 
+from services.shared.background import Background
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
 from tests.child import wait_for
 from tests.topics import Topics
@@ -26,10 +28,16 @@ def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> T
     return topics
 
 
-async def test_a_published_message_is_received_whole(topics: Topics) -> None:
+@pytest.fixture
+async def background() -> AsyncIterator[Background]:
+    async with Background() as background:
+        yield background
+
+
+async def test_a_published_message_is_received_whole(topics: Topics, background: Background) -> None:
     async with (
         Publisher(topics.project, in_flight=2, timeout=10) as publisher,
-        Puller(topics.project, "work", max_messages=10, max_bytes=10**7) as puller,
+        Puller(topics.project, "work", background, max_messages=10, max_bytes=10**7) as puller,
     ):
         identity = await publisher.publish("hits", b"some data", {"schema": "x/1", "count": "3"})
         async with asyncio.timeout(10):
@@ -42,23 +50,29 @@ async def test_a_published_message_is_received_whole(topics: Topics) -> None:
         delivery.ack()
 
 
-async def test_acks_given_before_the_puller_closes_reach_pubsub(topics: Topics) -> None:
+async def test_acks_given_before_the_puller_closes_reach_pubsub(topics: Topics, background: Background) -> None:
     async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
         for number in range(20):
             await publisher.publish("hits", b"%d" % number, {})
-        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller, asyncio.timeout(10):
+        async with (
+            Puller(topics.project, "work", background, max_messages=100, max_bytes=10**7) as puller,
+            asyncio.timeout(10),
+        ):
             for _ in range(20):
                 (await anext(puller)).ack()
     assert topics.pull("work") == []
 
 
-async def test_draining_gives_back_what_was_not_taken(topics: Topics) -> None:
+async def test_draining_gives_back_what_was_not_taken(topics: Topics, background: Background) -> None:
     # Without a backoff what is nacked is sent back at once, and may be on its way as the stream ends.
     topics.subscribe("hits", "patient", backoff=1)
     async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
         for number in range(5):
             await publisher.publish("hits", b"%d" % number, {})
-        async with Puller(topics.project, "patient", max_messages=100, max_bytes=10**7) as puller, asyncio.timeout(10):
+        async with (
+            Puller(topics.project, "patient", background, max_messages=100, max_bytes=10**7) as puller,
+            asyncio.timeout(10),
+        ):
             first = await anext(puller)
             puller.drain()
             assert [one async for one in puller] == []
@@ -67,15 +81,17 @@ async def test_draining_gives_back_what_was_not_taken(topics: Topics) -> None:
     assert returned == {b"0", b"1", b"2", b"3", b"4"} - {first.data}
 
 
-async def test_what_comes_after_draining_goes_to_others_at_its_first_delivery(topics: Topics) -> None:
+async def test_what_comes_after_draining_goes_to_others_at_its_first_delivery(
+    topics: Topics, background: Background
+) -> None:
     topics.create("dead")
     topics.subscribe("hits", "counted", dead="dead")
     async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(20):
         await publisher.publish("hits", b"in hand", {})
-        async with Puller(topics.project, "counted", max_messages=100, max_bytes=10**7) as leaving:
+        async with Puller(topics.project, "counted", background, max_messages=100, max_bytes=10**7) as leaving:
             held = await anext(leaving)
             leaving.drain()
-            async with Puller(topics.project, "counted", max_messages=100, max_bytes=10**7) as coming:
+            async with Puller(topics.project, "counted", background, max_messages=100, max_bytes=10**7) as coming:
                 for number in range(50):
                     await publisher.publish("hits", b"%d" % number, {})
                 found = [await anext(coming) for _ in range(50)]
@@ -89,17 +105,17 @@ async def test_what_comes_after_draining_goes_to_others_at_its_first_delivery(to
 
 
 async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
-    topics: Topics, monkeypatch: pytest.MonkeyPatch
+    topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.shared.pubsub._LEASE_SECONDS", 1)
-    monkeypatch.setattr("services.shared.pubsub._RENEW_SECONDS", 0.3)
+    monkeypatch.setattr("services.shared.leases.LEASE_SECONDS", 1)
+    monkeypatch.setattr("services.shared.leases.RENEW_SECONDS", 0.3)
     async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(20):
         for data in (b"good", b"bad"):
             await publisher.publish("hits", data, {})
-        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller:
+        async with Puller(topics.project, "work", background, max_messages=100, max_bytes=10**7) as puller:
             held = {one.data: one for one in [await anext(puller), await anext(puller)]}
             puller.drain()
-            async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as other:
+            async with Puller(topics.project, "work", background, max_messages=100, max_bytes=10**7) as other:
                 stolen = asyncio.create_task(anext(other))  # type: ignore[arg-type]
                 done, _ = await asyncio.wait({stolen}, timeout=2.5)  # two leases and a half
                 assert not done
@@ -111,7 +127,9 @@ async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
     assert topics.pull("work") == []
 
 
-async def test_a_lease_is_kept_for_longer_than_an_hour(topics: Topics, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_kept_for_longer_than_an_hour(
+    topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from google.cloud.pubsub_v1.subscriber._protocol import leaser
 
     ahead = [0.0]
@@ -120,7 +138,7 @@ async def test_a_lease_is_kept_for_longer_than_an_hour(topics: Topics, monkeypat
     monkeypatch.setattr(leaser, "_LOGGER", watched := _Watched())
     async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(30):
         await publisher.publish("hits", b"x", {})
-        async with Puller(topics.project, "work", max_messages=100, max_bytes=10**7) as puller:
+        async with Puller(topics.project, "work", background, max_messages=100, max_bytes=10**7) as puller:
             held = await anext(puller)
             ahead[0] = 3 * 60 * 60
             renewed = watched.texts.count(RENEWED)
@@ -144,10 +162,10 @@ class _Watched(logging.Logger):
     warning = debug
 
 
-async def test_a_nacked_message_comes_again(topics: Topics) -> None:
+async def test_a_nacked_message_comes_again(topics: Topics, background: Background) -> None:
     async with (
         Publisher(topics.project, in_flight=4, timeout=10) as publisher,
-        Puller(topics.project, "work", max_messages=10, max_bytes=10**7) as puller,
+        Puller(topics.project, "work", background, max_messages=10, max_bytes=10**7) as puller,
         asyncio.timeout(20),
     ):
         await publisher.publish("hits", b"x", {})
@@ -173,10 +191,10 @@ async def test_a_server_that_is_not_there_is_unconfirmed_after_the_timeout(
             await publisher.publish("hits", b"x", {})
 
 
-async def test_a_puller_started_before_its_subscription_finds_it_later(topics: Topics) -> None:
+async def test_a_puller_started_before_its_subscription_finds_it_later(topics: Topics, background: Background) -> None:
     async with (
         Publisher(topics.project, in_flight=1, timeout=10) as publisher,
-        Puller(topics.project, "late", max_messages=10, max_bytes=10**7) as puller,
+        Puller(topics.project, "late", background, max_messages=10, max_bytes=10**7) as puller,
     ):
         waiting = asyncio.create_task(anext(puller))  # type: ignore[arg-type]
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
@@ -224,7 +242,7 @@ async def test_a_clock_that_is_set_back_holds_up_no_ack(monkeypatch: pytest.Monk
 
 
 async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
-    topics: Topics, monkeypatch: pytest.MonkeyPatch
+    topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
     modify = pubsub_v1.SubscriberClient.modify_ack_deadline
@@ -238,7 +256,7 @@ async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
     async with (
         asyncio.timeout(20),
         Publisher(topics.project, in_flight=1, timeout=10) as publisher,
-        Puller(topics.project, "work", max_messages=9, max_bytes=10**7, leased=counted.append) as puller,
+        Puller(topics.project, "work", background, max_messages=9, max_bytes=10**7, leased=counted.append) as puller,
     ):
         await publisher.publish("hits", b"given back", {})
         (await anext(puller)).nack()

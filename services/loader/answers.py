@@ -1,0 +1,123 @@
+"""The answers to packs: ack once all rows are safe, dead letter for what fails every time, nack for all else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.loader import pack
+from services.loader.config import Config
+from services.loader.metrics import Metrics
+from services.loader.pack import Ledger, Pack
+from services.shared import log, pubsub, tracing
+from services.shared.pubsub import Delivery, Publisher, Unconfirmed
+
+REMEMBERED = 50_000  # pack ids
+
+_log = log.get("loader.answers")
+
+
+class Answers:
+    """The packs that are open, each to be settled once. `start` runs work under a name; answers set `changed`."""
+
+    def __init__(
+        self,
+        cfg: Config,
+        publisher: Publisher,
+        metrics: Metrics,
+        start: Callable[[str, Coroutine[Any, Any, None]], None],
+        changed: asyncio.Event,
+    ) -> None:
+        self._cfg, self._publisher, self._metrics = cfg, publisher, metrics
+        self._start, self._changed = start, changed
+        self._ledger = Ledger(REMEMBERED)
+
+    def __len__(self) -> int:
+        return len(self._ledger)
+
+    def took(self, delivery: Delivery) -> Pack | None:
+        """The pack of a delivery; None if it is one already written or being written, whose answer is its own."""
+        self._metrics.received.inc()
+        self._metrics.message_bytes.inc(len(delivery.data))
+        if delivery.attempt > 1:
+            self._metrics.redelivered.inc()
+        key = pack.key(delivery)
+        if self._ledger.was_written(key):
+            self._count_duplicate(delivery)
+            self._ack(delivery)
+            return None
+        if (known := self._ledger.being_written(key)) is not None:
+            self._count_duplicate(delivery)
+            known.deliveries.append(delivery)
+            return None
+        new = Pack(key, [delivery])
+        self._ledger.open(new)
+        return new
+
+    def settle(self, done: Pack) -> None:
+        """No part of the pack is open any more."""
+        if done.dead is not None:
+            self._start("dead letter", self._bury(done, done.dead))
+        elif done.later:
+            self._give_back(done)
+        else:
+            self._answer(done)
+
+    def give_all_back(self) -> None:
+        for unfinished in self._ledger:
+            self._give_back(unfinished)
+
+    def nack(self, delivery: Delivery) -> None:
+        delivery.nack()
+        self._metrics.nacked.inc()
+
+    def _count_duplicate(self, delivery: Delivery) -> None:
+        self._metrics.duplicates.inc()
+        self._metrics.duplicate_rows.inc(delivery.count)
+
+    async def _bury(self, dead: Pack, reason: str) -> None:
+        """Publish the pack to the dead-letter topic and only then acknowledge it."""
+        dead.span.fail(reason)
+        with tracing.within(dead.span):
+            await self._publish_dead(dead, reason)
+
+    async def _publish_dead(self, dead: Pack, reason: str) -> None:
+        first = dead.deliveries[0]
+        try:
+            data, attributes = pubsub.dead_letter(
+                first.data, first.attributes, reason=reason, source=self._cfg.rows_subscription
+            )
+            await self._publisher.publish(self._cfg.dead_topic, data, attributes)
+        except Unconfirmed as error:
+            _log.error("a dead pack could not be published", pack=dead.key[0], reason=reason, error=str(error))
+            self._give_back(dead)
+            return
+        except Exception:  # noqa: BLE001 - the pack comes again, and others go on
+            _log.exception("pack failed", pack=dead.key[0])
+            self._give_back(dead)
+            return
+        _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
+        self._metrics.dead.inc()
+        self._metrics.dead_rows.inc(dead.unwritten)
+        # Not remembered: published again once what was wrong is repaired, it must not pass for one that is written.
+        self._answer(dead, written=False)
+
+    def _answer(self, done: Pack, *, written: bool = True) -> None:
+        self._ledger.close(done, written=written)
+        done.span.end()
+        for delivery in done.deliveries:
+            self._ack(delivery)
+        self._changed.set()
+
+    def _give_back(self, undone: Pack) -> None:
+        self._ledger.close(undone, written=False)
+        undone.span.fail("given back to Pub/Sub")
+        undone.span.end()
+        for delivery in undone.deliveries:
+            self.nack(delivery)
+        self._changed.set()
+
+    def _ack(self, delivery: Delivery) -> None:
+        delivery.ack()
+        self._metrics.acked.inc()
