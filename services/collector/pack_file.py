@@ -50,4 +50,5 @@ def check(data: bytes) -> None:
     """Raises Poison unless `data` is one whole zstd frame whose checksum fits, if it has one."""
     if len(data) > MAX_BYTES:
         raise Poison(f"it has over {MAX_BYTES} bytes")
-    frame.decompress(data)
+    if not frame.decompress(data):  # a frame that says it is empty is not read to its checksum
+        raise Poison("it is empty")
