@@ -80,7 +80,7 @@ def read(letter: Letter, limit: int) -> dict[str, Any]:
         return _rows(letter, limit)
     if schema is not None:
         return {"problem": f"schema {schema!r} is not known", **_excerpt(letter.data)}
-    return _entry(letter)
+    return _entries(letter, limit)
 
 
 def _hits(letter: Letter, limit: int) -> dict[str, Any]:
@@ -125,12 +125,14 @@ def _rows(letter: Letter, limit: int) -> dict[str, Any]:
     return {"problem": problem, "columns": columns, "found": table.num_rows, "events": events}
 
 
-def _entry(letter: Letter) -> dict[str, Any]:
+def _entries(letter: Letter, limit: int) -> dict[str, Any]:
     try:
         found = log_entry.decode(letter.data, letter.id, int(letter.published.timestamp() * 1_000_000))
     except Poison as error:
         return {"problem": str(error), **_excerpt(letter.data)}
-    return {"problem": None, "found": 1, "events": [msgspec.to_builtins(found)]}
+    events = [msgspec.to_builtins(one) for one in found.hits[:limit]]
+    problem = found.unreadable[0].reason if found.unreadable else None
+    return {"problem": problem, "found": len(found.hits), "events": events}
 
 
 def _excerpt(data: bytes) -> dict[str, Any]:

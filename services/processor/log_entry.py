@@ -1,19 +1,29 @@
-"""A load balancer's request log as a hit: the set-up without a collector.
+"""A load balancer's request log as hits: the set-up without a collector.
 
-Cloud Logging exports one LogEntry a message, as JSON, to the topic of hits.
+Cloud Logging exports one LogEntry a message, as JSON, to the topic of hits. Other forwarders compress a message with
+gzip, or send a JSON array of entries.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
+import zlib
+from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 
 from services.processor import typed
-from services.shared import identity
-from services.shared.hit import Hit
+from services.shared import address, hit, identity
+from services.shared.hit import Hit, Unreadable
 from services.shared.poison import Poison
+
+MAX_BYTES = 4_194_304  # of an array, and of what is compressed; Cloud Logging's entries have 256 KB at most
+METHODS = frozenset({"GET", "HEAD", "POST"})
+METHOD, STATUS = "method", "status"
+IGNORED = (METHOD, STATUS)  # why an entry is no event, and so the values of the metric's label
+_ERROR_STATUS = 400
+_GZIP = b"\x1f\x8b"
 
 
 class _Request(msgspec.Struct, rename="camel"):
@@ -22,6 +32,7 @@ class _Request(msgspec.Struct, rename="camel"):
     user_agent: str = ""
     referer: str = ""
     remote_ip: str = ""
+    status: hit.Status = 0
 
 
 class _LogEntry(msgspec.Struct, rename="camel"):
@@ -31,40 +42,116 @@ class _LogEntry(msgspec.Struct, rename="camel"):
     timestamp: str = ""
 
 
+class Entries(NamedTuple):
+    """What a message holds: its hits, how many entries are no event by reason, and what is no LogEntry."""
+
+    hits: list[Hit]
+    ignored: Counter[str]
+    unreadable: list[Unreadable]
+
+
 _decoder = msgspec.json.Decoder(_LogEntry)
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://([^/?#]*))?([^?#]*)(?:\?(.*))?", re.IGNORECASE | re.DOTALL)
-_NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def decode(data: bytes, message_id: str, published: int) -> Hit:
-    """The hit of one LogEntry; `published` (µs since 1970) is its time where the entry says none that can be read.
+def is_compressed(data: bytes) -> bool:
+    """Whether it is gzip, which no JSON begins like."""
+    return data.startswith(_GZIP)
 
-    The id is made of what identifies the entry, so a redelivered one has the same. Raises Poison for a message that is
-    not a LogEntry with `httpRequest.requestUrl`.
+
+def decode(data: bytes, message_id: str, published: int) -> Entries:
+    """The hits of the LogEntry, or of the array of them, in a message, compressed with gzip or not.
+
+    `published` (µs since 1970) is the time of an entry that says none which can be read. Ids are made of what
+    identifies an entry, so a redelivered one has the same. Raises Poison for a message of which nothing is a LogEntry
+    with `httpRequest.requestUrl`.
     """
+    if is_compressed(data):
+        data = _decompress(data)
+    found = Entries([], Counter(), [])
+    parts = _elements(data)
+    for index, part in enumerate([data] if parts is None else parts):
+        own_id = message_id if parts is None else f"{message_id}/{index}"
+        try:
+            entry = _decoder.decode(part)
+        except _UNREADABLE as error:
+            found.unreadable.append(Unreadable(bytes(part), str(error)))
+            continue
+        if not entry.http_request.request_url:
+            found.unreadable.append(Unreadable(bytes(part), "it has no httpRequest.requestUrl"))
+        elif reason := _no_event(entry.http_request):
+            found.ignored[reason] += 1
+        else:
+            found.hits.append(_hit(entry, own_id, published))
+    if found.unreadable and not (found.hits or found.ignored):
+        raise Poison(f"neither a pack of hits nor a LogEntry: {found.unreadable[0].reason}")
+    return found
+
+
+def _decompress(data: bytes) -> bytes:
+    # The one member that compressors write: with thousands of empty ones in a message each would copy the rest.
+    stream = zlib.decompressobj(wbits=31)
     try:
-        entry = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        content = stream.decompress(data, MAX_BYTES + 1)
+    except zlib.error as error:
+        raise Poison(f"gzip: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
+    if not stream.eof or stream.unused_data:
+        raise Poison("gzip: cut off" if not stream.eof else "gzip: there is something after it")
+    return content
+
+
+def _elements(data: bytes) -> list[msgspec.Raw] | None:
+    """The entries of an array; None for anything else."""
+    if not data.lstrip().startswith(b"["):
+        return None
+    if len(data) > MAX_BYTES:
+        raise Poison(f"an array of over {MAX_BYTES} bytes")
+    try:
+        found = _array.decode(data)
+    except _UNREADABLE as error:
         raise Poison(f"neither a pack of hits nor a LogEntry: {error}") from error
+    if len(found) > hit.MAX_HITS:
+        raise Poison(f"an array of {len(found)} log entries, at most {hit.MAX_HITS} are allowed")
+    return found
+
+
+def _no_event(request: _Request) -> str | None:
+    """Why a request is not counted; one without a status was sent by a client that did not wait for the reply."""
+    if request.request_method not in METHODS:
+        return METHOD
+    return STATUS if request.status >= _ERROR_STATUS else None
+
+
+def _hit(entry: _LogEntry, message_id: str, published: int) -> Hit:
     request = entry.http_request
-    if not request.request_url:
-        raise Poison("a LogEntry without httpRequest.requestUrl")
-    match = _URL.fullmatch(request.request_url)
-    if match is None:
-        raise Poison(f"httpRequest.requestUrl is no URL: {request.request_url[:200]!r}")
     try:
-        # Cloud Logging writes nanoseconds; BigQuery keeps microseconds.
-        at = typed.timestamp(_NANOSECONDS.sub(r"\1", entry.timestamp))
+        at = typed.timestamp(entry.timestamp)
     except typed.Invalid:
         at = published
+    host, path, query = _split(request.request_url)
     name = "/".join((entry.log_name, entry.timestamp, entry.insert_id or message_id))
-    headers = {"user-agent": request.user_agent, "referer": request.referer, "host": match[1] or ""}
+    headers = {"user-agent": request.user_agent, "referer": request.referer, "host": host}
     return Hit(
         id=identity.uuid7(at, hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:10]),
         at=at,
         method=request.request_method,
-        path=match[2] or "/",
-        query=match[3] or "",
+        path=path,
+        query=query,
         headers={key: value for key, value in headers.items() if value},
-        ip=request.remote_ip,
+        ip=address.normalize(request.remote_ip),
+        status=request.status,
     )
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Host, path and query of an address with or without scheme and host; whatever it is, its query is kept."""
+    before, _, query = url.partition("?")
+    before = before.partition("#")[0]
+    scheme, colon, rest = before.partition("://")
+    if not colon or "/" in scheme:
+        return "", before or "/", query
+    host, _, path = rest.partition("/")
+    return host, "/" + path, query

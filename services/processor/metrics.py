@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info
 
 from services import __version__
+from services.processor.log_entry import IGNORED
 from services.processor.parse import REASONS
 
 KINDS = ("pack", "log_entry")
 OUTCOMES = ("published", "duplicate", "dead")
+UNREADABLE, UNPLACED = "unreadable", "unplaced"  # why a hit is a dead letter of its own
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -43,6 +45,11 @@ class Metrics:
         self.rows = {name: rows.labels(name) for name in tables}
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
         self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
+        dead_hits = counter("dead_hits", "Hits sent to the dead-letter topic each as a message of its own", ("reason",))
+        self.dead_hits = {reason: dead_hits.labels(reason) for reason in (UNREADABLE, UNPLACED)}
+        self.miscounted = counter("miscounted", "Packs that hold more or fewer hits than they say")
+        ignored = counter("log_entries_ignored", "Log entries that are no event, by what makes them none", ("reason",))
+        self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("acked", "Messages acknowledged")
         self.nacked = counter("nacked", "Messages given back to be delivered again")

@@ -12,6 +12,9 @@ from typing import Any
 import msgspec
 
 from services.processor import agent, geo, query, referrer, typed, utm
+from services.processor.event import BAD_BODY as BAD_BODY  # for who reads rejects
+from services.processor.event import Event, gather
+from services.processor.partition import DAY_US, Partition, plausible
 from services.shared import hit, identity
 from services.shared.hit import Hit
 from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
@@ -19,16 +22,13 @@ from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJ
 STAGE = "processor"
 NO_TABLE = "no_table"
 MISSING = "missing"
-BAD_BODY = "bad_body"
 UNENCODABLE = "unencodable"
+UNEXPECTED = "unexpected"
 # Every value that `rejects.reason` can have at this stage, and so the values of the metric's label.
-REASONS = (MISSING, typed.WRONG_TYPE, typed.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE)
+REASONS = (MISSING, typed.WRONG_TYPE, typed.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
 
 MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
-_DAY_US = 86_400_000_000
-_ID_DAYS_US = 7 * _DAY_US  # how old an event id may be and still say the event's day
-_NONE_POSTED: frozenset[str] = frozenset()
-_PAST_US, _FUTURE_US = 5 * 365 * _DAY_US, 365 * _DAY_US  # where BigQuery still takes rows into a partition
+_ID_DAYS_US = 7 * DAY_US  # how old an event id may be and still say the event's day
 
 
 # What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
@@ -67,20 +67,6 @@ class _Missing(Exception):
     """A required column has no value."""
 
 
-class _Event:
-    """One hit while it is read: `first` is each parameter's value, `left` what no column has taken, `more` repeats."""
-
-    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "reject")
-
-    def __init__(self, hit: Hit, reject: Reject | None = None) -> None:
-        self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
-        self.first: dict[str, Any] = {}
-        self.more: dict[str, list[Any]] = {}
-        self.posted: frozenset[str] = _NONE_POSTED
-        self.left: dict[str, Any] = {}
-        self.enriched: dict[str, tuple[Any, ...]] = {}
-
-
 class _Plan:
     """How the rows of one table are made: a reader for each column, in order."""
 
@@ -88,6 +74,7 @@ class _Plan:
         self.table = table
         self.readers = [_required(column) if column.required else _read(column) for column in table.columns]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
+        self.partition = Partition(table)
 
 
 class Parser:
@@ -98,32 +85,35 @@ class Parser:
             agent.load()
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = [(column, _read(column)) for column in schema.rejects.columns]
+        self._rejects_partition = Partition(schema.rejects)
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
         """The row of a hit, or why there is none; `now`, microseconds since 1970, decides which days are plausible."""
-        event = _Event(hit)
+        event = Event(hit)
         try:
-            _gather(event)
-            if not now - _PAST_US <= hit.at <= now + _FUTURE_US:
+            gather(event)
+            if not plausible(hit.at, now):
                 raise _Refused(Reject(typed.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = _day(event.id, hit.at)
-            return Row(plan.table.name, _values(plan, event))
+            return Row(plan.table.name, _values(plan, event, now))
         except _Refused as refused:
             return refused.reject
+        except typed.Invalid as error:  # the body
+            return Reject(error.reason, error.detail)
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
-        plausible = now - _PAST_US <= hit.at <= now + _FUTURE_US
-        event = _Event(hit, reject)
+        event = Event(hit, reject)
         try:
-            _gather(event)
+            gather(event)
             event.id = _event_id(event)
-        except _Refused:
+        except (_Refused, typed.Invalid):
             pass  # the hit's own id names it well enough, and the reason is known already
-        event.day = _day(event.id, hit.at if plausible else now)
-        values = []
+        received = hit.at if plausible(hit.at, now) else now
+        event.day = _day(event.id, received)
+        values: list[Any] = []
         for column, read in self._rejects:
             try:
                 value = read(event)
@@ -131,9 +121,12 @@ class Parser:
                 # A column of the user's own whose value is the very thing that was refused; the hit holds it.
                 value = None
             values.append(_PLACEHOLDER[column.type] if value is None and column.required else value)
+        partition = self._rejects_partition
+        if not partition.takes(values[partition.index], now):
+            values[partition.index] = partition.of(received)
         return Row(REJECTS, values)
 
-    def _plan(self, event: _Event) -> _Plan:
+    def _plan(self, event: Event) -> _Plan:
         for plan in self._plans:
             for condition in plan.table.conditions:
                 if _plain(event, condition.source) not in condition.values:
@@ -143,7 +136,7 @@ class Parser:
         raise _Refused(Reject(NO_TABLE, "no table of the schema file takes this event"))
 
 
-def _values(plan: _Plan, event: _Event) -> list[Any]:
+def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
     try:
         for read in plan.readers:
@@ -156,6 +149,11 @@ def _values(plan: _Plan, event: _Event) -> list[Any]:
         column = plan.table.columns[len(values)]
         sources = " or ".join(map(str, column.sources))
         raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+    partition = plan.partition
+    if not partition.always_fits and not partition.takes(values[partition.index], now):
+        column = partition.column
+        detail = "the table is partitioned by it, and BigQuery takes rows from 5 years ago to a year ahead"
+        raise _Refused(Reject(typed.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
     # Every other column has taken its own by now; the rest goes last, wherever its column stands.
     for index in plan.rest:
         values[index] = _rest(event)
@@ -174,36 +172,7 @@ _PLACEHOLDER: dict[str, Any] = {
 }
 
 
-def _gather(event: _Event) -> None:
-    """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too."""
-    pairs = query.pairs(event.hit.query)
-    body = bytes(event.hit.body)
-    if body:
-        event.first = _posted(body)
-        event.posted = frozenset(event.first)
-    elif len(first := dict(pairs)) == len(pairs):
-        event.first, event.left = first, first.copy()
-        return
-    first = event.first
-    for name, value in pairs:
-        if name in first:
-            event.more.setdefault(name, []).append(value)
-        else:
-            first[name] = value
-    event.left = first.copy()
-
-
-def _posted(body: bytes) -> dict[str, Any]:
-    try:
-        posted = typed.decode_json(body)
-    except typed.Invalid as error:
-        raise _Refused(Reject(BAD_BODY, error.detail)) from error
-    if not isinstance(posted, dict):
-        raise _Refused(Reject(BAD_BODY, "the body is not a JSON object"))
-    return posted
-
-
-def _event_id(event: _Event) -> str:
+def _event_id(event: Event) -> str:
     given = event.first.get("event_id")
     if given is None or given == "":
         return event.hit.id
@@ -219,11 +188,11 @@ def _day(event_id: str, received: int) -> int:
     """Days since 1970 of the time in a UUIDv7 of the last seven days, else of the receipt."""
     made = identity.time_of(event_id)
     if made is not None and 0 <= received // 1000 - made <= _ID_DAYS_US // 1000:
-        return made * 1000 // _DAY_US
-    return received // _DAY_US
+        return made * 1000 // DAY_US
+    return received // DAY_US
 
 
-def _read(column: Column) -> Callable[[_Event], Any]:
+def _read(column: Column) -> Callable[[Event], Any]:
     """A function that gives a column's typed value, or None; it raises typed.Invalid."""
     if all(source.namespace == "query" and source.name != "*" for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
@@ -231,7 +200,7 @@ def _read(column: Column) -> Callable[[_Event], Any]:
     if len(readers) == 1:
         return readers[0]
 
-    def first_of(event: _Event) -> Any:
+    def first_of(event: Event) -> Any:
         for read in readers:
             value = read(event)
             if value is not None:
@@ -241,11 +210,11 @@ def _read(column: Column) -> Callable[[_Event], Any]:
     return first_of
 
 
-def _required(column: Column) -> Callable[[_Event], Any]:
+def _required(column: Column) -> Callable[[Event], Any]:
     """The same for a column that must have a value; without one it raises _Missing."""
     read = _read(column)
 
-    def required(event: _Event) -> Any:
+    def required(event: Event) -> Any:
         value = read(event)
         if value is None:
             raise _Missing
@@ -254,7 +223,7 @@ def _required(column: Column) -> Callable[[_Event], Any]:
     return required
 
 
-def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
+def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
     name = source.name
     match source.namespace:
         case "query" if name == "*":
@@ -280,13 +249,13 @@ def _reader(source: Source, kind: str) -> Callable[[_Event], Any]:
     raise AssertionError(f"the schema file's check let {source} through")
 
 
-def _parameter(names: list[str], kind: str) -> Callable[[_Event], Any]:
+def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
     """A reader of the first of several parameters that has a value."""
     convert = typed.CONVERTERS[kind]
     from_text = typed.json_from_text if kind == "JSON" else convert
     is_text = kind == "STRING"
 
-    def read(event: _Event) -> Any:
+    def read(event: Event) -> Any:
         first = event.first
         for name in names:
             value = first.get(name)
@@ -300,10 +269,10 @@ def _parameter(names: list[str], kind: str) -> Callable[[_Event], Any]:
     return read
 
 
-def _enrichment(namespace: str, name: str) -> Callable[[_Event], Any]:
+def _enrichment(namespace: str, name: str) -> Callable[[Event], Any]:
     enrich, index = _ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
 
-    def read(event: _Event) -> Any:
+    def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
         if found is None:  # the first of its columns
             found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
@@ -312,7 +281,7 @@ def _enrichment(namespace: str, name: str) -> Callable[[_Event], Any]:
     return read
 
 
-def _rest(event: _Event) -> str | None:
+def _rest(event: Event) -> str | None:
     """The JSON object of all values no column took: one value as itself, several of a name as an array."""
     left = event.left
     for name, values in event.more.items():
@@ -334,7 +303,7 @@ def _original(one: Hit) -> str:
     return hit.encode(one).decode()
 
 
-def _plain(event: _Event, source: Source) -> str | None:
+def _plain(event: Event, source: Source) -> str | None:
     """A source's value as text, for the conditions of a table."""
     if source.namespace == "query":
         value = event.first.get(source.name)
@@ -347,10 +316,11 @@ def _plain(event: _Event, source: Source) -> str | None:
     if source.namespace in ENRICHMENTS:
         value = _enrichment(source.namespace, source.name)(event)
         return None if value is None else typed.string(value)
-    return str(getattr(event.hit, source.name))
+    value = getattr(event.hit, source.name)
+    return str(value) if value else None
 
 
-def _sent(event: _Event, column: Column) -> str | None:
+def _sent(event: Event, column: Column) -> str | None:
     """What was sent for a refused column, as text, cut."""
     for source in column.sources:
         given: Mapping[str, Any] = event.first if source.namespace == "query" else event.hit.headers

@@ -6,13 +6,15 @@
 | INT64 | digits with an optional sign, within 64 bits | an integer |
 | FLOAT64 | a decimal number with an optional exponent, finite | a number |
 | BOOL | true false 1 0 yes no on off, in any case | a boolean; 1 or 0 |
-| TIMESTAMP | RFC 3339 with `Z` or an offset; Unix time of 10 digits (s, 6 decimals at most), 13 (ms), 16 (µs) | same |
+| TIMESTAMP | RFC 3339 with `Z` or an offset; Unix time of 10 digits (s), 13 (ms) or 16 (µs) before the point | same |
 | DATE | YYYY-MM-DD | same |
-| NUMERIC | a decimal number, at most 29 digits before the point and 9 after | a number |
+| NUMERIC | a decimal number with an optional exponent, at most 29 digits before the point | a number |
 | JSON | JSON, nested 490 levels at most | any value |
 
-An empty text and a JSON null are no value at all. Nothing is rounded, cut or guessed: a time without a zone, a
-fraction for an integer, a tenth decimal are refused.
+An empty text and a JSON null are no value at all. Two things are made to fit, since machines write more digits than
+BigQuery keeps: what is finer than a microsecond is cut off, and a NUMERIC is rounded to nine decimals, half away from
+zero, as BigQuery's own CAST does. Nothing else is rounded, cut or guessed: a time without a zone and a fraction for an
+integer are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from decimal import Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -32,15 +34,18 @@ OUT_OF_RANGE = "out_of_range"
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_NUMERIC = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
-_UNIX_SCALE = {10: 1_000_000, 13: 1_000, 16: 1}  # microseconds by the number of digits
-_UNIX_FRACTION = re.compile(r"[0-9]{10}\.[0-9]{1,6}")
+_UNIX = re.compile(r"([0-9]{10}|[0-9]{13}|[0-9]{16})(?:\.([0-9]+))?")
+_UNIX_SCALE = {10: 1_000_000, 13: 1_000, 16: 1}  # microseconds by the number of digits before the point
+_LONGEST_TIME = 100  # characters
 _RFC3339 = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"([Zz]|[+-][0-9]{2}:?[0-9]{2})"
 )
 _NO_ZONE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+)?")
-_LOST_PLUS = re.compile(r".*[0-9] [0-9]{2}:?[0-9]{2}")
+_NO_SIGN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+ [0-9]{2}:?[0-9]{2}")
+# JavaScript writes +010013-01-01T00:00:00.000Z for the year 10013, and -000001-… for 2 BC.
+_FAR_YEAR = re.compile(r"(?:-[0-9]{4,}|\+?0*[1-9][0-9]{4,})-[0-9]{2}-[0-9]{2}(?:[Tt ].*)?")
+_FAR = "outside the years 1 to 9999, which are all that BigQuery can hold"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOOLS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _KINDS = {bool: "a boolean", int: "a number", Decimal: "a number", dict: "an object", list: "an array", str: "a text"}
@@ -48,8 +53,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_DIGITS = 19
+_TOO_MANY_DIGITS = "an integer of more than 4,300 digits"  # which Python neither reads nor writes
 _BILLIONTH = Decimal("1e-9")
-_NUMERIC_CONTEXT = Context(prec=60)
+_NUMERIC = Context(prec=38, rounding=ROUND_HALF_UP)  # half away from zero; more digits are an InvalidOperation
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -67,6 +73,8 @@ def decode_json(text: str | bytes) -> Any:
     """JSON with numbers kept exact: integers of any size, the others as Decimal. Raises Invalid."""
     try:
         found = _decoder.decode(text)
+    except msgspec.ValidationError as error:  # the one thing that a decoder without a type refuses
+        raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise Invalid(WRONG_TYPE, f"not JSON: {error}") from error
     except InvalidOperation as error:
@@ -79,8 +87,11 @@ def decode_json(text: str | bytes) -> Any:
 
 
 def encode_json(value: Any) -> str:
-    """The JSON text of what `decode_json` gave."""
-    return _encoder.encode(value).decode()
+    """The JSON text of what `decode_json` gave. Raises Invalid for an integer that it cannot have given."""
+    try:
+        return _encoder.encode(value).decode()
+    except ValueError as error:
+        raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
 
 
 def string(value: Any) -> str:
@@ -89,7 +100,10 @@ def string(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, Decimal)):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError as error:
+            raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
     raise Invalid(WRONG_TYPE, f"{_kind(value)} is no STRING; a JSON column takes it")
 
 
@@ -98,9 +112,11 @@ def int64(value: Any) -> int:
         text = value.strip()
         if not _INTEGER.fullmatch(text):
             raise Invalid(WRONG_TYPE, "not a whole number")
-        if len(text.lstrip("+-0")) > _INT64_DIGITS:
+        # Python counts zeros in front, and reads at most 4,300 digits.
+        digits = text.lstrip("+-0") or "0"
+        if len(digits) > _INT64_DIGITS:
             raise Invalid(OUT_OF_RANGE, "more than 64 bits")
-        value = int(text)
+        value = -int(digits) if text[0] == "-" else int(digits)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a whole number")
     if not -(2**63) <= value < 2**63:
@@ -125,32 +141,28 @@ def float64(value: Any) -> float:
 
 
 def boolean(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower() if isinstance(value, (str, int)) else ""
-    if text not in _BOOLS:
-        raise Invalid(WRONG_TYPE, f"none of {', '.join(_BOOLS)}")
-    return _BOOLS[text]
+    if isinstance(value, str):
+        found = _BOOLS.get(value.strip().lower())
+        if found is not None:
+            return found
+    elif isinstance(value, int) and 0 <= value <= 1:  # True and False too
+        return bool(value)
+    raise Invalid(WRONG_TYPE, f"none of {', '.join(_BOOLS)}")
 
 
 def timestamp(value: Any) -> int:
-    """Microseconds since 1970, UTC."""
-    text = value.strip() if isinstance(value, str) else str(value) if _is_number(value) else ""
-    if text.isascii() and text.isdigit() and (scale := _UNIX_SCALE.get(len(text))):
-        return int(text) * scale
-    if _UNIX_FRACTION.fullmatch(text):
-        seconds, _, decimals = text.partition(".")
-        return int(seconds) * 1_000_000 + int(decimals.ljust(6, "0"))
+    """Microseconds since 1970, UTC; what is finer is cut off."""
+    text = value.strip() if isinstance(value, str) else _unix_text(value)
+    if len(text) > _LONGEST_TIME:
+        raise Invalid(WRONG_TYPE, f"longer than {_LONGEST_TIME} characters, which no time is")
+    if match := _UNIX.fullmatch(text):
+        whole, decimals = match[1], match[2] or ""
+        scale = _UNIX_SCALE[len(whole)]
+        kept = len(str(scale)) - 1  # decimals that a microsecond has
+        return int(whole) * scale + int(decimals[:kept].ljust(kept, "0") or "0")
     match = _RFC3339.fullmatch(text)
     if match is None:
-        if _LOST_PLUS.fullmatch(text):
-            raise Invalid(WRONG_TYPE, "a + in a query string means a space: write the offset's + as %2B")
-        if _NO_ZONE.fullmatch(text):
-            raise Invalid(WRONG_TYPE, "a time without a zone: add Z or an offset such as +02:00")
-        raise Invalid(WRONG_TYPE, "neither RFC 3339 nor Unix time of 10, 13 or 16 digits")
-    fraction = (match[7] or "").ljust(6, "0")
-    if fraction[6:].strip("0"):
-        raise Invalid(OUT_OF_RANGE, "finer than a microsecond")
+        raise _not_a_time(text)
     zone = match[8]
     offset = timedelta()
     if zone not in "Zz":
@@ -158,17 +170,37 @@ def timestamp(value: Any) -> int:
         if hours > 23 or minutes > 59:
             raise Invalid(OUT_OF_RANGE, "no such offset")
         offset = timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
+    microseconds = int((match[7] or "")[:6].ljust(6, "0"))
     try:
-        moment = datetime(*map(int, match.groups()[:6]), int(fraction[:6]), tzinfo=UTC) - offset  # type: ignore[misc, arg-type]
+        moment = datetime(*map(int, match.groups()[:6]), microseconds, tzinfo=UTC) - offset  # type: ignore[misc, arg-type]
     except (ValueError, OverflowError) as error:
         raise Invalid(OUT_OF_RANGE, f"no such time: {error}") from error
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _unix_text(value: Any) -> str:
+    """A number as text without an exponent, if it may be a Unix time: as text 1e999999999 has a billion digits."""
+    if not _is_number(value) or not 10**9 <= value < 10**16:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:f}"[:_LONGEST_TIME]
+
+
+def _not_a_time(text: str) -> Invalid:
+    if _NO_ZONE.fullmatch(text):
+        return Invalid(WRONG_TYPE, "a time without a zone: add Z or an offset such as +02:00")
+    if _NO_SIGN.fullmatch(text):
+        return Invalid(WRONG_TYPE, "an offset without a sign: write +02:00, and in a query string %2B02:00")
+    if _FAR_YEAR.fullmatch(text):
+        return Invalid(OUT_OF_RANGE, _FAR)
+    return Invalid(WRONG_TYPE, "neither RFC 3339 nor Unix time of 10, 13 or 16 digits")
 
 
 def day(value: Any) -> int:
     """Days since 1970."""
     text = value.strip() if isinstance(value, str) else ""
     if not _DATE.fullmatch(text):
+        if len(text) <= _LONGEST_TIME and _FAR_YEAR.fullmatch(text):
+            raise Invalid(OUT_OF_RANGE, _FAR)
         raise Invalid(WRONG_TYPE, "not a date written YYYY-MM-DD")
     try:
         return date.fromisoformat(text).toordinal() - _EPOCH_DAY
@@ -177,23 +209,17 @@ def day(value: Any) -> int:
 
 
 def numeric(value: Any) -> Decimal:
-    """A Decimal of scale 9."""
+    """A Decimal of scale 9, rounded half away from zero."""
     if isinstance(value, str):
         value = value.strip()
-        if not _NUMERIC.fullmatch(value):
-            raise Invalid(WRONG_TYPE, "not a decimal number without exponent")
+        if not _FLOAT.fullmatch(value):
+            raise Invalid(WRONG_TYPE, "not a decimal number")
     elif not _is_number(value):
         raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a number")
-    number = Decimal(value)
-    if number and number.adjusted() > 28:
-        raise Invalid(OUT_OF_RANGE, "more than 29 digits before the point")
     try:
-        exact = number.quantize(_BILLIONTH, context=_NUMERIC_CONTEXT)
+        return Decimal(value).quantize(_BILLIONTH, context=_NUMERIC)
     except InvalidOperation as error:
-        raise Invalid(OUT_OF_RANGE, "not a NUMERIC") from error
-    if exact != number:
-        raise Invalid(OUT_OF_RANGE, "more than 9 digits after the point")
-    return exact
+        raise Invalid(OUT_OF_RANGE, "more than 29 digits before the point, or too large an exponent") from error
 
 
 def json_text(value: Any) -> str:
@@ -224,12 +250,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
-    names = {
-        bool: "a boolean",
-        int: "a number",
-        Decimal: "a number",
-        dict: "an object",
-        list: "an array",
-        str: "a text",
-    }
-    return names.get(type(value), type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)

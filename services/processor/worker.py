@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from services.processor import log_entry
-from services.processor.metrics import Metrics
-from services.processor.parse import UNENCODABLE, Parser, Reject, Row
+from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
+from services.processor.parse import Parser
+from services.processor.table_batches import Batcher, HitParser, TableBatches
+from services.processor.throttle import Throttle
 from services.shared import frame, hit, log, rows, tracing
 from services.shared.hit import Hit
 from services.shared.poison import Poison
@@ -20,8 +25,7 @@ from services.shared.recent import Recent
 from services.shared.schema import Schema
 
 _REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, when far fewer have passed
-
-_NO_ARROW = (pa.ArrowException, ValueError, TypeError, OverflowError)
+_LOG_SECONDS = 60.0  # between two lines about the same thing
 
 _log = log.get("processor.worker")
 
@@ -30,6 +34,21 @@ _log = log.get("processor.worker")
 class Topics:
     rows: str
     dead: str
+
+
+class _Letter(NamedTuple):
+    """A dead letter of one hit: the message that it makes alone, the reason of the metric, and words."""
+
+    data: bytes
+    attributes: dict[str, str]
+    reason: str
+    detail: str
+
+
+@dataclass
+class _Decoded:
+    hits: list[Hit]
+    letters: list[_Letter] = field(default_factory=list)
 
 
 def _now_us() -> int:
@@ -50,13 +69,14 @@ class Worker:
         metrics: Metrics,
         *,
         max_bytes: int,
+        parser: HitParser | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
-        self._schema, self._publisher, self._topics, self._metrics = schema, publisher, topics, metrics
-        self._parser = Parser(schema)
-        self._arrow = {name: rows.arrow_schema(table) for name, table in schema.tables.items()}
+        self._publisher, self._topics, self._metrics = publisher, topics, metrics
+        self._batcher = Batcher(schema, parser or Parser(schema))
+        self._faults, self._buried, self._miscounts = (Throttle(_LOG_SECONDS) for _ in range(3))
         self._done: Recent[str] = Recent(_REMEMBERED)
 
     async def run(self, puller: Puller) -> None:
@@ -66,7 +86,8 @@ class Worker:
         """
         async with asyncio.TaskGroup() as tasks:
             async for delivery in puller:
-                size = frame.held(delivery.data)
+                compressed = log_entry.is_compressed(delivery.data)
+                size = log_entry.MAX_BYTES if compressed else frame.held(delivery.data)
                 while self._held and self._held + size > self._max_bytes:
                     self._changed.clear()
                     await self._changed.wait()
@@ -94,9 +115,10 @@ class Worker:
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
-                hits, outcome = delivery.count, "duplicate"
+                hits, dead, outcome = delivery.count, 0, "duplicate"
             else:
-                hits, outcome = await self._process(delivery, pack), "published"
+                hits, dead = await self._process(delivery, pack, source)
+                outcome = "published"
                 self._done.add(pack)
         except Poison as poison:
             span.fail(str(poison))
@@ -113,6 +135,7 @@ class Worker:
             delivery.ack()
             metrics.acked.inc()
             metrics.settled(_kind(delivery), outcome, hits)
+            metrics.settled(_kind(delivery), "dead", dead)
 
     def _give_back(self, delivery: Delivery) -> None:
         delivery.nack()
@@ -132,64 +155,67 @@ class Worker:
         self._metrics.acked.inc()
         self._metrics.settled(_kind(delivery), "dead", delivery.count)
 
-    async def _process(self, delivery: Delivery, pack: str) -> int:
-        """How many hits there were, now that all of their rows are published."""
-        with self._metrics.parse_seconds.time(), tracing.step("parse"):
-            hits = self._decode(delivery)
-            batches = self._parse(hits, self._now_us())
-        self._metrics.hits.inc(len(hits))
-        publishing = [
+    async def _process(self, delivery: Delivery, pack: str, source: str) -> tuple[int, int]:
+        """How many hits are rows now and how many dead letters, each safe; raises Poison if all would be the latter."""
+        with self._metrics.parse_seconds.time(), tracing.step("parse"), _nothing_collected():
+            found = self._decode(delivery, pack)
+            made = self._batcher.make(found.hits, self._now_us())
+        self._count(found, made)
+        letters = found.letters
+        for one, fault in made.unplaced:
+            detail = f"neither a row nor a reject can be made of it: {fault}"
+            if not made.batches:  # the message whole, so that its letter is the same whenever it is replayed
+                raise Poison(detail)
+            message = hit.pack([hit.encode(one)], rows.pack_id(pack, "dead", len(letters)))
+            letters.append(_Letter(*message, UNPLACED, detail))
+        work = [
             self._publish(name, part, rows.pack_id(pack, name, number))
-            for name, batch in batches.items()
+            for name, batch in made.batches.items()
             for number, part in enumerate(rows.split(batch))
         ]
-        count = len(hits)
-        del hits, batches  # publishing may take long, and needs the Arrow alone
-        await asyncio.gather(*publishing)
-        return count
+        work += [self._publish_letter(letter, source) for letter in letters]
+        published, dead = len(found.hits) - len(made.unplaced), len(letters)
+        del found, made, letters  # publishing may take long, and needs the Arrow alone
+        await asyncio.gather(*work)
+        return published, dead
 
-    def _decode(self, delivery: Delivery) -> list[Hit]:
+    def _decode(self, delivery: Delivery, pack: str) -> _Decoded:
         if _kind(delivery) == "pack":
             self._metrics.packs.inc()
-            return hit.unpack(delivery.data, delivery.attributes)
+            lines = hit.read(delivery.data, delivery.attributes)
+            if lines.miscount:
+                self._metrics.miscounted.inc()
+                if packs := self._miscounts.add(1):
+                    _log.error("a pack does not hold as many hits as it says", packs=packs, pack=pack)
+            found = _Decoded(lines.hits)
+            for number, (data, reason) in enumerate(lines.unreadable):
+                message = hit.pack([data], rows.pack_id(pack, "dead", number))
+                found.letters.append(_Letter(*message, UNREADABLE, f"hits: {reason}"))
+            return found
         self._metrics.log_entries.inc()
-        return [log_entry.decode(delivery.data, delivery.id, delivery.published_us)]
+        entries = log_entry.decode(delivery.data, delivery.id, delivery.published_us)
+        for why, count in entries.ignored.items():
+            self._metrics.ignored[why].inc(count)
+        letters = [
+            _Letter(data, delivery.attributes, UNREADABLE, f"not a LogEntry: {reason}")
+            for data, reason in entries.unreadable
+        ]
+        return _Decoded(entries.hits, letters)
 
-    def _parse(self, hits: list[Hit], now: int) -> dict[str, pa.RecordBatch]:
-        """One batch a table; every hit is in exactly one of them."""
-        results = [self._parser.parse(one, now) for one in hits]
-        try:
-            batches = self._batches(hits, results, now)
-        except _NO_ARROW as error:
-            # One value that Arrow does not take must not fail its pack: find it by trying each row alone.
-            _log.error("a row does not fit its Arrow type", error=str(error))
-            results = [self._fitting(result) for result in results]
-            batches = self._batches(hits, results, now)
-        for result in results:
-            if isinstance(result, Reject):
-                self._metrics.rejects[result.reason].inc()
-        return batches
+    def _count(self, found: _Decoded, made: TableBatches) -> None:
+        self._metrics.hits.inc(len(found.hits))
+        for reason in made.rejects.values():
+            self._metrics.rejects[reason].inc()
+        if faults := self._faults.add(len(made.faults)):
+            _log.warning("hits met a fault of the processor", faults=faults, fault=made.faults[-1])
 
-    def _batches(self, hits: list[Hit], results: list[Row | Reject], now: int) -> dict[str, pa.RecordBatch]:
-        found: dict[str, list[list[object]]] = {}
-        for one, result in zip(hits, results, strict=True):
-            row = self._parser.reject_row(one, result, now) if isinstance(result, Reject) else result
-            found.setdefault(row.table, []).append(row.values)
-        return {name: self._batch(name, values) for name, values in found.items()}
-
-    def _fitting(self, result: Row | Reject) -> Row | Reject:
-        if isinstance(result, Row):
-            try:
-                self._batch(result.table, [result.values])
-            except _NO_ARROW as error:
-                return Reject(UNENCODABLE, str(error), result.table)
-        return result
-
-    def _batch(self, name: str, values: list[list[object]]) -> pa.RecordBatch:
-        schema = self._arrow[name]
-        columns = zip(*values, strict=True)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    async def _publish_letter(self, letter: _Letter, source: str) -> None:
+        data, attributes = dead_letter(letter.data, letter.attributes, reason=letter.detail, source=source)
+        await self._publisher.publish(self._topics.dead, data, attributes)
+        self._metrics.dead.inc()
+        self._metrics.dead_hits[letter.reason].inc()
+        if hits := self._buried.add(1):
+            _log.warning("hits dead-lettered", hits=hits, reason=letter.detail)
 
     async def _publish(self, name: str, batch: pa.RecordBatch, pack_id: str) -> None:
         data, attributes = rows.pack(batch, name, pack_id)
@@ -207,3 +233,15 @@ class Worker:
 
 def _kind(delivery: Delivery) -> str:
     return "pack" if "schema" in delivery.attributes else "log_entry"
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """The collector of cycles waits: a body of many small arrays would make it walk through all of them repeatedly."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

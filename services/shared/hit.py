@@ -5,7 +5,9 @@ Formats only gain fields; a decoder ignores what it does not know.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -16,6 +18,9 @@ SCHEMA = "hit/1"
 MAX_HITS = 1_000  # hits in one pack
 MAX_PACK_BYTES = 2_000_000  # of NDJSON; what is over closes the pack, so a pack stays below gRPC's 4 MiB default
 
+# The years 1 to 9999, which are those of a datetime and of BigQuery's TIMESTAMP.
+Microseconds = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]
+Status = Annotated[int, msgspec.Meta(ge=0, le=999)]
 NO_BODY = msgspec.Raw()  # one object: msgspec leaves a field out where it is the default itself, not an equal
 
 
@@ -24,21 +29,39 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
     `id` is a UUIDv7 unless a log gave it, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
-    (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel.
+    (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel, `status` the
+    one it was answered with if a log says so, else 0.
     """
 
     id: str
-    at: int
+    at: Microseconds
     method: str
     path: str
     query: str = ""
     headers: dict[str, str] = {}
     ip: str = ""
     body: msgspec.Raw = NO_BODY
+    status: Status = 0
+
+
+class Unreadable(NamedTuple):
+    """A part of a message that is no hit: its bytes, and why, without anything that a stranger wrote."""
+
+    data: bytes
+    reason: str
+
+
+class Lines(NamedTuple):
+    """What a pack holds; `miscount` says so where its lines are more or fewer than its attributes say."""
+
+    hits: list[Hit]
+    unreadable: list[Unreadable]
+    miscount: str | None = None
 
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Hit)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def encode(hit: Hit) -> bytes:
@@ -86,16 +109,46 @@ def attributes(count: int, pack_id: str) -> dict[str, str]:
     return {"schema": SCHEMA, "encoding": "zstd", "count": str(count), "pack": pack_id}
 
 
-def unpack(data: bytes, attributes: Mapping[str, str]) -> list[Hit]:
-    """The hits of one message. Raises Poison, naming what is wrong, unless every one of them can be read."""
+def read(data: bytes, attributes: Mapping[str, str]) -> Lines:
+    """The lines of one message, good and bad; blank ones are nothing. Raises Poison where no line can be read."""
     if attributes.get("schema") != SCHEMA:
         raise Poison(f"schema is {attributes.get('schema')!r}, this processor reads {SCHEMA!r}")
     if attributes.get("encoding") != "zstd":
         raise Poison(f"encoding is {attributes.get('encoding')!r}, only 'zstd' is known")
+    content = frame.decompress(data)
+    unreadable: list[Unreadable] = []
     try:
-        hits = _decoder.decode_lines(frame.decompress(data))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Poison(f"hits: {error}") from error
-    if str(len(hits)) != attributes.get("count"):
-        raise Poison(f"count is {attributes.get('count')!r}, the pack holds {len(hits)} hits")
-    return hits
+        hits = _decoder.decode_lines(content)
+    except _UNREADABLE:
+        hits, unreadable = _one_by_one(content)
+    count = len(hits) + len(unreadable)
+    miscount = None
+    if str(count) != attributes.get("count"):
+        miscount = f"count is {attributes.get('count')!r}, the pack holds {count} hits"
+    if not hits and (unreadable or miscount):
+        raise Poison(f"hits: {unreadable[0].reason}" if unreadable else str(miscount))
+    return Lines(hits, unreadable, miscount)
+
+
+def unpack(data: bytes, attributes: Mapping[str, str]) -> list[Hit]:
+    """The hits of one message. Raises Poison, naming what is wrong, unless every one of them can be read."""
+    found = read(data, attributes)
+    if found.unreadable:
+        raise Poison(f"hits: {found.unreadable[0].reason}")
+    if found.miscount:
+        raise Poison(found.miscount)
+    return found.hits
+
+
+def _one_by_one(content: bytes) -> tuple[list[Hit], list[Unreadable]]:
+    hits: list[Hit] = []
+    unreadable: list[Unreadable] = []
+    for line in io.BytesIO(content):
+        line = line.rstrip(b"\n")
+        if line.isspace() or not line:
+            continue
+        try:
+            hits.append(_decoder.decode(line))
+        except _UNREADABLE as error:
+            unreadable.append(Unreadable(line, str(error)))
+    return hits, unreadable

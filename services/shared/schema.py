@@ -29,6 +29,7 @@ FIXED_SOURCES = {
         "path": "STRING",
         "query": "STRING",
         "ip": "STRING",
+        "status": "INT64",
     },
     "event": {"id": "STRING", "day": "DATE"},
     "agent": {

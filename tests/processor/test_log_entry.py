@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.processor import log_entry
+from services.processor.log_entry import Entries
 from services.shared import identity
 from services.shared.poison import Poison
 
@@ -34,14 +36,23 @@ ENTRY: dict[str, Any] = {
 AT = 1_795_169_730_123_456
 
 
+def _entry(changes: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
+    return {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], **request}, **(changes or {})}
+
+
+def _read(*entries: Any, one: bool = False) -> Entries:
+    return log_entry.decode(json.dumps(entries[0] if one else entries).encode(), "message-1", 77)
+
+
 def _decode(changes: dict[str, Any] | None = None, **request: Any) -> Any:
-    entry = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], **request}, **(changes or {})}
-    return log_entry.decode(json.dumps(entry).encode(), "message-1", 77)
+    (hit,) = _read(_entry(changes, **request), one=True).hits
+    return hit
 
 
 def test_an_entry_is_a_hit() -> None:
     hit = _decode()
     assert (hit.at, hit.method, hit.path, hit.ip) == (AT, "GET", "/pixel.png", "203.0.113.77")
+    assert hit.status == 200
     assert hit.query == "user_id=507f&type=click&note=caf%C3%A9%20au%20lait"
     assert hit.headers == {
         "user-agent": "Mozilla/5.0 (iPhone)",
@@ -65,6 +76,11 @@ def test_a_redelivered_entry_has_the_same_id_and_another_entry_another() -> None
         ("/p?x=1", None, "/p", "x=1"),
         ("https://a.example/p?x=http://b/?y#z", "a.example", "/p", "x=http://b/?y#z"),
         ("HTTPS://a.example/p?", "a.example", "/p", ""),
+        ("https://a.example/p#?x=1", "a.example", "/p", "x=1"),
+        ("ftp://x#y", "x", "/", ""),
+        ("/p://q?x=1", None, "/p://q", "x=1"),
+        ("?x=1", None, "/", "x=1"),
+        ("\ud83d\ude00?x=\ud83d\ude00", None, "\U0001f600", "x=\U0001f600"),
     ],
 )
 def test_urls_of_every_shape(url: str, host: str | None, path: str, query: str) -> None:
@@ -76,7 +92,66 @@ def test_nanoseconds_are_cut_to_microseconds() -> None:
     assert _decode({"timestamp": "2026-11-20T10:15:30.123456789Z"}).at == AT
 
 
-@pytest.mark.parametrize("timestamp", ["", "yesterday", "2026-11-20T10:15:30"])
+@pytest.mark.parametrize(
+    ("given", "ip"),
+    [
+        ("203.0.113.77:55012", "203.0.113.77"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("::ffff:203.0.113.77", "203.0.113.77"),
+        ("-", ""),
+        ("unknown", ""),
+        ("", ""),
+    ],
+)
+def test_the_remote_ip_is_an_address_or_nothing(given: str, ip: str) -> None:
+    assert _decode(remoteIp=given).ip == ip
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("status", [0, 200, 204, 302, 399])
+def test_what_was_answered_is_an_event(method: str, status: int) -> None:
+    hit = _decode(requestMethod=method, status=status)
+    assert (hit.method, hit.status) == (method, status)
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "reason"),
+    [("GET", 400, "status"), ("POST", 404, "status"), ("GET", 502, "status")]
+    + [(method, status, "method") for method in ("OPTIONS", "PUT", "get", "") for status in (200, 404)],
+)
+def test_what_is_no_event_is_counted_by_reason(method: str, status: int, reason: str) -> None:
+    assert _read(_entry(requestMethod=method, status=status), one=True) == ([], {reason: 1}, [])
+
+
+def test_an_array_holds_several_hits_whose_ids_are_the_same_each_time() -> None:
+    entries = [_entry(), _entry({"insertId": "2"}), _entry({"insertId": ""}), _entry({"insertId": ""})]
+    first, again = _read(*entries), _read(*entries)
+    assert [one.at for one in first.hits] == [AT] * 4
+    assert [one.id for one in first.hits] == [one.id for one in again.hits]
+    assert len({one.id for one in first.hits}) == 4
+    assert first.hits[0].id == _decode().id
+
+
+def test_one_entry_of_an_array_costs_none_of_its_neighbours() -> None:
+    found = _read(
+        _entry(), 7, _entry(status=404), {"httpRequest": {}}, _entry(remoteIp=None), _entry({"insertId": "2"})
+    )
+    assert (len(found.hits), found.ignored) == (2, {"status": 1})
+    assert [json.loads(one.data) for one in found.unreadable] == [7, {"httpRequest": {}}, _entry(remoteIp=None)]
+    assert all(one.reason for one in found.unreadable)
+
+
+def test_an_empty_array_is_nothing() -> None:
+    assert _read() == ([], {}, [])
+
+
+@pytest.mark.parametrize("data", [json.dumps(ENTRY), json.dumps([ENTRY, ENTRY])])
+def test_gzip_is_read(data: str) -> None:
+    plain = log_entry.decode(data.encode(), "m", 1)
+    assert log_entry.decode(gzip.compress(data.encode()), "m", 1).hits == plain.hits != []
+
+
+@pytest.mark.parametrize("timestamp", ["", "yesterday", "2026-11-20T10:15:30", "10013-01-01T00:00:00Z"])
 def test_an_entry_without_a_usable_time_has_that_of_its_message(timestamp: str) -> None:
     assert _decode({"timestamp": timestamp}).at == 77
 
@@ -88,10 +163,22 @@ def test_an_entry_without_a_usable_time_has_that_of_its_message(timestamp: str) 
         (b"{}", "missing required field `httpRequest`"),
         (b"[1]", "neither"),
         (b"\xff", "neither"),
-        (b'{"httpRequest":{}}', "without httpRequest.requestUrl"),
-        (b'{"httpRequest":{"requestUrl":""}}', "without httpRequest.requestUrl"),
+        (b'{"httpRequest":{}}', "no httpRequest.requestUrl"),
+        (b'{"httpRequest":{"requestUrl":""}}', "no httpRequest.requestUrl"),
         (b'{"httpRequest":{"requestUrl":7}}', "neither"),
-        (b'{"httpRequest":{"requestUrl":"ftp://x#y"}}', "is no URL"),
+        (b'{"httpRequest":{"requestUrl":"/","status":1000}}', "neither"),
+        (b'{"httpRequest":{"requestUrl":"/","status":' + b"9" * 5000 + b"}}", "neither"),
+        (b'{"httpRequest":{"requestUrl":"/\\ud83d"}}', "neither"),
+        (b'{"httpRequest":' + b"[" * 100_000, "neither"),
+        (b"[" * 100_000, "neither"),
+        (b"[{},{}]", "missing required field `httpRequest`"),
+        (b"[{}" + b",{}" * 1000 + b"]", "an array of 1001 log entries"),
+        (b"[" + b" " * log_entry.MAX_BYTES + b"]", "an array of over 4194304 bytes"),
+        (gzip.compress(b"{}"), "missing required field `httpRequest`"),
+        (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: cut off"),
+        (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: there is something after it"),
+        (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
+        (b"\x1f\x8bno gzip", "gzip: "),
     ],
 )
 def test_what_is_no_entry_is_poison(data: bytes, words: str) -> None:
@@ -100,16 +187,16 @@ def test_what_is_no_entry_is_poison(data: bytes, words: str) -> None:
     assert words in str(caught.value)
 
 
-@given(st.binary(max_size=60))
-def test_random_bytes_are_poison(data: bytes) -> None:
-    with pytest.raises(Poison):
-        log_entry.decode(data, "m", 1)
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60), st.text(max_size=30))
-def test_no_url_or_time_does_more_than_be_poison(url: str, timestamp: str) -> None:
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(b"\x1f\x8b\x08".__add__))
+def test_random_bytes_hold_no_hit(data: bytes) -> None:
     try:
-        hit = _decode({"timestamp": timestamp}, requestUrl=url)
+        found = log_entry.decode(data, "m", 1)
     except Poison:
         return
+    assert found == ([], {}, [])
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(max_size=30), st.text(max_size=30))
+def test_whatever_the_texts_are_an_entry_is_a_hit(url: str, timestamp: str, ip: str) -> None:
+    hit = _decode({"timestamp": timestamp}, requestUrl=url, remoteIp=ip)
     assert hit.path

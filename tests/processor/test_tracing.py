@@ -46,11 +46,11 @@ async def test_each_message_of_rows_goes_on_with_the_span_that_published_it(topi
 async def test_poison_is_a_failed_span_whose_trace_the_dead_letter_keeps(topics: Topics, receiver: Receiver) -> None:
     async with _running(topics):
         data, attributes = _pack("user_id=1")
-        _publish(topics, data, {**attributes, "count": "2"})
+        _publish(topics, data, {**attributes, "encoding": "br"})
         (dead,) = await asyncio.to_thread(topics.pull, "dead-seen", 1)
         await asyncio.to_thread(receiver.wait_for, TRACE, "process")
     (process,) = [span for span in receiver.of(TRACE) if span.name == "process"]
-    assert process.failed == "count is '2', the pack holds 1 hits"
+    assert process.failed == "encoding is 'br', only 'zstd' is known"
     assert dead.attributes["traceparent"] == f"00-{TRACE}-{PARENT}-01"
 
 

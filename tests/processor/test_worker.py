@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import gzip
 import json
 import time
 from collections import Counter
@@ -11,13 +13,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
+from services.ops import letter
 from services.processor import service
 from services.processor.config import Config
 from services.processor.metrics import Metrics
+from services.processor.parse import Parser, Reject, Row
+from services.processor.table_batches import HitParser
 from services.processor.worker import Topics as Names
 from services.processor.worker import Worker
 from services.shared import frame, hit, identity, rows, schema, schema_file
@@ -198,7 +203,17 @@ class _Puller:
         return self._left.pop(0)
 
 
-def _worker(log: list[str], failures: int = 0, registry: CollectorRegistry | None = None) -> Worker:
+def _counted(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
+    """What a counter of the processor counted, by the values of its labels."""
+    (family,) = (one for one in registry.collect() if one.name == f"pixelpipe_processor_{name}")
+    return {
+        tuple(one.labels.values()): one.value for one in family.samples if one.name.endswith("_total") and one.value
+    }
+
+
+def _worker(
+    log: list[str], failures: int = 0, registry: CollectorRegistry | None = None, parser: HitParser | None = None
+) -> Worker:
     tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
     return Worker(
@@ -207,6 +222,7 @@ def _worker(log: list[str], failures: int = 0, registry: CollectorRegistry | Non
         Names("rows", "dead"),
         Metrics(registry or CollectorRegistry(), tables.tables),
         max_bytes=10**7,
+        parser=parser,
     )
 
 
@@ -248,9 +264,8 @@ async def test_hits_are_settled_once_however_often_their_pack_is_tried() -> None
     registry = CollectorRegistry()
     worker, pack = _worker(log, failures=1, registry=registry), _pack("user_id=1", "user_id=2", "x=1")
 
-    def settled() -> dict[tuple[str, str], float]:
-        (family,) = (one for one in registry.collect() if one.name == "pixelpipe_processor_hits_settled")
-        return {(one.labels["kind"], one.labels["outcome"]): one.value for one in family.samples if one.value}
+    def settled() -> dict[tuple[str, ...], float]:
+        return _counted(registry, "hits_settled")
 
     await _handled(worker, log, *pack)
     assert (log[-1], settled()) == ("nack", {})
@@ -269,17 +284,166 @@ async def test_hits_are_settled_once_however_often_their_pack_is_tried() -> None
     }
 
 
-async def test_a_value_arrow_does_not_take_costs_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_are_rows(topics: Topics) -> None:
+    good = [f"user_id={number}" for number in range(3)]
+    now = _now()
+    lines = [hit.encode(Hit(identity.uuid7(now), now, "GET", "/i", query)) for query in good]
+    bad = [b'{"at": 99999999999999999999}', b"\xff", b"[" * 100_000, lines[0][:-1]]
+    data, attributes = hit.pack([lines[0], *bad[:2], lines[1], b"", *bad[2:], lines[2]], identity.uuid7(now))
+    async with _running(topics):
+        topics.publish("hits", data, {**attributes, "count": "7"})
+        found = await _rows(topics, 1)
+        dead = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))
+        assert sorted(row["user_id"] for _, row in found) == ["0", "1", "2"]
+        assert sorted(frame.decompress(one.data) for one in dead) == sorted(bad)
+        for one in dead:
+            shown = letter.read(letter.Letter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5)
+            assert (one.attributes["dead_reason"], shown["found"]) == (shown["problem"], 1)
+        # Published once more as `ops dead replay` does, each dies again and is then the very same message.
+        originals = [letter.Letter("", now, dict(one.attributes), one.data).original_attributes() for one in dead]
+        for one, original in zip(dead, originals, strict=True):
+            topics.publish("hits", one.data, original)
+        again = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))
+    assert {(one.data, *sorted(one.attributes.items())) for one in again} == {
+        (one.data, *sorted(one.attributes.items())) for one in dead
+    }
+    assert topics.pull("hits-work") == []
+
+
+def _torn(*queries: str) -> tuple[bytes, dict[str, str]]:
+    """A pack with a line more, which cannot be read."""
+    data, attributes = _pack(*queries)
+    lines = frame.decompress(data) + b'\n{"id":'
+    return frame.compress(lines), {**attributes, "count": str(len(queries) + 1)}
+
+
+async def test_a_pack_is_acked_only_after_the_dead_letters_of_its_lines_too() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker, torn = _worker(log, failures=1, registry=registry), _torn("user_id=1", "x=1")
+    first = await _handled(worker, log, *torn)
+    assert (sorted(first[:-1]), first[-1]) == (["dead", "rows", "rows failed"], "nack")
+    assert _counted(registry, "hits_settled") == {}
+    again = await _handled(worker, log, *torn)
+    assert (sorted(again[:-1]), again[-1]) == (["dead", "rows", "rows"], "ack")
+    assert _counted(registry, "hits_settled") == {("pack", "published"): 2, ("pack", "dead"): 1}
+    assert _counted(registry, "dead_hits") == {("unreadable",): 2}
+    assert await _handled(worker, log, *torn) == ["ack"]
+
+
+async def test_a_pack_whose_count_is_wrong_is_loaded_and_counted() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker = _worker(log, registry=registry)
+    for count in ("1", "3"):
+        data, attributes = _pack("user_id=1", "user_id=2")
+        assert await _handled(worker, log, data, {**attributes, "count": count}) == ["rows", "ack"]
+    assert _counted(registry, "miscounted") == {(): 2}
+    assert _counted(registry, "hits_settled") == {("pack", "published"): 4}
+
+
+async def test_log_entries_that_are_no_event_are_acknowledged_and_counted() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker = _worker(log, registry=registry)
+    for status in (404, 500):
+        entry = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "status": status}}
+        assert await _handled(worker, log, json.dumps(entry).encode(), {"pack": f"one {status}"}) == ["ack"]
+        log_entries = [entry, {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "requestMethod": "PUT"}}, ENTRY, 7]
+        data = gzip.compress(json.dumps(log_entries).encode())
+        assert sorted(await _handled(worker, log, data, {"pack": f"array {status}"})) == ["ack", "dead", "rows"]
+    assert _counted(registry, "log_entries_ignored") == {("status",): 4, ("method",): 2}
+    assert _counted(registry, "hits_settled") == {("log_entry", "published"): 2, ("log_entry", "dead"): 2}
+
+
+class _Unforeseen(Exception):
+    pass
+
+
+class _Faulty:
+    """A parser with a bug: what it does to a hit is what the hit's query says."""
+
+    def __init__(self) -> None:
+        self._parser = Parser(schema_file.load(schema.DEFAULT_FILE))
+
+    def parse(self, one: Hit, now: int) -> Row | Reject:
+        if "raise" in one.query:
+            raise _Unforeseen(one.query)
+        if "deep" in one.query:
+            return self.parse(one, now)
+        found = self._parser.parse(one, now)
+        if "misfit" in one.query and isinstance(found, Row):
+            return Row(found.table, [object(), *found.values[1:]])
+        return found
+
+    def reject_row(self, one: Hit, reject: Reject, now: int) -> Row:
+        if "hopeless" in one.query:
+            raise _Unforeseen(one.query)
+        row = self._parser.reject_row(one, reject, now)
+        return Row(row.table, [object(), *row.values[1:]]) if "unfit" in one.query else row
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        ("user_id=raise", "unexpected"),
+        ("user_id=deep", "unexpected"),
+        ("user_id=misfit", "unencodable"),
+        ("user_id=raise hopeless", None),
+        ("user_id=raise unfit", None),
+        ("user_id=misfit hopeless", None),
+        ("user_id=misfit unfit", None),
+        ("x=hopeless", None),
+        ("x=unfit", None),
+    ],
+)
+async def test_whatever_a_hit_raises_costs_that_hit_alone(query: str, outcome: str | None) -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker = _worker(log, registry=registry, parser=_Faulty())
+    with capture_logs() as lines:
+        handled = await _handled(worker, log, *_pack("user_id=1", query, "user_id=2", "x=1", query))
+    assert handled[-1] == "ack"
+    assert Counter(handled[:-1]) == {"rows": 2, **({} if outcome else {"dead": 2})}
+    assert _counted(registry, "rows") == {("events",): 2, ("rejects",): 3 if outcome else 1}
+    assert _counted(registry, "rejects") == {("missing",): 1, **({(outcome,): 2} if outcome else {})}
+    assert _counted(registry, "dead_hits") == ({} if outcome else {("unplaced",): 2})
+    assert _counted(registry, "hits_settled") == {
+        ("pack", "published"): 5 if outcome else 3,
+        **({} if outcome else {("pack", "dead"): 2}),
+    }
+    said = {line["event"]: line for line in lines}
+    assert said.keys() == {"hits met a fault of the processor", *(() if outcome else ("hits dead-lettered",))}
+    assert all(line["log_level"] == "warning" and query not in str(line) for line in lines)
+    assert " at " in said["hits met a fault of the processor"]["fault"]
+
+
+async def test_a_pack_of_which_nothing_can_be_made_is_one_dead_letter() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker = _worker(log, registry=registry, parser=_Faulty())
+    assert await _handled(worker, log, *_pack("x=hopeless", "y=hopeless")) == ["dead", "ack"]
+    assert _counted(registry, "hits_settled") == {("pack", "dead"): 2}
+
+
+async def test_a_fault_is_told_once_a_minute_however_many_hits_meet_it() -> None:
+    log: list[str] = []
+    worker = _worker(log, parser=_Faulty())
+    with capture_logs() as lines:
+        for _ in range(20):
+            await _handled(worker, log, *_pack(*["user_id=raise"] * 50, "x=hopeless", "user_id=1"))
+    assert [line["event"] for line in lines] == ["hits met a fault of the processor", "hits dead-lettered"]
+
+
+async def test_the_collector_of_cycles_is_as_it_was_after_a_pack() -> None:
     log: list[str] = []
     worker = _worker(log)
-    whole = worker._batch
-
-    def picky(name: str, values: list[list[object]]) -> pa.RecordBatch:
-        if name == "events" and any("2" in row for row in values):
-            raise pa.ArrowInvalid("no room for 2")
-        return whole(name, values)
-
-    monkeypatch.setattr(worker, "_batch", picky)
-    batches = worker._parse(hit.unpack(*_pack("user_id=1", "user_id=2", "user_id=3")), _now())
-    assert batches["events"].column("user_id").to_pylist() == ["1", "3"]
-    assert batches["rejects"].column("reason").to_pylist() == ["unencodable"]
+    was = gc.isenabled()
+    try:
+        for enabled, set_it in ((True, gc.enable), (False, gc.disable)):
+            set_it()
+            await _handled(worker, log, *_pack("user_id=1"))
+            await _handled(worker, log, b"?", {})
+            assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()

@@ -75,6 +75,17 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
+                "Hits that are no rows",
+                "wps",
+                "`dead` and wrong counts: 0. `ignored` are log entries of errors and of other methods.",
+                (
+                    Query(rate(_P + "dead_hits_total", by="reason"), "dead: {{reason}}"),
+                    Query(rate(_P + "miscounted_total"), "packs with a wrong count"),
+                    Query(rate(_P + "log_entries_ignored_total", by="reason"), "ignored: {{reason}}"),
+                ),
+                runbook="PixelpipeDeadLetters",
+            ),
+            Panel(
                 "Delivered again",
                 "wps",
                 "Near 0, except after an outage or a rollout.",

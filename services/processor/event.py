@@ -1,0 +1,57 @@
+"""One hit while it is read: its parameters, and which of them no column has taken yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.processor import query, typed
+from services.shared.hit import Hit
+
+BAD_BODY = "bad_body"
+_NONE_POSTED: frozenset[str] = frozenset()
+
+
+class Event:
+    """`first` is each parameter's value, `posted` the names of the body's, `more` repeats, `left` what is not taken."""
+
+    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "reject")
+
+    def __init__(self, hit: Hit, reject: Any = None) -> None:
+        self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
+        self.first: dict[str, Any] = {}
+        self.more: dict[str, list[Any]] = {}
+        self.posted: frozenset[str] = _NONE_POSTED
+        self.left: dict[str, Any] = {}
+        self.enriched: dict[str, tuple[Any, ...]] = {}
+
+
+def gather(event: Event) -> None:
+    """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too.
+
+    Raises typed.Invalid for a body that is no JSON object.
+    """
+    pairs = query.pairs(event.hit.query)
+    body = bytes(event.hit.body)
+    if body:
+        event.first = _posted(body)
+        event.posted = frozenset(event.first)
+    elif len(first := dict(pairs)) == len(pairs):
+        event.first, event.left = first, first.copy()
+        return
+    first = event.first
+    for name, value in pairs:
+        if name in first:
+            event.more.setdefault(name, []).append(value)
+        else:
+            first[name] = value
+    event.left = first.copy()
+
+
+def _posted(body: bytes) -> dict[str, Any]:
+    try:
+        posted = typed.decode_json(body)
+    except typed.Invalid as error:
+        raise typed.Invalid(BAD_BODY, error.detail) from error
+    if not isinstance(posted, dict):
+        raise typed.Invalid(BAD_BODY, "the body is not a JSON object")
+    return posted

@@ -1,0 +1,125 @@
+"""From hits to one Arrow batch a table. Whatever a hit raises, foreseen or not, costs that hit alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import walk_tb
+from typing import Protocol
+
+import pyarrow as pa
+
+from services.processor.parse import UNENCODABLE, UNEXPECTED, Reject, Row
+from services.shared import rows
+from services.shared.hit import Hit
+from services.shared.schema import Schema
+
+
+class HitParser(Protocol):
+    """What `parse.Parser` does: a row or a reject of each hit, and the row of a reject; `now` in µs since 1970."""
+
+    def parse(self, hit: Hit, now: int) -> Row | Reject: ...
+
+    def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row: ...
+
+
+@dataclass
+class TableBatches:
+    """Each hit is a row of one of `batches`, or it is in `unplaced`, where not even a reject could be made of it.
+
+    `rejects` holds reasons by the hit's index. `faults` says what was raised and where, for each time that something
+    unforeseen was, and so does `unplaced`.
+    """
+
+    batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    rejects: dict[int, str] = field(default_factory=dict)
+    unplaced: list[tuple[Hit, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+class Batcher:
+    """Makes batches of the hits of a message; make one and keep it."""
+
+    def __init__(self, schema: Schema, parser: HitParser) -> None:
+        self._parser = parser
+        self._arrow = {name: rows.arrow_schema(table) for name, table in schema.tables.items()}
+
+    def make(self, hits: Sequence[Hit], now: int) -> TableBatches:
+        """The batches; `now`, microseconds since 1970, decides which days are plausible."""
+        found = TableBatches()
+        made: list[Row | None] = []
+        for index, one in enumerate(hits):
+            try:
+                result = self._parser.parse(one, now)
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug of ours, and this hit is the only one to pay for it
+                found.faults.append(fault(error))
+                result = Reject(UNEXPECTED, f"the processor failed: {found.faults[-1]}")
+            made.append(result if isinstance(result, Row) else self._reject_row(index, one, result, now, found))
+        try:
+            found.batches = self._batches(made)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - Arrow does not take some value: trying each row alone finds it
+            made = [
+                self._fitting(index, one, row, now, found)
+                for index, (one, row) in enumerate(zip(hits, made, strict=True))
+            ]
+            found.batches = self._batches(made)
+        return found
+
+    def _reject_row(self, index: int, one: Hit, reject: Reject, now: int, found: TableBatches) -> Row | None:
+        try:
+            row = self._parser.reject_row(one, reject, now)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            found.faults.append(fault(error))
+            found.unplaced.append((one, found.faults[-1]))
+            return None
+        found.rejects[index] = reject.reason
+        return row
+
+    def _fitting(self, index: int, one: Hit, row: Row | None, now: int, found: TableBatches) -> Row | None:
+        """The row if Arrow takes it; else that of a reject, if Arrow takes that."""
+        if row is None or (error := self._misfit(row)) is None:
+            return row
+        found.faults.append(fault(error))
+        if index not in found.rejects:
+            row = self._reject_row(index, one, Reject(UNENCODABLE, str(error), row.table), now, found)
+            if row is None or self._misfit(row) is None:
+                return row
+        del found.rejects[index]
+        found.unplaced.append((one, found.faults[-1]))
+        return None
+
+    def _misfit(self, row: Row) -> Exception | None:
+        """Why Arrow does not take a row."""
+        try:
+            self._batch(row.table, [row.values])
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            return error
+        return None
+
+    def _batches(self, made: Iterable[Row | None]) -> dict[str, pa.RecordBatch]:
+        by_table: dict[str, list[list[object]]] = {}
+        for row in made:
+            if row is not None:
+                by_table.setdefault(row.table, []).append(row.values)
+        return {name: self._batch(name, values) for name, values in by_table.items()}
+
+    def _batch(self, name: str, values: list[list[object]]) -> pa.RecordBatch:
+        schema = self._arrow[name]
+        columns = zip(*values, strict=True)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def fault(error: Exception) -> str:
+    """What was raised and where, such as `ValueError at typed.py:101`. Its text may hold what a stranger sent."""
+    *_, (frame, line) = walk_tb(error.__traceback__)
+    return f"{type(error).__name__} at {Path(frame.f_code.co_filename).name}:{line}"
