@@ -29,8 +29,13 @@ def well(fleet: Fleet) -> Iterator[str]:
             yield f"{name}: not ready: {unsafe}"
         if pending := value(metrics.pending_bytes):
             yield f"{name}: {pending:.0f} bytes are still pending"
-        if stuck := collector.background.stuck:
-            yield f"{name}: not alive: {stuck}"
+
+
+def alive(fleet: Fleet) -> Iterator[str]:
+    """No probe of liveness fails."""
+    for process in fleet.running.values():
+        if process.alive and process.background is not None and (stuck := process.background.stuck):
+            yield f"{process.name}: not alive: {stuck}"
 
 
 def drained(fleet: Fleet) -> Iterator[str]:

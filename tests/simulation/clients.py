@@ -22,12 +22,12 @@ class Clients:
         self._fleet, self._world = fleet, fleet.world
         self.events: list[Event] = []
 
-    async def run(self, number: int, until: float) -> None:
+    async def run(self, number: int) -> None:
         """One client, which returns once all it has sent is acknowledged."""
         random, loop = self._world.random, self._world.loop
         requests: list[asyncio.Task[None]] = []
         for _ in range(random.randint(1, 12)):
-            await asyncio.sleep(random.uniform(0, max(0.0, min(15, until - loop.time()))))
+            await asyncio.sleep(random.uniform(0, max(0.0, min(15, self._world.until - loop.time()))))
             for _ in range(random.choice((1, 1, 1, 20))):  # now and then a burst
                 requests.append(
                     loop.create_task(self.send([self._event(number) for _ in range(random.choice((1, 1, 3)))]))

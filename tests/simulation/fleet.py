@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -79,7 +79,6 @@ class Collector:
     process: Process
     outbox: Outbox
     metrics: collector_metrics.Metrics
-    background: Background
     requests: set[asyncio.Task[Any]]
 
 
@@ -103,9 +102,9 @@ class Fleet:
             await asyncio.wait({process.ended})
             await self.world.pause(5)
 
-    async def disturb(self, until: float) -> None:
+    async def disturb(self) -> None:
         """Kill processes, or have them stop in order."""
-        while (left := until - self.world.loop.time()) > 0:
+        while (left := self.world.until - self.world.loop.time()) > 0:
             await asyncio.sleep(min(left, self.world.random.uniform(0, 30)))
             process = self.running[self.world.random.choice(list(self.running))]
             if self.world.chance(0.05):
@@ -123,7 +122,7 @@ class Fleet:
         folder = self.folders.setdefault(slot, Folder(self.world))
         now, parts = self.world.now, self._parts
         async with AsyncExitStack() as stack:
-            background = await stack.enter_async_context(parts.background())
+            background = process.background = await stack.enter_async_context(parts.background())
             spool = await stack.enter_async_context(
                 parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
             )
@@ -145,7 +144,7 @@ class Fleet:
                 drainer.Drainer(spool, patient, "hits", outbox.breaker, background, fast=PUBLISH_SECONDS, grace=10.0)
             )
             await stack.enter_async_context(outbox)
-            serving = Collector(process, outbox, metrics, background, set())
+            serving = Collector(process, outbox, metrics, set())
             self.collectors.append(serving)
             try:
                 await process.stop.wait()
@@ -155,45 +154,43 @@ class Fleet:
                 await asyncio.wait(serving.requests, timeout=10)
 
     async def processor(self, process: Process) -> None:
+        metrics = processor_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
         publisher = Publisher(self.broker, process, in_flight=4, timeout=30.0)
-        worker = processor_worker.Worker(
-            SCHEMA,
-            publisher,
-            processor_worker.Topics("rows", "dead"),
-            processor_metrics.Metrics(CollectorRegistry(), SCHEMA.tables),
-            max_bytes=PROCESSOR_BYTES,
-            now_us=self.world.now_us,
-        )
-        async with self._parts.puller(self.broker.hits, process, max_messages=16) as puller:
-            work = asyncio.create_task(worker.run(puller))
-            await _until(process.stop, work)
+        async with AsyncExitStack() as stack:
+            background = process.background = await stack.enter_async_context(Background())
+            puller = await stack.enter_async_context(self._parts.puller(self.broker.hits, process, max_messages=16))
+            worker = processor_worker.Worker(
+                SCHEMA,
+                publisher,
+                processor_worker.Topics("rows", "dead"),
+                metrics,
+                max_bytes=PROCESSOR_BYTES,
+                now_us=self.world.now_us,
+            )
+            work = background.start("processor", worker.run(puller), ending=process.stop.is_set)
+            await process.stop.wait()
             puller.drain()
-            await asyncio.wait({work}, timeout=20)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(20.0):
+                    await work
 
     async def loader(self, process: Process) -> None:
-        publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
-        api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
         metrics = loader_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
         process.gauges = {"held bytes": metrics.held_bytes}
-        async with (
-            self._parts.puller(self.broker.rows, process, max_messages=LOADER_CONFIG.max_messages) as puller,
-            asyncio.TaskGroup() as tasks,
-        ):
-            make_writer = partial(Writer, now_us=self.world.now_us, uniform=self.world.random.uniform)
-            worker = loader_worker.Worker(
-                LOADER_CONFIG, SCHEMA, api, None, publisher, metrics, tasks, make_writer=make_writer
+        publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
+        api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
+        make_writer = partial(Writer, now_us=self.world.now_us, uniform=self.world.random.uniform)
+        async with AsyncExitStack() as stack:
+            background = process.background = await stack.enter_async_context(Background())
+            puller = await stack.enter_async_context(
+                self._parts.puller(self.broker.rows, process, max_messages=LOADER_CONFIG.max_messages)
             )
-            receiving = tasks.create_task(worker.receive(puller))
+            worker = loader_worker.Worker(
+                LOADER_CONFIG, SCHEMA, api, None, publisher, metrics, background, make_writer=make_writer
+            )
+            receiving = background.start("receiving", worker.receive(puller), ending=process.stop.is_set)
             await process.stop.wait()
             puller.drain()
             worker.end()
             await receiving
             await worker.finish(LOADER_CONFIG.grace)
-
-
-async def _until(stop: asyncio.Event, work: asyncio.Task[None]) -> None:
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting, work}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if work.done():
-        await work

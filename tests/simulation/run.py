@@ -55,22 +55,22 @@ def simulate(seed: int, parts: Parts | None = None) -> Result:
 async def _run(world: World, fleet: Fleet) -> None:
     random = world.random
     clients = Clients(fleet)
-    until = random.uniform(10, 90)
     mains = {"collector": fleet.collector, "processor": fleet.processor, "loader": fleet.loader}
     tasks = [
         asyncio.create_task(fleet.keep(f"{name}-{number}", main))
         for name, main in mains.items()
         for number in range(random.choice((1, 1, 2)))
     ]
-    tasks.append(asyncio.create_task(world.storm([part for part in FAULTS if world.chance(0.6)], until)))
+    tasks.append(asyncio.create_task(world.storm([part for part in FAULTS if world.chance(0.6)])))
     if world.chance(0.7):
-        tasks.append(asyncio.create_task(fleet.disturb(until)))
-    sending = [asyncio.create_task(clients.run(number, until)) for number in range(random.randint(1, 4))]
-    await _check(world, until + WELL_SECONDS, lambda: checks.well(fleet))
+        tasks.append(asyncio.create_task(fleet.disturb()))
+    sending = [asyncio.create_task(clients.run(number)) for number in range(random.randint(1, 4))]
+    await _check(world, world.until + WELL_SECONDS, lambda: checks.well(fleet))
     probe = asyncio.create_task(clients.probe())
-    await _check(world, until + DRAINED_SECONDS, lambda: checks.drained(fleet))
-    await _check(world, until + SETTLED_SECONDS, lambda: checks.settled(fleet, clients))
-    await _check(world, until + SETTLED_SECONDS, lambda: checks.left_running(fleet))
+    await _check(world, world.until + WELL_SECONDS, lambda: checks.alive(fleet))
+    await _check(world, world.until + DRAINED_SECONDS, lambda: checks.drained(fleet))
+    await _check(world, world.until + SETTLED_SECONDS, lambda: checks.settled(fleet, clients))
+    await _check(world, world.until + SETTLED_SECONDS, lambda: checks.left_running(fleet))
     world.counts["events"] = len(clients.events)
     world.counts["processes"] = len(fleet.all)
     for task in (probe, *sending, *tasks):
@@ -97,7 +97,7 @@ def _logs_into(world: World) -> Iterator[None]:
         process = current.get()
         if process is None or process.alive:
             name = process.name if process else "nobody"
-            world.note(name, method, event["event"])
+            world.show(name, method, event["event"])  # some lines keep to a clock of their own
             if event.get("exc_info"):
                 world.problem(f"{name}: {event['event']}")
         raise structlog.DropEvent

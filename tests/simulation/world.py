@@ -12,6 +12,7 @@ from typing import Any
 
 from prometheus_client import Gauge
 
+from services.shared.background import Background
 from services.shared.config import ConfigError
 from tests.simulation import loop
 from tests.simulation.events import events_of
@@ -55,6 +56,7 @@ class Process:
         self.world, self.name = world, name
         self.alive = True
         self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
+        self.background: Background | None = None
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[None] = world.loop.create_future()
         self._tasks: set[Task] = set()
@@ -117,6 +119,7 @@ class Process:
 class World:
     def __init__(self, seed: int, loop: VirtualLoop) -> None:
         self.seed, self.loop, self.random = seed, loop, Random(seed)
+        self.until = self.random.uniform(10, 90)  # when the storm is over, and all works from then on
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -129,10 +132,13 @@ class World:
         self._digest = hashlib.blake2b(digest_size=16)
 
     def note(self, *what: object) -> None:
-        """A line of the trace."""
-        line = f"{self.loop.time():12.6f} {' '.join(map(str, what))}"
-        self.lines.append(line)
-        self._digest.update(line.encode() + b"\n")
+        """A line of the trace, by which a replay is known to be one."""
+        self.show(*what)
+        self._digest.update(self.lines[-1].encode() + b"\n")
+
+    def show(self, *what: object) -> None:
+        """A line of the trace that is no part of its hash."""
+        self.lines.append(f"{self.loop.time():12.6f} {' '.join(map(str, what))}")
 
     def keeps(self, pack: bytes) -> None:
         """Pub/Sub or a disk has a pack of hits: from now on its events must not be lost."""
@@ -203,6 +209,8 @@ class World:
         if self.fault("crash"):
             process.kill()
             await never()
+        if most:  # nothing that is slow outlasts the storm
+            most = min(most, max(1.0, self.until - self.loop.time()))
         await asyncio.sleep(self.random.uniform(1, most) if most else self.random.choice((0, 0.001, 0.01, 0.1)))
         self.reach(process)
 
@@ -211,11 +219,11 @@ class World:
         if not process.alive:
             raise Dead("the process was killed")
 
-    async def storm(self, parts: list[str], until: float) -> None:
-        """Bad weather now here, now there, and fair weather for all from `until` on."""
-        while (left := until - self.loop.time()) > 0:
+    async def storm(self, parts: list[str]) -> None:
+        """Bad weather now here, now there, and in the end fair weather for all."""
+        while (left := self.until - self.loop.time()) > 0:
             await asyncio.sleep(min(left, self.random.uniform(0, 8)))
-            if not parts or self.loop.time() >= until:
+            if not parts or self.loop.time() >= self.until:
                 break
             part = self.random.choice(parts)
             if part in self._weather and self.chance(0.6):
@@ -223,7 +231,7 @@ class World:
             else:
                 likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0))
                 self._set(part, (self.random.choice(FAULTS[part]), likely))
-        await asyncio.sleep(max(0.0, until - self.loop.time()))
+        await asyncio.sleep(max(0.0, self.until - self.loop.time()))
         for part in list(self._weather):
             self._set(part, None)
         self.note("all heals")
