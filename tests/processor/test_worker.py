@@ -435,9 +435,22 @@ async def test_a_fault_is_told_once_a_minute_however_many_hits_meet_it() -> None
     assert [line["event"] for line in lines] == ["hits met a fault of the processor", "hits dead-lettered"]
 
 
-async def test_the_collector_of_cycles_is_as_it_was_after_a_pack() -> None:
+class _Watching(_Faulty):
+    """Notes whether the collector of cycles may run while a hit is parsed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bool] = []
+
+    def parse(self, one: Hit, now: int) -> Row | Reject:
+        self.seen.append(gc.isenabled())
+        return super().parse(one, now)
+
+
+async def test_the_collector_of_cycles_waits_for_a_pack_and_goes_on_after_it() -> None:
     log: list[str] = []
-    worker = _worker(log)
+    parser = _Watching()
+    worker = _worker(log, parser=parser)
     was = gc.isenabled()
     try:
         for enabled, set_it in ((True, gc.enable), (False, gc.disable)):
@@ -447,3 +460,4 @@ async def test_the_collector_of_cycles_is_as_it_was_after_a_pack() -> None:
             assert gc.isenabled() == enabled
     finally:
         (gc.enable if was else gc.disable)()
+    assert parser.seen == [False, False]
