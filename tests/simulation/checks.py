@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from services.collector import pack_file
-from services.shared import rows
+from services.shared import frame, rows
 from services.shared.poison import Poison
 from tests.simulation.clients import Clients
 from tests.simulation.events import KINDS, events_of
@@ -71,8 +71,11 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
         yield f"more than once in a view: {_some(more)}"
     if strange := [f"{identity} in {table}" for table, identity in shown if (table, identity) not in wanted]:
         yield f"in a view where they do not belong: {_some(strange)}"
-    if needless := [message for message in fleet.broker.dead if "dead_reason" in message.attributes]:
-        yield f"{len(needless)} good packs are dead letters: {needless[0].attributes['dead_reason']}"
+    buried = [message for message in fleet.broker.dead if "dead_reason" in message.attributes]
+    if needless := [message for message in buried if frame.decompress(message.data) not in clients.broken]:
+        yield f"{len(needless)} dead letters hold more than what is broken: {needless[0].attributes['dead_reason']}"
+    if missing := clients.broken - {frame.decompress(message.data) for message in buried}:
+        yield f"broken and in no dead letter: {_some([line.decode() for line in missing])}"
 
 
 def left_running(fleet: Fleet) -> Iterator[str]:

@@ -21,6 +21,7 @@ class Clients:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet, self._world = fleet, fleet.world
         self.events: list[Event] = []
+        self.broken: set[bytes] = set()  # lines that must become dead letters, alone
 
     async def run(self, number: int) -> None:
         """One client, which returns once all it has sent is acknowledged."""
@@ -41,6 +42,20 @@ class Clients:
                 if await self._request(collector, events):
                     return
             await self._world.pause(3)
+
+    async def foreign(self) -> None:
+        """A collector that is not ours publishes packs in which one line cannot be read."""
+        world = self._world
+        while world.loop.time() < world.until:
+            await world.pause(20)
+            events = [self._event(99) for _ in range(world.random.randint(1, 3))]
+            lines = [self._line(event, posted=False) for event in events]
+            self.broken.add(line := b'{"broken":%d' % len(self.broken))
+            lines.insert(world.random.randint(0, len(lines)), line)
+            pack = identity.uuid7(world.now_us(), world.entropy(10))
+            self._fleet.broker.add("hits", *hit.pack(lines, pack))
+            for event in events:
+                event.acknowledged = f"at {world.loop.time():.3f} s by Pub/Sub"
 
     async def probe(self) -> None:
         """Once all is well, one try is enough."""

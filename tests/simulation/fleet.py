@@ -103,24 +103,39 @@ class Fleet:
             await self.world.pause(5)
 
     async def disturb(self) -> None:
-        """Kill processes, or have them stop in order."""
+        """Kill processes, have them stop in order, set their clocks, copy a file of one spool to another."""
+        random = self.world.random
         while (left := self.world.until - self.world.loop.time()) > 0:
-            await asyncio.sleep(min(left, self.world.random.uniform(0, 30)))
-            process = self.running[self.world.random.choice(list(self.running))]
-            if self.world.chance(0.05):
-                for each in self.running.values():
-                    each.kill()
-            elif self.world.chance(0.5):
-                process.kill()
-            else:
-                process.terminate()
+            await asyncio.sleep(min(left, random.uniform(0, 20)))
+            process = random.choice(list(self.running.values()))
+            match random.choice(("kill", "kill", "terminate", "terminate", "blackout", "clock", "copy")):
+                case "kill":
+                    process.kill()
+                case "terminate":
+                    process.terminate()
+                case "blackout":
+                    for each in self.running.values():
+                        each.kill()
+                case "clock":
+                    process.skew = random.uniform(-4000, 4000)
+                case "copy":
+                    self._copy_a_pack()
+
+    def _copy_a_pack(self) -> None:
+        """As the runbook says for a pod that does not come back."""
+        random, folders = self.world.random, list(self.folders.values())
+        source, target = random.choice(folders), random.choice(folders)
+        if source.files:
+            name = random.choice(list(source.files))
+            if name not in target.files:
+                target.put(name, source.files[name])
 
     async def collector(self, process: Process) -> None:
         metrics = collector_metrics.Metrics(CollectorRegistry())
         process.gauges = {"pending bytes": metrics.pending_bytes, "spool bytes": metrics.spool_bytes}
         slot = process.name.partition("#")[0]
         folder = self.folders.setdefault(slot, Folder(self.world))
-        now, parts = self.world.now, self._parts
+        now, parts = process.now, self._parts
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(parts.background())
             spool = await stack.enter_async_context(
@@ -165,7 +180,7 @@ class Fleet:
                 processor_worker.Topics("rows", "dead"),
                 metrics,
                 max_bytes=PROCESSOR_BYTES,
-                now_us=self.world.now_us,
+                now_us=process.now_us,
             )
             work = background.start("processor", worker.run(puller), ending=process.stop.is_set)
             await process.stop.wait()
@@ -179,7 +194,7 @@ class Fleet:
         process.gauges = {"held bytes": metrics.held_bytes}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
-        make_writer = partial(Writer, now_us=self.world.now_us, uniform=self.world.random.uniform)
+        make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
             puller = await stack.enter_async_context(

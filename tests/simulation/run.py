@@ -17,7 +17,8 @@ from tests.simulation.loop import Stalled, VirtualLoop
 from tests.simulation.world import FAULTS, World, current, is_dead
 
 # After the storm:
-WELL_SECONDS = 45.0  # the collectors take hits as ever
+PROBED_SECONDS = 30.0  # a hit is taken at the first try
+WELL_SECONDS = 45.0  # and no collector shows that anything was wrong
 DRAINED_SECONDS = 150.0  # their spools are empty: after a disk that failed they look up to a minute apart
 SETTLED_SECONDS = 900.0  # nothing is on its way: Pub/Sub waits up to ten minutes before it delivers again
 
@@ -64,9 +65,12 @@ async def _run(world: World, fleet: Fleet) -> None:
     tasks.append(asyncio.create_task(world.storm([part for part in FAULTS if world.chance(0.6)])))
     if world.chance(0.7):
         tasks.append(asyncio.create_task(fleet.disturb()))
+    if world.chance(0.3):
+        tasks.append(asyncio.create_task(clients.foreign()))
     sending = [asyncio.create_task(clients.run(number)) for number in range(random.randint(1, 4))]
-    await _check(world, world.until + WELL_SECONDS, lambda: checks.well(fleet))
+    await asyncio.sleep(world.until + PROBED_SECONDS)
     probe = asyncio.create_task(clients.probe())
+    await _check(world, world.until + WELL_SECONDS, lambda: checks.well(fleet))
     await _check(world, world.until + WELL_SECONDS, lambda: checks.alive(fleet))
     await _check(world, world.until + DRAINED_SECONDS, lambda: checks.drained(fleet))
     await _check(world, world.until + SETTLED_SECONDS, lambda: checks.settled(fleet, clients))

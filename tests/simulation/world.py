@@ -55,6 +55,7 @@ class Process:
     def __init__(self, world: World, name: str, main: Callable[[Process], Awaitable[None]]) -> None:
         self.world, self.name = world, name
         self.alive = True
+        self.skew = world.random.choice((0.0, 0.0, 0.0, -3600.0, 3600.0))  # seconds its clock is ahead
         self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
         self.background: Background | None = None
         self.stop = asyncio.Event()
@@ -77,6 +78,13 @@ class Process:
         self._leave()
         for task in list(self._tasks):  # a turn later: one that was created just now has begun by then
             self.world.loop.call_soon(task.cancel)
+
+    def now(self) -> float:
+        """Its wall clock: seconds since 1970."""
+        return self.world.now() + self.skew
+
+    def now_us(self) -> int:
+        return int(self.now() * 1_000_000)
 
     def terminate(self) -> None:
         """As Kubernetes: SIGTERM, and SIGKILL for one that has not ended in time."""
