@@ -9,8 +9,8 @@ from services.shared import names
 from tests import child
 from tests.child import Child
 from tests.google_front import PUBSUB, STORAGE, google_front
-from tests.local.fault_desk import Control
 from tests.loader.write_server import WriteServer
+from tests.local.fault_desk import Control
 from tests.metadata_server import MetadataServer, metadata_server
 from tests.topics import Topics
 
