@@ -1,0 +1,112 @@
+"""Pods start before their metadata server answers, or while it answers wrongly: nobody crashes, and all heals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from services.shared import names
+from tests import child
+from tests.credentials.process import running
+from tests.metadata_server import ERROR, HTML, NO_TOKEN, SILENT, WELL, MetadataServer
+from tests.topics import Topics
+
+AWAITED = "waiting for credentials"
+
+
+def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics, tmp_path: Path
+) -> None:
+    with running("collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN": "0"}) as collector:
+        collector.until("/readyz", 200)
+        assert [collector.hit() for _ in range(3)] == [200] * 3
+        collector.until_logged(AWAITED)
+        metadata.start()
+        collector.until_logged("credentials found")
+        assert collector.get("/livez") == (200, "alive")
+        messages = topics.pull(names.HITS_SUBSCRIPTION, wanted=3)
+        assert [message.attributes["count"] for message in messages] == ["1"] * 3
+        assert collector.lines(AWAITED) == collector.lines("credentials found") == 1
+        assert collector.process.stop() == 0
+
+
+def test_a_collector_without_a_spool_refuses_until_credentials_come(
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics
+) -> None:
+    with running("collector", {**pod, "PIPE_DRAIN": "0", "PIPE_PUBLISH_TIMEOUT": "5"}) as collector:
+        collector.until("/readyz", 503, AWAITED)
+        assert collector.hit() == 503
+        metadata.start()
+        collector.until("/readyz", 200)
+        assert collector.hit() == 200
+    assert len(topics.pull(names.HITS_SUBSCRIPTION, wanted=1)) == 1
+
+
+@pytest.mark.parametrize("name", ["processor", "loader"])
+def test_processor_and_loader_wait_alive_and_not_ready(
+    name: str, pod: dict[str, str], metadata: MetadataServer
+) -> None:
+    with running(name, pod) as service:
+        service.until("/readyz", 503, AWAITED)
+        service.until_logged(f'"message":"{AWAITED}"')
+        assert service.get("/livez") == (200, "alive")
+        metadata.start()
+        service.until("/readyz", 200)
+        assert service.lines(AWAITED) == service.lines("credentials found") == 1
+        assert "Traceback" not in service.process.output()
+        assert service.process.stop() == 0
+
+
+@pytest.mark.parametrize("mode", [ERROR, HTML, NO_TOKEN, SILENT])
+def test_a_metadata_server_that_answers_wrongly_is_asked_again(
+    mode: str, pod: dict[str, str], metadata: MetadataServer
+) -> None:
+    metadata.mode = mode
+    metadata.start()
+    with running("processor", pod) as processor:
+        child.wait_for(lambda: metadata.asked, what="the first question")
+        processor.until("/readyz", 503, AWAITED)
+        assert processor.get("/livez") == (200, "alive")
+        metadata.mode = WELL
+        processor.until("/readyz", 200)
+
+
+def test_a_service_that_waits_for_a_silent_metadata_server_stops_at_once(
+    pod: dict[str, str], metadata: MetadataServer
+) -> None:
+    metadata.mode = SILENT
+    metadata.start()
+    with running("loader", pod) as loader:
+        child.wait_for(lambda: metadata.asked, what="the first question")
+        began = time.monotonic()
+        assert loader.process.stop() == 0
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "was not found"),
+        ("{", "is not a valid json file"),
+        ("[]", "object has no attribute"),
+        ('{"type": "x"}', "does not have a valid type"),
+        ('{"type": "service_account"}', "Failed to load service account credentials"),
+    ],
+)
+@pytest.mark.parametrize("name", ["collector", "processor", "loader"])
+def test_a_credentials_file_that_cannot_be_used_is_named_at_once(
+    name: str, content: str | None, text: str, pod: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "key.json"
+    if content is not None:
+        file.write_text(content)
+    env = {**pod, "GOOGLE_APPLICATION_CREDENTIALS": str(file), "PIPE_ADMIN_PORT": "0"}
+    wrong = child.start(f"services.{name}", env=env, wait_ready=False)
+    assert wrong.process.wait(30) == 2
+    assert f"GOOGLE_APPLICATION_CREDENTIALS='{file}'" in wrong.output()
+    assert text in wrong.output()
+    assert "unset the variable" in wrong.output()
+    assert "Traceback" not in wrong.output()
+    wrong.log.unlink()
