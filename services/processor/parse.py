@@ -74,7 +74,8 @@ class _Plan:
         self.table = table
         self.readers = [_required(column) if column.required else _read(column) for column in table.columns]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
-        self.partition = Partition(table)
+        partition = Partition(table)
+        self.partition = None if partition.always_fits else partition
 
 
 class Parser:
@@ -150,7 +151,7 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
         sources = " or ".join(map(str, column.sources))
         raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
     partition = plan.partition
-    if not partition.always_fits and not partition.takes(values[partition.index], now):
+    if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
         detail = "the table is partitioned by it, and BigQuery takes rows from 5 years ago to a year ahead"
         raise _Refused(Reject(typed.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))

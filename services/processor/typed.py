@@ -34,7 +34,7 @@ OUT_OF_RANGE = "out_of_range"
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_UNIX = re.compile(r"([0-9]{10}|[0-9]{13}|[0-9]{16})(?:\.([0-9]+))?")
+_UNIX_FRACTION = re.compile(r"([0-9]{10}|[0-9]{13}|[0-9]{16})\.([0-9]+)")
 _UNIX_SCALE = {10: 1_000_000, 13: 1_000, 16: 1}  # microseconds by the number of digits before the point
 _LONGEST_TIME = 100  # characters
 _RFC3339 = re.compile(
@@ -153,13 +153,14 @@ def boolean(value: Any) -> bool:
 def timestamp(value: Any) -> int:
     """Microseconds since 1970, UTC; what is finer is cut off."""
     text = value.strip() if isinstance(value, str) else _unix_text(value)
+    if (scale := _UNIX_SCALE.get(len(text))) and text.isascii() and text.isdigit():
+        return int(text) * scale
     if len(text) > _LONGEST_TIME:
         raise Invalid(WRONG_TYPE, f"longer than {_LONGEST_TIME} characters, which no time is")
-    if match := _UNIX.fullmatch(text):
-        whole, decimals = match[1], match[2] or ""
-        scale = _UNIX_SCALE[len(whole)]
+    if match := _UNIX_FRACTION.fullmatch(text):
+        scale = _UNIX_SCALE[len(match[1])]
         kept = len(str(scale)) - 1  # decimals that a microsecond has
-        return int(whole) * scale + int(decimals[:kept].ljust(kept, "0") or "0")
+        return int(match[1]) * scale + int(match[2][:kept].ljust(kept, "0") or "0")
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise _not_a_time(text)

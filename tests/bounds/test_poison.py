@@ -48,7 +48,7 @@ def _bad_hits() -> list[Message]:
         (frame.compress(bytes(BOMB)), attributes),
         (frame.compress(frame.compress(bytes(BOMB))), attributes),
         (frame.compress(b'{"id": 1}\n' * 3), attributes),
-        (data, {**attributes, "count": "2"}),
+        (data, {**attributes, "encoding": "br"}),
         (data, {**attributes, "schema": "hit/2"}),
         (b"{}", {}),
         (b"\xff\xfe no log entry", {}),

@@ -211,6 +211,61 @@ def test_a_users_own_column_of_rejects_never_stops_a_reject() -> None:
     pa.array(row.values[:1], pa.date32())
 
 
+BY_TIME = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: t", 1)
+BY_DAY = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: d", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "column"),
+    [
+        (BY_TIME, "t=2019-10-06T02:00:00Z", None),
+        (BY_TIME, "t=2025-10-04T00:00:00Z", None),
+        (BY_TIME, "", None),
+        (BY_TIME, "t=2019-10-06T00:00:00Z", "t"),
+        (BY_TIME, "t=2025-10-04T02:00:00Z", "t"),
+        (BY_TIME, "t=9999-12-31T23:59:59.999999Z", "t"),
+        (BY_TIME, "t=0001-01-01T00:00:00Z", "t"),
+        (BY_DAY, "d=2019-10-06", None),
+        (BY_DAY, "d=2025-10-04", None),
+        (BY_DAY, "", None),
+        (BY_DAY, "d=2019-10-05", "d"),
+        (BY_DAY, "d=2025-10-05", "d"),
+        (BY_DAY, "d=9999-12-31", "d"),
+        (WIDE, "d=9999-12-31&t=0001-01-01T00:00:00Z", None),
+    ],
+)
+def test_a_row_that_no_partition_takes_is_a_reject_that_says_so(text: str, query: str, column: str | None) -> None:
+    result = Parser(schema_file.parse(text)).parse(_hit(query), NOW)  # on 2024-10-04
+    if column is None:
+        assert isinstance(result, Row)
+        return
+    assert isinstance(result, Reject)
+    assert (result.reason, result.table, result.column, result.value) == ("out_of_range", "events", column, query[2:])
+    assert "partitioned by it" in result.detail
+
+
+@pytest.mark.parametrize("partition", ["received_at", "t"])
+@pytest.mark.parametrize("at", [1, NOW, NOW + 400 * DAY])
+def test_a_row_of_rejects_is_in_a_partition_that_takes_it(partition: str, at: int) -> None:
+    text = WIDE.replace("  rejects:\n    partition: day", f"  rejects:\n    partition: {partition}")
+    tables = schema_file.parse(text + "      t: {type: TIMESTAMP, mode: REQUIRED, from: query.t}\n")
+    parser = Parser(tables)
+    one = _hit("n=many&t=9999-12-31T00:00:00Z", at=at)
+    reject = parser.parse(one, NOW)
+    assert isinstance(reject, Reject)
+    names = [column.name for column in tables.rejects.columns]
+    row = dict(zip(names, parser.reject_row(one, reject, NOW).values, strict=True))
+    assert (row["day"], row[partition]) == (20_000, NOW)
+
+
+def test_the_status_of_a_log_entry_fills_a_column_and_chooses_a_table() -> None:
+    path = "      path: {type: STRING, from: hit.path}\n"
+    text = WIDE.replace(path, path + "      status: {type: INT64, from: hit.status}\n", 1)
+    tables = schema_file.parse(text.replace("when: {query.type: [click, tap]}", 'when: {hit.status: ["304"]}'))
+    assert (_row(_hit(status=200), tables)["status"], _row(_hit(), tables)["status"]) == (200, None)
+    assert _row(_hit("x=1", status=304), tables)["table"] == "clicks"
+
+
 @pytest.mark.parametrize(
     ("id_age", "days_back"),
     [
