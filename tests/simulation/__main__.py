@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 from tests.simulation.run import Result, simulate
 
@@ -37,7 +38,7 @@ def _one(seed: int, *, trace: bool) -> int:
 def _many(seeds: range, *, keep_going: bool) -> int:
     began, failed, counts = time.monotonic(), 0, Counter[str]()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for done, result in enumerate(pool.map(simulate, seeds, chunksize=10), 1):
+        for done, result in enumerate(pool.map(_without_trace, seeds, chunksize=10), 1):
             counts.update(result.counts)
             failed += _show(result)
             if failed and not keep_going:
@@ -47,6 +48,10 @@ def _many(seeds: range, *, keep_going: bool) -> int:
                 print(f"{done} seeds in {time.monotonic() - began:.0f} s, {failed} failed", flush=True)
     print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
     return 1 if failed else 0
+
+
+def _without_trace(seed: int) -> Result:
+    return replace(simulate(seed), lines=[])
 
 
 def _show(result: Result) -> bool:

@@ -13,9 +13,10 @@ from services.provision.view import source_column
 from services.shared.schema import Schema
 from tests.simulation.events import REFUSED_TYPE
 from tests.simulation.loop import never
-from tests.simulation.world import Process, World
+from tests.simulation.process import Process
+from tests.simulation.world import World
 
-_CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "NOT_FOUND", "INVALID_ARGUMENT")
+_CODES = ("UNAVAILABLE", "NOT_FOUND", "INVALID_ARGUMENT")
 
 
 @dataclass(frozen=True)

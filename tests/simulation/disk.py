@@ -12,7 +12,8 @@ import os
 from collections.abc import Iterable, Sequence
 
 from services.collector.disk import FileState
-from tests.simulation.world import Dead, Process, World
+from tests.simulation.process import Dead, Process
+from tests.simulation.world import World
 
 _WRITES = ("ENOSPC", "EROFS", "EIO")
 _CHANGES = ("EROFS", "EIO", "EPERM")

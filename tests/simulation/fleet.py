@@ -31,8 +31,9 @@ from services.shared import schema_file
 from services.shared.background import Background
 from tests.simulation.bigquery import BigQuery, WriteApi
 from tests.simulation.disk import Disk, Folder
+from tests.simulation.process import Process
 from tests.simulation.pubsub import Broker, Publisher, Puller
-from tests.simulation.world import Process, World
+from tests.simulation.world import World
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
 

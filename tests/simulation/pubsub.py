@@ -17,7 +17,8 @@ from services.provision.subscriptions import DELIVERY_ATTEMPTS, RETRY_SECONDS
 from services.shared import frame
 from services.shared.pubsub import Delivery, Unconfirmed
 from tests.simulation.loop import never
-from tests.simulation.world import Process, World
+from tests.simulation.process import Process
+from tests.simulation.world import World
 
 LEASE_SECONDS = 20.0
 FLUSH_SECONDS = 0.1  # an answer is on its way for at most so long, and lost with its process
@@ -70,7 +71,7 @@ class Subscription:
             return None
         message.attempt += 1
         message.holder = holder
-        if self.world.fault("pull") in ("lease_lost", "twice"):
+        if self.world.fault("pull") == "lease_lost":
             self.world.loop.call_later(self.world.random.uniform(0, 3), self.release, message, holder)
         return message
 
@@ -180,7 +181,7 @@ class Puller:
 
     async def __anext__(self) -> Delivery:
         while True:
-            self._source.world.reach(self._process)
+            self._process.reach()
             if self._draining:
                 raise StopAsyncIteration
             if len(self._out) < self._max_messages and (message := self._source.take(self)) is not None:

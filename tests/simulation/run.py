@@ -14,7 +14,8 @@ from tests.simulation import checks
 from tests.simulation.clients import Clients
 from tests.simulation.fleet import Fleet, Parts
 from tests.simulation.loop import Stalled, VirtualLoop
-from tests.simulation.world import FAULTS, World, current, is_dead
+from tests.simulation.process import current, is_dead
+from tests.simulation.world import FAULTS, World
 
 # After the storm:
 PROBED_SECONDS = 30.0  # a hit is taken at the first try

@@ -1,31 +1,26 @@
-"""What one seed decides: the time, every random choice, which faults there are when, and which processes die."""
+"""What one seed decides: the time, every random choice, and which faults there are when."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, copy_context
+from collections.abc import Callable
 from random import Random
-from typing import Any
 
 from prometheus_client import Gauge
 
-from services.shared.background import Background
-from services.shared.config import ConfigError
-from tests.simulation import loop
 from tests.simulation.events import events_of
-from tests.simulation.loop import Task, VirtualLoop, never
+from tests.simulation.loop import VirtualLoop, never
+from tests.simulation.process import Process
 
 BEGAN = 1_800_000_000.0  # the Unix time at which a run begins
-GRACE_SECONDS = 60.0  # between SIGTERM and SIGKILL
 KEPT_LINES = 4_000  # of the trace
 
 # What can go wrong with the operations of each part of the world while its weather is bad.
 FAULTS = {
     "publish": ("refused", "denied", "hang", "slow", "reply_lost", "late"),
-    "pull": ("starved", "lease_lost", "ack_lost", "twice"),
+    "pull": ("starved", "lease_lost", "ack_lost"),
     "append": (
         "UNAVAILABLE",
         "RESOURCE_EXHAUSTED",
@@ -41,87 +36,6 @@ FAULTS = {
 }
 
 _SLOW = {"slow": 25.0, "hang": 90.0}  # seconds an operation takes at most
-
-current: ContextVar[Process | None] = ContextVar("process", default=None)
-
-
-class Dead(OSError):
-    """A process that was killed asked something of the world; nobody hears it."""
-
-
-class Process:
-    """One incarnation of a service. `stop` is SIGTERM; `ended` is done when it no longer runs, whatever the reason."""
-
-    def __init__(self, world: World, name: str, main: Callable[[Process], Awaitable[None]]) -> None:
-        self.world, self.name = world, name
-        self.alive = True
-        self.skew = world.random.choice((0.0, 0.0, 0.0, -3600.0, 3600.0))  # seconds its clock is ahead
-        self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
-        self.background: Background | None = None
-        self.stop = asyncio.Event()
-        self.ended: asyncio.Future[None] = world.loop.create_future()
-        self._tasks: set[Task] = set()
-        self._context = copy_context()
-        self._context.run(current.set, self)
-        self._context.run(loop.started.set, self._own)
-        self._main = self.run(self._live(main))
-
-    def run(self, work: Any) -> asyncio.Task[Any]:
-        """A task of this process."""
-        return self.world.loop.create_task(work, context=self._context)
-
-    def kill(self) -> None:
-        """As SIGKILL: from this moment nothing it does reaches the world."""
-        if not self.alive:
-            return
-        self.world.note(self.name, "killed")
-        self._leave()
-        for task in list(self._tasks):  # a turn later: one that was created just now has begun by then
-            self.world.loop.call_soon(task.cancel)
-
-    def now(self) -> float:
-        """Its wall clock: seconds since 1970."""
-        return self.world.now() + self.skew
-
-    def now_us(self) -> int:
-        return int(self.now() * 1_000_000)
-
-    def terminate(self) -> None:
-        """As Kubernetes: SIGTERM, and SIGKILL for one that has not ended in time."""
-        if self.stop.is_set():
-            return
-        self.world.note(self.name, "SIGTERM")
-        self.stop.set()
-        self.world.loop.call_later(GRACE_SECONDS, self._overdue)
-
-    def _overdue(self) -> None:
-        if self.alive:
-            self.world.problem(f"{self.name} has not ended {GRACE_SECONDS:.0f} s after SIGTERM")
-            self.kill()
-
-    @property
-    def left_running(self) -> list[str]:
-        return [repr(task.get_coro()) for task in self._tasks]
-
-    async def _live(self, main: Callable[[Process], Awaitable[None]]) -> None:
-        try:
-            await main(self)
-        except Exception as error:  # noqa: BLE001 - whatever ends a process is judged by the checks
-            if self.alive:
-                self.world.ended_badly(self, error)
-        finally:
-            if self.alive:
-                self.world.note(self.name, "ended")
-                self._leave()
-
-    def _leave(self) -> None:
-        self.alive = False
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def _own(self, task: Task) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class World:
@@ -161,12 +75,9 @@ class World:
         self.note("PROBLEM", text)
         self.problems.append(text)
 
-    def ended_badly(self, process: Process, error: Exception) -> None:
-        # A collector whose disk fails as it starts says so and ends; Kubernetes starts it again.
-        if isinstance(error, ConfigError) and self.loop.time() - self._struck.get("disk", -1e9) < 120:
-            self.note(process.name, "cannot start:", error)
-        else:
-            self.problem(f"{process.name} ended by itself: {error!r}")
+    def struck(self, part: str, seconds: float) -> bool:
+        """Whether a fault of that part of the world has struck in so many last seconds."""
+        return self.loop.time() - self._struck.get(part, float("-inf")) < seconds
 
     def saw(self, what: str, amount: float) -> None:
         """So much there is now of something that must stay within its bound."""
@@ -204,7 +115,7 @@ class World:
 
         Raises Dead for a process that was killed, be it before or meanwhile.
         """
-        self.reach(process)
+        process.reach()
         fault = self.fault(part)
         self.note(process.name, part, what, fault or "")
         for name, gauge in process.gauges.items():
@@ -213,19 +124,14 @@ class World:
         return fault
 
     async def latency(self, process: Process, most: float | None = None) -> None:
-        self.reach(process)
+        process.reach()
         if self.fault("crash"):
             process.kill()
             await never()
         if most:  # nothing that is slow outlasts the storm
             most = min(most, max(1.0, self.until - self.loop.time()))
         await asyncio.sleep(self.random.uniform(1, most) if most else self.random.choice((0, 0.001, 0.01, 0.1)))
-        self.reach(process)
-
-    def reach(self, process: Process) -> None:
-        """Raises Dead for a process that was killed."""
-        if not process.alive:
-            raise Dead("the process was killed")
+        process.reach()
 
     async def storm(self, parts: list[str]) -> None:
         """Bad weather now here, now there, and in the end fair weather for all."""
@@ -252,13 +158,6 @@ class World:
             self._weather[part] = weather
         for tell in self.changed:
             tell()
-
-
-def is_dead(error: BaseException | None) -> bool:
-    """Whether an error says nothing but that its process was killed."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(is_dead, error.exceptions))
-    return isinstance(error, Dead)
 
 
 def value(gauge: Gauge) -> float:
