@@ -21,16 +21,7 @@ KEPT_LINES = 4_000  # of the trace
 FAULTS = {
     "publish": ("refused", "denied", "hang", "slow", "reply_lost", "late"),
     "pull": ("starved", "lease_lost", "ack_lost"),
-    "append": (
-        "UNAVAILABLE",
-        "RESOURCE_EXHAUSTED",
-        "NOT_FOUND",
-        "INVALID_ARGUMENT",
-        "hang",
-        "slow",
-        "reply_lost",
-        "late",
-    ),
+    "append": ("UNAVAILABLE", "NOT_FOUND", "INVALID_ARGUMENT", "hang", "slow", "reply_lost", "late"),
     "disk": ("ENOSPC", "EROFS", "EIO", "EPERM", "slow", "hang"),
     "crash": ("killed",),
 }
