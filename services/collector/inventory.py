@@ -61,17 +61,12 @@ class Inventory:
                 self.bytes += self._aside[name]
         self._take_on(states)
 
-    def newcomers(self, names: Iterable[str]) -> list[str]:
-        """Those of all names in the folder that are packs someone else put here, as many as there is room for."""
-        new = [
-            name
-            for name in names
-            if name not in self.packs and name not in self.confirmed and pack_file.parse(name) is not None
-        ]
-        return sorted(new)[: max(0, self._max_files - self.files)]
+    def is_new(self, name: str) -> bool:
+        """Whether a file that is in the folder is a pack that someone else put there."""
+        return name not in self.packs and name not in self.confirmed and pack_file.parse(name) is not None
 
     def look(self, states: Mapping[str, FileState]) -> None:
-        """Take on those newcomers that have not changed since the last look: they are no longer being copied."""
+        """Take on those new files that have not changed since the last look: they are no longer being copied."""
         last, self._newcomers = self._newcomers, dict(states)
         self._take_on({name: state for name, state in states.items() if last.get(name) == state})
 

@@ -295,12 +295,13 @@ class Spool:
         """Try again what failed, and see what someone else put here or took away."""
         await self._remove(islice(list(self._held.confirmed), _RETRIED))
         known = list(self._held.packs)
-        names = set(await self._disk.names())
-        self._vanished([name for name in known if name not in names])
+        names = await self._disk.names()
+        self._vanished(await _select(known, lambda name: name not in names))
         self._held.forget_set_aside(names)
         self._held.try_unreadable_again()
-        new = self._held.newcomers(names)
-        self._held.look(await self._disk.states(new) if new else {})
+        new = await _select(names, self._held.is_new)
+        room = max(0, self._max_files - self._held.files)
+        self._held.look(await self._disk.states(sorted(new)[:room]) if new else {})
 
     def _vanished(self, names: list[str]) -> None:
         packs, hits = self._held.vanished(names)
@@ -314,3 +315,13 @@ class Spool:
             _log.error("the spool's disk fails", path=str(self._disk), error=why(error))
         self._ailing = self._ailed = True
         return f"the spool's disk fails: {why(error)}"
+
+
+async def _select(names: Iterable[str], wanted: Callable[[str], bool]) -> list[str]:
+    """The names that are wanted. They are looked at in parts: replies do not wait for a hundred thousand."""
+    found: list[str] = []
+    rest = iter(names)
+    while part := list(islice(rest, 1_000)):
+        found += filter(wanted, part)
+        await asyncio.sleep(0)
+    return found

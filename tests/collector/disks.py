@@ -39,7 +39,7 @@ class FailingDisk(Folder):
         if error := self.fails.get(method):
             raise error
 
-    async def names(self) -> list[str]:
+    async def names(self) -> set[str]:
         await self._begin("names")
         self.looked()
         return await super().names()
