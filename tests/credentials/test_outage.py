@@ -21,6 +21,7 @@ from tests.metadata_server import HTML, SILENT, WELL, MetadataServer
 from tests.topics import Topics
 
 GONE = "gone"
+KILL_SECONDS = 10  # after `grace`, as the chart has it
 LENGTHS = [3, pytest.param(60, marks=pytest.mark.slow)]  # seconds of the outage
 MODES = [GONE, SILENT, HTML]
 
@@ -154,6 +155,19 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
 
     await asyncio.to_thread(load)
     assert topics.pull(names.DEAD_SUBSCRIPTION) == []
+
+
+@pytest.mark.parametrize("mode", [GONE, SILENT])
+def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
+    mode: str, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
+) -> None:
+    metadata.start()
+    with running("processor", {**pod, "PIPE_GRACE": "1"}) as processor:
+        with faults.on("error", method="Publish", resource=f"*{topics.project}*{names.ROWS_TOPIC}") as refused:
+            publish_hits(topics, "1", "2", "3")
+            wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
+            lose(metadata, mode)
+        assert processor.process.stop(timeout=1 + KILL_SECONDS) == 0
 
 
 @pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE"])

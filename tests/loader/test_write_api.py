@@ -9,7 +9,7 @@ import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 from grpc import StatusCode
 
-from services.loader.write_api import Failed, RowErrors, WriteApi
+from services.loader.write_api import MAX_STREAMS, Failed, RowErrors, WriteApi
 from tests.loader.rows_made import batch, event, events
 from tests.loader.write_server import Abort, Close, Error, Hold, WriteServer
 from tests.loader.write_server import RowErrors as BadRows
@@ -62,6 +62,22 @@ async def test_a_connection_that_breaks_fails_all_its_appends(bigquery: WriteSer
     assert [type(answer) for answer in answers] == [Failed] * 4
     assert {answer.code for answer in answers} <= {"UNAVAILABLE", "INTERNAL"}  # INTERNAL: it broke during a request
     assert all(answer.transient for answer in answers)
+
+
+async def test_the_time_limit_holds_for_an_append_that_waits_for_a_connection(bigquery: WriteServer) -> None:
+    bigquery.otherwise = Hold()
+    clock = asyncio.get_running_loop().time
+    took = []
+
+    async def append(api: WriteApi) -> None:
+        started = clock()
+        with pytest.raises(Failed):
+            await api.append("t", events(0, 1))
+        took.append(clock() - started)
+
+    async with WriteApi("p", "d", timeout=1) as api:
+        await asyncio.gather(*(append(api) for _ in range(MAX_STREAMS + 1)))
+    assert max(took) < 1.7 * min(took)  # not one limit after another
 
 
 async def test_leaving_fails_what_is_under_way(bigquery: WriteServer) -> None:

@@ -6,18 +6,24 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber._protocol import helper_threads
+from structlog.testing import capture_logs
 
 from services.shared.background import Background
+from services.shared.credentials import NoCredentials
 from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
+from tests import child
 from tests.child import wait_for
+from tests.local.fault_desk import Control
 from tests.topics import Topics
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -265,3 +271,65 @@ async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
         held.ack()
     assert set(asked) == {0, 20}
     assert sum(counted) == len([seconds for seconds in asked if seconds])  # one message a call here
+
+
+async def test_without_credentials_nothing_is_confirmed_and_nobody_waits(topics: Topics) -> None:
+    there = False
+
+    def credentials() -> None:
+        if not there:
+            raise NoCredentials("waiting for credentials")
+
+    async with Publisher(topics.project, in_flight=1, timeout=3600, credentials=credentials) as publisher:
+        with pytest.raises(Unconfirmed, match="hits: waiting for credentials"):
+            await publisher.publish("hits", b"x", {})
+        there = True
+        assert await publisher.publish("hits", b"x", {})
+    assert len(topics.pull("work", wanted=1)) == 1
+
+
+async def test_a_message_that_nobody_answers_fails_liveness(topics: Topics, background: Background) -> None:
+    topics.publish("hits", b"1")
+    topics.publish("hits", b"2")
+    async with (
+        asyncio.timeout(20),
+        Puller(topics.project, "work", background, max_messages=9, max_bytes=10**7, answer_seconds=0.2) as puller,
+    ):
+        first, second = await anext(puller), await anext(puller)
+        await until(lambda: (background.stuck or "").startswith("answering work has not moved"), "liveness to fail")
+        first.ack()
+        assert background.stuck is None
+        await until(lambda: background.stuck, "liveness to fail again")
+        second.ack()
+        await asyncio.sleep(0.3)
+        assert background.stuck is None  # nothing is in hand
+
+
+async def test_answers_that_pubsub_does_not_take_are_sent_until_it_does(
+    project: str, background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
+        faults = Control(emulator.ready["control"])
+        topics = Topics(project)
+        topics.create("hits", "work")
+        topics.publish("hits", b"1")
+        async with (
+            asyncio.timeout(40),
+            Puller(project, "work", background, max_messages=9, max_bytes=10**7) as puller,
+        ):
+            held = await anext(puller)
+            with capture_logs() as logs:
+                with faults.on("error", code="UNAUTHENTICATED") as refused, faults.on("drop_stream"):
+                    await until(lambda: said(logs, "subscription broke"), "the stream to break")
+                    held.ack()
+                    before = faults.struck(refused)
+                    await until(lambda: faults.struck(refused) >= before + 3, "three refusals")
+                await until(lambda: said(logs, "late answers are sent again"), "the answer to be sent")
+            assert said(logs, "late answers not sent") == 1
+        assert topics.pull("work") == []
+        topics.subscriber.close()
+
+
+def said(logs: Sequence[MutableMapping[str, Any]], message: str) -> int:
+    return sum(line["event"] == message for line in logs)

@@ -1,0 +1,132 @@
+"""Whatever one pack makes the loader raise costs that pack its turn: it is given back, and the others are answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pyarrow as pa
+from prometheus_client import CollectorRegistry
+
+from services.loader.config import Config
+from services.loader.metrics import Metrics
+from services.loader.worker import Worker
+from services.loader.write_api import RowErrors
+from services.shared import rows
+from services.shared.background import Background
+from tests.loader.rows_made import SCHEMA, batch, event
+from tests.waiting import until
+
+BAD = "event-000013"
+
+
+class _Delivery:
+    def __init__(self, number: int, answers: dict[int, str], **attributes: str) -> None:
+        self.number, self.answers = number, answers
+        self.data, made = rows.pack(batch([event(number)]), "events", f"pack-{number}")
+        self.attributes: Any = {**made, **attributes}
+        self.id, self.attempt, self.published_us, self.count = str(number), 1, 1, 1
+
+    def ack(self) -> None:
+        self.answers[self.number] = "ack"
+
+    def nack(self) -> None:
+        self.answers[self.number] = "nack"
+
+
+class _Unreadable(dict[str, str]):
+    """Attributes that raise what nobody foresees, once the pack is opened."""
+
+    def __getitem__(self, name: str) -> str:
+        raise MemoryError
+
+
+class _Puller:
+    subscription = "rows"
+
+    def __init__(self, deliveries: list[_Delivery]) -> None:
+        self._left = deliveries
+
+    def __aiter__(self) -> _Puller:
+        return self
+
+    async def __anext__(self) -> _Delivery:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
+
+
+class _Api:
+    """Takes what `check` does not object to."""
+
+    def __init__(self, check: Callable[[str, list[str]], None]) -> None:
+        self._check = check
+
+    async def append(self, table: str, appended: pa.RecordBatch) -> int:
+        await asyncio.sleep(0)
+        self._check(table, appended.column("event_id").to_pylist())
+        return 1
+
+
+class _Publisher:
+    async def publish(self, *_: object) -> str:
+        raise RuntimeError("nobody foresaw this")
+
+
+@asynccontextmanager
+async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_Delivery]) -> AsyncIterator[None]:
+    cfg = Config(project="p", linger=0.05)
+    async with Background() as background:
+        api, publisher, puller = _Api(check), _Publisher(), _Puller(deliveries)
+        metrics = Metrics(CollectorRegistry(), SCHEMA.tables)
+        worker = Worker(cfg, SCHEMA, api, None, publisher, metrics, background)  # type: ignore[arg-type]
+        await worker.receive(puller)  # type: ignore[arg-type]
+        yield
+        assert background.stuck is None
+        await worker.finish(1)
+
+
+def _fine(_table: str, _ids: list[str]) -> None:
+    pass
+
+
+async def test_an_append_that_raises_for_one_pack_is_tried_apart() -> None:
+    def check(_table: str, ids: list[str]) -> None:
+        if BAD in ids:
+            raise RuntimeError("nobody foresaw this")
+
+    answers: dict[int, str] = {}
+    async with _loading(check, [_Delivery(number, answers) for number in range(10, 17)]):
+        await until(lambda: len(answers) == 7, "all answers")
+    assert [number for number, answer in answers.items() if answer == "nack"] == [13]
+
+
+async def test_a_pack_that_raises_when_it_is_opened_is_given_back() -> None:
+    answers: dict[int, str] = {}
+    deliveries = [_Delivery(number, answers) for number in range(3)]
+    deliveries[1].attributes = _Unreadable(deliveries[1].attributes)
+    async with _loading(_fine, deliveries):
+        await until(lambda: len(answers) == 3, "all answers")
+    assert answers == {0: "ack", 1: "nack", 2: "ack"}
+
+
+async def test_a_dead_letter_that_raises_is_given_back() -> None:
+    answers: dict[int, str] = {}
+    async with _loading(_fine, [_Delivery(0, answers), _Delivery(1, answers, schema="x/9"), _Delivery(2, answers)]):
+        await until(lambda: len(answers) == 3, "all answers")
+    assert answers == {0: "ack", 1: "nack", 2: "ack"}
+
+
+async def test_an_append_of_rejects_that_raises_gives_back_their_pack_alone() -> None:
+    def check(table: str, ids: list[str]) -> None:
+        if table == SCHEMA.rejects.log_name:
+            raise RuntimeError("nobody foresaw this")
+        if BAD in ids:
+            raise RowErrors({ids.index(BAD): "bad"})
+
+    answers: dict[int, str] = {}
+    async with _loading(check, [_Delivery(number, answers) for number in range(12, 15)]):
+        await until(lambda: len(answers) == 3, "all answers")
+    assert answers == {12: "ack", 13: "nack", 14: "ack"}
