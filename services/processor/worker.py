@@ -196,9 +196,10 @@ class Worker:
         entries = log_entry.decode(delivery.data, delivery.id, delivery.published_us)
         for why, count in entries.ignored.items():
             self._metrics.ignored[why].inc(count)
+        # By the name of a pack that is done, what is replayed would be dropped.
+        attributes = {name: value for name, value in delivery.attributes.items() if name != "pack"}
         letters = [
-            _Letter(data, delivery.attributes, UNREADABLE, f"not a LogEntry: {reason}")
-            for data, reason in entries.unreadable
+            _Letter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}") for data, reason in entries.unreadable
         ]
         return _Decoded(entries.hits, letters)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from services.processor.metrics import Metrics
+from services.processor.partition import DAY_US
 from services.processor.worker import Topics, Worker
 from services.shared import hit, identity, rows, schema_file
 from services.shared.hit import Hit
@@ -104,11 +106,22 @@ def _neighbours_live(hits: list[Hit]) -> None:
     assert (
         sum("good" in batch.column("event_id").to_pylist() for table, batch in kept.batches if table == "events") == 1
     )
+
+
+def _handled(data: bytes, attributes: dict[str, str]) -> _Kept:
+    """What became of a message: it is acknowledged, met no fault, and its rows are ones that BigQuery takes."""
+    kept, log, registry = _Kept(), list[str](), CollectorRegistry()
+    publisher: Any = kept
+    worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
+    puller: Any = _Puller(_Delivery(log, data, attributes))
+    asyncio.run(worker.run(puller))
+    assert log == ["ack"]
     assert _counted(registry, "rejects").keys() <= {("missing",), ("wrong_type",), ("out_of_range",), ("bad_body",)}
-    last, first = now // 1000_000 // 86_400 + 366, now // 1000_000 // 86_400 - 5 * 366
+    today = _now() // DAY_US
     for table, batch in kept.batches:
         days = batch.column(TABLES.tables[table].partition).cast(pa.timestamp("us")).cast(pa.int64()).to_pylist()
-        assert all(first <= us // 86_400_000_000 <= last for us in days if us is not None), table
+        assert all(today - 5 * 365 <= us // DAY_US <= today + 365 for us in days if us is not None), table
+    return kept
 
 
 def _hit(query: str = "", body: str = "", **fields: Any) -> Hit:
@@ -148,6 +161,25 @@ def test_in_a_header() -> None:
 @pytest.mark.parametrize("at", [-62_135_596_800_000_000, -1, 0, 1, 2**53, 253_402_300_799_999_999])
 def test_as_the_time_of_receipt(at: int) -> None:
     _neighbours_live([_hit(at=at), _hit(at=at, id=identity.uuid7(at))])
+
+
+@pytest.mark.parametrize("name", ["requestUrl", "requestMethod", "userAgent", "referer", "remoteIp", "status"])
+def test_in_a_request_of_a_log_entry(name: str) -> None:
+    members = [*(f'"{name}":{value}' for value in JSON), '"requestUrl":"/i?n=42"']
+    time = datetime.now(UTC).isoformat()
+    parts = [f'{{"timestamp":"{time}","httpRequest":{{"requestUrl":"/i",{member}}}}}' for member in members]
+    kept = _handled(f"[{','.join(parts)}]".encode(), {})
+    assert any(42 in batch.column("n").to_pylist() for table, batch in kept.batches if table == "events")
+
+
+@pytest.mark.parametrize("name", ["timestamp", "insertId", "logName", "resource"])
+def test_in_a_log_entry(name: str) -> None:
+    parts = [f'{{"httpRequest":{{"requestUrl":"/i"}},"{name}":{value}}}' for value in JSON]
+    kept = _handled(f"[{','.join(parts)}]".encode(), {})
+    texts = sum(value.startswith('"') for value in JSON)
+    found = sum(batch.num_rows for _, batch in kept.batches)
+    assert found + kept.topics["dead"] == len(parts)
+    assert found >= texts
 
 
 PAIRS = st.tuples(st.sampled_from(COLUMNS), st.sampled_from([*TEXTS, *NUMBERS]))
