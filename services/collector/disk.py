@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+from services.collector import pack_file
+
 LOCK = "lock"
-PARTIAL = ".partial"  # ends the name of a file that is being written
+PARTIAL = ".partial"  # ends the name of a pack's file that is being written
 _WRITERS = 8  # files fsynced at a time: the file system's journal commits them together
 
 T = TypeVar("T")
@@ -34,11 +36,11 @@ class Disk(Protocol):
     async def close(self) -> None:
         """Give the lock back. Does not wait for work that a failing disk holds up."""
 
-    async def names(self) -> list[str]:
-        """All names in the folder, in any order. What writes left unfinished is removed and not among them."""
+    async def names(self) -> set[str]:
+        """All names in the folder but those of packs that were never written whole, which are removed."""
 
     async def states(self, names: Iterable[str]) -> dict[str, FileState]:
-        """Of those names that are regular files."""
+        """Of those names that are regular files. What cannot be looked at seems empty: reading it says why."""
 
     async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
         """Write whole files of new names; for each, None once it survives a crash, or why it may not be there.
@@ -77,7 +79,7 @@ class Folder:
         for pool in (self._thread, self._writers):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def names(self) -> list[str]:
+    async def names(self) -> set[str]:
         return await self._run(self._names)
 
     async def states(self, names: Iterable[str]) -> dict[str, FileState]:
@@ -111,22 +113,29 @@ class Folder:
             raise OSError(error.errno, f"another collector uses it ({error.strerror})") from error
         self._lock = lock
 
-    def _names(self) -> list[str]:
-        names = os.listdir(self._path)
-        # No write is under way in this thread, so these are of writes that failed or of a process that was killed.
-        for name in names:
-            if name.endswith(PARTIAL):
+    def _names(self) -> set[str]:
+        whole = set()
+        for name in os.listdir(self._path):
+            if name.endswith(PARTIAL) and pack_file.parse(name.removesuffix(PARTIAL)) is not None:
+                # No write is under way in this thread: it is of one that failed, or of a process that was killed.
                 with suppress(OSError):
                     os.unlink(self._path / name)
-        return [name for name in names if not name.endswith(PARTIAL)]
+            else:
+                whole.add(name)
+        return whole
 
     def _states(self, names: list[str]) -> dict[str, FileState]:
         found = {}
         for name in names:
-            with suppress(FileNotFoundError):
+            try:
                 status = os.lstat(self._path / name)
-                if stat.S_ISREG(status.st_mode):
-                    found[name] = FileState(status.st_size, status.st_mtime)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                found[name] = FileState(0, 0)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found[name] = FileState(status.st_size, status.st_mtime)
         return found
 
     def _write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:

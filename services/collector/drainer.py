@@ -57,6 +57,7 @@ class Drainer:
             await asyncio.wait({self._task}, timeout=0.05)
         self._task.cancel()
         await asyncio.wait({self._task})
+        self._progress.idle()
 
     async def _run(self) -> None:
         disk_wait, longest = _DISK_WAITS
@@ -84,19 +85,21 @@ class Drainer:
         if trying and not self._breaker.may_try(self._loop.time()):
             return
         started = self._loop.time()
-        done: list[Spooled] = []
         try:
             outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
-            done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
-        finally:  # whoever tries says how it went, even where it is cancelled
-            self._works = len(done) == len(packs)
-            self._slow = self._works and self._loop.time() - started > self._fast
-            if not self._works:
+        except BaseException:
+            if trying:  # whoever tries says how it went, even where it is cancelled
                 self._breaker.failed(self._loop.time())
-            elif not self._slow:
-                self._breaker.succeeded()
-            elif trying:
-                self._breaker.slow(self._loop.time())
+            raise
+        done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
+        self._works = len(done) == len(packs)
+        self._slow = self._works and self._loop.time() - started > self._fast
+        if not self._works:
+            self._breaker.failed(self._loop.time())
+        elif not self._slow:
+            self._breaker.succeeded()
+        elif trying:
+            self._breaker.slow(self._loop.time())
         await self._spool.delete(done)
 
     async def _confirmed(self, pack: Spooled) -> bool:

@@ -55,24 +55,19 @@ class Inventory:
 
     def begin(self, states: Mapping[str, FileState]) -> None:
         """Take on what an earlier process left."""
-        for name, state in states.items():
-            if pack_file.is_set_aside(name):
-                self._aside[name] = pack_file.bytes_on_disk(state.size)
-                self.bytes += self._aside[name]
+        self._note_set_aside(states)
         self._take_on(states)
 
-    def newcomers(self, names: Iterable[str]) -> list[str]:
-        """Those of all names in the folder that are packs someone else put here, as many as there is room for."""
-        new = [
-            name
-            for name in names
-            if name not in self.packs and name not in self.confirmed and pack_file.parse(name) is not None
-        ]
-        return sorted(new)[: max(0, self._max_files - self.files)]
+    def is_new(self, name: str) -> bool:
+        """Whether a file that is in the folder is a pack, or one set aside, that is not known yet."""
+        if name in self.packs or name in self.confirmed or name in self._aside:
+            return False
+        return pack_file.parse(name) is not None or pack_file.is_set_aside(name)
 
     def look(self, states: Mapping[str, FileState]) -> None:
-        """Take on those newcomers that have not changed since the last look: they are no longer being copied."""
+        """Take on those new files that have not changed since the last look: they are no longer being copied."""
         last, self._newcomers = self._newcomers, dict(states)
+        self._note_set_aside(states)
         self._take_on({name: state for name, state in states.items() if last.get(name) == state})
 
     def _take_on(self, states: Mapping[str, FileState]) -> None:
@@ -84,6 +79,12 @@ class Inventory:
             self._order = max(self._order, file.order)
             self._metrics.spool_found.inc(file.hits)
         self._sort()
+
+    def _note_set_aside(self, states: Mapping[str, FileState]) -> None:
+        for name, state in states.items():
+            if pack_file.is_set_aside(name):
+                self._aside[name] = pack_file.bytes_on_disk(state.size)
+                self.bytes += self._aside[name]
 
     def vanished(self, names: Iterable[str]) -> tuple[int, int]:
         """Someone else took these files away. Returns how many packs to drain were among them, and hits."""

@@ -46,13 +46,17 @@ class Metrics:
         self.spool_hits = Gauge("pixelpipe_collector_spool_hits", "Hits in the spool", registry=registry)
         self.spool_found = Gauge(
             "pixelpipe_collector_spool_found_hits",
-            "Hits an earlier process had left in the spool, as this one found them",
+            "Hits of packs found in the spool: left by an earlier process, or copied there",
             registry=registry,
         )
-        self.spool_bytes = Gauge("pixelpipe_collector_spool_bytes", "Bytes of packs in the spool", registry=registry)
+        self.spool_bytes = Gauge(
+            "pixelpipe_collector_spool_bytes",
+            "Bytes the files of the spool take on disk, those set aside as well",
+            registry=registry,
+        )
         self.spool_limit = Gauge(
             "pixelpipe_collector_spool_limit_bytes",
-            "Bytes of packs the spool may hold, 0 without one",
+            "Bytes the files of the spool may take, 0 without one",
             registry=registry,
         )
         self.spool_oldest = Gauge(
@@ -65,7 +69,7 @@ class Metrics:
         )
         self.spool_corrupt = Counter(
             "pixelpipe_collector_spool_corrupt_total",
-            "Spool files set aside since they were corrupt",
+            "Packs in the spool whose file could not be read and was set aside",
             registry=registry,
         )
         self.malformed = Counter(

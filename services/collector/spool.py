@@ -18,14 +18,15 @@ from services.collector import pack_file
 from services.collector.disk import Disk
 from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
-from services.collector.spool_writer import DISK_SECONDS, NewPack, SpoolWriter, why
+from services.collector.spool_writer import NewPack, SpoolWriter, why
 from services.shared import log
 from services.shared.background import Background
 from services.shared.config import ConfigError
 from services.shared.poison import Poison
 
+DISK_SECONDS = 5.0
 MAX_FILES = 100_000  # an ext4 disk of 2 GiB has 131,072 inodes
-SCAN_SECONDS = 10.0  # between two looks for files that someone else put here or took away
+SCAN_SECONDS = 10.0
 _LONGEST_SCAN_WAIT = 60.0
 _OPEN_SECONDS = 60.0
 _STUCK_SECONDS = 120.0
@@ -54,7 +55,8 @@ class Spooled:
 class Spool:
     """At most `limit` bytes and `max_files` files; what an earlier process left there is drained as well.
 
-    `now` gives the Unix time in seconds. `background` owns the tasks.
+    A step of the disk that takes longer than `disk_seconds` is one that failed. Every `scan_seconds` what failed is
+    tried again, and the folder is searched for what someone else put there. `now` gives the Unix time in seconds.
     """
 
     def __init__(
@@ -65,13 +67,15 @@ class Spool:
         background: Background,
         *,
         max_files: int = MAX_FILES,
+        disk_seconds: float = DISK_SECONDS,
+        scan_seconds: float = SCAN_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._disk, self._limit, self._metrics, self._background = disk, limit, metrics, background
-        self._max_files = max_files
+        self._max_files, self._disk_seconds, self._scan_seconds = max_files, disk_seconds, scan_seconds
         metrics.spool_limit.set(limit)
         self._held = Inventory(metrics, max_files, now)
-        self._writer = SpoolWriter(disk, metrics, self._written)
+        self._writer = SpoolWriter(disk, metrics, disk_seconds, self._written)
         self._full: str | None = None
         self._reads_fail = False
         self._ailing = False  # something but a write fails: it is in the log
@@ -141,7 +145,7 @@ class Spool:
     async def put(self, pack: str, hits: int, data: bytes) -> None:
         """Return when the pack is on disk, fsynced.
 
-        Raises SpoolError when it may not be, at the latest after twice DISK_SECONDS; it may be published all the same.
+        Raises SpoolError when it may not be, at the latest after twice `disk_seconds`. It can be there all the same.
         """
         pending = self._writer.pending
         self._check_room(len(data), pending)
@@ -163,7 +167,7 @@ class Spool:
         """
         packs: list[Spooled] = []
         try:
-            async with asyncio.timeout(DISK_SECONDS):
+            async with asyncio.timeout(self._disk_seconds):
                 for name in list(islice(self._held.packs, count)):
                     if (pack := await self._read(name)) is not None:
                         packs.append(pack)
@@ -241,7 +245,7 @@ class Spool:
         if not (names := list(names)):
             return
         try:
-            async with asyncio.timeout(DISK_SECONDS):
+            async with asyncio.timeout(self._disk_seconds):
                 failed = await self._disk.remove(names)
         except OSError as error:
             failed = dict.fromkeys(names, error)
@@ -264,11 +268,11 @@ class Spool:
         clock = asyncio.get_running_loop().time
         took = 0.0
         while True:
-            # A scan of many files takes a hundredth of the disk's time.
-            await asyncio.sleep(min(max(SCAN_SECONDS, 100 * took), _LONGEST_SCAN_WAIT))
+            # A scan of many files takes a twentieth of the disk's time.
+            await asyncio.sleep(min(max(self._scan_seconds, 20 * took), _LONGEST_SCAN_WAIT))
             started, self._ailed = clock(), False
             try:
-                async with asyncio.timeout(DISK_SECONDS):
+                async with asyncio.timeout(self._disk_seconds):
                     await self._scan()
             except OSError as error:
                 self._ails(error)
@@ -281,12 +285,13 @@ class Spool:
         """Try again what failed, and see what someone else put here or took away."""
         await self._remove(islice(list(self._held.confirmed), _RETRIED))
         known = list(self._held.packs)
-        names = set(await self._disk.names())
-        self._vanished([name for name in known if name not in names])
+        names = await self._disk.names()
+        self._vanished(await _select(known, lambda name: name not in names))
         self._held.forget_set_aside(names)
         self._held.try_unreadable_again()
-        new = self._held.newcomers(names)
-        self._held.look(await self._disk.states(new) if new else {})
+        new = await _select(names, self._held.is_new)
+        room = max(0, self._max_files - self._held.files)
+        self._held.look(await self._disk.states(sorted(new)[:room]) if new else {})
 
     def _vanished(self, names: list[str]) -> None:
         packs, hits = self._held.vanished(names)
@@ -300,3 +305,13 @@ class Spool:
             _log.error("the spool's disk fails", path=str(self._disk), error=why(error))
         self._ailing = self._ailed = True
         return f"the spool's disk fails: {why(error)}"
+
+
+async def _select(names: Iterable[str], wanted: Callable[[str], bool]) -> list[str]:
+    """The names that are wanted. They are looked at in parts: replies do not wait for a hundred thousand."""
+    found: list[str] = []
+    rest = iter(names)
+    while part := list(islice(rest, 1_000)):
+        found += filter(wanted, part)
+        await asyncio.sleep(0)
+    return found

@@ -11,7 +11,6 @@ from services.collector.metrics import Metrics
 from services.shared import log
 from services.shared.background import Progress
 
-DISK_SECONDS = 5.0  # a step that takes longer is one that failed
 _BATCH_BYTES = 16_000_000  # so that no pack waits long for many others
 
 _log = log.get("collector.spool")
@@ -29,10 +28,13 @@ class NewPack:
 
 
 class SpoolWriter:
-    """Writes packs while `run()` runs. `written` is called for each that is safe, before its future is done."""
+    """Writes packs while `run()` runs, each batch in at most `seconds`.
 
-    def __init__(self, disk: Disk, metrics: Metrics, written: Callable[[NewPack], None]) -> None:
-        self._disk, self._metrics, self._written = disk, metrics, written
+    `written` is called for each pack that is safe, before its future is done.
+    """
+
+    def __init__(self, disk: Disk, metrics: Metrics, seconds: float, written: Callable[[NewPack], None]) -> None:
+        self._disk, self._metrics, self._seconds, self._written = disk, metrics, seconds, written
         self._waiting: list[NewPack] = []
         self._batch: list[NewPack] = []  # being written
         self._changed = asyncio.Event()
@@ -92,7 +94,7 @@ class SpoolWriter:
     async def _store(self) -> list[str | None]:
         errors: list[OSError | None]
         try:
-            async with asyncio.timeout(DISK_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 errors = await self._disk.write([(one.name, one.data) for one in self._batch])
         except OSError as error:
             errors = [error] * len(self._batch)
@@ -111,7 +113,7 @@ class SpoolWriter:
 
 def why(error: OSError) -> str:
     """The error's text; those of asyncio's timeouts have none."""
-    return str(error) or f"no answer in {DISK_SECONDS:.0f} s"
+    return str(error) or "no answer in time"
 
 
 def _cannot(error: OSError) -> str:

@@ -70,7 +70,9 @@ class Background:
         self, name: str, work: Coroutine[None, None, None], *, ending: Callable[[], bool] = lambda: False
     ) -> asyncio.Task[None]:
         """Run `work` until its owner cancels it; it may return by itself only while `ending()` is true."""
-        return self._tasks.create_task(_owned(name, work, ending), name=name)
+        task = self._tasks.create_task(_owned(name, work, ending), name=name)
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began was never awaited
+        return task
 
     def step(self, name: str, limit_seconds: float) -> Progress:
         """A step that must move at least every `limit_seconds` while it has work."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import glob
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -179,25 +178,15 @@ async def _killed_while_spooling_and_draining(scene: Scene) -> None:
 
 
 def _small_disk(fleet: Fleet, settings: dict[str, str]) -> None:
-    """A collector whose spool's disk has a megabyte and a half: a tmpfs, or where none may be made a file limit."""
+    """A collector whose spool's disk, a tmpfs, has a megabyte and a half."""
     spool = fleet.folder / "disk"
     spool.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "spool", str(spool)], capture_output=True
-        ).returncode
-        == 0
-    )
-    limit = None if mounted else _limit_files
-    fleet.add("collector", {**settings, "PIPE_SPOOL": str(spool)}, limit)
+    mounting = ["mount", "-t", "tmpfs", "-o", f"size={SPOOL_DISK_BYTES}", "spool", str(spool)]
+    if os.geteuid() != 0 or subprocess.run(mounting, capture_output=True).returncode != 0:
+        raise Unavailable("needs a small disk: run it as root where a tmpfs may be mounted")
+    fleet.add("collector", {**settings, "PIPE_SPOOL": str(spool)})
     for service in SERVICES[1:]:
         fleet.add(service)
-
-
-def _limit_files() -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL_DISK_BYTES, SPOOL_DISK_BYTES))
 
 
 async def _disk_full(scene: Scene) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,14 +14,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
-from services.collector.breaker import Breaker
-from services.collector.drainer import Drainer
-from services.collector.metrics import Metrics
-from services.collector.spool import Spool
 from services.shared import hit
-from services.shared.pubsub import Publisher
 from tests import child
 from tests.child import Child, wait_for
 from tests.topics import Topics
@@ -133,30 +128,6 @@ async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outa
     _received(topics, set(range(2000, 2050)))
 
 
-async def test_a_pack_that_cannot_be_deleted_is_published_and_counted_once(
-    tmp_path: Path, project: str, pubsub_host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    topics = Topics(project)
-    topics.create("hits", "work")
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    async with Spool(tmp_path, 1_000_000, metrics) as spool, Publisher(project, in_flight=4, timeout=10) as publisher:
-        await spool.put("a", 3, b"three hits")
-
-        def no_deletion(action: int, *_about: object) -> int:
-            return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_DELETE else sqlite3.SQLITE_OK
-
-        spool._db.set_authorizer(no_deletion)
-        async with Drainer(spool, publisher, "hits", Breaker(lambda state: None), metrics, fast=5, grace=10):
-            pass
-        assert spool.packs == 0
-        await spool.put("b", 1, b"one hit")
-        assert [one.pack for one in await spool.oldest_packs(9)] == ["b"]
-    assert [message.data for message in topics.pull("work", wanted=1)] == [b"three hits"]
-    assert registry.get_sample_value("pixelpipe_collector_spool_drained_hits_total") == 3
-
-
 async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: Outage) -> None:
     outage.pubsub_up()
     url = outage.collector_up()
@@ -257,3 +228,15 @@ async def test_ack_received_replies_at_once_and_what_pubsub_never_got_is_lost(ou
     outage.pubsub_down()
     assert set((await _fire(url, 100, 10)).values()) == {200}
     wait_for(lambda: outage.metric(f'{settled}{{outcome="unconfirmed"}}') == 10, 10, "hits given up")
+
+
+def test_a_spool_of_the_old_kind_is_refused_at_start_in_one_line(outage: Outage) -> None:
+    outage.spool.mkdir()
+    (outage.spool / "hits.sqlite").write_bytes(b"SQLite format 3\0")
+    env = {**os.environ, "PIPE_PROJECT": outage.project, "PIPE_ADMIN_PORT": "0", "PIPE_SPOOL": str(outage.spool)}
+    env["PIPE_HOST"] = "127.0.0.1"
+    command = [sys.executable, "-m", "services.collector"]
+    ended = subprocess.run(command, env=env, cwd=child.ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "hits.sqlite holds packs of an earlier version" in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout

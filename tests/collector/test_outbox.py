@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.collector.breaker import CLOSED, HALF_OPEN, OPEN
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused
 from services.collector.spool import Spool
 from services.shared import hit
-from services.shared.background import Background
+from services.shared.background import Background, BackgroundTaskEnded
 from services.shared.hit import Hit
 from services.shared.pubsub import Unconfirmed
+from tests.collector.disks import READ_ONLY, FailingDisk
+from tests.waiting import until
 
 
 class Scripted:
@@ -60,6 +64,16 @@ async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: f
         Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
     ):
         yield outbox
+
+
+@asynccontextmanager
+async def _spooling(publisher: Scripted, disk: FailingDisk) -> AsyncIterator[tuple[Outbox, Spool]]:
+    async with (
+        Background() as background,
+        Spool(disk, 10**6, Metrics(CollectorRegistry()), background) as spool,
+        _outbox(publisher, spool) as outbox,
+    ):
+        yield outbox, spool
 
 
 @pytest.fixture
@@ -202,3 +216,101 @@ async def test_several_packs_are_in_flight_at_once(publisher: Scripted) -> None:
         publisher.answer()
         publisher.answer()
         await asyncio.wait_for(asyncio.gather(first, second), 10)
+
+
+async def test_a_hit_that_neither_pubsub_nor_the_spool_takes_is_refused_and_readiness_can_tell(
+    publisher: Scripted, tmp_path: Path
+) -> None:
+    disk = FailingDisk(tmp_path)
+    async with _spooling(publisher, disk) as (outbox, spool):
+        assert outbox.breaker.state == CLOSED
+        disk.fails["write"] = READ_ONLY
+        publisher.answer(Unconfirmed("away"))
+        with pytest.raises(Refused, match="Read-only"):
+            await asyncio.wait_for(outbox.put([_line("a")]), 10)
+        assert outbox.breaker.state == OPEN
+        assert "Read-only" in (outbox.unsafe or "")
+        disk.fails.clear()
+        await asyncio.wait_for(outbox.put([_line("b")]), 10)
+        assert outbox.unsafe is None
+        assert [one.hits for one in await spool.oldest_packs(5)] == [1]
+
+
+async def test_what_is_not_foreseen_refuses_its_pack_and_no_reply_waits_for_ever(publisher: Scripted) -> None:
+    def no_entropy(_count: int) -> bytes:
+        raise RuntimeError("a bug")
+
+    async with (
+        Background() as background,
+        Outbox(
+            publisher,  # type: ignore[arg-type]
+            "hits",
+            None,
+            Metrics(registry := CollectorRegistry()),
+            background,
+            linger=0,
+            in_flight=1,
+            max_pending=1000,
+            entropy=no_entropy,
+        ) as outbox,
+    ):
+        for _ in range(3):  # the slot and the room come back
+            with pytest.raises(Refused, match="a bug"):
+                await asyncio.wait_for(outbox.put([_line("a", 600)]), 10)
+    refused = registry.get_sample_value("pixelpipe_collector_hits_settled_total", {"outcome": "unconfirmed"})
+    assert refused == 3
+
+
+async def test_when_the_service_fails_no_reply_waits_for_a_pack_that_nobody_sends(publisher: Scripted) -> None:
+    outcomes: list[BaseException | None] = []
+
+    async def fail() -> None:
+        raise RuntimeError("a bug")
+
+    async def failing() -> None:
+        async with (
+            Background() as background,
+            Outbox(
+                publisher,  # type: ignore[arg-type]
+                "hits",
+                None,
+                Metrics(CollectorRegistry()),
+                background,
+                linger=0,
+                in_flight=1,
+                max_pending=10**7,
+            ) as outbox,
+        ):
+            puts = [asyncio.create_task(outbox.put([_line("sent")]))]
+            await publisher.until_asked(1)
+            puts += [asyncio.create_task(outbox.put([_line(str(number), 900_000)])) for number in range(5)]
+            await asyncio.sleep(0)
+            background.start("victim", fail())
+            try:
+                await asyncio.sleep(60)
+            finally:
+                puts.append(asyncio.create_task(outbox.put([_line("late")])))
+                publisher.answer()
+                outcomes.extend(await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), 10))
+
+    with pytest.raises(BackgroundTaskEnded, match=r"^victim: "):
+        await failing()
+    assert outcomes[0] is None  # it was on its way
+    assert [str(one) for one in outcomes[1:]] == ["the collector is stopping"] * 6
+
+
+async def test_a_cancelled_try_leaves_the_breaker_open_not_half_open(publisher: Scripted, tmp_path: Path) -> None:
+    async with _spooling(publisher, FailingDisk(tmp_path)) as (outbox, spool):
+        publisher.answer(Unconfirmed("away"))
+        await asyncio.wait_for(outbox.put([_line("a")]), 10)
+        await spool.delete(await spool.oldest_packs(1))
+        await until(lambda: outbox.breaker.due(asyncio.get_running_loop().time()), "the time of a try")
+        before = asyncio.all_tasks()
+        put = asyncio.create_task(outbox.put([_line("b")]))
+        await publisher.until_asked(2)
+        assert outbox.breaker.state == HALF_OPEN
+        for task in asyncio.all_tasks() - before - {put}:
+            task.cancel()
+        with pytest.raises(Refused):
+            await asyncio.wait_for(put, 10)
+        assert outbox.breaker.state == OPEN

@@ -176,11 +176,11 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Spool emptied, failures",
                 "wps",
-                "Hits a second after an outage, else 0. `failed` and `corrupt` are 0.",
+                "Hits a second after an outage, else 0. `failed` and `set aside` are 0.",
                 (
                     Query(rate(_C + "spool_drained_hits_total"), "emptied"),
                     Query(rate(_C + "spool_errors_total"), "failed"),
-                    Query(rate(_C + "spool_corrupt_total"), "corrupt"),
+                    Query(rate(_C + "spool_corrupt_total"), "set aside"),
                 ),
                 runbook="PixelpipeSpoolBroken",
             ),
