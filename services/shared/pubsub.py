@@ -42,7 +42,7 @@ _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscri
 _OPENING_SECONDS = 300.0  # between attempts to open a stream, for liveness: far above the longest wait
 _ANSWER_SECONDS = (0.1, 5.0)  # first and longest wait between answers after their stream has ended
 _ROUND_SECONDS = 30.0  # for one round of those
-_CLOSE_SECONDS = 5.0  # for the client's threads, and then for the answers that are left
+_CLOSE_SECONDS = 5.0  # for a client or its threads, and then for the answers that are left
 
 _log = log.get("pubsub")
 
@@ -82,7 +82,9 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._client is not None:
-            await self._client.transport.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._client.transport.close()
 
     async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish one message and return its id once Pub/Sub has it.

@@ -170,6 +170,22 @@ def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
         assert processor.process.stop(timeout=1 + KILL_SECONDS) == 0
 
 
+async def test_a_loader_stops_in_time_while_its_token_cannot_be_renewed(
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics, bigquery: WriteServer
+) -> None:
+    bigquery.otherwise = Abort(StatusCode.INTERNAL)
+
+    def load() -> None:
+        metadata.start()
+        with running("loader", {**pod, "PIPE_GRACE": "1"}) as loader:
+            publish_rows(topics, 0, 1)
+            wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
+            lose(metadata, SILENT)
+            assert loader.process.stop(timeout=1 + KILL_SECONDS) == 0
+
+    await asyncio.to_thread(load)
+
+
 @pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE"])
 def test_a_pull_stream_that_is_refused_is_opened_again(
     code: str, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
