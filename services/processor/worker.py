@@ -168,7 +168,9 @@ class Worker:
         work += [self._publish_letter(letter, source) for letter in letters]
         published, dead = len(found.hits) - len(made.unplaced), len(letters)
         del found, made, letters  # publishing may take long, and needs the Arrow alone
-        await asyncio.gather(*work)
+        for outcome in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         return published, dead
 
     def _decode(self, delivery: Delivery, pack: str) -> _Decoded:
