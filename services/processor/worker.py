@@ -232,7 +232,7 @@ def _kind(delivery: Delivery) -> str:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """The collector of cycles waits: a body of many small arrays would make it walk through all of them repeatedly."""
+    """The cyclic garbage collector waits: it would walk through a body's many small arrays while they are made."""
     enabled = gc.isenabled()
     gc.disable()
     try:
