@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -51,8 +51,15 @@ class _Decoded:
     letters: list[_Letter] = field(default_factory=list)
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 class Worker:
-    """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger."""
+    """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger.
+
+    `now_us` is the wall clock, in microseconds since 1970.
+    """
 
     def __init__(
         self,
@@ -62,9 +69,10 @@ class Worker:
         metrics: Metrics,
         *,
         max_bytes: int,
+        now_us: Callable[[], int] = _now_us,
         parser: HitParser | None = None,
     ) -> None:
-        self._max_bytes, self._held = max_bytes, 0
+        self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
         self._batcher = Batcher(schema, parser or Parser(schema))
@@ -151,7 +159,7 @@ class Worker:
         """How many hits are rows now and how many dead letters, each safe; raises Poison if all would be the latter."""
         with self._metrics.parse_seconds.time(), tracing.step("parse"), _nothing_collected():
             found = self._decode(delivery, pack)
-            made = self._batcher.make(found.hits, time.time_ns() // 1000)
+            made = self._batcher.make(found.hits, self._now_us())
         self._count(found, made)
         letters = found.letters
         for one, fault in made.unplaced:
