@@ -235,3 +235,19 @@ def test_a_dry_run_of_a_change_touches_nothing(provisioned) -> None:
     lines = project.settle(USER, NUMBER, dry_run=True)
     assert "would update table pixelpipe.events_log: new column n INT64" in lines
     assert "n" not in [field.name for field in project.client.get_table("pixelpipe.events_log").schema]
+
+
+def test_a_view_of_an_older_release_is_replaced(provisioned) -> None:
+    project = provisioned(USER, TYPE)
+    table = project.client.get_table("pixelpipe.events")
+    table.view_query = table.view_query.replace(
+        "PARTITION BY `day`, `type`, `event_id`", "PARTITION BY `day`, `event_id`"
+    )
+    project.client.update_table(table, ["view_query"])
+    changed = [line for line in project.settle(USER, TYPE) if not line.startswith("unchanged")]
+    assert changed == ["updated view pixelpipe.events: SQL"]
+    assert "`day`, `type`, `event_id`" in project.client.get_table("pixelpipe.events").view_query
+    changed = [
+        line for line in project.settle(USER, TYPE, table="partition: day\nunique: [user_id]") if "unch" not in line
+    ]
+    assert changed == ["updated view pixelpipe.events: SQL"]
