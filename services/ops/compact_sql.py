@@ -14,7 +14,7 @@ from datetime import date
 
 from services.provision import view
 from services.provision.view import quoted
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Column, Source, Table
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, OPEN_SOURCES, Column, Source, Table
 
 # How the hit of an event travelled, and what follows from that: a client that sends an event again changes them.
 _TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent")
@@ -186,7 +186,7 @@ def _is_transport(source: Source) -> bool:
     return (
         str(source) in _TRANSPORT
         or source.namespace in _TRANSPORT_NAMESPACES
-        or (source.namespace == "query" and source.name == SENT_AT)
+        or (source.namespace in OPEN_SOURCES and source.name == SENT_AT)
     )
 
 

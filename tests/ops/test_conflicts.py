@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import requests
 from services.ops.compact import Compactor, Outcome
 from services.ops.compact_sql import Statements
 from services.shared import schema
+from tests.child import ROOT
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.schemas import DAY, NOON, row
@@ -187,6 +189,18 @@ def test_tables_do_not_share_conflicts(pipeline: Pipeline) -> None:
     pipeline.load("rejects", [{**reject, "hit": {"n": n}} for n in (1, 2)])
     assert (compact(pipeline).conflicts, compact(pipeline, table="rejects").conflicts) == (1, 1)
     assert Counter(one["table"] for one in pipeline.rows(CONFLICTS)) == {"events": 1, "rejects": 1}
+
+
+def test_the_query_of_the_readme_finds_them(bare: Pipeline) -> None:
+    bare.provision(schema.DEFAULT_FILE.read_text())
+    order = {**row("1001"), "user_id": "ada"}
+    bare.load("events", [{**order, "order_id": "o1"}, {**order, "order_id": "o2"}])
+    compact(bare)
+    text = (ROOT / "services" / "ops" / "README.md").read_text()
+    (sql,) = re.findall(r"^    (SELECT `table`.*\n    FROM pixelpipe.conflicts.*)$", text, re.MULTILINE)
+    (found,) = bare.rows(sql)
+    assert (found["table"], found["event_id"]) == ("events", "1001")
+    assert {found["order_id"], *(one["order_id"] for one in bare.rows(LOG))} == {"o1", "o2"}
 
 
 def test_conflicts_are_kept_as_long_as_the_rows_of_their_table(pipeline: Pipeline) -> None:
