@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from services.ops.compact import Compactor, Outcome
 from services.ops.compact_sql import Statements
@@ -46,6 +48,11 @@ def compact(pipeline: Pipeline, client: Any = None, table: str = "events") -> Ou
     """Compact in this process, which is faster than the command."""
     compactor = Compactor(client or pipeline.client, pipeline.project, "pixelpipe")
     return compactor.compact(pipeline.schema.tables[table], DAY, NEXT, dry_run=False)
+
+
+def of_day(pipeline: Pipeline) -> Statements:
+    columns = [field.name for field in pipeline.client.get_table("pixelpipe.events_log").schema]
+    return Statements(pipeline.schema.tables["events"], pipeline.project, "pixelpipe", columns, DAY)
 
 
 def numbers(pipeline: Pipeline) -> tuple[list[Any], list[Any]]:
@@ -137,11 +144,47 @@ def test_runs_side_by_side_move_everything_and_the_view_shows_it_once(pipeline: 
     assert moved == Counter((f"e{number}", n) for number in range(20) for n in (1, 2, 7))
 
 
+batches = st.lists(
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["", "x"]), st.integers(0, 2), st.integers(0, 3)),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(batches, st.sampled_from(["move", "remove"])), min_size=2, max_size=4))
+def test_no_content_is_ever_nowhere_whatever_the_order_of_appends_and_statements(
+    pipeline: Pipeline, made: list[tuple[list[tuple[str, str, int, int]], str]]
+) -> None:
+    """Two runs that get in each other's way, or are cut off, have the statements in such an order."""
+    text = schemas.text("tenant: {type: STRING, from: query.tenant}")
+    if pipeline.file.read_text() != text:
+        pipeline.provision(text)
+    for table in ("events_log", "conflicts_log"):
+        pipeline.client.query_and_wait(f"TRUNCATE TABLE pixelpipe.{table}")
+    statements, sent = of_day(pipeline), set[tuple[str, str, int]]()
+    for rows, statement in [*made, ([], "move"), ([], "remove")]:
+        values = ", ".join(
+            f"(DATE '{DAY}', '{event_id}', TIMESTAMP '{NOON + timedelta(seconds=at)}', NULLIF('{tenant}', ''), {n})"
+            for event_id, tenant, n, at in rows
+        )
+        if values:
+            columns = "day, event_id, received_at, tenant, n"
+            pipeline.client.query_and_wait(f"INSERT INTO pixelpipe.events_log ({columns}) VALUES {values}")
+        sent |= {(event_id, tenant, n) for event_id, tenant, n, _ in rows}
+        pipeline.client.query_and_wait(getattr(statements, statement)())
+        moved = [one["whole_row"] for one in pipeline.rows(CONFLICTS)]
+        log = pipeline.rows(LOG)
+        found = Counter((one["event_id"], one["tenant"] or "", one["n"]) for one in moved)
+        assert not found or max(found.values()) == 1
+        assert {(one["event_id"], one["tenant"] or "", one["n"]) for one in log} | set(found) == sent
+    assert len(log) == len({(event_id, tenant) for event_id, tenant, _ in sent})
+
+
 def test_two_runs_that_move_the_same_at_once_show_it_once(pipeline: Pipeline) -> None:
     """BigQuery lets two INSERTs run side by side, of which neither sees the other's rows."""
     pipeline.load("events", ROWS)
-    columns = [field.name for field in pipeline.client.get_table("pixelpipe.events_log").schema]
-    move = Statements(pipeline.schema.tables["events"], pipeline.project, "pixelpipe", columns, DAY).move()
+    move = of_day(pipeline).move()
     blind = move[: move.index("  AND fingerprint NOT IN")]
     for _ in range(2):
         pipeline.client.query_and_wait(blind)
