@@ -1,7 +1,8 @@
-"""Removes the physical duplicates of a closed day: the row the view shows stays, its copies go.
+"""Leaves one row of each event of a closed day: the row the view shows stays, its copies go, what differs is moved.
 
 The log tables may hold an event more than once, since everything is delivered at least once. The views count it once
-all the same; compaction saves what the copies cost in storage and in every query.
+all the same; compaction saves what the copies cost in storage and in every query. A row of the same key whose content
+differs is another event that the view does not show: it goes to the table `conflicts`, so nothing is destroyed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -17,10 +18,11 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from services.ops import deployment
+from services.ops.compact_sql import Statements
 from services.ops.deployment import Refused
 from services.provision import view
 from services.shared import log, schema_file
-from services.shared.schema import Table
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Table
 
 QUERY_SECONDS = 1_800.0  # one statement on one day of one table may take
 # BigQuery takes changes of rows that the Storage Write API has just appended, but of rows from elsewhere only after
@@ -30,7 +32,7 @@ CLOSED_HOURS = 6.0
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows of one day, and how many events they are."""
+    """Rows of one day, and how many events they are by the key of the view."""
 
     rows: int
     events: int
@@ -42,8 +44,10 @@ class Outcome:
 
     table: str
     rows: int
-    removed: int
+    removed: int  # those among the conflicts included
+    conflicts: int  # events that went to the table of conflicts, or would go there
     duplicates: int  # rows beyond one an event that are there now: of a dry run, or appended meanwhile
+    expired: int  # events of earlier days that were deleted from the conflicts, as old as the table keeps them
     bytes_processed: int
 
 
@@ -84,10 +88,11 @@ async def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     line = log.get("ops.compact")
     day: date = options.date
+    now = datetime.now(UTC)
     failed: list[str] = []
     done: list[Outcome] = []
     try:
-        check_closed(day, datetime.now(UTC), timedelta(hours=options.closed_after))
+        check_closed(day, now, timedelta(hours=options.closed_after))
         tables = _tables(options)
         compactor = Compactor(deployment.bigquery_client(options.project), options.project, options.dataset)
     except Refused as error:
@@ -95,7 +100,7 @@ def _run(options: argparse.Namespace) -> int:
         return 1
     for table in tables:
         try:
-            outcome = compactor.compact(table, day, dry_run=options.dry_run)
+            outcome = compactor.compact(table, day, now.date(), dry_run=options.dry_run)
         except (Refused, exceptions.GoogleAPIError) as error:
             # The others are none the worse for it.
             failed.append(table.name)
@@ -108,6 +113,7 @@ def _run(options: argparse.Namespace) -> int:
         day=day.isoformat(),
         dry_run=options.dry_run,
         removed={one.table: one.removed for one in done},
+        conflicts={one.table: one.conflicts for one in done},
         duplicates={one.table: one.duplicates for one in done},
         failed=failed,
     )
@@ -139,50 +145,74 @@ class Compactor:
     def __init__(self, client: Any, project: str, dataset: str) -> None:
         self._client, self._project, self._dataset = client, project, dataset
 
-    def compact(self, table: Table, day: date, *, dry_run: bool) -> Outcome:
-        """Raises Refused for a table whose days are no partitions, and where BigQuery will not change its rows yet."""
-        columns = self._columns(table)
-        before, read = self._count(table, day)
-        if dry_run or before.rows == before.events:
-            return Outcome(table.name, before.rows, 0, before.rows - before.events, read)
-        sql = merge(table, self._project, self._dataset, columns, day)
+    def compact(self, table: Table, day: date, today: date, *, dry_run: bool) -> Outcome:
+        """Raises Refused for a table whose days are no partitions, and where BigQuery will not change its rows yet.
+
+        It may be cut off anywhere, and run again: a row is only deleted once it is among the conflicts or has a copy.
+        """
+        statements = Statements(table, self._project, self._dataset, self._columns(table), day)
+        before, read = self._count(statements)
+        outcome = Outcome(table.name, before.rows, 0, 0, before.rows - before.events, 0, read)
+        if before.rows > before.events:
+            self._check_conflicts()
+            outcome = self._look(statements, outcome) if dry_run else self._change(statements, before, outcome)
+        if table.expire_days and not dry_run:
+            job = self._ask(statements.expire(today - timedelta(days=table.expire_days)))
+            outcome = replace(outcome, expired=int(job.num_dml_affected_rows or 0))
+        return outcome
+
+    def _look(self, statements: Statements, outcome: Outcome) -> Outcome:
+        job = self._ask(statements.count_conflicts())
+        (row,) = job.result(timeout=QUERY_SECONDS)
+        return replace(
+            outcome, conflicts=row["conflicts"], bytes_processed=outcome.bytes_processed + _bytes_processed(job)
+        )
+
+    def _change(self, statements: Statements, before: Counts, outcome: Outcome) -> Outcome:
+        move = self._ask(statements.move())
         try:
-            job = self._ask(sql)
+            remove = self._ask(statements.remove())
         except exceptions.BadRequest as error:
             if "streaming buffer" in str(error):
                 raise Refused("rows of this day are still in the streaming buffer; try again in 90 minutes") from error
             raise
-        changed = job.dml_stats
-        after, again = self._count(table, day)
+        changed = remove.dml_stats
+        after, read = self._count(statements)
         if changed is None or after.events < before.events:
+            restore = f"`{statements.table.log_name}` FOR SYSTEM_TIME AS OF '{remove.created}'"
             raise Refused(
                 f"{before.events} events before and {after.events} after ({changed}): this must not happen; the rows "
-                f"as they were are in `{table.log_name}` FOR SYSTEM_TIME AS OF '{job.created}', for seven days"
+                f"as they were are in {restore}, for seven days"
             )
-        removed = changed.deleted_row_count - changed.inserted_row_count
-        return Outcome(
-            table.name, after.rows, removed, after.rows - after.events, read + again + int(job.total_bytes_processed)
+        return replace(
+            outcome,
+            rows=after.rows,
+            removed=changed.deleted_row_count - changed.inserted_row_count,
+            conflicts=int(move.num_dml_affected_rows or 0),
+            duplicates=after.rows - after.events,
+            bytes_processed=outcome.bytes_processed + read + _bytes_processed(move) + _bytes_processed(remove),
         )
 
     def _columns(self, table: Table) -> list[str]:
         """All columns of the log table, also those the schema file has lost: a copied row must be whole."""
-        name = f"{self._project}.{self._dataset}.{table.log_name}"
-        found = self._client.get_table(name, timeout=deployment.TIMEOUT)
+        found = self._client.get_table(f"{self._project}.{self._dataset}.{table.log_name}", timeout=deployment.TIMEOUT)
         day = view.source_column(table, "event.day")
         partitioning = found.time_partitioning
         if partitioning is None or (partitioning.type_, partitioning.field) != ("DAY", day):
             raise Refused(f"{table.log_name} is not partitioned by {day}: one day of it is spread over all partitions")
         return [field.name for field in found.schema]
 
-    def _count(self, table: Table, day: date) -> tuple[Counts, int]:
-        event_id = view.source_column(table, "event.id")
-        job = self._ask(
-            f"SELECT COUNT(*) AS found, COUNT(DISTINCT `{event_id}`) AS events\n"
-            f"FROM `{self._project}.{self._dataset}.{table.log_name}`\n"
-            f"WHERE `{view.source_column(table, 'event.day')}` = DATE '{day}'"
-        )
+    def _check_conflicts(self) -> None:
+        name = f"{self._project}.{self._dataset}.{CONFLICTS}{LOG_SUFFIX}"
+        try:
+            self._client.get_table(name, timeout=deployment.TIMEOUT)
+        except exceptions.NotFound:
+            raise Refused(f"there is no table {name} yet; run the provisioner of this release") from None
+
+    def _count(self, statements: Statements) -> tuple[Counts, int]:
+        job = self._ask(statements.count())
         (row,) = job.result(timeout=QUERY_SECONDS)
-        return Counts(row["found"], row["events"]), int(job.total_bytes_processed or 0)
+        return Counts(row["found"], row["events"]), _bytes_processed(job)
 
     def _ask(self, sql: str) -> Any:
         """A finished job."""
@@ -194,45 +224,8 @@ class Compactor:
         return job
 
 
-def merge(table: Table, project: str, dataset: str, columns: Sequence[str], day: date) -> str:
-    """The one statement that replaces all copies of each event of `day` that has several by the one the view shows.
-
-    BigQuery has no row ids, so of two rows that are the same in everything one alone cannot be deleted: all go, and
-    one is written again. The source gives two rows an event: the first copy, which joins nothing and is inserted, and
-    the second, which joins and deletes every copy there was. One statement is one transaction on one snapshot: rows
-    appended meanwhile are neither read nor touched, and a statement that is cut off changes nothing. Replacing the
-    partition with a query's result (WRITE_TRUNCATE) would be atomic too, but drops what is appended while it runs.
-
-    The constant day on both sides keeps BigQuery to that partition, for what is read and for what is billed.
-    """
-    log_table = f"`{project}.{dataset}.{table.log_name}`"
-    day_column, event_id = (view.source_column(table, source) for source in ("event.day", "event.id"))
-    number = "copy_number"
-    while number in {name.lower() for name in columns}:
-        number += "_"
-    listed = ", ".join(f"`{name}`" for name in columns)
-    copies = ", ".join(f"copies.`{name}`" for name in columns)
-    return (
-        f"MERGE {log_table} AS logged\n"  # noqa: S608 - names of the schema file and BigQuery's own
-        "USING (\n"
-        f"  SELECT {listed}, {_rank(table, project, dataset)} AS {number}\n"
-        f"  FROM {log_table}\n"
-        f"  WHERE `{day_column}` = DATE '{day}'\n"
-        f"  QUALIFY COUNT(*) OVER (PARTITION BY `{day_column}`, `{event_id}`) > 1 AND {number} <= 2\n"
-        ") AS copies\n"
-        f"ON logged.`{day_column}` = DATE '{day}' AND copies.{number} = 2"
-        f" AND logged.`{event_id}` = copies.`{event_id}`\n"
-        "WHEN MATCHED THEN DELETE\n"
-        f"WHEN NOT MATCHED AND copies.{number} = 1 THEN INSERT ({listed}) VALUES ({copies})"
-    )
-
-
-def _rank(table: Table, project: str, dataset: str) -> str:
-    """The window of the view itself, so that the row it shows is number 1 here by definition."""
-    _, found, rank = view.sql(table, project, dataset, ["*"]).partition("\nQUALIFY ")
-    if not found or not rank.endswith(" = 1"):
-        raise ValueError("the view does not choose its rows by QUALIFY … = 1")
-    return " ".join(rank.removesuffix(" = 1").split())
+def _bytes_processed(job: Any) -> int:
+    return int(job.total_bytes_processed or 0)
 
 
 def _one_line(error: Exception) -> str:

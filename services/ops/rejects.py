@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from services.ops.deployment import TIMEOUT, Refused
 from services.provision import view
-from services.shared.schema import REJECTS, Schema
+from services.shared.schema import REJECTS, Schema, Table
 
 PAGE_ROWS = 1_000
 QUERY_SECONDS = 600.0
@@ -60,7 +60,8 @@ class Count:
 class Rejects:
     """Asks BigQuery; with `pending` it also looks for each event in all tables of the schema file.
 
-    An event that was refused by one table may be taken by another after the schema was mended: hence all.
+    An event that was refused by one table may be taken by another after the schema was mended: hence all. In each table
+    the event is the one of the same key, as far as `rejects` has columns of the names and types of the key's.
     """
 
     def __init__(
@@ -72,6 +73,11 @@ class Rejects:
         for option, name, given in (("--stage", "stage", wanted.stages), ("--table", "table", wanted.tables)):
             if given and self._names[name] is None:
                 raise Refused(f"{option}: the schema file's table {REJECTS} has no column from reject.{name}")
+        # The tables of events, by the columns they share with the rejects.
+        self._kinds: dict[tuple[str, ...], list[Table]] = {}
+        for table in schema.tables.values():
+            if table.name != REJECTS:
+                self._kinds.setdefault(self._shared(table), []).append(table)
         self._parameters, self._where = self._conditions()
 
     def counts(self) -> list[Count]:
@@ -80,7 +86,7 @@ class Rejects:
         if days is None:
             return []
         sql = (
-            "SELECT r.stage, r.table_name, r.reason, COUNT(*) AS rejects, COUNTIF(l.event_id IS NOT NULL) AS loaded\n"
+            f"SELECT r.stage, r.table_name, r.reason, COUNT(*) AS rejects, COUNTIF({self._is_loaded()}) AS loaded\n"
             f"{self._from()}\nGROUP BY r.stage, r.table_name, r.reason\nORDER BY rejects DESC, r.reason"
         )
         return [
@@ -95,8 +101,8 @@ class Rejects:
             return
         sql = (
             "SELECT r.event_id, r.stage, r.table_name, r.reason, r.detail,\n"
-            "  l.event_id IS NOT NULL AS loaded,\n"
-            "  CASE WHEN l.event_id IS NULL THEN r.hit END AS hit\n"
+            f"  {self._is_loaded()} AS loaded,\n"
+            f"  CASE WHEN NOT {self._is_loaded()} THEN r.hit END AS hit\n"
             f"{self._from()}"
         )
         for page in self._ask(sql, days).pages:
@@ -118,8 +124,18 @@ class Rejects:
         return None if column is None else f"`{column.name}`"
 
     def _key(self, table: str) -> tuple[str, str]:
-        found = self._schema.tables[table]
-        return view.source_column(found, "event.day"), view.source_column(found, "event.id")
+        key = self._schema.tables[table].key
+        return key[0], key[-1]
+
+    def _shared(self, table: Table) -> tuple[str, ...]:
+        """The columns of the table's key, beside day and event id, that a reject has too."""
+        own = {column.name: column.type for column in self._schema.rejects.columns}
+        return tuple(sorted(name for name in table.key[1:-1] if own.get(name) == table.column(name).type))
+
+    def _is_loaded(self) -> str:
+        """Whether one of the tables holds the event, by the columns that this table shares with the rejects."""
+        found = " OR ".join(f"r.key_{number} IN UNNEST(l.keys)" for number in range(len(self._kinds)))
+        return f"({found})"
 
     def _conditions(self) -> tuple[list[Any], str]:
         wanted = self._wanted
@@ -159,24 +175,31 @@ class Rejects:
             "FROM (\n"  # noqa: S608 - names of the schema file; values go as parameters
             f"  SELECT `{day}` AS day, `{event_id}` AS event_id, {names['stage']} AS stage,\n"
             f"    {names['table']} AS table_name, {names['reason']} AS reason, {names['detail']} AS detail,\n"
-            f"    TO_JSON_STRING({names['hit']}) AS hit\n"
+            + "".join(f"    {_values(shared)} AS key_{number},\n" for number, shared in enumerate(self._kinds))
+            + f"    TO_JSON_STRING({names['hit']}) AS hit\n"
             f"  FROM `{self._dataset}.{REJECTS}` WHERE {self._where}\n"
             f") AS r\nLEFT JOIN ({self._loaded()}) AS l ON l.day = r.day AND l.event_id = r.event_id"
         )
 
     def _loaded(self) -> str:
         if not self._pending:
-            return "SELECT CAST(NULL AS DATE) AS day, CAST(NULL AS STRING) AS event_id"
-        # The log tables hold the same ids as their views, and two of their columns cost less than the views' windows.
-        tables = [table for name, table in self._schema.tables.items() if name != REJECTS]
-        parts = []
-        for table in tables:
-            day, event_id = self._key(table.name)
-            parts.append(
-                f"SELECT `{day}` AS day, `{event_id}` AS event_id FROM `{self._dataset}.{table.log_name}` "  # noqa: S608
-                f"WHERE `{day}` BETWEEN @first_loaded AND @last_loaded"
+            return (
+                "SELECT CAST(NULL AS DATE) AS day, CAST(NULL AS STRING) AS event_id, CAST([] AS ARRAY<STRING>) AS keys"
             )
-        return f"SELECT DISTINCT day, event_id FROM ({' UNION ALL '.join(parts)})"  # noqa: S608
+        # The log tables hold the same keys as their views, and these columns alone cost less than the views' windows.
+        parts = []
+        for shared, tables in self._kinds.items():
+            for table in tables:
+                day, event_id = self._key(table.name)
+                parts.append(
+                    f"SELECT `{day}` AS day, `{event_id}` AS event_id, {_values(shared)} AS key_values "  # noqa: S608
+                    f"FROM `{self._dataset}.{table.log_name}` "
+                    f"WHERE `{day}` BETWEEN @first_loaded AND @last_loaded"
+                )
+        return (
+            "SELECT day, event_id, ARRAY_AGG(DISTINCT key_values) AS keys\n"
+            f"FROM ({' UNION ALL '.join(parts)})\nGROUP BY day, event_id"
+        )
 
     def _ask(self, sql: str, days: tuple[date, date] | None = None) -> Any:
         parameters = list(self._parameters)
@@ -186,3 +209,9 @@ class Rejects:
         config = bigquery.QueryJobConfig(query_parameters=parameters, use_query_cache=False)
         job = self._client.query(sql, job_config=config, timeout=TIMEOUT)
         return job.result(page_size=PAGE_ROWS, timeout=QUERY_SECONDS)
+
+
+def _values(columns: tuple[str, ...]) -> str:
+    """The values of these columns as one text, in which their names are too."""
+    listed = ", ".join(f"`{name}`" for name in columns)
+    return f"TO_JSON_STRING(STRUCT({listed}))" if columns else "'{}'"

@@ -1,4 +1,4 @@
-"""Where one event is, and when it passed: its rows, its rejects, its dead letters. Changes nothing.
+"""Where one event is, and when it passed: its rows, its conflicts, rejects and dead letters. Changes nothing.
 
 What is on a collector's disk or in a subscription cannot be looked at from here: an event that is nowhere is told so,
 with where to look next. Dead letters that were looked at are given out again after the subscription's backoff.
@@ -19,7 +19,7 @@ from services.ops.letter import Letter
 from services.ops.letter_box import LetterBox
 from services.provision import view
 from services.shared import hit, identity, schema_file
-from services.shared.schema import LOG_SUFFIX, REJECTS, Schema, Table
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS, Schema, Table
 
 _DAYS = timedelta(days=7)  # how far back an event is looked for whose id does not say when it was made
 _SKEW = timedelta(days=1)  # a clock that is wrong, or midnight
@@ -57,6 +57,7 @@ async def run(options: argparse.Namespace) -> int:
     }
     dataset = f"{options.project}.{options.dataset}"
     found["rows"] = await asyncio.to_thread(_rows, client, dataset, schema, options.event_id, first)
+    found["conflicts"] = await asyncio.to_thread(_conflicts, client, dataset, options.event_id, first)
     found["rejects"] = await asyncio.to_thread(_rejects, client, dataset, schema, options.event_id, first)
     async with LetterBox(options.project, options.subscription, wait=options.wait) as box:
         found["dead"] = [
@@ -118,6 +119,16 @@ def _rows(client: Any, dataset: str, schema: Schema, event_id: str, first: date)
             for row in _ask(client, sql, event_id, first)
         ]
     return found
+
+
+def _conflicts(client: Any, dataset: str, event_id: str, first: date) -> list[dict[str, Any]]:
+    """Each row with this id that compaction moved, since another event of the same key is shown."""
+    names = ("table", "day", "received_at", "moved_at")
+    sql = (
+        f"SELECT {', '.join(f'`{name}`' for name in names)} FROM `{dataset}.{CONFLICTS}`\n"  # noqa: S608
+        "WHERE `day` >= @first AND `event_id` = @event_id ORDER BY 3"
+    )
+    return [{name: row[name] for name in names} for row in _ask(client, sql, event_id, first)]
 
 
 def _rejects(client: Any, dataset: str, schema: Schema, event_id: str, first: date) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.provision.config import Config
-from services.shared.schema import Schema
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
 
 Kind = Literal["project", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
@@ -115,6 +115,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables if table not in by_job),
         *(Binding("loader", JOB_LOADER, "table", table, "loads rows") for table in tables if table in by_job),
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
+        Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{CONFLICTS}{LOG_SUFFIX}", "moves there what differs"),
         *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
         Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),

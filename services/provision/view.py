@@ -8,35 +8,42 @@ from services.shared.schema import Table
 
 
 def sql(table: Table, project: str, dataset: str, columns: Sequence[str]) -> str:
-    """One row for each day and event id, the one received first, with `columns` in their order.
+    """One row for each key, the one received first, with `columns` in their order.
 
-    Both are in the PARTITION BY, so that BigQuery pushes a filter on the day down to the log table and reads only
-    those partitions. The columns are named, not `*`: BigQuery keeps the columns of a view as they were when its SQL was
-    last written, so a new column must change the SQL to show up in consoles and drivers.
-
-    Two rows of one id received in the same microsecond are one hit delivered twice, or one id used twice in one
-    request; the clustering columns decide then. More columns would decide more, but every query pays for each column
-    named here: these add about half to what `COUNT(*)` reads, all of them would multiply it by ten.
+    The columns are named, not `*`: BigQuery keeps the columns of a view as they were when its SQL was last written, so
+    a new column must change the SQL to show up in consoles and drivers.
     """
-    day, event_id, received_at = (source_column(table, name) for name in ("event.day", "event.id", "hit.received_at"))
-    order = [received_at, *(name for name in table.cluster if name not in (day, event_id, received_at))]
-    listed = ",\n".join(f"  {_quoted(name)}" for name in columns)
+    partition, order = window(table)
+    listed = ",\n".join(f"  {quoted(name)}" for name in columns)
     return (
         f"SELECT\n{listed}\n"
         f"FROM `{project}.{dataset}.{table.log_name}`\n"
         "QUALIFY ROW_NUMBER() OVER (\n"
-        f"  PARTITION BY {_quoted(day)}, {_quoted(event_id)}\n"
-        f"  ORDER BY {', '.join(_quoted(name) for name in order)}\n"
+        f"  {partition}\n"
+        f"  {order}\n"
         ") = 1"
     )
 
 
+def window(table: Table) -> tuple[str, str]:
+    """The PARTITION BY and the ORDER BY that number the rows of one key; the view shows number 1.
+
+    The day is in the key, so BigQuery pushes a filter on it down to the log table and reads only those partitions.
+    NULL counts as a value: events without a tenant are those of one tenant.
+
+    Rows of one key received in the same microsecond are one hit delivered twice, or one key used twice in one request;
+    the clustering columns decide then. More columns would decide more, but every query pays for each column named
+    here: these add about half to what `COUNT(*)` reads, all of them would multiply it by ten.
+    """
+    key = table.key
+    received_at = source_column(table, "hit.received_at")
+    order = [received_at, *(name for name in table.cluster if name not in (*key, received_at))]
+    return f"PARTITION BY {', '.join(map(quoted, key))}", f"ORDER BY {', '.join(map(quoted, order))}"
+
+
 def source_column(table: Table, source: str) -> str:
     """The name of the column filled from `source` alone; the schema file is refused without one."""
-    for column in table.columns:
-        if [str(item) for item in column.sources] == [source]:
-            return column.name
-    raise ValueError(f"table {table.name}: no column comes from {source} alone")
+    return table.filled_by(source).name
 
 
 def problem(table: Table) -> str | None:
@@ -50,5 +57,5 @@ def problem(table: Table) -> str | None:
     return None
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return f"`{name}`"

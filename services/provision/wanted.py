@@ -8,6 +8,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
+from services.provision import conflicts
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.subscriptions import Policy, Subscription
@@ -30,7 +31,7 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     ):
         wanted.append(Subscription(subscriber, cfg.project, name, policy))
     wanted.append(Dataset(client, cfg.project, cfg.dataset, cfg.location))
-    for table in schema.tables.values():
+    for table in (*schema.tables.values(), conflicts.table(schema)):
         log_table = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_table, View(client, cfg.project, cfg.dataset, table, log_table)]
     return wanted

@@ -16,7 +16,10 @@ MODES = ("NULLABLE", "REQUIRED")
 WRITES = ("write_api", "load_job", "auto")  # the way a table's rows take into BigQuery; the first unless told
 PARTITIONABLE = ("DATE", "TIMESTAMP")
 CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
+GROUPABLE = CLUSTERABLE  # BigQuery neither groups JSON nor partitions a window by FLOAT64
 REJECTS = "rejects"  # the table every refused event goes to
+CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
+KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "schema.yaml"
@@ -115,13 +118,38 @@ class Table:
     require_partition_filter: bool = False
     expire_days: int | None = None
     write: str = WRITES[0]
+    unique: tuple[str, ...] | None = None  # as the file has it; what counts is `key`
 
     @property
     def log_name(self) -> str:
         return self.name + LOG_SUFFIX
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that together identify an event: the day first, the event id last, and between them `unique`.
+
+        A table without `unique` has its columns `tenant` and `type` there, as far as it has any of such a name.
+        """
+        day, event_id = self.filled_by("event.day").name, self.filled_by("event.id").name
+        between = self.unique
+        if between is None:
+            between = tuple(
+                name
+                for name in KEY_COLUMNS
+                for column in self.columns
+                if column.name == name and column.type in GROUPABLE
+            )
+        return (day, *(name for name in between if name not in (day, event_id)), event_id)
+
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
+
+    def filled_by(self, source: str) -> Column:
+        """The column that has `source` as its only one. Raises ValueError where there is none."""
+        for column in self.columns:
+            if [str(item) for item in column.sources] == [source]:
+                return column
+        raise ValueError(f"table {self.name}: no column comes from {source} alone")
 
     def column_from(self, source: str) -> Column | None:
         """The column filled from one source, such as `event.id`; None where no column asks for it."""

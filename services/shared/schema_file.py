@@ -21,6 +21,7 @@ _TABLE_KEYS = (
     "require_partition_filter",
     "expire_days",
     "cluster",
+    "unique",
     "write",
     "columns",
 )
@@ -65,6 +66,8 @@ class _Reader:
                     other = next((known for known in tables if known.lower() == table.name.lower()), None)
                     if other is not None:
                         self._error(node, f"table {table.name} is there twice")
+                    if table.name.lower() in (schema.CONFLICTS, schema.CONFLICTS + schema.LOG_SUFFIX):
+                        self._error(node, f"table {table.name}: the provisioner makes one of this name; choose another")
                     tables[table.name] = table
             self._check_names(tables, keys["tables"])
         if self._errors:
@@ -95,6 +98,7 @@ class _Reader:
             self._check_partition(name, keys["partition"], by_name, partition)
         cluster = self._texts(keys.get("cluster"), f"table {name}: cluster")
         self._check_cluster(name, keys.get("cluster"), by_name, cluster)
+        unique = self._unique(name, keys["unique"], by_name) if "unique" in keys else None
         self._check_needed(name, node, columns)
         conditions = self._conditions(name, keys.get("when"))
         if name == schema.REJECTS and "when" in keys:
@@ -109,6 +113,7 @@ class _Reader:
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
             write=self._choice(keys.get("write"), f"table {name}: write", schema.WRITES) or schema.WRITES[0],
+            unique=unique,
         )
         return self._per_tenant(table, keys.get("tenants"), node)
 
@@ -152,6 +157,25 @@ class _Reader:
                 self._error(node, f"table {name}: cluster: there is no column {item!r}{_near(item, columns)}")
             elif columns[item].type not in schema.CLUSTERABLE:
                 self._error(node, f"table {name}: cluster: BigQuery cannot cluster by {columns[item].type} ({item})")
+
+    def _unique(self, name: str, node: yaml.Node, columns: dict[str, Column]) -> tuple[str, ...]:
+        where = f"table {name}: unique"
+        chosen: list[str] = []
+        for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            column = self._text(item, where)
+            if not column:
+                continue
+            if column in chosen:
+                self._error(item, f"{where}: {column} is there twice")
+            elif column not in columns:
+                self._error(item, f"{where}: there is no column {column!r}{_near(column, columns)}")
+            elif columns[column].type not in schema.GROUPABLE:
+                kind = columns[column].type
+                self._error(item, f"{where}: {column} is {kind}, which BigQuery cannot group by; choose another column")
+            chosen.append(column)
+        if isinstance(node, yaml.SequenceNode) and not node.value:
+            self._error(node, f"{where}: name at least one column; for day and event id alone name that of event.id")
+        return tuple(chosen)
 
     def _check_needed(self, name: str, node: yaml.Node, columns: list[Column]) -> None:
         """The view counts by day and event id, the earliest first: every table needs those three."""

@@ -11,7 +11,7 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
-from services.local.bigquery.sql import aggregates, functions, json_path, patterns
+from services.local.bigquery.sql import aggregates, functions, json_path, patterns, to_json
 from tests.conftest import BigQueryAddress
 from tests.local import bigquery_desk as desk
 
@@ -321,6 +321,30 @@ ANSWERS: list[tuple[str, Any]] = [
     ("JSON_TYPE(JSON '[1]')", "array"),
     ("JSON_TYPE(JSON '1.5')", "number"),
     ("TO_JSON_STRING(JSON '{ \"a\" : [1, 2] }')", '{"a":[1,2]}'),
+    ("TO_JSON_STRING(CAST(NULL AS JSON))", "null"),
+    ("TO_JSON_STRING(NULL)", "null"),
+    ("TO_JSON_STRING('a\"é\\n')", '"a\\"é\\n"'),
+    ("TO_JSON_STRING(9007199254740992)", "9007199254740992"),
+    ("TO_JSON_STRING(-9007199254740993)", '"-9007199254740993"'),
+    ("TO_JSON_STRING(NUMERIC '12.50')", "12.5"),
+    ("TO_JSON_STRING(NUMERIC '100')", "100"),
+    ("TO_JSON_STRING(NUMERIC '12345678901234567890.5')", '"12345678901234567890.5"'),
+    ("TO_JSON_STRING(1.5)", "1.5"),
+    ("TO_JSON_STRING(2.0)", "2"),
+    ("TO_JSON_STRING(CAST('nan' AS FLOAT64))", '"NaN"'),
+    ("TO_JSON_STRING(CAST('-inf' AS FLOAT64))", '"-Infinity"'),
+    ("TO_JSON_STRING(TRUE)", "true"),
+    ("TO_JSON_STRING(DATE '2026-03-01')", '"2026-03-01"'),
+    ("TO_JSON_STRING(TIMESTAMP '2026-03-01 12:00:00+00')", '"2026-03-01T12:00:00Z"'),
+    ("TO_JSON_STRING(TIMESTAMP '2026-03-01 12:00:00.25+00')", '"2026-03-01T12:00:00.250Z"'),
+    ("TO_JSON_STRING(TIMESTAMP '2026-03-01 12:00:00.000001+00')", '"2026-03-01T12:00:00.000001Z"'),
+    ("TO_JSON_STRING(FROM_HEX('00ff'))", '"AP8="'),
+    ("TO_JSON_STRING(STRUCT(1 AS a, JSON '{\"x\": [null]}' AS b, NULL AS c))", '{"a":1,"b":{"x":[null]},"c":null}'),
+    ("TO_JSON(STRUCT('x' AS `a b`), stringify_wide_numbers => TRUE)", {"a b": "x"}),
+    ("JSON_REMOVE(JSON '{\"a\": 1, \"b\": null}', '$.a')", {"b": None}),
+    ("JSON_REMOVE(JSON '{\"b\": 1}', '$.a')", {"b": 1}),
+    ("JSON_REMOVE(JSON '[1]', '$.a')", [1]),
+    ("JSON_REMOVE(CAST(NULL AS JSON), '$.a')", None),
     ("PARSE_JSON('{\"a\": 1}')", {"a": 1}),
     ("(SELECT COUNT(*) FROM UNNEST([1, 2, NULL]) AS x)", 3),
     ("(SELECT COUNT(x) FROM UNNEST([1, 2, NULL]) AS x)", 2),
@@ -374,6 +398,12 @@ REFUSALS: list[tuple[str, str]] = [
     ("(SELECT STRING_AGG(x, NULL) FROM UNNEST(['a']) AS x)", "no string literal"),
     ("NUMERIC '99999999999999999999999999999' + 1", "verflow"),
     ("GENERATE_ARRAY(1, 10000000)", "too many elements"),
+    ("TO_JSON(1)", "TO_JSON without stringify_wide_numbers => TRUE"),
+    ("TO_JSON_STRING(STRUCT(1 + 1))", "a field of STRUCT without a name"),
+    ("TO_JSON_STRING([1])", "TO_JSON of ARRAY<INT64>"),
+    ("STRUCT(1 AS a)", "the function STRUCT"),
+    ("JSON_REMOVE(JSON '{}', '$.a', '$.b')", "Number of arguments"),
+    ("JSON_REMOVE('{}', '$.a')", "No matching signature for function JSON_REMOVE"),
     ("JSON_VALUE('not json', '$.a')", "Malformed JSON"),
     ("POW(-8, 0.5)", "no real number"),
     ("SAFE_CAST('2024-01-01 00:00:00 Europe/Berlin' AS TIMESTAMP)", "does not read this spelling"),
@@ -435,5 +465,12 @@ def test_expression_is_refused_in_words(client: bigquery.Client, sql: str, reaso
 
 def test_every_function_let_through_has_an_answer_here() -> None:
     text = " ".join(sql for sql, _ in ANSWERS).upper()
-    named = [*functions.SIGNATURES, *functions.COMPOSED, *aggregates.NAMES, *json_path.NAMES, *patterns.NAMES]
+    named = [
+        *functions.SIGNATURES,
+        *functions.COMPOSED,
+        *aggregates.NAMES,
+        *json_path.NAMES,
+        *patterns.NAMES,
+        *to_json.NAMES,
+    ]
     assert [name for name in named if f"{name}(" not in text] == []

@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 
 from services.ops import compact
 from services.ops.compact import Compactor
+from services.ops.compact_sql import Statements
 from services.ops.deployment import Refused
 from services.provision import view
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
-from tests.ops.schemas import DAY, row
+from tests.ops.schemas import DAY, NOON, row
 
 LOG = "SELECT * FROM pixelpipe.events_log"
 VIEW = "SELECT * FROM pixelpipe.events"
+CONFLICTS = "SELECT * FROM pixelpipe.conflicts"
 NEXT = DAY + timedelta(days=1)
 
 
@@ -35,7 +37,7 @@ def test_copies_go_and_the_row_of_the_view_stays(pipeline: Pipeline) -> None:
     pipeline.load(
         "events",
         [
-            row("a", seconds=2, user_id="late"),
+            row("a", seconds=2, user_id="first", n=1, params='{"x": [1.5, null]}'),
             row("a", seconds=1, user_id="first", n=1, params='{"x": [1.5, null]}'),
             row("a", seconds=1, user_id="first", n=1, params='{"x": [1.5, null]}'),
             row("b"),
@@ -48,8 +50,9 @@ def test_copies_go_and_the_row_of_the_view_stays(pipeline: Pipeline) -> None:
     before = texts(pipeline.rows(VIEW))
     line, done = compacted(pipeline)
     assert (line["message"], line["severity"], line["table"], line["day"]) == ("compacted", "INFO", "events", str(DAY))
-    assert (line["rows"], line["removed"], line["duplicates"]) == (3, 3, 0)
+    assert (line["rows"], line["removed"], line["conflicts"], line["duplicates"]) == (3, 3, 0, 0)
     assert (done["message"], done["removed"], done["failed"]) == ("done", {"events": 3}, [])
+    assert done["conflicts"] == {"events": 0}
     assert texts(pipeline.rows(VIEW)) == before
     assert texts(pipeline.rows(f"{LOG} WHERE day = '{DAY}'")) == texts(pipeline.rows(f"{VIEW} WHERE day = '{DAY}'"))
     assert len(pipeline.rows(f"{LOG} WHERE day = '{NEXT}'")) == 2
@@ -67,7 +70,7 @@ def test_rows_that_are_the_same_in_every_column_lose_all_but_one(pipeline: Pipel
 def removed(pipeline: Pipeline) -> int:
     """Compact in this process, which is faster than the command."""
     compactor = Compactor(pipeline.client, pipeline.project, "pixelpipe")
-    return compactor.compact(pipeline.schema.tables["events"], DAY, dry_run=False).removed
+    return compactor.compact(pipeline.schema.tables["events"], DAY, NEXT, dry_run=False).removed
 
 
 copies = st.lists(
@@ -83,35 +86,50 @@ copies = st.lists(
 )
 
 
+def content(one: dict[str, Any]) -> str:
+    """All of a row of `events` but when it was received; wide integers are texts where a row stands as JSON."""
+    return repr(sorted((name, value and str(value)) for name, value in one.items() if name != "received_at"))
+
+
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(copies)
-def test_compact_keeps_what_the_view_shows(pipeline: Pipeline, made: list[tuple[Any, ...]]) -> None:
+def test_compact_keeps_what_the_view_shows_and_destroys_no_content(
+    pipeline: Pipeline, made: list[tuple[Any, ...]]
+) -> None:
     rows = [
         row(event_id, seconds=seconds, user_id=user_id, n=n, day=day)
         for event_id, seconds, user_id, n, times, day in made
         for _ in range(times)
     ]
     pipeline.client.query_and_wait("TRUNCATE TABLE pixelpipe.events_log")
+    pipeline.client.query_and_wait("TRUNCATE TABLE pixelpipe.conflicts_log")
     if rows:
         pipeline.load("events", rows)
+    before = pipeline.rows(LOG)
     shown, others = texts(pipeline.rows(VIEW)), texts(pipeline.rows(f"{LOG} WHERE day != '{DAY}'"))
     events = len({one["event_id"] for one in rows if one["day"] == str(DAY)})
+    contents = {content(one) for one in before if one["day"] == DAY}
     outcome = Compactor(pipeline.client, pipeline.project, "pixelpipe").compact(
-        pipeline.schema.tables["events"], DAY, dry_run=False
+        pipeline.schema.tables["events"], DAY, NEXT, dry_run=False
     )
     assert (outcome.rows, outcome.duplicates) == (events, 0)
     assert outcome.removed == sum(one["day"] == str(DAY) for one in rows) - events
     assert texts(pipeline.rows(VIEW)) == shown
     assert texts(pipeline.rows(f"{LOG} WHERE day = '{DAY}'")) == texts(pipeline.rows(f"{VIEW} WHERE day = '{DAY}'"))
     assert texts(pipeline.rows(f"{LOG} WHERE day != '{DAY}'")) == others
+    kept = [content(one) for one in pipeline.rows(f"{LOG} WHERE day = '{DAY}'")]
+    moved = [content(one["whole_row"]) for one in pipeline.rows(CONFLICTS)]
+    assert Counter(kept + moved) == Counter(contents)
+    assert outcome.conflicts == len(moved) == pipeline.number("SELECT COUNT(*) FROM pixelpipe.conflicts_log")
 
 
-def test_of_rows_the_view_cannot_tell_apart_one_whole_row_stays(pipeline: Pipeline) -> None:
-    pipeline.load("events", [row("a", params=f'{{"n":{number}}}') for number in range(4)])
-    before = texts(pipeline.rows(LOG))
-    removed(pipeline)
-    (kept,) = texts(pipeline.rows(LOG))
-    assert kept in before
+def test_of_events_the_view_cannot_tell_apart_one_stays_and_the_others_are_moved(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a", params=f'{{"n":{number}}}') for number in range(4)] * 2)
+    before = {content(one) for one in pipeline.rows(LOG)}
+    assert removed(pipeline) == 7
+    (kept,) = pipeline.rows(LOG)
+    moved = [content(one["whole_row"]) for one in pipeline.rows(CONFLICTS)]
+    assert Counter([content(kept), *moved]) == Counter(before)
 
 
 def test_a_column_the_schema_file_lost_is_kept(pipeline: Pipeline) -> None:
@@ -152,36 +170,47 @@ def test_rows_appended_meanwhile_are_kept_and_runs_side_by_side_do_no_harm(pipel
     assert gone == 150 + 40 - 70
 
 
+def statements(pipeline: Pipeline, table: str = "events") -> Statements:
+    found = pipeline.schema.tables[table]
+    columns = [field.name for field in pipeline.client.get_table(f"pixelpipe.{found.log_name}").schema]
+    return Statements(found, pipeline.project, "pixelpipe", columns, DAY)
+
+
 def test_only_the_day_is_read(pipeline: Pipeline) -> None:
     pipeline.load("events", [row("a"), row("a")])
-    table = pipeline.schema.tables["events"]
-    columns = [column.name for column in table.columns]
-    sql = compact.merge(table, pipeline.project, "pixelpipe", columns, DAY)
+    made = statements(pipeline)
 
-    def estimate() -> int:
+    def estimates() -> list[int]:
         config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
-        return int(pipeline.client.query(sql, job_config=config).total_bytes_processed)
+        return [
+            int(pipeline.client.query(sql, job_config=config).total_bytes_processed)
+            for sql in (made.count(), made.count_conflicts(), made.move(), made.remove())
+        ]
 
-    alone = estimate()
-    assert alone > 0
+    alone = estimates()
+    assert all(alone)
     pipeline.load("events", [row("b", day=NEXT)] * 500)
-    assert estimate() == alone
+    assert estimates() == alone
 
 
 def test_the_copies_are_ranked_by_the_window_of_the_view(pipeline: Pipeline) -> None:
-    table = pipeline.schema.tables["events"]
-    sql = " ".join(compact.merge(table, "p", "d", ["day"], DAY).split())
-    window = " ".join(view.sql(table, "p", "d", ["day"]).partition("QUALIFY ")[2].split()).removesuffix(" = 1")
+    made = statements(pipeline)
+    window = " ".join(view.sql(made.table, "p", "d", ["day"]).partition("QUALIFY ")[2].split()).removesuffix(") = 1")
     assert window.startswith("ROW_NUMBER() OVER (")
-    assert f"{window} AS copy_number" in sql
+    for sql in (made.move(), made.remove()):
+        assert f"{window.replace('OVER ( ', 'OVER (').rstrip()}, fingerprint) AS place" in " ".join(sql.split())
 
 
 def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline) -> None:
     pipeline.load("events", [row("a"), row("a"), row("b")])
     line, done = compacted(pipeline, "--dry-run")
     assert (line["message"], line["rows"], line["removed"], line["duplicates"]) == ("counted", 3, 0, 1)
-    assert (done["dry_run"], done["duplicates"]) == (True, {"events": 1})
-    assert len(pipeline.rows(LOG)) == 3
+    assert (done["dry_run"], done["duplicates"], done["conflicts"]) == (True, {"events": 1}, {"events": 0})
+    pipeline.load("events", [row("b", n=2), row("b", n=2), row("b", n=3)])
+    line, done = compacted(pipeline, "--dry-run")
+    assert (line["conflicts"], done["conflicts"]) == (2, {"events": 2})
+    assert len(pipeline.rows(LOG)) == 6
+    assert pipeline.rows(CONFLICTS) == []
 
 
 def test_all_tables_of_yesterday_unless_told(pipeline: Pipeline) -> None:
@@ -228,3 +257,76 @@ def test_what_is_not_there_is_named(bare: Pipeline) -> None:
     (line,) = bare.ops("compact", "--date", str(DAY), "--table", "event", code=1).lines
     assert "no table 'event'" in line["reason"]
     assert "neither YYYY-MM-DD nor yesterday" in bare.ops("compact", "--date", "1.3.2026", code=2).err
+
+
+TRAVEL = (  # columns that say how an event travelled, under names that do not
+    "origin: {type: STRING, from: hit.ip}",
+    "with: {type: STRING, from: header.user-agent}",
+    "browser: {type: STRING, from: agent.browser}",
+    "country: {type: STRING, from: geo.country}",
+    "sent: {type: TIMESTAMP, from: query.sent_at}",
+)
+CONTENT = (  # columns of which that cannot be said
+    "ip: {type: STRING, from: query.ip}",
+    "user_agent: {type: STRING, from: [query.agent, header.user-agent]}",
+    "f: {type: FLOAT64, from: query.f}",
+    "b: {type: BOOL, from: query.b}",
+    "amount: {type: NUMERIC, from: query.amount}",
+    "at: {type: TIMESTAMP, from: query.at}",
+)
+
+
+DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({"origin": "192.0.2.1"}, {"origin": "2001:db8::"}, False),
+    ({"with": "curl/8"}, {}, False),
+    ({"browser": "Firefox"}, {"browser": "Chrome"}, False),
+    ({"country": "DE"}, {"country": None}, False),
+    ({"sent": "2026-03-01T12:00:00Z"}, {"sent": "2026-03-01T12:00:01Z"}, False),
+    ({"params": {"a": 1, "sent_at": 7}}, {"params": {"sent_at": 8, "a": 1}}, False),
+    ({"params": {"a": 1}}, {"params": {"a": 2}}, True),
+    ({"params": {"a": None}}, {"params": {}}, True),
+    ({"params": {"a": 1}}, {}, True),
+    ({"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}, True),
+    ({"user_agent": "x"}, {"user_agent": "y"}, True),
+    ({"user_id": ""}, {}, True),
+    ({"n": 2**53}, {"n": 2**53 + 1}, True),
+    ({"n": 0}, {}, True),
+    ({"f": "NaN"}, {"f": "NaN"}, False),
+    ({"f": "NaN"}, {"f": 1.5}, True),
+    ({"f": 0.1}, {"f": 0.1}, False),
+    ({"f": 0.1}, {"f": 0.30000000000000004}, True),
+    ({"b": False}, {}, True),
+    ({"amount": "0.1"}, {"amount": "0.100000000"}, False),
+    ({"amount": "12345678901234567890.123456789"}, {"amount": "12345678901234567890.123456788"}, True),
+    ({"at": "2026-03-01T12:00:00.000001Z"}, {"at": "2026-03-01T12:00:00.000002Z"}, True),
+    ({"at": "2026-03-01T13:00:00+01:00"}, {"at": "2026-03-01T12:00:00Z"}, False),
+]
+
+
+def test_events_that_differ_in_more_than_how_they_travelled_are_conflicts(pipeline: Pipeline) -> None:
+    pipeline.provision(schemas.text(*TRAVEL, *CONTENT))
+    pipeline.load(
+        "events",
+        [
+            row(str(number), seconds=seconds, **values)
+            for number, (one, other, _) in enumerate(DIFFERENCES)
+            for seconds, values in enumerate((one, other, other))
+        ],
+    )
+    before = {(one["event_id"], one["received_at"]): one for one in pipeline.rows(LOG)}
+    differ = [str(number) for number, (*_, conflict) in enumerate(DIFFERENCES) if conflict]
+    line, done = compacted(pipeline)
+    assert (line["rows"], line["removed"], line["duplicates"]) == (len(DIFFERENCES), 2 * len(DIFFERENCES), 0)
+    moved = pipeline.rows("SELECT *, whole_row.received_at AS moment FROM pixelpipe.conflicts")
+    assert sorted((one["event_id"] for one in moved), key=int) == differ
+    assert (line["conflicts"], done["conflicts"]) == (len(differ), {"events": len(differ)})
+    assert texts(pipeline.rows(LOG)) == texts([before[str(number), NOON] for number in range(len(DIFFERENCES))])
+    for one in moved:
+        assert one["received_at"] == NOON + timedelta(seconds=1)
+        assert one["moment"] == "2026-03-01T12:00:01Z"
+        assert one["key"] == {"day": str(DAY), "event_id": one["event_id"]}
+        assert set(one["whole_row"]) == set(before[one["event_id"], NOON])
+        assert one["whole_row"]["params"] == before[one["event_id"], one["received_at"]]["params"]
+    again, _ = compacted(pipeline)
+    assert (again["removed"], again["conflicts"]) == (0, 0)
+    assert len(pipeline.rows(CONFLICTS)) == len(differ)

@@ -161,6 +161,42 @@ def test_only_what_is_asked_for(pipeline: Pipeline) -> None:
     assert "is no time" in pipeline.ops("replay", "--since", "soon", code=2).err
 
 
+SHOP = "tenant: {type: STRING, from: query.tenant}"
+KIND = "type: {type: STRING, from: query.type}"
+
+
+def test_an_order_of_one_shop_does_not_pass_for_that_of_another(pipeline: Pipeline) -> None:
+    """The event of the same number that is in a table is another one, if its tenant or type is."""
+    own = schemas.REJECTS.replace("    columns:", f"    columns:\n      {SHOP}\n      {KIND}")
+    pipeline.provision(schemas.text(SHOP, KIND, rejects=own))
+    at = datetime.fromtimestamp(NOW / 1e6, UTC)
+    loaded = {"day": str(at.date()), "event_id": "1001", "received_at": at.isoformat()}
+    pipeline.load("events", [{**loaded, "tenant": "a", "type": "order"}, {**loaded, "type": "order"}])
+    orders = ("tenant=a&type=order", "tenant=b&type=order", "tenant=a&type=refund", "type=order", "")
+    rejected(pipeline, *(refused("", query=f"user_id=u&n=many&event_id=1001&{order}") for order in orders))
+    assert pipeline.number(REJECTS) == len(orders)
+    counts = pipeline.ops("replay", "--dry-run").json
+    assert (counts["found"], counts["skipped"], counts["to_publish"]) == (5, 2, 3)
+    assert pipeline.ops("replay").json == {"found": 5, "published": 3, "skipped": 2, "failed": 0, "left": 0}
+    (message,) = pipeline.topics.pull(names.HITS_SUBSCRIPTION, 1)
+    published = [one.query for one in hit.unpack(message.data, dict(message.attributes))]
+    assert sorted(query.partition("1001&")[2] for query in published) == sorted(orders[i] for i in (1, 2, 4))
+
+
+def test_tables_of_different_keys_are_each_looked_through_by_their_own(pipeline: Pipeline) -> None:
+    """A table without tenants holds an event whatever the tenant of its reject."""
+    own = schemas.REJECTS.replace("    columns:", f"    columns:\n      {SHOP}\n      {KIND}")
+    other = schemas.text(table="partition: day\nwhen: {query.to: other}").partition("  rejects:")[0]
+    text = schemas.text(SHOP, KIND, rejects=own)
+    pipeline.provision(text.replace("  rejects:", other.replace("tables:\n  events:", "  other:") + "  rejects:"))
+    at = datetime.fromtimestamp(NOW / 1e6, UTC)
+    pipeline.load("other", [{"day": str(at.date()), "event_id": "1001", "received_at": at.isoformat()}])
+    pipeline.load("events", [{"day": str(at.date()), "event_id": "1002", "received_at": at.isoformat(), "tenant": "a"}])
+    for order, skipped in (("1001&tenant=a", 1), ("1002&tenant=a", 2), ("1002&tenant=b", 2), ("1003", 2)):
+        rejected(pipeline, refused("", query=f"user_id=u&n=many&event_id={order}"))
+        assert pipeline.ops("replay", "--dry-run").json["skipped"] == skipped
+
+
 def test_no_more_than_the_limit(pipeline: Pipeline) -> None:
     rejected(pipeline, *(refused(f"user-{number}") for number in range(5)))
     assert pipeline.ops("replay", "--dry-run", "--limit", "2").json["to_publish"] == 2

@@ -41,6 +41,18 @@ def test_an_event_that_was_written_twice_is_shown_once(pipeline: Pipeline) -> No
     assert found["rejects"] == found["dead"] == []
 
 
+def test_an_event_whose_key_another_has_is_found_among_the_conflicts(pipeline: Pipeline) -> None:
+    pipeline.load("events", [schemas.row(ID, n=1), schemas.row(ID, n=2, seconds=5)])
+    assert trace(pipeline, ID)["conflicts"] == []
+    pipeline.ops("compact", "--date", "2026-03-01", "--table", "events")
+    found = trace(pipeline, ID)
+    assert (found["state"], found["rows"][0]["written"], found["rows"][0]["shown"]) == ("loaded", 1, 1)
+    (one,) = found["conflicts"]
+    assert (one["table"], one["day"]) == ("events", "2026-03-01")
+    assert one["received_at"].startswith("2026-03-01 12:00:05")
+    assert one["moved_at"]
+
+
 def test_a_reject_says_why(pipeline: Pipeline) -> None:
     reject = {"stage": "processor", "table": "events", "reason": "wrong_type", "detail": "no number", "hit": "{}"}
     pipeline.load("rejects", [schemas.row(ID, **reject)])

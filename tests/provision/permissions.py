@@ -51,7 +51,7 @@ _BIGQUERY: dict[str, tuple[tuple[str, str], ...]] = {
     "jobs.get": (),
     "jobs.getQueryResults": (),
 }
-_QUOTED_TABLE = re.compile(r"`[^`.]+\.([^`.]+)\.([^`.]+)`")
+_QUOTED_TABLE = re.compile(r"`[\w-]+\.(\w+)\.(\w+)`")
 _CHANGES = re.compile(r"\s*(MERGE|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 
 

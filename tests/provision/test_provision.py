@@ -10,8 +10,11 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from services.provision import conflicts
 from services.provision.resource import Refused
+from services.shared import schema_file
 from tests.child import ROOT
+from tests.provision import schemas
 from tests.provision.schemas import TYPE, USER, text
 
 NUMBER = "n: {type: INT64, from: query.n}"
@@ -54,6 +57,8 @@ def test_the_command_makes_everything_once(emulated) -> None:
         "view pixelpipe.events",
         "table pixelpipe.rejects_log",
         "view pixelpipe.rejects",
+        "table pixelpipe.conflicts_log",
+        "view pixelpipe.conflicts",
     ]
     second = provision(emulated.id)
     assert second.returncode == 0, second.stderr
@@ -235,3 +240,33 @@ def test_a_dry_run_of_a_change_touches_nothing(provisioned) -> None:
     lines = project.settle(USER, NUMBER, dry_run=True)
     assert "would update table pixelpipe.events_log: new column n INT64" in lines
     assert "n" not in [field.name for field in project.client.get_table("pixelpipe.events_log").schema]
+
+
+def test_a_view_of_an_older_release_is_replaced(provisioned) -> None:
+    project = provisioned(USER, TYPE)
+    table = project.client.get_table("pixelpipe.events")
+    table.view_query = table.view_query.replace(
+        "PARTITION BY `day`, `type`, `event_id`", "PARTITION BY `day`, `event_id`"
+    )
+    project.client.update_table(table, ["view_query"])
+    changed = [line for line in project.settle(USER, TYPE) if not line.startswith("unchanged")]
+    assert changed == ["updated view pixelpipe.events: SQL"]
+    assert "`day`, `type`, `event_id`" in project.client.get_table("pixelpipe.events").view_query
+    changed = [
+        line for line in project.settle(USER, TYPE, table="partition: day\nunique: [user_id]") if "unch" not in line
+    ]
+    assert changed == ["updated view pixelpipe.events: SQL"]
+
+
+def test_the_table_of_conflicts_is_described_and_lasts_as_long_as_the_longest(provisioned) -> None:
+    project = provisioned(USER)
+    found = project.client.get_table("pixelpipe.conflicts_log")
+    assert (found.time_partitioning.field, found.time_partitioning.expiration_ms) == ("day", None)
+    assert found.clustering_fields == ["table", "event_id"]
+    assert found.description and all(field.description and field.mode == "REQUIRED" for field in found.schema)
+    assert project.client.get_table("pixelpipe.conflicts").table_type == "VIEW"
+    table = "partition: day\nexpire_days: 30"
+    rejects = schemas.REJECTS.replace("partition: day", "partition: day\n    expire_days: 40")
+    schema = schema_file.parse(schemas.text(USER, table=table).replace(schemas.REJECTS, rejects))
+    assert conflicts.table(schema).expire_days == 40
+    assert conflicts.table(schemas.schema(USER, table=table)).expire_days is None

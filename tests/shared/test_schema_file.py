@@ -118,6 +118,19 @@ CASES = {
         [(2, 3, "no table for events"), (3, 5, "list its `tenants`")],
     ),
     "tenants without place": (_file(table="    tenants: [a]\n"), [(4, 14, "{tenant}")]),
+    "unique": (_file(table="    unique: [day, tennant]\n"), [(4, 19, "unique: there is no column 'tennant'")]),
+    "unique alone": (_file(table="    unique: evnt_id\n"), [(4, 13, "did you mean 'event_id'?")]),
+    "unique type": (
+        _file(
+            "      a: {type: FLOAT64, from: query.a}\n      b: {type: JSON, from: query.b}\n", "    unique: [a, b]\n"
+        ),
+        [(4, 14, "a is FLOAT64, which BigQuery cannot group by"), (4, 17, "b is JSON")],
+    ),
+    "unique twice": (_file(table="    unique: [day, day]\n"), [(4, 19, "day is there twice")]),
+    "unique of nothing": (_file(table="    unique: []\n"), [(4, 13, "name at least one column")]),
+    "unique of no value": (_file(table="    unique:\n"), [(4, 12, "a text is wanted here")]),
+    "conflicts": (_file(name="conflicts"), [(3, 5, "table conflicts: the provisioner makes one of this name")]),
+    "conflicts_log": (_file(name="Conflicts_log"), [(3, 5, "choose another")]),
     "expiry": (_file(table="    expire_days: -3\n"), [(4, 18, "not a whole number of days")]),
     "write": (
         _file(table="    write: load-job\n"),

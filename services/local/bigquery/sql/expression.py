@@ -9,7 +9,17 @@ from typing import Any
 from sqlglot import exp
 
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql import aggregates, casts, functions, json_path, operators, patterns, times, windows
+from services.local.bigquery.sql import (
+    aggregates,
+    casts,
+    functions,
+    json_path,
+    operators,
+    patterns,
+    times,
+    to_json,
+    windows,
+)
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import (
@@ -440,6 +450,8 @@ def _function(node: exp.Anonymous, scope: Scope) -> Expr:
         _count(name, nodes, 2, 3)
         zone = compile_(nodes[2], scope) if len(nodes) == 3 else None
         return times.truncate(name, compile_(nodes[0], scope), times.part_of(nodes[1]), zone)
+    if name in to_json.NAMES:
+        return to_json.call(name, nodes, lambda argument: compile_(argument, scope))
     if name not in KNOWN:
         raise unsupported(f"the function {name}")
     arguments = [compile_(argument, scope) for argument in nodes]

@@ -19,7 +19,7 @@ TYPED = {
     "BOOL": ("['BOOLEAN']", "a boolean", "BOOLEAN"),
     "FLOAT64": ("['BIGINT', 'UBIGINT', 'DOUBLE']", "a number", "DOUBLE"),
 }
-NAMES = (*SCALARS, *QUERIES, *LAX, *TYPED, "TO_JSON_STRING", "PARSE_JSON", "JSON_TYPE")
+NAMES = (*SCALARS, *QUERIES, *LAX, *TYPED, "PARSE_JSON", "JSON_REMOVE", "JSON_TYPE")
 KINDS = {
     "OBJECT": "object",
     "ARRAY": "array",
@@ -69,7 +69,7 @@ def read_path(path: Expr, name: str, forbidden: str) -> str:
 
 
 def call(name: str, arguments: list[Expr]) -> Expr:
-    if not arguments or len(arguments) > (2 if name in SCALARS or name in QUERIES else 1):
+    if not arguments or len(arguments) > (2 if name in SCALARS or name in QUERIES or name == "JSON_REMOVE" else 1):
         raise invalid_query(f"Number of arguments does not match for function {name}")
     value = arguments[0]
     if name == "PARSE_JSON":
@@ -78,10 +78,6 @@ def call(name: str, arguments: list[Expr]) -> Expr:
         strict = f"regexp_matches({value.sql}, '(?i)nan|inf|,\\s*[]}}]')"
         refused = f"error('The local BigQuery emulator cannot be sure that this is JSON: ' || {value.sql})"
         return combined(f"(CASE WHEN {strict} THEN {refused} ELSE CAST({value.sql} AS JSON) END)", "JSON", [value])
-    if name == "TO_JSON_STRING":
-        if value.type != "JSON":
-            raise unsupported(f"TO_JSON_STRING of {value.type}")
-        return combined(f"CAST(json({value.sql}) AS VARCHAR)", "STRING", [value])
     if value.type not in (("JSON", "STRING") if name in SCALARS or name in QUERIES else ("JSON",)):
         raise _mismatch(name, value)
     if name in TYPED:
@@ -91,6 +87,10 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     if name == "JSON_TYPE":
         cases = " ".join(f"WHEN '{kind}' THEN '{word}'" for kind, word in KINDS.items())
         return combined(f"(CASE json_type({value.sql}) {cases} END)", "STRING", [value])
+    if name == "JSON_REMOVE":
+        if len(arguments) != 2:
+            raise unsupported("JSON_REMOVE of several paths")
+        return combined(f"json_remove({value.sql}, {read_path(arguments[1], name, 'key')})", "JSON", arguments)
     path = "'$'"
     if len(arguments) == 2:
         path = read_path(arguments[1], name, SCALARS.get(name) or QUERIES[name])

@@ -1,0 +1,194 @@
+"""The statements of compaction. Pure.
+
+All see the rows of one day of one log table in the same way. A *fingerprint* is a digest of a row's key and content:
+of all its columns but those that say how it travelled. Rows of one fingerprint are copies of one event. In each key
+the rows have *places*, by the window of the view: the view shows place 1. Rows of a key with another fingerprint than
+the row in place 1 are another event under the same key, a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from services.provision import view
+from services.provision.view import quoted
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, OPEN_SOURCES, Column, Source, Table
+
+# How the hit of an event travelled, and what follows from that: a client that sends an event again changes them.
+_TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent")
+_TRANSPORT_NAMESPACES = ("agent", "geo")
+SENT_AT = "sent_at"  # the parameter that says when the client sent it
+
+
+@dataclass(frozen=True)
+class Statements:
+    """Of one day of one table; `columns` are all that its log table has, also those the schema file has lost."""
+
+    table: Table
+    project: str
+    dataset: str
+    columns: Sequence[str]
+    day: date
+    _suffix: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Names of our own that no column has.
+        taken, suffix = {name.lower() for name in self.columns}, ""
+        while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place")):
+            suffix += "_"
+        object.__setattr__(self, "_suffix", suffix)
+
+    def count(self) -> str:
+        """`found` rows, and the `events` that they are."""
+        key = ", ".join(map(quoted, self.table.key))
+        return (
+            "SELECT COUNT(*) AS events, IFNULL(SUM(copies), 0) AS found\n"  # noqa: S608 - names of the schema file and our own
+            f"FROM (SELECT COUNT(*) AS copies FROM {self._log_table} WHERE {self._is_day()} GROUP BY {key})"
+        )
+
+    def count_conflicts(self) -> str:
+        """`conflicts`: the rows that `move` would append."""
+        return f"SELECT COUNT(*) AS conflicts\n{self._conflicts()}"
+
+    def move(self) -> str:
+        """Append the first row of each conflict to the table of conflicts, unless its fingerprint is there.
+
+        Nothing is deleted from there, ever: `remove` relies on it.
+        """
+        day, event_id, received_at = (
+            quoted(view.source_column(self.table, source)) for source in ("event.day", "event.id", "hit.received_at")
+        )
+        values = {
+            "day": day,
+            "table": self._name_of_table,
+            "event_id": event_id,
+            "received_at": received_at,
+            "moved_at": "CURRENT_TIMESTAMP()",
+            "fingerprint": f"fingerprint{self._suffix}",
+            "key": f"TO_JSON({_struct(map(quoted, self.table.key))}, stringify_wide_numbers => TRUE)",
+            "whole_row": f"TO_JSON({_struct(map(quoted, self.columns))}, stringify_wide_numbers => TRUE)",
+        }
+        return (
+            f"INSERT INTO {self._conflicts_table} ({', '.join(map(quoted, values))})\n"
+            f"SELECT {', '.join(values.values())}\n{self._conflicts()}"
+        )
+
+    def remove(self) -> str:
+        """Replace all copies of each row that the view shows by one, and take out what is among the conflicts.
+
+        BigQuery has no row ids, so of two rows that are the same in everything one alone cannot be deleted: all go, and
+        one is written again. The source gives up to two rows a fingerprint: the one in place 1, which joins nothing and
+        is inserted, and the last, which joins and deletes every copy there was. One statement is one transaction on one
+        snapshot: rows appended meanwhile are neither read nor touched, and a statement that is cut off changes nothing.
+        A row is deleted only if one of its fingerprint is kept by this statement or was among the conflicts before it.
+        Replacing the partition with a query's result (WRITE_TRUNCATE) would be atomic too, but drops what is appended
+        while it runs.
+
+        The constant day on both sides keeps BigQuery to that partition, for what is read and for what is billed.
+        """
+        first, last, place = (f"{name}{self._suffix}" for name in ("first_place", "last_place", "place"))
+        fingerprint = f"fingerprint{self._suffix}"
+        listed = ", ".join(map(quoted, self.columns))
+        copies = ", ".join(f"copies.{quoted(name)}" for name in self.columns)
+        return (
+            f"MERGE {self._log_table} AS logged\n"  # noqa: S608
+            f"USING (\nSELECT {listed}, {place}, {fingerprint}\n"
+            f"FROM (\n{self._placed()}\n)\n"
+            f"WHERE ({first} = 1 AND {last} > 1 AND {place} IN (1, {last}))\n"
+            f"  OR ({first} > 1 AND {place} = {last}\n"
+            f"    AND {fingerprint} IN ({self._known()}))\n) AS copies\n"
+            f"ON logged.{self._is_day()} AND copies.{place} > 1\n"
+            f"  AND {self._fingerprint('logged.')} = copies.{fingerprint}\n"
+            "WHEN MATCHED THEN DELETE\n"
+            f"WHEN NOT MATCHED AND copies.{place} = 1 THEN INSERT ({listed}) VALUES ({copies})"
+        )
+
+    def expire(self, until: date) -> str:
+        """Delete the table's conflicts up to that day."""
+        return (
+            f"DELETE FROM {self._conflicts_table}\n"  # noqa: S608
+            f"WHERE `day` <= DATE '{until}' AND `table` = {self._name_of_table}"
+        )
+
+    @property
+    def _log_table(self) -> str:
+        return f"`{self.project}.{self.dataset}.{self.table.log_name}`"
+
+    @property
+    def _conflicts_table(self) -> str:
+        return f"`{self.project}.{self.dataset}.{CONFLICTS}{LOG_SUFFIX}`"
+
+    @property
+    def _name_of_table(self) -> str:
+        return f"'{self.table.name}'"
+
+    def _is_day(self) -> str:
+        return f"{quoted(view.source_column(self.table, 'event.day'))} = DATE '{self.day}'"
+
+    def _placed(self) -> str:
+        """The rows of the day with their place, and the first and last place of their fingerprint."""
+        fingerprint, place = f"fingerprint{self._suffix}", f"place{self._suffix}"
+        partition, order = view.window(self.table)
+        return (
+            "  SELECT *,\n"  # noqa: S608
+            f"    MIN({place}) OVER (PARTITION BY {fingerprint}) AS first_place{self._suffix},\n"
+            f"    MAX({place}) OVER (PARTITION BY {fingerprint}) AS last_place{self._suffix}\n"
+            "  FROM (\n"
+            # Where the view cannot choose between two events, all statements must choose the same.
+            f"    SELECT *, ROW_NUMBER() OVER ({partition} {order}, {fingerprint}) AS {place}\n"
+            "    FROM (\n"
+            f"      SELECT {', '.join(map(quoted, self.columns))},\n"
+            f"        {self._fingerprint()} AS {fingerprint}\n"
+            f"      FROM {self._log_table}\n"
+            f"      WHERE {self._is_day()}\n"
+            "    )\n"
+            "  )"
+        )
+
+    def _conflicts(self) -> str:
+        """FROM and WHERE: the first row of each conflict that has not been moved yet."""
+        first, place = f"first_place{self._suffix}", f"place{self._suffix}"
+        return (
+            f"FROM (\n{self._placed()}\n)\n"
+            f"WHERE {first} > 1 AND {place} = {first}\n"
+            f"  AND fingerprint{self._suffix} NOT IN ({self._known()})"
+        )
+
+    def _known(self) -> str:
+        """The fingerprints among the conflicts."""
+        return (
+            f"SELECT `fingerprint` FROM {self._conflicts_table} "  # noqa: S608
+            f"WHERE `day` = DATE '{self.day}' AND `table` = {self._name_of_table}"
+        )
+
+    def _fingerprint(self, prefix: str = "") -> str:
+        by_name = {column.name: column for column in self.table.columns}
+        key = self.table.key
+        compared = []
+        for name in self.columns:
+            column = by_name.get(name)
+            value = f"{prefix}{quoted(name)}"
+            if name in key or column is None or not is_transport(column):
+                if column is not None and any(source.name == "*" for source in column.sources):
+                    value = f"JSON_REMOVE({value}, '$.{SENT_AT}') AS {quoted(name)}"
+                compared.append(value)
+        return f"TO_HEX(SHA256(TO_JSON_STRING({_struct(compared)})))"
+
+
+def is_transport(column: Column) -> bool:
+    """Whether a column says how an event travelled, whatever its name: all of its sources must."""
+    return all(map(_is_transport, column.sources))
+
+
+def _is_transport(source: Source) -> bool:
+    return (
+        str(source) in _TRANSPORT
+        or source.namespace in _TRANSPORT_NAMESPACES
+        or (source.namespace in OPEN_SOURCES and source.name == SENT_AT)
+    )
+
+
+def _struct(values: Iterable[str]) -> str:
+    return f"STRUCT({', '.join(values)})"
