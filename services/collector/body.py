@@ -16,16 +16,18 @@ from services.shared import nesting
 T = TypeVar("T")
 
 MAX_EVENTS = 1_000  # in one request: as many as fit one pack
+MAX_LINES = 10_000  # in one request, empty ones too
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 _JSON = {"", "application/json", "text/plain", "application/octet-stream"}
 _NO_OBJECT = "an event is a JSON object, this is not one"
 _TOO_DEEP = f"nested too deeply, over {nesting.DEEPEST} levels"
 _TOO_MANY = f"over {MAX_EVENTS} events in one request"
+_SHORT = 65_536  # bytes of an array that has few enough elements to make them all
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"  # of JSON
-_LINE = re.compile(rb"[^ \t\r\n][^\n]*")
 _GAP = re.compile(rb"[ \t\r\n,]*")
 _BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte ([0-9]+)\)")  # how msgspec says what is wrong, and where
+_BYTE_BEFORE = {"trailing characters", "invalid character in unicode escape"}  # of which it names the byte behind
 
 
 _NOTHING = msgspec.Raw()
@@ -131,24 +133,33 @@ def _object_or_lines(text: bytes) -> list[bytes]:
 
 def _lines(text: bytes) -> list[bytes]:
     found: list[bytes] = []
-    for line in _LINE.finditer(text):
-        event = line[0].rstrip(_SPACE)
+    lines = text.split(b"\n", MAX_LINES)
+    for number, line in enumerate(lines):
+        event = line.strip()
+        if not event:
+            continue
         try:
-            _one.decode(event)  # not by _decode: the call is a third of this loop
-        except (msgspec.MsgspecError, RecursionError):
-            _decode(_one, event, line.start())
-        if not event.startswith(b"{"):
-            raise _Fault(400, _NO_OBJECT, line.start())
-        if len(found) == MAX_EVENTS:
-            raise _Fault(413, _TOO_MANY, line.start())
-        found.append(_shallow(event, line.start()) if len(event) > nesting.DEEPEST else event)
+            _one.decode(event)  # not by _decode: the call, and a text of where it is, are a third of this loop
+            if not event.startswith(b"{"):
+                raise _Fault(400, _NO_OBJECT, 0)
+            if len(found) == MAX_EVENTS:
+                raise _Fault(413, _TOO_MANY, 0)
+            if number == MAX_LINES:
+                raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
+            if len(event) > nesting.DEEPEST:
+                _shallow(event, 0)
+        except (msgspec.MsgspecError, RecursionError, _Fault) as error:
+            fault = error if isinstance(error, _Fault) else _fault(error, event)
+            start = sum(map(len, lines[:number])) + number + line.index(event[:1])
+            raise _Fault(fault.status, fault.error, start + fault.at) from error
+        found.append(event)
     return found
 
 
 def _array(text: bytes) -> list[bytes]:
-    if text.count(b",") < MAX_EVENTS:
+    if len(text) < _SHORT:
         found = [bytes(raw) for raw in _decode(_few, text)]
-    else:  # how many elements there are is not known, and they are not all to be held
+    else:  # it may have any number of elements, which are not all to be made
         found = [bytes(raw) for raw in msgspec.structs.astuple(_decode(_many, text)) if raw is not _NOTHING]
     for index, event in enumerate(found):
         if not event.startswith(b"{"):
@@ -187,18 +198,22 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _decode(decoder: msgspec.json.Decoder[T], text: bytes, start: int = 0) -> T:
-    """What the decoder makes of a text that begins there. Raises _Fault."""
+def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    """What the decoder makes of a text. Raises _Fault."""
     try:
         return decoder.decode(text)
-    except RecursionError as error:
-        levels = nesting.DEEPEST + (decoder is not _one)
-        raise _Fault(400, _TOO_DEEP, start + (nesting.first_too_deep(text, levels) or 0)) from error
-    except msgspec.MsgspecError as error:
-        if said := _BYTE.fullmatch(str(error)):
-            raise _Fault(400, f"not JSON: {said[1]}", start + int(said[2])) from error
-        # "Input data was truncated", which it also says of halves of characters, but there are none.
-        raise _Fault(400, "not JSON: the end is missing", start + len(text.rstrip(_SPACE))) from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _fault(error, text, nesting.DEEPEST + (decoder is not _one)) from error
+
+
+def _fault(error: msgspec.MsgspecError | RecursionError, text: bytes, levels: int = nesting.DEEPEST) -> _Fault:
+    """What is wrong with a text that is not JSON, or that has far more levels than these."""
+    if isinstance(error, RecursionError):
+        return _Fault(400, _TOO_DEEP, nesting.first_too_deep(text, levels) or 0)
+    if said := _BYTE.fullmatch(str(error)):
+        return _Fault(400, f"not JSON: {said[1]}", int(said[2]) - (said[1] in _BYTE_BEFORE))
+    # "Input data was truncated", which it also says of halves of characters, but there are none.
+    return _Fault(400, "not JSON: the end is missing", len(text.rstrip(_SPACE)))
 
 
 def _where(before: bytes, *, array: bool) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.collector import batch, body
-from services.shared import hit, identity, nesting
+from services.shared import hit, identity
 
 # What a request may hold: any character, and the lone surrogates that stand for bytes that are not UTF-8.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
@@ -48,11 +48,3 @@ def test_an_event_has_no_line_end_and_its_length(text: bytes, media: str) -> Non
     assert {msgspec.json.decode(event)["a"] for event in found} == {1}
     assert not any({b"\r", b"\n"} & {event[n : n + 1] for n in range(len(event))} for event in found)
     assert {len(event) for event in found} <= {len(b'{"a": 1}'), len(b'{"a":  1}')}
-
-
-@pytest.mark.parametrize("media", ["application/json", "application/x-ndjson"])
-def test_many_brackets_in_a_body_are_not_depth(media: str) -> None:
-    event = b'{"a":' + b"[" * (nesting.DEEPEST - 1) + b"]" * (nesting.DEEPEST - 1) + b"}"
-    events = [event, b"{}", b'{"s":"' + b"[{" * nesting.DEEPEST + b'"}'] * 3
-    text = b"[" + b",".join(events) + b"]" if media == "application/json" else b"\n".join(events)
-    assert body.events(text, media) == events

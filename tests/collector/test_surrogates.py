@@ -70,11 +70,12 @@ def test_korean_is_kept() -> None:
     assert surrogates.join_encoded(text) == text
 
 
-def test_only_so_many_pairs_are_joined() -> None:
-    pair = "\ud83d\ude00".encode("utf-8", "surrogatepass")
-    assert surrogates.join_encoded(pair * surrogates.MAX_JOINED).decode() == "😀" * surrogates.MAX_JOINED
-    with pytest.raises(surrogates.TooMany, match="over 50000 characters"):
-        surrogates.join_encoded(pair * (surrogates.MAX_JOINED + 1))
+@pytest.mark.parametrize(("encoded", "character"), [("\ud83d\ude00", "😀"), ("\ud83d", "\ufffd")])
+def test_only_so_many_are_repaired(encoded: str, character: str) -> None:
+    one, most = encoded.encode("utf-8", "surrogatepass"), surrogates.MAX_ENCODED
+    assert surrogates.join_encoded(one * most).decode() == character * most
+    with pytest.raises(surrogates.TooMany, match="over 50000 characters are written as surrogates"):
+        surrogates.join_encoded(one * (most + 1))
 
 
 def test_the_work_is_linear() -> None:
