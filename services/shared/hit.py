@@ -24,7 +24,8 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
     `id` is a UUIDv7 unless a log gave it, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
-    (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel.
+    (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel, `index`
+    which of the events of its request this is.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     headers: dict[str, str] = {}
     ip: str = ""
     body: msgspec.Raw = NO_BODY
+    index: int = 0
 
 
 _encoder = msgspec.json.Encoder()

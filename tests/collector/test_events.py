@@ -112,6 +112,16 @@ async def test_an_unusable_body_is_refused_with_what_is_wrong_and_where(
     assert collector.topics.pull("work") == []
 
 
+async def test_the_events_of_a_request_are_numbered(collector: Running) -> None:
+    """So that an `event_id` in the query string does not make one event of them."""
+    for _ in range(2):  # a client that sends again says the same again
+        async with collector.http.post(collector.url + "/events?event_id=x", json=[EVENT] * 3) as reply:
+            assert reply.status == 204
+    hits = collector.hits(6)
+    assert sorted((one.query, one.index) for one in hits) == [("event_id=x", index) for index in (0, 0, 1, 1, 2, 2)]
+    assert len({one.id for one in hits}) == 6
+
+
 async def test_half_an_emoji_costs_no_event(collector: Running) -> None:
     """As JavaScript's `slice` leaves it, in the middle of good neighbours."""
     body = rb'[{"n":1},{"title":"cut \ud83d"},{"n":3}]'
