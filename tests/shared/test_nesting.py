@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.shared import nesting
@@ -46,11 +46,16 @@ TEXTS = st.lists(st.sampled_from(["[", "{", "[[", "]", "}", '"', '\\"', "\\\\", 
 )
 
 
-@given(TEXTS, st.integers(0, 6), st.sampled_from([0, 16_370, 16_384, 32_760]), st.sampled_from(["x", "\\\\", "[]"]))
+STARTS = ["", "x", '"', "[", "[[[]]]", "\\\\", '\\"']
+
+
+@given(TEXTS, st.integers(0, 6), st.sampled_from([0, 16_370, 16_384, 32_760]), st.sampled_from(STARTS))
+@example("[", 0, 16_384, '\\"')
+@example("[", 0, 32_760, "\\\\")
 def test_the_place_is_that_of_a_walk_through_the_text(text: str, deepest: int, length: int, fill: str) -> None:
     """Wherever the places are where the text is cut to be looked at."""
-    start = f'"{fill * (length // len(fill))}"' if fill == "\\\\" else fill * (length // len(fill))
-    whole = f"{start}{text}"
+    start = fill * (length // len(fill)) if fill else ""
+    whole = f'"{start}"{text}' if "\\" in fill else start + text
     expected = _first_too_deep(whole, deepest)
     found = nesting.first_too_deep(whole.encode(), deepest)
     assert found == (None if expected is None else len(whole[:expected].encode()))
