@@ -87,9 +87,16 @@ def events(data: bytes, media: str) -> list[bytes]:
     if not text.strip(_SPACE):
         raise BadBody(400, "the body is empty")
     array = media not in _LINES and text.lstrip(_SPACE).startswith(b"[")
-    text = surrogates.replace_escaped(_utf8(text, array=array))
+    text = _utf8(text, array=array)
     try:
-        found = _array(text) if array else _lines(text) if media in _LINES else _object_or_lines(text)
+        try:
+            found = _cut(text, media, array=array)
+        except _Fault:  # half a character is one to msgspec, and only then is it looked for
+            repaired = _repaired(text)
+            if repaired == text:
+                raise
+            text = repaired
+            found = _cut(text, media, array=array)
     except _Fault as fault:
         raise BadBody(fault.status, fault.error, _where(text[: fault.at], array=array)) from fault
     if not found:
@@ -99,6 +106,17 @@ def events(data: bytes, media: str) -> list[bytes]:
         if end in text:
             found = [event.replace(end, b" ") for event in found]
     return found
+
+
+def _cut(text: bytes, media: str, *, array: bool) -> list[bytes]:
+    return _array(text) if array else _lines(text) if media in _LINES else _object_or_lines(text)
+
+
+def _repaired(text: bytes) -> bytes:
+    try:
+        return surrogates.replace_escaped(text)
+    except surrogates.TooMany as error:
+        raise BadBody(413, str(error)) from error
 
 
 def _utf8(text: bytes, *, array: bool) -> bytes:
@@ -111,7 +129,7 @@ def _utf8(text: bytes, *, array: bool) -> bytes:
         except surrogates.TooMany as error:
             raise BadBody(413, str(error)) from error
         except UnicodeDecodeError as error:
-            before = surrogates.replace_escaped(text[: error.start])
+            before = _repaired(text[: error.start])
             raise BadBody(400, "the body is not UTF-8", _where(before, array=array)) from error
     return text
 

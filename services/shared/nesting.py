@@ -19,6 +19,7 @@ from operator import add
 DEEPEST = 490  # levels of arrays and objects
 
 _WINDOW = 16_384  # bytes looked at together
+_CHUNK = 256  # brackets that are only counted where all of them could open and still not be too deep
 _BACKSLASHES = re.compile(rb"\\*")
 _TOKEN = re.compile(rb'\\.|"|[\[{]|[\]}]', re.DOTALL)
 _OPEN, _CLOSE = b"[{", b"]}"
@@ -54,11 +55,10 @@ def first_too_deep(text: bytes, deepest: int = DEEPEST) -> int | None:
         quotes = marks.count(b'"')
         # Two quotes side by side change nothing of what is inside a string and what is not.
         bits = b"".join(marks.replace(b'""', b"").split(b'"')[quoted::2]) if quotes or quoted else marks
-        opened = bits.count(b"1")
-        if depth + opened > deepest and _peak(bits, depth) > deepest:
+        after = _level_after(bits, depth, deepest)
+        if after is None:
             return begin + _position(window, quoted, depth, deepest)
-        depth += 2 * opened - len(bits)
-        quoted = (quoted + quotes) % 2
+        depth, quoted = after, (quoted + quotes) % 2
     return None
 
 
@@ -73,8 +73,19 @@ def _windows(text: bytes) -> Iterator[tuple[int, int]]:
         begin = end
 
 
+def _level_after(bits: bytes, depth: int, deepest: int) -> int | None:
+    """The level after brackets, a text of 1 for each that opens and 0 for each that closes; None if it is too deep."""
+    for at in range(0, len(bits), _CHUNK):
+        chunk = bits[at : at + _CHUNK]
+        opened = chunk.count(b"1")
+        if depth + opened > deepest and _peak(chunk, depth) > deepest:
+            return None
+        depth += 2 * opened - len(chunk)
+    return depth
+
+
 def _peak(bits: bytes, depth: int) -> int:
-    """The deepest level of brackets, a text of 1 for each that opens and 0 for each that closes."""
+    """The deepest level of brackets that begin at this one."""
     missing = -len(bits) % 8
     packed = int(bits + b"0" * missing, 2).to_bytes((len(bits) + missing) // 8, "big")
     levels = accumulate(array("b", packed.translate(_RISE)), initial=depth)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -70,14 +71,23 @@ def test_korean_is_kept() -> None:
     assert surrogates.join_encoded(text) == text
 
 
-@pytest.mark.parametrize(("encoded", "character"), [("\ud83d\ude00", "😀"), ("\ud83d", "\ufffd")])
-def test_only_so_many_are_repaired(encoded: str, character: str) -> None:
-    one, most = encoded.encode("utf-8", "surrogatepass"), surrogates.MAX_ENCODED
-    assert surrogates.join_encoded(one * most).decode() == character * most
-    with pytest.raises(surrogates.TooMany, match="over 50000 characters are written as surrogates"):
-        surrogates.join_encoded(one * (most + 1))
+ENCODED, ESCAPED = surrogates.join_encoded, surrogates.replace_escaped
+
+
+@pytest.mark.parametrize(
+    ("repair", "one", "repaired"),
+    [
+        (ENCODED, "\ud83d\ude00".encode("utf-8", "surrogatepass"), "😀".encode()),
+        (ENCODED, "\ud83d".encode("utf-8", "surrogatepass"), "\ufffd".encode()),
+        (ESCAPED, rb"\ud83d", rb"\ufffd"),
+    ],
+)
+def test_only_so_many_are_repaired(repair: Callable[[bytes], bytes], one: bytes, repaired: bytes) -> None:
+    assert repair(one * surrogates.MOST) == repaired * surrogates.MOST
+    with pytest.raises(surrogates.TooMany, match="over 50000 characters are"):
+        repair(one * (surrogates.MOST + 1))
 
 
 def test_the_work_is_linear() -> None:
     assert_linear(surrogates.join_encoded, b"\xed\xa0\xbd", b"\xed\xb8\x80", refused=surrogates.TooMany)
-    assert_linear(surrogates.replace_escaped, rb"\ud83d", rb"\ude00")
+    assert_linear(surrogates.replace_escaped, rb"\ud83d", rb"\ude00", refused=surrogates.TooMany)
