@@ -4,8 +4,8 @@ BigQuery's JSON type takes 500 levels (its documented limit), and a reject wraps
 limit of ours also keeps a body that the collector took readable for every service after it: how deep a decoder goes
 before it gives up depends on the version of Python and on who calls it.
 
-Strangers choose the text, so the levels of a megabyte of brackets are counted eight brackets at a time: 15 ms at most,
-where a step for each bracket takes 170.
+Strangers choose the text, so there is no step for each bracket, which takes 170 ms for a megabyte of them: far from the
+limit brackets are only counted, near it they are looked at eight at a time. That takes 4 ms, and 12 at worst.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ DEEPEST = 490  # levels of arrays and objects
 
 _WINDOW = 16_384  # bytes looked at together
 _CHUNK = 256  # brackets that are only counted where all of them could open and still not be too deep
+_NEAR = 2_048  # brackets whose levels are looked at together where not
 _BACKSLASHES = re.compile(rb"\\*")
 _TOKEN = re.compile(rb'\\.|"|[\[{]|[\]}]', re.DOTALL)
 _OPEN, _CLOSE = b"[{", b"]}"
@@ -32,7 +33,7 @@ def _steps(eight: int) -> list[int]:
     return list(accumulate(1 if eight >> bit & 1 else -1 for bit in range(7, -1, -1)))
 
 
-_RISE = bytes(_steps(eight)[-1] & 0xFF for eight in range(256))  # signed: how much deeper it is after eight brackets
+_NET = bytes(_steps(eight)[-1] & 0xFF for eight in range(256))  # signed: how much deeper it is after eight brackets
 _PEAK = bytes(max(0, *_steps(eight)) for eight in range(256))  # how much deeper it becomes within them
 
 
@@ -75,20 +76,25 @@ def _windows(text: bytes) -> Iterator[tuple[int, int]]:
 
 def _level_after(bits: bytes, depth: int, deepest: int) -> int | None:
     """The level after brackets, a text of 1 for each that opens and 0 for each that closes; None if it is too deep."""
-    for at in range(0, len(bits), _CHUNK):
+    at = 0
+    while at < len(bits):
         chunk = bits[at : at + _CHUNK]
         opened = chunk.count(b"1")
-        if depth + opened > deepest and _peak(chunk, depth) > deepest:
-            return None
+        if depth + opened > deepest:
+            chunk = bits[at : at + _NEAR]
+            if depth + _rise(chunk) > deepest:
+                return None
+            opened = chunk.count(b"1")
         depth += 2 * opened - len(chunk)
+        at += len(chunk)
     return depth
 
 
-def _peak(bits: bytes, depth: int) -> int:
-    """The deepest level of brackets that begin at this one."""
+def _rise(bits: bytes) -> int:
+    """How many levels deeper than where they begin these brackets go."""
     missing = -len(bits) % 8
     packed = int(bits + b"0" * missing, 2).to_bytes((len(bits) + missing) // 8, "big")
-    levels = accumulate(array("b", packed.translate(_RISE)), initial=depth)
+    levels = accumulate(array("b", packed.translate(_NET)), initial=0)
     peaks: Iterator[int] = map(add, levels, packed.translate(_PEAK))
     return max(peaks)
 
