@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector import body
-from services.shared import nesting
+from services.collector import batch, body
+from services.shared import hit, nesting
 from tests.growth import assert_linear
 
 MB = 1_048_576
@@ -158,6 +158,60 @@ def test_halves_of_characters_cost_no_event(sent: bytes, kept: bytes) -> None:
         found = body.events(data, JSON)
         assert kept in found
         assert set(found) <= {kept, EVENT}
+
+
+PIECES = rb'{ } [ ] , : " \ \u \ud83d \ude00 0 -1.5e9 1e9999999999 null NaN {"a":1} [] "x"'.split()
+BYTES = [
+    b" ",
+    b"\t",
+    b"\r",
+    b"\n",
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\xbd",
+    b"\xed\xb8\x80",
+    b"\xc3\xa9",
+    b"\xff",
+    b"[" * 495,
+]
+
+
+@given(st.lists(st.sampled_from(PIECES + BYTES), max_size=20).map(b"".join), st.sampled_from([JSON, NDJSON]))
+def test_any_bytes_are_events_that_travel_or_are_refused(data: bytes, media: str) -> None:
+    try:
+        found = body.events(data, media)
+    except body.BadBody:
+        return
+    like = hit.Hit("", 1, "POST", "/events")
+    ids = [f"id-{number}" for number in range(len(found))]
+    hits = hit.unpack(*hit.pack(batch.encode(like, ids, found), "a pack"))
+    assert [one.id for one in hits] == ids
+    for one in hits:
+        assert isinstance(json.loads(bytes(one.body)), dict)
+
+
+@given(st.lists(OBJECTS, min_size=1, max_size=5), st.data())
+def test_what_python_reads_is_taken_and_what_it_does_not_is_refused(objects: list[Any], data: st.DataObject) -> None:
+    text = bytearray(json.dumps(objects, indent=data.draw(st.sampled_from([None, 1]))).encode())
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 1))] = data.draw(st.sampled_from([b"", *PIECES]))
+        text = text or bytearray(b"[]")
+    try:
+        value = json.loads(text, parse_constant=lambda name: {}[name])
+        good = isinstance(value, dict) or (
+            isinstance(value, list) and value and all(isinstance(o, dict) for o in value)
+        )
+    except (ValueError, KeyError):
+        good = False
+    try:
+        found = body.events(bytes(text), JSON)
+    except body.BadBody:
+        assert not good
+    else:
+        assert good or b"\n" in text  # one a line, which is no JSON to Python
+        if good:
+            assert len(found) == (len(value) if isinstance(value, list) else 1)
 
 
 def _shapes() -> dict[str, bytes]:

@@ -130,6 +130,43 @@ async def test_half_an_emoji_costs_no_event(collector: Running) -> None:
     assert _bodies(collector.hits(3)) == [{"n": 1}, {"title": "cut \ufffd"}, {"n": 3}]
 
 
+HOSTILE = {
+    "a megabyte of digits": b'{"n":' + b"9" * 1_000_000 + b"}",
+    "an exponent of ten digits": b'{"n":1e9999999999,"m":-1E-9999999999}',
+    "a key of a megabyte": b'{"' + b"k" * 1_000_000 + b'":1}',
+    "one key, many times": b'{"a":0' + b',"a":1' * 150_000 + b"}",
+    "a megabyte of spaces": b'{"a":' + b" " * 1_000_000 + b"1}",
+    "a megabyte of line ends": b'{"a":' + b"\r\n" * 500_000 + b"1}",
+    "a megabyte of arrays": b'{"a":[' + b"[]," * 340_000 + b"0]}",
+    "a megabyte of nests": b'{"a":[' + (b"[" * 488 + b"]" * 488 + b",") * 1_000 + b"0]}",
+    "a megabyte of backslashes": b'{"a":"' + b"\\" * 1_000_000 + b'"}',
+    "empty everything": b'{"":"","a":{},"b":[],"c":null}',
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_what_is_valid_is_taken_however_odd_it_is(collector: Running, body: bytes) -> None:
+    async with collector.http.post(collector.url + "/events", data=body) as reply:
+        assert (reply.status, await reply.read()) == (204, b"")
+    (found,) = collector.hits(1)
+    assert bytes(found.body) == body.replace(b"\r\n", b"  ")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a":1}\n' + b"\r\n" * 5_000 + b'{"a":2}', "application/json"),
+        (b'\xef\xbb\xbf{"a":1}\r\n{"a":2}\r\n', "application/x-ndjson"),
+        (b'\xef\xbb\xbf[{"a":1},{"a":2}]', "text/plain"),
+        (b'[{"a":1},{"a":2}]', "application/octet-stream"),
+    ],
+)
+async def test_two_events_are_found_however_they_are_wrapped(collector: Running, body: bytes, kind: str) -> None:
+    async with collector.http.post(collector.url + "/events", data=body, headers={"Content-Type": kind}) as reply:
+        assert reply.status == 204
+    assert _bodies(collector.hits(2)) == [{"a": 1}, {"a": 2}]
+
+
 async def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
     collector = await start(max_body=1000)
 
