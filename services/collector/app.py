@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import batch, body, capture, pixel, quick
+from services.collector import batch, body, capture, content_encoding, pixel, quick
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved, Tell
@@ -102,8 +102,8 @@ class App:
             media = body.check_type(request.headers.get("Content-Type", ""))
             with self._outbox.reserve() as reserved:
                 data = await self._read(request, reserved)
-            encoding = request.headers.get("Content-Encoding", "").strip().lower()
-            found = body.events(body.decompress(data, encoding, self._cfg.max_body), media)
+            encoding = ",".join(request.headers.getall("Content-Encoding", ()))
+            found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body), media)
         except body.BadBody as error:
             return _json_error(error, cors)
         except Refused as error:

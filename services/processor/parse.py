@@ -182,12 +182,15 @@ def _event_id(event: Event) -> str:
     except typed.Invalid as error:
         raise _Refused(Reject(error.reason, error.detail, column="event_id")) from error
     event.left.pop("event_id", None)
+    if event.hit.index and "event_id" not in event.posted:
+        # The request's id, in its query string, stands for all of its events: each but the first needs one of its own.
+        return f"{text}#{event.hit.index}"
     return text
 
 
 def _day(event_id: str, received: int) -> int:
     """Days since 1970 of the time in a UUIDv7 of the last seven days, else of the receipt."""
-    made = identity.time_of(event_id)
+    made = identity.time_of(event_id.partition("#")[0])
     if made is not None and 0 <= received // 1000 - made <= _ID_DAYS_US // 1000:
         return made * 1000 // DAY_US
     return received // DAY_US

@@ -30,7 +30,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     `id` is a UUIDv7 unless a log gave it, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
     (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel, `status` the
-    one it was answered with if a log says so, else 0.
+    one it was answered with if a log says so, else 0, `index` which of the events of its request this is.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     ip: str = ""
     body: msgspec.Raw = NO_BODY
     status: Status = 0
+    index: int = 0
 
 
 class Unreadable(NamedTuple):

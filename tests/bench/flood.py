@@ -13,7 +13,8 @@ spool; a polite client sends 200 hits a second to it before the flood and during
 | `flood_KIND_polite_lost` | hits of the polite client that were not answered with 200 |
 
 These are bounds, not comparisons: each is measured once and has no spread. The ratio of two p99s of a few hundred
-replies is a coarse thing, and the polite client shares its core with the flood.
+replies is a coarse thing, and the polite client shares its core with the flood. `flood_json_stall_ratio` and its two
+waits are those of stalls.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 from contextlib import ExitStack
 
 from tests import child
-from tests.bench import cpu, needs, served
+from tests.bench import cpu, needs, served, stalls
 from tests.bench.figure import Figure
 from tests.bench.flooder import KINDS
 from tests.bench.outage import Load
@@ -57,7 +58,7 @@ def measure(quick: bool = False) -> dict[str, Figure]:
             ):
                 figures = asyncio.run(_measure(kind, collector, before, during))
             found |= {f"flood_{kind}_{name}": Figure(value) for name, value in figures.items()}
-    return found
+    return found | stalls.measure(quick)
 
 
 async def _measure(kind: str, collector: Served, before: float, during: float) -> dict[str, float]:

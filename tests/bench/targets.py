@@ -34,6 +34,7 @@ TARGETS = {
     "collector_after_ack_vs_nginx": Target(0.30),
     "collector_vs_publish_per_event": Target(2.2),
     "collector_post_batch_events_per_s": Target(150_000),
+    "flood_json_stall_ratio": most(4),
     "processor_events_per_s": Target(60_000),
     "processor_enriched_events_per_s": Target(40_000),
     "loader_rows_per_s": Target(500_000),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.collector import batch, body
-from services.shared import hit, identity, nesting
+from services.shared import hit, identity
 
 # What a request may hold: any character, and the lone surrogates that stand for bytes that are not UTF-8.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
@@ -22,7 +22,7 @@ def test_the_lines_are_those_each_hit_has_by_itself(
     like = hit.Hit("", at, "POST", path, query, headers, str(ip))
     ids = identity.uuid7s(at, len(events))
     assert batch.encode(like, ids, events) == [
-        hit.encode(hit.Hit(own, at + n, "POST", path, query, headers, str(ip), msgspec.Raw(event)))
+        hit.encode(hit.Hit(own, at + n, "POST", path, query, headers, str(ip), msgspec.Raw(event), n))
         for n, (own, event) in enumerate(zip(ids, events, strict=True))
     ]
 
@@ -31,7 +31,7 @@ def test_a_header_that_is_not_utf8_is_read_as_latin_1() -> None:
     like = hit.Hit("", 5, "POST", "/events", headers={"user-agent": b"Caf\xe9/1.0".decode("utf-8", "surrogateescape")})
     assert batch.encode(like, ["a", "b"], [b'{"n":1}', b'{"n":2}']) == [
         '{"id":"a","at":5,"method":"POST","path":"/events","headers":{"user-agent":"Café/1.0"},"body":{"n":1}}'.encode(),
-        '{"id":"b","at":6,"method":"POST","path":"/events","headers":{"user-agent":"Café/1.0"},"body":{"n":2}}'.encode(),
+        '{"id":"b","at":6,"method":"POST","path":"/events","headers":{"user-agent":"Café/1.0"},"body":{"n":2},"index":1}'.encode(),
     ]
 
 
@@ -48,11 +48,3 @@ def test_an_event_has_no_line_end_and_its_length(text: bytes, media: str) -> Non
     assert {msgspec.json.decode(event)["a"] for event in found} == {1}
     assert not any({b"\r", b"\n"} & {event[n : n + 1] for n in range(len(event))} for event in found)
     assert {len(event) for event in found} <= {len(b'{"a": 1}'), len(b'{"a":  1}')}
-
-
-@pytest.mark.parametrize("media", ["application/json", "application/x-ndjson"])
-def test_many_brackets_in_a_body_are_not_depth(media: str) -> None:
-    event = b'{"a":' + b"[" * (nesting.DEEPEST - 1) + b"]" * (nesting.DEEPEST - 1) + b"}"
-    events = [event, b"{}", b'{"s":"' + b"[{" * nesting.DEEPEST + b'"}'] * 3
-    text = b"[" + b",".join(events) + b"]" if media == "application/json" else b"\n".join(events)
-    assert body.events(text, media) == events

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
+from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -56,13 +58,25 @@ async def test_an_event_is_kept_byte_for_byte(collector: Running) -> None:
     assert bytes(one.body) == body
 
 
-async def test_gzip_is_accepted(collector: Running) -> None:
-    body = _gzip(json.dumps([EVENT] * 50).encode())
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", _gzip), ("x-gzip", _gzip), ("GZIP", _gzip), ("deflate", zlib.compress)]
+)
+async def test_a_compressed_body_is_accepted(
+    collector: Running, encoding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    body = compress(json.dumps([EVENT] * 50).encode())
     async with collector.http.post(
-        collector.url + "/events", data=body, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        collector.url + "/events", data=body, headers={"Content-Encoding": encoding, "Content-Type": "application/json"}
     ) as reply:
         assert reply.status == 204
     assert _bodies(collector.hits(50)) == [EVENT] * 50
+
+
+async def test_encodings_of_several_headers_are_not_overlooked(collector: Running) -> None:
+    headers = [("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]
+    async with collector.http.post(collector.url + "/events", data=_gzip(_gzip(b"{}")), headers=headers) as reply:
+        assert reply.status == 415
+        assert "2 content encodings on top of each other" in (await reply.json())["error"]
 
 
 MB = 1_048_576
@@ -72,29 +86,17 @@ MB = 1_048_576
     ("body", "headers", "status", "error", "where"),
     [
         (b"", {}, 400, "the body is empty", None),
-        (b"  \n ", {}, 400, "the body is empty", None),
-        (b"[]", {}, 400, "there is no event in the body", None),
-        (b"hello", {}, 400, "not JSON", None),
-        (b'{"a":1', {}, 400, "not JSON: Input data was truncated", None),
-        (b'{"a":1}x', {}, 400, "not JSON", None),
-        (b'{"a":NaN}', {}, 400, "not JSON", None),
-        (b"3", {}, 400, "an event is a JSON object", None),
-        (b'[{"a":1},2]', {}, 400, "an event is a JSON object", "element 1"),
-        (b'{"a":1}\n{"a":}\n', {}, 400, "not JSON", "line 2"),
+        (b'[{},\n{"a":}]', {}, 400, "not JSON: invalid character", "element 1, line 2, column 6"),
+        (b'{\n"a":1,\n"b":}', {}, 400, "not JSON: invalid character", "line 3, column 5"),
         (b'{"a":1}\n7\n', {"Content-Type": "application/x-ndjson"}, 400, "an event is a JSON object", "line 2"),
-        (b'{"a":"\xff"}', {}, 400, "the body is not UTF-8", "byte 6"),
-        (b'{"a":"\\ud800"}', {}, 400, "not JSON", None),
-        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, 400, "nested too deeply", None),
-        (b'[{},{"a":' + b"[" * 490 + b"]" * 490 + b"}]", {}, 400, "nested too deeply, over 490 levels", None),
-        (b"[" + b"{}," * 1000 + b"{}]", {}, 413, "1001 events in one request, at most 1000", None),
-        (b"{}\n" * 1001, {"Content-Type": "application/x-ndjson"}, 413, "over 1000 events", "line 1001"),
+        (b'{"a":"\xff"}', {}, 400, "the body is not UTF-8", "line 1, column 7"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", {}, 400, "nested too deeply", "line 1, column 495"),
+        (b"[" + b"{}," * 1000 + b"{}]", {}, 413, "over 1000 events in one request", "element 1000"),
         (b'{"a":"' + b"x" * MB + b'"}', {}, 413, "the body is over 1048576 bytes", None),
         (b"{}", {"Content-Type": "image/png"}, 415, "content type 'image/png' is", "send application"),
         (b"a=1", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "multipart/form-data", "send"),
-        (b"{}", {"Content-Encoding": "br"}, 415, "content encoding 'br' is not supported", "send gzip or none"),
+        (b"{}", {"Content-Encoding": "br"}, 415, "content encoding 'br' is not supported", "send gzip"),
         (_gzip(b'{"a":1}')[:-6], {"Content-Encoding": "gzip"}, 400, "gzip body is cut off", "after 21 bytes"),
-        (b"not gzip", {"Content-Encoding": "gzip"}, 400, "the gzip body is damaged", None),
-        (_gzip(b"{}") + b"more", {"Content-Encoding": "gzip"}, 400, "something after the gzip body", "byte 22"),
         (_gzip(bytes(200 * MB)), {"Content-Encoding": "gzip"}, 413, "when decompressed", None),
     ],
 )  # fmt: skip
@@ -110,12 +112,59 @@ async def test_an_unusable_body_is_refused_with_what_is_wrong_and_where(
     assert collector.topics.pull("work") == []
 
 
-async def test_the_deepest_body_that_is_taken_arrives(collector: Running) -> None:
-    body = b'{"a":' + b"[" * 489 + b"]" * 489 + b"}"
-    async with collector.http.post(collector.url + "/events", data=b"[" + body + b"]") as reply:
+async def test_the_events_of_a_request_are_numbered(collector: Running) -> None:
+    """So that an `event_id` in the query string does not make one event of them."""
+    for _ in range(2):  # a client that sends again says the same again
+        async with collector.http.post(collector.url + "/events?event_id=x", json=[EVENT] * 3) as reply:
+            assert reply.status == 204
+    hits = collector.hits(6)
+    assert sorted((one.query, one.index) for one in hits) == [("event_id=x", index) for index in (0, 0, 1, 1, 2, 2)]
+    assert len({one.id for one in hits}) == 6
+
+
+async def test_half_an_emoji_costs_no_event(collector: Running) -> None:
+    """As JavaScript's `slice` leaves it, in the middle of good neighbours."""
+    body = rb'[{"n":1},{"title":"cut \ud83d"},{"n":3}]'
+    async with collector.http.post(collector.url + "/events", data=body) as reply:
         assert reply.status == 204
+    assert _bodies(collector.hits(3)) == [{"n": 1}, {"title": "cut \ufffd"}, {"n": 3}]
+
+
+HOSTILE = {
+    "a megabyte of digits": b'{"n":' + b"9" * 1_000_000 + b"}",
+    "an exponent of ten digits": b'{"n":1e9999999999,"m":-1E-9999999999}',
+    "a key of a megabyte": b'{"' + b"k" * 1_000_000 + b'":1}',
+    "one key, many times": b'{"a":0' + b',"a":1' * 150_000 + b"}",
+    "a megabyte of spaces": b'{"a":' + b" " * 1_000_000 + b"1}",
+    "a megabyte of line ends": b'{"a":' + b"\r\n" * 500_000 + b"1}",
+    "a megabyte of arrays": b'{"a":[' + b"[]," * 340_000 + b"0]}",
+    "a megabyte of nests": b'{"a":[' + (b"[" * 488 + b"]" * 488 + b",") * 1_000 + b"0]}",
+    "a megabyte of backslashes": b'{"a":"' + b"\\" * 1_000_000 + b'"}',
+    "empty everything": b'{"":"","a":{},"b":[],"c":null}',
+}
+
+
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+async def test_what_is_valid_is_taken_however_odd_it_is(collector: Running, body: bytes) -> None:
+    async with collector.http.post(collector.url + "/events", data=body) as reply:
+        assert (reply.status, await reply.read()) == (204, b"")
     (found,) = collector.hits(1)
-    assert bytes(found.body) == body
+    assert bytes(found.body) == body.replace(b"\r\n", b"  ")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"a":1}\n' + b"\r\n" * 5_000 + b'{"a":2}', "application/json"),
+        (b'\xef\xbb\xbf{"a":1}\r\n{"a":2}\r\n', "application/x-ndjson"),
+        (b'\xef\xbb\xbf[{"a":1},{"a":2}]', "text/plain"),
+        (b'[{"a":1},{"a":2}]', "application/octet-stream"),
+    ],
+)
+async def test_two_events_are_found_however_they_are_wrapped(collector: Running, body: bytes, kind: str) -> None:
+    async with collector.http.post(collector.url + "/events", data=body, headers={"Content-Type": kind}) as reply:
+        assert reply.status == 204
+    assert _bodies(collector.hits(2)) == [{"a": 1}, {"a": 2}]
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:

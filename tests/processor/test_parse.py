@@ -287,6 +287,17 @@ def test_an_id_that_is_no_uuid7_counts_on_the_day_of_receipt() -> None:
     assert (row["event_id"], row["day"]) == ("order-7", 20_000)
 
 
+def test_the_id_of_a_request_makes_no_one_event_of_its_events() -> None:
+    def row(index: int, query: str = "user_id=1&event_id=order-7", **posted: Any) -> dict[str, Any]:
+        return _row(_hit(query, {"n": 1, **posted}, index=index))
+
+    assert [row(index)["event_id"] for index in range(3)] == ["order-7", "order-7#1", "order-7#2"]
+    assert row(2, event_id="mine")["event_id"] == "mine"
+    assert json.loads(row(1)["params"]) == {"n": 1}
+    made_yesterday = f"user_id=1&event_id={identity.uuid7(NOW - DAY)}"
+    assert {row(index, made_yesterday)["day"] for index in range(3)} == {20_000 - 1}
+
+
 def test_days_are_utc() -> None:
     assert date.fromordinal(date(1970, 1, 1).toordinal() + 20_000) == datetime.fromtimestamp(NOW / 1e6, UTC).date()
 

@@ -23,6 +23,7 @@ HITS = st.builds(
     body=st.one_of(
         st.just(hit.NO_BODY), st.dictionaries(TEXT, TEXT, max_size=3).map(lambda d: msgspec.Raw(msgspec.json.encode(d)))
     ),
+    index=st.integers(0, 999),
 )
 
 

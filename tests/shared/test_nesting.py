@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.shared import nesting
+from tests.growth import assert_linear
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,50 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 def test_it_agrees_with_a_walk_through_the_value(value: Any, around: int) -> None:
     text = b"[" * around + json.dumps(value).encode() + b"]" * around
     assert nesting.too_deep(text) is (around + _levels(value) > nesting.DEEPEST)
+
+
+TEXTS = st.lists(st.sampled_from(["[", "{", "[[", "]", "}", '"', '\\"', "\\\\", "\\n", ",", "é"]), max_size=60).map(
+    "".join
+)
+
+
+STARTS = ["", "x", '"', "[", "[[[]]]", "\\\\", '\\"']
+
+
+@given(TEXTS, st.integers(0, 6), st.sampled_from([0, 16_370, 16_384, 32_760]), st.sampled_from(STARTS))
+@example("[", 0, 16_384, '\\"')
+@example("[", 0, 32_760, "\\\\")
+def test_the_place_is_that_of_a_walk_through_the_text(text: str, deepest: int, length: int, fill: str) -> None:
+    """Wherever the places are where the text is cut to be looked at."""
+    start = fill * (length // len(fill)) if fill else ""
+    whole = f'"{start}"{text}' if "\\" in fill else start + text
+    expected = _first_too_deep(whole, deepest)
+    found = nesting.first_too_deep(whole.encode(), deepest)
+    assert found == (None if expected is None else len(whole[:expected].encode()))
+
+
+def _first_too_deep(text: str, deepest: int) -> int | None:
+    """One step for each character."""
+    depth, quoted, at = 0, False, 0
+    while at < len(text):
+        if text[at] == "\\":
+            at += 1
+        elif text[at] == '"':
+            quoted = not quoted
+        elif not quoted and text[at] in "[{":
+            depth += 1
+            if depth > deepest:
+                return at
+        elif not quoted and text[at] in "]}":
+            depth -= 1
+        at += 1
+    return None
+
+
+def test_the_work_is_linear() -> None:
+    deep = b"[" * nesting.DEEPEST
+    assert_linear(nesting.too_deep, deep, b"]" * nesting.DEEPEST)
+    assert_linear(nesting.too_deep, deep + b'"', b'"' + b"[" * nesting.DEEPEST)
 
 
 def _levels(value: Any) -> int:
