@@ -124,6 +124,19 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     assert fault("pubsub") == fault("bigquery") == []
 
 
+def test_a_service_that_hangs_is_named_on_the_page_and_in_the_ledger_with_its_log(stack: Stack) -> None:
+    loader = stack.pids()["loader"]
+    os.kill(loader, signal.SIGSTOP)
+    try:
+        shown = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()
+    finally:
+        os.kill(loader, signal.SIGCONT)
+    silent = f"loader did not answer in 1 s; see its log {stack.data}/logs/loader.log"
+    states = {service["name"]: service["state"] for service in shown["services"]}
+    assert (states["loader"], states["processor"]) == (f"not ready: {silent}", "ready")
+    assert shown["ledger"] == {"error": silent}
+
+
 def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
     with run_stack.begun(stack.data) as busy:
         assert busy.process.wait(30) == 1
@@ -145,7 +158,6 @@ def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
         assert "start it with `make run`" in nothing.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path: Path) -> None:
     count = "SELECT COUNT(*) AS n FROM web.events"
