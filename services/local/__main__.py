@@ -31,8 +31,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     for command in (run, query, fault, ops):
         command.add_argument(
             "--data",
-            type=Path,
-            default=Path(environ.get("LOCAL_DATA") or DATA),
+            type=_folder,
+            default=environ.get("LOCAL_DATA") or str(DATA),
             help=f"the folder of data and logs ({DATA}; environment LOCAL_DATA)",
         )
     options = parser.parse_args(arguments)
@@ -42,6 +42,16 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return {"run": _run, "query": _query, "ops": _ops}[options.command](options, environ)
     except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
         return 130
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # DuckDB opens no such file
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8; choose another name") from None
+    return Path(text)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from services.local import ports, run_file, stack
 from services.local.ports import PortError, Ports
-from services.local.run_file import Busy, Running
+from services.local.run_file import Busy, Running, Unusable
 from services.local.stack import Layout
 from services.local.supervisor import Failed, Stopped, Supervisor
 from services.shared.config import ConfigError
@@ -26,11 +26,15 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
             _say(remark)
         with run_file.held(data):
             place = stack.layout(ports.choose(wanted), data, environ)
-            place.logs.mkdir(exist_ok=True)
+            run_file.prepare(data)
             with Supervisor(place.logs, _say) as supervisor:
                 _serve(supervisor, place, environ, began)
     except ConfigError as error:
         return _complain(f"cannot start:\n{error}", 2)
+    except Unusable as error:
+        return _complain(str(error), 2)
+    except OSError as error:  # later on, such as a disk that is full
+        return _complain(f"cannot go on: {error.filename or data}: {error.strerror}", 1)
     except (PortError, Busy, Failed) as error:
         return _complain(str(error), 1)
     except Stopped:

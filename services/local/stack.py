@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.local import child
+from services.local import child, run_file
 from services.local.child import Spec
 from services.local.ports import HOST, Ports
 from services.shared import config, ledger, names, schema
@@ -42,7 +42,7 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        return self.data / "logs"
+        return self.data / run_file.LOGS
 
     @property
     def bigquery_file(self) -> Path:
@@ -151,7 +151,7 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             "collector",
             ports.collector_admin,
             shared,
-            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / "spool"), **environ},
+            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
             port=ports.collector,
         ),
     )

@@ -26,10 +26,34 @@ def test_an_option_goes_before_the_environment_and_that_before_the_base() -> Non
     assert (found.collector, found.page, found.pubsub, found.bigquery_grpc) == (7000, 1, 3, 7007)
 
 
-@pytest.mark.parametrize("value", ["eighty", "-1", "65536", "80.5"])
-def test_what_is_no_port_is_refused_with_its_option(value: str) -> None:
-    with pytest.raises(PortError, match=f"--page-port {value}: a port is a number"):
+NO_PORTS = {
+    "eighty": "'eighty'",
+    "-1": "'-1'",
+    "65536": "'65536'",
+    "80.5": "'80.5'",
+    "²": "'²'",
+    "٣": "'٣'",
+    "9" * 5000: f"'{'9' * 20}'",
+}
+
+
+@pytest.mark.parametrize("value", NO_PORTS)
+def test_what_is_no_port_is_refused_with_its_variable_or_option(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"{NO_PORTS[value]} is not a port; a port is a number from 0 to 65535"
+    with pytest.raises(PortError) as caught:
         read(LOCAL_PAGE_PORT=value)
+    assert str(caught.value) == f"LOCAL_PAGE_PORT: {said}"
+    for name in ("--page-port", "--port-base"):
+        with pytest.raises(SystemExit):
+            read(f"{name}={value}")
+        assert f"argument {name}: {said}" in capsys.readouterr().err
+
+
+def test_a_base_too_high_is_refused_once_with_the_highest() -> None:
+    with pytest.raises(PortError) as caught:
+        read("--port-base", "65530")
+    assert str(caught.value) == "--port-base 65530: 10 ports from there on are too many; use at most 65526"
+    assert read("--port-base", "65526").bigquery_control == 65_535
 
 
 def test_a_port_wanted_twice_is_refused() -> None:

@@ -161,9 +161,9 @@ def test_without_all_three_services_there_is_no_ledger() -> None:
     all_three = scrapes()
     with pytest.raises(Incomplete, match="no metrics of processor and collector; a ledger needs all"):
         ledger.row({"loader": all_three["loader"]})
-    with pytest.raises(Incomplete, match="^http://other has no metric pixelpipe_build_info"):
+    with pytest.raises(Incomplete, match=r"^http://other has no metric pixelpipe_build_info"):
         ledger.row({**all_three, "http://other": "up 1\n"})
-    with pytest.raises(Incomplete, match="^http://other answers no metrics but '<html>'"):
+    with pytest.raises(Incomplete, match=r"^http://other answers no metrics but '<html>'"):
         ledger.row({**all_three, "http://other": "<html>"})
 
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from services.local.bigquery.emulator import PortTaken, emulator
-from services.local.bigquery.store import Locked
+from services.local.bigquery.store import Locked, Unusable
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +48,7 @@ async def serve(args: argparse.Namespace) -> None:
 def main() -> int:
     try:
         asyncio.run(serve(arguments()))
-    except (PortTaken, Locked) as error:
+    except (PortTaken, Locked, Unusable) as error:
         print(f"bigquery emulator: {error}", file=sys.stderr)
         return 1
     return 0
