@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from services.local.ports import Ports
 
 LOGS, SPOOL = "logs", "spool"  # folders in the data folder
@@ -58,17 +60,13 @@ def write(data: Path, running: Running) -> None:
 def read(data: Path) -> Running:
     """Raises NotRunning."""
     try:
-        fields = json.loads((data / _NAME).read_text())
+        running = msgspec.json.decode((data / _NAME).read_bytes(), type=Running)
     except (FileNotFoundError, NotADirectoryError):
         raise NotRunning(f"nothing runs with the data in {data}; start it with `make run`") from None
     except OSError as error:
         raise NotRunning(f"{data / _NAME} cannot be read: {error.strerror}; is --data right?") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # half a file, or of another version
         raise NotRunning(f"{data / _NAME} cannot be read: {error}; remove it") from None
-    try:
-        running = Running(**{**fields, "ports": Ports(**fields["ports"]), "children": tuple(fields["children"])})
-    except (KeyError, TypeError) as error:
-        raise NotRunning(f"{data / _NAME} was written by another version: {error}; remove it") from None
     if not alive(running.pid):
         raise NotRunning(f"what ran with the data in {data} was killed; start it with `make run`")
     return running

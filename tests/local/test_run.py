@@ -186,13 +186,35 @@ def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
         assert "PIPE_LINGRE is a setting of no service; did you mean PIPE_LINGER?" in started.output()
 
 
-def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> None:
+def test_settings_and_a_schema_file_that_are_wrong_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, PIPE_LINGER="soon", PIPE_DATASET="my-data", PIPE_MAX_BYTES="")
+    lines = said.splitlines()
+    assert (code, lines[0]) == (2, "local: cannot start:")
+    assert sorted(line.partition(":")[0] for line in lines[1:]) == [
+        "PIPE_DATASET='my-data'",
+        "PIPE_LINGER='soon'",
+        "PIPE_MAX_BYTES=''",
+    ]
     schema = tmp_path / "schema.yaml"
     schema.write_text("tables: {}\n")
-    with run_stack.begun(tmp_path / "data", PIPE_SCHEMA=str(schema)) as started:
+    code, said = refused(tmp_path, PIPE_SCHEMA=str(schema))
+    assert code == 2 and said.startswith(f"local: cannot start:\n{schema}:1:9: there is no table")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"pid": "1"}', b'{"pid": 1, "ports"'])
+def test_a_run_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(NotRunning) as caught:
+        run_file.read(tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/run.json cannot be read: ") and said.endswith("; remove it")
+
+
+def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    with run_stack.begun(tmp_path, PIPE_HITS_SUBSCRIPTION="one", PIPE_ROWS_SUBSCRIPTION="one") as started:
         assert started.process.wait(60) == 1
-        assert "provision ended: exit code 2" in started.output()
-        assert f"{schema}:1:" in started.output()
+        assert "provision ended: exit code 1" in started.output()
+        assert "provision: refused:\n  subscription one" in started.output()
 
 
 def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:

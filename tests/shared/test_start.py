@@ -50,8 +50,8 @@ def test_a_port_that_is_taken_is_named_with_its_setting(service: str, setting: s
         code, said, out = start(service, **{setting: port})
     assert (code, said[0], "Traceback" in out) == (2, f"{service}: cannot start:", False)
     assert said[1:] == [
-        f"{setting}={port} with PIPE_HOST='127.0.0.1': cannot listen there: Address already in use; choose another port "
-        "or address"
+        f"{setting}={port} with PIPE_HOST='127.0.0.1': cannot listen there: Address already in use; "
+        "choose another port or address"
     ]
 
 
