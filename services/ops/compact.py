@@ -16,7 +16,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.ops import deployment
+from services.ops import deployment, option
 from services.ops.deployment import Refused
 from services.provision import view
 from services.shared import log, schema_file
@@ -58,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--closed-after",
-        type=float,
+        type=option.number(0),
         default=CLOSED_HOURS,
         metavar="HOURS",
         help="how long a day must be over (%(default)s)",

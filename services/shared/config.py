@@ -114,8 +114,13 @@ def _convert(text: str, field: dataclasses.Field[Any]) -> Any:
             value = text.strip()
     if field.metadata["choices"] and value not in field.metadata["choices"]:
         raise ValueError("use one of " + ", ".join(field.metadata["choices"]))
-    pattern, words = _SHAPES.get(field.name.rpartition("_")[2], (".*", ""))
     for part in value if isinstance(value, tuple) else (value,):
-        if isinstance(part, str) and not re.fullmatch(pattern, part, re.ASCII | re.DOTALL):
-            raise ValueError(f"use {words}")
+        check_shape(field.name.rpartition("_")[2], part)
     return value
+
+
+def check_shape(kind: str, value: Any) -> None:
+    """Raises ValueError for a text that cannot be what the last word of its setting's name says."""
+    pattern, words = _SHAPES.get(kind, (".*", ""))
+    if isinstance(value, str) and not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
+        raise ValueError(f"use {words}")
