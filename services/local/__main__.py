@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     for command in (run, query, fault, ops):
         command.add_argument(
             "--data",
-            type=_folder,
+            type=ports.path,
             default=environ.get("LOCAL_DATA") or str(DATA),
             help=f"the folder of data and logs ({DATA}; environment LOCAL_DATA)",
         )
@@ -42,16 +42,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return {"run": _run, "query": _query, "ops": _ops}[options.command](options, environ)
     except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
         return 130
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("it is empty; name a folder")
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # DuckDB opens no such file
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8; choose another name") from None
-    return Path(text)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -11,6 +11,9 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from services.shared.config import check_shape, shown
 
 HOST = "127.0.0.1"
 # Below where Linux takes the ports of outgoing connections from, so that none of those comes in between.
@@ -67,6 +70,26 @@ def number(text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > LAST:
         raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port; a port is a number from 0 to {LAST}")
     return int(text)
+
+
+def host(text: str) -> str:
+    """An address or a host name, for argparse."""
+    try:
+        check_shape("host", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: {error}") from None
+    return text
+
+
+def path(text: str) -> Path:
+    """A file or folder of DuckDB's, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder or file")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # DuckDB opens no such file
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8; choose another name") from None
+    return Path(text)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -250,7 +250,10 @@ def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path) -> None:
 
 def test_an_empty_name_or_one_that_is_not_utf_8_is_no_data_folder(tmp_path: Path) -> None:
     code, said = refused("")
-    assert (code, said.splitlines()[-1].partition("error: ")[2]) == (2, "argument --data: it is empty; name a folder")
+    assert (code, said.splitlines()[-1].partition("error: ")[2]) == (
+        2,
+        "argument --data: it is empty; name a folder or file",
+    )
     code, said = refused(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     assert code == 2 and said.endswith("is not UTF-8; choose another name\n")
 
