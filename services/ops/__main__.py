@@ -1,7 +1,7 @@
 """What an operator types: `python -m services.ops COMMAND --help`.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused, failed or not all done, 2 for
-options that are wrong.
+options, a schema file or an emulator's address that are wrong.
 """
 
 from __future__ import annotations
