@@ -20,6 +20,8 @@ from services.provision.resource import Refused, settle
 from services.provision.wanted import resources
 from services.shared import config, emulators, log, schema_file
 
+_EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -37,7 +39,7 @@ def main() -> int:
             return 0
         cfg = config.read(Config, os.environ)
         schema = schema_file.load(cfg.schema)
-        emulators.check(emulators.PUBSUB, emulators.BIGQUERY)
+        emulators.check(emulators.PUBSUB, emulators.BIGQUERY, wait=_EMULATORS_SECONDS)
     except config.ConfigError as error:
         print(f"provision: cannot start:\n{error}", file=sys.stderr)
         return 2
