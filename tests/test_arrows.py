@@ -34,7 +34,7 @@ FOREIGN = {
     "grafana_foundation_sdk": {"local"},
     "opentelemetry.sdk": {"shared/tracing.py"},
     "opentelemetry.exporter": {"shared/tracing.py"},
-    "yaml": {"shared/schema_file.py", "local"},
+    "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py", "local"},
 }
 
 

@@ -21,7 +21,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
 from services.collector.spool import Spool
-from services.shared import log
+from services.shared import listen, log
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
@@ -121,7 +121,8 @@ async def serving(cfg: Config, app: App, metrics: Metrics, background: Backgroun
     await runner.setup()
     sweeping = background.start("sweep", _sweep(connections))
     try:
-        await web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None).start()
+        site = web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None)
+        await listen.start(site, cfg.host, cfg.port, "PIPE_PORT")
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -31,8 +31,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     for command in (run, query, fault, ops):
         command.add_argument(
             "--data",
-            type=Path,
-            default=Path(environ.get("LOCAL_DATA") or DATA),
+            type=ports.path,
+            default=environ.get("LOCAL_DATA") or str(DATA),
             help=f"the folder of data and logs ({DATA}; environment LOCAL_DATA)",
         )
     options = parser.parse_args(arguments)

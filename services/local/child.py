@@ -6,6 +6,7 @@ import ctypes
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from services.local.ports import HOST
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 64 * 1024
+_FULL_BYTES = 4096  # a block: less holds no line
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -73,7 +75,10 @@ class Child:
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:]) or "  (its log is empty)"
+        if not lines:
+            full = shutil.disk_usage(self.log).free < _FULL_BYTES
+            return "  (its log is empty: the disk is full)" if full else "  (its log is empty)"
+        return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
 
 
 def _die_with(parent: int) -> None:

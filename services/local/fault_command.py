@@ -46,7 +46,8 @@ def _ask(port: int, method: str, path: str, body: str | None = None) -> str:
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise FaultError(f"the control port {port} did not answer: {error or type(error).__name__}") from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise FaultError(f"the control port {port} did not answer: {why}; is `make run` running?") from error
     finally:
         connection.close()
     if response.status >= http.HTTPStatus.BAD_REQUEST:

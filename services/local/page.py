@@ -18,7 +18,8 @@ import aiohttp
 from aiohttp import web
 
 from services.local import query, run_file, stack
-from services.local.ports import HOST, Ports
+from services.local.ask import NoAnswer, ask
+from services.local.ports import HOST
 from services.local.recent import Recent
 from services.local.run_file import NotRunning, Running
 from services.shared import ledger, schema_file
@@ -30,7 +31,6 @@ _ASSETS = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-_READY_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 
 _RUNNING: web.AppKey[Callable[[], Running]] = web.AppKey("running")
 _RECENT: web.AppKey[Recent] = web.AppKey("recent", Recent)
@@ -109,7 +109,7 @@ async def _state(request: web.Request) -> web.Response:
     services, tables, balance = await asyncio.gather(
         asyncio.gather(*(_service(session, child) for child in running.children)),
         request.app[_RECENT].tables(),
-        _ledger(session, running.ports),
+        _ledger(session, running),
     )
     state = {
         "project": running.project,
@@ -134,27 +134,24 @@ async def _service(session: aiohttp.ClientSession, child: dict[str, Any]) -> dic
         state = "running"
     else:
         try:
-            url = f"http://{HOST}:{child['ports']['admin']}/readyz"
-            async with session.get(url, timeout=_READY_TIMEOUT) as response:
-                state = "ready" if response.status == 200 else "not ready: " + (await response.text())[:200].strip()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            state = f"not ready: {error or type(error).__name__}"
+            status, text = await ask(session, child, "/readyz")
+            state = "ready" if status == 200 else "not ready: " + text[:200].strip()
+        except NoAnswer as error:
+            state = f"not ready: {error}"
     return {**child, "state": state}
 
 
-async def _ledger(session: aiohttp.ClientSession, ports: Ports) -> dict[str, Any]:
+async def _ledger(session: aiohttp.ClientSession, running: Running) -> dict[str, Any]:
     """A row of the ledger with `error` null, or `error` alone while a service does not answer."""
     try:
         # One after the other, the loader first: no hit is seen arriving before it left.
-        scrapes = [await _metrics(session, url) for url in stack.admin_urls(ports).values()]
+        children = {child["name"]: child for child in running.children}
+        scrapes = {
+            name: (await ask(session, children[name], "/metrics"))[1] for name in ledger.SERVICES if name in children
+        }
         return {**ledger.row(scrapes).shown(), "error": None}
-    except (aiohttp.ClientError, TimeoutError, ledger.Incomplete) as error:
-        return {"error": str(error) or type(error).__name__}
-
-
-async def _metrics(session: aiohttp.ClientSession, url: str) -> str:
-    async with session.get(f"{url}/metrics", timeout=_READY_TIMEOUT) as response:
-        return await response.text()
+    except (NoAnswer, ledger.Incomplete) as error:
+        return {"error": str(error)}
 
 
 async def _session(app: web.Application) -> Any:

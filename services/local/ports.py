@@ -7,15 +7,20 @@ import dataclasses
 import errno
 import os
 import random
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+
+from services.shared.config import check_shape, shown
 
 HOST = "127.0.0.1"
 # Below where Linux takes the ports of outgoing connections from, so that none of those comes in between.
 _FREE = range(20_000, 32_000)
 _TRIES = 200
+LAST = 65_535
+_NUMBER = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,41 @@ def variable(name: str) -> str:
     return f"LOCAL_{name.upper()}_PORT"
 
 
+def number(text: str) -> int:
+    """A port, for argparse."""
+    if not _NUMBER.fullmatch(text) or int(text) > LAST:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a port; a port is a number from 0 to {LAST}")
+    return int(text)
+
+
+def host(text: str) -> str:
+    """An address or a host name, for argparse."""
+    try:
+        check_shape("host", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)}: {error}") from None
+    return text
+
+
+def path(text: str) -> Path:
+    """A file or folder of DuckDB's, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a folder or file")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # DuckDB opens no such file
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8; choose another name") from None
+    return Path(text)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--port-base", type=int, metavar="N", help="take consecutive ports from N on; 0 takes any that are free"
+        "--port-base", type=number, metavar="N", help="take consecutive ports from N on; 0 takes any that are free"
     )
     for field in dataclasses.fields(Ports):
         parser.add_argument(
             option(field.name),
-            type=int,
+            type=number,
             metavar="N",
             help=f"{USES[field.name]} ({field.default}; environment {variable(field.name)})",
         )
@@ -77,22 +109,28 @@ def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
     """The ports by option, else by environment, else by --port-base, else as always. Raises PortError."""
     numbers: dict[str, int] = {}
     errors = []
-    for place, field in enumerate(dataclasses.fields(Ports)):
-        given: Any = getattr(options, f"{field.name}_port")
-        if given is None:
-            given = environ.get(variable(field.name)) or None
-        if given is None and options.port_base is not None:
-            given = options.port_base and options.port_base + place
-        text = str(field.default if given is None else given)
-        if not text.isdecimal() or int(text) > 65535:
-            errors.append(f"{option(field.name)} {text}: a port is a number from 0 to 65535")
+    fields = dataclasses.fields(Ports)
+    base: int | None = options.port_base
+    if base is not None and base + len(fields) - 1 > LAST:
+        raise PortError(
+            f"--port-base {base}: {len(fields)} ports from there on are too many; use at most {LAST - len(fields) + 1}"
+        )
+    for place, field in enumerate(fields):
+        given: int | None = getattr(options, f"{field.name}_port")
+        try:
+            if given is None and (text := environ.get(variable(field.name))):
+                given = number(text)
+        except argparse.ArgumentTypeError as error:
+            errors.append(f"{variable(field.name)}: {error}")
             continue
-        number = int(text)
-        if number and number in numbers.values():
+        if given is None and base is not None:
+            given = base and base + place
+        port = int(field.default) if given is None else given  # type: ignore[arg-type]
+        if port and port in numbers.values():
             errors.append(
-                f"port {number} is wanted twice; choose another for {USES[field.name]} with {option(field.name)}"
+                f"port {port} is wanted twice; choose another for {USES[field.name]} with {option(field.name)}"
             )
-        numbers[field.name] = number
+        numbers[field.name] = port
     if errors:
         raise PortError("\n".join(errors))
     return Ports(**numbers)

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.local import ports, run_file, stack
+from services.local.child import Spec
 from services.local.ports import PortError, Ports
-from services.local.run_file import Busy, Running
+from services.local.run_file import Busy, Running, Unusable
 from services.local.stack import Layout
 from services.local.supervisor import Failed, Stopped, Supervisor
 from services.shared.config import ConfigError
@@ -26,11 +27,17 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
             _say(remark)
         with run_file.held(data):
             place = stack.layout(ports.choose(wanted), data, environ)
-            place.logs.mkdir(exist_ok=True)
+            groups = stack.specs(place, environ)
+            stack.check(place, groups)
+            run_file.prepare(data)
             with Supervisor(place.logs, _say) as supervisor:
-                _serve(supervisor, place, environ, began)
+                _serve(supervisor, place, groups, began)
     except ConfigError as error:
         return _complain(f"cannot start:\n{error}", 2)
+    except Unusable as error:
+        return _complain(str(error), 2)
+    except OSError as error:  # later on, such as a disk that is full
+        return _complain(f"cannot go on: {error.filename or data}: {error.strerror}", 1)
     except (PortError, Busy, Failed) as error:
         return _complain(str(error), 1)
     except Stopped:
@@ -40,7 +47,7 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _serve(supervisor: Supervisor, place: Layout, environ: Mapping[str, str], began: float) -> None:
+def _serve(supervisor: Supervisor, place: Layout, groups: Sequence[Sequence[Spec]], began: float) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def record(ready: bool) -> None:
@@ -64,7 +71,7 @@ def _serve(supervisor: Supervisor, place: Layout, environ: Mapping[str, str], be
         )
 
     record(ready=False)
-    for group in stack.specs(place, environ):
+    for group in groups:
         print(f"starting {', '.join(spec.name for spec in group)}", flush=True)
         supervisor.start(group)
         record(ready=False)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from services.local.ports import Ports
 
+LOGS, SPOOL = "logs", "spool"  # folders in the data folder
+NEEDED_BYTES = 64 * 1024 * 1024  # less than that, and the emulator's write-ahead log alone may fill the disk
+_OTHERWISE = "choose another with --data or LOCAL_DATA"
 _NAME = "run.json"
 _LOCK = "run.lock"
 
@@ -23,6 +29,10 @@ class NotRunning(Exception):
 
 class Busy(Exception):
     """Another stack runs with this data folder."""
+
+
+class Unusable(Exception):
+    """The data folder cannot be used; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,13 @@ def write(data: Path, running: Running) -> None:
 def read(data: Path) -> Running:
     """Raises NotRunning."""
     try:
-        fields = json.loads((data / _NAME).read_text())
-    except FileNotFoundError:
+        running = msgspec.json.decode((data / _NAME).read_bytes(), type=Running)
+    except (FileNotFoundError, NotADirectoryError):
         raise NotRunning(f"nothing runs with the data in {data}; start it with `make run`") from None
-    except ValueError as error:
+    except OSError as error:
+        raise NotRunning(f"{data / _NAME} cannot be read: {error.strerror}; is --data right?") from None
+    except (ValueError, RecursionError) as error:  # half a file, or of another version
         raise NotRunning(f"{data / _NAME} cannot be read: {error}; remove it") from None
-    try:
-        running = Running(**{**fields, "ports": Ports(**fields["ports"]), "children": tuple(fields["children"])})
-    except (KeyError, TypeError) as error:
-        raise NotRunning(f"{data / _NAME} was written by another version: {error}; remove it") from None
     if not alive(running.pid):
         raise NotRunning(f"what ran with the data in {data} was killed; start it with `make run`")
     return running
@@ -80,16 +88,39 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Keep the data folder, made if need be, for one stack; removes the file at the end. Raises Busy."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(
-                f"a stack with the data in {data} is running already; stop it, or choose another folder with --data"
-            ) from None
-        try:
-            yield
-        finally:
-            (data / _NAME).unlink(missing_ok=True)
+    """Keep the data folder, made if need be, for one stack; removes the file at the end. Raises Busy or Unusable."""
+    with ExitStack() as stack:
+        with _usable(data):
+            data.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((data / _LOCK).open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy(
+                    f"a stack with the data in {data} is running already; stop it, or choose another folder with --data"
+                ) from None
+            (data / _NAME).unlink(missing_ok=True)  # of a stack that was killed
+        stack.callback((data / _NAME).unlink, missing_ok=True)
+        yield
+
+
+def prepare(data: Path, needed: int = NEEDED_BYTES) -> None:
+    """Make the folders that the services write to, and see to it that there is room. Raises Unusable."""
+    with _usable(data):
+        for folder in (LOGS, SPOOL):
+            (data / folder).mkdir(exist_ok=True)
+        free = shutil.disk_usage(data).free
+    if free < needed:
+        raise Unusable(
+            f"the data folder {data} has {free:,} bytes free on its disk, and {needed:,} are needed; {_OTHERWISE}"
+        )
+
+
+@contextmanager
+def _usable(data: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unusable(
+            f"the data folder {data} cannot be used: {error.filename or data}: {error.strerror}; {_OTHERWISE}"
+        ) from None

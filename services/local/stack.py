@@ -12,11 +12,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from services.local import child
+from services.local import child, run_file
 from services.local.child import Spec
 from services.local.ports import HOST, Ports
-from services.shared import config, ledger, names, schema
+from services.shared import config, ledger, names, schema, schema_file
 from services.shared.config import PREFIX
 
 PROJECT = "local"
@@ -42,7 +43,7 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        return self.data / "logs"
+        return self.data / run_file.LOGS
 
     @property
     def bigquery_file(self) -> Path:
@@ -94,6 +95,19 @@ def remarks(environ: Mapping[str, str]) -> list[str]:
     if errors:
         raise config.ConfigError("\n".join(errors))
     return [f"{key}={environ[key]} is not used here: {why}" for key, why in _OURS.items() if key in environ]
+
+
+def check(place: Layout, groups: Sequence[Sequence[Spec]]) -> None:
+    """Raises ConfigError, a line each, for what a service would refuse: found before anything starts."""
+    errors: dict[str, str] = {}
+    for spec in (spec for group in groups for spec in group if spec.name in _CONFIGURED):
+        try:
+            config.read(_config(spec.name), spec.environment)
+        except config.ConfigError as error:  # two services may refuse the same, each with its own words in brackets
+            errors |= {line.partition(" (")[0]: line for line in str(error).splitlines()}
+    if errors:
+        raise config.ConfigError("\n".join(errors.values()))
+    schema_file.load(place.schema)
 
 
 def past_proxies(environ: Mapping[str, str]) -> str:
@@ -151,7 +165,7 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             "collector",
             ports.collector_admin,
             shared,
-            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / "spool"), **environ},
+            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
             port=ports.collector,
         ),
     )
@@ -187,5 +201,8 @@ def _configured(
 
 
 def _settings(service: str) -> list[str]:
-    module = importlib.import_module(f"services.{service}.config")
-    return [config.name(field) for field in dataclasses.fields(module.Config)]
+    return [config.name(field) for field in dataclasses.fields(_config(service))]
+
+
+def _config(service: str) -> Any:
+    return importlib.import_module(f"services.{service}.config").Config

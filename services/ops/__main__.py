@@ -1,7 +1,7 @@
 """What an operator types: `python -m services.ops COMMAND --help`.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused, failed or not all done, 2 for
-options that are wrong.
+options, a schema file or an emulator's address that are wrong.
 """
 
 from __future__ import annotations
@@ -46,9 +46,15 @@ def main(arguments: Sequence[str]) -> int:
         return code
     except KeyboardInterrupt:
         return 130
-    except (Refused, ConfigError) as error:
+    except ConfigError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
-    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+        return 2
+    except Refused as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+    except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
+        print(f"{options.command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
+    # OSError: a file of credentials that cannot be read, a full disk behind stdout.
+    except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
         print(f"{options.command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
     return 1
 

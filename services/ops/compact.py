@@ -17,7 +17,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.ops import deployment
+from services.ops import deployment, option
 from services.ops.compact_sql import Statements
 from services.ops.deployment import Refused
 from services.provision import view
@@ -62,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--closed-after",
-        type=float,
+        type=option.number(0),
         default=CLOSED_HOURS,
         metavar="HOURS",
         help="how long a day must be over (%(default)s)",

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.ops import deployment, letter, letter_box
+from services.ops import deployment, letter, letter_box, option
 from services.ops.deployment import Refused
 from services.ops.letter import Letter, printable
 from services.ops.letter_box import LetterBox
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="a JSON object a letter")
     show = actions.add_parser("show", help="a letter as JSON, decoded as far as possible")
     show.add_argument("id", help="of the message, as `list` shows it")
-    show.add_argument("--events", type=int, default=20, help="at most so many events of it (%(default)s)")
+    show.add_argument("--events", type=option.whole(0), default=20, help="at most so many events of it (%(default)s)")
     replay = actions.add_parser("replay", help="publish the originals again, then acknowledge")
     replay.add_argument("--id", action="append", default=[], help="only this letter; may be repeated")
     replay.add_argument("--dry-run", action="store_true", help="count by reason and topic, and publish nothing")
@@ -56,7 +56,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("rows-topic", names.ROWS_TOPIC, "topic of rows"),
         ("rows-subscription", names.ROWS_SUBSCRIPTION, "its subscription, as letters name it"),
     ):
-        replay.add_argument(f"--{name}", default=default, help=f"{text} (%(default)s)")
+        kind = option.name(name.rpartition("-")[2])
+        replay.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (%(default)s)")
     drop = actions.add_parser("drop", help="throw letters away for good")
     drop.add_argument("id", nargs="+", help="of the message, as `list` shows it")
     drop.add_argument("--yes", action="store_true", help="do it; without this nothing is dropped")

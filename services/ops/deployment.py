@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.shared import names, schema
+from services.ops import option
+from services.shared import emulators, names, schema
 
 TIMEOUT = 30.0  # seconds one request to BigQuery may take
 
@@ -24,6 +24,7 @@ def add_project(parser: argparse.ArgumentParser) -> None:
     project = os.environ.get("PIPE_PROJECT")
     parser.add_argument(
         "--project",
+        type=option.name("project"),
         default=project,
         required=project is None,
         help="the Google Cloud project (environment PIPE_PROJECT)",
@@ -34,22 +35,28 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     """`--dataset` and `--schema`, which belong together."""
     parser.add_argument(
         "--dataset",
+        type=option.name("dataset"),
         default=os.environ.get("PIPE_DATASET") or names.DATASET,
         help="the dataset of tables and views (%(default)s; environment PIPE_DATASET)",
     )
     parser.add_argument(
         "--schema",
-        type=Path,
-        default=Path(os.environ.get("PIPE_SCHEMA") or schema.DEFAULT_FILE),
+        type=option.file,
+        default=os.environ.get("PIPE_SCHEMA") or str(schema.DEFAULT_FILE),
         help="the schema file (the one that comes with pixelpipe; environment PIPE_SCHEMA)",
     )
 
 
 def bigquery_client(project: str, emulator: str | None = None) -> Any:
-    """Google's client; `emulator` is the URL of one, else the environment's BIGQUERY_EMULATOR_HOST decides."""
+    """Google's client; `emulator` is the URL of one, else the environment's BIGQUERY_EMULATOR_HOST decides.
+
+    Raises ConfigError for an emulator that does not answer.
+    """
     if emulator is not None:
+        emulators.check("--bigquery", environ={"--bigquery": emulator})
         options = ClientOptions(api_endpoint=emulator)
         return bigquery.Client(project, credentials=AnonymousCredentials(), client_options=options)
+    emulators.check(emulators.BIGQUERY)
     # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
     anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
     return bigquery.Client(project, credentials=anonymous)

@@ -11,7 +11,7 @@ import aiohttp
 from services.ops.deployment import Refused
 from services.shared import ledger
 
-_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_SECONDS = 10.0  # a process may take to answer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ async def run(options: argparse.Namespace) -> int:
         return 0
     if not options.urls:
         raise Refused("name the admin URL of every loader, processor and collector")
-    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
-        scrapes = [await _read(session, url) for url in options.urls]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
+        scrapes = {url: await _read(session, url) for url in options.urls}
     try:
         print(json.dumps(ledger.row(scrapes).shown(), indent=2))
     except ledger.Incomplete as error:
@@ -56,5 +56,8 @@ async def _read(session: aiohttp.ClientSession, url: str) -> str:
             if response.status != 200:
                 raise Refused(f"{url} answers {response.status}; is it an admin port?")
             return await response.text(errors="replace")
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise Refused(f"{url} cannot be read: {error or type(error).__name__}") from error
+    except TimeoutError as error:
+        raise Refused(f"{url} did not answer in {_SECONDS:g} s; see the log of that process") from error
+    except (aiohttp.ClientError, ValueError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise Refused(f"{url} cannot be read: {why}; give the admin URL of a running process") from error

@@ -12,9 +12,10 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
+from services.ops import option
 from services.ops.deployment import TIMEOUT, Refused
 from services.ops.letter import Letter
-from services.shared import names
+from services.shared import emulators, names
 from services.shared.pubsub import subscription_path
 
 MAX_LETTERS = 5_000  # held at a time
@@ -26,11 +27,14 @@ _AT_ONCE = 500  # letters asked for, or answered for, in one request
 def add_options(parser: argparse.ArgumentParser) -> None:
     """`--subscription` and `--wait`, as LetterBox takes them."""
     parser.add_argument(
-        "--subscription", default=names.DEAD_SUBSCRIPTION, help="the subscription of dead letters (%(default)s)"
+        "--subscription",
+        type=option.name("subscription"),
+        default=names.DEAD_SUBSCRIPTION,
+        help="the subscription of dead letters (%(default)s)",
     )
     parser.add_argument(
         "--wait",
-        type=float,
+        type=option.number(0),
         default=5.0,
         metavar="SECONDS",
         help="without a new dead letter until all are taken to be seen (%(default)s)",
@@ -55,6 +59,7 @@ class LetterBox:
         self.full = False
 
     async def __aenter__(self) -> LetterBox:
+        await asyncio.to_thread(emulators.check, emulators.PUBSUB)
         self._client = await asyncio.to_thread(pubsub_v1.SubscriberClient)
         return self
 

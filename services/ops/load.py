@@ -17,7 +17,7 @@ import aiohttp
 from google.cloud import bigquery
 from rich.console import Console
 
-from services.ops import deployment
+from services.ops import deployment, option
 from services.shared import identity, names
 
 _TYPES = ("view", "click", "add_to_cart", "order", "refund")
@@ -50,17 +50,30 @@ class Outcome:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default="http://127.0.0.1:8080", help="the collector (%(default)s)")
-    parser.add_argument("--hits", type=int, default=20_000, help="how many (%(default)s)")
-    parser.add_argument("--bad", type=float, default=1.0, help="per cent that cannot become rows (%(default)s)")
-    parser.add_argument("--post", type=float, default=30.0, help="per cent that are posted, not pixels (%(default)s)")
-    parser.add_argument("--connections", type=int, default=64, help="at a time (%(default)s)")
-    parser.add_argument("--project", default="local", help="where the dataset is (%(default)s)")
+    parser.add_argument("--url", type=option.url, default="http://127.0.0.1:8080", help="the collector (%(default)s)")
+    parser.add_argument("--hits", type=option.whole(1), default=20_000, help="how many (%(default)s)")
     parser.add_argument(
-        "--dataset", default=names.DATASET, help="the dataset with `events` and `rejects` (%(default)s)"
+        "--bad", type=option.number(0, 100), default=1.0, help="per cent that cannot become rows (%(default)s)"
     )
-    parser.add_argument("--bigquery", help="address of a BigQuery emulator, such as http://127.0.0.1:9050")
-    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for the rows (%(default)s)")
+    parser.add_argument(
+        "--post", type=option.number(0, 100), default=30.0, help="per cent that are posted, not pixels (%(default)s)"
+    )
+    parser.add_argument("--connections", type=option.whole(1), default=64, help="at a time (%(default)s)")
+    parser.add_argument(
+        "--project", type=option.name("project"), default="local", help="where the dataset is (%(default)s)"
+    )
+    parser.add_argument(
+        "--dataset",
+        type=option.name("dataset"),
+        default=names.DATASET,
+        help="the dataset with `events` and `rejects` (%(default)s)",
+    )
+    parser.add_argument(
+        "--bigquery", type=option.url, help="address of a BigQuery emulator, such as http://127.0.0.1:9050"
+    )
+    parser.add_argument(
+        "--wait", type=option.number(0), default=60.0, help="seconds to wait for the rows (%(default)s)"
+    )
 
 
 async def run(options: argparse.Namespace) -> int:

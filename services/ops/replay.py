@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject as loader_reject
-from services.ops import deployment, original
+from services.ops import deployment, option, original
 from services.ops.letter import printable
 from services.ops.original import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
-from services.shared import hit, identity, names, rows, schema_file
+from services.shared import emulators, hit, identity, names, rows, schema_file
 from services.shared.pubsub import Publisher, Unconfirmed
 from services.shared.schema import Schema
 
@@ -79,10 +79,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--pending", action="store_true", default=True, help="skip events that are in a table by now (the default)"
     )
     which.add_argument("--all", dest="pending", action="store_false", help="publish those again too")
-    parser.add_argument("--limit", type=_positive, help="publish at most so many")
+    parser.add_argument("--limit", type=option.whole(1), help="publish at most so many")
     parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
-    parser.add_argument("--hits-topic", default=names.HITS_TOPIC, help="where hits go (%(default)s)")
-    parser.add_argument("--rows-topic", default=names.ROWS_TOPIC, help="where rows go (%(default)s)")
+    parser.add_argument(
+        "--hits-topic", type=option.name("topic"), default=names.HITS_TOPIC, help="where hits go (%(default)s)"
+    )
+    parser.add_argument(
+        "--rows-topic", type=option.name("topic"), default=names.ROWS_TOPIC, help="where rows go (%(default)s)"
+    )
 
 
 def _moment(text: str) -> datetime:
@@ -93,20 +97,11 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return number
-
-
 async def run(options: argparse.Namespace) -> int:
     """Print the outcome as one JSON object. The exit code is 1 if an event could not be published."""
     schema = schema_file.load(options.schema)
     client = deployment.bigquery_client(options.project)
+    emulators.check(emulators.PUBSUB)
     wanted = Wanted(
         tuple(options.reason),
         tuple(options.table),

@@ -22,7 +22,7 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
-from services.ops import deployment
+from services.ops import deployment, option
 from services.provision import view
 from services.shared import identity, schema_file
 from services.shared.schema import REJECTS, Schema
@@ -51,13 +51,15 @@ class Found:
 def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    parser.add_argument("--url", default="http://127.0.0.1:8080", help="the collector (%(default)s)")
+    parser.add_argument("--url", type=option.url, default="http://127.0.0.1:8080", help="the collector (%(default)s)")
     parser.add_argument(
         "--query",
         default=urlencode({"user_id": "smoke", "type": "smoke"}),
         help="the pixel's parameters, which the schema file must accept (%(default)s)",
     )
-    parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="for the row (%(default)s)")
+    parser.add_argument(
+        "--wait", type=option.number(0), default=60.0, metavar="SECONDS", help="for the row (%(default)s)"
+    )
 
 
 async def run(options: argparse.Namespace) -> int:

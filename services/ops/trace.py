@@ -14,7 +14,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from services.ops import deployment, letter, letter_box
+from services.ops import deployment, letter, letter_box, option
 from services.ops.letter import Letter
 from services.ops.letter_box import LetterBox
 from services.provision import view
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("event_id", help="the client's own, or the one the collector gave")
     parser.add_argument(
         "--since",
-        type=date.fromisoformat,
+        type=option.day,
         metavar="DAY",
         help="look from this day on; else from the day before the id was made, or for a week where it does not say",
     )

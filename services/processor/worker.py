@@ -69,7 +69,6 @@ class Worker:
         metrics: Metrics,
         *,
         max_bytes: int,
-        now_us: Callable[[], int] = _now_us,
         parser: HitParser | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:

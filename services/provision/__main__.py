@@ -18,7 +18,9 @@ from services.provision import iam
 from services.provision.config import Config
 from services.provision.resource import Refused, settle
 from services.provision.wanted import resources
-from services.shared import config, log, schema_file
+from services.shared import config, emulators, log, schema_file
+
+_EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml
 
 
 def main() -> int:
@@ -37,6 +39,7 @@ def main() -> int:
             return 0
         cfg = config.read(Config, os.environ)
         schema = schema_file.load(cfg.schema)
+        emulators.check(emulators.PUBSUB, emulators.BIGQUERY, wait=_EMULATORS_SECONDS)
     except config.ConfigError as error:
         print(f"provision: cannot start:\n{error}", file=sys.stderr)
         return 2
@@ -47,10 +50,17 @@ def main() -> int:
     except Refused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
-    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
-        print(f"provision: failed, run it again once this is mended:\n{error}", file=sys.stderr)
-        return 1
+    except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
+        return _failed((error.args or (error,))[0])
+    # OSError: a file of credentials that cannot be read.
+    except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
+        return _failed(error)
     return 0
+
+
+def _failed(why: object) -> int:
+    print(f"provision: failed: {' '.join(str(why).split())}; fix it and run this again", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from services.shared import config, schema_file
 from services.shared.config import ConfigError
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_PUBSUB = r"(?!goog)[A-Za-z][-A-Za-z0-9._~+%]{2,254}"
 _LONGEST = "provision"  # of what follows the full name in a ServiceAccount's
 
 
@@ -49,12 +48,6 @@ def text(options: argparse.Namespace) -> str:
             ("--namespace", options.namespace, _LABEL, "is no Kubernetes namespace"),
             ("--release", options.release, _LABEL, "is no Helm release"),
             ("--fullname", options.fullname, _LABEL, "is no name Kubernetes takes"),
-            ("--dataset", cfg.dataset, r"\w{1,1024}", "is no dataset"),
-            ("PIPE_HITS_TOPIC", cfg.hits_topic, _PUBSUB, "is no topic"),
-            ("PIPE_ROWS_TOPIC", cfg.rows_topic, _PUBSUB, "is no topic"),
-            ("PIPE_DEAD_TOPIC", cfg.dead_topic, _PUBSUB, "is no topic"),
-            ("PIPE_HITS_SUBSCRIPTION", cfg.hits_subscription, _PUBSUB, "is no subscription"),
-            ("PIPE_ROWS_SUBSCRIPTION", cfg.rows_subscription, _PUBSUB, "is no subscription"),
             ("--metrics-reader", options.metrics_reader, f"({_LABEL})/({_LABEL})", "is no NAMESPACE/NAME"),
         )
         if value is not None and not re.fullmatch(pattern, value, re.ASCII)
@@ -69,5 +62,12 @@ def text(options: argparse.Namespace) -> str:
 
 
 def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
-    given = {"PIPE_PROJECT": options.project, "PIPE_DATASET": options.dataset, "PIPE_SCHEMA": options.schema}
-    return config.read(Config, {**environ, **{key: str(value) for key, value in given.items() if value is not None}})
+    options_of = {"PIPE_PROJECT": "project", "PIPE_DATASET": "dataset", "PIPE_SCHEMA": "schema"}
+    given = {key: str(value) for key, name in options_of.items() if (value := getattr(options, name)) is not None}
+    try:
+        return config.read(Config, {**environ, **given})
+    except ConfigError as error:  # said of the option that was typed, not of the variable it stands for
+        lines = str(error).splitlines()
+        for key in given:
+            lines = [re.sub(f"^{key}=", f"--{options_of[key]}=", line) for line in lines]
+        raise ConfigError("\n".join(lines)) from error

@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from services.shared import log
+from services.shared import listen, log
 from services.shared.background import Background
 
 LAG_SECONDS = 0.5  # between two looks at the event loop
@@ -49,7 +49,8 @@ class Admin:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._wanted).start()
+        site = web.TCPSite(self._runner, self._host, self._wanted)
+        await listen.start(site, self._host, self._wanted, "PIPE_ADMIN_PORT")
         self.port = self._runner.addresses[0][1]
         self._watching = self._background.start("event loop lag", self._watch())
         return self

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,18 @@ from typing import Any, TypeVar
 PREFIX = "PIPE_"
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
+_LONGEST = 80  # characters of a value that an error shows
+_PUBSUB = r"(?!goog)[A-Za-z][\w.~+%-]{2,254}", "3 to 255 letters, digits and -._~+%, the first a letter, not goog…"
+# What a value, or each of a list, must look like: by the last word of the setting's name.
+_SHAPES = {
+    "project": (r"[A-Za-z0-9][\w.:-]{0,127}", "a project's id, such as my-project"),
+    "dataset": (r"\w{1,1024}", "letters, digits and underscores"),
+    "topic": _PUBSUB,
+    "subscription": _PUBSUB,
+    "host": (r"[\w.:%-]+", "an address or a host name"),
+    "paths": (r"/[!-~]*", "paths that start with /, without spaces"),
+    "headers": (r"[\w!#$%&'*+.^`|~-]+", "names of headers"),
+}
 
 C = TypeVar("C")
 
@@ -63,14 +76,23 @@ def read(config: type[C], environ: Mapping[str, str]) -> C:
         try:
             values[field.name] = _convert(environ[key], field)
         except ValueError as error:
-            errors.append(f"{key}={environ[key]!r}: {error} ({field.metadata['help']})")
+            errors.append(f"{key}={shown(environ[key])}: {error} ({field.metadata['help']})")
     if errors:
         raise ConfigError("\n".join(errors))
     return config(**values)
 
 
+def shown(text: str) -> str:
+    """A value for an error: in quotes, on one line, and cut."""
+    return repr(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
+
+
 def _convert(text: str, field: dataclasses.Field[Any]) -> Any:
     value: Any
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("it is not UTF-8")
+    if not text.strip() and field.default not in ("", ()):
+        raise ValueError("it is empty" + ("" if field.default is dataclasses.MISSING else "; unset it for the default"))
     match field.type:
         case "bool":
             if text.lower() not in _TRUE | _FALSE:
@@ -83,15 +105,22 @@ def _convert(text: str, field: dataclasses.Field[Any]) -> Any:
                 raise ValueError(f"use {'a whole number' if field.type == 'int' else 'a number'}") from None
             low, high = field.metadata["minimum"], field.metadata["maximum"]
             if not (low is None or value >= low) or not (high is None or value <= high):
-                raise ValueError(f"use a number from {low} to {high}")
+                raise ValueError(f"use a number from {low}" + (f" to {high}" if high is not None else " up"))
         case "tuple[str, ...]":
             value = tuple(part.strip() for part in text.split(",") if part.strip())
         case "Path":
             value = Path(text)
         case _:
             value = text.strip()
-            if not value and field.default is dataclasses.MISSING:
-                raise ValueError("it is empty")
     if field.metadata["choices"] and value not in field.metadata["choices"]:
         raise ValueError("use one of " + ", ".join(field.metadata["choices"]))
+    for part in value if isinstance(value, tuple) else (value,):
+        check_shape(field.name.rpartition("_")[2], part)
     return value
+
+
+def check_shape(kind: str, value: Any) -> None:
+    """Raises ValueError for a text that cannot be what the last word of its setting's name says."""
+    pattern, words = _SHAPES.get(kind, (".*", ""))
+    if isinstance(value, str) and not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
+        raise ValueError(f"use {words}")

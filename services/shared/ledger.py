@@ -13,7 +13,7 @@ loader).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -160,13 +160,13 @@ class Row:
         return {**asdict(self), "missing": self.missing}
 
 
-def row(scrapes: Iterable[str]) -> Row:
-    """The ledger of running processes, given what each answers at /metrics. Raises Incomplete."""
-    processes = [_samples(text) for text in scrapes]
-    samples = [sample for process in processes for sample in process]
+def row(scrapes: Mapping[str, str]) -> Row:
+    """The ledger of running processes, given what each answers at /metrics, by its name or URL. Raises Incomplete."""
+    processes = {where: _samples(where, text) for where, text in scrapes.items()}
+    samples = [sample for process in processes.values() for sample in process]
     started: dict[str, list[float | None]] = {name: [] for name in SERVICES}
-    for process in processes:
-        started.setdefault(_service(process), []).append(_start(process))
+    for where, process in processes.items():
+        started.setdefault(_service(where, process), []).append(_start(process))
     if absent := [name for name in SERVICES if not started[name]]:
         raise Incomplete(f"there are no metrics of {' and '.join(absent)}; a ledger needs all of {', '.join(SERVICES)}")
 
@@ -193,7 +193,7 @@ def row(scrapes: Iterable[str]) -> Row:
     )
 
 
-def _samples(text: str) -> list[Sample]:
+def _samples(where: str, text: str) -> list[Sample]:
     try:
         return [
             Sample(sample.name, sample.labels, sample.value)
@@ -201,14 +201,14 @@ def _samples(text: str) -> list[Sample]:
             for sample in family.samples
         ]
     except (ValueError, IndexError) as error:
-        raise Incomplete(f"these are no metrics: {text[:80]!r}") from error
+        raise Incomplete(f"{where} answers no metrics but {text[:80]!r}; is it an admin port?") from error
 
 
-def _service(samples: Sequence[Sample]) -> str:
+def _service(where: str, samples: Sequence[Sample]) -> str:
     for sample in samples:
         if sample.name == "pixelpipe_build_info":
             return sample.labels.get("service", "")
-    raise Incomplete("metrics without pixelpipe_build_info: that is no service of ours, or none yet")
+    raise Incomplete(f"{where} has no metric pixelpipe_build_info: it is no service of pixelpipe, or is just starting")
 
 
 def _start(samples: Sequence[Sample]) -> float | None:

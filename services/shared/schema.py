@@ -184,5 +184,5 @@ def valid_name(name: str) -> str | None:
         return "a name is letters, digits and underscores, not starting with a digit, at most 300 of them"
     reserved = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
     if name.upper().startswith(reserved):
-        return f"BigQuery keeps names that start with {', '.join(reserved)} to itself"
+        return f"BigQuery keeps names that start with {', '.join(reserved)} to itself; choose another"
     return None

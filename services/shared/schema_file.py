@@ -1,17 +1,15 @@
-"""Reads the YAML of a schema file, keeping the line and column of everything for the errors it reports."""
+"""Reads and checks a schema file; every mistake is an error of one line with its line and column in the file."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from services.shared import schema
+from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
+from services.shared.schema_nodes import NodeReader, near, quoted
 
 _TABLE_KEYS = (
     "description",
@@ -26,15 +24,16 @@ _TABLE_KEYS = (
     "columns",
 )
 _COLUMN_KEYS = ("type", "mode", "from", "description")
+_MOST_COLUMNS = 10_000  # BigQuery's limits, here and below
+_MOST_CLUSTERED = 4
+_TABLE_DESCRIPTION = 16_384
+_COLUMN_DESCRIPTION = 1_024
+_HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+")
 
 
 def load(path: Path) -> Schema:
     """The schema of a file. Raises SchemaError for a file that cannot be read or used."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: cannot be read: {error}; set PIPE_SCHEMA to the path of a schema file") from error
-    return parse(text, str(path))
+    return parse(schema_yaml.read(path), str(path))
 
 
 def parse(text: str, file: str = "schema.yaml") -> Schema:
@@ -42,49 +41,60 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
     return _Reader(file).read(text)
 
 
-class _Reader:
+class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
-        self._file = file
-        self._errors: list[tuple[int, int, str]] = []
+        super().__init__(file)
+        self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table where it has none
 
     def read(self, text: str) -> Schema:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-            raise SchemaError(f"{self._file}{where}: not YAML: {error.problem or error.context}") from error
-        except yaml.YAMLError as error:
-            raise SchemaError(f"{self._file}: not YAML: {error}") from error
+        root = schema_yaml.compose(text, self._file)
         if root is None:
             raise SchemaError(f"{self._file}:1:1: the file is empty; it needs `tables:`")
         tables: dict[str, Table] = {}
+        taken: set[str] = set()
         keys = self._mapping(root, "the file", ("tables",), required=("tables",))
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):
-                    other = next((known for known in tables if known.lower() == table.name.lower()), None)
-                    if other is not None:
-                        self._error(node, f"table {table.name} is there twice")
+                    if table.name.lower() in taken:
+                        self._error(node, f"table {table.name} is there twice; rename one")
                     if table.name.lower() in (schema.CONFLICTS, schema.CONFLICTS + schema.LOG_SUFFIX):
                         self._error(node, f"table {table.name}: the provisioner makes one of this name; choose another")
+                    taken.add(table.name.lower())
                     tables[table.name] = table
             self._check_names(tables, keys["tables"])
+        if not self._errors:  # what could not be read would look like a table without conditions
+            self._check_routes(tables)
         if self._errors:
-            raise SchemaError(
-                "\n".join(f"{self._file}:{line}:{col}: {text}" for line, col, text in sorted(self._errors))
-            )
+            raise SchemaError(self._report())
         return Schema(tables)
 
+    def _check_routes(self, tables: dict[str, Table]) -> None:
+        told = set()
+        for table, takers in schema_routes.unreachable(one for name, one in tables.items() if name != schema.REJECTS):
+            place = self._places[table.name]
+            if id(place) in told:  # another tenant's table, from the same lines of the file
+                continue
+            told.add(id(place))
+            why = "two of its conditions exclude each other; change one"
+            if takers:
+                more = f" and {len(takers) - 3} more" if len(takers) > 3 else ""
+                why = (
+                    f"{', '.join(takers[:3])}{more} before it takes all that it would; tables are tried in order: "
+                    "move it up, or change its `when`"
+                )
+            self._error(place, f"table {table.name}: no event can reach it: {why}")
+
     def _check_names(self, tables: dict[str, Table], node: yaml.Node) -> None:
+        lower = {name.lower() for name in tables}
         for name in tables:
-            if name + schema.LOG_SUFFIX in tables:
+            if (name + schema.LOG_SUFFIX).lower() in lower:
                 self._error(
                     node, f"table {name}{schema.LOG_SUFFIX} has the name of the log table of {name}; rename one"
                 )
         if schema.REJECTS not in tables:
             self._error(node, f"there is no table `{schema.REJECTS}`: what fails to type would have no place to go")
-        if not set(tables) - {schema.REJECTS}:
+        if not set(tables) - {schema.REJECTS} and not self._errors:
             self._error(node, "there is no table for events")
 
     def _tables(self, name: str, node: yaml.Node) -> list[Table]:
@@ -92,30 +102,33 @@ class _Reader:
         if wrong := schema.valid_name(name.replace(schema.TENANT, "tenant")):
             self._error(node, f"table {name}: {wrong}")
         columns = self._columns(name, keys.get("columns"))
-        by_name = {column.name: column for column in columns}
+        by_name = {column.name: column for column in columns or ()}
         partition = self._text(keys.get("partition"), f"table {name}: partition")
         if partition and by_name:
             self._check_partition(name, keys["partition"], by_name, partition)
         cluster = self._texts(keys.get("cluster"), f"table {name}: cluster")
         self._check_cluster(name, keys.get("cluster"), by_name, cluster)
         unique = self._unique(name, keys["unique"], by_name) if "unique" in keys else None
-        self._check_needed(name, node, columns)
+        if columns is not None:
+            self._check_needed(name, node, columns)
         conditions = self._conditions(name, keys.get("when"))
         if name == schema.REJECTS and "when" in keys:
             self._error(keys["when"], f"table {name} takes what no other table could: it has no `when`")
         table = Table(
             name=name,
-            columns=tuple(columns),
+            columns=tuple(columns or ()),
             partition=partition,
             cluster=tuple(cluster),
             conditions=tuple(conditions),
-            description=self._text(keys.get("description"), f"table {name}: description"),
+            description=self._description(keys, f"table {name}", _TABLE_DESCRIPTION),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
             write=self._choice(keys.get("write"), f"table {name}: write", schema.WRITES) or schema.WRITES[0],
             unique=unique,
         )
-        return self._per_tenant(table, keys.get("tenants"), node)
+        tables = self._per_tenant(table, keys.get("tenants"), node)
+        self._places |= dict.fromkeys((one.name for one in tables), keys.get("when", node))
+        return tables
 
     def _per_tenant(self, table: Table, tenants: yaml.Node | None, node: yaml.Node) -> list[Table]:
         if schema.TENANT not in table.name:
@@ -123,18 +136,18 @@ class _Reader:
                 self._error(tenants, f"table {table.name}: `tenants` goes with a name that holds {schema.TENANT}")
             return [table]
         names = self._texts(tenants, f"table {table.name}: tenants")
-        if not names:
-            self._error(
-                tenants or node, f"table {table.name}: list its `tenants`: a query string must never create a table"
-            )
+        if tenants is None:
+            self._error(node, f"table {table.name}: list its `tenants`: a query string must never create a table")
         source = next((column for column in table.columns if column.name == "tenant"), None)
-        if source is None:
+        if source is None or not source.sources:
             self._error(node, f"table {table.name}: it needs a column `tenant` to choose the table by")
             return []
         tables = []
         for tenant in names:
             if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", tenant):
-                self._error(tenants or node, f"tenant {tenant!r}: letters, digits and underscores only, at most 100")
+                self._error(
+                    tenants or node, f"tenant {quoted(tenant)}: letters, digits and underscores only, at most 100"
+                )
             condition = Condition(source.sources[0], frozenset({tenant}))
             fields = {**table.__dict__, "name": table.name.replace(schema.TENANT, tenant)}
             tables.append(Table(**{**fields, "conditions": (*table.conditions, condition)}))
@@ -143,18 +156,26 @@ class _Reader:
     def _check_partition(self, name: str, node: yaml.Node, columns: dict[str, Column], partition: str) -> None:
         column = columns.get(partition)
         if column is None:
-            self._error(node, f"table {name}: partition: there is no column {partition!r}{_near(partition, columns)}")
+            self._error(
+                node, f"table {name}: partition: there is no column {quoted(partition)}{near(partition, columns)}"
+            )
         elif column.type not in schema.PARTITIONABLE:
             self._error(node, f"table {name}: partition: {partition} is {column.type}; use a DATE or TIMESTAMP column")
+        elif not column.required:
+            self._error(
+                node,
+                f"table {name}: partition: {partition} may be NULL, and no filter on days finds such rows; make it "
+                "`mode: REQUIRED`",
+            )
 
     def _check_cluster(self, name: str, node: yaml.Node | None, columns: dict[str, Column], cluster: list[str]) -> None:
-        if len(cluster) > 4:
-            self._error(node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most 4")
-        if len(set(cluster)) < len(cluster):
-            self._error(node, f"table {name}: cluster: a column is there twice")
-        for item in cluster:
+        if len(cluster) > _MOST_CLUSTERED:
+            self._error(
+                node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most {_MOST_CLUSTERED}"
+            )
+        for item in cluster[:_MOST_CLUSTERED]:
             if item not in columns:
-                self._error(node, f"table {name}: cluster: there is no column {item!r}{_near(item, columns)}")
+                self._error(node, f"table {name}: cluster: there is no column {quoted(item)}{near(item, columns)}")
             elif columns[item].type not in schema.CLUSTERABLE:
                 self._error(node, f"table {name}: cluster: BigQuery cannot cluster by {columns[item].type} ({item})")
 
@@ -168,7 +189,7 @@ class _Reader:
             if column in chosen:
                 self._error(item, f"{where}: {column} is there twice")
             elif column not in columns:
-                self._error(item, f"{where}: there is no column {column!r}{_near(column, columns)}")
+                self._error(item, f"{where}: there is no column {column!r}{near(column, columns)}")
             elif columns[column].type not in schema.GROUPABLE:
                 kind = columns[column].type
                 self._error(item, f"{where}: {column} is {kind}, which BigQuery cannot group by; choose another column")
@@ -189,24 +210,31 @@ class _Reader:
             if not any(str(item) == needed for column in columns for item in column.sources):
                 self._error(node, f"table {name}: no column comes from {needed}")
 
-    def _columns(self, table: str, node: yaml.Node | None) -> list[Column]:
+    def _columns(self, table: str, node: yaml.Node | None) -> list[Column] | None:
+        """None where an error says all there is to say."""
         if node is None:
-            return []
+            return None
         columns: list[Column] = []
+        taken: set[str] = set()
         rest = 0
-        for name, spec in self._mapping(node, f"table {table}: columns").items():
+        specs = self._mapping(node, f"table {table}: columns")
+        if len(specs) > _MOST_COLUMNS:
+            self._error(node, f"table {table}: {len(specs):,} columns; BigQuery takes at most {_MOST_COLUMNS:,}")
+            return None
+        for name, spec in specs.items():
             where = f"column {table}.{name}"
             if wrong := schema.valid_name(name):
                 self._error(spec, f"{where}: {wrong}")
-            if any(column.name.lower() == name.lower() for column in columns):
+            if name.lower() in taken:
                 self._error(spec, f"{where}: there is a column of this name already; upper and lower case are the same")
+            taken.add(name.lower())
             keys = self._mapping(spec, where, _COLUMN_KEYS, required=("type", "from"))
             column = Column(
                 name=name,
                 type=self._choice(keys.get("type"), f"{where}: type", schema.TYPES),
                 sources=tuple(self._sources(keys.get("from"), f"{where}: from", table)),
                 required=self._choice(keys.get("mode"), f"{where}: mode", schema.MODES) == "REQUIRED",
-                description=self._text(keys.get("description"), f"{where}: description"),
+                description=self._description(keys, where, _COLUMN_DESCRIPTION),
             )
             if "from" in keys:
                 self._check_types(where, keys["from"], column)
@@ -223,24 +251,28 @@ class _Reader:
             fixed = schema.FIXED_SOURCES.get(source.namespace, {}).get(source.name)
             if fixed is not None and column.type and column.type != fixed:
                 self._error(node, f"{where}: {source} is {fixed}, the column is {column.type}; use {fixed}")
-            if source.name == "*" and (column.type != "JSON" or len(column.sources) > 1):
-                self._error(node, f"{where}: `query.*` fills a JSON column, alone")
+            if source.name == "*" and (column.type != "JSON" or len(column.sources) > 1 or column.required):
+                self._error(node, f"{where}: `query.*` fills a JSON column, alone, which may be NULL")
 
     def _sources(self, node: yaml.Node | None, where: str, table: str) -> list[Source]:
         sources = []
-        for text in self._texts(node, where):
+        for text in self._texts(node, where) if node is not None else ():
             namespace, _, name = text.partition(".")
             known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES)
             if namespace not in known:
-                self._error(node, f"{where}: {text!r} starts with none of {', '.join(known)}{_near(namespace, known)}")
+                self._error(
+                    node, f"{where}: {quoted(text)} starts with none of {', '.join(known)}{near(namespace, known)}"
+                )
             elif not name:
-                self._error(node, f"{where}: {text!r} names nothing in {namespace!r}")
+                self._error(node, f"{where}: {quoted(text)} names nothing in {namespace!r}")
             elif (fixed := schema.FIXED_SOURCES.get(namespace)) and name not in fixed:
-                self._error(node, f"{where}: {text!r}: {namespace} has {', '.join(fixed)}{_near(name, fixed)}")
+                self._error(node, f"{where}: {quoted(text)}: {namespace} has {', '.join(fixed)}{near(name, fixed)}")
             elif namespace == "reject" and table != schema.REJECTS:
-                self._error(node, f"{where}: {text!r} is known in the table `{schema.REJECTS}` only")
-            elif namespace == "header" and name != name.lower():
-                self._error(node, f"{where}: {text!r}: write header names in lower case")
+                self._error(node, f"{where}: {quoted(text)} is known in the table `{schema.REJECTS}` only")
+            elif namespace == "header" and not _HEADER.fullmatch(name):
+                self._error(
+                    node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
+                )
             else:
                 sources.append(Source(namespace, name))
         return sources
@@ -254,46 +286,11 @@ class _Reader:
                     self._error(
                         value, f"{where}: a condition is on a query parameter, a header, the path or an enrichment"
                     )
-                conditions.append(Condition(source, frozenset(self._texts(value, where))))
+                values = self._texts(value, where)
+                if schema.FIXED_SOURCES.get(source.namespace, {}).get(source.name) == "BOOL":
+                    values = [self._choice_of(text, value, where, ("true", "false")) for text in values]
+                conditions.append(Condition(source, frozenset(values)))
         return conditions
-
-    def _mapping(
-        self, node: yaml.Node | None, where: str, allowed: Iterable[str] = (), required: Iterable[str] = ()
-    ) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self._error(node, f"{where}: a mapping (`name: value` lines) is wanted here")
-            return {}
-        keys: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            if name in keys:
-                self._error(key, f"{where}: {name!r} is there twice")
-            elif allowed and name not in allowed:
-                self._error(key, f"{where}: {name!r} is not known here{_near(name, allowed)}")
-            keys[name] = value
-        for name in required:
-            if name not in keys:
-                self._error(node, f"{where}: {name!r} is missing")
-        return keys
-
-    def _text(self, node: yaml.Node | None, where: str) -> str:
-        if node is None:
-            return ""
-        if not isinstance(node, yaml.ScalarNode) or not node.value:
-            self._error(node, f"{where}: a text is wanted here")
-            return ""
-        return str(node.value)
-
-    def _texts(self, node: yaml.Node | None, where: str) -> list[str]:
-        if isinstance(node, yaml.SequenceNode):
-            return [text for item in node.value if (text := self._text(item, where))]
-        return [text] if (text := self._text(node, where)) else []
-
-    def _choice(self, node: yaml.Node | None, where: str, choices: tuple[str, ...]) -> str:
-        text = self._text(node, where)
-        if text and text not in choices:
-            self._error(node, f"{where}: {text!r} is none of {', '.join(choices)}{_near_choice(text, choices)}")
-        return text
 
     def _bool(self, node: yaml.Node | None, table: str) -> bool:
         return self._choice(node, f"table {table}: require_partition_filter", ("true", "false")) == "true"
@@ -303,22 +300,8 @@ class _Reader:
         if not text:
             return None
         if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
-            self._error(node, f"table {table}: expire_days: {text!r} is not a whole number of days from 1 to 99999")
+            self._error(
+                node, f"table {table}: expire_days: {quoted(text)} is not a whole number of days from 1 to 99999"
+            )
             return None
         return int(text)
-
-    def _error(self, node: yaml.Node | None, text: str) -> None:
-        mark: Any = node.start_mark if node is not None else None
-        self._errors.append((mark.line + 1, mark.column + 1, text) if mark else (1, 1, text))
-
-
-def _near_choice(word: str, choices: tuple[str, ...]) -> str:
-    """As `_near`, whatever the case of either."""
-    by_lower = {choice.lower(): choice for choice in choices}
-    match = difflib.get_close_matches(word.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[match[0]]!r}?" if match else ""
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""

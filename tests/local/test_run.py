@@ -14,7 +14,7 @@ import requests
 from playwright.sync_api import sync_playwright
 
 from services.local import run_file
-from services.local.run_file import NotRunning, alive
+from services.local.run_file import NotRunning, Unusable, alive
 from tests import child
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -124,6 +124,19 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     assert fault("pubsub") == fault("bigquery") == []
 
 
+def test_a_service_that_hangs_is_named_on_the_page_and_in_the_ledger_with_its_log(stack: Stack) -> None:
+    loader = stack.pids()["loader"]
+    os.kill(loader, signal.SIGSTOP)
+    try:
+        shown = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()
+    finally:
+        os.kill(loader, signal.SIGCONT)
+    silent = f"loader did not answer in 1 s; see its log {stack.data}/logs/loader.log"
+    states = {service["name"]: service["state"] for service in shown["services"]}
+    assert (states["loader"], states["processor"]) == (f"not ready: {silent}", "ready")
+    assert shown["ledger"] == {"error": silent}
+
+
 def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
     with run_stack.begun(stack.data) as busy:
         assert busy.process.wait(30) == 1
@@ -145,7 +158,6 @@ def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
         assert "start it with `make run`" in nothing.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path: Path) -> None:
     count = "SELECT COUNT(*) AS n FROM web.events"
@@ -174,10 +186,85 @@ def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
         assert "PIPE_LINGRE is a setting of no service; did you mean PIPE_LINGER?" in started.output()
 
 
-def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> None:
+def test_settings_and_a_schema_file_that_are_wrong_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, PIPE_LINGER="soon", PIPE_DATASET="my-data", PIPE_MAX_BYTES="")
+    lines = said.splitlines()
+    assert (code, lines[0]) == (2, "local: cannot start:")
+    assert sorted(line.partition(":")[0] for line in lines[1:]) == [
+        "PIPE_DATASET='my-data'",
+        "PIPE_LINGER='soon'",
+        "PIPE_MAX_BYTES=''",
+    ]
     schema = tmp_path / "schema.yaml"
     schema.write_text("tables: {}\n")
-    with run_stack.begun(tmp_path / "data", PIPE_SCHEMA=str(schema)) as started:
+    code, said = refused(tmp_path, PIPE_SCHEMA=str(schema))
+    assert code == 2 and said.startswith(f"local: cannot start:\n{schema}:1:9: there is no table")
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"pid": "1"}', b'{"pid": 1, "ports"'])
+def test_a_run_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(content)
+    with pytest.raises(NotRunning) as caught:
+        run_file.read(tmp_path)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/run.json cannot be read: ") and said.endswith("; remove it")
+
+
+def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    with run_stack.begun(tmp_path, PIPE_HITS_SUBSCRIPTION="one", PIPE_ROWS_SUBSCRIPTION="one") as started:
         assert started.process.wait(60) == 1
-        assert "provision ended: exit code 2" in started.output()
-        assert f"{schema}:1:" in started.output()
+        assert "provision ended: exit code 1" in started.output()
+        assert "provision: refused:\n  subscription one" in started.output()
+
+
+def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:
+    """Exit code and stderr of a run that must not start."""
+    command = [sys.executable, "-m", "services.local", "run", "--port-base", "0", "--data", data, *options]
+    said = subprocess.run(command, cwd=child.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
+    assert said.stdout == b""
+    return said.returncode, said.stderr.decode()
+
+
+def test_a_data_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> None:
+    file, loop = tmp_path / "file", tmp_path / "loop"
+    file.touch()
+    loop.symlink_to(loop)
+    logs, lock, running = (tmp_path / name for name in ("logs", "lock", "running"))
+    for folder, inside in ((lock, "run.lock"), (running, "run.json")):
+        (folder / inside).mkdir(parents=True)
+    logs.mkdir()
+    (logs / "logs").touch()
+    folders = (file, file / "below", loop, tmp_path / ("x" * 300), logs, lock, running, Path("/proc/nope"))
+    for data in folders:
+        code, said = refused(data)
+        assert code == 2
+        assert said.startswith(f"local: the data folder {data} cannot be used: ") and said.count("\n") == 1, said
+        assert said.endswith("; choose another with --data or LOCAL_DATA\n")
+
+
+def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path) -> None:
+    run_file.prepare(tmp_path, needed=1)
+    with pytest.raises(Unusable, match=r"[0-9,]+ bytes free on its disk, and 1,125,899,906,842,624 are needed"):
+        run_file.prepare(tmp_path, needed=2**50)
+
+
+def test_an_empty_name_or_one_that_is_not_utf_8_is_no_data_folder(tmp_path: Path) -> None:
+    code, said = refused("")
+    assert (code, said.splitlines()[-1].partition("error: ")[2]) == (
+        2,
+        "argument --data: it is empty; name a folder or file",
+    )
+    code, said = refused(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    assert code == 2 and said.endswith("is not UTF-8; choose another name\n")
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 1000, b"\0" * 100_000, None], ids=["text", "zeros", "folder"])
+def test_data_that_are_no_database_end_the_run_and_say_what_to_do(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "bigquery.duckdb"
+    file.mkdir() if content is None else file.write_bytes(content)
+    with run_stack.begun(tmp_path) as started:
+        assert started.process.wait(60) == 1
+        said = started.output().splitlines()
+    assert f"local: bigquery ended: exit code 1; the end of {tmp_path}/logs/bigquery.log:" in said
+    assert said[-1].startswith(f"  bigquery emulator: {file} cannot be opened: "), said
+    assert said[-1].endswith("; move it away to start with an empty one"), said

@@ -3,11 +3,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from services.local import ports
 from services.local.ports import HOST, PortError, Ports
+from tests import child
 from tests.local import run_stack
 
 
@@ -26,10 +29,34 @@ def test_an_option_goes_before_the_environment_and_that_before_the_base() -> Non
     assert (found.collector, found.page, found.pubsub, found.bigquery_grpc) == (7000, 1, 3, 7007)
 
 
-@pytest.mark.parametrize("value", ["eighty", "-1", "65536", "80.5"])
-def test_what_is_no_port_is_refused_with_its_option(value: str) -> None:
-    with pytest.raises(PortError, match=f"--page-port {value}: a port is a number"):
+NO_PORTS = {
+    "eighty": "'eighty'",
+    "-1": "'-1'",
+    "65536": "'65536'",
+    "80.5": "'80.5'",
+    "²": "'²'",
+    "٣": "'٣'",
+    "9" * 5000: f"'{'9' * 20}'",
+}
+
+
+@pytest.mark.parametrize("value", NO_PORTS)
+def test_what_is_no_port_is_refused_with_its_variable_or_option(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"{NO_PORTS[value]} is not a port; a port is a number from 0 to 65535"
+    with pytest.raises(PortError) as caught:
         read(LOCAL_PAGE_PORT=value)
+    assert str(caught.value) == f"LOCAL_PAGE_PORT: {said}"
+    for name in ("--page-port", "--port-base"):
+        with pytest.raises(SystemExit):
+            read(f"{name}={value}")
+        assert f"argument {name}: {said}" in capsys.readouterr().err
+
+
+def test_a_base_too_high_is_refused_once_with_the_highest() -> None:
+    with pytest.raises(PortError) as caught:
+        read("--port-base", "65530")
+    assert str(caught.value) == "--port-base 65530: 10 ports from there on are too many; use at most 65526"
+    assert read("--port-base", "65526").bigquery_control == 65_535
 
 
 def test_a_port_wanted_twice_is_refused() -> None:
@@ -78,3 +105,32 @@ def test_run_refuses_a_taken_port_before_anything_starts(tmp_path) -> None:
             )
     assert not (tmp_path / "logs").exists()
     assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("bigquery", "--rest-port", "99999"), 2, "argument --rest-port: '99999' is not a port"),
+        (("bigquery", "--grpc-port", "-1"), 2, "argument --grpc-port: '-1' is not a port"),
+        (("bigquery", "--host", ""), 2, "argument --host: '': use an address or a host name"),
+        (("bigquery", "--data", ""), 2, "argument --data: it is empty"),
+        (("bigquery", "--host", "192.0.2.1"), 1, "bigquery emulator: cannot listen on 192.0.2.1:0 for REST: "),
+        (("bigquery", "--host", "no-such-host.invalid"), 1, "cannot listen on no-such-host.invalid:0 for REST: "),
+        (("pubsub", "--control-port", "x"), 2, "argument --control-port: 'x' is not a port"),
+        (("pubsub", "--host", "192.0.2.1"), 1, "cannot listen for calls on 192.0.2.1:0"),
+    ],
+)
+def test_an_emulator_says_what_it_cannot_listen_on(arguments: tuple[str, ...], code: int, said: str, tmp_path) -> None:
+    name, *options = arguments
+    free = (
+        ("--rest-port", "0", "--grpc-port", "0", "--data", f"{tmp_path}/x") if name == "bigquery" else ("--port", "0")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", f"services.local.{name}", *free, *options],
+        cwd=child.ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr.splitlines()[-1], done.stderr

@@ -42,7 +42,7 @@ def serving(*texts: str) -> Iterator[list[str]]:
 
 def test_the_row_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     changes = ("collector", "hits_settled_total", 'outcome="published"', 5)
-    with serving(*scrapes(changes, started={"loader": 1_780_009_999})) as urls:
+    with serving(*scrapes(changes, started={"loader": 1_780_009_999}).values()) as urls:
         assert main(["ledger", *urls[:2], urls[2] + "/"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["collected"], row["in_flight"], row["missing"]) == (1015, 5, 5)
@@ -58,13 +58,14 @@ def test_the_same_in_promql(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_makes_no_ledger_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
-    with serving(*scrapes()) as urls:
+    with serving(*scrapes().values(), "<html>") as (*urls, html):
         cases = {
             "name the admin URL of every loader": [],
             "there are no metrics of collector": urls[:2],
             f"{urls[0]}/x answers 404; is it an admin port?": [urls[0] + "/x"],
             f"http://127.0.0.1:{free_port} cannot be read": [f"http://127.0.0.1:{free_port}"],
             "nothing cannot be read": ["nothing"],
+            "answers no metrics but '<html>'; is it an admin port?": [html],
         }
         for reason, arguments in cases.items():
             assert main(["ledger", *arguments]) == 1

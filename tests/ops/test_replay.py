@@ -263,7 +263,7 @@ def test_a_dataset_that_is_not_there_is_a_line(bare: Pipeline) -> None:
     failed = bare.ops("replay", code=1)
     assert len(failed.err.splitlines()) == 1 and "pixelpipe" in failed.err
     bare.file.write_text("tables: 7")
-    assert "schema.yaml:1" in bare.ops("replay", code=1).err
+    assert "schema.yaml:1" in bare.ops("replay", code=2).err
 
 
 SCHEMA = schema_file.parse(

@@ -81,11 +81,12 @@ def test_every_table_is_looked_through_and_only_three_days_of_it(pipeline: Pipel
 
 def test_a_schema_file_that_is_wrong_fires_nothing(pipeline: Pipeline, free_port: int) -> None:
     pipeline.file.write_text("tables: []")
-    done = pipeline.ops("smoke", "--url", f"http://127.0.0.1:{free_port}", code=1)
+    done = pipeline.ops("smoke", "--url", f"http://127.0.0.1:{free_port}", code=2)
     assert done.out == ""
     assert done.err.startswith("smoke: ") and "collector" not in done.err
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8080", "collector"])
-def test_an_address_that_is_none_is_no_answer(pipeline: Pipeline, url: str) -> None:
-    assert failed(pipeline, "--url", url)["failed"] == "collector"
+def test_an_address_that_is_none_is_a_wrong_option(pipeline: Pipeline, url: str) -> None:
+    done = pipeline.ops("smoke", "--url", url, code=2)
+    assert f"argument --url: '{url}': use a URL" in done.err

@@ -18,6 +18,10 @@ class Example:
     paths: tuple[str, ...] = setting((), "more paths")
     schema: Path = setting(Path("schema.yaml"), "the schema file")
     level: str = setting("info", "log level", choices=("debug", "info"))
+    workers: int = setting(2, "how many", minimum=1)
+    hits_topic: str = setting("hits", "the topic")
+    dataset: str = setting("data", "the dataset")
+    spool: str = setting("", "the folder, or none")
 
 
 def test_values_are_read_by_type_and_defaults_fill_the_rest() -> None:
@@ -36,6 +40,21 @@ def test_values_are_read_by_type_and_defaults_fill_the_rest() -> None:
         ({"PIPE_PROJECT": "p", "PIPE_TRUNCATE": "maybe"}, ["PIPE_TRUNCATE='maybe': use true or false"]),
         ({"PIPE_PROJECT": "p", "PIPE_LEVEL": "loud"}, ["PIPE_LEVEL='loud': use one of debug, info"]),
         ({"PIPE_PROJECT": "p", "PIPE_LINGR": "1"}, ["PIPE_LINGR is not a setting", "did you mean PIPE_LINGER?"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PORT": "9" * 5000}, [f"PIPE_PORT='{'9' * 80}…': use a whole number (the port)"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PORT": ""}, ["PIPE_PORT='': it is empty; unset it for the default (the port)"]),
+        ({"PIPE_PROJECT": "p", "PIPE_SCHEMA": ""}, ["PIPE_SCHEMA='': it is empty; unset it for the default"]),
+        ({"PIPE_PROJECT": "p", "PIPE_WORKERS": "0"}, ["PIPE_WORKERS='0': use a number from 1 up (how many)"]),
+        ({"PIPE_PROJECT": "p\udcff"}, [r"PIPE_PROJECT='p\udcff': it is not UTF-8 (the project)"]),
+        ({"PIPE_PROJECT": "a b"}, ["PIPE_PROJECT='a b': use a project's id, such as my-project (the project)"]),
+        (
+            {"PIPE_PROJECT": "p", "PIPE_HITS_TOPIC": "hits topic"},
+            ["PIPE_HITS_TOPIC='hits topic': use 3 to 255 letters"],
+        ),
+        ({"PIPE_PROJECT": "p", "PIPE_HITS_TOPIC": "google"}, ["PIPE_HITS_TOPIC='google': use 3 to 255 letters"]),
+        ({"PIPE_PROJECT": "p", "PIPE_DATASET": "my-data"}, ["PIPE_DATASET='my-data': use letters, digits and under"]),
+        ({"PIPE_PROJECT": "p", "PIPE_DATASET": "é"}, ["PIPE_DATASET='é': use letters, digits and underscores"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PATHS": "/a,b"}, ["PIPE_PATHS='/a,b': use paths that start with /"]),
+        ({"PIPE_PROJECT": "p", "PIPE_PATHS": "/a\nb"}, [r"PIPE_PATHS='/a\nb': use paths that start with /"]),
         ({"PIPE_PORT": "x", "PIPE_LEVEL": "y"}, ["PIPE_PROJECT is not set", "PIPE_PORT='x'", "PIPE_LEVEL='y'"]),
     ],
 )
@@ -44,3 +63,8 @@ def test_every_wrong_setting_is_named_with_its_value_and_the_fix(environ: dict[s
         config.read(Example, environ)
     for part in says:
         assert part in str(caught.value)
+    assert len(str(caught.value).splitlines()) == max(1, len([part for part in says if part.startswith("PIPE_")]))
+
+
+def test_a_setting_that_may_be_empty_is_taken_empty() -> None:
+    assert config.read(Example, {"PIPE_PROJECT": "p", "PIPE_SPOOL": "", "PIPE_PATHS": " "}) == Example("p")

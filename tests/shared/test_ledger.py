@@ -35,9 +35,9 @@ BALANCED = (
 Change = tuple[str, str, str, float]
 
 
-def scrapes(*changes: Change, started: dict[str, float | None] | None = None) -> list[str]:
-    """What the three processes answer: BALANCED with some values increased."""
-    texts = []
+def scrapes(*changes: Change, started: dict[str, float | None] | None = None) -> dict[str, str]:
+    """What each of the three processes answers: BALANCED with some values increased."""
+    texts = {}
     for service in ledger.SERVICES:
         lines = [f'pixelpipe_build_info{{service="{service}",version="1"}} 1']
         begun = (started or {}).get(service, START)
@@ -48,7 +48,7 @@ def scrapes(*changes: Change, started: dict[str, float | None] | None = None) ->
                 more = sum(change[3] for change in changes if change[:3] == (owner, metric, labels))
                 name = f"pixelpipe_{owner}_{metric}" + (f"{{{labels}}}" if labels else "")
                 lines.append(f"{name} {value + more}")
-        texts.append("\n".join(lines) + "\n")
+        texts[service] = "\n".join(lines) + "\n"
     return texts
 
 
@@ -144,8 +144,7 @@ def test_the_sign_says_what_happened(
 
 
 def test_pods_of_a_service_are_summed() -> None:
-    loader, processor, collector = scrapes()
-    row = ledger.row([loader, loader, processor, processor, collector, collector])
+    row = ledger.row({f"{name} {pod}": text for name, text in scrapes().items() for pod in "ab"})
     assert (row.collected, row.loaded, row.in_flight) == (2020, 1700, 0)
     assert [len(times) for times in row.started.values()] == [2, 2, 2]
 
@@ -159,18 +158,18 @@ def test_a_process_that_was_restarted_is_told() -> None:
 
 
 def test_without_all_three_services_there_is_no_ledger() -> None:
-    loader, processor, collector = scrapes()
+    all_three = scrapes()
     with pytest.raises(Incomplete, match="no metrics of processor and collector; a ledger needs all"):
-        ledger.row([loader])
-    with pytest.raises(Incomplete, match="no service of ours"):
-        ledger.row([loader, processor, collector, "up 1\n"])
-    with pytest.raises(Incomplete, match="these are no metrics: '<html>'"):
-        ledger.row(["<html>"])
+        ledger.row({"loader": all_three["loader"]})
+    with pytest.raises(Incomplete, match=r"^http://other has no metric pixelpipe_build_info"):
+        ledger.row({**all_three, "http://other": "up 1\n"})
+    with pytest.raises(Incomplete, match=r"^http://other answers no metrics but '<html>'"):
+        ledger.row({**all_three, "http://other": "<html>"})
 
 
 def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
     """A counter that is born with its first hit would hide that hit from `increase()`."""
-    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(exposed(service))]
+    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(service, exposed(service))]
     sides = [side for pair in (ledger.IN_FLIGHT, *ledger.STRETCHES.values()) for side in pair]
     for series in {series for side in sides for series in side}:
         matched = [sample for sample in samples if series.matches(sample)]

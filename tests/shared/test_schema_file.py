@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import os
+import re
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +70,7 @@ CASES = {
     "no rejects": (_file().partition("  rejects:")[0], [(2, 3, "there is no table `rejects`")]),
     "only rejects": ("tables:\n" + REJECTS, [(2, 3, "there is no table for events")]),
     "type": (_file("      a: {type: STRNG, from: query.a}\n"), [(8, 17, "did you mean 'STRING'?")]),
-    "type in lower case": (_file("      a: {type: int64, from: query.a}\n"), [(8, 17, "did you mean 'INT64'?")]),
+    "type in lower case": (_file("      a: {type: int64, from: query.a}\n"), [(8, 17, "; use INT64")]),
     "mode": (
         _file("      a: {type: STRING, mode: REPEATED, from: query.a}\n"),
         [(8, 31, "none of NULLABLE, REQUIRED")],
@@ -102,8 +108,11 @@ CASES = {
         [(4, 14, "BigQuery cannot cluster by JSON")],
     ),
     "five clusters": (
-        _file(table="    cluster: [day, event_id, received_at, day, event_id]\n"),
-        [(4, 14, "at most 4"), (4, 14, "twice")],
+        _file(
+            "      a: {type: INT64, from: query.a}\n      b: {type: INT64, from: query.b}\n",
+            "    cluster: [day, event_id, received_at, a, b]\n",
+        ),
+        [(4, 14, "at most 4")],
     ),
     "needed": (
         _file().replace(", mode: REQUIRED, from: event.id", ", from: event.id", 1),
@@ -115,7 +124,7 @@ CASES = {
     ),
     "no tenants": (
         _file("      tenant: {type: STRING, from: query.tenant}\n", name='"e_{tenant}"'),
-        [(2, 3, "no table for events"), (3, 5, "list its `tenants`")],
+        [(3, 5, "list its `tenants`")],
     ),
     "tenants without place": (_file(table="    tenants: [a]\n"), [(4, 14, "{tenant}")]),
     "unique": (_file(table="    unique: [day, tennant]\n"), [(4, 19, "unique: there is no column 'tennant'")]),
@@ -138,6 +147,73 @@ CASES = {
     ),
     "filter": (_file(table="    require_partition_filter: sure\n"), [(4, 31, "none of true, false")]),
     "when": (_file(table="    when: {event.day: x}\n"), [(4, 23, "a condition is on a query parameter")]),
+    "mode of another kind": (
+        _file("      a: {type: JSON, mode: 'NOT NULL', from: query.a}\n"),
+        [(8, 29, "; use REQUIRED")],
+    ),
+    "no source": (
+        _file("      a: {type: STRING, from: []}\n"),
+        [(8, 31, "a: from: the list is empty; name at least one")],
+    ),
+    "source twice": (
+        _file("      a: {type: STRING, from: [query.a, query.a]}\n"),
+        [(8, 41, "'query.a' is there twice")],
+    ),
+    "clustered twice": (_file(table="    cluster: [day, day]\n"), [(4, 20, "'day' is there twice")]),
+    "empty cluster": (_file(table="    cluster: []\n"), [(4, 14, "the list is empty")]),
+    "required rest": (
+        _file("      a: {type: JSON, mode: REQUIRED, from: query.*}\n"),
+        [(8, 45, "fills a JSON column, alone, which may be NULL")],
+    ),
+    "rest of headers": (_file("      a: {type: JSON, from: header.*}\n"), [(8, 29, "a header's name has no such")]),
+    "null": (_file(table="    description: ~\n"), [(4, 18, "a text is wanted here, not ~, which means nothing")]),
+    "nothing": (_file(table="    description:\n"), [(4, 17, "a text is wanted here, not nothing")]),
+    "a list for a text": (_file(table="    description: [a]\n"), [(4, 18, "a text is wanted here, not a list")]),
+    "null condition": (
+        _file(table="    when: {query.x: [null]}\n"),
+        [(4, 22, "not null, which means nothing; put it in quotes if that is its name")],
+    ),
+    "condition without values": (_file(table="    when: {query.x: []}\n"), [(4, 21, "the list is empty")]),
+    "condition that is never true": (
+        _file(table="    when: {agent.is_bot: [True]}\n"),
+        [(4, 26, "'True' is none of true, false; did you mean 'true'?")],
+    ),
+    "a list for a name": (
+        _file("      ? [a]\n      : {type: STRING, from: query.a}\n"),
+        [(8, 9, "a name is wanted here, not a list")],
+    ),
+    "a number for a name": (_file("      5: {type: STRING, from: query.a}\n"), [(8, 10, "not starting with a digit")]),
+    "long name": (_file(f"      {'a' * 301}: {{type: STRING, from: query.a}}\n"), [(8, 310, "at most 300 of them")]),
+    "lines in a name": (
+        _file('      "a\\nb": {type: STRING, from: query.a}\n'),
+        [(8, 15, "column events.a\\nb: a name is letters")],
+    ),
+    "no expiry": (_file(table="    expire_days: 0\n"), [(4, 18, "from 1 to 99999")]),
+    "partition may be null": (
+        _file("      at: {type: TIMESTAMP, from: query.at}\n", partition="at"),
+        [(3, 16, "partition: at may be NULL")],
+    ),
+    "log name in capitals": (
+        _file() + _file(name="Events_LOG").removeprefix("tables:\n").removesuffix(REJECTS),
+        [(2, 3, "has the name of the log table of events")],
+    ),
+    "no columns, one line": (_file().replace("    columns:\n" + NEEDED, "", 1), [(3, 5, "'columns' is missing")]),
+    "long description": (
+        _file(f"      a: {{type: STRING, from: query.a, description: {'x' * 1025}}}\n"),
+        [(8, 53, "column events.a: description: 1,025 characters; BigQuery takes at most 1,024")],
+    ),
+    "long table description": (
+        _file(table=f"    description: {'x' * 16385}\n"),
+        [(4, 18, "table events: description: 16,385 characters; BigQuery takes at most 16,384")],
+    ),
+    "deep": ("tables: " + "[" * 3000, [(1, 24, "nested more than 16 deep")]),
+    "deep in lines": ("\n".join(f"{' ' * depth}a:" for depth in range(3000)), [(16, 16, "nested more than 16 deep")]),
+    "tag": (_file(table="    description: !secret x\n"), [(4, 18, "the tag !secret has no meaning here; remove it")]),
+    "tag of python": ("tables: !!python/object:os.system x", [(1, 9, "has no meaning here")]),
+    "nul": ("tables:\n  a: \x00\n", [(2, 6, "the character U+0000 is not allowed; remove it")]),
+    "no such character": ('tables:\n  a: "\\UFFFFFFFF"\n', [(2, 9, "not YAML")]),
+    "half a pair": ('tables:\n  a: "\\ud83d"\n', [(2, 6, "half of a surrogate pair")]),
+    "version of many digits": ("%YAML 1." + "1" * 5000 + "\n---\ntables: {}", [(1, 9, "not YAML")]),
 }
 
 
@@ -177,3 +253,222 @@ def test_a_table_is_written_by_the_write_api_unless_it_says_so() -> None:
     assert schema_file.parse(_file()).tables["events"].write == "write_api"
     for way in ("write_api", "load_job", "auto"):
         assert schema_file.parse(_file(table=f"    write: {way}\n")).tables["events"].write == way
+
+
+@pytest.mark.parametrize(
+    ("type_", "hint"),
+    [
+        *((name, "INT64") for name in ("INTEGER", "int", "BIGINT", "SmallInt")),
+        *((name, "FLOAT64") for name in ("FLOAT", "DOUBLE", "real")),
+        *((name, "NUMERIC") for name in ("DECIMAL", "BIGNUMERIC", "DECIMAL(10, 2)", "NUMERIC(10, 2)")),
+        *((name, "STRING") for name in ("TEXT", "VARCHAR", "VARCHAR(20)", "STRING(20)", "BYTES", "TIME")),
+        *((name, "JSON") for name in ("RECORD", "STRUCT", "ARRAY", "ARRAY<STRING>", "STRUCT<a INT64>")),
+        *((name, "TIMESTAMP") for name in ("DATETIME", "TIMESTAMPTZ")),
+        ("BOOLEAN", "BOOL"),
+    ],
+)
+def test_a_type_of_another_database_is_answered_with_ours(type_: str, hint: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schema_file.parse(_file(f'      a: {{type: "{type_}", from: query.a}}\n'))
+    (error,) = str(caught.value).splitlines()
+    assert error.startswith("schema.yaml:8:17: column events.a: type: ") and error.endswith(f"; use {hint}"), error
+
+
+def _routed(*whens: str) -> str:
+    """Tables t0, t1, … with these conditions; the `when` of the first is on line 3, then on every eighth."""
+    tables = (
+        f"  t{number}:\n    when: {when}\n    partition: day\n    columns:\n{NEEDED}"
+        for number, when in enumerate(whens)
+    )
+    return "tables:\n" + "".join(tables) + REJECTS
+
+
+REACHED = {
+    "the general last": ["{query.a: x}", "{query.a: [x, y]}", "{}"],
+    "other sources": ["{query.a: x}", "{query.b: x}"],
+    "other values": ["{query.a: x}", "{query.a: y}"],
+    "weaker later": ["{query.a: x, query.b: y}", "{query.a: x}"],
+    "one value is left": ["{query.a: [x, y]}", "{query.a: [y, z]}"],
+    "two sources do not add up": ["{query.a: x}", "{query.b: y}", "{query.a: [x, z], query.b: [y, w]}"],
+}
+# What the table at the end finds taken, and by whom.
+UNREACHED = {
+    "the general first": (["{}", "{query.a: x}"], "t0"),
+    "no conditions twice": (["{}", "{}"], "t0"),
+    "the same": (["{query.a: [x, y]}", "{query.a: [y, x]}"], "t0"),
+    "narrower": (["{query.a: [x, y]}", "{query.a: y, query.b: z}"], "t0"),
+    "together": (["{query.a: x}", "{query.a: [y, z]}", "{query.a: [x, z], query.b: w}"], "t0, t1"),
+    "together, each under a condition": (
+        ["{query.a: x, query.b: [w, v]}", "{query.a: y}", "{query.a: [x, y], query.b: w}"],
+        "t0, t1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REACHED)
+def test_tables_that_share_events_are_taken(case: str) -> None:
+    assert len(schema_file.parse(_routed(*REACHED[case])).tables) == len(REACHED[case]) + 1
+
+
+@pytest.mark.parametrize("case", UNREACHED)
+def test_a_table_that_no_event_can_reach_is_refused_with_the_tables_that_take_them(case: str) -> None:
+    whens, takers = UNREACHED[case]
+    last = len(whens) - 1
+    with pytest.raises(SchemaError) as caught:
+        schema_file.parse(_routed(*whens))
+    assert str(caught.value) == (
+        f"schema.yaml:{3 + 7 * last}:11: table t{last}: no event can reach it: {takers} before it takes all that it "
+        "would; tables are tried in order: move it up, or change its `when`"
+    )
+
+
+_SOURCES = st.sampled_from(["query.a", "query.b", "query.c"])
+_CONDITIONS = st.dictionaries(_SOURCES, st.sets(st.sampled_from("xyz"), min_size=1), max_size=3)
+
+
+@given(st.lists(_CONDITIONS, min_size=1, max_size=5))
+def test_a_table_is_refused_only_if_really_no_event_gets_there(conditions: list[dict[str, set[str]]]) -> None:
+    def taker(event: dict[str, str]) -> int | None:
+        return next(
+            (
+                number
+                for number, wanted in enumerate(conditions)
+                if all(event[source] in values for source, values in wanted.items())
+            ),
+            None,
+        )
+
+    sources = ("query.a", "query.b", "query.c")
+    reached = {taker(dict(zip(sources, values, strict=True))) for values in itertools.product("xyz-", repeat=3)}
+    whens = ["{" + ", ".join(f"{key}: [{', '.join(value)}]" for key, value in one.items()) + "}" for one in conditions]
+    try:
+        schema_file.parse(_routed(*whens))
+        refused = set()
+    except SchemaError as error:
+        refused = {int(found) for found in re.findall(r"table t(\d): no event", str(error))}
+    assert not refused & reached
+    for number, one in enumerate(conditions):  # what one earlier table takes whole is always found
+        if any(
+            all(key in one and one[key] <= value for key, value in before.items()) for before in conditions[:number]
+        ):
+            assert number in refused
+
+
+TENANT = "      tenant: {type: STRING, from: query.tenant}\n"
+
+
+def test_tenants_after_a_table_for_all_are_refused_in_one_line() -> None:
+    tenants = _file(TENANT, "    tenants: [acme, globex]\n", name='"e_{tenant}"').removeprefix("tables:\n")
+    with pytest.raises(SchemaError) as caught:
+        schema_file.parse(_file().removesuffix(REJECTS) + tenants)
+    (error,) = str(caught.value).splitlines()
+    assert error.startswith("schema.yaml:9:5: table e_acme: no event can reach it: events before it"), error
+
+
+def test_a_tenant_that_the_conditions_exclude_is_refused() -> None:
+    table = "    tenants: [acme, globex]\n    when: {query.tenant: acme}\n"
+    with pytest.raises(SchemaError, match=r"schema.yaml:5:11: table e_globex: .*two of its conditions exclude each"):
+        schema_file.parse(_file(TENANT, table, name='"e_{tenant}"'))
+
+
+def test_work_grows_with_the_size_of_the_file_and_no_faster() -> None:
+    def work(columns: int, tenants: int) -> int:
+        wide = "".join(f"      c{number}: {{type: STRING, from: query.c{number}}}\n" for number in range(columns))
+        names = ", ".join(f"n{number}" for number in range(tenants))
+        text = _file(TENANT + wide, f"    when: {{query.env: prod}}\n    tenants: [{names}]\n", name='"e_{tenant}"')
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            schema_file.parse(text)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    small = work(50, 50)
+    assert work(400, 400) < 10 * small
+
+
+def test_as_many_columns_as_bigquery_takes_and_no_more() -> None:
+    # Flow mappings without descriptions, since most of the time goes into YAML.
+    text = "".join(f"      c{number}: {{type: STRING, from: query.c{number}}}\n" for number in range(9_998))
+    with pytest.raises(SchemaError, match=r"^schema.yaml:5:7: table events: 10,001 columns; .* at most 10,000$"):
+        schema_file.parse(_file(text))
+    text = text.replace("      c9997: {type: STRING, from: query.c9997}\n", "")
+    assert len(schema_file.parse(_file(text)).tables["events"].columns) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"tables:\n  caf\xe9: 1\n", "2:6: byte 0xe9 is not UTF-8; save it as UTF-8"),
+        ("# caf\u00e9 ".encode() + b"\xff", "1:8: byte 0xff is not UTF-8"),
+        ("tables: {}".encode("utf-16"), "1:1: byte 0xff is not UTF-8"),
+        (b"\xef\xbb\xbf# a\xff", "1:4: byte 0xff is not UTF-8"),
+        (b"tables: \xed\xa0\xbd", "1:9: byte 0xed is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_not_utf_8_is_refused_at_its_first_bad_byte(tmp_path: Path, data: bytes, place: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_bytes(data)
+    with pytest.raises(SchemaError) as caught:
+        schema_file.load(file)
+    assert str(caught.value).startswith(f"{file}:{place}"), caught.value
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + _file().replace("\n", "\r\n").encode())
+    assert schema_file.load(file) == schema_file.parse(_file())
+
+
+def test_a_file_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> None:
+    loop, pipe, large = tmp_path / "loop", tmp_path / "pipe", tmp_path / "large"
+    loop.symlink_to(loop)
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(100_000_000)
+    for path, said in (
+        (tmp_path, "is not a file"),
+        (pipe, "is not a file"),
+        (Path("/dev/zero"), "is not a file"),
+        (loop, "cannot be read: "),
+        (tmp_path / ("x" * 300), "cannot be read: "),
+        (large, "has more than 4,194,304 bytes"),
+    ):
+        with pytest.raises(SchemaError) as caught:
+            schema_file.load(path)
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"{path}: {said}") and "PIPE_SCHEMA" in line, line
+
+
+def test_many_mistakes_are_cut_and_counted() -> None:
+    wrong = "".join(f"      c{number}: {{type: INTEGER, from: query.c}}\n" for number in range(200))
+    with pytest.raises(SchemaError) as caught:
+        schema_file.parse(_file(wrong))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 51 and lines[-1] == "schema.yaml: 150 more; these are the first 50"
+    assert lines[0].startswith("schema.yaml:8:") and lines[49].startswith("schema.yaml:57:")
+
+
+def test_no_value_makes_a_line_long_or_two_of_one() -> None:
+    long = "y" * 100_000
+    for text in (
+        _file(f"      {long}: {{type: STRING, from: query.a}}\n"),
+        _file(f"      a: {{type: {long}, from: query.a}}\n"),
+        _file(f"      a: {{type: STRING, from: {long}}}\n"),
+        _file(table=f"    cluster: {long}\n"),
+        _file(table=f'    cluster: "{long} {long}"\n'),
+        _file(table=f"    {long}: x\n"),
+        _file(table=f"    expire_days: {long}\n"),
+        f"tables: *{long}",
+        _file('      a: {type: "a\\nb\\u2028c", from: query.a}\n'),
+    ):
+        with pytest.raises(SchemaError) as caught:
+            schema_file.parse(text)
+        assert all(len(line) < 500 for line in str(caught.value).splitlines())
+        assert all(line.startswith("schema.yaml:") for line in str(caught.value).splitlines())

@@ -9,21 +9,23 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 
+from services.local import ports
 from services.local.bigquery.emulator import PortTaken, emulator
-from services.local.bigquery.store import Locked
+from services.local.bigquery.store import Locked, Unusable
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.local.bigquery", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--rest-port", type=int, default=9050, help="0 for a free one (default %(default)s)")
-    parser.add_argument("--grpc-port", type=int, default=9060, help="0 for a free one (default %(default)s)")
     parser.add_argument(
-        "--data", type=Path, default=Path(".local/bigquery.duckdb"), help="the file (default %(default)s)"
+        "--host", type=ports.host, default="127.0.0.1", help="address to listen on (default %(default)s)"
     )
-    parser.add_argument("--control-port", type=int, help="to set faults at, 0 for a free one (default: none)")
+    parser.add_argument("--rest-port", type=ports.number, default=9050, help="0 for a free one (default %(default)s)")
+    parser.add_argument("--grpc-port", type=ports.number, default=9060, help="0 for a free one (default %(default)s)")
+    parser.add_argument(
+        "--data", type=ports.path, default=".local/bigquery.duckdb", help="the file (default %(default)s)"
+    )
+    parser.add_argument("--control-port", type=ports.number, help="to set faults at, 0 for a free one (default: none)")
     return parser.parse_args()
 
 
@@ -39,8 +41,8 @@ async def serve(args: argparse.Namespace) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping)
-    async with emulator(args.host, args.rest_port, args.grpc_port, args.data, args.control_port) as ports:
-        ready = {name: port for name, port in dataclasses.asdict(ports).items() if port is not None}
+    async with emulator(args.host, args.rest_port, args.grpc_port, args.data, args.control_port) as bound:
+        ready = {name: port for name, port in dataclasses.asdict(bound).items() if port is not None}
         print(json.dumps(ready), flush=True)
         await stop.wait()
 
@@ -48,7 +50,7 @@ async def serve(args: argparse.Namespace) -> None:
 def main() -> int:
     try:
         asyncio.run(serve(arguments()))
-    except (PortTaken, Locked) as error:
+    except (PortTaken, Locked, Unusable) as error:
         print(f"bigquery emulator: {error}", file=sys.stderr)
         return 1
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +27,7 @@ GRACE = 0.6  # seconds that calls in progress get at a stop, REST and gRPC one a
 
 
 class PortTaken(Exception):
-    """Another process listens on a port that was asked for."""
+    """A port that was asked for cannot be listened on: another process has it, or the host is not this machine."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,7 @@ async def _rest(state: State, host: str, port: int) -> AsyncIterator[int]:
         try:
             await site.start()
         except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                raise PortTaken(f"cannot listen on {host}:{port} for REST: {error.strerror}") from error
-            raise
+            raise PortTaken(f"cannot listen on {host}:{port} for REST: {error.strerror}") from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

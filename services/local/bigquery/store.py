@@ -45,23 +45,29 @@ class Locked(Exception):
     """Another process has the data file open."""
 
 
+class Unusable(Exception):
+    """The data file cannot be opened, or is not one of ours; the text says why and what to do."""
+
+
 class Store:
-    """Opened by the constructor; `Locked` when the file is in use. `close()` finishes what was accepted."""
+    """Opened by the constructor; `Locked` or `Unusable` if it cannot be. `close()` finishes what was accepted."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._database = duckdb.connect(str(path), config={**OPTIONS, "temp_directory": f"{path}.tmp"})
-        except duckdb.IOException as error:
-            if "lock" in str(error).lower():
+            for setting in SETTINGS:
+                self._database.execute(setting)
+            self._database.execute(catalog.SCHEMA)
+            for macro in MACROS:
+                self._database.execute(macro)
+            self.catalog = catalog.load(self._database)
+        except (duckdb.Error, RuntimeError, OSError, ValueError) as error:
+            if isinstance(error, duckdb.IOException) and "lock on file" in str(error).lower():
                 raise Locked(f"{path} is in use by another process") from error
-            raise
-        for setting in SETTINGS:
-            self._database.execute(setting)
-        self._database.execute(catalog.SCHEMA)
-        for macro in MACROS:
-            self._database.execute(macro)
-        self.catalog = catalog.load(self._database)
+            raise Unusable(
+                f"{path} cannot be opened: {first_line(error)}; move it away to start with an empty one"
+            ) from error
         self._writer = Writer(self._database.cursor())
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="bigquery-reader")
         self._reading: set[Connection] = set()

@@ -13,7 +13,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 
-from services.local import control
+from services.local import control, ports
 from services.local.outage import Outage
 from services.local.ports import HOST
 from services.local.pubsub.broker import Broker
@@ -61,8 +61,12 @@ def _cannot_listen(what: str, host: str, port: int | None, error: OSError) -> in
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m services.local.pubsub", description="A local Pub/Sub, in memory.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8085, help="port to listen on, 0 for a free one (default: 8085)")
+    parser.add_argument(
+        "--host", type=ports.host, default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=ports.number, default=8085, help="port to listen on, 0 for a free one (default: 8085)"
+    )
     parser.add_argument(
         "--max-bytes",
         type=int,
@@ -70,12 +74,11 @@ def main() -> int:
         help="unacknowledged bytes above which Publish answers RESOURCE_EXHAUSTED (default: 2 GiB)",
     )
     parser.add_argument(
-        "--control-port", type=int, help="port to set faults at, 0 for a free one (default: faults cannot be set)"
+        "--control-port",
+        type=ports.number,
+        help="port to set faults at, 0 for a free one (default: faults cannot be set)",
     )
     arguments = parser.parse_args()
-    for option, number in (("--port", arguments.port), ("--control-port", arguments.control_port or 0)):
-        if not 0 <= number <= 65535:
-            parser.error(f"{option} must be between 0 and 65535, not {number}")
     if arguments.max_bytes <= 0:
         parser.error(f"--max-bytes must be positive, not {arguments.max_bytes}")
     return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes, arguments.control_port))

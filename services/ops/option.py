@@ -1,0 +1,80 @@
+"""What options take, for argparse: each refuses in one line what no command could use."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.shared import config
+
+
+def name(kind: str) -> Callable[[str], str]:
+    """A project, dataset, topic or subscription."""
+
+    def read(text: str) -> str:
+        try:
+            config.check_shape(kind, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{config.shown(text)}: {error}") from None
+        return text
+
+    return read
+
+
+def number(low: float, high: float = math.inf) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or math.isinf(value):
+            raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a number {_range(low, high)}")
+        return value
+
+    return read
+
+
+def whole(low: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a whole number {_range(low, math.inf)}")
+        return value
+
+    return read
+
+
+def url(text: str) -> str:
+    try:
+        place = urlsplit(text)
+        usable = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+        text.encode()
+    except ValueError:  # a port that is none, or bytes that are not UTF-8
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a URL, such as https://track.example.com")
+    return text
+
+
+def file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a file")
+    return Path(text)
+
+
+def day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a day, such as 2026-03-01") from None
+
+
+def _range(low: float, high: float) -> str:
+    return f"from {low:g} up" if math.isinf(high) else f"from {low:g} to {high:g}"

@@ -1,0 +1,93 @@
+"""What every command says of wrong options, and of a pipeline that is not there: one line, and no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.ops.__main__ import main
+
+PROJECT = ("--project", "local")
+WRONG = {
+    ("smoke", "--project", ""): "argument --project: '': use a project's id, such as my-project",
+    ("smoke", *PROJECT, "--dataset", "my-data"): "argument --dataset: 'my-data': use letters, digits and underscores",
+    ("smoke", *PROJECT, "--url", "garbage"): "argument --url: 'garbage': use a URL, such as https://",
+    ("smoke", *PROJECT, "--url", "http://127.0.0.1:99999999"): "argument --url: 'http://127.0.0.1:99999999': use a URL",
+    ("smoke", *PROJECT, "--wait", "nan"): "argument --wait: 'nan': use a number from 0 up",
+    ("smoke", *PROJECT, "--wait", "inf"): "argument --wait: 'inf': use a number from 0 up",
+    ("smoke", *PROJECT, "--schema", ""): "argument --schema: it is empty; name a file",
+    ("load", "--hits", "0"): "argument --hits: '0': use a whole number from 1 up",
+    ("load", "--hits", "9" * 5000): f"argument --hits: '{'9' * 80}…': use a whole number from 1 up",
+    ("load", "--connections", "0"): "argument --connections: '0': use a whole number from 1 up",
+    ("load", "--bad", "500"): "argument --bad: '500': use a number from 0 to 100",
+    ("load", "--post", "-1"): "argument --post: '-1': use a number from 0 to 100",
+    ("load", "--bigquery", "127.0.0.1"): "argument --bigquery: '127.0.0.1': use a URL",
+    ("replay", *PROJECT, "--limit", "x"): "argument --limit: 'x': use a whole number from 1 up",
+    ("replay", *PROJECT, "--hits-topic", "a b"): "argument --hits-topic: 'a b': use 3 to 255 letters",
+    ("dead", "list", *PROJECT, "--subscription", "a"): "argument --subscription: 'a': use 3 to 255 letters",
+    ("dead", "list", *PROJECT, "--wait", "-1"): "argument --wait: '-1': use a number from 0 up",
+    ("trace", "x", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
+    ("compact", *PROJECT, "--closed-after", "nan"): "argument --closed-after: 'nan': use a number from 0 up",
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments)[:60])
+def test_an_option_that_is_wrong_is_named_with_its_value(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert WRONG[arguments] in said.err.splitlines()[-1]
+
+
+COMMANDS = {
+    "smoke": "BIGQUERY_EMULATOR_HOST",
+    "replay": "BIGQUERY_EMULATOR_HOST",
+    "compact": "BIGQUERY_EMULATOR_HOST",
+    "trace x": "BIGQUERY_EMULATOR_HOST",
+    "dead list": "PUBSUB_EMULATOR_HOST",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_emulator_that_does_not_answer_is_named_at_once(
+    command: str, free_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port}")
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{free_port}")
+    assert main([*command.split(), *PROJECT]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{command.split()[0]}: {COMMANDS[command]}='") and str(free_port) in line
+    assert "no emulator answers there: Connection refused; is `make run` running?" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "Is a directory"), (b"no json", "is not a valid json file"), (b"{}", "does not have a valid type")],
+)
+def test_credentials_that_cannot_be_used_are_one_line(
+    content: bytes | None,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "key.json"
+    file.mkdir() if content is None else file.write_bytes(content)
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    assert main(["replay", *PROJECT]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("replay: failed: ") and str(file) in line and said in line, line
+
+
+def test_a_schema_file_that_cannot_be_read_is_a_wrong_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["replay", *PROJECT, "--schema", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"replay: {tmp_path}: is not a file; set PIPE_SCHEMA to the path of a schema file\n"
+    )
