@@ -10,13 +10,11 @@ import argparse
 import os
 import sys
 
-import requests
-from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
 from services.provision import iam
 from services.provision.config import Config
-from services.provision.resource import Refused, settle
+from services.provision.resource import Failed, Refused, settle
 from services.provision.wanted import resources
 from services.shared import config, log, schema_file
 
@@ -47,8 +45,8 @@ def main() -> int:
     except Refused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
-    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
-        print(f"provision: failed, run it again once this is mended:\n{error}", file=sys.stderr)
+    except (Failed, GoogleAuthError) as error:
+        print(f"provision: failed; put this right and run it again:\n{error}", file=sys.stderr)
         return 1
     return 0
 
