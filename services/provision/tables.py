@@ -77,7 +77,7 @@ class LogTable:
             properties.append(name)
         alone = []
         if evolution.strangers:
-            alone = [f"no longer filled, since the schema file does not have them: {', '.join(evolution.strangers)}"]
+            alone = [f"no longer filled, not in the schema file: {', '.join(evolution.strangers)}"]
         if not properties:
             return Step("keep", "; ".join(alone))
         if "time_partitioning" in properties and "require_partition_filter" not in properties:

@@ -173,7 +173,7 @@ def test_a_column_the_file_lost_stays_in_table_and_view(provisioned) -> None:
     project = provisioned(USER, NUMBER)
     lines = project.settle(USER)
     assert (
-        "unchanged table pixelpipe.events_log: no longer filled, since the schema file does not have them: n" in lines
+        "unchanged table pixelpipe.events_log: no longer filled, not in the schema file: n" in lines
     )
     assert verbs(lines) == {"unchanged"}
     assert [field.name for field in project.client.query_and_wait("SELECT * FROM pixelpipe.events").schema][-1] == "n"
