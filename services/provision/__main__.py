@@ -10,13 +10,11 @@ import argparse
 import os
 import sys
 
-import requests
-from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
 from services.provision import iam
 from services.provision.config import Config
-from services.provision.resource import Refused, settle
+from services.provision.resource import Failed, Refused, settle
 from services.provision.wanted import resources
 from services.shared import config, emulators, log, schema_file
 
@@ -50,11 +48,17 @@ def main() -> int:
     except Refused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
+<<<<<<< HEAD
     except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
         return _failed((error.args or (error,))[0])
     # OSError: a file of credentials that cannot be read.
     except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
         return _failed(error)
+=======
+    except (Failed, GoogleAuthError) as error:
+        print(f"provision: failed; put this right and run it again:\n{error}", file=sys.stderr)
+        return 1
+>>>>>>> g-chart
     return 0
 
 

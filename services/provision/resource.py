@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
+from google.auth.exceptions import GoogleAuthError
 
 LABELS = {"managed-by": "pixelpipe"}
 TIMEOUT = 20.0  # seconds one request may take
@@ -39,11 +42,21 @@ class Step:
     apply: Callable[[], object] = lambda: None
 
 
+class Failed(Exception):
+    """A request failed: names the resource and what in the configuration it comes from."""
+
+
 class Resource(Protocol):
-    """One thing in the project; `name` is how the output calls it, such as `topic pixelpipe-hits`."""
+    """One thing in the project; `name` is how the output calls it, such as `topic pixelpipe-hits`.
+
+    `source` is what an operator would change: a setting, or a table of the schema file.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
 
     def plan(self) -> Step:
         """Look, and say what is needed; changes nothing. Raises Refused where that is impossible."""
@@ -53,13 +66,14 @@ class Resource(Protocol):
 def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
     """Plan all, then apply in order; a line for each resource, as it is done.
 
-    Raises Refused with every problem of every resource before anything has changed.
+    Raises Refused with every problem of every resource before anything has changed, and Failed where a request fails.
     """
     steps: list[Step] = []
     problems: list[str] = []
     for resource in resources:
         try:
-            steps.append(resource.plan())
+            with _naming(resource):
+                steps.append(resource.plan())
         except Refused as error:
             problems.append(str(error))
     if problems:
@@ -68,8 +82,18 @@ def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
         if dry_run:
             yield _line(_WOULD[step.verb], resource.name, step.detail)
         else:
-            done = _apply(resource, step)
+            with _naming(resource):
+                done = _apply(resource, step)
             yield _line(_DONE[done.verb], resource.name, done.detail)
+
+
+@contextmanager
+def _naming(resource: Resource) -> Iterator[None]:
+    """Raises Failed for what Google answers or does not answer."""
+    try:
+        yield
+    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+        raise Failed(f"{resource.name} ({resource.source}): {error}") from error
 
 
 def _apply(resource: Resource, step: Step) -> Step:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
 from services.provision.resource import CALL, LABELS, Refused, Step
+from services.shared import log
 from services.shared.pubsub import subscription_path, topic_path
 
 # A service keeps the leases of what it holds by itself; this is how long a pack waits for a pod that was killed.
@@ -20,6 +23,7 @@ ACK_DEADLINE_SECONDS = 60
 RETRY_SECONDS = (1, 600)
 DELIVERY_ATTEMPTS = 20
 DAY_SECONDS = 24 * 60 * 60
+EMULATED_DAYS = 7  # what any emulator keeps
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,10 @@ class Policy:
 
 
 class Subscription:
-    def __init__(self, client: Any, project: str, subscription: str, policy: Policy) -> None:
+    def __init__(self, client: Any, project: str, subscription: str, source: str, policy: Policy) -> None:
         self._client, self._project, self._policy = client, project, policy
+        self._retention_days = policy.retention_days
+        self.source = source
         self._path = subscription_path(project, subscription)
         self.name = f"subscription {subscription}"
 
@@ -42,11 +48,7 @@ class Subscription:
         try:
             found = types.Subscription.pb(self._client.get_subscription(subscription=self._path, **CALL))
         except exceptions.NotFound:
-            return Step(
-                "create",
-                f"of topic {self._policy.topic}",
-                lambda: self._client.create_subscription(request=types.Subscription.wrap(wanted), **CALL),
-            )
+            return Step("create", f"of topic {self._policy.topic}", lambda: self._send(self._create))
         self._check(found, wanted)
         for label, value in found.labels.items():
             if label not in LABELS:
@@ -54,8 +56,30 @@ class Subscription:
         drifted = [field for field in _OURS if _value(found, field) != _value(wanted, field)]
         if not drifted:
             return Step("keep")
+        labels = dict(wanted.labels)
+        return Step("update", ", ".join(drifted), lambda: self._send(lambda: self._update(labels, drifted)))
+
+    def _create(self) -> None:
+        self._client.create_subscription(request=types.Subscription.wrap(self._wanted()), **CALL)
+
+    def _update(self, labels: dict[str, str], drifted: list[str]) -> None:
+        wanted = self._wanted()
+        wanted.labels.update(labels)
         request = {"subscription": types.Subscription.wrap(wanted), "update_mask": {"paths": drifted}}
-        return Step("update", ", ".join(drifted), lambda: self._client.update_subscription(request=request, **CALL))
+        self._client.update_subscription(request=request, **CALL)
+
+    def _send(self, send: Callable[[], None]) -> None:
+        """Google's own emulator keeps messages for seven days at most; the real service takes 31."""
+        try:
+            send()
+        except exceptions.InvalidArgument:
+            if "PUBSUB_EMULATOR_HOST" not in os.environ or self._retention_days <= EMULATED_DAYS:
+                raise
+            log.get("provision").warning(
+                "this emulator keeps messages for fewer days", subscription=self._path, days=EMULATED_DAYS
+            )
+            self._retention_days = EMULATED_DAYS
+            send()
 
     def _wanted(self) -> Any:
         """A raw protobuf Subscription."""
@@ -63,7 +87,7 @@ class Subscription:
         wanted.name = self._path
         wanted.topic = topic_path(self._project, self._policy.topic)
         wanted.ack_deadline_seconds = ACK_DEADLINE_SECONDS
-        wanted.message_retention_duration.CopyFrom(Duration(seconds=self._policy.retention_days * DAY_SECONDS))
+        wanted.message_retention_duration.CopyFrom(Duration(seconds=self._retention_days * DAY_SECONDS))
         wanted.expiration_policy.SetInParent()  # present and without a time to live: it never expires
         wanted.retry_policy.minimum_backoff.CopyFrom(Duration(seconds=RETRY_SECONDS[0]))
         wanted.retry_policy.maximum_backoff.CopyFrom(Duration(seconds=RETRY_SECONDS[1]))

@@ -19,7 +19,7 @@ class Dataset:
     def __init__(self, client: Any, project: str, dataset: str, location: str) -> None:
         self._client, self._location = client, location
         self._reference = bigquery.DatasetReference(project, dataset)
-        self.name = f"dataset {dataset}"
+        self.name, self.source = f"dataset {dataset}", "PIPE_DATASET"
 
     def plan(self) -> Step:
         try:
@@ -52,6 +52,7 @@ class LogTable:
         self._client, self._table = client, table
         self._reference = bigquery.DatasetReference(project, dataset).table(table.log_name)
         self.name = f"table {dataset}.{table.log_name}"
+        self.source = f"`{table.name}` in the schema file"
         # The names of all columns as they will be once the latest plan is carried out.
         self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
 
@@ -74,7 +75,9 @@ class LogTable:
         for name, text in self._drift(found):
             changes.append(text)
             properties.append(name)
-        alone = [f"column {name} is not in the schema file, left as it is" for name in evolution.strangers]
+        alone = []
+        if evolution.strangers:
+            alone = [f"no longer filled, not in the schema file: {', '.join(evolution.strangers)}"]
         if not properties:
             return Step("keep", "; ".join(alone))
         if "time_partitioning" in properties and "require_partition_filter" not in properties:
@@ -128,6 +131,7 @@ class View:
         self._table, self._log_table = table, log_table
         self._reference = bigquery.DatasetReference(project, dataset).table(table.name)
         self.name = f"view {dataset}.{table.name}"
+        self.source = f"`{table.name}` in the schema file"
 
     def plan(self) -> Step:
         """Rests on the latest plan of the log table."""

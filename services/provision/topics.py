@@ -13,9 +13,10 @@ from services.shared.pubsub import topic_path
 class Topic:
     """A topic with our label; everything else about it is its owner's."""
 
-    def __init__(self, client: Any, project: str, topic: str) -> None:
+    def __init__(self, client: Any, project: str, topic: str, source: str) -> None:
         self._client = client
         self._path = topic_path(project, topic)
+        self.source = source
         self.name = f"topic {topic}"
 
     def plan(self) -> Step:

@@ -21,15 +21,20 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     """All of them, each after what it needs."""
     publisher, subscriber, client = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient(), _bigquery(cfg)
     wanted: list[Resource] = [
-        Topic(publisher, cfg.project, name) for name in (cfg.dead_topic, cfg.hits_topic, cfg.rows_topic)
+        Topic(publisher, cfg.project, name, source)
+        for name, source in (
+            (cfg.dead_topic, "PIPE_DEAD_TOPIC"),
+            (cfg.hits_topic, "PIPE_HITS_TOPIC"),
+            (cfg.rows_topic, "PIPE_ROWS_TOPIC"),
+        )
     ]
-    for name, policy in (
-        # 31 days: a month in which someone can look at what was dead, mend the cause and replay it.
-        (cfg.dead_subscription, Policy(cfg.dead_topic, retention_days=31, dead_topic=None)),
-        (cfg.hits_subscription, Policy(cfg.hits_topic, retention_days=7, dead_topic=cfg.dead_topic)),
-        (cfg.rows_subscription, Policy(cfg.rows_topic, retention_days=7, dead_topic=cfg.dead_topic)),
+    for name, source, policy in (
+        # 31 days: a month in which someone can look at what was dead, repair the cause and replay it.
+        (cfg.dead_subscription, "PIPE_DEAD_SUBSCRIPTION", Policy(cfg.dead_topic, retention_days=31, dead_topic=None)),
+        (cfg.hits_subscription, "PIPE_HITS_SUBSCRIPTION", Policy(cfg.hits_topic, 7, cfg.dead_topic)),
+        (cfg.rows_subscription, "PIPE_ROWS_SUBSCRIPTION", Policy(cfg.rows_topic, 7, cfg.dead_topic)),
     ):
-        wanted.append(Subscription(subscriber, cfg.project, name, policy))
+        wanted.append(Subscription(subscriber, cfg.project, name, source, policy))
     wanted.append(Dataset(client, cfg.project, cfg.dataset, cfg.location))
     for table in (*schema.tables.values(), conflicts.table(schema)):
         log_table = LogTable(client, cfg.project, cfg.dataset, table)

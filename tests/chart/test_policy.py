@@ -13,8 +13,6 @@ from tests.chart import release, settings
 from tests.chart.release import CASES, Doc, Release
 
 SERVICES = ("collector", "processor", "loader")
-# Google's emulator: an image that is not ours, so neither are its variables.
-NOT_OURS = {"pubsub"}
 EMULATORS = {"PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"}
 
 pytestmark = pytest.mark.parametrize("case", CASES)
@@ -41,6 +39,7 @@ def test_every_pod_is_restricted(case: str) -> None:
             "capabilities": {"drop": ["ALL"]},
         }, where
         assert pod["spec"]["automountServiceAccountToken"] is False, where
+        assert pod["spec"]["enableServiceLinks"] is False, where
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod["spec"]), where
         assert all("hostPath" not in volume for volume in pod["spec"]["volumes"]), where
 
@@ -189,7 +188,7 @@ def test_every_mount_has_its_volume_and_every_key_its_file(case: str) -> None:
             if not volume.get("configMap", {}).get("optional") and "configMap" in volume:
                 assert volume["configMap"]["name"] in files
             assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), "an emptyDir without a bound"
-        if container["name"] in NOT_OURS or "env" not in container:
+        if "env" not in container:
             continue
         variables = release.env(container)
         if "PIPE_SCHEMA" in variables:
@@ -202,7 +201,7 @@ def test_every_mount_has_its_volume_and_every_key_its_file(case: str) -> None:
 def test_every_variable_is_a_setting_and_is_accepted(case: str) -> None:
     for _, _, container in containers(release.case(case)):
         name = container["name"]
-        if name in NOT_OURS or "env" not in container:
+        if "env" not in container:
             continue
         variables = release.env(container)
         pipe = {key: value for key, value in variables.items() if key.startswith("PIPE_")}
@@ -277,7 +276,11 @@ def test_hooks_come_in_order_and_leave(case: str) -> None:
     hooks = [doc for doc in release.case(case).docs if "helm.sh/hook" in doc["metadata"].get("annotations", {})]
     for doc in hooks:
         notes = doc["metadata"]["annotations"]
-        assert "before-hook-creation" in notes["helm.sh/hook-delete-policy"]
+        # What succeeded goes, so that nothing is left after `helm uninstall`.
+        assert notes["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+        if doc["kind"] in {"Job", "Pod"}:
+            pod = doc["spec"]["template"]["spec"] if doc["kind"] == "Job" else doc["spec"]
+            assert all(one["terminationMessagePolicy"] == "FallbackToLogsOnError" for one in pod["containers"])
         if doc["kind"] == "Job":
             emulated = release.values_of(case).get("emulators", {}).get("enabled", False)
             assert notes["helm.sh/hook"] == ("post-install,post-upgrade" if emulated else "pre-install,pre-upgrade")

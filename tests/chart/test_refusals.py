@@ -69,7 +69,7 @@ def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
         ({"pubsub": {"hitsTopic": "no"}}, "/pubsub/hitsTopic"),
         ({"gateway": {"hosts": ["https://pixel.example.com"]}}, "/gateway/hosts/0"),
         ({"collector": {"autoscaling": {"min": 0}}}, "/collector/autoscaling/min"),
-        ({"emulators": {"pubsub": {"image": "emulator"}}}, "/emulators/pubsub/image"),
+        ({"emulators": {"image": {"tag": "latest"}}}, "/emulators/image/tag"),
         ({"compact": {"schedule": "daily"}}, "/compact/schedule"),
         ({"tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
         ({"tracing": {"endpoint": "http://collector:4318", "ratio": 1.5}}, "/tracing/ratio"),
@@ -132,6 +132,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"processor": {"autoscaling": {"min": 0}}},
+        "set autoscaling.hpa.backlog=true, or processor.autoscaling.min=1",
+        {"processor": {"autoscaling": {"min": 1}}},
+    ),
+    (
+        {"processor": {"autoscaling": {"min": 0}}, "autoscaling": {"hpa": {"backlog": True}}},
         "set processor.autoscaling.min=1, or let KEDA scale",
         {"processor": {"autoscaling": {"min": 1}}},
     ),

@@ -20,9 +20,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests import child
+from tests.chart import release
 from tests.child import ROOT, wait_for
 from tests.images import build
 from tests.images.build import IMAGES, Failed, say
+from tests.images.chart import Cluster
 from tests.images.container import Container
 from tests.test_arrows import ALLOWED
 
@@ -79,6 +81,8 @@ def main() -> int:
         )
         with ExitStack() as stack:
             _run(report, options.hits, stack)
+        with ExitStack() as stack:
+            _run_the_chart(report, stack)
     except (Failed, AssertionError) as error:
         report.failed += 1
         say(f"FAILED {error}")
@@ -146,6 +150,24 @@ def _run(report: Report, hits: int, stack: ExitStack) -> None:
     for name, one in containers.items():
         report.check(f"{name}'s exit code after SIGTERM", one.stop(), 0)
     ops.signal("KILL")
+
+
+def _run_the_chart(report: Report, stack: ExitStack) -> None:
+    """A pixel through the dev release: emulators, provisioning, services and smoke test as the chart asks for them."""
+    found = release.case("values-dev")
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    cluster = Cluster(found, folder, stack)
+    for name in ("pubsub", "bigquery"):
+        cluster.start(found.one("Deployment", name))
+    for service in found.of("Service"):
+        cluster.expose(service)
+    code, said = cluster.ends(found.one("Job", "provision"), 120)
+    report.check(f"the chart's provisioning ends well:\n{said}", code, 0)
+    for name in SERVICES:
+        cluster.start(found.one("Deployment", name))
+    code, said = cluster.ends(found.one("Pod", "smoke"), 200)
+    report.check(f"the chart's smoke test finds its row:\n{said}", code, 0)
+    say("through the chart's own pods: a pixel is a row")
 
 
 def _stop_under_load(

@@ -103,7 +103,7 @@ def locked(image: str) -> set[str]:
 
 def clear() -> None:
     """Remove what builds left beside the images, and containers of a run that was cut off."""
-    podman("rm", "--all", "--force", "--time", "0")
+    podman("rm", "--all", "--depend", "--force", "--time", "0")
     podman("image", "prune", "--force")
 
 

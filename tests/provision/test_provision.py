@@ -3,16 +3,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 from google.api_core import exceptions
 from google.cloud import bigquery
 
 from services.provision import conflicts
 from services.provision.resource import Refused
 from services.shared import schema_file
+from tests import child
 from tests.child import ROOT
 from tests.provision import schemas
 from tests.provision.schemas import TYPE, USER, text
@@ -20,13 +23,15 @@ from tests.provision.schemas import TYPE, USER, text
 NUMBER = "n: {type: INT64, from: query.n}"
 
 
-def provision(project: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def provision(
+    project: str, *arguments: str, env: dict[str, str] | None = None, **settings: str
+) -> subprocess.CompletedProcess[str]:
     """`python -m services.provision` as a deployment runs it; settings are PIPE_* names in lower case."""
     pipe = {f"PIPE_{name.upper()}": value for name, value in {"project": project, **settings}.items()}
     return subprocess.run(
         [sys.executable, "-m", "services.provision", *arguments],
         cwd=ROOT,
-        env={**os.environ, **pipe},
+        env={**os.environ, **(env or {}), **pipe},
         capture_output=True,
         text=True,
         timeout=60,
@@ -172,7 +177,9 @@ def test_a_column_added_to_the_file_shows_up_in_table_and_view(provisioned) -> N
 def test_a_column_the_file_lost_stays_in_table_and_view(provisioned) -> None:
     project = provisioned(USER, NUMBER)
     lines = project.settle(USER)
-    assert "unchanged table pixelpipe.events_log: column n is not in the schema file, left as it is" in lines
+    assert (
+        "unchanged table pixelpipe.events_log: no longer filled, not in the schema file: n" in lines
+    )
     assert verbs(lines) == {"unchanged"}
     assert [field.name for field in project.client.query_and_wait("SELECT * FROM pixelpipe.events").schema][-1] == "n"
 
@@ -270,3 +277,32 @@ def test_the_table_of_conflicts_is_described_and_lasts_as_long_as_the_longest(pr
     schema = schema_file.parse(schemas.text(USER, table=table).replace(schemas.REJECTS, rejects))
     assert conflicts.table(schema).expire_days == 40
     assert conflicts.table(schemas.schema(USER, table=table)).expire_days is None
+@pytest.fixture
+def failing() -> Iterator[tuple[str, str]]:
+    """A Pub/Sub that fails as it is told: its address, and that of its control port."""
+    with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
+        yield f"127.0.0.1:{emulator.ready['grpc']}", f"http://127.0.0.1:{emulator.ready['control']}/faults"
+
+
+def test_an_error_names_the_resource_and_its_setting(emulated, failing: tuple[str, str]) -> None:
+    pubsub, faults = failing
+    fault = {"effect": "error", "code": "PERMISSION_DENIED", "method": "CreateTopic", "resource": "*/clicks"}
+    requests.post(faults, json=fault, timeout=10).raise_for_status()
+    failed = provision(emulated.id, env={"PUBSUB_EMULATOR_HOST": pubsub}, hits_topic="clicks")
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    assert last.startswith("topic clicks (PIPE_HITS_TOPIC): 403"), failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_an_emulator_that_keeps_messages_for_a_week_is_told_a_week(emulated, failing: tuple[str, str]) -> None:
+    pubsub, faults = failing
+    for method in ("CreateSubscription", "UpdateSubscription"):
+        fault = {"effect": "error", "code": "INVALID_ARGUMENT", "method": method, "resource": "*/pixelpipe-dead-*"}
+        requests.post(faults, json={**fault, "times": 1}, timeout=10).raise_for_status()
+    lines = []
+    for _ in range(2):
+        done = provision(emulated.id, env={"PUBSUB_EMULATOR_HOST": pubsub})
+        assert done.returncode == 0, done.stderr
+        lines += done.stdout.splitlines()
+    assert sum("keeps messages for fewer days" in line for line in lines) == 2, "once each run"

@@ -1,5 +1,6 @@
 {{/* What no schema of values can say: each refusal is one line and ends with the fix. */}}
 {{- define "pixelpipe.checks" -}}
+{{- $root := . -}}
 {{- $v := .Values -}}
 {{- if not $v.project -}}
 {{- fail "project is not set: --set project=YOUR_PROJECT" -}}
@@ -39,7 +40,12 @@
 {{- fail (printf "%s.autoscaling.min is over its max: set %s.autoscaling.max=%d" $name $name (int $scaling.min)) -}}
 {{- end -}}
 {{- if and $v.autoscaling.hpa.enabled (lt (int $scaling.min) 1) -}}
-{{- fail (printf "a HorizontalPodAutoscaler cannot scale to 0: set %s.autoscaling.min=1, or let KEDA scale" $name) -}}
+{{- if not $v.autoscaling.hpa.backlog -}}
+{{- fail (printf "a HorizontalPodAutoscaler scales to 0 only by what waits: set autoscaling.hpa.backlog=true, or %s.autoscaling.min=1" $name) -}}
+{{- end -}}
+{{- if ne (include "pixelpipe.scalesToZero" $root.Capabilities.KubeVersion.Version) "true" -}}
+{{- fail (printf "a HorizontalPodAutoscaler scales to 0 from Kubernetes 1.37 on, this is %s: set %s.autoscaling.min=1, or let KEDA scale" $root.Capabilities.KubeVersion.Version $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -48,4 +54,9 @@
 {{- define "pixelpipe.spoolMi" -}}
 {{- $size := .Values.collector.spool.size -}}
 {{- mul (int64 (regexFind "^[0-9]+" $size)) (ternary 1024 1 (hasSuffix "Gi" $size)) -}}
+{{- end -}}
+
+{{/* Whether a HorizontalPodAutoscaler of this version of Kubernetes may have minReplicas 0 with an external metric */}}
+{{- define "pixelpipe.scalesToZero" -}}
+{{- semverCompare ">=1.37.0-0" . -}}
 {{- end -}}

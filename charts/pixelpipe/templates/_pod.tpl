@@ -40,6 +40,8 @@ containers:
     image: {{ include "pixelpipe.image" (list $root $root.Values.ops.image) }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     command: [{{ join ", " (index . 3) }}]
+    # What it printed last is in `kubectl describe`, too.
+    terminationMessagePolicy: FallbackToLogsOnError
     env:
       {{- include "pixelpipe.env" (list $root $part) | nindent 6 }}
     resources:

@@ -9,8 +9,8 @@
 {{- $onDisk := and $spool (eq $values.spool.storage "persistent") -}}
 {{- $module := printf "services.%s" $name -}}
 revisionHistoryLimit: 5
-{{- if not (or $v.autoscaling.hpa.enabled $v.autoscaling.keda.enabled) }}
-replicas: {{ $values.replicas }}
+{{- with include "pixelpipe.liveReplicas" . | fromYaml | merge (dict "values" $v "wanted" $values.replicas) | include "pixelpipe.replicas" }}
+replicas: {{ . }}
 {{- end }}
 {{- if $onDisk }}
 serviceName: {{ include "pixelpipe.name" (list $root "spool" 63) }}
@@ -180,4 +180,47 @@ volumeClaimTemplates:
 {{- end -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end -}}
+
+{{/*
+How many replicas a workload asks for, "" for none: a dict of `values`, the `wanted` number, and what runs now as
+`liveReplicas` says it. Helm patches what it rendered before: a number that it stops rendering becomes 1 for as long as
+the autoscaler needs to look, and one that it begins to render undoes what the autoscaler did. So with an autoscaler, and
+in the upgrade that takes it away, what runs now is kept.
+*/}}
+{{- define "pixelpipe.replicas" -}}
+{{- $scaled := or .values.autoscaling.hpa.enabled .values.autoscaling.keda.enabled -}}
+{{- if $scaled -}}
+{{- if hasKey . "running" }}{{ int .running }}{{ end -}}
+{{- else if .autoscaler -}}
+{{- max (int .wanted) (int .running) -}}
+{{- else -}}
+{{- int .wanted -}}
+{{- end -}}
+{{- end -}}
+
+{{/* As YAML, the replicas that run and whether an autoscaler is there; nothing where no cluster is asked: (list root "collector") */}}
+{{- define "pixelpipe.liveReplicas" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $namespace := $root.Release.Namespace -}}
+{{- $kind := (index $root.Values $name).kind | default "Deployment" -}}
+{{- $workload := lookup "apps/v1" $kind $namespace (include "pixelpipe.workloadName" .) -}}
+{{- with $workload }}
+running: {{ int .spec.replicas }}
+{{- end }}
+{{- $keda := printf "keda-hpa-%s" (include "pixelpipe.name" (list $root $name 54)) -}}
+{{- range list (include "pixelpipe.name" (list $root $name 63)) $keda }}
+{{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace . }}
+autoscaler: true
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* A StatefulSet's name and a hash become a label of its pods, which has 63 characters: (list root "collector") */}}
+{{- define "pixelpipe.workloadName" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $kind := (index $root.Values $name).kind | default "Deployment" -}}
+{{- include "pixelpipe.name" (list $root $name (ternary 52 63 (eq $kind "StatefulSet"))) -}}
 {{- end -}}
