@@ -48,17 +48,10 @@ def main() -> int:
     except Refused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
-<<<<<<< HEAD
     except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
         return _failed((error.args or (error,))[0])
-    # OSError: a file of credentials that cannot be read.
-    except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
+    except (Failed, OSError) as error:  # OSError: a file of credentials that cannot be read
         return _failed(error)
-=======
-    except (Failed, GoogleAuthError) as error:
-        print(f"provision: failed; put this right and run it again:\n{error}", file=sys.stderr)
-        return 1
->>>>>>> g-chart
     return 0
 
 

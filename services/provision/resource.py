@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol
 import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
-from google.auth.exceptions import GoogleAuthError
 
 LABELS = {"managed-by": "pixelpipe"}
 TIMEOUT = 20.0  # seconds one request may take
@@ -89,10 +88,10 @@ def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
 
 @contextmanager
 def _naming(resource: Resource) -> Iterator[None]:
-    """Raises Failed for what Google answers or does not answer."""
+    """Raises Failed for a request that fails. Credentials that do not work are no resource's fault."""
     try:
         yield
-    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+    except (exceptions.GoogleAPIError, requests.RequestException) as error:
         raise Failed(f"{resource.name} ({resource.source}): {error}") from error
 
 

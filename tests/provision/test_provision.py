@@ -177,9 +177,7 @@ def test_a_column_added_to_the_file_shows_up_in_table_and_view(provisioned) -> N
 def test_a_column_the_file_lost_stays_in_table_and_view(provisioned) -> None:
     project = provisioned(USER, NUMBER)
     lines = project.settle(USER)
-    assert (
-        "unchanged table pixelpipe.events_log: no longer filled, not in the schema file: n" in lines
-    )
+    assert "unchanged table pixelpipe.events_log: no longer filled, not in the schema file: n" in lines
     assert verbs(lines) == {"unchanged"}
     assert [field.name for field in project.client.query_and_wait("SELECT * FROM pixelpipe.events").schema][-1] == "n"
 
@@ -277,6 +275,8 @@ def test_the_table_of_conflicts_is_described_and_lasts_as_long_as_the_longest(pr
     schema = schema_file.parse(schemas.text(USER, table=table).replace(schemas.REJECTS, rejects))
     assert conflicts.table(schema).expire_days == 40
     assert conflicts.table(schemas.schema(USER, table=table)).expire_days is None
+
+
 @pytest.fixture
 def failing() -> Iterator[tuple[str, str]]:
     """A Pub/Sub that fails as it is told: its address, and that of its control port."""
@@ -291,7 +291,7 @@ def test_an_error_names_the_resource_and_its_setting(emulated, failing: tuple[st
     failed = provision(emulated.id, env={"PUBSUB_EMULATOR_HOST": pubsub}, hits_topic="clicks")
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
-    assert last.startswith("topic clicks (PIPE_HITS_TOPIC): 403"), failed.stderr
+    assert last.startswith("provision: failed: topic clicks (PIPE_HITS_TOPIC): 403"), failed.stderr
     assert "Traceback" not in failed.stderr
 
 
