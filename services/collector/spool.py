@@ -220,18 +220,28 @@ class Spool:
         except OSError as error:
             if isinstance(error, TimeoutError) or error.errno in _PASSING:
                 raise
-            await self._set_aside(name, why(error))
+            self._put_off(name, why(error))
             return None
+        self._reported.discard(name)
         return Spooled(name, entry.pack, entry.hits, entry.at, data)
 
-    async def _set_aside(self, name: str, reason: str) -> None:
-        """Let the others go on without this file, which is kept for someone to look at."""
+    def _put_off(self, name: str, reason: str) -> bool:
+        """Let the others go on without this file until the next scan. Returns whether it was still there to drain.
+
+        It keeps its name: its content may be whole, and readable once the disk works again.
+        """
         if (entry := self._held.unreadable(name)) is None:
-            return
+            return False
         if name not in self._reported:
             self._reported.add(name)
             self._metrics.spool_corrupt.inc()
             _log.critical("a spooled pack cannot be read and is set aside", file=name, hits=entry.hits, error=reason)
+        return True
+
+    async def _set_aside(self, name: str, reason: str) -> None:
+        """Let the others go on without this file for good: it is damaged, and kept for someone to look at."""
+        if not self._put_off(name, reason):
+            return
         try:
             await self._disk.rename(name, name + pack_file.DAMAGED)
         except OSError as error:
