@@ -430,6 +430,20 @@ async def test_a_file_that_can_be_neither_read_nor_renamed_blocks_nothing_and_is
     assert corrupt == 2  # each file counts once, however often it is tried
 
 
+async def test_packs_that_a_failing_disk_did_not_let_be_read_keep_their_names_and_come_back(
+    spool: Spool, disk: FailingDisk, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        await spool.put(name, 1, _data(name))
+    disk.fails["read"] = BROKEN
+    while spool.packs:
+        assert await spool.oldest_packs(2) == []
+    disk.fails.clear()
+    await until(lambda: spool.packs == 3, "another try")
+    assert await _names(spool) == ["a", "b", "c"]
+    assert not list(tmp_path.glob("*.damaged"))
+
+
 @pytest.mark.parametrize("error", [OSError(EMFILE, "Too many open files"), TimeoutError()])
 async def test_an_error_that_says_nothing_about_the_file_sets_nothing_aside(
     spool: Spool, disk: FailingDisk, error: OSError
