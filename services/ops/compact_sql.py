@@ -9,7 +9,7 @@ the row in place 1 are another event under the same key, a conflict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 from services.provision import view
@@ -24,21 +24,13 @@ SENT_AT = "sent_at"  # the parameter that says when the client sent it
 
 @dataclass(frozen=True)
 class Statements:
-    """Of one day of one table; `columns` are all that its log table has, also those the schema file has lost."""
+    """Those for one day of one table; `columns` are all of its log table, also those the schema file has lost."""
 
     table: Table
     project: str
     dataset: str
     columns: Sequence[str]
     day: date
-    _suffix: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        # Names of our own that no column has.
-        taken, suffix = {name.lower() for name in self.columns}, ""
-        while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place")):
-            suffix += "_"
-        object.__setattr__(self, "_suffix", suffix)
 
     def count(self) -> str:
         """`found` rows, and the `events` that they are."""
@@ -55,7 +47,7 @@ class Statements:
     def move(self) -> str:
         """Append the first row of each conflict to the table of conflicts, unless its fingerprint is there.
 
-        Nothing is deleted from there, ever: `remove` relies on it.
+        What is there stays until the rows of the table would expire: `remove` relies on it.
         """
         day, event_id, received_at = (
             quoted(view.source_column(self.table, source)) for source in ("event.day", "event.id", "hit.received_at")
@@ -111,6 +103,14 @@ class Statements:
             f"DELETE FROM {self._conflicts_table}\n"  # noqa: S608
             f"WHERE `day` <= DATE '{until}' AND `table` = {self._name_of_table}"
         )
+
+    @property
+    def _suffix(self) -> str:
+        """Makes names of our own that no column has."""
+        taken, suffix = {name.lower() for name in self.columns}, ""
+        while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place")):
+            suffix += "_"
+        return suffix
 
     @property
     def _log_table(self) -> str:

@@ -285,12 +285,15 @@ def test_orders_of_two_shops_a_refund_a_retry_and_a_conflict_end_to_end(bare: Pi
         ({**ORDER, "type": "refund"}, "192.0.2.1", "one/1"),
         ({**ORDER, "sent_at": 7}, "192.0.2.2", "two/2"),
         ({**ORDER, "total": 99, "sent_at": 8}, "192.0.2.1", "one/1"),
+        ({**ORDER, "user_id": ""}, "192.0.2.1", "one/1"),
+        ({**ORDER, "user_id": "", "tenant": "shop-b"}, "192.0.2.1", "one/1"),
     ]
     with bare.services("processor", "loader"), bare.collector() as url:
         for event, ip, agent in sent:
             headers = {"X-Forwarded-For": ip, "User-Agent": agent}
             assert requests.post(f"{url}/events", json=event, headers=headers, timeout=20).status_code == 204
-        bare.until("SELECT COUNT(*) FROM pixelpipe.events_log", len(sent))
+        bare.until("SELECT COUNT(*) FROM pixelpipe.events_log", len(sent) - 2)
+        bare.until("SELECT COUNT(*) FROM pixelpipe.rejects", 2)  # of one id, and each is one
     shown = bare.rows("SELECT tenant, type, user_id, params FROM pixelpipe.events ORDER BY received_at")
     assert [(one["tenant"], one["type"], one["user_id"], one["params"]["total"]) for one in shown] == [
         ("shop-a", "order", "ada", 12.5),
