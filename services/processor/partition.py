@@ -24,9 +24,9 @@ class Partition:
         self.always_fits = all(str(source) in ("event.day", "hit.received_at") for source in column.sources)
         self._unit = DAY_US if column.type == "DATE" else 1
 
-    def takes(self, value: int | None, now: int) -> bool:
-        """Whether BigQuery takes a row with this value of the column; NULL has a partition of its own."""
-        return value is None or plausible(value * self._unit, now // self._unit * self._unit)
+    def takes(self, value: int, now: int) -> bool:
+        """Whether BigQuery takes a row with this value of the column."""
+        return plausible(value * self._unit, now // self._unit * self._unit)
 
     def of(self, moment: int) -> int:
         """The column's value for a moment in microseconds."""

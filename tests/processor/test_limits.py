@@ -27,7 +27,7 @@ PARTITIONED = ENRICHED.replace(
     "  events:\n    partition: day",
     "  by_day:\n    when: {query.by: day}\n    partition: d\n    columns:\n"
     + (needed := ENRICHED[ENRICHED.index("      day:") : ENRICHED.index("      x:")])
-    + "      d: {type: DATE, from: query.d}\n"
+    + "      d: {type: DATE, mode: REQUIRED, from: query.d}\n"
     "  by_time:\n    when: {query.by: time}\n    partition: t\n    columns:\n"
     + needed
     + "      t: {type: TIMESTAMP, mode: REQUIRED, from: query.t}\n"

@@ -211,8 +211,12 @@ def test_a_users_own_column_of_rejects_never_stops_a_reject() -> None:
     pa.array(row.values[:1], pa.date32())
 
 
-BY_TIME = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: t", 1)
-BY_DAY = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: d", 1)
+BY_TIME = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: t", 1).replace(
+    "  t: {type: TIMESTAMP,", "  t: {type: TIMESTAMP, mode: REQUIRED,"
+)
+BY_DAY = WIDE.replace("  events:\n    partition: day", "  events:\n    partition: d", 1).replace(
+    "  d: {type: DATE,", "  d: {type: DATE, mode: REQUIRED,"
+)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +224,12 @@ BY_DAY = WIDE.replace("  events:\n    partition: day", "  events:\n    partition
     [
         (BY_TIME, "t=2019-10-06T02:00:00Z", None),
         (BY_TIME, "t=2025-10-04T00:00:00Z", None),
-        (BY_TIME, "", None),
         (BY_TIME, "t=2019-10-06T00:00:00Z", "t"),
         (BY_TIME, "t=2025-10-04T02:00:00Z", "t"),
         (BY_TIME, "t=9999-12-31T23:59:59.999999Z", "t"),
         (BY_TIME, "t=0001-01-01T00:00:00Z", "t"),
         (BY_DAY, "d=2019-10-06", None),
         (BY_DAY, "d=2025-10-04", None),
-        (BY_DAY, "", None),
         (BY_DAY, "d=2019-10-05", "d"),
         (BY_DAY, "d=2025-10-05", "d"),
         (BY_DAY, "d=9999-12-31", "d"),
