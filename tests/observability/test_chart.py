@@ -110,7 +110,7 @@ def test_a_release_sees_itself_alone_and_its_own_objectives() -> None:
 
 def test_gke_takes_the_rules() -> None:
     (rules,) = _release().of("Rules")
-    test_schemas._custom("monitoring.googleapis.com/v1/Rules").validate(rules)
+    test_schemas.definitions()["monitoring.googleapis.com/v1/Rules"].validate(rules)
 
 
 def test_autoscalers_that_rules_look_at_are_those_the_chart_makes() -> None:

@@ -188,7 +188,7 @@ def test_tables_of_different_keys_are_each_looked_through_by_their_own(pipeline:
     own = schemas.REJECTS.replace("    columns:", f"    columns:\n      {SHOP}\n      {KIND}")
     other = schemas.text(table="partition: day\nwhen: {query.to: other}").partition("  rejects:")[0]
     text = schemas.text(SHOP, KIND, rejects=own)
-    pipeline.provision(text.replace("  rejects:", other.replace("tables:\n  events:", "  other:") + "  rejects:"))
+    pipeline.provision(text.replace("  events:", other.replace("tables:\n  events:", "  other:") + "  events:", 1))
     at = datetime.fromtimestamp(NOW / 1e6, UTC)
     pipeline.load("other", [{"day": str(at.date()), "event_id": "1001", "received_at": at.isoformat()}])
     pipeline.load("events", [{"day": str(at.date()), "event_id": "1002", "received_at": at.isoformat(), "tenant": "a"}])
