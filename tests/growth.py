@@ -1,0 +1,104 @@
+"""Checks that work grows no faster than its input: the CPU time of size n against that of 4n, for hostile inputs.
+
+A hostile input is a frame, such as a request line, with a long run of one pattern put in at its start, its middle or
+its end. CPU time of this thread is compared, the least of several tries, and only where there is enough of it: so a
+busy machine changes nothing, and work that is quadratic (16 times as much) is found while its inputs are still small.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import AnyStr
+
+RUNS: tuple[bytes, ...] = (
+    *(bytes([one]) for one in b" \t\n\r\0%&=;:,.+-/?#@\"'\\[]{}()<>09aeE\x80\xe0\xed\xff"),
+    *rb'[] {} [], {}, \" \\ "" ", %2 %% %2f &= a= a& // .. :: 0. 1e \u \ud83d'.split(),
+    *(b"; ", b", ", b"\r\n", b" \n", b"\xed\xa0\xbd", b"\xc3\xa9", b"\xf0\x9f"),
+)
+TIMES = 4  # how much larger the larger input is
+MOST = 2.5  # times TIMES: how much more work that may be
+ENOUGH = 0.004  # seconds; what takes less says nothing
+SMALLEST = 1_024
+TRIES = 5
+
+
+class Grows(AssertionError):
+    """Work that grows faster than its input."""
+
+
+def assert_linear(
+    work: Callable[[AnyStr], object],
+    *frame: AnyStr,
+    size: int = 65_536,
+    runs: Sequence[bytes] = RUNS,
+    refused: type[Exception] | Sequence[type[Exception]] = (),
+) -> None:
+    """Raises Grows if the CPU time of `work` grows faster than its input, up to runs of `size` bytes.
+
+    Each run goes before the frame, after it, and between its parts, or in the middle of a frame of one part. A frame of
+    str gets the runs as Latin-1. `refused`: what `work` may raise for an input that it does not take.
+    """
+
+    expected = [refused] if isinstance(refused, type) else refused
+
+    def once(given: AnyStr) -> float:
+        began = time.thread_time()
+        with suppress(*expected):
+            work(given)
+        return time.thread_time() - began
+
+    collecting = gc.isenabled()
+    gc.disable()  # what else this process holds would be walked through, and is not the work
+    try:
+        for run in runs:
+            for before, after in _places(frame):
+                _grow(once, before, _like(run, before), after, size)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: AnyStr, size: int) -> None:
+    length = SMALLEST
+    small = before + _run(run, length) + after
+    least = once(small)
+    while length < size:
+        large = before + _run(run, length * TIMES) + after
+        more = once(large)
+        for _ in range(TRIES - 1):
+            if not _too_much(least, more):
+                break
+            least, more = min(least, once(small)), min(more, once(large))
+        else:
+            if _too_much(least, more):
+                raise Grows(
+                    f"{length} and {length * TIMES} bytes of {run!r} between {before[-40:]!r} and {after[:40]!r}"
+                    f" take {least * 1000:.2f} and {more * 1000:.2f} ms"
+                )
+        small, least, length = large, more, length * TIMES
+
+
+def _too_much(least: float, more: float) -> bool:
+    return more > ENOUGH and more > least * TIMES * MOST
+
+
+def _places(frame: Sequence[AnyStr]) -> Iterator[tuple[AnyStr, AnyStr]]:
+    """What is before and after the run."""
+    parts = frame
+    if len(parts) == 1:
+        half = len(parts[0]) // 2
+        parts = [parts[0][:half], parts[0][half:]]
+    nothing = parts[0][:0]
+    for at in range(len(parts) + 1):
+        yield nothing.join(parts[:at]), nothing.join(parts[at:])
+
+
+def _like(run: bytes, frame: AnyStr) -> AnyStr:
+    return run.decode("latin-1") if isinstance(frame, str) else run
+
+
+def _run(run: AnyStr, length: int) -> AnyStr:
+    return run * (length // len(run))

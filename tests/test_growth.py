@@ -1,0 +1,51 @@
+"""The tool that finds work which grows too fast finds it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.growth import RUNS, Grows, assert_linear
+
+
+def test_a_quadratic_expression_is_found_and_its_input_named() -> None:
+    with pytest.raises(Grows, match=r"of b' ' between b'GET /i' and b' HTTP/1.1"):
+        assert_linear(re.compile(rb"^GET .* +$").search, b"GET /i", b" HTTP/1.1\r\n")
+
+
+def test_a_quadratic_loop_over_a_text_is_found() -> None:
+    def commas(text: str) -> None:
+        while "," in text:
+            _, _, text = text.partition(",")
+
+    with pytest.raises(Grows, match="of ','"):
+        assert_linear(commas, "a=1")
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_run_is_put_at_either_end(place: str) -> None:
+    def slow(data: bytes) -> None:
+        if data.startswith(b";;") if place == "before" else data.endswith(b";;"):
+            re.search(rb";+$", data + b"x")
+
+    with pytest.raises(Grows):
+        assert_linear(slow, b"frame")
+
+
+def test_linear_work_passes_with_every_run() -> None:
+    seen: set[bytes] = set()
+
+    def work(data: bytes) -> None:
+        seen.update(run for run in RUNS if run * 500 in data)
+        for _ in data:
+            pass
+        raise ValueError
+
+    assert_linear(work, b"GET /i", b" HTTP/1.1", refused=ValueError)
+    assert seen >= set(RUNS)
+
+
+def test_what_is_raised_and_not_expected_is_an_error() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        assert_linear(bytes.decode, b"x")
