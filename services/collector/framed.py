@@ -1,0 +1,247 @@
+"""aiohttp's HTTP protocol, given whole heads and bodies instead of whatever arrives.
+
+What arrives is cut first (framing.py), and each head is repaired (head.py): raw UTF-8, Latin-1, spaces and control
+bytes in a target, as old e-mail clients and hand-built links send, are percent-encoded, which loses nothing: the
+processor decodes them again. A request that cannot be read is answered last, after all good ones before it. A client
+that ends its side gets its replies first.
+
+This leans on what aiohttp does not promise (`data_received`, `eof_received`, `handle_error`, `_ErrInfo`, `_messages`,
+`_max_msg_queue_size`, `_request_count`, `_waiter`, `_reading_paused`), so the version is bounded in pyproject.toml and
+tests hold the behaviour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from aiohttp import hdrs, web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from services.collector import head
+from services.collector.connections import Connections
+from services.collector.framing import Framer
+from services.collector.head import Refused, Repairer
+from services.collector.metrics import Metrics
+from services.collector.reply import FRESH, TEXT, Reply, Silence, origin
+from services.shared import log
+
+LINGER_SECONDS = 2.0  # for a client to read why it was refused before the connection ends
+
+_FAILED = Reply(500, TEXT, b"failed\n")
+_REFUSED = {
+    400: Reply(400, TEXT, b"not a request this server can read\n"),
+    405: Reply(405, {**TEXT, **FRESH, "Allow": "GET, HEAD, POST, OPTIONS"}, b"method not allowed\n"),
+    414: Reply(414, {**TEXT, **FRESH}, b"the request line is too long\n"),
+    431: Reply(431, TEXT, b"the headers are too long\n"),
+    505: Reply(505, TEXT, b"this server speaks HTTP/1.1\n"),
+}
+
+_log = log.get("collector.protocol")
+
+
+class _BrokenOff(web.RequestPayloadError, TimeoutError):
+    """A body ends before its end. Where its request is answered already, aiohttp reads on and logs all but timeouts."""
+
+
+class _Ended(Exception):
+    """Nothing more is to be answered on this connection."""
+
+
+class FramedHandler(RequestHandler):
+    __slots__ = (
+        "_connections", "_eof", "_framer", "_gone", "_holding", "_metrics", "_over", "_payload", "_refused_origin",
+        "_repairer",
+    )  # fmt: skip
+
+    def __init__(
+        self, manager: web.Server, connections: Connections, metrics: Metrics, repairer: Repairer, **options: object
+    ) -> None:
+        super().__init__(manager, **options)  # type: ignore[arg-type]
+        self._connections, self._metrics, self._repairer = connections, metrics, repairer
+        self._framer = Framer()
+        self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the last request that aiohttp was given
+        self._holding = False  # aiohttp is given nothing
+        self._eof = False  # the client has ended its side
+        self._over = False  # nothing that comes is read any more
+        self._refused_origin = b""
+        self._gone: asyncio.Future[None] | None = None  # where a refusal waits for the client to end its side
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self._over and (self._framer.in_body or len(self._framer)):
+            self._metrics.unfinished.inc()
+        self._over = True
+        self._framer.clear()
+        self._set_gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not data:  # from aiohttp, which has room again
+            self._feed(data)
+        elif self._over:
+            return
+        elif not self._reading_paused and self._framer.take(data):
+            self._feed(data)
+            return
+        else:
+            self._framer.add(data)
+        self._advance()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Whether the connection stays open, for replies that are due."""
+        self._set_gone()
+        if not self._eof:
+            self._eof = True
+            self._advance()
+        return not self._idle()
+
+    def _idle(self) -> bool:
+        """Whether aiohttp waits for a request, and none is here."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and not self._messages and not self._holding
+
+    def _advance(self) -> None:
+        """Give aiohttp what is there, as far as it takes it."""
+        wanting = False  # more from the client
+        while not (wanting or self._over or self._holding or self._reading_paused):
+            if self._framer.in_body:
+                wanting = not self._next_body()
+            elif len(self._messages) < self._max_msg_queue_size:
+                wanting = not self._next_request()
+            else:
+                break
+        self._account(wanting)
+        if wanting and self._eof:
+            self._end()
+
+    def _account(self, wanting: bool) -> None:
+        if self._over or not len(self._framer):
+            self._connections.complete(self)
+        else:
+            self._connections.incomplete(self, len(self._framer), self._loop.time() if wanting else None)
+
+    def _next_body(self) -> bool:
+        try:
+            data = self._framer.body()
+        except Refused:
+            self._break_off()
+            return True
+        if data:
+            self._feed(data)
+        return bool(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Give aiohttp a part of a body."""
+        before = self._request_count
+        super().data_received(data)
+        for _ in range(self._request_count - before):  # its parser finds fault with the body, which is no request
+            self._messages.pop()
+        if self._request_count != before or (self._framer.in_body and self._payload.is_eof()):
+            self._break_off()
+
+    def _next_request(self) -> bool:
+        data = b""
+        try:
+            if (found := self._framer.head()) is None:
+                return False
+            data = found
+            data, raw = self._repairer.repair(found)
+        except Refused as error:
+            self._refuse(error.status, head.origin(data or self._framer.waiting()))
+            return True
+        if not self._payload.is_eof():  # the parser sees the end of the last body elsewhere than we do
+            self._break_off()
+            return True
+        if raw:
+            self._metrics.repaired.inc()
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count == before:  # the connection is closing
+            self._over = True
+            return True
+        self._connections.complete(self)
+        message, payload = self._messages[-1]
+        if isinstance(message, _ErrInfo):
+            self._messages.pop()
+            self._refuse(400, head.origin(data))
+            return True
+        self._payload = payload
+        if payload is not EMPTY_PAYLOAD:
+            self._framer.expect(None if message.chunked else int(message.headers[hdrs.CONTENT_LENGTH]))
+        return True
+
+    def _refuse(self, status: int, origin: bytes) -> None:
+        """The last of this connection, answered after what was good before it."""
+        self._refused_origin = origin
+        self._last(_ErrInfo(status, Refused(status), ""))
+
+    def _break_off(self) -> None:
+        """The body under way cannot go on: its request is answered, and nothing after it."""
+        if not self._payload.is_eof():
+            self._payload.set_exception(_BrokenOff("it breaks off"))
+            self._payload.feed_eof()
+        if not self._over:
+            self._last(_ErrInfo(400, _Ended(), ""))
+
+    def _end(self) -> None:
+        """The client has ended its side."""
+        if self._framer.in_body or len(self._framer):
+            self._metrics.unfinished.inc()
+        if self._framer.in_body:
+            self._break_off()
+        elif self._idle():
+            self._over = True
+            if self.transport is not None:
+                self.transport.close()
+        else:
+            self._last(_ErrInfo(400, _Ended(), ""))
+
+    def _last(self, message: _ErrInfo) -> None:
+        self._over = True
+        self._framer.clear()
+        self._connections.complete(self)
+        self._request_count += 1
+        self._messages.append((message, EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """One counted reply instead of a traceback in the log for each request that is not HTTP."""
+        if isinstance(exc, _Ended):
+            return Silence(self._linger)
+        if isinstance(exc, Refused):
+            self._metrics.malformed.inc()
+            return _REFUSED[exc.status].last(self._refused_origin, self._linger)
+        if isinstance(exc, ConnectionError) and self.transport is None:
+            raise ConnectionError("the client left")
+        _log.error("request failed", status=status, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the reply has begun; the connection can only be closed")
+        return _FAILED.last(origin(request.headers.get(hdrs.ORIGIN, "")), self._linger)
+
+    def drop(self) -> None:
+        """End the connection now, with what its client has not read."""
+        transport = self.transport
+        self.force_close()
+        if transport is not None:
+            transport.abort()
+
+    async def _linger(self) -> None:
+        """Let the client read its last reply: a connection closed while it sends is reset, and the reply is lost."""
+        if self._eof or self.transport is None or self.transport.is_closing():
+            return
+        self._gone = self._loop.create_future()
+        with suppress(OSError):  # the client has left
+            self.transport.write_eof()
+        await asyncio.wait({self._gone}, timeout=LINGER_SECONDS)
+
+    def _set_gone(self) -> None:
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
