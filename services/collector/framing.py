@@ -46,7 +46,7 @@ class Framer:
         self.idle = False
 
     def _settle(self) -> None:
-        self.idle = not self._buffer and not self.in_body
+        self.idle = not (self._buffer or self._rest or self._chunks)
 
     def take(self, data: bytes) -> bool:
         """Whether `data`, which was not added, is a part of the body under way and nothing else; then it is given back.
@@ -73,39 +73,40 @@ class Framer:
     def head(self) -> bytes | None:
         """The next request's head, as it came; None until it is complete. Raises Refused as soon as it cannot be one.
 
-        To be asked for where no body is under way.
+        A head that is complete is not looked into, but for its size. To be asked for where no body is under way.
         """
         buffer = self._buffer
-        if buffer.startswith((b"\r", b"\n")):  # some clients end a body with a line end that is not counted
+        if buffer and buffer[0] in b"\r\n":  # some clients end a body with a line end that is not counted
             del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
         if not buffer:
-            self._settle()
+            self.idle = True
             return None
+        end = buffer.find(_END, max(0, self._searched - 3))
         if self._line < 0:
-            self._find_line()
-        end = buffer.find(_END, max(self._line, self._searched - 3)) if self._line >= 0 else -1
-        if self._line >= 0 and (end if end >= 0 else len(buffer)) - self._line > MAX_FIELDS:
+            self._line = buffer.find(b"\r\n", max(0, self._searched - 1))
+            if end < 0:
+                self._begin()
+        size = end if end >= 0 else len(buffer)
+        if (self._line if self._line >= 0 else size) > MAX_LINE:
+            raise Refused(414)
+        if self._line >= 0 and size - self._line > MAX_FIELDS:
             raise Refused(431)
         if end < 0:
             if _BARE.search(buffer, self._searched):
                 raise Refused(400)
-            self._searched = len(buffer)
+            self._searched = size
             return None
         found = bytes(buffer[: end + 4])
         del buffer[: end + 4]
         self._line, self._searched = -1, 0
-        self._settle()
+        self.idle = not buffer
         return found
 
-    def _find_line(self) -> None:
-        buffer = self._buffer
-        end = buffer.find(b"\r\n", max(0, self._searched - 1))
-        if (end if end >= 0 else len(buffer)) > MAX_LINE:
-            raise Refused(414)
-        if end >= 0:
-            head.request_line(bytes(buffer[:end]))
-            self._line = end
-        elif self._searched <= _LONGEST_METHOD and not head.may_begin(bytes(buffer[: _LONGEST_METHOD + 1])):
+    def _begin(self) -> None:
+        """Refuse a request line that cannot be one before the rest of its head is there."""
+        if self._line >= 0:
+            head.request_line(bytes(self._buffer[: self._line]))
+        elif self._searched <= _LONGEST_METHOD and not head.may_begin(bytes(self._buffer[: _LONGEST_METHOD + 1])):
             raise Refused(400)
 
     def expect(self, length: int | None) -> None:

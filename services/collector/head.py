@@ -26,6 +26,10 @@ _ONCE = frozenset(
 )
 
 
+# Headers that may need a hand, and lines that go on from the last one.
+_NOTED = re.compile(rb"\r\n(?:(%b):|[ \t])" % b"|".join(sorted(_ONCE | {b"cookie", b"upgrade"})))
+
+
 class Refused(Exception):
     """The request cannot be read: the status to answer with."""
 
@@ -47,11 +51,18 @@ class Repairer:
         `head` ends with an empty line. The target becomes its origin form without raw bytes; a Cookie, an Upgrade and
         repeated lines of headers that matter to nobody are dropped.
         """
-        line, *fields = head[:-4].split(b"\r\n", MAX_COUNT + 1)
-        if len(fields) > MAX_COUNT:
+        end = head.find(b"\r\n")
+        line, raw = request_line(head[:end])
+        count = head.count(b"\n")
+        if count - 2 > MAX_COUNT:
             raise Refused(431)
-        target, raw = request_line(line)
-        return b"\r\n".join([target, *self._fields(fields), b"", b""]), raw
+        if count != head.count(b"\r\n"):
+            raise Refused(400)
+        names = _NOTED.findall(head.lower(), end)
+        plain = len(set(names)) == len(names) and b"" not in names and self._dropped.isdisjoint(names)
+        if plain and len(head) - end <= MAX_FIELD:
+            return (line + head[end:] if len(line) != end else head), raw
+        return b"\r\n".join([line, *self._fields(head[end + 2 : -4].split(b"\r\n")), b"", b""]), raw
 
     def _fields(self, fields: list[bytes]) -> list[bytes]:
         found = []

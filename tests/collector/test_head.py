@@ -139,6 +139,8 @@ def test_a_cookie_that_is_kept_may_be_as_long_as_all_headers() -> None:
         ([b"X: y"] * (MAX_COUNT + 1), 431),
         ([b"Cookie: a", b" folded: b"], 400),
         ([b"X: a", b"\tb"], 400),
+        ([b"X: a\nb"], 400),
+        ([b"X: a\nCookie: b"], 400),
     ],
 )
 def test_headers_that_cannot_be_read_have_their_status(fields: list[bytes], status: int) -> None:
@@ -156,7 +158,6 @@ def test_headers_that_cannot_be_read_have_their_status(fields: list[bytes], stat
         [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"],
         [b"Content-Length: -1"],
         [b"Content-Length : 1"],
-        [b"X: a\nb"],
         [b"X: a\rb"],
         [b"no colon"],
         [b""],
