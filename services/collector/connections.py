@@ -14,7 +14,7 @@ from services.collector.metrics import Metrics
 
 IDLE_SECONDS = 5.0  # a connection idle for less keeps its place
 HEADER_SECONDS = 10.0  # from the first byte of a request to the last of its header
-HEADER_BYTES = 16_000_000  # of all headers that are not complete, and of requests that wait for those before them
+WAITING_BYTES = 16_000_000  # of all headers that are not complete, and of requests that wait for others before them
 UNREAD_SECONDS = 30.0  # that a client may leave its replies unread, when the buffers between it and us are full
 
 
@@ -77,7 +77,7 @@ class Connections:
             begun.since = now
         self._begun_bytes += size - begun.bytes
         begun.bytes = size
-        while self._begun_bytes > HEADER_BYTES:
+        while self._begun_bytes > WAITING_BYTES:
             self._close(next(iter(self._begun)), "slow")
 
     def complete(self, connection: Connection) -> None:

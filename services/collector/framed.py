@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from itertools import islice
 
 from aiohttp import hdrs, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -27,6 +28,7 @@ from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, TEXT, Reply, Silence, origin
 from services.shared import log
 
+MAX_BACK = 65_536  # bytes that wait for a request before them to be answered; then the client is not read
 LINGER_SECONDS = 2.0  # for a client to read why it was refused before the connection ends
 
 _FAILED = Reply(500, TEXT, b"failed\n")
@@ -51,8 +53,8 @@ class _Ended(Exception):
 
 class FramedHandler(RequestHandler):
     __slots__ = (
-        "_connections", "_eof", "_framer", "_gone", "_holding", "_metrics", "_over", "_payload", "_refused_origin",
-        "_repairer",
+        "_connections", "_eof", "_framer", "_full", "_gone", "_holding", "_metrics", "_over", "_payload",
+        "_refused_origin", "_repairer",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,7 @@ class FramedHandler(RequestHandler):
         self._framer = Framer()
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the last request that aiohttp was given
         self._holding = False  # aiohttp is given nothing
+        self._full = False  # so much waits that the client is not read
         self._eof = False  # the client has ended its side
         self._over = False  # nothing that comes is read any more
         self._refused_origin = b""
@@ -107,19 +110,42 @@ class FramedHandler(RequestHandler):
         while not (wanting or self._over or self._holding or self._reading_paused):
             if self._framer.in_body:
                 wanting = not self._next_body()
-            elif len(self._messages) < self._max_msg_queue_size:
+            elif len(self._messages) < self._max_msg_queue_size and self._behind() < MAX_BACK:
                 wanting = not self._next_request()
             else:
                 break
-        self._account(wanting)
+        self._wait(wanting)
         if wanting and self._eof:
             self._end()
 
-    def _account(self, wanting: bool) -> None:
-        if self._over or not len(self._framer):
-            self._connections.complete(self)
+    def answered(self) -> None:
+        """A request of aiohttp's is: go on with those behind it."""
+        if len(self._framer) or self._messages:
+            self._advance()
+
+    def _behind(self) -> int:
+        """Bytes of the bodies of requests that wait for others, which aiohttp holds."""
+        if not self._messages:
+            return 0
+        next_one = self._waiter is not None
+        return sum(payload.total_bytes for _, payload in islice(self._messages, int(next_one), None))
+
+    def _wait(self, wanting: bool) -> None:
+        """Account for what waits here: for more from the client, or for us."""
+        size = len(self._framer)
+        if size and wanting:
+            self._connections.incomplete(self, size, self._loop.time())
+        elif waiting := size + self._behind():
+            self._connections.incomplete(self, waiting, None)
         else:
-            self._connections.incomplete(self, len(self._framer), self._loop.time() if wanting else None)
+            self._connections.complete(self)
+        if size >= MAX_BACK and not wanting:
+            self._full = True
+            self._pause_transport_reading()  # each time, since aiohttp resumes it for reasons of its own
+        elif self._full:
+            self._full = False
+            if not (self._reading_paused or self._buffer_paused):
+                self._resume_transport_reading()
 
     def _next_body(self) -> bool:
         try:

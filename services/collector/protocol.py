@@ -28,13 +28,11 @@ from services.collector.metrics import Metrics
 from services.collector.reply import Reply, cors
 from services.shared import address
 
-MAX_BACK = 65_536  # bytes kept back while a reply is due; then the client is not read
-
 _FULL = Reply(503, {"Retry-After": "1"}).render(b"Connection: close\r\n")
 
 
 class Protocol(FramedHandler):
-    __slots__ = ("_app", "_began", "_ending", "_full", "_no_place", "_origin", "_released", "_remote", "_reply")
+    __slots__ = ("_app", "_began", "_ending", "_no_place", "_origin", "_released", "_remote", "_reply")
 
     def __init__(
         self,
@@ -49,7 +47,6 @@ class Protocol(FramedHandler):
         self._app = app
         self._no_place = False
         self._remote = ""
-        self._full = False  # so much is kept back that the client is not read
         self._ending = False
         self._released: asyncio.Future[None] | None = None  # where somebody waits until nothing is kept back
         self._reply: Reply | None = None  # the one that is due, to a request of that origin that began then
@@ -84,7 +81,8 @@ class Protocol(FramedHandler):
                 self._loop.call_soon(self._release)
                 return
         elif data and self._holding:
-            self._hold(data)
+            self._framer.add(data)
+            self._wait(wanting=False)
             return
         super().data_received(data)
 
@@ -135,13 +133,6 @@ class Protocol(FramedHandler):
             self.transport.write(reply.render(cors(origin)) if origin else reply.rendered())
             self._connections.idle(self, now)
 
-    def _hold(self, data: bytes) -> None:
-        self._framer.add(data)
-        self._connections.incomplete(self, len(self._framer), None)
-        if not self._full and len(self._framer) >= MAX_BACK and self.transport is not None:
-            self._full = True
-            self.transport.pause_reading()
-
     def _release(self) -> None:
         """Go on with what was kept back."""
         self._holding = False
@@ -151,12 +142,10 @@ class Protocol(FramedHandler):
         if self._ending:
             self.close()
         elif self.transport is not None:
-            if self._full:
-                self._full = False
-                self.transport.resume_reading()
             if 0 < len(self._framer) <= quick.LARGEST and self._quick(self._framer.waiting()):
                 self._framer.clear()
-            self._advance()
+            if self._eof or self._full or not self._framer.idle:
+                self._advance()
 
     def close(self) -> None:
         """Answer what is in hand, then close."""
@@ -192,3 +181,4 @@ class Server(web.Server):
             return await self._app.handle(request)
         finally:
             self._places.idle(connection, self._loop.time())
+            connection.answered()

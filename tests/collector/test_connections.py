@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.collector.connections import HEADER_BYTES, HEADER_SECONDS, IDLE_SECONDS, UNREAD_SECONDS, Connections
+from services.collector.connections import HEADER_SECONDS, IDLE_SECONDS, UNREAD_SECONDS, WAITING_BYTES, Connections
 from services.collector.metrics import Metrics
 from tests.collector.conftest import Running, Start
 from tests.waiting import until
@@ -63,15 +63,15 @@ def test_headers_that_stay_incomplete_are_bounded_in_time_and_in_all() -> None:
     rig = _Rig(10)
     for now, name in enumerate("abc"):
         rig.open(name, now)
-        rig.connections.incomplete(rig.made[name], HEADER_BYTES // 3, now)
+        rig.connections.incomplete(rig.made[name], WAITING_BYTES // 3, now)
     rig.connections.complete(rig.made["b"])
     rig.connections.sweep(HEADER_SECONDS - 0.1)
     assert rig.closed == []
     rig.connections.sweep(HEADER_SECONDS)
     assert rig.closed == ["a"]
-    rig.connections.incomplete(rig.made["b"], HEADER_BYTES // 3 * 2, 11.0)
+    rig.connections.incomplete(rig.made["b"], WAITING_BYTES // 3 * 2, 11.0)
     assert rig.closed == ["a"]
-    rig.connections.incomplete(rig.made["b"], HEADER_BYTES, 11.0)
+    rig.connections.incomplete(rig.made["b"], WAITING_BYTES, 11.0)
     assert rig.closed == ["a", "c"]
 
 
@@ -173,7 +173,7 @@ async def test_a_header_that_does_not_come_to_its_end_is_not_waited_for(
 
 
 async def test_a_flood_of_headers_is_bounded_in_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.collector.connections.HEADER_BYTES", 100_000)
+    monkeypatch.setattr("services.collector.connections.WAITING_BYTES", 100_000)
     running = await start()
     part = PIXEL[:-2] + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(10))
     async with AsyncExitStack() as stack:
@@ -205,6 +205,31 @@ async def test_a_place_is_not_kept_for_a_client_that_does_not_read(
     name = 'pixelpipe_collector_connections_closed_total{reason="unread"}'
     await until(lambda: running.metric(name) == 1, "it to be closed")
     await until(lambda: running.metric("pixelpipe_collector_connections") == 0, "its place to be free")
+
+
+POSTS = b"".join([b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: 60000\r\n\r\n{}" + b" " * 59_998] * 50)
+
+
+async def test_requests_behind_another_wait_outside(start: Start) -> None:
+    running = await start(linger=0.3)
+    for first in (PIXEL, PIXEL.replace(b"Host", b"TE: x\r\nHost")):  # answered here, and by aiohttp
+        async with AsyncExitStack() as stack:
+            reader, writer = await _connect(stack, running)
+            writer.write(first + POSTS)
+            assert [await _reply(reader) for _ in range(4)] == [200, 204, 204, 204]
+
+
+async def test_requests_behind_others_are_bounded_in_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.collector.connections.WAITING_BYTES", 200_000)
+    running = await start(linger=1.0)
+    async with AsyncExitStack() as stack:
+        clients = [await _connect(stack, running) for _ in range(6)]
+        for _, writer in clients:
+            writer.write(PIXEL.replace(b"Host", b"TE: x\r\nHost") + POSTS)
+        closed = 'pixelpipe_collector_connections_closed_total{reason="slow"}'
+        await until(lambda: running.metric(closed) >= 4, "the oldest to be closed")
+        reader, writer = await _connect(stack, running)
+        assert await _ask(reader, writer) == 200
 
 
 async def test_bodies_on_their_way_in_count_as_waiting_and_are_shed_over_the_bound(start: Start) -> None:
