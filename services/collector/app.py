@@ -16,7 +16,7 @@ from services.collector import batch, body, capture, pixel, quick
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved, Tell
-from services.collector.reply import FRESH, TEXT, Reply
+from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.shared import address, hit, identity, tracing
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
@@ -79,7 +79,7 @@ class App:
             route = self._routes.get(capture.plain_path(path))
         return route
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> Sending:
         began = time.perf_counter()
         route = self._at(request.raw_path.partition("?")[0])
         if route is not None:

@@ -268,6 +268,11 @@ class FramedHandler(RequestHandler):
             self.transport.write_eof()
         await asyncio.wait({self._gone}, timeout=LINGER_SECONDS)
 
+    async def linger_behind(self) -> None:
+        """The same after a request that ends the connection, where something was sent behind it."""
+        if self._messages or len(self._framer):
+            await self._linger()
+
     def _set_gone(self) -> None:
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

@@ -178,7 +178,10 @@ class Server(web.Server):
         connection = cast(Protocol, request.protocol)
         self._places.busy(connection)
         try:
-            return await self._app.handle(request)
+            response = await self._app.handle(request)
+            if not response.keep_alive:
+                response.then = connection.linger_behind
+            return response
         finally:
             self._places.idle(connection, self._loop.time())
             connection.answered()

@@ -40,20 +40,20 @@ class Reply:
         self._second = 0
         self._rendered = b""
 
-    def to(self, request: web.BaseRequest) -> web.StreamResponse:
+    def to(self, request: web.BaseRequest) -> Sending:
         """What a handler returns, once for each request."""
         extra = cors(origin(request.headers.get("Origin", "")))
         if not request.keep_alive:
-            return _Sending(self.status, self.render(extra + _CLOSE, body=request.method != "HEAD"), keep_alive=False)
+            return Sending(self.status, self.render(extra + _CLOSE, body=request.method != "HEAD"), keep_alive=False)
         if request.version != HttpVersion11:
             extra += _KEEP
         if extra or request.method == "HEAD":
-            return _Sending(self.status, self.render(extra, body=request.method != "HEAD"))
-        return _Sending(self.status, self.rendered())
+            return Sending(self.status, self.render(extra, body=request.method != "HEAD"))
+        return Sending(self.status, self.rendered())
 
-    def last(self, origin: bytes, then: Callable[[], Awaitable[None]]) -> web.StreamResponse:
+    def last(self, origin: bytes, then: Callable[[], Awaitable[None]]) -> Sending:
         """What a handler returns for the last request of a connection. `then` is awaited before that closes."""
-        return _Sending(self.status, self.render(cors(origin) + _CLOSE), keep_alive=False, then=then)
+        return Sending(self.status, self.render(cors(origin) + _CLOSE), keep_alive=False, then=then)
 
     def rendered(self) -> bytes:
         """The bytes for a request over HTTP/1.1 that has no Origin and leaves the connection open."""
@@ -103,8 +103,11 @@ class Silence(web.StreamResponse):
         await self._then()
 
 
-class _Sending(web.StreamResponse):
-    """One sending of a reply. It has nothing of what aiohttp's own keeps of a reply."""
+class Sending(web.StreamResponse):
+    """One sending of a reply. It has nothing of what aiohttp's own keeps of a reply.
+
+    `then` is awaited after it was sent.
+    """
 
     def __init__(
         self,
@@ -114,7 +117,7 @@ class _Sending(web.StreamResponse):
         keep_alive: bool = True,
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._status, self._data, self._keep_alive, self._then = status, data, keep_alive, then
+        self._status, self._data, self._keep_alive, self.then = status, data, keep_alive, then
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         writer, transport = request.writer, request.transport
@@ -128,5 +131,5 @@ class _Sending(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         # A client that does not read stops here, so that what it has asked for does not fill memory.
         await cast(AbstractStreamWriter, self._payload_writer).drain()
-        if self._then is not None:
-            await self._then()
+        if self.then is not None:
+            await self.then()

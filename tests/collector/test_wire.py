@@ -191,6 +191,14 @@ async def test_a_client_that_ends_its_side_gets_its_replies(
     wire.hits(stored)
 
 
+@pytest.mark.parametrize("behind", [get(b"/i"), get(b"/i") * 50, post(b"{}"), b"nonsense", get(b"/i")[:20]])
+async def test_what_is_sent_behind_the_last_request_does_not_cost_its_reply(wire: Wire, behind: bytes) -> None:
+    for last in (get(b"/i", b"Connection: close"), b"GET /i HTTP/1.0\r\n\r\n"):
+        replies = await exchange(wire.port, get(b"/i") + last + behind, PAUSE, behind)
+        assert [reply.status for reply in replies] == [200, 200]
+        wire.hits(2)
+
+
 async def test_a_client_that_expects_to_be_asked_for_its_body_is_asked(wire: Wire) -> None:
     expecting = post(b"{}", b"Expect: 100-continue")
     reader, writer = await asyncio.open_connection("127.0.0.1", wire.port)
