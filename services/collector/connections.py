@@ -15,17 +15,17 @@ from services.collector.metrics import Metrics
 IDLE_SECONDS = 5.0  # a connection idle for less keeps its place
 HEADER_SECONDS = 10.0  # from the first byte of a request to the last of its header
 WAITING_BYTES = 16_000_000  # of all headers that are not complete, and of requests that wait for others before them
-UNREAD_SECONDS = 30.0  # that a client may leave its replies unread, when the buffers between it and us are full
+UNREAD_SECONDS = 30.0  # how long a client may leave replies unread once the buffers between it and us are full
 
 
 class Connection(Protocol):
     def drop(self) -> None:
-        """End it now, with what its client has not read."""
+        """Close it now, discarding what its client has not read."""
 
 
 @dataclass
 class _Begun:
-    since: float | None  # None: the client is not what it waits for
+    since: float | None  # None: it does not wait for its client
     bytes: int = 0
 
 
@@ -69,7 +69,7 @@ class Connections:
             self._idle[connection] = now
 
     def incomplete(self, connection: Connection, size: int, now: float | None) -> None:
-        """So many bytes of it wait, which are not a whole request; None where they wait for us and not for more."""
+        """It has `size` bytes buffered, for want of the rest of a request since `now`; None: for want of room here."""
         if connection not in self._open:
             return
         begun = self._begun.setdefault(connection, _Begun(now))

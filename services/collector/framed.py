@@ -28,8 +28,8 @@ from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, TEXT, Reply, Silence, origin
 from services.shared import log
 
-MAX_BACK = 65_536  # bytes that wait for a request before them to be answered; then the client is not read
-LINGER_SECONDS = 2.0  # for a client to read why it was refused before the connection ends
+MAX_BACK = 65_536  # bytes buffered behind a request that is not answered yet; above it, reading is paused
+LINGER_SECONDS = 2.0  # how long a client may take to read its last reply before the connection is closed
 
 _FAILED = Reply(500, TEXT, b"failed\n")
 _REFUSED = {
@@ -44,11 +44,14 @@ _log = log.get("collector.protocol")
 
 
 class _BrokenOff(web.RequestPayloadError, TimeoutError):
-    """A body ends before its end. Where its request is answered already, aiohttp reads on and logs all but timeouts."""
+    """A body that will not be complete.
+
+    Also a TimeoutError: where the request is already answered, aiohttp still reads its body, and logs anything else.
+    """
 
 
 class _Ended(Exception):
-    """Nothing more is to be answered on this connection."""
+    """There is nothing more to answer on this connection."""
 
 
 class FramedHandler(RequestHandler):
@@ -64,12 +67,12 @@ class FramedHandler(RequestHandler):
         self._connections, self._metrics, self._repairer = connections, metrics, repairer
         self._framer = Framer()
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the last request that aiohttp was given
-        self._holding = False  # aiohttp is given nothing
-        self._full = False  # so much waits that the client is not read
+        self._holding = False  # aiohttp gets nothing for now
+        self._full = False  # so much is buffered that reading is paused
         self._eof = False  # the client has ended its side
-        self._over = False  # nothing that comes is read any more
+        self._over = False  # whatever else arrives is ignored
         self._refused_origin = b""
-        self._gone: asyncio.Future[None] | None = None  # where a refusal waits for the client to end its side
+        self._gone: asyncio.Future[None] | None = None  # while the last reply waits for the client to end its side
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if not self._over and (self._framer.in_body or len(self._framer)):
@@ -80,7 +83,7 @@ class FramedHandler(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not data:  # from aiohttp, which has room again
+        if not data:  # aiohttp calls this itself when it has room again
             self._feed(data)
         elif self._over:
             return
@@ -100,48 +103,48 @@ class FramedHandler(RequestHandler):
         return not self._idle()
 
     def _idle(self) -> bool:
-        """Whether aiohttp waits for a request, and none is here."""
+        """Whether aiohttp is waiting for a request and none is pending."""
         waiter = self._waiter
         return waiter is not None and not waiter.done() and not self._messages and not self._holding
 
     def _advance(self) -> None:
-        """Give aiohttp what is there, as far as it takes it."""
-        wanting = False  # more from the client
-        while not (wanting or self._over or self._holding or self._reading_paused):
+        """Give aiohttp as much of what is buffered as it takes."""
+        needs_more = False  # from the client
+        while not (needs_more or self._over or self._holding or self._reading_paused):
             if self._framer.in_body:
-                wanting = not self._next_body()
+                needs_more = not self._next_body()
             elif len(self._messages) < self._max_msg_queue_size and self._behind() < MAX_BACK:
-                wanting = not self._next_request()
+                needs_more = not self._next_request()
             else:
                 break
-        self._wait(wanting)
-        if wanting and self._eof:
+        self._account(needs_more)
+        if needs_more and self._eof:
             self._end()
 
     def answered(self) -> None:
-        """A request of aiohttp's is: go on with those behind it."""
+        """Called when aiohttp has handled a request: continue with those behind it."""
         if len(self._framer) or self._messages:
             self._advance()
 
     def _behind(self) -> int:
-        """Bytes of the bodies of requests that wait for others, which aiohttp holds."""
+        """Bytes of bodies in aiohttp's queue whose requests wait for earlier ones."""
         if not self._messages:
             return 0
         next_one = self._waiter is not None
         return sum(payload.total_bytes for _, payload in islice(self._messages, int(next_one), None))
 
-    def _wait(self, wanting: bool) -> None:
-        """Account for what waits here: for more from the client, or for us."""
+    def _account(self, needs_more: bool) -> None:
+        """Report what is buffered, for want of more from the client or of room here; pause reading if it is a lot."""
         size = len(self._framer)
-        if size and wanting:
+        if size and needs_more:
             self._connections.incomplete(self, size, self._loop.time())
         elif waiting := size + self._behind():
             self._connections.incomplete(self, waiting, None)
         else:
             self._connections.complete(self)
-        if size >= MAX_BACK and not wanting:
+        if size >= MAX_BACK and not needs_more:
             self._full = True
-            self._pause_transport_reading()  # each time, since aiohttp resumes it for reasons of its own
+            self._pause_transport_reading()  # every time, since aiohttp may have resumed it
         elif self._full:
             self._full = False
             if not (self._reading_paused or self._buffer_paused):
@@ -158,10 +161,10 @@ class FramedHandler(RequestHandler):
         return bool(data)
 
     def _feed(self, data: bytes) -> None:
-        """Give aiohttp a part of a body."""
+        """Give aiohttp part of a body."""
         before = self._request_count
         super().data_received(data)
-        for _ in range(self._request_count - before):  # its parser finds fault with the body, which is no request
+        for _ in range(self._request_count - before):  # what its parser refused is a body, not a request
             self._messages.pop()
         if self._request_count != before or (self._framer.in_body and self._payload.is_eof()):
             self._break_off()
@@ -176,17 +179,17 @@ class FramedHandler(RequestHandler):
         except Refused as error:
             self._refuse(error.status, head.origin(data or self._framer.waiting()))
             return True
-        if not self._payload.is_eof():  # the parser sees the end of the last body elsewhere than we do
+        if not self._payload.is_eof():  # the parser disagrees about where the last body ends
             self._break_off()
             return True
         if raw:
             self._metrics.repaired.inc()
         before = self._request_count
         super().data_received(data)
-        if self._request_count == before:  # the connection is closing
-            self._over = True
-            return True
         self._connections.complete(self)
+        if self._request_count == before:  # aiohttp is closing the connection
+            self._refuse(400, head.origin(data))
+            return True
         message, payload = self._messages[-1]
         if isinstance(message, _ErrInfo):
             self._messages.pop()
@@ -198,12 +201,12 @@ class FramedHandler(RequestHandler):
         return True
 
     def _refuse(self, status: int, origin: bytes) -> None:
-        """The last of this connection, answered after what was good before it."""
+        """Answer this after all good requests before it, then close the connection."""
         self._refused_origin = origin
         self._last(_ErrInfo(status, Refused(status), ""))
 
     def _break_off(self) -> None:
-        """The body under way cannot go on: its request is answered, and nothing after it."""
+        """The current body will not be complete: its request is answered, and nothing after it."""
         if not self._payload.is_eof():
             self._payload.set_exception(_BrokenOff("it breaks off"))
             self._payload.feed_eof()
@@ -239,7 +242,7 @@ class FramedHandler(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """One counted reply instead of a traceback in the log for each request that is not HTTP."""
+        """Requests that are not HTTP are answered and counted, without a traceback in the log."""
         if isinstance(exc, _Ended):
             return Silence(self._linger)
         if isinstance(exc, Refused):
@@ -253,14 +256,14 @@ class FramedHandler(RequestHandler):
         return _FAILED.last(origin(request.headers.get(hdrs.ORIGIN, "")), self._linger)
 
     def drop(self) -> None:
-        """End the connection now, with what its client has not read."""
+        """Close the connection now, discarding what the client has not read."""
         transport = self.transport
         self.force_close()
         if transport is not None:
             transport.abort()
 
     async def _linger(self) -> None:
-        """Let the client read its last reply: a connection closed while it sends is reset, and the reply is lost."""
+        """Let the client read its last reply. Closing while it still sends would reset the connection and lose it."""
         if self._eof or self.transport is None or self.transport.is_closing():
             return
         self._gone = self._loop.create_future()
@@ -269,7 +272,7 @@ class FramedHandler(RequestHandler):
         await asyncio.wait({self._gone}, timeout=LINGER_SECONDS)
 
     async def linger_behind(self) -> None:
-        """The same after a request that ends the connection, where something was sent behind it."""
+        """The same after a request that ends the connection, if the client sent more behind it."""
         if self._messages or len(self._framer):
             await self._linger()
 

@@ -1,8 +1,8 @@
-"""Cuts what a connection sends into the heads of requests and their bodies, however it arrives.
+"""Cuts a connection's bytes into request heads and bodies, however they arrive.
 
-aiohttp's parser gets one whole head at a time, so that a good request stands for itself whatever follows it, each head
-can be repaired, and the sizes are ours. How long a body is the parser says. Each byte is looked at once, in as many
-pieces as it may come: the work is linear.
+aiohttp's parser gets one whole head at a time, so a good request is not lost to what follows it, each head can be
+repaired, and the size limits are ours. The parser says how long a body is. Each byte is looked at once, however many
+pieces it comes in, so the work is linear.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Framer:
         A head that is complete is not looked into, but for its size. To be asked for where no body is under way.
         """
         buffer = self._buffer
-        if buffer and buffer[0] in b"\r\n":  # some clients end a body with a line end that is not counted
+        if buffer and buffer[0] in b"\r\n":  # some clients send a line end after a body
             del buffer[: len(buffer) - len(buffer.lstrip(b"\r\n"))]
         if not buffer:
             self.idle = True

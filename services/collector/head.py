@@ -1,6 +1,6 @@
-"""A request's head as clients send it, made into one that aiohttp's parser accepts, or refused with a status.
+"""Repairs a request's head so that aiohttp's parser accepts it, or refuses it with a status.
 
-Whatever comes in, the work is linear in it: no expression here can try one byte twice.
+Linear in its input: no regular expression here backtracks over more than it has to read.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _AUTHORITY = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,512})[ \t]*\r\n", re.IGNORECASE)
 _VISIBLE = bytes(range(0x21, 0x7F))
 _ENCODED = [bytes([byte]) if byte in _VISIBLE else b"%%%02X" % byte for byte in range(256)]
-# Of these a parser allows one line only, and no reply depends on them.
+# The parser allows one line each of these. A second one changes nothing here, so it is dropped.
 _ONCE = frozenset(
     {b"content-location", b"content-range", b"content-type", b"etag", b"max-forwards", b"server", b"user-agent"}
 )
 
 
-# Headers that may need a hand, and lines that go on from the last one.
+# Headers that may have to go, and lines that continue the previous one.
 _NOTED = re.compile(rb"\r\n(?:(%b):|[ \t])" % b"|".join(sorted(_ONCE | {b"cookie", b"upgrade"})))
 
 
@@ -42,14 +42,14 @@ class Repairer:
     """`kept` are the headers that hits keep, in lower case: a Cookie that is not among them is dropped."""
 
     def __init__(self, kept: Collection[str]) -> None:
-        # Nothing here is upgraded. A parser that is told of an upgrade stops reading requests.
+        # Nothing is ever upgraded here, and a parser that sees an upgrade stops reading requests.
         self._dropped = frozenset({b"upgrade"} if "cookie" in kept else {b"upgrade", b"cookie"})
 
     def repair(self, head: bytes) -> tuple[bytes, bool]:
         """The head that the parser gets, and whether raw bytes of its target were percent-encoded. Raises Refused.
 
         `head` ends with an empty line. The target becomes its origin form without raw bytes; a Cookie, an Upgrade and
-        repeated lines of headers that matter to nobody are dropped.
+        repeated lines of harmless headers are dropped.
         """
         end = head.find(b"\r\n")
         line, raw = request_line(head[:end])
@@ -68,7 +68,7 @@ class Repairer:
         found = []
         seen = set()
         for field in fields:
-            if field[:1] in (b" ", b"\t"):  # a folded line would continue another one than the client meant
+            if field[:1] in (b" ", b"\t"):  # with the line before it dropped, it would continue another
                 raise Refused(400)
             name = field.partition(b":")[0].lower()
             if name in self._dropped or name in seen:
@@ -91,7 +91,7 @@ def request_line(line: bytes) -> tuple[bytes, bool]:
         raise Refused(414)
     if _PLAIN.fullmatch(line) and not line.startswith(b"CONNECT "):
         return line, False
-    if b"\n" in line or b"\r" in line:  # another line to some; never a part of a target
+    if b"\n" in line or b"\r" in line:  # some would read this as two lines
         raise Refused(400)
     method, _, rest = line.partition(b" ")
     target, version = rest[:-9].strip(b" "), rest[-9:]

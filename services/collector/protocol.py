@@ -1,4 +1,4 @@
-"""The protocol of the public port: one place for each connection, and a quick way for pixels.
+"""The protocol of the public port: a bounded number of connections, and a fast path for pixels.
 
 A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered without aiohttp (quick.py).
 Until it is answered what follows it is kept back, a little of it, so that replies stay in order. A connection of a load
@@ -82,7 +82,7 @@ class Protocol(FramedHandler):
                 return
         elif data and self._holding:
             self._framer.add(data)
-            self._wait(wanting=False)
+            self._account(needs_more=False)
             return
         super().data_received(data)
 
