@@ -56,8 +56,8 @@ class _Ended(Exception):
 
 class FramedHandler(RequestHandler):
     __slots__ = (
-        "_connections", "_eof", "_framer", "_full", "_gone", "_holding", "_metrics", "_over", "_payload",
-        "_refused_origin", "_repairer",
+        "_connections", "_eof", "_framer", "_full", "_gone", "_holding", "_metrics", "_next_round",
+        "_over", "_parser_paused", "_payload", "_refused_origin", "_repairer",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class FramedHandler(RequestHandler):
         self._payload: StreamReader = EMPTY_PAYLOAD  # the body of the last request that aiohttp was given
         self._holding = False  # aiohttp gets nothing for now
         self._full = False  # so much is buffered that reading is paused
+        self._next_round: asyncio.Handle | None = None
+        self._parser_paused = False
         self._eof = False  # the client has ended its side
         self._over = False  # whatever else arrives is ignored
         self._refused_origin = b""
@@ -83,16 +85,24 @@ class FramedHandler(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not data:  # aiohttp calls this itself when it has room again
-            self._feed(data)
-        elif self._over:
+        if not data:  # aiohttp has room again; it says so for each chunk that a handler reads
+            if self._parser_paused:
+                self._parser_paused = False
+                self._feed(data)
+            if self._eof or not self._framer.idle:
+                self._advance_soon()
             return
-        elif not self._reading_paused and self._framer.take(data):
-            self._feed(data)
+        if self._over:
             return
+        if not self._reading_paused and self._framer.take(data):
+            self._feed(data)
         else:
             self._framer.add(data)
-        self._advance()
+            self._advance()
+
+    def pause_reading(self) -> None:
+        self._parser_paused = True  # and may keep a part of what it was given
+        super().pause_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """Whether the connection stays open, for replies that are due."""
@@ -107,12 +117,21 @@ class FramedHandler(RequestHandler):
         waiter = self._waiter
         return waiter is not None and not waiter.done() and not self._messages and not self._holding
 
+    def _advance_soon(self) -> None:
+        """Advance in the event loop's next round."""
+        if self._next_round is None:
+            self._next_round = self._loop.call_soon(self._advance)
+
     def _advance(self) -> None:
         """Give aiohttp as much of what is buffered as it takes."""
+        self._next_round = None
         needs_more = False  # from the client
         while not (needs_more or self._over or self._holding or self._reading_paused):
             if self._framer.in_body:
                 needs_more = not self._next_body()
+                if self._framer.in_chunks and not needs_more:
+                    self._advance_soon()  # other connections first: chunks may be tiny
+                    break
             elif len(self._messages) < self._max_msg_queue_size and self._behind() < MAX_BACK:
                 needs_more = not self._next_request()
             else:
@@ -123,7 +142,7 @@ class FramedHandler(RequestHandler):
 
     def answered(self) -> None:
         """Called when aiohttp has handled a request: continue with those behind it."""
-        if len(self._framer) or self._messages:
+        if self._eof or len(self._framer) or self._messages:
             self._advance()
 
     def _behind(self) -> int:
@@ -248,7 +267,7 @@ class FramedHandler(RequestHandler):
         if isinstance(exc, Refused):
             self._metrics.malformed.inc()
             return _REFUSED[exc.status].last(self._refused_origin, self._linger)
-        if isinstance(exc, ConnectionError) and self.transport is None:
+        if self.transport is None and isinstance(exc, ConnectionError | RuntimeError):  # by aiohttp's body reader
             raise ConnectionError("the client left")
         _log.error("request failed", status=status, exc_info=exc)
         if request.writer.output_size > 0:

@@ -130,6 +130,18 @@ def test_the_largest_head_that_is_taken() -> None:
     assert _cut(head) == ([head], [b""], 0)
 
 
+def test_a_body_in_chunks_comes_in_small_steps() -> None:
+    framer = Framer()
+    framer.add(CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+    framer.head()
+    framer.expect(None)
+    pieces = []
+    while framer.in_body:
+        pieces.append(framer.body())
+    assert b"".join(pieces) == b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"
+    assert max(map(len, pieces)) <= 8_192
+
+
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:
     return (data[at : at + size] for at in range(0, len(data), size))
 
