@@ -3,30 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import istr
 
 from services.collector import batch, body, capture, content_encoding, pixel, quick
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved, Tell
-from services.collector.reply import Reply
-from services.shared import hit, identity, tracing
+from services.collector.reply import FRESH, TEXT, Reply, Sending
+from services.shared import address, hit, identity, tracing
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 EVENTS = "/events"
 BODY_SECONDS = 15.0  # a client that sends its body slower than this is not waited for
 RETRY_SECONDS = "1"
+PREFLIGHT_SECONDS = "86400"
+MAX_PATH = 1_024  # characters of a path whose spelling is looked at
 
 _FORWARDED = istr("X-Forwarded-For")
-_ORIGIN = istr("Origin")
 _TRACEPARENT = istr(tracing.HEADER)
-_ROBOTS = b"User-agent: *\nDisallow: /\n"
-_QUIET = {"Cache-Control": "no-store", "Server": "pixelpipe"}
+_ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Access-Control-Request-Headers")
+_METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
+_ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
+
+_TAKEN = Reply(204, {})
+_ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
+_UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
+
+Handler = Callable[[web.BaseRequest], Awaitable[Reply]]
+
+
+class _Route(NamedTuple):
+    """What is at a path: how it is written, the kind of its requests, and who answers which method."""
+
+    path: str
+    kind: str
+    methods: Mapping[str, Handler]
+    other_method: Reply
 
 
 class App:
@@ -36,40 +55,50 @@ class App:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._received = cfg.ack == RECEIVED
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
-        self._routes: dict[str, dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]]] = {
-            EVENTS: {"POST": self._events, "OPTIONS": self._preflight},
-            "/robots.txt": {"GET": self._robots, "HEAD": self._robots},
-        }
-        self._kinds = {EVENTS: "events", "/robots.txt": "robots"}
-        self._reader = quick.Reader([name for name, _ in self._headers], [tracing.HEADER] if tracing.on else [])
+        self.kept = [name for name, _ in self._headers]  # headers that hits have, in lower case
+        self._reader = quick.Reader(self.kept, [tracing.HEADER] if tracing.on else [])
         self._ids = identity.Ids()
         self._images: dict[bytes, Reply] = {}
+        self._routes: dict[str, _Route] = {}
+        self._route("/robots.txt", "robots", {"GET": self._robots, "HEAD": self._robots})
+        self._route(EVENTS, "events", {"POST": self._events})
         for path in (*PIXELS, *cfg.paths):
-            self._routes[path] = {"GET": self._pixel, "HEAD": self._pixel}
-            self._kinds[path] = "pixel"
+            self._route(path, "pixel", {"GET": self._pixel, "HEAD": self._pixel})
             self._images[path.encode()] = _image(path)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began = time.perf_counter()
-        path = request.raw_path.partition("?")[0]
-        routes = self._routes.get(path)
-        if routes is None:
-            response: web.StreamResponse = _text(404, "no such path\n")
-        elif (handler := routes.get(request.method)) is None:
-            response = _text(405, "method not allowed\n", {"Allow": ", ".join(routes)})
-        else:
-            response = await handler(request)
-        self.replied(self._kinds.get(path, "other"), response.status, began)
-        return response
+    def _route(self, path: str, kind: str, methods: Mapping[str, Handler]) -> None:
+        allowed = ", ".join([*methods, "OPTIONS"])
+        other = Reply(405, {**TEXT, **FRESH, "Allow": allowed}, b"method not allowed\n")
+        route = _Route(path, kind, {**methods, "OPTIONS": _preflight}, other)
+        self._routes.setdefault(capture.plain_path(path), route)
+        self._routes[path] = route
 
-    def quick(self, data: bytes, remote: str, tell: Tell) -> tuple[Reply, bool] | None:
+    def _at(self, path: str) -> _Route | None:
+        route = self._routes.get(path)
+        if route is None and len(path) <= MAX_PATH:
+            route = self._routes.get(capture.plain_path(path))
+        return route
+
+    async def handle(self, request: web.BaseRequest) -> Sending:
+        began = time.perf_counter()
+        route = self._at(request.raw_path.partition("?")[0])
+        if route is not None:
+            handler = route.methods.get(request.method)
+            reply = await handler(request) if handler is not None else route.other_method
+        else:
+            reply = await _preflight(request) if request.method == "OPTIONS" else _UNKNOWN
+        self.replied(route.kind if route is not None else "other", reply.status, began)
+        return reply.to(request)
+
+    def quick(self, data: bytes, remote: str, tell: Tell) -> tuple[Reply, bytes, bool] | None:
         """What `handle` does, for a pixel's request as it came; None for what only `handle` can answer.
 
-        The reply, and whether it may go now. Else `tell` is told when: with an error, `unavailable` goes in its place.
+        `remote` is the peer's address, or "". The reply, the Origin that it goes to, and whether it may go now. Else
+        `tell` is told when: with an error, `unavailable` goes in its place.
         """
         if (read := self._reader.read(data)) is None:
             return None
-        path, query, headers, forwarded = read
+        path, query, headers, forwarded, origin = read
         if (image := self._images.get(path)) is None:
             return None
         now = time.time_ns() // 1000
@@ -78,26 +107,25 @@ class App:
         try:
             self._outbox.take_one(line, None if self._received else tell)
         except Refused as error:
-            return unavailable(error), True
-        return image, self._received
+            return unavailable(error), origin, True
+        return image, origin, self._received
 
     def replied(self, kind: str, status: int, began: float) -> None:
         """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
         self._metrics.replies.of[kind, str(status)] += 1
         self._metrics.durations.observe(kind, time.perf_counter() - began)
 
-    async def _pixel(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _pixel(self, request: web.BaseRequest) -> Reply:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._ids.next(now))
         self._metrics.hits.of[request.method,] += 1
         try:
             await self._keep([hit.encode(captured)], request)
         except Refused as error:
-            return unavailable(error).to(request)
-        return self._images[captured.path.encode()].to(request)
+            return unavailable(error)
+        return self._images[captured.path.encode()]
 
-    async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
-        cors = _cors(request)
+    async def _events(self, request: web.BaseRequest) -> Reply:
         try:
             media = body.check_type(request.headers.get("Content-Type", ""))
             with self._outbox.reserve() as reserved:
@@ -105,9 +133,9 @@ class App:
             encoding = ",".join(request.headers.getall("Content-Encoding", ()))
             found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body), media)
         except body.BadBody as error:
-            return _json_error(error, cors)
+            return _json_error(error)
         except Refused as error:
-            return unavailable(error, cors).to(request)
+            return unavailable(error)
         now = time.time_ns() // 1000
         like = self._capture(request, now, "")
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
@@ -116,8 +144,8 @@ class App:
         try:
             await self._keep(lines, request)
         except Refused as error:
-            return unavailable(error, cors).to(request)
-        return web.Response(status=204, headers={**_QUIET, **cors})
+            return unavailable(error)
+        return _TAKEN
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
@@ -136,6 +164,7 @@ class App:
         too_large = body.BadBody(413, f"the body is over {limit} bytes")
         if (request.content_length or 0) > limit:
             raise too_large
+        _go_on(request)
         data = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -144,29 +173,22 @@ class App:
                     if len(data) > limit:
                         raise too_large
                     reserved.add(len(chunk))
+        except (web.PayloadAccessError, web.RequestPayloadError, ValueError) as error:
+            raise body.BadBody(400, f"the body cannot be read: {error}") from error
         except TimeoutError as error:
             raise body.BadBody(408, f"the body did not arrive in {BODY_SECONDS:.0f} s") from error
-        except (web.PayloadAccessError, ValueError) as error:
-            raise body.BadBody(400, f"the body cannot be read: {error}") from error
         return bytes(data)
 
-    async def _preflight(self, request: web.BaseRequest) -> web.Response:
-        headers = {
-            "Access-Control-Allow-Methods": "POST",
-            "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
-            "Access-Control-Max-Age": "86400",
-            "Server": "pixelpipe",
-            **_cors(request),
-        }
-        return web.Response(status=204, headers=headers)
-
-    async def _robots(self, _request: web.BaseRequest) -> web.Response:
-        return web.Response(body=_ROBOTS, headers={"Content-Type": "text/plain", "Server": "pixelpipe"})
+    async def _robots(self, _request: web.BaseRequest) -> Reply:
+        return _ROBOTS
 
     def _capture(self, request: web.BaseRequest, now: int, id: str) -> hit.Hit:
+        path, _, query = request.raw_path.partition("?")
+        route = self._at(path)
         return capture.hit(
             method=request.method,
-            target=request.raw_path,
+            path=route.path if route is not None else path,
+            query=query,
             headers=self._kept(request),
             ip=self._ip(request),
             now=now,
@@ -179,7 +201,7 @@ class App:
 
     def _ip(self, request: web.BaseRequest) -> str:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
-        return self._address(request.remote or "", forwarded)
+        return self._address(address.normalize(request.remote or ""), forwarded)
 
     def _address(self, remote: str, forwarded: str) -> str:
         ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
@@ -189,12 +211,31 @@ class App:
 def _image(path: str) -> Reply:
     image, kind = pixel.image(path)
     # A page that isolates itself (COEP) may still load the pixel.
-    return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **_QUIET}, image)
+    return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **FRESH}, image)
 
 
-def unavailable(error: Exception, headers: Mapping[str, str] | None = None) -> Reply:
-    retry = {"Retry-After": RETRY_SECONDS, "Content-Type": "text/plain; charset=utf-8"}
-    return Reply(503, {**_QUIET, **retry, **(headers or {})}, f"try again: {error}\n".encode())
+def unavailable(error: Exception) -> Reply:
+    return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
+
+
+async def _preflight(request: web.BaseRequest) -> Reply:
+    """Whatever a page asks to send may be sent: a header that is not allowed would cost all its events."""
+    method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
+    return Reply(
+        204,
+        {
+            "Access-Control-Allow-Methods": method if _METHOD.fullmatch(method) else _ALLOWED_METHODS,
+            "Access-Control-Allow-Headers": headers if _HEADERS.fullmatch(headers) else _ALLOWED_HEADERS,
+            "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+        },
+    )
+
+
+def _go_on(request: web.BaseRequest) -> None:
+    """Ask for the body, where the client waits to be asked."""
+    expects = request.headers.get("Expect", "").lower() == "100-continue" and request.version == HttpVersion11
+    if expects and request.transport is not None and not request.content.total_bytes:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
@@ -202,22 +243,6 @@ def _trace(request: web.BaseRequest) -> tracing.Trace | None:
     return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several none can be told to be right
 
 
-def _cors(request: web.BaseRequest) -> dict[str, str]:
-    """`sendBeacon` sends credentials, which a browser allows only with the page's own origin, never with `*`."""
-    origin = request.headers.get(_ORIGIN)
-    if origin is None:
-        return {}
-    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true", "Vary": "Origin"}
-
-
-def _text(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, text=text, headers={**_QUIET, **(headers or {})})
-
-
-def _json_error(error: body.BadBody, headers: dict[str, str]) -> web.Response:
+def _json_error(error: body.BadBody) -> Reply:
     content = {"error": error.error, **({"where": error.where} if error.where else {})}
-    return web.Response(
-        status=error.status,
-        body=msgspec.json.encode(content),
-        headers={"Content-Type": "application/json", **_QUIET, **headers},
-    )
+    return Reply(error.status, {"Content-Type": "application/json"}, msgspec.json.encode(content))

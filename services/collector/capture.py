@@ -4,47 +4,54 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import unquote
 
 import msgspec
 
+from services.shared import address
 from services.shared.hit import NO_BODY, Hit
 
 
 def hit(
     *,
     method: str,
-    target: str,
+    path: str,
+    query: str,
     headers: Mapping[str, str],
     ip: str,
     now: int,
     id: str,
     body: msgspec.Raw = NO_BODY,
 ) -> Hit:
-    """One hit: `target` is the request target as sent, `headers` those to keep, `now` microseconds since 1970."""
-    path, _, query = target.partition("?")
+    """One hit: `query` is as sent, `headers` are those to keep, `now` is microseconds since 1970."""
     return Hit(id, now, method, path, query, dict(headers), ip, body)
 
 
-def client_ip(peer: str, forwarded: str, trusted: int) -> str:
-    """The client's address: the peer's, or the entry of X-Forwarded-For that the outermost trusted proxy wrote.
+def plain_path(path: str) -> str:
+    """The path as its owner would write it: percent-encoding undone, slashes once, none at the end, no fragment."""
+    return "/" + "/".join(part for part in unquote(path.partition("#")[0], errors="replace").split("/") if part)
 
-    Each proxy appends the address it was called from, so with N trusted proxies the Nth from the right is the first
-    one that no stranger could have written. A header with fewer entries did not come through them: the peer it is.
+
+def client_ip(peer: str, forwarded: str, trusted: int) -> str:
+    """The client's address: the peer's, or what the outermost trusted proxy wrote into X-Forwarded-For.
+
+    `peer` is as `address.normalize` gives it. Each proxy appends the address it was called from, so with N trusted
+    proxies the Nth member from the right is the first one that no stranger could have written. Empty members are not
+    counted: lists may have them anywhere (RFC 9110, section 5.6.1). A header with fewer members did not come through
+    all of them: the peer it is. Where the member is not an address, the client has none: "".
     """
-    if trusted:
-        entries = forwarded.split(",")
-        if len(entries) >= trusted and (entry := entries[-trusted].strip()):
-            return entry[:64]  # an address has at most 45 characters, and nobody checks what a proxy passes on
+    if trusted and forwarded:
+        members = [member for member in forwarded.split(",") if member.strip()]
+        if len(members) >= trusted:
+            return address.normalize(members[-trusted])
     return peer
 
 
+@lru_cache(4_096)
 def truncate(ip: str) -> str:
-    """The network of an address: /24 of IPv4, /48 of IPv6; empty for what is no address, since it cannot be cut."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
+    """The network of an address as `client_ip` gives it: /24 of IPv4, /48 of IPv6; "" has none."""
+    if not ip:
         return ""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    prefix = 24 if address.version == 4 else 48
-    return str(ipaddress.ip_network((address, prefix), strict=False).network_address)
+    prefix = 48 if ":" in ip else 24
+    return str(ipaddress.ip_network((ip, prefix), strict=False).network_address)

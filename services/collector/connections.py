@@ -1,7 +1,8 @@
 """How many clients may be connected, and how much of requests that are not complete may wait in memory.
 
-A connection costs 5 to 12 kB; a request's header, before it is complete, may have a megabyte. So both are bounded, and
-what goes first is what nobody waits for: a connection without a request, the one idle for longest.
+A connection costs 5 to 12 kB; a request's head, before it is complete, may have 192 kB. So both are bounded, and what
+goes first is what nobody waits for: a connection without a request, the one idle for longest. A client that does not
+read its replies is not waited for either.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from services.collector.metrics import Metrics
 
 IDLE_SECONDS = 5.0  # a connection idle for less keeps its place
 HEADER_SECONDS = 10.0  # from the first byte of a request to the last of its header
-HEADER_BYTES = 16_000_000  # of all headers that are not complete
+WAITING_BYTES = 16_000_000  # of all headers that are not complete, and of requests that wait for others before them
+UNREAD_SECONDS = 30.0  # how long a client may leave replies unread once the buffers between it and us are full
 
 
 class Connection(Protocol):
-    def force_close(self) -> None: ...
+    def drop(self) -> None:
+        """Close it now, discarding what its client has not read."""
 
 
 @dataclass
 class _Begun:
-    since: float
+    since: float | None  # None: it does not wait for its client
     bytes: int = 0
 
 
@@ -35,6 +38,7 @@ class Connections:
         self._idle: dict[Connection, float] = {}  # since when, longest first
         self._begun: dict[Connection, _Begun] = {}  # a part of a header is there, oldest first
         self._begun_bytes = 0
+        self._unread: dict[Connection, float] = {}  # since when, longest first
 
     def opened(self, connection: Connection, now: float) -> bool:
         """Whether there is room for it; where all places are taken, one that is idle is closed."""
@@ -53,6 +57,7 @@ class Connections:
         self._open.discard(connection)
         self._metrics.connections.set(len(self._open))
         self._idle.pop(connection, None)
+        self._unread.pop(connection, None)
         self.complete(connection)
 
     def busy(self, connection: Connection) -> None:
@@ -63,25 +68,41 @@ class Connections:
         if connection in self._open:
             self._idle[connection] = now
 
-    def incomplete(self, connection: Connection, size: int, now: float) -> None:
-        """So many bytes came, and no header is complete by them."""
-        self._begun.setdefault(connection, _Begun(now)).bytes += size
-        self._begun_bytes += size
-        while self._begun_bytes > HEADER_BYTES:
+    def incomplete(self, connection: Connection, size: int, now: float | None) -> None:
+        """It has `size` bytes buffered, for want of the rest of a request since `now`; None: for want of room here."""
+        if connection not in self._open:
+            return
+        begun = self._begun.setdefault(connection, _Begun(now))
+        if begun.since is None or now is None:
+            begun.since = now
+        self._begun_bytes += size - begun.bytes
+        begun.bytes = size
+        while self._begun_bytes > WAITING_BYTES:
             self._close(next(iter(self._begun)), "slow")
 
     def complete(self, connection: Connection) -> None:
         if self._begun and (begun := self._begun.pop(connection, None)) is not None:
             self._begun_bytes -= begun.bytes
 
+    def unread(self, connection: Connection, now: float) -> None:
+        """Its client does not read, and the buffers for what it is sent are full."""
+        if connection in self._open:
+            self._unread.setdefault(connection, now)
+
+    def read(self, connection: Connection) -> None:
+        self._unread.pop(connection, None)
+
     def sweep(self, now: float) -> None:
-        """Close those whose header takes too long."""
+        """Close those whose header takes too long, and those that do not read."""
         for connection, begun in list(self._begun.items()):
-            if now - begun.since < HEADER_SECONDS:
+            if begun.since is not None and now - begun.since >= HEADER_SECONDS:
+                self._close(connection, "slow")
+        for connection, since in list(self._unread.items()):
+            if now - since < UNREAD_SECONDS:
                 break
-            self._close(connection, "slow")
+            self._close(connection, "unread")
 
     def _close(self, connection: Connection, why: str) -> None:
         self._metrics.connections_closed[why].inc()
         self.lost(connection)
-        connection.force_close()
+        connection.drop()

@@ -74,7 +74,12 @@ class Metrics:
         )
         self.malformed = Counter(
             "pixelpipe_collector_malformed_requests_total",
-            "Requests no HTTP parser accepts, answered 400",
+            "Requests that are not HTTP as it is read here, answered 400, 405, 414, 431 or 505",
+            registry=registry,
+        )
+        self.unfinished = Counter(
+            "pixelpipe_collector_unfinished_requests_total",
+            "Requests whose client ended the connection within their header or body",
             registry=registry,
         )
         self.repaired = Counter(
@@ -112,8 +117,8 @@ class Metrics:
         )
         closed = Counter(
             "pixelpipe_collector_connections_closed_total",
-            "Connections closed by us: idle, to make room for others, or slow to send a header",
+            "Connections closed by us: idle, to make room for others; slow to send a header; with replies unread",
             ("reason",),
             registry=registry,
         )
-        self.connections_closed = {reason: closed.labels(reason) for reason in ("idle", "slow")}
+        self.connections_closed = {reason: closed.labels(reason) for reason in ("idle", "slow", "unread")}

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
+from services.collector import reply
 from services.shared import hit
 
 LARGEST = 8_000  # bytes of a head; aiohttp refuses a single header of more than 8,190
@@ -24,7 +25,7 @@ _TARGET = b"-.~:/?[]@!$&'()*+,;=%_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghij
 _LINE = re.compile(rb"([\w!#$%&'*+.^`|~-]+):([\t -~\x80-\xff]*)", re.ASCII)
 # Headers that change what a request is or what its reply must be.
 _OTHER = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"})
-_FORWARDED = "x-forwarded-for"
+_FORWARDED, _ORIGIN = "x-forwarded-for", "origin"
 
 
 class _Line(NamedTuple):
@@ -32,7 +33,7 @@ class _Line(NamedTuple):
 
     marks: int = 0  # none: the line does not matter
     member: bytes = b""  # a header to keep, as in a hit's JSON
-    forwarded: str = ""
+    other: tuple[str, bytes] | None = None  # X-Forwarded-For, or an Origin as it may be echoed
 
 
 _START, _HOST = 1, 2
@@ -46,12 +47,12 @@ class Reader:
         self._names = {name: b"%b:" % hit.text(name) for name in names}
         self._others = _OTHER | frozenset(others)
         self._marks = {"host": _HOST}
-        for name in (_FORWARDED, *names):
+        for name in (_FORWARDED, _ORIGIN, *names):
             self._marks.setdefault(name, _HOST << len(self._marks))
         self._remembered = lru_cache(_LINES)(self._meaning)
 
-    def read(self, data: bytes) -> tuple[bytes, bytes, bytes, str] | None:
-        """Path, query, the headers to keep, and X-Forwarded-For; None for any other request.
+    def read(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes] | None:
+        """Path, query, the headers to keep, X-Forwarded-For, and Origin; None for any other request.
 
         `data` is what one read of an idle connection gave. Headers are the members of a JSON object; path and query
         are such that they can stand in JSON as they are.
@@ -64,20 +65,21 @@ class Reader:
         target = first[4:-9]
         if first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
             return None
-        seen, forwarded, members = _START, "", []
+        seen, forwarded, origin, members = _START, "", b"", []
         for line in lines:
-            marks, member, value = self._remembered(line) if len(line) < _LONG else self._meaning(line)
+            marks, member, other = self._remembered(line) if len(line) < _LONG else self._meaning(line)
             if seen & marks:
                 return None
             if marks:
                 seen |= marks
-                forwarded = forwarded or value
                 if member:
                     members.append(member)
+                if other is not None:
+                    forwarded, origin = other[0] or forwarded, other[1] or origin
         if not seen & _HOST:
             return None
         path, _, query = target.partition(b"?")
-        return path, query, b",".join(members), forwarded
+        return path, query, b",".join(members), forwarded, origin
 
     def _meaning(self, line: bytes) -> _Line:
         match = _LINE.fullmatch(line)
@@ -89,7 +91,9 @@ class Reader:
         if name not in self._marks:
             return _IGNORED
         member = self._names[name] + hit.text(value) if name in self._names else b""
-        return _Line(self._marks[name], member, value if name == _FORWARDED else "")
+        if name == _FORWARDED:
+            return _Line(self._marks[name], member, (value, b""))
+        return _Line(self._marks[name], member, ("", reply.origin(value)) if name == _ORIGIN else None)
 
 
 def line(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: str) -> bytes:

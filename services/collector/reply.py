@@ -1,75 +1,135 @@
-"""Replies that are the same each time: rendered once a second, written to the connection as they are.
+"""Replies as the bytes they are: the headers that clients need, and none that they do not.
 
-`web.Response` renders its headers for each request: a fifth to two fifths of a pixel's CPU, in runs that varied as
-much. Such a reply fits one kind of request only, see `fits`; any other is answered by `web.Response`, with the same
-headers.
+Each reply carries its own few headers, `Content-Length`, `Date`, which HTTP requires of a server that has a clock, and
+for a page of another origin the three of CORS. What is the same for each request is rendered once a second.
+`web.Response` adds a `Server`, and renders its headers for each request: a fifth to two fifths of a pixel's CPU.
 
 This leans on what aiohttp does not promise: of a response it uses `prepare`, `write_eof` and `keep_alive`, and nothing
-is between it and the transport. The version is bounded in pyproject.toml, and tests compare the bytes.
+is between it and the transport. The version is bounded in pyproject.toml, and tests hold the bytes.
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+TEXT = {"Content-Type": "text/plain"}
+FRESH = {"Cache-Control": "no-store"}  # for what a cache might keep: replies to a GET with 200, 404, 405 and 414
+
+_ORIGIN = re.compile(r"[!-~]{1,512}")
+_CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
+
 
 class Reply:
     """Status, headers and body of a reply, to be sent any number of times."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        self.status, self._headers, self._body = status, headers, body
+        self.status, self._body = status, body
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
         if status != HTTPStatus.NO_CONTENT:
             lines.append(f"Content-Length: {len(body)}")
-        self._head = "\r\n".join([*lines, "Date: "]).encode()
+        self._head = "\r\n".join([*lines, ""]).encode()
         self._second = 0
         self._rendered = b""
 
-    def to(self, request: web.BaseRequest) -> web.StreamResponse:
+    def to(self, request: web.BaseRequest) -> Sending:
         """What a handler returns, once for each request."""
-        if fits(request):
-            return _Rendered(self)
-        return web.Response(status=self.status, headers=self._headers, body=self._body or None)
+        extra = cors(origin(request.headers.get("Origin", "")))
+        if not request.keep_alive:
+            return Sending(self.status, self.render(extra + _CLOSE, body=request.method != "HEAD"), keep_alive=False)
+        if request.version != HttpVersion11:
+            extra += _KEEP
+        if extra or request.method == "HEAD":
+            return Sending(self.status, self.render(extra, body=request.method != "HEAD"))
+        return Sending(self.status, self.rendered())
+
+    def last(self, origin: bytes, then: Callable[[], Awaitable[None]]) -> Sending:
+        """What a handler returns for the last request of a connection. `then` is awaited before that closes."""
+        return Sending(self.status, self.render(cors(origin) + _CLOSE), keep_alive=False, then=then)
 
     def rendered(self) -> bytes:
+        """The bytes for a request over HTTP/1.1 that has no Origin and leaves the connection open."""
         now = int(time.time())
         if now != self._second:
             self._second = now
-            self._rendered = b"%b%b\r\n\r\n%b" % (self._head, formatdate(now, usegmt=True).encode(), self._body)
+            self._rendered = self.render()
         return self._rendered
 
+    def render(self, extra: bytes = b"", *, body: bool = True) -> bytes:
+        """The bytes with `extra` header lines, each with its line end."""
+        return b"%b%b%b\r\n%b" % (self._head, _date(int(time.time())), extra, self._body if body else b"")
 
-def fits(request: web.BaseRequest) -> bool:
-    """Whether the reply has a body and says nothing about the connection, which stays open."""
-    return request.version == HttpVersion11 and request.keep_alive and request.method != "HEAD"
+
+@lru_cache(2)
+def _date(now: int) -> bytes:
+    return b"Date: %b\r\n" % formatdate(now, usegmt=True).encode()
 
 
-class _Rendered(web.StreamResponse):
-    """One sending of a reply. It has nothing of what aiohttp's own keeps of a reply."""
+def origin(value: str) -> bytes:
+    """The value of an Origin header as it may be echoed; empty for none, and for what no browser sends."""
+    return value.encode() if _ORIGIN.fullmatch(value) else b""
 
-    _keep_alive = True
 
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-        self._status = reply.status
+def cors(origin: bytes) -> bytes:
+    """The header lines by which a page of `origin` may read a reply; none without one.
+
+    Trackers send credentials, which a browser allows only with the page's own origin, never with `*`.
+    """
+    if not origin:
+        return b""
+    return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n" % origin
+
+
+class Silence(web.StreamResponse):
+    """No reply, where there is nothing more to answer on a connection: `then` is awaited before it closes."""
+
+    _keep_alive = False
+
+    def __init__(self, then: Callable[[], Awaitable[None]]) -> None:
+        self._status, self._then = HTTPStatus.NO_CONTENT, then
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await self._then()
+
+
+class Sending(web.StreamResponse):
+    """One sending of a reply. It has nothing of what aiohttp's own keeps of a reply.
+
+    `then` is awaited after it was sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        data: bytes,
+        *,
+        keep_alive: bool = True,
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._status, self._data, self._keep_alive, self.then = status, data, keep_alive, then
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         writer, transport = request.writer, request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("Cannot write to closing transport")
-        data = self._reply.rendered()
-        writer.output_size += len(data)
-        transport.write(data)
+        writer.output_size += len(self._data)
+        transport.write(self._data)
         self._payload_writer = writer
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:
         # A client that does not read stops here, so that what it has asked for does not fill memory.
         await cast(AbstractStreamWriter, self._payload_writer).drain()
+        if self.then is not None:
+            await self.then()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+import socket
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.collector.connections import HEADER_BYTES, HEADER_SECONDS, IDLE_SECONDS, Connections
+from services.collector.connections import HEADER_SECONDS, IDLE_SECONDS, UNREAD_SECONDS, WAITING_BYTES, Connections
 from services.collector.metrics import Metrics
 from tests.collector.conftest import Running, Start
 from tests.waiting import until
@@ -20,7 +21,7 @@ class _Connection:
     def __init__(self, name: str, closed: list[str]) -> None:
         self.name, self.closed = name, closed
 
-    def force_close(self) -> None:
+    def drop(self) -> None:
         self.closed.append(self.name)
 
 
@@ -62,15 +63,41 @@ def test_headers_that_stay_incomplete_are_bounded_in_time_and_in_all() -> None:
     rig = _Rig(10)
     for now, name in enumerate("abc"):
         rig.open(name, now)
-        rig.connections.incomplete(rig.made[name], HEADER_BYTES // 3, now)
+        rig.connections.incomplete(rig.made[name], WAITING_BYTES // 3, now)
     rig.connections.complete(rig.made["b"])
     rig.connections.sweep(HEADER_SECONDS - 0.1)
     assert rig.closed == []
     rig.connections.sweep(HEADER_SECONDS)
     assert rig.closed == ["a"]
-    rig.connections.incomplete(rig.made["b"], HEADER_BYTES // 3 * 2, 11.0)
-    rig.connections.incomplete(rig.made["b"], HEADER_BYTES // 3, 11.0)
+    rig.connections.incomplete(rig.made["b"], WAITING_BYTES // 3 * 2, 11.0)
+    assert rig.closed == ["a"]
+    rig.connections.incomplete(rig.made["b"], WAITING_BYTES, 11.0)
     assert rig.closed == ["a", "c"]
+
+
+def test_a_client_is_not_slow_while_its_requests_wait_for_us() -> None:
+    rig = _Rig(10)
+    rig.open("a", 0.0)
+    rig.connections.incomplete(rig.made["a"], 100, None)
+    rig.connections.sweep(1000.0)
+    assert rig.closed == []
+    rig.connections.incomplete(rig.made["a"], 100, 1000.0)
+    rig.connections.incomplete(rig.made["a"], 200, 1000.0 + HEADER_SECONDS - 1)
+    rig.connections.sweep(1000.0 + HEADER_SECONDS)
+    assert rig.closed == ["a"]
+
+
+def test_a_client_that_does_not_read_is_not_waited_for() -> None:
+    rig = _Rig(10)
+    for name in "abc":
+        rig.open(name, 0.0)
+        rig.connections.unread(rig.made[name], 0.0)
+    rig.connections.read(rig.made["a"])
+    rig.connections.lost(rig.made["b"])
+    rig.connections.sweep(UNREAD_SECONDS - 0.1)
+    assert rig.closed == []
+    rig.connections.sweep(UNREAD_SECONDS)
+    assert rig.closed == ["c"]
 
 
 async def _connect(stack: AsyncExitStack, running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -146,7 +173,7 @@ async def test_a_header_that_does_not_come_to_its_end_is_not_waited_for(
 
 
 async def test_a_flood_of_headers_is_bounded_in_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.collector.connections.HEADER_BYTES", 100_000)
+    monkeypatch.setattr("services.collector.connections.WAITING_BYTES", 100_000)
     running = await start()
     part = PIXEL[:-2] + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(10))
     async with AsyncExitStack() as stack:
@@ -158,6 +185,51 @@ async def test_a_flood_of_headers_is_bounded_in_bytes(start: Start, monkeypatch:
         assert await _ask(*await _connect(stack, running)) == 200
         assert await _ask(*flood[-1], request=b"\r\n") == 200
     running.hits(2)
+
+
+async def test_a_place_is_not_kept_for_a_client_that_does_not_read(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.collector.connections.UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr("services.collector.service.SWEEP_SECONDS", 0.05)
+    running = await start()
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", running.port))
+        with suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while True:
+                    await loop.sock_sendall(sock, b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n" * 100)
+    name = 'pixelpipe_collector_connections_closed_total{reason="unread"}'
+    await until(lambda: running.metric(name) == 1, "it to be closed")
+    await until(lambda: running.metric("pixelpipe_collector_connections") == 0, "its place to be free")
+
+
+POSTS = b"".join([b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: 60000\r\n\r\n{}" + b" " * 59_998] * 50)
+
+
+async def test_requests_behind_another_wait_outside(start: Start) -> None:
+    running = await start(linger=0.3)
+    for first in (PIXEL, PIXEL.replace(b"Host", b"TE: x\r\nHost")):  # answered here, and by aiohttp
+        async with AsyncExitStack() as stack:
+            reader, writer = await _connect(stack, running)
+            writer.write(first + POSTS)
+            assert [await _reply(reader) for _ in range(4)] == [200, 204, 204, 204]
+
+
+async def test_requests_behind_others_are_bounded_in_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.collector.connections.WAITING_BYTES", 200_000)
+    running = await start(linger=1.0)
+    async with AsyncExitStack() as stack:
+        clients = [await _connect(stack, running) for _ in range(6)]
+        for _, writer in clients:
+            writer.write(PIXEL.replace(b"Host", b"TE: x\r\nHost") + POSTS)
+        closed = 'pixelpipe_collector_connections_closed_total{reason="slow"}'
+        await until(lambda: running.metric(closed) >= 4, "the oldest to be closed")
+        reader, writer = await _connect(stack, running)
+        assert await _ask(reader, writer) == 200
 
 
 async def test_bodies_on_their_way_in_count_as_waiting_and_are_shed_over_the_bound(start: Start) -> None:

@@ -67,7 +67,7 @@ async def test_paths_of_the_settings_serve_the_pixel_too(start: Start) -> None:
 async def test_what_is_no_pixel_is_not_captured(collector: Running) -> None:
     for method, path, status in (
         ("GET", "/", 404),
-        ("GET", "/pixel.gif/", 404),
+        ("GET", "/pixel.gif/x", 404),
         ("GET", "/PIXEL.GIF", 404),
         ("POST", "/pixel.gif", 405),
         ("GET", "/events", 405),

@@ -14,7 +14,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.collector import pixel
+from services.collector import pixel, reply
 from services.collector.app import App
 from services.collector.quick import LARGEST, Reader, line
 from services.shared import hit
@@ -32,6 +32,7 @@ _TOKEN = st.sampled_from(
         "Referer",
         "Accept-Language",
         "X-Forwarded-For",
+        "Origin",
         "Connection",
         "Content-Length",
         "TE",
@@ -47,7 +48,7 @@ _TOKEN = st.sampled_from(
     ]
 )
 _VALUE = st.sampled_from(
-    [b"t", b"", b" keep-alive ", b"close", b"0", b"5", b"chunked", b"h2c", b"1.2.3.4, 5.6.7.8"]
+    [b"t", b"", b"https://shop.example", b" keep-alive ", b"close", b"0", b"5", b"chunked", b"h2c", b"1.2.3.4, 5.6.7.8"]
 ) | (st.binary(max_size=12))
 _LINES = st.lists(
     st.builds(
@@ -79,13 +80,14 @@ def test_what_is_read_aiohttp_reads_the_same(start: bytes, target: bytes, lines:
         ((message, payload),), upgraded, tail = parser.feed_data(data)
     finally:
         loop.close()
-    path, query, kept, forwarded = read
+    path, query, kept, forwarded, origin = read
     assert (message.method, message.version) == ("GET", (1, 1))
     assert message.path.partition("?")[::2] == (path.decode(), query.decode())
     assert payload is EMPTY_PAYLOAD and not (
         message.should_close or message.upgrade or message.chunked or upgraded or tail
     )
     assert forwarded == message.headers.get("X-Forwarded-For", "")
+    assert origin == reply.origin(message.headers.get("Origin", ""))
     headers = {name: message.headers[name] for name in NAMES if name in message.headers}
     captured = hit.encode(hit.Hit("a", 5, "GET", path.decode(), query.decode(), headers, forwarded))
     assert _hit(line("a", 5, path, query, kept, forwarded)) == _hit(captured)
@@ -221,6 +223,17 @@ async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(star
     assert await _reply(reader) == (200, pixel.GIF)
     assert await reader.read() == b""
     await stopping
+    writer.close()
+    collector.hits(1)
+
+
+async def test_a_connection_is_not_idle_while_a_reply_is_due(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.collector.service.KEEPALIVE_SECONDS", 1.0)
+    collector = await start(linger=0.9)
+    reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
+    await asyncio.sleep(0.5)  # its time of idleness would end before its reply is due
+    writer.write(GET % 0)
+    assert await _reply(reader) == (200, pixel.GIF)
     writer.close()
     collector.hits(1)
 

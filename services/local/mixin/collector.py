@@ -60,12 +60,13 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeAvailabilityBurn",
             ),
             Panel(
-                "Requests that were mended, or could not be",
+                "Requests that were repaired, or could not be",
                 "reqps",
-                "Low: raw bytes in links (mended), and what is no HTTP (malformed).",
+                "Low: raw bytes in links (repaired), not HTTP (malformed), clients gone too early (unfinished).",
                 (
-                    Query(rate(_C + "repaired_requests_total"), "mended"),
+                    Query(rate(_C + "repaired_requests_total"), "repaired"),
                     Query(rate(_C + "malformed_requests_total"), "malformed"),
+                    Query(rate(_C + "unfinished_requests_total"), "unfinished"),
                 ),
                 width=8,
             ),
@@ -199,7 +200,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Closed by us, refused",
                 "cps",
-                "Near 0. `idle` made room for others; `refused` were answered 503.",
+                "Near 0. `idle` made room for others; `slow` and `unread` held places; `refused` were answered 503.",
                 (
                     Query(rate(_C + "connections_closed_total", by="reason"), "{{reason}}"),
                     Query(rate(_C + "connections_refused_total"), "refused"),
