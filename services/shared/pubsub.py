@@ -38,7 +38,6 @@ _TRANSIENT = (
 )
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
 _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
-_OPENING_SECONDS = 300.0  # between attempts to open a stream, for liveness: far above the longest wait
 _CLOSE_SECONDS = 5.0  # for a client or its threads, and then for the answers that are left
 
 _log = log.get("pubsub")
@@ -160,10 +159,11 @@ class Puller:
 
     At most `max_messages` and about `max_bytes` are out at a time, half as many again after a stream has broken; beyond
     that Pub/Sub is asked to wait. Leases are kept as long as it takes, 20 seconds at a time; `leased` is told, in any
-    thread, of how many messages. A stream that breaks is opened again with backoff. `drain()` ends iteration and stream,
-    so that Pub/Sub hands what comes next to others; what was not yet taken is nacked, and what was is still leased, and
-    may be answered until the context is left. Where `answer_seconds` is set, liveness fails when messages are in hand
-    and none has been answered for so long.
+    thread, of how many messages. A stream that breaks is opened again with backoff.
+
+    `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes next to others; what was not yet taken
+    is nacked, and what was is still leased, and may be answered until the context is left. Where `answer_seconds` is
+    set, liveness fails when messages are in hand and none has been answered for so long.
     """
 
     def __init__(
@@ -182,7 +182,6 @@ class Puller:
         self._path = subscription_path(project, subscription)
         self._flow = flow_control(max_messages, max_bytes)
         self._background = background
-        self._opening = background.step(f"opening {subscription}", _OPENING_SECONDS)
         self._answering = background.step(f"answering {subscription}", answer_seconds) if answer_seconds else None
         self._max_messages, self._max_bytes = max_messages, max_bytes
         self._in_hand = self._bytes = 0
@@ -244,6 +243,8 @@ class Puller:
 
     def _enqueue(self, message: Any, keeper: LeaseKeeper) -> None:
         keeper.took(message)
+        if keeper.ended:
+            self._late.add(keeper)
         self._in_hand += 1
         self._bytes += message.size
         if self._in_hand == 1 and self._answering is not None:
@@ -272,13 +273,11 @@ class Puller:
             while self._in_hand > self._max_messages // 2 or self._bytes > self._max_bytes // 2:
                 self._room.clear()
                 await self._room.wait()
-            self._opening.moved()
             opened = self._loop.time()
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
                 _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
-            self._opening.idle()
             if self._loop.time() - opened > longest:
                 wait = _RESTART_SECONDS[0]
             await asyncio.sleep(wait)
@@ -293,7 +292,6 @@ class Puller:
             flow_control=self._flow,
             await_callbacks_on_shutdown=True,
         )
-        self._opening.idle()
         try:
             await asyncio.wrap_future(stream)
         except asyncio.CancelledError:
