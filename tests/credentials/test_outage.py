@@ -83,6 +83,8 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
         lose(metadata, mode)
         for_a_while(seconds, lambda: statuses.append(collector.hit()))
         well(collector)
+        assert "hits go to the spool" in collector.process.output()
+        assert collector.process.output().count("AuthMetadataPluginCallback") <= 1 + seconds / 60  # gRPC's own line
         regain(metadata, mode)
         assert set(statuses) == {200}
         found = 0
