@@ -41,8 +41,11 @@ def alive(fleet: Fleet) -> Iterator[str]:
 def drained(fleet: Fleet) -> Iterator[str]:
     """The spools are empty, but for what a crash has cut off before it was acknowledged."""
     for collector in fleet.collectors:
+        name, shown = collector.process.name, value(collector.metrics.spool_bytes)
         if packs := value(collector.metrics.spool_packs):
-            yield f"{collector.process.name}: {packs:.0f} packs are still in the spool"
+            yield f"{name}: {packs:.0f} packs are still in the spool"
+        if shown != (held := sum(pack_file.bytes_on_disk(len(data)) for data in collector.folder.files.values())):
+            yield f"{name}: the spool counts {shown:.0f} bytes, its disk holds {held}"
     for slot, folder in fleet.folders.items():
         if left := [name for name in folder.files if not name.endswith(pack_file.DAMAGED)]:
             yield f"{slot}: the spool is not empty: {_some(left)}"

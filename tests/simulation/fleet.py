@@ -79,6 +79,7 @@ class Collector:
 
     process: Process
     outbox: Outbox
+    folder: Folder
     metrics: collector_metrics.Metrics
     requests: set[asyncio.Task[Any]]
 
@@ -160,7 +161,7 @@ class Fleet:
                 drainer.Drainer(spool, patient, "hits", outbox.breaker, background, fast=PUBLISH_SECONDS, grace=10.0)
             )
             await stack.enter_async_context(outbox)
-            serving = Collector(process, outbox, metrics, set())
+            serving = Collector(process, outbox, folder, metrics, set())
             self.collectors.append(serving)
             try:
                 await process.stop.wait()

@@ -134,7 +134,7 @@ class World:
             if part in self._weather and self.chance(0.6):
                 self._set(part, None)
             else:
-                likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0))
+                likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0, 1.0))
                 self._set(part, (self.random.choice(FAULTS[part]), likely))
         await asyncio.sleep(max(0.0, self.until - self.loop.time()))
         for part in list(self._weather):
