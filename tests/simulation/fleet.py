@@ -14,8 +14,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from services.collector import drainer
 from services.collector import metrics as collector_metrics
 from services.collector.outbox import Outbox
@@ -133,7 +131,7 @@ class Fleet:
                 target.put(name, source.files[name])
 
     async def collector(self, process: Process) -> None:
-        metrics = collector_metrics.Metrics(CollectorRegistry())
+        metrics = collector_metrics.Metrics(process.registry)
         process.gauges = {"pending bytes": metrics.pending_bytes, "spool bytes": metrics.spool_bytes}
         slot = process.name.partition("#")[0]
         folder = self.folders.setdefault(slot, Folder(self.world))
@@ -171,7 +169,7 @@ class Fleet:
                 await asyncio.wait(serving.requests, timeout=10)
 
     async def processor(self, process: Process) -> None:
-        metrics = processor_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
+        metrics = processor_metrics.Metrics(process.registry, SCHEMA.tables)
         publisher = Publisher(self.broker, process, in_flight=4, timeout=30.0)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
@@ -192,7 +190,7 @@ class Fleet:
                     await work
 
     async def loader(self, process: Process) -> None:
-        metrics = loader_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
+        metrics = loader_metrics.Metrics(process.registry, SCHEMA.tables)
         process.gauges = {"held bytes": metrics.held_bytes}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
 from services.shared.background import Background
 from services.shared.config import ConfigError
@@ -40,6 +40,7 @@ class Process:
         self.world, self.name = world, name
         self.alive = True
         self.skew = world.random.choice((0.0, 0.0, 0.0, -3600.0, 3600.0))  # seconds its clock is ahead
+        self.registry = CollectorRegistry()  # of its metrics
         self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
         self.background: Background | None = None
         self.stop = asyncio.Event()

@@ -91,6 +91,7 @@ async def _run(world: World, fleet: Fleet) -> None:
             break
         await asyncio.sleep(SETTLED_SECONDS / SETTLED_TRIES)
     await _check(world, 0, lambda: checks.settled(fleet, clients))
+    await _check(world, 0, lambda: checks.reconciled(fleet))
     await _check(world, 0, lambda: checks.left_running(fleet))
     world.counts["events"] = len(clients.events)
     world.counts["processes"] = len(fleet.all)
