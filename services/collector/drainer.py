@@ -57,6 +57,7 @@ class Drainer:
             await asyncio.wait({self._task}, timeout=0.05)
         self._task.cancel()
         await asyncio.wait({self._task})
+        self._progress.idle()
 
     async def _run(self) -> None:
         disk_wait, longest = _DISK_WAITS

@@ -50,24 +50,25 @@ class Inventory:
         return pack_file.PackFile(self._order, pack, hits).name
 
     def written(self, name: str, pack: str, hits: int, size: int) -> None:
-        self._add(name, Entry(pack, hits, self._now(), pack_file.bytes_on_disk(size)))
+        if name not in self.packs:  # a scan may have found it while it was written
+            self._add(name, Entry(pack, hits, self._now(), pack_file.bytes_on_disk(size)))
         self.show()
 
     def begin(self, states: Mapping[str, FileState]) -> None:
         """Take on what an earlier process left."""
-        for name, state in states.items():
-            if pack_file.is_set_aside(name):
-                self._aside[name] = pack_file.bytes_on_disk(state.size)
-                self.bytes += self._aside[name]
+        self._note_set_aside(states)
         self._take_on(states)
 
     def is_new(self, name: str) -> bool:
-        """Whether a file that is in the folder is a pack that someone else put there."""
-        return name not in self.packs and name not in self.confirmed and pack_file.parse(name) is not None
+        """Whether a file that is in the folder is a pack, or one set aside, that is not known yet."""
+        if name in self.packs or name in self.confirmed or name in self._aside:
+            return False
+        return pack_file.parse(name) is not None or pack_file.is_set_aside(name)
 
     def look(self, states: Mapping[str, FileState]) -> None:
         """Take on those new files that have not changed since the last look: they are no longer being copied."""
         last, self._newcomers = self._newcomers, dict(states)
+        self._note_set_aside(states)
         self._take_on({name: state for name, state in states.items() if last.get(name) == state})
 
     def _take_on(self, states: Mapping[str, FileState]) -> None:
@@ -79,6 +80,12 @@ class Inventory:
             self._order = max(self._order, file.order)
             self._metrics.spool_found.inc(file.hits)
         self._sort()
+
+    def _note_set_aside(self, states: Mapping[str, FileState]) -> None:
+        for name, state in states.items():
+            if pack_file.is_set_aside(name) and name not in self._aside:
+                self._aside[name] = pack_file.bytes_on_disk(state.size)
+                self.bytes += self._aside[name]
 
     def vanished(self, names: Iterable[str]) -> tuple[int, int]:
         """Someone else took these files away. Returns how many packs to drain were among them, and hits."""
@@ -118,7 +125,12 @@ class Inventory:
 
     def set_aside(self, name: str, to: str) -> None:
         """The file of an unreadable pack has another name now."""
-        self._aside[to] = self._unreadable.pop(name).bytes
+        # A scan may have come in between: the pack is one to drain again, or its new name was found.
+        entry = self._unreadable.pop(name, None) or self._pop(name)
+        if entry is not None:
+            self.bytes -= self._aside.get(to, 0)
+            self._aside[to] = entry.bytes
+            self.show()
 
     def try_unreadable_again(self) -> None:
         """Those that kept their names may have been unreadable because the whole disk was."""

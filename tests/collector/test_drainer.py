@@ -37,8 +37,10 @@ class Switch:
         self.hold = asyncio.Event()
         self.hold.set()
         self.packs: Counter[str] = Counter()
+        self.asked = 0
 
     async def publish(self, _topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+        self.asked += 1
         await self.hold.wait()
         if not self.up:
             raise Unconfirmed("away")
@@ -164,6 +166,43 @@ async def test_what_is_not_foreseen_ends_the_service_and_names_the_drainer(tmp_p
 
     with pytest.raises(BackgroundTaskEnded, match=r"^drainer: RuntimeError\('a bug'\)$"):
         await asyncio.wait_for(failing(), 30)
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """Its time can be moved on."""
+
+    skipped = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.skipped
+
+
+def test_a_step_that_does_not_move_is_seen_and_one_without_work_is_not(tmp_path: Path) -> None:
+    async def scenario(loop: SkippingLoop) -> None:
+        async with _parts(tmp_path) as parts:
+            loop.skipped += 1_000
+            assert parts.background.stuck is None
+            parts.pubsub.hold.clear()
+            put = asyncio.create_task(parts.put())
+            await until(lambda: parts.pubsub.asked == 1, "a publish")
+            assert parts.background.stuck is None
+            parts.pubsub.hold.set()
+            await put
+            await parts.spooled(1)
+            parts.pubsub.hold.clear()
+            async with _drainer(parts):
+                await until(lambda: parts.outbox.breaker.state == HALF_OPEN, "a try")
+                assert parts.background.stuck is None
+                loop.skipped += 200
+                assert parts.background.stuck == "drainer has not moved for 200 s"
+            await parts.put()
+            loop.skipped += 200
+            await until(lambda: parts.background.stuck is None, "no work", timeout=5)
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, SkippingLoop)
+        runner.run(scenario(loop))
 
 
 async def test_on_leaving_the_spool_is_emptied_while_packs_are_confirmed(tmp_path: Path) -> None:

@@ -132,6 +132,26 @@ async def test_ten_thousand_files_at_start_are_drained_oldest_first(opened: Open
     assert drained == list(range(10_000))
 
 
+async def test_more_files_than_the_bound_are_drained_bit_by_bit(opened: Open, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / pack_file.PackFile(10**15 + number, str(number), 1).name).write_bytes(_data(str(number)))
+    drained: list[int] = []
+    async with opened(max_files=5) as spool:
+        assert spool.packs == 5
+        with pytest.raises(SpoolError, match="the spool is full: 5 of 5 files"):
+            await spool.put("more", 1, _data("more"))
+
+        async def all_drained() -> bool:
+            packs = await spool.oldest_packs(5)
+            drained.extend(int(one.pack) for one in packs)
+            await spool.delete(packs)
+            return len(drained) == 12
+
+        await until(all_drained, "all packs")
+        assert drained == list(range(12))
+        await spool.put("more", 1, _data("more"))
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path
@@ -247,13 +267,36 @@ async def test_a_damaged_file_costs_its_pack_alone_and_is_kept(
     assert registry.get_sample_value("pixelpipe_collector_spool_corrupt_total") == 1
 
 
-async def test_a_file_that_is_set_aside_and_removed_by_hand_gives_its_room_back(opened: Open, tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["hangs", "late"])
+async def test_a_scan_while_a_file_is_set_aside_confuses_nothing(
+    opened: Open, disk: FailingDisk, tmp_path: Path, when: str
+) -> None:
+    async with opened(disk=disk) as spool:
+        await spool.put("a", 1, _data("a"))
+        await spool.put("b", 1, _data("b"))
+        next(tmp_path.glob("*-a-1.zst")).write_bytes(b"torn")
+        getattr(disk, when).add("rename")
+        reading = asyncio.create_task(_names(spool))
+        await until(lambda: "rename" in disk.calls, "the file to be renamed")
+        scans = disk.calls.count("names")
+        await until(lambda: disk.calls.count("names") > scans + 2, "scans")
+        disk.go_on()
+        assert await asyncio.wait_for(reading, 10) == ["b"]
+        await until(lambda: (spool.packs, spool.hits, spool.bytes_on_disk) == (1, 1, 2 * BLOCK), "the right counts")
+        assert await _names(spool) == ["b"]
+
+
+async def test_files_set_aside_take_room_until_they_are_removed_by_hand(opened: Open, tmp_path: Path) -> None:
     (tmp_path / pack_file.PackFile(1, "a", 1).name).write_bytes(b"torn")
     async with opened() as spool:
         assert await _names(spool) == []
         assert spool.bytes_on_disk == BLOCK
-        next(tmp_path.glob("*.damaged")).unlink()
-        await until(lambda: spool.bytes_on_disk == 0, "the room of the file")
+        aside = next(tmp_path.glob("*.damaged"))
+        (tmp_path / f"{pack_file.PackFile(2, 'b', 1).name}.damaged").write_bytes(aside.read_bytes())
+        await until(lambda: spool.bytes_on_disk == 2 * BLOCK, "the room of another that someone put there")
+        for one in tmp_path.glob("*.damaged"):
+            one.unlink()
+        await until(lambda: spool.bytes_on_disk == 0, "the room of the files")
 
 
 def test_no_flipped_bit_passes_for_another_content() -> None:
@@ -404,6 +447,20 @@ async def test_a_file_that_can_be_neither_read_nor_renamed_blocks_nothing_and_is
     assert spool.bytes_on_disk == 2 * BLOCK
     corrupt = registry.get_sample_value("pixelpipe_collector_spool_corrupt_total")
     assert corrupt == 2  # each file counts once, however often it is tried
+
+
+async def test_packs_that_a_failing_disk_did_not_let_be_read_keep_their_names_and_come_back(
+    spool: Spool, disk: FailingDisk, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        await spool.put(name, 1, _data(name))
+    disk.fails["read"] = BROKEN
+    while spool.packs:
+        assert await spool.oldest_packs(2) == []
+    disk.fails.clear()
+    await until(lambda: spool.packs == 3, "another try")
+    assert await _names(spool) == ["a", "b", "c"]
+    assert not list(tmp_path.glob("*.damaged"))
 
 
 @pytest.mark.parametrize("error", [OSError(EMFILE, "Too many open files"), TimeoutError()])
