@@ -29,7 +29,7 @@ class Sender:
         self._publisher, self._topic, self._spool, self._metrics = publisher, topic, spool, metrics
         self._now, self._entropy = now, entropy
         self.breaker = Breaker(self._breaker_changed)
-        self._was = CLOSED
+        self._was, self._last_error = CLOSED, ""
         self._publishing: set[asyncio.Future[str]] = set()
 
     @property
@@ -87,6 +87,7 @@ class Sender:
             self.breaker.succeeded()
             return
         self._metrics.publish_failures.inc()
+        self._last_error = str(error)
         if self._spool is not None:
             self.breaker.failed(asyncio.get_running_loop().time())
             for other in self._publishing:
@@ -110,7 +111,7 @@ class Sender:
     def _breaker_changed(self, state: int) -> None:
         self._metrics.breaker.set(state)
         if state == OPEN and self._was != OPEN:
-            _log.error("Pub/Sub does not answer; hits go to the spool")
+            _log.error("Pub/Sub does not answer; hits go to the spool", error=self._last_error)
         elif state == CLOSED:
             _log.info("Pub/Sub answers again")
         if state != HALF_OPEN:

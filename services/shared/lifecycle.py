@@ -79,7 +79,9 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
     failed: list[threading.ExceptHookArgs] = []
 
     def on_thread_failure(failure: threading.ExceptHookArgs) -> None:
-        if failure.exc_type is not SystemExit and not loop.is_closed():
+        if stop.is_set():  # its work is over; leaving in order must go on
+            threading.__excepthook__(failure)
+        elif failure.exc_type is not SystemExit:
             failed.append(failure)
             loop.call_soon_threadsafe(running.cancel)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,7 +23,7 @@ from google.pubsub_v1.types import PublishRequest
 from services.shared import daemon_thread, log
 from services.shared.background import Background
 from services.shared.credentials import NoCredentials
-from services.shared.leases import LeaseKeeper
+from services.shared.leases import LateAnswers, LeaseKeeper
 from services.shared.subscriber_client import Client, flow_control
 
 MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for an attribute's value
@@ -39,10 +38,7 @@ _TRANSIENT = (
 )
 _COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
 _RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
-_OPENING_SECONDS = 300.0  # between attempts to open a stream, for liveness: far above the longest wait
-_ANSWER_SECONDS = (0.1, 5.0)  # first and longest wait between answers after their stream has ended
-_ROUND_SECONDS = 30.0  # for one round of those
-_CLOSE_SECONDS = 5.0  # for the client's threads, and then for the answers that are left
+_CLOSE_SECONDS = 5.0  # for a client or its threads, and then for the answers that are left
 
 _log = log.get("pubsub")
 
@@ -82,7 +78,9 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._client is not None:
-            await self._client.transport.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._client.transport.close()
 
     async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish one message and return its id once Pub/Sub has it.
@@ -159,12 +157,13 @@ class Delivery:
 class Puller:
     """Streaming pull of one subscription, as an async iterator of deliveries.
 
-    At most `max_messages` and about `max_bytes` are out at a time; beyond that Pub/Sub is asked to wait. Leases are
-    kept as long as it takes, 20 seconds at a time; `leased` is told, in any thread, of how many messages. A stream that
-    breaks is opened again with backoff. `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes
-    next to others; what was not yet taken is nacked, and what was is still leased, and may be answered until the
-    context is left. Where `answer_seconds` is set, liveness fails when messages are in hand and none has been answered
-    for so long.
+    At most `max_messages` and about `max_bytes` are out at a time, half as many again after a stream has broken; beyond
+    that Pub/Sub is asked to wait. Leases are kept as long as it takes, 20 seconds at a time; `leased` is told, in any
+    thread, of how many messages. A stream that breaks is opened again with backoff.
+
+    `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes next to others; what was not yet taken
+    is nacked, and what was is still leased, and may be answered until the context is left. Where `answer_seconds` is
+    set, liveness fails when messages are in hand and none has been answered for so long.
     """
 
     def __init__(
@@ -183,21 +182,21 @@ class Puller:
         self._path = subscription_path(project, subscription)
         self._flow = flow_control(max_messages, max_bytes)
         self._background = background
-        self._opening = background.step(f"opening {subscription}", _OPENING_SECONDS)
         self._answering = background.step(f"answering {subscription}", answer_seconds) if answer_seconds else None
-        self._in_hand = 0
+        self._max_messages, self._max_bytes = max_messages, max_bytes
+        self._in_hand = self._bytes = 0
+        self._room = asyncio.Event()  # something was answered
         self._queue: deque[Delivery] = deque()  # bounded by the flow control above
         self._wake = asyncio.Event()
         self._draining = False
         self._keeper: LeaseKeeper | None = None  # of the stream that is open
-        self._late: list[LeaseKeeper] = []  # of streams that have ended
-        self._is_late = asyncio.Event()
+        self._late = LateAnswers(self._path)  # of streams that have ended
 
     async def __aenter__(self) -> Puller:
         self._loop = asyncio.get_running_loop()
         self._client = Client(self._leased, self._credentials)
         self._pulling = self._background.start(f"pull {self.subscription}", self._keep_open())
-        self._sending = self._background.start(f"late answers {self.subscription}", self._send_late())
+        self._sending = self._background.start(f"late answers {self.subscription}", self._late.run())
         return self
 
     async def __aexit__(
@@ -206,10 +205,7 @@ class Puller:
         self.drain()
         self._sending.cancel()
         await asyncio.gather(self._pulling, self._sending, return_exceptions=True)
-        try:
-            await self._send_round(_CLOSE_SECONDS)
-        except Exception as failure:  # noqa: BLE001 - Pub/Sub delivers again what it knows no answer to
-            _log.warning("late answers not sent", subscription=self._path, error=str(failure))
+        await self._late.send_last(_CLOSE_SECONDS)
         with suppress(TimeoutError):
             await daemon_thread.call("close", self._client.close, 1)
 
@@ -247,7 +243,10 @@ class Puller:
 
     def _enqueue(self, message: Any, keeper: LeaseKeeper) -> None:
         keeper.took(message)
+        if keeper.ended:
+            self._late.add(keeper)
         self._in_hand += 1
+        self._bytes += message.size
         if self._in_hand == 1 and self._answering is not None:
             self._answering.moved()
         delivery = Delivery(message, keeper)
@@ -257,8 +256,10 @@ class Puller:
             self._queue.append(delivery)
             self._wake.set()
 
-    def _answered(self) -> None:
+    def _answered(self, message: Any) -> None:
         self._in_hand -= 1
+        self._bytes -= message.size
+        self._room.set()
         if self._answering is not None:
             if self._in_hand:
                 self._answering.moved()
@@ -268,13 +269,15 @@ class Puller:
     async def _keep_open(self) -> None:
         wait, longest = _RESTART_SECONDS
         while True:
-            self._opening.moved()
+            # A stream counts only its own messages: those of the last would be held besides.
+            while self._in_hand > self._max_messages // 2 or self._bytes > self._max_bytes // 2:
+                self._room.clear()
+                await self._room.wait()
             opened = self._loop.time()
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
                 _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
-            self._opening.moved()
             if self._loop.time() - opened > longest:
                 wait = _RESTART_SECONDS[0]
             await asyncio.sleep(wait)
@@ -289,54 +292,16 @@ class Puller:
             flow_control=self._flow,
             await_callbacks_on_shutdown=True,
         )
-        self._opening.idle()
         try:
             await asyncio.wrap_future(stream)
         except asyncio.CancelledError:
-            self._retire(keeper)
+            self._late.add(keeper)
             stream.cancel()
             with suppress(TimeoutError):
                 await daemon_thread.call("end of stream", partial(_wait_closed, stream), _CLOSE_SECONDS + 1)
             raise
         finally:
-            self._retire(keeper)
-
-    def _retire(self, keeper: LeaseKeeper) -> None:
-        """Answers given before went to the client, which sends all it has before it closes."""
-        keeper.ended = True
-        if keeper not in self._late:
-            self._late.append(keeper)
-            self._is_late.set()
-
-    async def _send_late(self) -> None:
-        """Send the answers to messages whose stream has ended, and keep the leases of those that have none yet."""
-        first, longest = _ANSWER_SECONDS
-        wait, failing = first, False
-        while True:
-            if not self._late:
-                self._is_late.clear()
-                await self._is_late.wait()
-            try:
-                await self._send_round(_ROUND_SECONDS)
-            except Exception as error:  # noqa: BLE001 - whatever the client raises, the answers are sent with the next
-                wait = min(wait * 2, longest)
-                if not failing:
-                    failing = True
-                    _log.warning("late answers not sent", subscription=self._path, error=str(error))
-            else:
-                wait = first
-                if failing:
-                    failing = False
-                    _log.info("late answers are sent again", subscription=self._path)
-            await asyncio.sleep(wait)
-
-    async def _send_round(self, limit_seconds: float) -> None:
-        deadline = time.monotonic() + limit_seconds
-        for keeper in list(self._late):
-            if not keeper.done:
-                await daemon_thread.call("late answers", partial(keeper.send, deadline), limit_seconds + 1)
-            if keeper.done:
-                self._late.remove(keeper)
+            self._late.add(keeper)
 
 
 def _wait_closed(stream: Any) -> None:

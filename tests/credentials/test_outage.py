@@ -22,8 +22,8 @@ from tests.topics import Topics
 
 GONE = "gone"
 KILL_SECONDS = 10  # after `grace`, as the chart has it
-LENGTHS = [3, pytest.param(60, marks=pytest.mark.slow)]  # seconds of the outage
-MODES = [GONE, SILENT, HTML]
+# How the metadata server fails, and for how many seconds.
+OUTAGES = [(SILENT, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(GONE, 3), (HTML, 3), (SILENT, 60)])]
 
 
 def publish_hits(topics: Topics, *users: str) -> None:
@@ -70,8 +70,7 @@ def for_a_while(seconds: float, check: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("seconds", LENGTHS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
 def test_a_collector_spools_while_its_token_cannot_be_renewed(
     mode: str, seconds: float, pod: dict[str, str], metadata: MetadataServer, topics: Topics, tmp_path: Path
 ) -> None:
@@ -84,6 +83,8 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
         lose(metadata, mode)
         for_a_while(seconds, lambda: statuses.append(collector.hit()))
         well(collector)
+        assert "hits go to the spool" in collector.process.output()
+        assert collector.process.output().count("AuthMetadataPluginCallback") <= 1 + seconds / 60  # gRPC's own line
         regain(metadata, mode)
         assert set(statuses) == {200}
         found = 0
@@ -99,8 +100,7 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
         assert collector.process.stop() == 0
 
 
-@pytest.mark.parametrize("seconds", LENGTHS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
 def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
     mode: str, seconds: float, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
@@ -126,8 +126,7 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
     assert topics.pull(names.DEAD_SUBSCRIPTION) == []
 
 
-@pytest.mark.parametrize("seconds", LENGTHS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
 async def test_a_loader_holds_the_rows_it_had_in_hand(
     mode: str,
     seconds: float,
@@ -157,20 +156,35 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
     assert topics.pull(names.DEAD_SUBSCRIPTION) == []
 
 
-@pytest.mark.parametrize("mode", [GONE, SILENT])
 def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
-    mode: str, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
     metadata.start()
     with running("processor", {**pod, "PIPE_GRACE": "1"}) as processor:
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
-            lose(metadata, mode)
+            lose(metadata, SILENT)
         assert processor.process.stop(timeout=1 + KILL_SECONDS) == 0
 
 
-@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE"])
+async def test_a_loader_stops_in_time_while_its_token_cannot_be_renewed(
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics, bigquery: WriteServer
+) -> None:
+    bigquery.otherwise = Abort(StatusCode.INTERNAL)
+
+    def load() -> None:
+        metadata.start()
+        with running("loader", {**pod, "PIPE_GRACE": "1"}) as loader:
+            publish_rows(topics, 0, 1)
+            wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
+            lose(metadata, SILENT)
+            assert loader.process.stop(timeout=1 + KILL_SECONDS) == 0
+
+    await asyncio.to_thread(load)
+
+
+@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "UNAVAILABLE"])
 def test_a_pull_stream_that_is_refused_is_opened_again(
     code: str, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import queue
 import time
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -305,30 +305,60 @@ async def test_a_message_that_nobody_answers_fails_liveness(topics: Topics, back
         assert background.stuck is None  # nothing is in hand
 
 
-async def test_answers_that_pubsub_does_not_take_are_sent_until_it_does(
-    project: str, background: Background, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def failing(project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Topics, Control]]:
+    """An emulator of its own, whose faults are the test's."""
     with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
-        faults = Control(emulator.ready["control"])
         topics = Topics(project)
         topics.create("hits", "work")
-        topics.publish("hits", b"1")
-        async with (
-            asyncio.timeout(40),
-            Puller(project, "work", background, max_messages=9, max_bytes=10**7) as puller,
-        ):
-            held = await anext(puller)
-            with capture_logs() as logs:
-                with faults.on("error", code="UNAUTHENTICATED") as refused, faults.on("drop_stream"):
-                    await until(lambda: said(logs, "subscription broke"), "the stream to break")
-                    held.ack()
-                    before = faults.struck(refused)
-                    await until(lambda: faults.struck(refused) >= before + 3, "three refusals")
-                await until(lambda: said(logs, "late answers are sent again"), "the answer to be sent")
-            assert said(logs, "late answers not sent") == 1
-        assert topics.pull("work") == []
+        yield topics, Control(emulator.ready["control"])
         topics.subscriber.close()
+
+
+async def test_answers_that_pubsub_does_not_take_are_sent_until_it_does(
+    failing: tuple[Topics, Control], background: Background
+) -> None:
+    topics, faults = failing
+    topics.publish("hits", b"1")
+    async with (
+        asyncio.timeout(40),
+        Puller(topics.project, "work", background, max_messages=9, max_bytes=10**7) as puller,
+    ):
+        held = await anext(puller)
+        with capture_logs() as logs:
+            with faults.on("error", code="UNAUTHENTICATED") as refused, faults.on("drop_stream"):
+                await until(lambda: said(logs, "subscription broke"), "the stream to break")
+                held.ack()
+                before = faults.struck(refused)
+                await until(lambda: faults.struck(refused) >= before + 3, "three refusals")
+            await until(lambda: said(logs, "late answers are sent again"), "the answer to be sent")
+        assert said(logs, "late answers not sent") == 1
+    assert topics.pull("work") == []
+
+
+async def test_no_more_is_held_because_a_stream_broke(failing: tuple[Topics, Control], background: Background) -> None:
+    topics, faults = failing
+    for number in range(8):
+        topics.publish("hits", b"%d" % number)
+    async with (
+        asyncio.timeout(60),
+        Puller(topics.project, "work", background, max_messages=4, max_bytes=10**7) as puller,
+    ):
+        held = [await anext(puller) for _ in range(4)]
+        with capture_logs() as logs, faults.on("error", code="UNAUTHENTICATED"), faults.on("drop_stream"):
+            await until(lambda: said(logs, "subscription broke"), "the stream to break")
+        more = asyncio.create_task(anext(puller))  # type: ignore[arg-type]
+        done, _ = await asyncio.wait({more}, timeout=2.5)  # it is opened again after a second
+        assert not done
+        for one in held[:2]:
+            one.ack()
+        (await more).ack()
+        for one in held[2:]:
+            one.ack()
+        for _ in range(3):
+            (await anext(puller)).ack()
+    assert topics.pull("work") == []
 
 
 def said(logs: Sequence[MutableMapping[str, Any]], message: str) -> int:
