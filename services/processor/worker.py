@@ -69,6 +69,7 @@ class Worker:
         metrics: Metrics,
         *,
         max_bytes: int,
+        now_us: Callable[[], int] = _now_us,
         parser: HitParser | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
@@ -176,7 +177,9 @@ class Worker:
         work += [self._publish_letter(letter, source) for letter in letters]
         published, dead = len(found.hits) - len(made.unplaced), len(letters)
         del found, made, letters  # publishing may take long, and needs the Arrow alone
-        await asyncio.gather(*work)
+        for outcome in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         return published, dead
 
     def _decode(self, delivery: Delivery, pack: str) -> _Decoded:
@@ -238,7 +241,7 @@ def _kind(delivery: Delivery) -> str:
 
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """The collector of cycles waits: a body of many small arrays would make it walk through all of them repeatedly."""
+    """The cyclic garbage collector waits: it would walk through a body's many small arrays while they are made."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -145,7 +145,7 @@ def test_an_empty_array_is_nothing() -> None:
     assert _read() == ([], {}, [])
 
 
-@pytest.mark.parametrize("data", [json.dumps(ENTRY), json.dumps([ENTRY, ENTRY])])
+@pytest.mark.parametrize("data", [json.dumps(ENTRY), json.dumps([ENTRY, ENTRY])], ids=["one", "array"])
 def test_gzip_is_read(data: str) -> None:
     plain = log_entry.decode(data.encode(), "m", 1)
     assert log_entry.decode(gzip.compress(data.encode()), "m", 1).hits == plain.hits != []
@@ -156,31 +156,31 @@ def test_an_entry_without_a_usable_time_has_that_of_its_message(timestamp: str) 
     assert _decode({"timestamp": timestamp}).at == 77
 
 
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "neither a pack of hits nor a LogEntry"),
-        (b"{}", "missing required field `httpRequest`"),
-        (b"[1]", "neither"),
-        (b"\xff", "neither"),
-        (b'{"httpRequest":{}}', "no httpRequest.requestUrl"),
-        (b'{"httpRequest":{"requestUrl":""}}', "no httpRequest.requestUrl"),
-        (b'{"httpRequest":{"requestUrl":7}}', "neither"),
-        (b'{"httpRequest":{"requestUrl":"/","status":1000}}', "neither"),
-        (b'{"httpRequest":{"requestUrl":"/","status":' + b"9" * 5000 + b"}}", "neither"),
-        (b'{"httpRequest":{"requestUrl":"/\\ud83d"}}', "neither"),
-        (b'{"httpRequest":' + b"[" * 100_000, "neither"),
-        (b"[" * 100_000, "neither"),
-        (b"[{},{}]", "missing required field `httpRequest`"),
-        (b"[{}" + b",{}" * 1000 + b"]", "an array of 1001 log entries"),
-        (b"[" + b" " * log_entry.MAX_BYTES + b"]", "an array of over 4194304 bytes"),
-        (gzip.compress(b"{}"), "missing required field `httpRequest`"),
-        (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: cut off"),
-        (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: there is something after it"),
-        (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
-        (b"\x1f\x8bno gzip", "gzip: "),
-    ],
-)
+NO_ENTRIES = [
+    (b"", "neither a pack of hits nor a LogEntry"),
+    (b"{}", "missing required field `httpRequest`"),
+    (b"[1]", "neither"),
+    (b"\xff", "neither"),
+    (b'{"httpRequest":{}}', "no httpRequest.requestUrl"),
+    (b'{"httpRequest":{"requestUrl":""}}', "no httpRequest.requestUrl"),
+    (b'{"httpRequest":{"requestUrl":7}}', "neither"),
+    (b'{"httpRequest":{"requestUrl":"/","status":1000}}', "neither"),
+    (b'{"httpRequest":{"requestUrl":"/","status":' + b"9" * 5000 + b"}}", "neither"),
+    (b'{"httpRequest":{"requestUrl":"/\\ud83d"}}', "neither"),
+    (b'{"httpRequest":' + b"[" * 100_000, "neither"),
+    (b"[" * 100_000, "neither"),
+    (b"[{},{}]", "missing required field `httpRequest`"),
+    (b"[{}" + b",{}" * 1000 + b"]", "an array of 1001 log entries"),
+    (b"[" + b" " * log_entry.MAX_BYTES + b"]", "an array of over 4194304 bytes"),
+    (gzip.compress(b"{}"), "missing required field `httpRequest`"),
+    (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: cut off"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: there is something after it"),
+    (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
+    (b"\x1f\x8bno gzip", "gzip: "),
+]
+
+
+@pytest.mark.parametrize(("data", "words"), NO_ENTRIES, ids=range(len(NO_ENTRIES)))
 def test_what_is_no_entry_is_poison(data: bytes, words: str) -> None:
     with pytest.raises(Poison) as caught:
         log_entry.decode(data, "m", 1)
