@@ -86,6 +86,7 @@ class Fleet:
     def __init__(self, world: World, parts: Parts) -> None:
         self.world, self._parts = world, parts
         world.bounds = BOUNDS
+        self._spools = world.chance(0.9)  # whether the collectors have a spool
         self.broker = Broker(world)
         self.bigquery = BigQuery(world, SCHEMA)
         self.running: dict[str, Process] = {}
@@ -138,9 +139,10 @@ class Fleet:
         now, parts = process.now, self._parts
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(parts.background())
-            spool = await stack.enter_async_context(
-                parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
-            )
+            spool = None
+            if self._spools:
+                spool = parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
+                await stack.enter_async_context(spool)
             publisher = Publisher(self.broker, process, in_flight=4, timeout=PUBLISH_SECONDS)
             outbox = parts.outbox(
                 publisher,
@@ -154,10 +156,12 @@ class Fleet:
                 now=now,
                 entropy=self.world.entropy,
             )
-            patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
-            await stack.enter_async_context(
-                drainer.Drainer(spool, patient, "hits", outbox.breaker, background, fast=PUBLISH_SECONDS, grace=10.0)
-            )
+            if spool is not None:
+                patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+                breaker, fast = outbox.breaker, PUBLISH_SECONDS
+                await stack.enter_async_context(
+                    drainer.Drainer(spool, patient, "hits", breaker, background, fast=fast, grace=10.0)
+                )
             await stack.enter_async_context(outbox)
             serving = Collector(process, outbox, folder, metrics, set())
             self.collectors.append(serving)

@@ -96,6 +96,8 @@ async def _run(world: World, fleet: Fleet) -> None:
     world.counts["events"] = len(clients.events)
     world.counts["processes"] = len(fleet.all)
     for task in (probe, *sending, *tasks):
+        if task.done():
+            task.result()  # an error of the simulation's own
         task.cancel()
 
 
