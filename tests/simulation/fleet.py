@@ -31,7 +31,7 @@ from tests.simulation.bigquery import BigQuery, WriteApi
 from tests.simulation.disk import Disk, Folder
 from tests.simulation.process import Process
 from tests.simulation.pubsub import Broker, Publisher, Puller
-from tests.simulation.world import World
+from tests.simulation.world import World, value
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
 
@@ -54,8 +54,7 @@ LOADER_CONFIG = LoaderConfig(
 )
 BOUNDS = {
     "pending bytes": MAX_PENDING,
-    # A write that failed or came too late may have left a file all the same; it is counted once it is seen.
-    "spool bytes": SPOOL_BYTES + 8 * 4096,
+    "spool bytes": SPOOL_BYTES,
     "held bytes": LOADER_CONFIG.max_bytes + ONE_PACK,
     "pulled bytes": PROCESSOR_BYTES + ONE_PACK,
 }
@@ -129,13 +128,17 @@ class Fleet:
         if source.files:
             name = random.choice(list(source.files))
             if name not in target.files:
-                target.put(name, source.files[name])
+                target.slip_in(name, source.files[name])
 
     async def collector(self, process: Process) -> None:
         metrics = collector_metrics.Metrics(process.registry)
-        process.gauges = {"pending bytes": metrics.pending_bytes, "spool bytes": metrics.spool_bytes}
         slot = process.name.partition("#")[0]
         folder = self.folders.setdefault(slot, Folder(self.world))
+        process.bounded = {
+            "pending bytes": lambda: value(metrics.pending_bytes),
+            # A write that failed or came too late may have left a file, and someone may have copied one here.
+            "spool bytes": lambda: value(metrics.spool_bytes) - folder.unasked,
+        }
         now, parts = process.now, self._parts
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(parts.background())
@@ -195,7 +198,7 @@ class Fleet:
 
     async def loader(self, process: Process) -> None:
         metrics = loader_metrics.Metrics(process.registry, SCHEMA.tables)
-        process.gauges = {"held bytes": metrics.held_bytes}
+        process.bounded = {"held bytes": lambda: value(metrics.held_bytes)}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
         make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from services.shared.background import Background
 from services.shared.config import ConfigError
@@ -41,7 +41,7 @@ class Process:
         self.alive = True
         self.skew = world.random.choice((0.0, 0.0, 0.0, -3600.0, 3600.0))  # seconds its clock is ahead
         self.registry = CollectorRegistry()  # of its metrics
-        self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
+        self.bounded: dict[str, Callable[[], float]] = {}  # how much there is of what must stay within bounds
         self.background: Background | None = None
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[None] = world.loop.create_future()

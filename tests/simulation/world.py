@@ -109,8 +109,8 @@ class World:
         process.reach()
         fault = self.fault(part)
         self.note(process.name, part, what, fault or "")
-        for name, gauge in process.gauges.items():
-            self.saw(name, value(gauge))
+        for name, amount in process.bounded.items():
+            self.saw(name, amount())
         await self.latency(process, _SLOW.get(fault or ""))
         return fault
 
