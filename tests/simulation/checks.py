@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from prometheus_client import generate_latest
+
 from services.collector import pack_file
-from services.shared import frame, rows
+from services.shared import frame, ledger, rows
 from services.shared.poison import Poison
 from tests.simulation.clients import Clients
 from tests.simulation.events import KINDS, events_of
@@ -41,8 +43,11 @@ def alive(fleet: Fleet) -> Iterator[str]:
 def drained(fleet: Fleet) -> Iterator[str]:
     """The spools are empty, but for what a crash has cut off before it was acknowledged."""
     for collector in fleet.collectors:
+        name, shown = collector.process.name, value(collector.metrics.spool_bytes)
         if packs := value(collector.metrics.spool_packs):
-            yield f"{collector.process.name}: {packs:.0f} packs are still in the spool"
+            yield f"{name}: {packs:.0f} packs are still in the spool"
+        if shown != (held := sum(pack_file.bytes_on_disk(len(data)) for data in collector.folder.files.values())):
+            yield f"{name}: the spool counts {shown:.0f} bytes, its disk holds {held}"
     for slot, folder in fleet.folders.items():
         if left := [name for name in folder.files if not name.endswith(pack_file.DAMAGED)]:
             yield f"{slot}: the spool is not empty: {_some(left)}"
@@ -76,6 +81,14 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
         yield f"{len(needless)} dead letters hold more than what is broken: {needless[0].attributes['dead_reason']}"
     if missing := clients.broken - {frame.decompress(message.data) for message in buried}:
         yield f"broken and in no dead letter: {_some([line.decode() for line in missing])}"
+
+
+def reconciled(fleet: Fleet) -> Iterator[str]:
+    """Where no process has ended, and its counts with it, the metrics account for every hit."""
+    if len(fleet.all) == len(fleet.running):
+        row = ledger.row(generate_latest(process.registry).decode() for process in fleet.all)
+        if row.missing:
+            yield f"the metrics miss {row.missing} hits: {row.stretches}"
 
 
 def left_running(fleet: Fleet) -> Iterator[str]:

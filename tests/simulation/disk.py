@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 
+from services.collector import pack_file
 from services.collector.disk import FileState
 from tests.simulation.process import Dead, Process
 from tests.simulation.world import World
@@ -26,17 +27,23 @@ class Folder:
         self.files: dict[str, bytes] = {}
         self.written: dict[str, float] = {}  # the Unix time of each
         self.removed: dict[str, bytes] = {}  # by the process that runs; a crash may bring them back
+        self.unasked = 0  # bytes of files there ever were that no spool had room for, or knows of yet
         self.owner: Process | None = None
 
     def put(self, name: str, data: bytes) -> None:
         self.files[name] = data
         self.written[name] = self.world.now()
 
+    def slip_in(self, name: str, data: bytes) -> None:
+        """A file is there that the spool was not asked to keep."""
+        self.put(name, data)
+        self.unasked += pack_file.bytes_on_disk(len(data))
+
     def crash(self) -> None:
         """The machine went down: what was removed and not synced is there again, perhaps."""
         for name, data in self.removed.items():
             if self.world.chance(0.3):
-                self.put(name, data)
+                self.slip_in(name, data)
         self.removed.clear()
 
 
@@ -78,7 +85,11 @@ class Disk:
         await self._thread.acquire()
         writing = self._process.run(self._write(files))
         writing.add_done_callback(lambda _: self._thread.release())
-        return await asyncio.shield(writing)  # it goes on where nobody waits for it any more
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:  # it goes on, and nobody waits for it any more
+            self._folder.unasked += sum(pack_file.bytes_on_disk(len(data)) for _, data in files)
+            raise
 
     async def read(self, name: str, limit: int) -> bytes:
         async with self._thread:
@@ -113,11 +124,11 @@ class Disk:
                 await self._operation(f"write {name}", _WRITES)
             except (Dead, asyncio.CancelledError):
                 if self._world.chance(0.5):  # the crash came in the middle of it
-                    self._folder.put(name, data[: self._world.random.randint(0, len(data))])
+                    self._folder.slip_in(name, data[: self._world.random.randint(0, len(data))])
                 raise
             except OSError as error:
                 if error.errno == errno.EIO and self._world.chance(0.3):  # its fsync failed, and so did its removal
-                    self._folder.put(name, data)
+                    self._folder.slip_in(name, data)
                 errors.append(error)
             else:
                 self._folder.put(name, data)

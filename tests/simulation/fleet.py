@@ -14,8 +14,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from services.collector import drainer
 from services.collector import metrics as collector_metrics
 from services.collector.outbox import Outbox
@@ -33,7 +31,7 @@ from tests.simulation.bigquery import BigQuery, WriteApi
 from tests.simulation.disk import Disk, Folder
 from tests.simulation.process import Process
 from tests.simulation.pubsub import Broker, Publisher, Puller
-from tests.simulation.world import World
+from tests.simulation.world import World, value
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
 
@@ -56,8 +54,7 @@ LOADER_CONFIG = LoaderConfig(
 )
 BOUNDS = {
     "pending bytes": MAX_PENDING,
-    # A write that failed or came too late may have left a file all the same; it is counted once it is seen.
-    "spool bytes": SPOOL_BYTES + 8 * 4096,
+    "spool bytes": SPOOL_BYTES,
     "held bytes": LOADER_CONFIG.max_bytes + ONE_PACK,
     "pulled bytes": PROCESSOR_BYTES + ONE_PACK,
 }
@@ -79,6 +76,7 @@ class Collector:
 
     process: Process
     outbox: Outbox
+    folder: Folder
     metrics: collector_metrics.Metrics
     requests: set[asyncio.Task[Any]]
 
@@ -87,6 +85,7 @@ class Fleet:
     def __init__(self, world: World, parts: Parts) -> None:
         self.world, self._parts = world, parts
         world.bounds = BOUNDS
+        self._spools = world.chance(0.9)  # whether the collectors have a spool
         self.broker = Broker(world)
         self.bigquery = BigQuery(world, SCHEMA)
         self.running: dict[str, Process] = {}
@@ -129,19 +128,24 @@ class Fleet:
         if source.files:
             name = random.choice(list(source.files))
             if name not in target.files:
-                target.put(name, source.files[name])
+                target.slip_in(name, source.files[name])
 
     async def collector(self, process: Process) -> None:
-        metrics = collector_metrics.Metrics(CollectorRegistry())
-        process.gauges = {"pending bytes": metrics.pending_bytes, "spool bytes": metrics.spool_bytes}
+        metrics = collector_metrics.Metrics(process.registry)
         slot = process.name.partition("#")[0]
         folder = self.folders.setdefault(slot, Folder(self.world))
+        process.bounded = {
+            "pending bytes": lambda: value(metrics.pending_bytes),
+            # A write that failed or came too late may have left a file, and someone may have copied one here.
+            "spool bytes": lambda: value(metrics.spool_bytes) - folder.unasked,
+        }
         now, parts = process.now, self._parts
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(parts.background())
-            spool = await stack.enter_async_context(
-                parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
-            )
+            spool = None
+            if self._spools:
+                spool = parts.spool(Disk(folder, process), SPOOL_BYTES, metrics, background, now=now)
+                await stack.enter_async_context(spool)
             publisher = Publisher(self.broker, process, in_flight=4, timeout=PUBLISH_SECONDS)
             outbox = parts.outbox(
                 publisher,
@@ -155,12 +159,14 @@ class Fleet:
                 now=now,
                 entropy=self.world.entropy,
             )
-            patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
-            await stack.enter_async_context(
-                drainer.Drainer(spool, patient, "hits", outbox.breaker, background, fast=PUBLISH_SECONDS, grace=10.0)
-            )
+            if spool is not None:
+                patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
+                breaker, fast = outbox.breaker, PUBLISH_SECONDS
+                await stack.enter_async_context(
+                    drainer.Drainer(spool, patient, "hits", breaker, background, fast=fast, grace=10.0)
+                )
             await stack.enter_async_context(outbox)
-            serving = Collector(process, outbox, metrics, set())
+            serving = Collector(process, outbox, folder, metrics, set())
             self.collectors.append(serving)
             try:
                 await process.stop.wait()
@@ -170,7 +176,7 @@ class Fleet:
                 await asyncio.wait(serving.requests, timeout=10)
 
     async def processor(self, process: Process) -> None:
-        metrics = processor_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
+        metrics = processor_metrics.Metrics(process.registry, SCHEMA.tables)
         publisher = Publisher(self.broker, process, in_flight=4, timeout=30.0)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
@@ -191,8 +197,8 @@ class Fleet:
                     await work
 
     async def loader(self, process: Process) -> None:
-        metrics = loader_metrics.Metrics(CollectorRegistry(), SCHEMA.tables)
-        process.gauges = {"held bytes": metrics.held_bytes}
+        metrics = loader_metrics.Metrics(process.registry, SCHEMA.tables)
+        process.bounded = {"held bytes": lambda: value(metrics.held_bytes)}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
         make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Gauge
+from prometheus_client import CollectorRegistry
 
 from services.shared.background import Background
 from services.shared.config import ConfigError
@@ -40,7 +40,8 @@ class Process:
         self.world, self.name = world, name
         self.alive = True
         self.skew = world.random.choice((0.0, 0.0, 0.0, -3600.0, 3600.0))  # seconds its clock is ahead
-        self.gauges: dict[str, Gauge] = {}  # of what must stay within bounds
+        self.registry = CollectorRegistry()  # of its metrics
+        self.bounded: dict[str, Callable[[], float]] = {}  # how much there is of what must stay within bounds
         self.background: Background | None = None
         self.stop = asyncio.Event()
         self.ended: asyncio.Future[None] = world.loop.create_future()

@@ -109,8 +109,8 @@ class World:
         process.reach()
         fault = self.fault(part)
         self.note(process.name, part, what, fault or "")
-        for name, gauge in process.gauges.items():
-            self.saw(name, value(gauge))
+        for name, amount in process.bounded.items():
+            self.saw(name, amount())
         await self.latency(process, _SLOW.get(fault or ""))
         return fault
 
@@ -134,7 +134,7 @@ class World:
             if part in self._weather and self.chance(0.6):
                 self._set(part, None)
             else:
-                likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0))
+                likely = self.random.choice((0.02, 0.05) if part == "crash" else (0.1, 0.4, 1.0, 1.0))
                 self._set(part, (self.random.choice(FAULTS[part]), likely))
         await asyncio.sleep(max(0.0, self.until - self.loop.time()))
         for part in list(self._weather):
