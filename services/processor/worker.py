@@ -70,6 +70,7 @@ class Worker:
         *,
         max_bytes: int,
         parser: HitParser | None = None,
+        now_us: Callable[[], int] = _now_us,
     ) -> None:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
