@@ -50,7 +50,8 @@ class Inventory:
         return pack_file.PackFile(self._order, pack, hits).name
 
     def written(self, name: str, pack: str, hits: int, size: int) -> None:
-        self._add(name, Entry(pack, hits, self._now(), pack_file.bytes_on_disk(size)))
+        if name not in self.packs:  # a scan may have found it while it was written
+            self._add(name, Entry(pack, hits, self._now(), pack_file.bytes_on_disk(size)))
         self.show()
 
     def begin(self, states: Mapping[str, FileState]) -> None:
@@ -82,7 +83,7 @@ class Inventory:
 
     def _note_set_aside(self, states: Mapping[str, FileState]) -> None:
         for name, state in states.items():
-            if pack_file.is_set_aside(name):
+            if pack_file.is_set_aside(name) and name not in self._aside:
                 self._aside[name] = pack_file.bytes_on_disk(state.size)
                 self.bytes += self._aside[name]
 
@@ -124,7 +125,12 @@ class Inventory:
 
     def set_aside(self, name: str, to: str) -> None:
         """The file of an unreadable pack has another name now."""
-        self._aside[to] = self._unreadable.pop(name).bytes
+        # A scan may have come in between: the pack is one to drain again, or its new name was found.
+        entry = self._unreadable.pop(name, None) or self._pop(name)
+        if entry is not None:
+            self.bytes -= self._aside.get(to, 0)
+            self._aside[to] = entry.bytes
+            self.show()
 
     def try_unreadable_again(self) -> None:
         """Those that kept their names may have been unreadable because the whole disk was."""

@@ -68,3 +68,5 @@ class FailingDisk(Folder):
     async def rename(self, name: str, to: str) -> None:
         await self._begin("rename")
         await super().rename(name, to)
+        if "rename" in self.late:
+            await self._going.wait()

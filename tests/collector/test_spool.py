@@ -267,6 +267,25 @@ async def test_a_damaged_file_costs_its_pack_alone_and_is_kept(
     assert registry.get_sample_value("pixelpipe_collector_spool_corrupt_total") == 1
 
 
+@pytest.mark.parametrize("when", ["hangs", "late"])
+async def test_a_scan_while_a_file_is_set_aside_confuses_nothing(
+    opened: Open, disk: FailingDisk, tmp_path: Path, when: str
+) -> None:
+    async with opened(disk=disk) as spool:
+        await spool.put("a", 1, _data("a"))
+        await spool.put("b", 1, _data("b"))
+        next(tmp_path.glob("*-a-1.zst")).write_bytes(b"torn")
+        getattr(disk, when).add("rename")
+        reading = asyncio.create_task(_names(spool))
+        await until(lambda: "rename" in disk.calls, "the file to be renamed")
+        scans = disk.calls.count("names")
+        await until(lambda: disk.calls.count("names") > scans + 2, "scans")
+        disk.go_on()
+        assert await asyncio.wait_for(reading, 10) == ["b"]
+        await until(lambda: (spool.packs, spool.hits, spool.bytes_on_disk) == (1, 1, 2 * BLOCK), "the right counts")
+        assert await _names(spool) == ["b"]
+
+
 async def test_files_set_aside_take_room_until_they_are_removed_by_hand(opened: Open, tmp_path: Path) -> None:
     (tmp_path / pack_file.PackFile(1, "a", 1).name).write_bytes(b"torn")
     async with opened() as spool:
