@@ -29,7 +29,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     schema = schema_file.load(cfg.schema)
     by_job = any(table.write != "write_api" for table in schema.tables.values())
     registry = CollectorRegistry()
-    metrics = Metrics(registry, schema.tables)
+    metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
         background = await stack.enter_async_context(Background())
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
