@@ -96,12 +96,6 @@ class Run:
         self.loads.pop(of).close()
 
 
-def _little_disk() -> None:
-    """In the child: no file may be longer than a small pack's, and who writes on is told so instead of killed."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-
-
 def _rules(folder: Path) -> list[Path]:
     """Both releases', as the chart renders them."""
     files = []
@@ -123,6 +117,10 @@ def _fill(url: str) -> None:
             return
 
 
+def _taken(url: str) -> bool:
+    return requests.get(f"{url}/pixel.gif?user_id=ada&type=view", timeout=30).status_code == 200
+
+
 @pytest.mark.timeout(400)  # twenty alerts, one after the other; on a busy machine twice as long
 async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to one release is no business of the other's, and a restart of everything nobody's."""
@@ -135,7 +133,7 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         await asyncio.to_thread(subprocess.run, made, cwd=child.ROOT, env=provision, check=True)
         small = {"PIPE_SPOOL_BYTES": "1048576"}
         ours = [ships.add(service, small if service == "collector" else None) for service in SERVICES]
-        ours += [ships.add("collector", limit=_little_disk), ships.add("processor"), ships.add("loader")]
+        ours += [ships.add("collector"), ships.add("processor"), ships.add("loader")]
         shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
         await ships.start(*ours, *shop)
         other = tmp_path / "schema.yaml"
@@ -205,13 +203,19 @@ async def _pubsub_is_away(run: Run) -> None:
     away = run.fault("pubsub", effect="error", method="Publish", resource=topic)
     run.trouble.set()
     run.end(SHOP)
-    for member in run.pods[OURS]:
-        if member.service == "collector":
-            await asyncio.to_thread(_fill, member.url)
+    collectors = [member for member in run.pods[OURS] if member.service == "collector"]
+    broken = collectors[1].process
+    assert broken is not None
+    # From now on its disk takes no file that is larger than a small pack's.
+    resource.prlimit(broken.pid, resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    for member in collectors:
+        await asyncio.to_thread(_fill, member.url)
     of_it = [alert for alert, proof in PROOFS.items() if proof.stage == "pubsub"]
     await run.until_fired(OURS, *of_it)
     await run.until_fired(SHOP, "PixelpipeNoTraffic")
     run.mend("pubsub", away)
+    for member in collectors:  # one that has spooled nothing finds out by its next hit that Pub/Sub answers
+        await asyncio.to_thread(wait_for, lambda url=member.url: _taken(url), 60, f"{member.name} to take a hit")
     run.trouble.clear()
     run.begin(SHOP)
 
