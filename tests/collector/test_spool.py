@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from errno import EMFILE
 from pathlib import Path
@@ -73,6 +75,33 @@ def _data(text: str, size: int = 0) -> bytes:
 
 async def _names(spool: Spool, count: int = 10**6) -> list[str]:
     return [one.pack for one in await spool.oldest_packs(count)]
+
+
+async def test_what_was_given_up_while_the_disk_hangs_is_not_kept_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs")  # opened to be read it waits for a writer
+    folder = Folder(tmp_path)
+    try:
+        await _given_up(folder.read("hangs", 1))
+        packs = _Packs([("0000000000000001-p-1.zst", b"")])
+        await _given_up(folder.write(packs))
+        kept = weakref.ref(packs)
+        del packs
+        await asyncio.sleep(0)
+        gc.collect()  # the tracebacks
+        assert kept() is None
+    finally:
+        os.close(os.open(tmp_path / "hangs", os.O_WRONLY))
+        await folder.close()
+
+
+class _Packs(list[tuple[str, bytes]]):
+    """A list that a weak reference can watch."""
+
+
+async def _given_up(work: Coroutine[None, None, object]) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await work
 
 
 async def test_packs_come_back_oldest_first_and_are_gone_when_deleted(
