@@ -20,7 +20,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.collector import pack_file
-from services.collector.disk import Folder
+from services.collector.disk import FileState, Folder
+from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool, SpoolError
 from services.shared import frame
@@ -185,7 +186,8 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from prometheus_client import CollectorRegistry
-from services.collector.disk import Folder
+from services.collector.disk import FileState, Folder
+from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool
 from services.shared import frame
@@ -313,6 +315,19 @@ async def test_a_scan_while_a_file_is_set_aside_confuses_nothing(
         assert await asyncio.wait_for(reading, 10) == ["b"]
         await until(lambda: (spool.packs, spool.hits, spool.bytes_on_disk) == (1, 1, 2 * BLOCK), "the right counts")
         assert await _names(spool) == ["b"]
+
+
+def test_a_file_that_becomes_unreadable_while_a_scan_looks_at_it_is_counted_once() -> None:
+    held = Inventory(Metrics(CollectorRegistry()), 10, time.time)
+    name, state = pack_file.PackFile(1, "a", 3).name, FileState(5, 1.0)
+    held.begin({name: state})
+    for _ in range(3):
+        held.try_unreadable_again()
+        assert not held.is_new(name)
+        assert held.unreadable(name) is not None
+        assert not held.is_new(name)
+        held.look({name: state})  # it was looked at before
+    assert (len(held.packs), held.files, held.hits, held.bytes) == (0, 1, 0, BLOCK)
 
 
 async def test_files_set_aside_take_room_until_they_are_removed_by_hand(opened: Open, tmp_path: Path) -> None:
