@@ -155,13 +155,13 @@ def _lines(text: bytes) -> list[bytes]:
         if not event:
             continue
         try:
+            if number == MAX_LINES:  # it is all the rest
+                raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
             _one.decode(event)  # not by _decode: the call, and a text of where it is, are a third of this loop
             if not event.startswith(b"{"):
                 raise _Fault(400, _NO_OBJECT, 0)
             if len(found) == MAX_EVENTS:
                 raise _Fault(413, _TOO_MANY, 0)
-            if number == MAX_LINES:
-                raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
             if len(event) > nesting.DEEPEST:
                 _shallow(event, 0)
         except (msgspec.MsgspecError, RecursionError, _Fault) as error:
