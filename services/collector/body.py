@@ -245,7 +245,7 @@ def _element(before: bytes) -> int | None:
     _Object.complete = 0
     try:
         _objects.decode(before)
-    except (msgspec.ValidationError, RecursionError):  # an element before it is no object, or it is far too deep
+    except (msgspec.ValidationError, RecursionError):  # an element before it is not an object, or it is far too deep
         return None
     except msgspec.DecodeError:
         return _Object.complete if _Object.complete <= MAX_EVENTS else None
