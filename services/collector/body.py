@@ -155,13 +155,13 @@ def _lines(text: bytes) -> list[bytes]:
         if not event:
             continue
         try:
+            if number == MAX_LINES:  # it is all the rest
+                raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
             _one.decode(event)  # not by _decode: the call, and a text of where it is, are a third of this loop
             if not event.startswith(b"{"):
                 raise _Fault(400, _NO_OBJECT, 0)
             if len(found) == MAX_EVENTS:
                 raise _Fault(413, _TOO_MANY, 0)
-            if number == MAX_LINES:
-                raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
             if len(event) > nesting.DEEPEST:
                 _shallow(event, 0)
         except (msgspec.MsgspecError, RecursionError, _Fault) as error:
@@ -245,7 +245,7 @@ def _element(before: bytes) -> int | None:
     _Object.complete = 0
     try:
         _objects.decode(before)
-    except (msgspec.ValidationError, RecursionError):  # an element before it is no object, or it is far too deep
+    except (msgspec.ValidationError, RecursionError):  # an element before it is not an object, or it is far too deep
         return None
     except msgspec.DecodeError:
         return _Object.complete if _Object.complete <= MAX_EVENTS else None

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from services.collector import pack_file
 
@@ -65,6 +65,8 @@ class Folder:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "spool")
         self._writers = ThreadPoolExecutor(_WRITERS, "spool writer")
+        self._turn = asyncio.Lock()
+        self._call: asyncio.Future[Any] | None = None  # the last
         self._lock: int | None = None
 
     def __str__(self) -> str:
@@ -98,7 +100,13 @@ class Folder:
         await self._run(partial(os.rename, self._path / name, self._path / to))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """The thread has one call at a time: behind one that hangs, those given up must not keep their packs."""
+        async with self._turn:
+            if self._call is not None:
+                await asyncio.wait({self._call})
+            call = self._call = asyncio.get_running_loop().run_in_executor(self._thread, work)
+            call.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may have left
+        return await asyncio.shield(call)
 
     # What follows runs in the thread.
 

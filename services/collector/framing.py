@@ -122,7 +122,7 @@ class Framer:
         self._settle()
 
     def body(self) -> bytes:
-        """What is there of the body under way, which may be nothing. Raises Refused for chunks that are none."""
+        """What is there of the body under way, which may be nothing. Raises Refused for malformed chunks."""
         if self._chunks is None:
             size = min(self._rest, len(self._buffer))
             self._rest -= size

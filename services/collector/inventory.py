@@ -61,7 +61,7 @@ class Inventory:
 
     def is_new(self, name: str) -> bool:
         """Whether a file that is in the folder is a pack, or one set aside, that is not known yet."""
-        if name in self.packs or name in self.confirmed or name in self._aside:
+        if any(name in known for known in (self.packs, self.confirmed, self._unreadable, self._aside)):
             return False
         return pack_file.parse(name) is not None or pack_file.is_set_aside(name)
 
@@ -69,7 +69,8 @@ class Inventory:
         """Take on those new files that have not changed since the last look: they are no longer being copied."""
         last, self._newcomers = self._newcomers, dict(states)
         self._note_set_aside(states)
-        self._take_on({name: state for name, state in states.items() if last.get(name) == state})
+        # Looking took a while: what was new may be known by now.
+        self._take_on({name: state for name, state in states.items() if last.get(name) == state and self.is_new(name)})
 
     def _take_on(self, states: Mapping[str, FileState]) -> None:
         for name in sorted(states)[: max(0, self._max_files - self.files)]:

@@ -182,7 +182,7 @@ class Outbox:
 
     @property
     def unsafe(self) -> str | None:
-        """Why hits are refused now; None while they are taken."""
+        """Why hits are refused now; None while they are taken, or some are needed to find out."""
         return self._sender.unsafe
 
     def _pack_for(self, count: int, size: int) -> _Pack:

@@ -34,10 +34,13 @@ class Sender:
 
     @property
     def unsafe(self) -> str | None:
-        """Why packs are refused now; None while they are taken."""
-        if self.breaker.state == CLOSED:
+        """Why packs are refused now; None while they are taken, or one is needed to find out."""
+        if self._spool is None or self.breaker.state == CLOSED:
             return None
-        return self._spool.refuses if self._spool is not None else None
+        # With nothing to drain only live traffic tries Pub/Sub, and a pod that is not ready gets none.
+        if not self._spool.drainable and self.breaker.due(asyncio.get_running_loop().time()):
+            return None
+        return self._spool.refuses
 
     async def send(self, lines: Sequence[bytes], size: int, span: tracing.Span) -> Exception | None:
         """Why the pack of these lines, `size` bytes in all, is safe nowhere; None when it is."""

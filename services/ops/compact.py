@@ -157,6 +157,7 @@ class Compactor:
             self._check_conflicts()
             outcome = self._look(statements, outcome) if dry_run else self._change(statements, before, outcome)
         if table.expire_days and not dry_run:
+            self._check_conflicts()
             job = self._ask(statements.expire(today - timedelta(days=table.expire_days)))
             outcome = replace(outcome, expired=int(job.num_dml_affected_rows or 0))
         return outcome

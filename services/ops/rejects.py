@@ -60,7 +60,7 @@ class Count:
 class Rejects:
     """Asks BigQuery; with `pending` it also looks for each event in all tables of the schema file.
 
-    An event that was refused by one table may be taken by another after the schema was mended: hence all. In each table
+    An event that was refused by one table may be taken by another once the schema is fixed: hence all. In each table
     the event is the one of the same key, as far as `rejects` has columns of the names and types of the key's.
     """
 

@@ -28,7 +28,7 @@ class Event:
 def gather(event: Event) -> None:
     """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too.
 
-    Raises typed.Invalid for a body that is no JSON object.
+    Raises typed.Invalid for a body that is not a JSON object.
     """
     pairs = query.pairs(event.hit.query)
     body = bytes(event.hit.body)

@@ -21,7 +21,7 @@ from services.shared.poison import Poison
 MAX_BYTES = 4_194_304  # of an array, and of what is compressed; Cloud Logging's entries have 256 KB at most
 METHODS = frozenset({"GET", "HEAD", "POST"})
 METHOD, STATUS = "method", "status"
-IGNORED = (METHOD, STATUS)  # why an entry is no event, and so the values of the metric's label
+IGNORED = (METHOD, STATUS)  # why an entry is not an event, and so the values of the metric's label
 _ERROR_STATUS = 400
 _GZIP = b"\x1f\x8b"
 
@@ -43,7 +43,7 @@ class _LogEntry(msgspec.Struct, rename="camel"):
 
 
 class Entries(NamedTuple):
-    """What a message holds: its hits, how many entries are no event by reason, and what is no LogEntry."""
+    """What a message holds: its hits, how many entries are not events, by reason, and what is not a LogEntry."""
 
     hits: list[Hit]
     ignored: Counter[str]
@@ -56,7 +56,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def is_compressed(data: bytes) -> bool:
-    """Whether it is gzip, which no JSON begins like."""
+    """Whether it is gzip: no JSON begins with these bytes."""
     return data.startswith(_GZIP)
 
 

@@ -297,7 +297,7 @@ def _rest(event: Event) -> str | None:
 
 
 def _original(one: Hit) -> str:
-    """The hit as JSON; a body that is no JSON itself stands there as a text."""
+    """The hit as JSON; a body that is not JSON is kept as a string."""
     body = bytes(one.body)
     if body:
         try:

@@ -14,7 +14,7 @@ class Throttle:
         self._count, self._again_at = 0, float("-inf")
 
     def add(self, count: int) -> int:
-        """How many to tell of now; 0 while it is too early, or where there are none."""
+        """How many to report now; 0 while it is too early, or if there are none."""
         self._count += count
         now = self._clock()
         if not self._count or now < self._again_at:

@@ -89,6 +89,12 @@ class Background:
 async def _owned(name: str, work: Coroutine[None, None, None], ending: Callable[[], bool]) -> None:
     try:
         await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this task: it waited for something that was, and a task group takes that for a good end.
+        raise BackgroundTaskEnded(f"{name}: what it waited for was cancelled") from error
     except Exception as error:
         raise BackgroundTaskEnded(f"{name}: {error!r}") from error
     if not ending():

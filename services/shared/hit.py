@@ -46,7 +46,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
 
 class Unreadable(NamedTuple):
-    """A part of a message that is no hit: its bytes, and why, without anything that a stranger wrote."""
+    """A part of a message that cannot be read as a hit: its bytes, and why, without anything that a stranger wrote."""
 
     data: bytes
     reason: str

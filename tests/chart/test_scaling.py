@@ -57,7 +57,11 @@ NONE = {"autoscaling": {"hpa": {"enabled": False}, "keda": {"enabled": False}}}
         (HPA, {}, ""),  # an install, or `helm template`: the autoscaler's business
         (HPA, {"running": 7}, "7"),  # switched on, or an upgrade: as many as run
         (HPA, {"running": 7, "autoscaler": True}, "7"),
-        (KEDA, {"running": 0, "autoscaler": True}, "0"),
+        (KEDA, {"running": 0, "autoscaler": True, "keda": True}, "0"),
+        (HPA, {"running": 0}, "0"),  # someone's pause
+        (HPA, {"running": 0, "autoscaler": True, "keda": True, "min": 1}, "1"),  # from KEDA: it would stay at 0
+        (HPA, {"running": 0, "autoscaler": True, "keda": True, "min": 0}, "0"),  # it may start from there by itself
+        (HPA, {"running": 7, "autoscaler": True, "keda": True, "min": 1}, "7"),
         (NONE, {}, "2"),
         (NONE, {"running": 7}, "2"),  # nobody but the values scales it
         (NONE, {"running": 7, "autoscaler": True}, "7"),  # switched off: not fewer at once

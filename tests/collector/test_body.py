@@ -74,6 +74,7 @@ def _refused(data: bytes, media: str = JSON) -> tuple[int, str, str]:
         (b"[" + b"1," * 500_000 + b"1]", 400, "an event is a JSON object", "element 0, line 1, column 2"),
         (b"{}\n" * 1001, 413, "over 1000 events in one request", "line 1001, column 1"),
         (b"{}" + b"\n" * MB + b"{}", 413, "over 10000 lines in one request", "line 1048577, column 1"),
+        (b"{}" + b"\n" * 10_000 + b"{}\n{}", 413, "over 10000 lines in one request", "line 10001, column 1"),
         (b'{"a":"' + b"\\ud83d" * 100_000 + b'"}', 413, "over 50000 characters are cut in half", ""),
         (b'{"a":"' + b"\xed\xa0\xbd" * 100_000 + b'"}', 413, "over 50000 characters are written as surrogates", ""),
     ],

@@ -236,6 +236,23 @@ async def test_a_hit_that_neither_pubsub_nor_the_spool_takes_is_refused_and_read
         assert [one.hits for one in await spool.oldest_packs(5)] == [1]
 
 
+async def test_without_a_spool_that_works_a_pod_is_ready_again_when_a_try_is_due_since_only_a_hit_can_be_one(
+    publisher: Scripted, tmp_path: Path
+) -> None:
+    disk = FailingDisk(tmp_path)
+    disk.fails["write"] = READ_ONLY
+    async with _spooling(publisher, disk) as (outbox, _):
+        publisher.answer(Unconfirmed("away"))
+        with pytest.raises(Refused, match="Read-only"):
+            await asyncio.wait_for(outbox.put([_line("a")]), 10)
+        assert outbox.unsafe is not None
+        await until(lambda: outbox.unsafe is None, "readiness")
+        assert outbox.breaker.state == OPEN
+        publisher.answer()
+        await asyncio.wait_for(outbox.put([_line("b")]), 10)
+        assert outbox.breaker.state == CLOSED
+
+
 async def test_what_is_not_foreseen_refuses_its_pack_and_no_reply_waits_for_ever(publisher: Scripted) -> None:
     def no_entropy(_count: int) -> bytes:
         raise RuntimeError("a bug")

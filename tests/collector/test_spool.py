@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from errno import EMFILE
 from pathlib import Path
@@ -18,7 +20,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.collector import pack_file
-from services.collector.disk import Folder
+from services.collector.disk import FileState, Folder
+from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool, SpoolError
 from services.shared import frame
@@ -73,6 +76,33 @@ def _data(text: str, size: int = 0) -> bytes:
 
 async def _names(spool: Spool, count: int = 10**6) -> list[str]:
     return [one.pack for one in await spool.oldest_packs(count)]
+
+
+async def test_what_was_given_up_while_the_disk_hangs_is_not_kept_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs")  # opened to be read it waits for a writer
+    folder = Folder(tmp_path)
+    try:
+        await _given_up(folder.read("hangs", 1))
+        packs = _Packs([("0000000000000001-p-1.zst", b"")])
+        await _given_up(folder.write(packs))
+        kept = weakref.ref(packs)
+        del packs
+        await asyncio.sleep(0)
+        gc.collect()  # the tracebacks
+        assert kept() is None
+    finally:
+        os.close(os.open(tmp_path / "hangs", os.O_WRONLY))
+        await folder.close()
+
+
+class _Packs(list[tuple[str, bytes]]):
+    """A list that a weak reference can watch."""
+
+
+async def _given_up(work: Coroutine[None, None, object]) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await work
 
 
 async def test_packs_come_back_oldest_first_and_are_gone_when_deleted(
@@ -156,7 +186,8 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from prometheus_client import CollectorRegistry
-from services.collector.disk import Folder
+from services.collector.disk import FileState, Folder
+from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool
 from services.shared import frame
@@ -284,6 +315,19 @@ async def test_a_scan_while_a_file_is_set_aside_confuses_nothing(
         assert await asyncio.wait_for(reading, 10) == ["b"]
         await until(lambda: (spool.packs, spool.hits, spool.bytes_on_disk) == (1, 1, 2 * BLOCK), "the right counts")
         assert await _names(spool) == ["b"]
+
+
+def test_a_file_that_becomes_unreadable_while_a_scan_looks_at_it_is_counted_once() -> None:
+    held = Inventory(Metrics(CollectorRegistry()), 10, time.time)
+    name, state = pack_file.PackFile(1, "a", 3).name, FileState(5, 1.0)
+    held.begin({name: state})
+    for _ in range(3):
+        held.try_unreadable_again()
+        assert not held.is_new(name)
+        assert held.unreadable(name) is not None
+        assert not held.is_new(name)
+        held.look({name: state})  # it was looked at before
+    assert (len(held.packs), held.files, held.hits, held.bytes) == (0, 1, 0, BLOCK)
 
 
 async def test_files_set_aside_take_room_until_they_are_removed_by_hand(opened: Open, tmp_path: Path) -> None:

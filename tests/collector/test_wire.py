@@ -53,6 +53,7 @@ def process(pubsub_host: str) -> Iterator[Wire]:
         "PIPE_PORT": "0",
         "PIPE_ADMIN_PORT": "0",
         "PIPE_DRAIN": "0",
+        "PIPE_PUBLISH_TIMEOUT": "20",
     }
     one = child.start_service("collector", env)
 

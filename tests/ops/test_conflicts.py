@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from services.ops.compact import Compactor, Outcome
 from services.ops.compact_sql import Statements
+from services.ops.deployment import Refused
 from services.shared import schema
 from tests.child import ROOT
 from tests.ops import schemas
@@ -271,6 +272,14 @@ def test_a_dataset_of_an_older_release_is_refused_with_the_way_out(pipeline: Pip
     assert (line["severity"], line["table"], rejects["table"]) == ("ERROR", "events", "rejects")
     assert "pixelpipe.conflicts_log yet; run the provisioner" in line["reason"]
     assert len(pipeline.rows(LOG)) == len(ROWS)
+
+
+def test_the_same_is_said_where_there_is_only_something_to_expire(pipeline: Pipeline) -> None:
+    pipeline.provision(schemas.text(table="partition: day\nexpire_days: 10"))
+    pipeline.client.delete_table("pixelpipe.conflicts")
+    pipeline.client.delete_table("pixelpipe.conflicts_log")
+    with pytest.raises(Refused, match="run the provisioner"):
+        compact(pipeline)
 
 
 ORDER = {"event_id": "1001", "user_id": "ada", "tenant": "shop-a", "type": "order", "total": 12.5}

@@ -14,7 +14,7 @@ from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.config import setting
 
-FAILS, RETURNS, THREAD, CHATTERS = "fails", "returns", "thread", "chatters"
+FAILS, RETURNS, GIVEN_UP, THREAD, CHATTERS = "fails", "returns", "given up", "thread", "chatters"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ async def _work(how: str) -> None:
     await asyncio.sleep(0)
     if how == FAILS:
         raise OSError("the disk is gone")
+    if how == GIVEN_UP:  # such as a call of a channel that somebody has closed
+        call = asyncio.get_running_loop().create_future()
+        call.cancel()
+        await call
     if how == THREAD:
         threading.Thread(target=_thread, name="leaser").start()
     if how == CHATTERS:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests import child
-from tests.shared.ending_service import CHATTERS, FAILS, RETURNS, THREAD
+from tests.shared.ending_service import CHATTERS, FAILS, GIVEN_UP, RETURNS, THREAD
 
 
 def messages(service: child.Child) -> list[str]:
@@ -20,6 +20,7 @@ def messages(service: child.Child) -> list[str]:
     [
         (FAILS, "the work: OSError('the disk is gone')", "OSError: the disk is gone"),
         (RETURNS, "the work: it returned", ""),
+        (GIVEN_UP, "the work: what it waited for was cancelled", "CancelledError"),
         (THREAD, 'thread leaser: ValueError("a library\'s bug")', "ValueError: a library's bug"),
     ],
 )

@@ -9,7 +9,7 @@
 {{- $onDisk := and $spool (eq $values.spool.storage "persistent") -}}
 {{- $module := printf "services.%s" $name -}}
 revisionHistoryLimit: 5
-{{- with include "pixelpipe.liveReplicas" . | fromYaml | merge (dict "values" $v "wanted" $values.replicas) | include "pixelpipe.replicas" }}
+{{- with include "pixelpipe.liveReplicas" . | fromYaml | merge (dict "values" $v "wanted" $values.replicas "min" $values.autoscaling.min) | include "pixelpipe.replicas" }}
 replicas: {{ . }}
 {{- end }}
 {{- if $onDisk }}
@@ -183,15 +183,16 @@ volumeClaimTemplates:
 {{- end -}}
 
 {{/*
-How many replicas a workload asks for, "" for none: a dict of `values`, the `wanted` number, and what runs now as
-`liveReplicas` says it. Helm patches what it rendered before: a number that it stops rendering becomes 1 for as long as
+How many replicas a workload asks for, "" for none: a dict of `values`, the `wanted` number, the autoscaler's `min`, and
+what runs now as `liveReplicas` says it. Helm patches what it rendered before: a number that it stops rendering becomes 1 for as long as
 the autoscaler needs to look, and one that it begins to render undoes what the autoscaler did. So with an autoscaler, and
-in the upgrade that takes it away, what runs now is kept.
+in the upgrade that takes it away, what runs now is kept. But where KEDA had no pods, a HorizontalPodAutoscaler would take
+0 for a pause that someone wants.
 */}}
 {{- define "pixelpipe.replicas" -}}
 {{- $scaled := or .values.autoscaling.hpa.enabled .values.autoscaling.keda.enabled -}}
 {{- if $scaled -}}
-{{- if hasKey . "running" }}{{ int .running }}{{ end -}}
+{{- if hasKey . "running" }}{{ max (int .running) (ternary (int .min) 0 (and (hasKey . "keda") .values.autoscaling.hpa.enabled)) }}{{ end -}}
 {{- else if .autoscaler -}}
 {{- max (int .wanted) (int .running) -}}
 {{- else -}}
@@ -199,7 +200,7 @@ in the upgrade that takes it away, what runs now is kept.
 {{- end -}}
 {{- end -}}
 
-{{/* As YAML, the replicas that run and whether an autoscaler is there; nothing where no cluster is asked: (list root "collector") */}}
+{{/* As YAML, the replicas that run and which autoscaler is there; nothing where no cluster is asked: (list root "collector") */}}
 {{- define "pixelpipe.liveReplicas" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
@@ -209,11 +210,12 @@ in the upgrade that takes it away, what runs now is kept.
 {{- with $workload }}
 running: {{ int .spec.replicas }}
 {{- end }}
-{{- $keda := printf "keda-hpa-%s" (include "pixelpipe.name" (list $root $name 54)) -}}
-{{- range list (include "pixelpipe.name" (list $root $name 63)) $keda }}
-{{- if lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace . }}
-autoscaler: true
+{{- $keda := lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace (printf "keda-hpa-%s" (include "pixelpipe.name" (list $root $name 54))) -}}
+{{- if $keda }}
+keda: true
 {{- end }}
+{{- if or $keda (lookup "autoscaling/v2" "HorizontalPodAutoscaler" $namespace (include "pixelpipe.name" (list $root $name 63))) }}
+autoscaler: true
 {{- end }}
 {{- end -}}
 
