@@ -17,7 +17,7 @@ from services.collector.spool import Spool
 from services.shared import hit, tracing
 from services.shared.background import Background
 from services.shared.hit import Hit
-from services.shared.pubsub import Unconfirmed
+from services.shared.publisher import Unconfirmed
 from tests import otlp
 from tests.collector.conftest import Start
 from tests.collector.test_outbox import Scripted
