@@ -32,8 +32,8 @@ FOREIGN = {
     "rich": {"local", "ops"},
     "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "local"},
     "grafana_foundation_sdk": {"local"},
-    "opentelemetry.sdk": {"shared/tracing.py"},
-    "opentelemetry.exporter": {"shared/tracing.py"},
+    "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
+    "opentelemetry.exporter": {"shared/trace_export.py"},
     "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py", "local"},
 }
 
