@@ -125,6 +125,7 @@ class LeaseKeeper:
                 if wait == first:
                     self._failed(error)
                 wait = min(wait * 2, longest)
+                self._renew_at = 0.0
             else:
                 if wait > first:
                     _log.info("late answers are sent again", subscription=self._path)
@@ -150,10 +151,10 @@ class LeaseKeeper:
                     del answers[: len(part)]
             if (now := time.monotonic()) < self._renew_at:
                 return
+            self._renew_at = now + RENEW_SECONDS  # set before the calls: another stream may end during them
             pending = list(self._pending)
             for first in range(0, len(pending), _IDS):
                 await self._call(pending[first : first + _IDS], LEASE_SECONDS)
-            self._renew_at = now + RENEW_SECONDS
 
     async def _call(self, ack_ids: list[str], seconds: int | None) -> None:
         """Acknowledge, or have the leases end in so many seconds."""

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -81,6 +81,7 @@ class Span:
 
 
 NONE = Span(trace.INVALID_SPAN)
+_NOTHING: AbstractContextManager[Span] = nullcontext(NONE)
 
 
 def start(service: str, project: str) -> None:
@@ -160,7 +161,6 @@ def begin(
     return span if span.context.trace_flags.sampled else NONE
 
 
-@contextmanager
 def span(
     name: str,
     before: Sequence[SpanContext],
@@ -168,30 +168,39 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
     age: float = 0.0,
     root: bool = False,
-) -> Iterator[Span]:
+) -> AbstractContextManager[Span]:
     """The same as a context, in which log lines name the trace and messages carry it on."""
-    with within(begin(name, before, kind=kind, age=age, root=root)) as begun:
-        try:
-            yield begun
-        except BaseException as error:
-            begun.fail(repr(error))
-            raise
-        finally:
-            begun.end()
+    begun = begin(name, before, kind=kind, age=age, root=root)
+    return _NOTHING if begun is NONE else _whole(begun)
 
 
 def step(name: str, *, kind: SpanKind = SpanKind.INTERNAL) -> AbstractContextManager[Span]:
     """A part of the step this is called in."""
-    context = trace.get_current_span().get_span_context() if on else trace.INVALID_SPAN_CONTEXT
+    if not on:
+        return _NOTHING
+    context = trace.get_current_span().get_span_context()
     return span(name, [context] if context.is_valid else [], kind=kind)
 
 
-@contextmanager
-def within(span: Span) -> Iterator[Span]:
+def within(span: Span) -> AbstractContextManager[Span]:
     """Go on with a step that began elsewhere, without ending it."""
-    if span is NONE:
-        yield span
-        return
+    return _NOTHING if span is NONE else _inside(span)
+
+
+@contextmanager
+def _whole(span: Span) -> Iterator[Span]:
+    with _inside(span):
+        try:
+            yield span
+        except BaseException as error:
+            span.fail(repr(error))
+            raise
+        finally:
+            span.end()
+
+
+@contextmanager
+def _inside(span: Span) -> Iterator[Span]:
     fields = {
         "logging.googleapis.com/trace": f"projects/{_project}/traces/{span.context.trace_id:032x}",
         "logging.googleapis.com/spanId": f"{span.context.span_id:016x}",
