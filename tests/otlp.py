@@ -92,8 +92,10 @@ def receiving(port: int = 0) -> Iterator[Receiver]:
 def traced(service: str, **environ: str) -> Iterator[Receiver]:
     """Tracing is on in this process, with these variables, and sent to the receiver given."""
     with receiving() as receiver, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        tracing.start(service, "a-project", {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environ})
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50", **environ}
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        tracing.start(service, "a-project")
         try:
             yield receiver
         finally:

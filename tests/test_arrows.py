@@ -21,9 +21,9 @@ ALLOWED = {
 }
 # What each part may import of the heavy or foreign packages; what is not named here, nobody may.
 FOREIGN = {
-    "google.cloud.pubsub_v1": {"shared/subscriber_client.py", "provision", "ops", "local"},
-    "google.pubsub_v1": {"shared/pubsub.py", "provision", "ops", "local"},
-    "google.auth": {"shared/credentials.py", "shared/pubsub.py", "loader", "ops", "provision", "local"},
+    "google.cloud.pubsub_v1": {"shared/subscriber.py", "provision", "ops", "local"},
+    "google.pubsub_v1": {"shared/publisher.py", "provision", "ops", "local"},
+    "google.auth": {"shared/credentials.py", "shared/publisher.py", "loader", "ops", "provision", "local"},
     "google.cloud.bigquery": {"loader", "provision", "ops", "local"},
     "google.cloud.bigquery_storage_v1": {"loader", "local"},
     "google.cloud.bigquery_storage": {"loader", "local"},
@@ -32,8 +32,8 @@ FOREIGN = {
     "rich": {"local", "ops"},
     "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "local"},
     "grafana_foundation_sdk": {"local"},
-    "opentelemetry.sdk": {"shared/tracing.py"},
-    "opentelemetry.exporter": {"shared/tracing.py"},
+    "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
+    "opentelemetry.exporter": {"shared/trace_export.py"},
     "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py", "local"},
 }
 
@@ -67,6 +67,23 @@ def test_arrows(path: Path) -> None:
             if name == package or name.startswith(package + "."):
                 places = {part, str(inside)}
                 assert places & allowed, f"{inside} imports {name}"
+
+
+def _reached(path: Path, seen: set[Path]) -> set[Path]:
+    """The files of services that importing `path` imports, whoever imports them."""
+    for name in _imports(path):
+        module = SERVICES.parent.joinpath(*name.split("."))
+        for found in (module.with_suffix(".py"), module.parent.with_suffix(".py")):
+            if found.is_file() and found not in seen:
+                seen.add(found)
+                _reached(found, seen)
+    return seen
+
+
+def test_the_collector_imports_no_subscriber() -> None:
+    reached = _reached(SERVICES / "collector" / "service.py", set())
+    assert SERVICES / "shared" / "publisher.py" in reached
+    assert SERVICES / "shared" / "subscriber.py" not in reached
 
 
 def test_every_part_has_its_arrows() -> None:

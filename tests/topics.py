@@ -6,7 +6,7 @@ from typing import Any
 
 from google.cloud import pubsub_v1
 
-from services.shared.pubsub import subscription_path, topic_path
+from services.shared.names import subscription_path, topic_path
 from tests.child import wait_for
 
 

@@ -56,7 +56,8 @@ class App:
         self._received = cfg.ack == RECEIVED
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers that hits have, in lower case
-        self._reader = quick.Reader(self.kept, [tracing.HEADER] if tracing.on else [])
+        self._traced = tracing.on and cfg.trace_requests
+        self._reader = quick.Reader(self.kept, [tracing.HEADER] if self._traced else [])
         self._ids = identity.Ids()
         self._images: dict[bytes, Reply] = {}
         self._routes: dict[str, _Route] = {}
@@ -149,7 +150,7 @@ class App:
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
-        trace = _trace(request) if tracing.on else None
+        trace = _trace(request) if self._traced else None
         if self._received:
             self._outbox.take(lines, trace)
         else:

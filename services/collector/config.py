@@ -59,4 +59,8 @@ class Config:
         5.0, "seconds to keep serving after SIGTERM, while balancers look away", minimum=0, maximum=600
     )
     grace: float = setting(10.0, "seconds requests in hand may take after that", minimum=0, maximum=600)
+    trace_requests: bool = setting(
+        False,
+        "trace the pack of a request with a sampled `traceparent`; then anyone who sends that header can start traces",
+    )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

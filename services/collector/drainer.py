@@ -9,7 +9,7 @@ from services.collector.breaker import CLOSED, Breaker
 from services.collector.spool import Spool, Spooled, SpoolError
 from services.shared import hit, log
 from services.shared.background import Background
-from services.shared.pubsub import Publisher, Unconfirmed
+from services.shared.publisher import Publisher, Unconfirmed
 
 PACKS = 16  # published at a time
 _DISK_WAITS = (1.0, 30.0)  # seconds until a disk that failed is read again: the first, and the longest, doubling

@@ -23,7 +23,7 @@ from services.collector.sender import Sender
 from services.collector.spool import Spool
 from services.shared import hit, log, tracing
 from services.shared.background import Background
-from services.shared.pubsub import Publisher
+from services.shared.publisher import Publisher
 
 _STUCK_SECONDS = 120.0  # above the longest publish and the longest write to the spool
 

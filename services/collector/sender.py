@@ -9,7 +9,7 @@ from services.collector.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool, SpoolError
 from services.shared import hit, identity, log, tracing
-from services.shared.pubsub import Publisher, Unconfirmed
+from services.shared.publisher import Publisher, Unconfirmed
 
 _log = log.get("collector.outbox")
 

@@ -25,7 +25,7 @@ from services.shared import listen, log
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
-from services.shared.pubsub import Publisher
+from services.shared.publisher import Publisher
 
 # Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
 KEEPALIVE_SECONDS = 620

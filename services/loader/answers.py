@@ -10,8 +10,9 @@ from services.loader import pack
 from services.loader.config import Config
 from services.loader.metrics import Metrics
 from services.loader.pack import Ledger, Pack
-from services.shared import log, pubsub, tracing
-from services.shared.pubsub import Delivery, Publisher, Unconfirmed
+from services.shared import log, tracing
+from services.shared.publisher import Publisher, Unconfirmed, dead_letter
+from services.shared.subscriber import Delivery
 
 REMEMBERED = 50_000  # pack ids
 
@@ -85,7 +86,7 @@ class Answers:
     async def _publish_dead(self, dead: Pack, reason: str) -> None:
         first = dead.deliveries[0]
         try:
-            data, attributes = pubsub.dead_letter(
+            data, attributes = dead_letter(
                 first.data, first.attributes, reason=reason, source=self._cfg.rows_subscription
             )
             await self._publisher.publish(self._cfg.dead_topic, data, attributes)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.shared import tracing
-from services.shared.pubsub import Delivery
 from services.shared.recent import Recent
+from services.shared.subscriber import Delivery
 
 Key = tuple[str, int]
 

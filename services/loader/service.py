@@ -16,7 +16,8 @@ from services.shared import log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
-from services.shared.pubsub import Publisher, Puller
+from services.shared.publisher import Publisher
+from services.shared.subscriber import Subscriber
 
 _DEAD_LETTER_SECONDS = 10.0
 _PULLED_PART = 4  # packs are zstd: rows take about this many times the bytes that Pub/Sub counts
@@ -52,7 +53,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 LoadJobs(cfg.project, cfg.dataset, timeout=limit, credentials=credentials)
             )
         puller = await stack.enter_async_context(
-            Puller(
+            Subscriber(
                 cfg.project,
                 cfg.rows_subscription,
                 background,

@@ -28,8 +28,9 @@ from services.loader.writer import Outcome, Writer
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
 from services.shared.poison import Poison
-from services.shared.pubsub import Delivery, Publisher, Puller
+from services.shared.publisher import Publisher
 from services.shared.schema import REJECTS, Schema, Table
+from services.shared.subscriber import Delivery, Subscriber
 
 IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
 _NO_LIMIT = 2**62  # rows: a job's are bounded by their bytes
@@ -106,7 +107,7 @@ class Worker:
     def _ending(self) -> bool:
         return self._end.is_set()
 
-    async def receive(self, puller: Puller) -> None:
+    async def receive(self, puller: Subscriber) -> None:
         """Take packs until the puller is drained, no more than memory allows."""
         async for delivery in puller:
             while self._held >= self._cfg.max_bytes and not self._ending:

@@ -23,7 +23,7 @@ from services.ops.deployment import Refused
 from services.ops.letter import Letter, printable
 from services.ops.letter_box import LetterBox
 from services.shared import names
-from services.shared.pubsub import Publisher, Unconfirmed
+from services.shared.publisher import Publisher, Unconfirmed
 
 IN_FLIGHT = 8  # letters being published at a time
 PUBLISH_SECONDS = 60.0

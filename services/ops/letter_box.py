@@ -16,7 +16,7 @@ from services.ops import option
 from services.ops.deployment import TIMEOUT, Refused
 from services.ops.letter import Letter
 from services.shared import emulators, names
-from services.shared.pubsub import subscription_path
+from services.shared.names import subscription_path
 
 MAX_LETTERS = 5_000  # held at a time
 MAX_BYTES = 200_000_000  # of data held at a time

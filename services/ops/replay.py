@@ -27,7 +27,7 @@ from services.ops.original import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
 from services.shared import emulators, hit, identity, names, rows, schema_file
-from services.shared.pubsub import Publisher, Unconfirmed
+from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
 
 IN_FLIGHT = 8  # packs being published at a time

@@ -14,7 +14,8 @@ from services.shared import log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
-from services.shared.pubsub import Publisher, Puller
+from services.shared.publisher import Publisher
+from services.shared.subscriber import Subscriber
 
 # Beyond the time limits of a message's rows and of its dead letter. An outage answers messages, too: with a nack.
 _STUCK_SECONDS = 600.0
@@ -41,7 +42,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             )
         )
         puller = await stack.enter_async_context(
-            Puller(
+            Subscriber(
                 cfg.project,
                 cfg.hits_subscription,
                 background,

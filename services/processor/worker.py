@@ -20,9 +20,10 @@ from services.processor.throttle import Throttle
 from services.shared import frame, hit, log, rows, tracing
 from services.shared.hit import Hit
 from services.shared.poison import Poison
-from services.shared.pubsub import Delivery, Publisher, Puller, Unconfirmed, dead_letter
+from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.recent import Recent
 from services.shared.schema import Schema
+from services.shared.subscriber import Delivery, Subscriber
 
 _REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, when far fewer have passed
 _LOG_SECONDS = 60.0  # between two lines about the same thing
@@ -79,7 +80,7 @@ class Worker:
         self._faults, self._buried, self._miscounts = (Throttle(_LOG_SECONDS) for _ in range(3))
         self._done: Recent[str] = Recent(_REMEMBERED)
 
-    async def run(self, puller: Puller) -> None:
+    async def run(self, puller: Subscriber) -> None:
         """Handle messages until the puller drains, then finish those in hand.
 
         The puller bounds how many there are, and while their hits take too much memory, no more are taken from it.

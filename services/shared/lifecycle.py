@@ -39,7 +39,7 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     """
     try:
         cfg = config.read(config_type, os.environ)
-        tracing.start(service, cfg.project, os.environ)
+        tracing.start(service, cfg.project)
     except config.ConfigError as error:
         sys.exit(_refuse(service, str(error)))
     log.start(service, cfg.log_level)

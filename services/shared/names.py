@@ -1,4 +1,4 @@
-"""The default names of everything the services share in a project; each is a setting where a service uses it."""
+"""The names of what the services share in a project: each default is a setting where a service uses it."""
 
 from __future__ import annotations
 
@@ -9,3 +9,11 @@ ROWS_SUBSCRIPTION = "pixelpipe-rows-loader"
 DEAD_TOPIC = "pixelpipe-dead"
 DEAD_SUBSCRIPTION = "pixelpipe-dead-keeper"
 DATASET = "pixelpipe"
+
+
+def topic_path(project: str, topic: str) -> str:
+    return f"projects/{project}/topics/{topic}"
+
+
+def subscription_path(project: str, subscription: str) -> str:
+    return f"projects/{project}/subscriptions/{subscription}"

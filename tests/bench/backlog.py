@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from google.cloud import pubsub_v1
 
 from services.shared import identity
-from services.shared.pubsub import topic_path
+from services.shared.names import topic_path
 from tests import admin
 from tests.bench import cpu, unit
 from tests.bench.emulators import PROJECT

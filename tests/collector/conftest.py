@@ -15,7 +15,7 @@ from services.collector.service import outgoing, serving
 from services.shared import hit
 from services.shared.background import Background
 from services.shared.hit import Hit
-from services.shared.pubsub import Publisher
+from services.shared.publisher import Publisher
 from tests.topics import Topics
 
 

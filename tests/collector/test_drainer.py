@@ -21,7 +21,7 @@ from services.collector.spool import Spool
 from services.shared import hit
 from services.shared.background import Background, BackgroundTaskEnded
 from services.shared.hit import Hit
-from services.shared.pubsub import Unconfirmed
+from services.shared.publisher import Unconfirmed
 from tests.collector.disks import BROKEN, READ_ONLY, FailingDisk
 from tests.waiting import until
 

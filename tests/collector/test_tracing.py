@@ -17,9 +17,9 @@ from services.collector.spool import Spool
 from services.shared import hit, tracing
 from services.shared.background import Background
 from services.shared.hit import Hit
-from services.shared.pubsub import Unconfirmed
+from services.shared.publisher import Unconfirmed
 from tests import otlp
-from tests.collector.conftest import Start
+from tests.collector.conftest import Running, Start
 from tests.collector.test_outbox import Scripted
 from tests.otlp import Receiver
 
@@ -106,7 +106,7 @@ async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) 
 async def test_headers_are_read_from_pixels_and_events_and_two_of_them_are_none(
     receiver: Receiver, start: Start
 ) -> None:
-    collector = await start()
+    collector = await start(trace_requests=True)
     headers = [[("traceparent", HEADERS[0])], [("traceparent", header) for header in HEADERS], [("Traceparent", "x")]]
     for one in headers:
         async with collector.http.get(f"{collector.url}/i?user_id=u", headers=one) as reply:
@@ -122,8 +122,17 @@ async def test_headers_are_read_from_pixels_and_events_and_two_of_them_are_none(
     assert message.attributes["traceparent"].startswith(f"00-{TRACES[1]}-")
 
 
-async def test_off_a_message_carries_no_trace(start: Start) -> None:
+async def test_a_request_traces_nothing_unless_that_is_set(receiver: Receiver, start: Start) -> None:
     collector = await start()
+    await _no_trace(collector)
+    assert not receiver.spans
+
+
+async def test_off_a_message_carries_no_trace(start: Start) -> None:
+    await _no_trace(await start(trace_requests=True))
+
+
+async def _no_trace(collector: Running) -> None:
     async with collector.http.get(f"{collector.url}/i?user_id=u", headers={"traceparent": HEADERS[0]}) as reply:
         assert reply.status == 200
     (message,) = collector.topics.pull("work", wanted=1)

@@ -20,7 +20,7 @@ from google.cloud import pubsub_v1
 
 from services.local import stack as local_stack
 from services.shared import identity, names
-from services.shared.pubsub import topic_path
+from services.shared.names import topic_path
 from tests import child
 from tests.child import wait_for
 from tests.e2e.conftest import Stack, start_stack

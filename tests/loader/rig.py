@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.loader import service
 from services.loader.config import Config
 from services.shared import names, rows
-from services.shared.pubsub import subscription_path, topic_path
+from services.shared.names import subscription_path, topic_path
 from tests import child
 from tests.topics import Topics
 from tests.waiting import until

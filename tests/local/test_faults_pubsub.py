@@ -12,7 +12,7 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import PublisherClient
 
-from services.shared.pubsub import subscription_path, topic_path
+from services.shared.names import subscription_path, topic_path
 from tests import child
 from tests.topics import Topics
 

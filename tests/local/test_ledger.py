@@ -13,7 +13,7 @@ import requests
 from google.cloud import pubsub_v1
 
 from services.shared import names
-from services.shared.pubsub import topic_path
+from services.shared.names import topic_path
 from tests import child
 from tests.local import run_stack
 from tests.local.fault_desk import Control

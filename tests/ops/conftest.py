@@ -20,7 +20,7 @@ from services.provision import wanted
 from services.provision.config import Config
 from services.provision.resource import settle
 from services.shared import names, schema_file
-from services.shared.pubsub import subscription_path, topic_path
+from services.shared.names import subscription_path, topic_path
 from services.shared.schema import Schema
 from tests import child
 from tests.child import ROOT, wait_for

@@ -10,7 +10,7 @@ import pytest
 from services.ops.__main__ import main
 from services.shared import hit, identity, names, rows
 from services.shared.hit import Hit
-from services.shared.pubsub import dead_letter
+from services.shared.publisher import dead_letter
 from tests.ops import schemas
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Pipeline
 from tests.processor.test_log_entry import ENTRY

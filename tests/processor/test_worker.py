@@ -27,7 +27,7 @@ from services.processor.worker import Topics as Names
 from services.processor.worker import Worker
 from services.shared import frame, hit, identity, rows, schema, schema_file
 from services.shared.hit import Hit
-from services.shared.pubsub import Unconfirmed
+from services.shared.publisher import Unconfirmed
 from tests.processor.test_log_entry import ENTRY
 from tests.topics import Topics
 

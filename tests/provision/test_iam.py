@@ -23,7 +23,7 @@ from services.provision import account
 from services.provision.bindings import CUSTOM_ROLES, METRICS_READER, SERVICE_AGENT, Binding, CustomRole, bindings
 from services.provision.config import Config
 from services.shared import names, schema, schema_file
-from services.shared.pubsub import subscription_path, topic_path
+from services.shared.names import subscription_path, topic_path
 from tests import child
 from tests.child import ROOT, wait_for
 from tests.conftest import BigQueryAddress

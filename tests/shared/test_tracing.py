@@ -33,8 +33,10 @@ def start(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
     """Turns tracing on with the variables given; it is off after the test."""
 
     def go(**environ: str) -> None:
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-        tracing.start("collector", "a-project", {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, **environ})
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "50", **environ}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        tracing.start("collector", "a-project")
 
     yield go
     tracing.stop()
@@ -52,7 +54,6 @@ def start(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Iterator[objec
         f"00-{TRACE}-{'0' * 16}-01",
         f"00-{TRACE.upper()}-{SPAN}-01",
         f"00-{TRACE[1:]}-{SPAN}-01",
-        f"{SAMPLED}\n",
         f"00-{TRACE}-{SPAN}-٠١",
     ],
 )
@@ -84,9 +85,13 @@ def test_a_sampled_traceparent_is_read(header: str) -> None:
         ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "nan"}, "from 0 to 1"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_value_and_the_way_out(environ: dict[str, str], says: str) -> None:
+def test_a_wrong_setting_is_named_with_its_value_and_the_way_out(
+    environ: dict[str, str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", **environ}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError) as refused:
-        tracing.start("collector", "p", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", **environ})
+        tracing.start("collector", "p")
     assert says in str(refused.value)
     assert not tracing.on
 
@@ -111,10 +116,10 @@ def test_a_service_does_not_start_with_a_wrong_setting(service: str) -> None:
 )
 def test_the_sdk_and_the_exporter_are_imported_only_where_tracing_is_on(environ: dict[str, str], loaded: bool) -> None:
     program = (
-        "import os, sys, json\n"
+        "import sys, json\n"
         "import services.collector.service, services.processor.service, services.loader.service\n"
         "from services.shared import tracing\n"
-        "tracing.start('collector', 'p', os.environ)\n"
+        "tracing.start('collector', 'p')\n"
         "there = [name in sys.modules for name in ('opentelemetry.sdk.trace.export', 'opentelemetry.exporter')]\n"
         "print(json.dumps([tracing.on, *there]))\n"
     )
@@ -204,7 +209,7 @@ def test_packs_that_came_in_one_trace_name_it_once_and_not_more_than_a_span_can(
 
 def test_log_lines_name_the_trace_of_the_step_they_are_said_in(receiver: Receiver) -> None:
     program = f"""
-import asyncio, os
+import asyncio
 from services.shared import log, tracing
 
 async def step(parent):
@@ -217,7 +222,7 @@ async def main():
     log.get("test").warning("after")
 
 log.start("processor")
-tracing.start("processor", "a-project", os.environ)
+tracing.start("processor", "a-project")
 asyncio.run(main())
 tracing.stop()
 """
@@ -235,11 +240,11 @@ tracing.stop()
 
 def test_a_receiver_that_is_away_is_said_once_and_so_is_its_return() -> None:
     program = """
-import os, time
+import time
 from services.shared import log, tracing
 
 log.start("collector")
-tracing.start("collector", "p", os.environ)
+tracing.start("collector", "p")
 while True:
     tracing.begin("collect", [], root=True).end()
     time.sleep(0.02)
@@ -271,10 +276,9 @@ while True:
 
 def test_a_receiver_that_never_answers_does_not_keep_a_process_from_ending() -> None:
     program = """
-import os
 from services.shared import tracing
 
-tracing.start("collector", "p", os.environ)
+tracing.start("collector", "p")
 tracing.begin("collect", [], root=True).end()
 tracing.stop()
 print("ended")
@@ -288,7 +292,8 @@ print("ended")
 
 def test_the_end_sends_what_waits(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
-    tracing.start("loader", "p", {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url})
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    tracing.start("loader", "p")
     tracing.begin("load", tracing.carried({"traceparent": SAMPLED})).end()
     tracing.stop()
     assert [span.name for span in receiver.of(TRACE)] == ["load"]

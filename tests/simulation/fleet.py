@@ -30,7 +30,7 @@ from services.shared.background import Background
 from tests.simulation.bigquery import BigQuery, WriteApi
 from tests.simulation.disk import Disk, Folder
 from tests.simulation.process import Process
-from tests.simulation.pubsub import Broker, Publisher, Puller
+from tests.simulation.pubsub import Broker, Publisher, Subscriber
 from tests.simulation.world import World, value
 
 SCHEMA = schema_file.load(Path(__file__).with_name("schema.yaml"))
@@ -67,7 +67,7 @@ class Parts:
     background: Callable[[], Background] = Background
     spool: Callable[..., Spool] = Spool
     outbox: Callable[..., Outbox] = Outbox
-    puller: Callable[..., Puller] = Puller
+    puller: Callable[..., Subscriber] = Subscriber
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """A simulated Pub/Sub: topics, subscriptions with leases, and what the services use of both.
 
-`Publisher` and `Puller` promise what those of `services/shared/pubsub.py` do. Delivery is at least once and in no
+`Publisher` and `Subscriber` promise what those of `services/shared` do. Delivery is at least once and in no
 order, as it is on Google Cloud, and more often twice.
 """
 
@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 from services.provision.subscriptions import DELIVERY_ATTEMPTS, RETRY_SECONDS
 from services.shared import frame
-from services.shared.pubsub import Delivery, Unconfirmed
+from services.shared.publisher import Unconfirmed
+from services.shared.subscriber import Delivery
 from tests.simulation.loop import never
 from tests.simulation.process import Process
 from tests.simulation.world import World
@@ -151,7 +152,7 @@ class Publisher:
         return number
 
 
-class Puller:
+class Subscriber:
     """Also counts what is out: `held` bytes of messages taken and not answered, decompressed."""
 
     def __init__(self, source: Subscription, process: Process, *, max_messages: int) -> None:
@@ -162,7 +163,7 @@ class Puller:
         self._out: dict[int, Message] = {}
         self.held = 0
 
-    async def __aenter__(self) -> Puller:
+    async def __aenter__(self) -> Subscriber:
         self._source.listen(self._wake)
         self._process.ended.add_done_callback(lambda _: self._lose())
         return self
@@ -176,7 +177,7 @@ class Puller:
         self._draining = True
         self._wake.set()
 
-    def __aiter__(self) -> Puller:
+    def __aiter__(self) -> Subscriber:
         return self
 
     async def __anext__(self) -> Delivery:
@@ -189,7 +190,7 @@ class Puller:
             self._wake.clear()
             await self._wake.wait()
 
-    def answer(self, message: SimpleNamespace, *, ack: bool) -> None:
+    def answer(self, message: SimpleNamespace, ack: bool) -> None:
         leased: Message = message.leased
         world = self._source.world
         if not self._process.alive:
@@ -215,7 +216,7 @@ class Puller:
             delivery_attempt=message.attempt,
             leased=message,
         )
-        return Delivery(received, self)  # type: ignore[arg-type]
+        return Delivery(received, self.answer)
 
     def _send(self, message: Message, ack: bool) -> None:
         if not self._process.alive:

@@ -17,9 +17,9 @@ from services.collector.disk import Disk
 from services.collector.outbox import Outbox
 from services.collector.spool import Spool, Spooled
 from services.loader import write_api
-from services.shared import pubsub
+from services.shared import publisher, subscriber
 from services.shared.background import Background
-from services.shared.pubsub import Delivery
+from services.shared.subscriber import Delivery
 from tests.child import ROOT
 from tests.simulation import bigquery, disk
 from tests.simulation import pubsub as simulated
@@ -84,7 +84,7 @@ class Unwatched(Background):
         return task
 
 
-class AcksFirst(simulated.Puller):
+class AcksFirst(simulated.Subscriber):
     """Planted: rows are acknowledged before they are appended."""
 
     async def __anext__(self) -> Delivery:
@@ -116,8 +116,8 @@ def test_a_planted_bug_is_found_and_what_it_cost_is_named(parts: Parts, found: s
 @pytest.mark.parametrize(
     ("real", "double", "names"),
     [
-        (pubsub.Publisher, simulated.Publisher, ["publish"]),
-        (pubsub.Puller, simulated.Puller, ["__aiter__", "__anext__", "drain"]),
+        (publisher.Publisher, simulated.Publisher, ["publish"]),
+        (subscriber.Subscriber, simulated.Subscriber, ["__aiter__", "__anext__", "drain"]),
         (write_api.WriteApi, bigquery.WriteApi, ["append"]),
         (Disk, disk.Disk, ["open", "close", "names", "states", "write", "read", "remove", "rename"]),
     ],
