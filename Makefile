@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ check: install ## lint, format, types, arrows
 format: install ## put the sources in the project's format
 	$(BIN)/ruff check --quiet --fix services tests
 	$(BIN)/ruff format --quiet services tests
+
+docs: install ## write the generated parts of the documents anew: settings, metrics, log lines, schema keys, costs, chart values
+	$(BIN)/python -m tests.docs
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
