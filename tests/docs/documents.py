@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.chart import write
 from tests.chart.release import CHART
 from tests.child import ROOT
-from tests.docs import costs, logs, schema_file, tables
+from tests.docs import alerts, costs, logs, schema_file, tables
 from tests.docs.markers import put
 
 SERVICES = ROOT / "services"
@@ -24,7 +24,8 @@ def documents() -> Iterator[tuple[Path, str]]:
             text = put(text, "metrics", tables.metrics(service))
         yield path, text
     yield LOGS, put(LOGS.read_text(), "log lines", logs.render(LOGS.read_text()))
-    for name, parts in (("schema.md", schema_file.parts()), ("cost.md", costs.parts())):
+    generated = {"schema.md": schema_file.parts(), "cost.md": costs.parts(), "operating.md": {"alerts": alerts.alerts()}}
+    for name, parts in generated.items():
         text = (ROOT / "docs" / name).read_text()
         for part, body in parts.items():
             text = put(text, part, body)
