@@ -41,9 +41,7 @@ class Config:
     max_connections: int = setting(
         8_192, "connections at a time; one more closes the longest idle one, or is answered 503", minimum=1
     )
-    linger: float = setting(
-        0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1
-    )
+    linger: float = setting(0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1)
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
     publish_timeout: float = setting(
         0.5, "seconds until Pub/Sub must have confirmed a pack; then it is spooled", minimum=0.1, maximum=60

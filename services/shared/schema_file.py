@@ -173,9 +173,7 @@ class _Reader(NodeReader):
 
     def _check_cluster(self, name: str, node: yaml.Node | None, columns: dict[str, Column], cluster: list[str]) -> None:
         if len(cluster) > MOST_CLUSTERED:
-            self._error(
-                node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most {MOST_CLUSTERED}"
-            )
+            self._error(node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most {MOST_CLUSTERED}")
         for item in cluster[:MOST_CLUSTERED]:
             if item not in columns:
                 self._error(node, f"table {name}: cluster: there is no column {quoted(item)}{near(item, columns)}")

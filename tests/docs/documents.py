@@ -24,7 +24,11 @@ def documents() -> Iterator[tuple[Path, str]]:
             text = put(text, "metrics", tables.metrics(service))
         yield path, text
     yield LOGS, put(LOGS.read_text(), "log lines", logs.render(LOGS.read_text()))
-    generated = {"schema.md": schema_file.parts(), "cost.md": costs.parts(), "operating.md": {"alerts": alerts.alerts()}}
+    generated = {
+        "schema.md": schema_file.parts(),
+        "cost.md": costs.parts(),
+        "operating.md": {"alerts": alerts.alerts()},
+    }
     for name, parts in generated.items():
         text = (ROOT / "docs" / name).read_text()
         for part, body in parts.items():

@@ -85,4 +85,3 @@ def render(text: str) -> str:
         every = [*kept, *(one for one in fields if one not in kept)]
         rows.append((severity, f"`{message}`", component, ", ".join(f"`{one}`" for one in every), meaning))
     return table(("severity", "message", "where", "fields", "what it means"), rows)
-

@@ -22,15 +22,15 @@ TABLE_KEYS = {
     "when": (
         "`source: value` or `source: [value, …]`",
         "every event",
-        "Conditions, all of which an event must meet. Tables are tried in the order of the file, and the first that fits "
-        "takes the event. A condition reads any source but `event.*`, `query.*` and `hit.received_at`; "
+        "Conditions, all of which an event must meet. Tables are tried in the order of the file, and the first that "
+        "fits takes the event. A condition reads any source but `event.*`, `query.*` and `hit.received_at`; "
         f"`{schema.REJECTS}` has none",
     ),
     "tenants": (
         "list of names",
         "none",
-        f"Makes one table for each listed tenant of a table whose name holds `{schema.TENANT}`. Events of other tenants "
-        "go on to the next table, so a query string never creates a table",
+        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on to "
+        " the next table, so a query string never creates a table",
     ),
     "partition": (
         "column",
@@ -42,7 +42,7 @@ TABLE_KEYS = {
     "cluster": (
         "list of columns",
         "none",
-        f"What BigQuery clusters by: at most {code.MOST_CLUSTERED} columns, none of them {_without(schema.CLUSTERABLE)}",
+        f"What BigQuery clusters by: at most {code.MOST_CLUSTERED} columns, no {_without(schema.CLUSTERABLE)}",
     ),
     "unique": (
         "column, or list of columns",
@@ -56,14 +56,22 @@ TABLE_KEYS = {
 COLUMN_KEYS = {
     "type": (", ".join(schema.TYPES), "required", "What a value must be: [what each type accepts]"),
     "mode": (" or ".join(schema.MODES), schema.MODES[0], "REQUIRED: an event without a value becomes a reject"),
-    "from": ("source, or list of sources", "required", "Where the value comes from; the first source that has one wins"),
+    "from": (
+        "source, or list of sources",
+        "required",
+        "Where the value comes from; the first source that has one wins",
+    ),
     "description": ("text", "none", f"Shown by BigQuery. At most {code.COLUMN_DESCRIPTION:,} characters"),
 }
 # Sources with open names.
 OPEN = {
     "query": (
         ("query.NAME", "any", "A parameter of the event: from the query string, or a member of the posted JSON object"),
-        ("query.*", "JSON", "All parameters that no column took, as one object. One NULLABLE column, this source alone"),
+        (
+            "query.*",
+            "JSON",
+            "All parameters that no column took, as one object. One NULLABLE column, this source alone",
+        ),
     ),
     "header": (("header.NAME", "any", "A request header that the collector keeps (`PIPE_HEADERS`), in lower case"),),
 }
@@ -126,7 +134,7 @@ _GOOD = """tables:
       reason: {type: STRING, mode: REQUIRED, from: reject.reason}
       hit: {type: JSON, mode: REQUIRED, from: reject.hit}
 """
-# A piece of the file above, and what to put in its place to get an error. Where the piece stays, what follows it is shown.
+# A piece of the file above, and what to put in its place to get an error. If the piece stays, what follows it is shown.
 MISTAKES = (
     ("type: NUMERIC", "type: NUMBER"),
     ("from: query.total", "from: qery.total"),

@@ -22,7 +22,7 @@ PROOFS = {
     "PixelpipeBacklogGrowing": Proof(_CLOUD, "pubsub"),
     "PixelpipeBacklogOld": Proof(_CLOUD, "pubsub"),
     "PixelpipeBreakerOpen": Proof(_AWAY, "pubsub"),
-    "PixelpipeDeadLetters": Proof("a message that is no pack", "pubsub"),
+    "PixelpipeDeadLetters": Proof("a message that is not a pack", "pubsub"),
     "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
     "PixelpipeLedgerOff": Proof("the processor is killed, and a stranger acknowledges its packs", "stolen", SHOP),
     "PixelpipeMetricsAbsent": Proof("the only collector is killed", "killed", SHOP),
