@@ -29,8 +29,8 @@ TABLE_KEYS = {
     "tenants": (
         "list of names",
         "none",
-        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on to "
-        " the next table, so a query string never creates a table",
+        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on"
+        " to the next table, so a query string never creates a table",
     ),
     "partition": (
         "column",

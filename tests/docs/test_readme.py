@@ -42,3 +42,13 @@ def test_the_price_of_a_persistent_spool_is_that_of_its_disks() -> None:
 def test_what_it_costs_is_what_the_model_says() -> None:
     few, many = (f"{cost.estimate(rate).total:.0f}" for rate in (10, 1_000))
     assert f"about {few} dollars a month at 10 hits/s and {many} at 1,000" in " ".join(README.split())
+
+
+def test_what_a_million_events_cost_is_what_the_bench_measured() -> None:
+    bench = (ROOT / "BENCH.md").read_text()
+    few, many = (
+        float(re.findall(rf"^\| `dollars_per_million_at_{rate}_linger_50_ms` \| ([0-9.]+) \|", bench, re.MULTILINE)[0])
+        for rate in (10, 1_000)
+    )
+    wanted = f"{few * 100:.0f} cents per million events at 10 hits/s and {many * 100:.1f} cents at 1,000"
+    assert wanted in " ".join(README.split())
