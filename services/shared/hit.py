@@ -41,8 +41,8 @@ class Hit(msgspec.Struct, omit_defaults=True):
     headers: dict[str, str] = {}
     ip: str = ""
     body: msgspec.Raw = NO_BODY
-    status: Status = 0
     index: int = 0
+    status: Status = 0
 
 
 class Unreadable(NamedTuple):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.shared.config import ConfigError
@@ -164,7 +164,7 @@ class Schema:
     """
 
     tables: dict[str, Table]
-    digest: str = ""
+    digest: str = field(default="", compare=False)
 
     @property
     def rejects(self) -> Table:

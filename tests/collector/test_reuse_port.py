@@ -70,5 +70,5 @@ def test_two_collectors_serve_one_port_and_one_goes_on_when_the_other_ends(start
 
 def test_without_the_setting_a_port_is_one_collectors(start: Start) -> None:
     port = start().ready["port"]
-    with pytest.raises(AssertionError, match="address already in use"):
+    with pytest.raises(AssertionError, match="Address already in use"):
         start(PIPE_PORT=str(port), PIPE_REUSE_PORT="true")
