@@ -1,7 +1,7 @@
 """The table of services/LOGS.md: severity, message, component and fields are read from the code.
 
-What a line means cannot be read there: it is typed once, in the table itself, and kept. A line that is new gets an
-empty meaning, which a test refuses.
+What a line means cannot be read there: it is typed once, in the table itself, and kept, also where the line moves to
+another component or severity. A line that is new gets an empty meaning, which a test refuses.
 """
 
 from __future__ import annotations
@@ -71,6 +71,9 @@ def documented(text: str) -> dict[Line, tuple[list[str], str]]:
 def render(text: str) -> str:
     """The table for the document as it is now: the lines of the code, with the meanings that the document has."""
     known, said = documented(text), lines()
+    for line in said:
+        if line not in known and (was := [one for one in known if one[1] == line[1] and one not in said]):
+            known = {line if one == was[0] else one: row for one, row in known.items()}
     order = [line for line in known if line in said]
     for line in said:
         if line not in known:  # behind the last of its component
