@@ -1,4 +1,4 @@
-"""The generated part of docs/operating.md: every alert with its severity, what it says, and its runbook."""
+"""Tables of alerts: what each means, for docs/operating.md, and the fault that fires it in a test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import yaml
 
 from tests.chart.release import CHART
 from tests.docs.markers import table
+from tests.observability.proofs import PROOFS
 
 
 def alerts() -> str:
@@ -20,4 +21,8 @@ def alerts() -> str:
         fires = page.read_text().split("\n\n")[1].replace("\n", " ")
         link = f"[{name}](../{page.relative_to(CHART.parent.parent)})"
         rows.append((link, ", ".join(sorted(severities[name])), fires))
-    return table(("alert and runbook", "severity", "it fires when"), rows)
+    return table(("alert and runbook", "severity", "what it means"), rows)
+
+
+def proofs() -> str:
+    return table(("alert", "fault of the run"), ((alert, proof.fault) for alert, proof in PROOFS.items()))

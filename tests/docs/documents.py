@@ -24,14 +24,16 @@ def documents() -> Iterator[tuple[Path, str]]:
             text = put(text, "metrics", tables.metrics(service))
         yield path, text
     yield LOGS, put(LOGS.read_text(), "log lines", logs.render(LOGS.read_text()))
-    generated = {
-        "schema.md": schema_file.parts(),
-        "cost.md": costs.parts(),
-        "operating.md": {"alerts": alerts.alerts()},
+    others = {
+        "docs/schema.md": schema_file.parts(),
+        "docs/cost.md": costs.parts(),
+        "docs/operating.md": {"alerts": alerts.alerts()},
+        "services/local/README.md": {"ports": tables.ports()},
+        "tests/observability/README.md": {"proofs": alerts.proofs()},
     }
-    for name, parts in generated.items():
-        text = (ROOT / "docs" / name).read_text()
+    for name, parts in others.items():
+        text = (ROOT / name).read_text()
         for part, body in parts.items():
             text = put(text, part, body)
-        yield ROOT / "docs" / name, text
+        yield ROOT / name, text
     yield from (made for made in write.chart() if made[0] == CHART / "README.md")

@@ -1,4 +1,4 @@
-"""The tables of settings and metrics in the services' READMEs, made of config.py and metrics.py."""
+"""The tables of settings, metrics and ports in READMEs, made of config.py, metrics.py and services/local/ports.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from services.local.ports import USES, Ports, option, variable
 from services.shared import config, schema
 from services.shared import schema_file as schema_files
 from tests.child import ROOT
@@ -37,6 +38,11 @@ def _default(field: dataclasses.Field[Any]) -> str:
         value = str(value).lower()
     text = ",".join(value) if isinstance(value, tuple) else str(value)
     return f"`{text}`" if text else "none"
+
+
+def ports() -> str:
+    rows = ((str(getattr(Ports, name)), use, f"`{option(name)}`", f"`{variable(name)}`") for name, use in USES.items())
+    return table(("default", "what", "option", "environment"), rows)
 
 
 def metrics(service: str) -> str:

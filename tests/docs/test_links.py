@@ -11,9 +11,8 @@ import pytest
 from tests.child import ROOT
 
 OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-SKIPPED = {".git", ".venv", ".venv-newer", ".local", "node_modules"}
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("*.md") if not SKIPPED & set(path.relative_to(ROOT).parts) and "cache" not in str(path)
+    path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 
 
@@ -108,5 +107,5 @@ def test_a_link_that_does_not_work_is_found(text: str, wrong: str) -> None:
         "[the `code` of it](LICENSE)",
     ],
 )
-def test_a_link_that_works_is_left_in_peace(text: str) -> None:
+def test_a_link_that_works_is_no_problem(text: str) -> None:
     assert problems(ROOT / "README.md", text) == []

@@ -1,4 +1,4 @@
-"""Which fault makes each alert fire in the run on a real Prometheus; the README beside this shows the same."""
+"""Which fault makes each alert fire in the run on a real Prometheus; `make docs` writes them into the README."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PROOFS = {
     "PixelpipeNearQuota": Proof("AppendRows answers RESOURCE_EXHAUSTED", "bigquery"),
     "PixelpipeNoTraffic": Proof("the load stops", "idle", SHOP),
     "PixelpipePermissionDenied": Proof("AppendRows answers PERMISSION_DENIED", "bigquery"),
-    "PixelpipeRejectsJump": Proof("a burst of hits that are no events", "bigquery"),
+    "PixelpipeRejectsJump": Proof("a burst of hits that are not events", "bigquery"),
     "PixelpipeRowsNotArriving": Proof("AppendRows fails", "bigquery"),
     "PixelpipeSchemaDiffers": Proof("a processor that reads another schema file", "differs", SHOP),
     "PixelpipeSpoolBroken": Proof(f"{_AWAY}, and the disk is full", "pubsub"),
     "PixelpipeSpoolFilling": Proof(f"{_AWAY}, and the spool is small", "pubsub"),
     "PixelpipeSpoolOld": Proof(_AWAY, "pubsub"),
     "PixelpipeTableApart": Proof("AppendRows to `rejects` alone answers PERMISSION_DENIED", "table", SHOP),
-    "PixelpipeValidityBurn": Proof("a burst of hits that are no events", "bigquery"),
+    "PixelpipeValidityBurn": Proof("a burst of hits that are not events", "bigquery"),
 }
