@@ -50,7 +50,7 @@ TABLE_KEYS = {
         "What identifies an event together with day and event id: [the key](guarantees.md#every-event-counts-once). "
         f"No {_without(schema.GROUPABLE)} column",
     ),
-    "write": ("text", f"`{schema.Table.write}`", "How rows are written"),
+    "write": ("nothing", "none", "Leave it out: rows are appended by the Storage Write API"),
     "columns": ("`name: column`", "required", f"At most {code.MOST_COLUMNS:,}"),
 }
 COLUMN_KEYS = {
