@@ -20,8 +20,8 @@ def test_it_is_short_and_in_order() -> None:
         "First pixel, first query",
         "The schema file",
         "Guarantees",
-        "On Google Cloud",
         "How it compares",
+        "On Google Cloud",
         "Documents",
     ]
 
