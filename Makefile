@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ run: install ## run everything on this machine, until Ctrl-C
 query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
 	@$(BIN)/python -m services.local query --format $(FORMAT) "$$QUERY"
 
-ops: install ## operate the running stack: make ops ARGS='dead list' (or replay, compact; see services/ops)
+ops: install ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
 	@$(BIN)/python -m services.local ops $(ARGS)
 
 compact: install ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
@@ -40,13 +40,13 @@ test: install ## run the tests
 test-slow: install ## run the tests that take long: outages, kills, alerts on a real Prometheus
 	$(BIN)/python -m pytest -n 3 -m slow
 
-test-chart: install ## render the Helm chart and hold it to the code, to Kubernetes' schemas and to golden renders
+test-chart: install ## render the Helm chart and check it against the code, Kubernetes' schemas and golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart
 
 chaos: install ## break everything and count what is lost, 20 minutes: make chaos [ONLY='pubsub-down …']
 	$(BIN)/python -m tests.chaos $(foreach fault,$(ONLY),--only $(fault))
 
-simulate: install ## run the pipeline in virtual time, one run a seed, till the first that fails: make simulate [SEEDS=20000] [FIRST=0]
+simulate: install ## run the pipeline in virtual time, one run per seed, until the first failure: make simulate [SEEDS=20000] [FIRST=0]
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 bench: install ## measure everything in ten minutes, into BENCH.md: make bench [ONLY=part] [QUICK=1 [STORE=1]] (see BENCH.md)
@@ -55,7 +55,7 @@ bench: install ## measure everything in ten minutes, into BENCH.md: make bench [
 soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for minutes: make soak [DOWN=bigquery] [MINUTES=5]
 	$(BIN)/python -m tests.bounds.soak --minutes $(or $(MINUTES),5) --rate 2000 --down $(or $(DOWN),pubsub)
 
-images: install ## build the container images, run them, carry pixels through them (needs buildah, podman, runc, mmdebstrap)
+images: install ## build the container images, run them, send pixels through them (needs buildah, podman, runc, mmdebstrap)
 	$(BIN)/python -m tests.images
 
 check: install ## lint, format, types, arrows
@@ -64,17 +64,20 @@ check: install ## lint, format, types, arrows
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_arrows.py
 
-format: install ## put the sources in the project's format
+format: install ## format the sources
 	$(BIN)/ruff check --quiet --fix services tests
 	$(BIN)/ruff format --quiet services tests
+
+docs: install ## write the generated parts of the documents: settings, metrics, log lines, schema keys, costs, alerts, chart values
+	$(BIN)/python -m tests.docs
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
 
-dashboards: install ## write the chart's dashboards and made rules anew, after a change in services/local/mixin or a runbook
+dashboards: install ## write the chart's dashboards and generated rules, after a change in services/local/mixin or a runbook
 	$(BIN)/python -m services.local.mixin
 
-lock: install ## resolve pyproject.toml's groups anew into requirements/, with hashes
+lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
 	for group in collector processor loader ops local dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done

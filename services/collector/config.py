@@ -39,11 +39,9 @@ class Config:
         choices=(PUBLISHED, RECEIVED),
     )
     max_connections: int = setting(
-        8_192, "connections at a time; one more closes the one idle for longest, or is answered 503", minimum=1
+        8_192, "connections at a time; one more closes the longest idle one, or is answered 503", minimum=1
     )
-    linger: float = setting(
-        0.05, "seconds a hit, and so its reply, may wait for company in its pack", minimum=0, maximum=1
-    )
+    linger: float = setting(0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1)
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
     publish_timeout: float = setting(
         0.5, "seconds until Pub/Sub must have confirmed a pack; then it is spooled", minimum=0.1, maximum=60
@@ -56,9 +54,9 @@ class Config:
         67_108_864, "bytes of hits that may wait for Pub/Sub; more are answered 503", minimum=2**22, maximum=2**30
     )
     drain: float = setting(
-        5.0, "seconds to keep serving after SIGTERM, while balancers look away", minimum=0, maximum=600
+        5.0, "seconds to keep serving after SIGTERM, while load balancers stop routing to it", minimum=0, maximum=600
     )
-    grace: float = setting(10.0, "seconds requests in hand may take after that", minimum=0, maximum=600)
+    grace: float = setting(10.0, "seconds that requests in progress may take after that", minimum=0, maximum=600)
     trace_requests: bool = setting(
         False,
         "trace the pack of a request with a sampled `traceparent`; then anyone who sends that header can start traces",

@@ -74,7 +74,7 @@ class Metrics:
         )
         self.malformed = Counter(
             "pixelpipe_collector_malformed_requests_total",
-            "Requests that are not HTTP as it is read here, answered 400, 405, 414, 431 or 505",
+            "Requests refused as malformed HTTP, answered 400, 405, 414, 431 or 505",
             registry=registry,
         )
         self.unfinished = Counter(
@@ -112,7 +112,7 @@ class Metrics:
         self.connections = Gauge("pixelpipe_collector_connections", "Connections that are open", registry=registry)
         self.connections_refused = Counter(
             "pixelpipe_collector_connections_refused_total",
-            "Connections answered 503 since there were `max_connections`, none of them idle",
+            "Connections answered 503: `max_connections` were open and none idle",
             registry=registry,
         )
         closed = Counter(

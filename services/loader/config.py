@@ -18,7 +18,7 @@ class Config:
     schema: Path = setting(schema.DEFAULT_FILE, "path of the schema file")
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - a pod serves the whole cluster
     admin_port: int = setting(9103, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
-    linger: float = setting(0.2, "seconds a row may wait for company before its append", minimum=0, maximum=60)
+    linger: float = setting(0.2, "seconds rows are batched for before an append, at most", minimum=0, maximum=60)
     batch_rows: int = setting(50_000, "rows that close a batch", minimum=1, maximum=1_000_000)
     batch_bytes: int = setting(
         4_000_000, "bytes of Arrow that close a batch; BigQuery takes 10 MB", minimum=100_000, maximum=9_000_000

@@ -33,6 +33,9 @@ POD_GIB_A_CPU = 1.0  # Autopilot raises a smaller request of memory to this
 CLUSTER_HOUR = 0.10
 CLUSTER_CREDIT = 74.40
 
+# A balanced zonal disk, GKE's default class, for each GiB that is asked for, used or not: as others quote it.
+DISK_GIB = 0.10
+
 # The external load balancer: up to five forwarding rules, and the bytes of both directions.
 RULES_HOUR = 0.025
 BALANCER_GIB = 0.008

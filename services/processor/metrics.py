@@ -29,13 +29,13 @@ class Metrics:
         messages = counter("messages", "Messages received, by what they are", ("kind",))
         self.packs, self.log_entries = messages.labels("pack"), messages.labels("log_entry")
         self.message_bytes = counter("message_bytes", "Bytes received")
-        self.leases = counter("leases", "Times a message in hand was leased, first at its receipt")
+        self.leases = counter("leases", "Leases of messages in hand: one at receipt, then one per extension")
         self.redelivered = counter("redelivered", "Messages Pub/Sub delivered before, as it counts them")
         self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
         self.hits = counter("hits", "Hits decoded")
         self._settled = counter(
             "hits_settled",
-            "Hits of messages that are acknowledged, by what brought them: now rows, known already, or dead",
+            "Hits of acked messages, by kind of message: now rows, known already, or dead",
             ("kind", "outcome"),
         )
         for kind in KINDS:
@@ -48,7 +48,7 @@ class Metrics:
         dead_hits = counter("dead_hits", "Hits sent to the dead-letter topic each as a message of its own", ("reason",))
         self.dead_hits = {reason: dead_hits.labels(reason) for reason in (UNREADABLE, UNPLACED)}
         self.miscounted = counter("miscounted", "Packs that hold more or fewer hits than they say")
-        ignored = counter("log_entries_ignored", "Log entries that are no event, by what makes them none", ("reason",))
+        ignored = counter("log_entries_ignored", "Log entries that are not events, by reason", ("reason",))
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("acked", "Messages acknowledged")

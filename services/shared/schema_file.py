@@ -13,7 +13,7 @@ from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
 
-_TABLE_KEYS = (
+TABLE_KEYS = (
     "description",
     "when",
     "tenants",
@@ -25,11 +25,11 @@ _TABLE_KEYS = (
     "write",
     "columns",
 )
-_COLUMN_KEYS = ("type", "mode", "from", "description")
-_MOST_COLUMNS = 10_000  # BigQuery's limits, here and below
-_MOST_CLUSTERED = 4
-_TABLE_DESCRIPTION = 16_384
-_COLUMN_DESCRIPTION = 1_024
+COLUMN_KEYS = ("type", "mode", "from", "description")
+MOST_COLUMNS = 10_000  # BigQuery's limits, here and below
+MOST_CLUSTERED = 4
+TABLE_DESCRIPTION = 16_384
+COLUMN_DESCRIPTION = 1_024
 _HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+")
 
 
@@ -101,7 +101,7 @@ class _Reader(NodeReader):
             self._error(node, "there is no table for events")
 
     def _tables(self, name: str, node: yaml.Node) -> list[Table]:
-        keys = self._mapping(node, f"table {name}", _TABLE_KEYS, required=("partition", "columns"))
+        keys = self._mapping(node, f"table {name}", TABLE_KEYS, required=("partition", "columns"))
         if wrong := schema.valid_name(name.replace(schema.TENANT, "tenant")):
             self._error(node, f"table {name}: {wrong}")
         columns = self._columns(name, keys.get("columns"))
@@ -123,7 +123,7 @@ class _Reader(NodeReader):
             partition=partition,
             cluster=tuple(cluster),
             conditions=tuple(conditions),
-            description=self._description(keys, f"table {name}", _TABLE_DESCRIPTION),
+            description=self._description(keys, f"table {name}", TABLE_DESCRIPTION),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
             write=self._choice(keys.get("write"), f"table {name}: write", schema.WRITES) or schema.WRITES[0],
@@ -172,11 +172,9 @@ class _Reader(NodeReader):
             )
 
     def _check_cluster(self, name: str, node: yaml.Node | None, columns: dict[str, Column], cluster: list[str]) -> None:
-        if len(cluster) > _MOST_CLUSTERED:
-            self._error(
-                node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most {_MOST_CLUSTERED}"
-            )
-        for item in cluster[:_MOST_CLUSTERED]:
+        if len(cluster) > MOST_CLUSTERED:
+            self._error(node, f"table {name}: cluster: {len(cluster)} columns; BigQuery takes at most {MOST_CLUSTERED}")
+        for item in cluster[:MOST_CLUSTERED]:
             if item not in columns:
                 self._error(node, f"table {name}: cluster: there is no column {quoted(item)}{near(item, columns)}")
             elif columns[item].type not in schema.CLUSTERABLE:
@@ -221,8 +219,8 @@ class _Reader(NodeReader):
         taken: set[str] = set()
         rest = 0
         specs = self._mapping(node, f"table {table}: columns")
-        if len(specs) > _MOST_COLUMNS:
-            self._error(node, f"table {table}: {len(specs):,} columns; BigQuery takes at most {_MOST_COLUMNS:,}")
+        if len(specs) > MOST_COLUMNS:
+            self._error(node, f"table {table}: {len(specs):,} columns; BigQuery takes at most {MOST_COLUMNS:,}")
             return None
         for name, spec in specs.items():
             where = f"column {table}.{name}"
@@ -231,13 +229,13 @@ class _Reader(NodeReader):
             if name.lower() in taken:
                 self._error(spec, f"{where}: there is a column of this name already; upper and lower case are the same")
             taken.add(name.lower())
-            keys = self._mapping(spec, where, _COLUMN_KEYS, required=("type", "from"))
+            keys = self._mapping(spec, where, COLUMN_KEYS, required=("type", "from"))
             column = Column(
                 name=name,
                 type=self._choice(keys.get("type"), f"{where}: type", schema.TYPES),
                 sources=tuple(self._sources(keys.get("from"), f"{where}: from", table)),
                 required=self._choice(keys.get("mode"), f"{where}: mode", schema.MODES) == "REQUIRED",
-                description=self._description(keys, where, _COLUMN_DESCRIPTION),
+                description=self._description(keys, where, COLUMN_DESCRIPTION),
             )
             if "from" in keys:
                 self._check_types(where, keys["from"], column)

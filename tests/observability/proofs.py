@@ -1,4 +1,4 @@
-"""Which fault makes each alert fire in the run on a real Prometheus; the README beside this shows the same."""
+"""Which fault makes each alert fire in the run on a real Prometheus; `make docs` writes them into the README."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PROOFS = {
     "PixelpipeBacklogGrowing": Proof(_CLOUD, "pubsub"),
     "PixelpipeBacklogOld": Proof(_CLOUD, "pubsub"),
     "PixelpipeBreakerOpen": Proof(_AWAY, "pubsub"),
-    "PixelpipeDeadLetters": Proof("a message that is no pack", "pubsub"),
+    "PixelpipeDeadLetters": Proof("a message that is not a pack", "pubsub"),
     "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
     "PixelpipeLedgerOff": Proof("the processor is killed, and a stranger acknowledges its packs", "stolen", SHOP),
     "PixelpipeMetricsAbsent": Proof("the only collector is killed", "killed", SHOP),
     "PixelpipeNearQuota": Proof("AppendRows answers RESOURCE_EXHAUSTED", "bigquery"),
     "PixelpipeNoTraffic": Proof("the load stops", "idle", SHOP),
     "PixelpipePermissionDenied": Proof("AppendRows answers PERMISSION_DENIED", "bigquery"),
-    "PixelpipeRejectsJump": Proof("a burst of hits that are no events", "bigquery"),
+    "PixelpipeRejectsJump": Proof("a burst of hits that are not events", "bigquery"),
     "PixelpipeRowsNotArriving": Proof("AppendRows fails", "bigquery"),
     "PixelpipeSchemaDiffers": Proof("a processor that reads another schema file", "differs", SHOP),
     "PixelpipeSpoolBroken": Proof(f"{_AWAY}, and the disk is full", "pubsub"),
     "PixelpipeSpoolFilling": Proof(f"{_AWAY}, and the spool is small", "pubsub"),
     "PixelpipeSpoolOld": Proof(_AWAY, "pubsub"),
     "PixelpipeTableApart": Proof("AppendRows to `rejects` alone answers PERMISSION_DENIED", "table", SHOP),
-    "PixelpipeValidityBurn": Proof("a burst of hits that are no events", "bigquery"),
+    "PixelpipeValidityBurn": Proof("a burst of hits that are not events", "bigquery"),
 }

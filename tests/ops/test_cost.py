@@ -1,4 +1,4 @@
-"""`python -m services.ops cost`: the model is held to the wire formats, the chart, the collector and the README."""
+"""`python -m services.ops cost`: the model is held to the wire formats, the chart, the collector and docs/cost.md."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ def test_a_rate_that_is_none_is_refused(rate: str, capsys: pytest.CaptureFixture
     assert f"{rate!r} is no number above 0" in capsys.readouterr().err
 
 
-def test_the_readmes_table_is_what_the_command_says() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_documents_table_is_what_the_command_says() -> None:
+    text = (ROOT / "docs" / "cost.md").read_text()
     wanted = []
     for rate in (10, 100, 1_000):
         bill = cost.estimate(rate)

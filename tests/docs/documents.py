@@ -1,0 +1,39 @@
+"""The documents with generated parts, and what should stand in them today."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chart import write
+from tests.chart.release import CHART
+from tests.child import ROOT
+from tests.docs import alerts, costs, logs, schema_file, tables
+from tests.docs.markers import put
+
+SERVICES = ROOT / "services"
+LOGS = SERVICES / "LOGS.md"
+
+
+def documents() -> Iterator[tuple[Path, str]]:
+    """Each document and its text as the code has it; everything outside the markers stays as it is."""
+    for service in tables.SERVICES:
+        path = SERVICES / service / "README.md"
+        text = put(path.read_text(), "settings", tables.settings(service))
+        if service in tables.METERED:
+            text = put(text, "metrics", tables.metrics(service))
+        yield path, text
+    yield LOGS, put(LOGS.read_text(), "log lines", logs.render(LOGS.read_text()))
+    others = {
+        "docs/schema.md": schema_file.parts(),
+        "docs/cost.md": costs.parts(),
+        "docs/operating.md": {"alerts": alerts.alerts()},
+        "services/local/README.md": {"ports": tables.ports()},
+        "tests/observability/README.md": {"proofs": alerts.proofs()},
+    }
+    for name, parts in others.items():
+        text = (ROOT / name).read_text()
+        for part, body in parts.items():
+            text = put(text, part, body)
+        yield ROOT / name, text
+    yield from (made for made in write.chart() if made[0] == CHART / "README.md")

@@ -1,0 +1,196 @@
+"""The generated parts of docs/schema.md: keys, types, sources and checks as services/shared reads them.
+
+Names, types and limits come from the code, messages from running it. What a key or a source means is written here, and
+one that the code has and this has not is an error.
+"""
+
+from __future__ import annotations
+
+from services.shared import schema
+from services.shared import schema_file as code
+from services.shared.schema import SchemaError
+from tests.docs.markers import table
+
+
+def _without(types: tuple[str, ...]) -> str:
+    return " or ".join(one for one in schema.TYPES if one not in types)
+
+
+# What each key of a table takes, its default, and what it does.
+TABLE_KEYS = {
+    "description": ("text", "none", f"Shown by BigQuery. At most {code.TABLE_DESCRIPTION:,} characters"),
+    "when": (
+        "`source: value` or `source: [value, …]`",
+        "every event",
+        "Conditions, all of which an event must meet. Tables are tried in the order of the file, and the first that "
+        "fits takes the event. A condition reads any source but `event.*`, `query.*` and `hit.received_at`; "
+        f"`{schema.REJECTS}` has none",
+    ),
+    "tenants": (
+        "list of names",
+        "none",
+        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on"
+        " to the next table, so a query string never creates a table",
+    ),
+    "partition": (
+        "column",
+        "required",
+        f"What BigQuery partitions by, one partition a day: a REQUIRED {' or '.join(schema.PARTITIONABLE)} column",
+    ),
+    "require_partition_filter": ("`true` or `false`", "`false`", "BigQuery refuses queries without a filter on it"),
+    "expire_days": ("1 to 99999", "kept forever", "Days after which BigQuery drops a partition"),
+    "cluster": (
+        "list of columns",
+        "none",
+        f"What BigQuery clusters by: at most {code.MOST_CLUSTERED} columns, no {_without(schema.CLUSTERABLE)}",
+    ),
+    "unique": (
+        "column, or list of columns",
+        f"`[{', '.join(schema.KEY_COLUMNS)}]`, those the table has",
+        "What identifies an event together with day and event id: [the key](guarantees.md#every-event-counts-once). "
+        f"No {_without(schema.GROUPABLE)} column",
+    ),
+    "write": ("nothing", "none", "Leave it out: rows are appended by the Storage Write API"),
+    "columns": ("`name: column`", "required", f"At most {code.MOST_COLUMNS:,}"),
+}
+COLUMN_KEYS = {
+    "type": (", ".join(schema.TYPES), "required", "What a value must be: [what each type accepts]"),
+    "mode": (" or ".join(schema.MODES), schema.MODES[0], "REQUIRED: an event without a value becomes a reject"),
+    "from": (
+        "source, or list of sources",
+        "required",
+        "Where the value comes from; the first source that has one wins",
+    ),
+    "description": ("text", "none", f"Shown by BigQuery. At most {code.COLUMN_DESCRIPTION:,} characters"),
+}
+# Sources with open names.
+OPEN = {
+    "query": (
+        ("query.NAME", "any", "A parameter of the event: from the query string, or a member of the posted JSON object"),
+        (
+            "query.*",
+            "JSON",
+            "All parameters that no column took, as one object. One NULLABLE column, this source alone",
+        ),
+    ),
+    "header": (("header.NAME", "any", "A request header that the collector keeps (`PIPE_HEADERS`), in lower case"),),
+}
+SOURCES = {
+    "hit.received_at": "When the collector received the request",
+    "hit.method": "GET, HEAD or POST",
+    "hit.path": "The path, such as `/pixel.gif`",
+    "hit.query": "The query string as sent",
+    "hit.ip": "The client's address, truncated if the collector is set to",
+    "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
+    "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
+    "event.day": "The event's UTC day: the time in a UUIDv7 id within 7 days of receipt, else the day of receipt",
+    "agent.browser": "From the header `user-agent`: the browser's name",
+    "agent.browser_version": "Its version",
+    "agent.os": "The operating system",
+    "agent.os_version": "Its version",
+    "agent.device": "desktop, mobile, tablet, bot or other",
+    "agent.brand": "The device's brand",
+    "agent.model": "The device's model",
+    "agent.is_bot": "Whether the client identifies itself as a bot",
+    "referrer.host": "From the parameter `referrer`: its host",
+    "referrer.medium": "search, social, email, chatbot, internal, direct or other",
+    "referrer.source": "The name of a well-known site",
+    "referrer.term": "What was searched for",
+    "utm.source": "From the parameter `utm_source`, else from the page's query string; the same for the next five",
+    "utm.medium": "`utm_medium`",
+    "utm.campaign": "`utm_campaign`",
+    "utm.term": "`utm_term`",
+    "utm.content": "`utm_content`",
+    "utm.id": "`utm_id`",
+    "utm.click_id": "The value of gclid, fbclid, msclkid and the like",
+    "utm.click_id_name": "Which of them it was",
+    "geo.country": "From the load balancer's header `x-client-geo-location`: US",
+    "geo.region": "US-CA",
+    "geo.city": "The city's name",
+    "reject.stage": "processor or loader",
+    "reject.table": "The table the event was meant for",
+    "reject.reason": "[One of a fixed set](../services/processor/README.md#reject-reasons)",
+    "reject.column": "The column that had no usable value",
+    "reject.value": "That value, cut to 256 characters",
+    "reject.detail": "What was wrong, in words",
+    "reject.hit": "The original hit (stage processor) or row (stage loader)",
+}
+
+_GOOD = """tables:
+  events:
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      total: {type: NUMERIC, from: query.total}
+      params: {type: JSON, from: query.*}
+  rejects:
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
+      hit: {type: JSON, mode: REQUIRED, from: reject.hit}
+"""
+# A piece of the file above, and what to put in its place to get an error. If the piece stays, what follows it is shown.
+MISTAKES = (
+    ("type: NUMERIC", "type: NUMBER"),
+    ("from: query.total", "from: qery.total"),
+    ("from: query.total", "from: geo.town"),
+    ("type: NUMERIC", "type: NUMERIC, colour: red"),
+    ("{type: NUMERIC, from: query.total}", "{type: STRING, from: hit.received_at}"),
+    ("{type: NUMERIC, from: query.total}", "{type: JSON, from: query.*}"),
+    ("{type: NUMERIC, from: query.total}", "{type: STRING, from: Header.Referer}"),
+    ("total:", "_PARTITIONTIME:"),
+    ("    partition: day\n", ""),
+    ("partition: day", "partition: total"),
+    ("day: {type: DATE, mode: REQUIRED, from", "day: {type: DATE, from"),
+    ("partition: day", "partition: day\n    cluster: [params]"),
+    ("partition: day", "partition: day\n    unique: [params]"),
+    ("partition: day", "partition: day\n    expire_days: 0"),
+    ("partition: day", "partition: day\n    when: {event.id: a}"),
+    ("  events:", "  events_{tenant}:"),
+    ("  events:", "  conflicts:"),
+    ("  rejects:", "  refused:"),
+)
+
+
+def parts() -> dict[str, str]:
+    """The generated parts by name."""
+    return {
+        "keys of a table": _keys(code.TABLE_KEYS, TABLE_KEYS),
+        "keys of a column": _keys(code.COLUMN_KEYS, COLUMN_KEYS).replace(
+            "[what each type accepts]", "[what each type accepts](../services/processor/README.md#accepted-values)"
+        ),
+        "sources": table(("source", "type", "value"), _sources()),
+        "refusals": table(("a file with", "is refused with"), _refusals()),
+    }
+
+
+def _keys(known: tuple[str, ...], meanings: dict[str, tuple[str, str, str]]) -> str:
+    return table(("key", "takes", "default", "meaning"), ((f"`{key}`", *meanings[key]) for key in known))
+
+
+def _sources() -> list[tuple[str, str, str]]:
+    rows = [(f"`{name}`", kind, text) for space in schema.OPEN_SOURCES for name, kind, text in OPEN[space]]
+    for space, names in schema.FIXED_SOURCES.items():
+        rows += [(f"`{space}.{name}`", kind, SOURCES[f"{space}.{name}"]) for name, kind in names.items()]
+    return rows
+
+
+def _refusals() -> list[tuple[str, str]]:
+    assert code.parse(_GOOD).tables
+    rows = []
+    for good, bad in MISTAKES:
+        try:
+            code.parse(_GOOD.replace(good, bad, 1))
+        except SchemaError as refused:
+            problem = str(refused).splitlines()[0]
+        else:
+            raise AssertionError(f"{bad!r} is accepted")
+        shown = " ".join(bad.removeprefix(good).split())
+        shown = f"`{shown.strip(', ')}`" if shown else f"no `{' '.join(good.split())}`"
+        rows.append((shown, f"`` {problem} ``" if "`" in problem else f"`{problem}`"))
+    return rows

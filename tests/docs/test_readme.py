@@ -1,0 +1,54 @@
+"""The README stays short, in its order, and true to the model of costs."""
+
+from __future__ import annotations
+
+import re
+
+from services.ops import cost, prices
+from tests.child import ROOT
+from tests.docs import costs
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_it_is_short_and_in_order() -> None:
+    assert len(README.splitlines()) <= 200
+    assert README.index("![") < README.index("## ")  # what it is, and a picture, before anything else
+    assert re.findall(r"^## (.*)$", README, re.MULTILINE) == [
+        "Data flow",
+        "Try it: two commands",
+        "First pixel, first query",
+        "The schema file",
+        "Guarantees",
+        "How it compares",
+        "On Google Cloud",
+        "Documents",
+    ]
+
+
+def test_guarantees_are_five_lines() -> None:
+    part = README.partition("## Guarantees\n")[2].partition("\n### ")[0]
+    assert len(re.findall(r"^- ", part, re.MULTILINE)) == 5
+
+
+def test_the_price_of_a_persistent_spool_is_that_of_its_disks() -> None:
+    disk = costs.disk_gib() * prices.DISK_GIB
+    fewest = cost.PODS["collector"].fewest
+    text = " ".join(README.split())
+    assert f"${disk:.2f} a month per collector, ${fewest * disk:.2f} for the default two" in text
+    assert fewest == 2
+
+
+def test_what_it_costs_is_what_the_model_says() -> None:
+    few, many = (f"{cost.estimate(rate).total:.0f}" for rate in (10, 1_000))
+    assert f"about {few} dollars a month at 10 hits/s and {many} at 1,000" in " ".join(README.split())
+
+
+def test_what_a_million_events_cost_is_what_the_bench_measured() -> None:
+    bench = (ROOT / "BENCH.md").read_text()
+    few, many = (
+        float(re.findall(rf"^\| `dollars_per_million_at_{rate}_linger_50_ms` \| ([0-9.]+) \|", bench, re.MULTILINE)[0])
+        for rate in (10, 1_000)
+    )
+    wanted = f"{few * 100:.0f} cents per million events at 10 hits/s and {many * 100:.1f} cents at 1,000"
+    assert wanted in " ".join(README.split())
