@@ -37,26 +37,34 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     failure, 2 for settings that are wrong. A second signal ends the process at once. A thread that an exception ends,
     such as one of a client library, is a failure: nobody else would notice that its work is no longer done.
     """
+    code = _live(service, config_type, run)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # Python would wait for every thread, also for one that a disk or a library holds up
+
+
+def _live(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], Awaitable[None]]) -> int:
     try:
         cfg = config.read(config_type, os.environ)
         tracing.start(service, cfg.project)
     except config.ConfigError as error:
-        sys.exit(_refuse(service, str(error)))
+        return _refuse(service, str(error))
     log.start(service, cfg.log_level)
     # Millions of short-lived objects a minute: a full collection every few hundred allocations is pure cost.
     gc.set_threshold(50_000, 20, 20)
     try:
         uvloop.run(_until_signal(cfg, run))
     except config.ConfigError as error:  # found while wiring, such as a schema file that does not parse
-        sys.exit(_refuse(service, str(error)))
+        return _refuse(service, str(error))
     except BackgroundTaskEnded as error:
         log.get("lifecycle").error("background task ended", task=str(error), exc_info=error.__cause__)
-        sys.exit(1)
+        return 1
     except Exception:  # noqa: BLE001 - the last place that can say why the process ends
         log.get("lifecycle").exception("crashed")
-        sys.exit(1)
+        return 1
     finally:
         tracing.stop()
+    return 0
 
 
 def _refuse(service: str, text: str) -> int:

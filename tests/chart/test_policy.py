@@ -242,9 +242,9 @@ def test_a_pods_end_leaves_time_for_all_that_the_service_does(case: str) -> None
     for _, pod, container in containers(release.case(case)):
         if container["name"] in SERVICES and "env" in container:
             variables = release.env(container)
-            needed = float(variables["PIPE_GRACE"]) + 10  # services/loader/README.md
+            needed = float(variables["PIPE_GRACE"]) + 15  # services/loader/README.md
             if container["name"] == "collector":
-                needed += float(variables["PIPE_DRAIN"]) + float(variables["PIPE_GRACE"])
+                needed += float(variables["PIPE_DRAIN"]) + float(variables["PIPE_GRACE"]) + 10
             assert needed <= pod["spec"]["terminationGracePeriodSeconds"] < needed + 3
             assert "lifecycle" not in container, "a hook that sleeps would add to the time that drain takes"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from services.shared.background import Background
 from services.shared.config import setting
 
 FAILS, RETURNS, GIVEN_UP, THREAD, CHATTERS = "fails", "returns", "given up", "thread", "chatters"
+HANGS = "hangs"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ async def _work(how: str) -> None:
         await call
     if how == THREAD:
         threading.Thread(target=_thread, name="leaser").start()
+    if how == HANGS:  # such as a write to a disk that does not answer
+        ThreadPoolExecutor(1).submit(threading.Event().wait)
     if how == CHATTERS:
         for attempt in range(100):
             logging.getLogger("library").warning("attempt %s failed", attempt)

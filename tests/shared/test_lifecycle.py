@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests import child
-from tests.shared.ending_service import CHATTERS, FAILS, GIVEN_UP, RETURNS, THREAD
+from tests.shared.ending_service import CHATTERS, FAILS, GIVEN_UP, HANGS, RETURNS, THREAD
 
 
 def messages(service: child.Child) -> list[str]:
@@ -34,9 +34,11 @@ def test_work_that_ends_early_ends_the_process_and_is_named(how: str, task: str,
     service.log.unlink()
 
 
+@pytest.mark.parametrize("how", ["works", HANGS])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_nothing_to_say(number: int) -> None:
-    service = child.start("tests.shared.ending_service", env={"PIPE_HOW": "works"}, wait_ready=False)
+def test_a_signal_ends_it_with_nothing_to_say(number: int, how: str) -> None:
+    """Also where a thread hangs, on a disk or in a library."""
+    service = child.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
     child.wait_for(lambda: "running" in service.output(), what="its start")
     assert service.stop(number) == 0
     assert messages(service) == ["running", "left in order"]
