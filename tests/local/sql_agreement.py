@@ -18,7 +18,9 @@ Rows = list[tuple[Any, ...]]
 # The emulator may always say that it does not know a construct: that is never a wrong answer.
 OUT_OF_REACH = re.compile("local BigQuery emulator (does not|cannot)")
 # The evaluator lacks some functions that it knows by name.
-LACKING = re.compile("Unsupported built-in function|Code: 12,|not supported by the reference|Out of memory|out of memory")
+LACKING = re.compile(
+    "Unsupported built-in function|Code: 12,|not supported by the reference|Out of memory|out of memory"
+)
 
 
 @dataclass(frozen=True)

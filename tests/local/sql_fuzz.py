@@ -192,7 +192,12 @@ def aggregate(dice: random.Random) -> str:
         [
             *("COUNT(*)", f"COUNT({name})", f"COUNT(DISTINCT {name})", f"MIN({name})", f"MAX({name})", "SUM(i)"),
             *("SUM(f)", "SUM(n)", "AVG(i)", "AVG(f)", "COUNTIF(b)", "LOGICAL_AND(b)", "LOGICAL_OR(b)", "STDDEV(i)"),
-            *("VAR_POP(f)", "STRING_AGG(s, ',' ORDER BY s)", "STRING_AGG(s, '-' ORDER BY s LIMIT 1)", "SUM(DISTINCT i)"),
+            *(
+                "VAR_POP(f)",
+                "STRING_AGG(s, ',' ORDER BY s)",
+                "STRING_AGG(s, '-' ORDER BY s LIMIT 1)",
+                "SUM(DISTINCT i)",
+            ),
             *(f"ARRAY_AGG({name} IGNORE NULLS ORDER BY {name} DESC LIMIT 2)", "MAX(i) - MIN(i)", "STDDEV_POP(i)"),
             *("STRING_AGG(DISTINCT s ORDER BY s)", "VARIANCE(i)", f"COUNT(*) - COUNT({name})", "STRING_AGG(s LIMIT 0)"),
         ]
@@ -264,7 +269,9 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "data.duckdb")
-        with child.running("services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as emulator:
+        with child.running(
+            "services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data
+        ) as emulator:
             client = desk.client(f"http://127.0.0.1:{emulator.ready['rest']}", "fuzz")
             google = Google()
             if given.replay:

@@ -104,11 +104,6 @@ def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
     good = f"{convert}({operand} AS {duckdb_type(type_)})"
     if type_ == "TIMESTAMP":
         good = _ranged(good, safe)
-    if type_ == "FLOAT64":
-        # DuckDB reads a number beyond the range as infinity; BigQuery refuses it.
-        beyond = f"isinf({good}) AND NOT regexp_full_match({value}, {text(SPECIAL)})"
-        failed = "NULL" if safe else f"error('Bad double value: ' || {value})"
-        good = f"CASE WHEN {beyond} THEN {failed} ELSE {good} END"
     refused = (
         ""
         if elsewhere is None
@@ -143,6 +138,8 @@ def _cast(expr: Expr, type_: str, safe: bool) -> str | None:
         # Both round half away from zero; DuckDB's own cast of a double to an integer does not.
         inner = f"round({value})" if digits == 0 else value
         return f"{convert}({inner} AS {target})"
+    if pair == ("FLOAT64", "STRING"):
+        return f"bq_double_text({value})"
     if pair == ("NUMERIC", "STRING"):
         return numeric_text(value)
     if pair == ("TIMESTAMP", "STRING"):

@@ -13,6 +13,7 @@ from services.local.bigquery.sql import (
     aggregates,
     casts,
     functions,
+    grammar,
     json_path,
     operators,
     patterns,
@@ -255,6 +256,7 @@ COMPARISONS = {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: "
 @handles(*ARITHMETIC)
 def _arithmetic(node: exp.Binary, scope: Scope) -> Expr:
     operator = ARITHMETIC[type(node)]
+    grammar.operands(operator, node.this, node.expression)
     if isinstance(node.expression, exp.Interval):
         value = compile_(node.this, scope)
         amount, part = interval(node.expression, scope)
@@ -282,6 +284,7 @@ def interval(node: exp.Interval, scope: Scope) -> tuple[Expr, str]:
 
 @handles(*COMPARISONS)
 def _comparison(node: exp.Binary, scope: Scope) -> Expr:
+    grammar.operands(COMPARISONS[type(node)], node.this, node.expression)
     return operators.compare(COMPARISONS[type(node)], compile_(node.this, scope), compile_(node.expression, scope))
 
 
@@ -309,6 +312,7 @@ def _not(node: exp.Not, scope: Scope) -> Expr:
     inner = node.this
     if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
         return operators.is_null(compile_(inner.this, scope), negated=True)
+    grammar.operands("NOT", inner)
     value = boolean(compile_(inner, scope), "Operand of NOT")
     return combined(f"(NOT {value.sql})", "BOOL", [value])
 
@@ -329,16 +333,19 @@ def _is(node: exp.Is, scope: Scope) -> Expr:
 def _neg(node: exp.Neg, scope: Scope) -> Expr:
     if isinstance(node.this, exp.Literal) and not node.this.is_string and node.this.this.isdigit():
         return integer(-int(node.this.this))
+    grammar.operands("-", node.this)
     return operators.negate(compile_(node.this, scope))
 
 
 @handles(exp.DPipe)
 def _concat(node: exp.DPipe, scope: Scope) -> Expr:
+    grammar.operands("||", node.this, node.expression)
     return operators.concatenate(compile_(node.this, scope), compile_(node.expression, scope))
 
 
 @handles(exp.Like)
 def _like(node: exp.Like, scope: Scope) -> Expr:
+    grammar.operands("NOT LIKE" if node.args.get("negate") else "LIKE", node.this, node.expression)
     found = operators.like(compile_(node.this, scope), compile_(node.expression, scope))
     return combined(f"(NOT {found.sql})", "BOOL", [found]) if node.args.get("negate") else found
 

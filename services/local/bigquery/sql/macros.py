@@ -14,6 +14,8 @@ MACROS = (
         WHEN p > 0 THEN substr(s, p, least(n, 2147483647))
         WHEN p = 0 THEN substr(s, 1, least(n, 2147483647))
         ELSE substr(s, greatest(length(s) + p + 1, 1), least(n, 2147483647)) END""",
+    """CREATE OR REPLACE MACRO bq_size(n, s, what) AS CASE
+        WHEN n < 0 AND s IS NOT NULL THEN error(what) ELSE n END""",
     """CREATE OR REPLACE MACRO bq_finite(r, a, b) AS CASE
         WHEN isfinite(r) OR NOT isfinite(a) OR NOT isfinite(b) THEN r
         WHEN r IS NULL THEN NULL ELSE error('Floating point error: overflow, or no real number') END""",
@@ -39,11 +41,41 @@ MACROS = (
     """CREATE OR REPLACE MACRO bq_date_range(d) AS CASE
         WHEN d BETWEEN DATE '0001-01-01' AND DATE '9999-12-31' THEN d
         WHEN d IS NULL THEN NULL ELSE error('DATE value is out of allowed range') END""",
+    """CREATE OR REPLACE MACRO bq_date(y, m, d) AS CASE
+        WHEN y BETWEEN 1 AND 9999 AND m BETWEEN 1 AND 12 AND d BETWEEN 1 AND 31 THEN make_date(y, m, d)
+        WHEN y IS NULL OR m IS NULL OR d IS NULL THEN NULL
+        ELSE error('Input calculates to invalid date: ' || y || '-' || m || '-' || d) END""",
+    """CREATE OR REPLACE MACRO bq_date_plus(d, n) AS CASE
+        WHEN CAST(n AS HUGEINT) BETWEEN -3652058 AND 3652058
+        THEN bq_date_range(CAST(d + CAST(n AS INTEGER) AS DATE))
+        WHEN d IS NULL OR n IS NULL THEN NULL ELSE error('DATE value is out of allowed range') END""",
+    # With 15 digits where those are enough, else with all 17.
+    """CREATE OR REPLACE MACRO bq_double_text(x) AS CASE
+        WHEN isnan(x) THEN 'nan' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'inf' ELSE '-inf' END WHEN x = 0 THEN '0'
+        WHEN CAST(format('{:.15g}', x) AS DOUBLE) = x THEN format('{:.15g}', x) ELSE format('{:.17g}', x) END""",
     """CREATE OR REPLACE MACRO bq_timestamp_range(t) AS CASE
         WHEN epoch_us(t) BETWEEN -62135596800000000 AND 253402300799999999 THEN t
         WHEN t IS NULL THEN NULL ELSE error('TIMESTAMP value is out of allowed range') END""",
     """CREATE OR REPLACE MACRO bq_json_scalar(j, p) AS CASE
         WHEN json_type(j, p) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, p) END""",
+    # Text that is no JSON has no value in it.
+    """CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS CASE WHEN json_valid(s) THEN bq_json_scalar(s, p) END""",
+    """CREATE OR REPLACE MACRO bq_json_text_query(s, p) AS CASE
+        WHEN json_valid(s) AND json_type(s, p) != 'NULL' THEN CAST(json_extract(s, p) AS VARCHAR) END""",
+    """CREATE OR REPLACE MACRO bq_json_number(j, p) AS CASE
+        WHEN json_type(j, p) = 'DOUBLE' THEN CAST(TRY_CAST(json_extract_string(j, p) AS DOUBLE) AS VARCHAR)
+        ELSE bq_json_scalar(j, p) END""",
+    """CREATE OR REPLACE MACRO bq_json_lax(j) AS CASE
+        WHEN json_type(j) = 'DOUBLE' THEN bq_double_text(TRY_CAST(json_extract_string(j, '$') AS DOUBLE))
+        ELSE bq_json_scalar(j, '$') END""",
+    """CREATE OR REPLACE MACRO bq_json_integer(j) AS CASE
+        WHEN json_type(j) IS NULL THEN NULL
+        WHEN json_type(j) IN ('BIGINT', 'UBIGINT') AND TRY_CAST(json_extract_string(j, '$') AS BIGINT) IS NOT NULL
+        THEN TRY_CAST(json_extract_string(j, '$') AS BIGINT)
+        WHEN json_type(j) = 'DOUBLE' AND TRY_CAST(json_extract_string(j, '$') AS DOUBLE) =
+            TRY_CAST(TRY_CAST(json_extract_string(j, '$') AS DOUBLE) AS BIGINT)
+        THEN TRY_CAST(TRY_CAST(json_extract_string(j, '$') AS DOUBLE) AS BIGINT)
+        ELSE error('The provided JSON input is not an integer') END""",
     """CREATE OR REPLACE MACRO bq_json_typed(j, kinds, wanted) AS CASE
         WHEN json_type(j) IS NULL THEN NULL
         WHEN list_contains(kinds, json_type(j)) THEN json_extract_string(j, '$')
