@@ -27,8 +27,15 @@ from tests import tools
 
 INSTALL = "pip install zetasql, or `make install`"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-# What BigQuery does not have though the language does.
-WITHOUT = ("FEATURE_TIMESTAMP_NANOS", "FEATURE_TIMESTAMP_PICOS", "FEATURE_SPANNER_LEGACY_DDL")
+# What the language can do and BigQuery's documentation does not promise.
+WITHOUT = (
+    "FEATURE_ARRAY_EQUALITY",
+    "FEATURE_CONCAT_MIXED_TYPES",
+    "FEATURE_JSON_TYPE_COMPARISON",
+    "FEATURE_SPANNER_LEGACY_DDL",
+    "FEATURE_TIMESTAMP_NANOS",
+    "FEATURE_TIMESTAMP_PICOS",
+)
 ALSO_RESERVED = ("QUALIFY",)  # a keyword that each product may reserve; BigQuery does
 
 # The types a column can have here, as GoogleSQL names them.

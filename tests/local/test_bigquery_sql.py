@@ -39,7 +39,7 @@ def world(bigquery_host: BigQueryAddress) -> Iterator[World]:
     view = bigquery.Table(f"{project}.d.events")
     view.view_query = f"""
         SELECT * FROM `{project}.d.log`
-        QUALIFY ROW_NUMBER() OVER (PARTITION BY day, id ORDER BY at) = 1"""
+        QUALIFY ROW_NUMBER() OVER (PARTITION BY day, id ORDER BY `at`) = 1"""
     client.create_table(view)
     writer = desk.Writer(bigquery_host.grpc)
     at = desk.NOW
@@ -94,7 +94,7 @@ FILTERED = [
 UNFILTERED = [
     "TRUE",
     "n = 1",
-    "day = DATE(at)",
+    "day = DATE(`at`)",
     "day = '{today}' OR n = 1",
     "day = (SELECT MAX(day) FROM d.people)",
     "NOT (day = '{today}')",
@@ -158,10 +158,10 @@ def test_timestamp_partition_is_filtered_by_time_and_by_its_date(world: World) -
     wanted.time_partitioning = bigquery.TimePartitioning(field="at")
     wanted.require_partition_filter = True
     world.client.create_table(wanted)
-    for where in ("at > '2024-01-01'", "DATE(at) = '2024-01-01'", "TIMESTAMP_TRUNC(at, DAY) = '2024-01-01'"):
+    for where in ("`at` > '2024-01-01'", "DATE(`at`) = '2024-01-01'", "TIMESTAMP_TRUNC(`at`, DAY) = '2024-01-01'"):
         assert world.rows(f"SELECT COUNT(*) FROM d.ticks WHERE {where}") == [(0,)]
     with pytest.raises(BadRequest, match="'at'"):
-        world.rows("SELECT COUNT(*) FROM d.ticks WHERE EXTRACT(HOUR FROM at) = 1")
+        world.rows("SELECT COUNT(*) FROM d.ticks WHERE EXTRACT(HOUR FROM `at`) = 1")
 
 
 RESULTS: list[tuple[str, list[tuple[Any, ...]]]] = [
@@ -176,7 +176,7 @@ RESULTS: list[tuple[str, list[tuple[Any, ...]]]] = [
     ("SELECT id FROM {log} ORDER BY f, id, n", [("a",), ("b",), ("c",), ("a",)]),
     ("SELECT id FROM {log} ORDER BY f DESC, n LIMIT 2", [("a",), ("c",)]),
     ("SELECT -n AS n FROM {log} WHERE n IS NOT NULL ORDER BY n LIMIT 1", [(-100,)]),
-    ("SELECT * EXCEPT (day, at, f, ok, amount, params, raw) REPLACE (n * 2 AS n) FROM {log} WHERE n = 2", [("b", 4)]),
+    ("SELECT * EXCEPT (day, `at`, f, ok, amount, params, raw) REPLACE (n * 2 AS n) FROM {log} WHERE n = 2", [("b", 4)]),
     ("SELECT l.id, l.* FROM {log} AS l WHERE n = 2", "duplicate"),
     ("SELECT l.id, name FROM {log} AS l JOIN d.people AS p ON l.id = p.id ORDER BY n", [("a", "Ann"), ("a", "Ann")]),
     ("SELECT id, name, n FROM {log} RIGHT JOIN d.people USING (id) ORDER BY id, n",
@@ -261,7 +261,7 @@ REFUSED = {
     "SELECT * EXCEPT (nope) FROM d.people": "does not exist",
     "SELECT LOWER(name) AS id FROM d.people GROUP BY id": "rename the item",
     "SELECT COUNT(*) FILTER (WHERE TRUE) FROM d.people": "Filter",
-    "SELECT SUM(1) OVER (ORDER BY 1 RANGE BETWEEN 1 PRECEDING AND CURRENT ROW)": "window frame",
+    "SELECT SUM(1) OVER (ORDER BY 1 RANGE BETWEEN 1 PRECEDING AND CURRENT ROW) FROM d.people": "window frame",
     "SELECT [1, NULL]": "Array cannot have a null element",
     "SELECT @p": "Query parameter 'p' not found",
     "SELECT ?": "Query parameter not found",

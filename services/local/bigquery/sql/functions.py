@@ -53,7 +53,7 @@ SPLIT(STRING) ARRAY<STRING> = string_split({0}, ',')
 SPLIT(STRING, STRING) ARRAY<STRING> = CASE WHEN {1} IS NOT NULL THEN string_split({0}, {1}) END
 ARRAY_LENGTH(ARRAY<T>) INT64 = len({0})
 ARRAY_REVERSE(ARRAY<T>) ARRAY<T> = list_reverse({0})
-ARRAY_TO_STRING(ARRAY<STRING>, STRING) STRING = CASE WHEN {1} IS NULL THEN NULL WHEN len({0}) = 0 THEN '' ELSE array_to_string({0}, {1}) END
+ARRAY_TO_STRING(ARRAY<STRING>, STRING) STRING = bq_joined({0}, {1})
 TO_HEX(BYTES) STRING = lower(hex({0}))
 FROM_HEX(STRING) BYTES = unhex({0})
 TO_BASE64(BYTES) STRING = to_base64({0})
@@ -219,7 +219,8 @@ def _round(name: str, arguments: Sequence[Expr]) -> Expr:
             raise invalid_query(f"No matching signature for function ROUND for argument types: {signature(arguments)}")
         type_ = "NUMERIC" if value.type == "NUMERIC" else "FLOAT64"
         number = coerce(value, type_)
-        sql = f"round({number.sql}, CAST({digits.sql} AS INTEGER))"
+        # Beyond these there is nothing to round, or nothing left.
+        sql = f"round({number.sql}, CAST(least(greatest({digits.sql}, -400), 400) AS INTEGER))"
         return combined(f"CAST({sql} AS {'DECIMAL(38,9)' if type_ == 'NUMERIC' else 'DOUBLE'})", type_, arguments)
     return _table(name, arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from services.local.bigquery.errors import invalid_query, unsupported
@@ -10,6 +11,7 @@ from services.local.bigquery.sql.expr import NULL, Expr, combined, null, text
 STEP = re.compile(
     r"""\.(?P<name>[A-Za-z_][A-Za-z0-9_\-]*)|\."(?P<quoted>(?:[^"\\]|\\.)*)"|\[(?P<index>\d+)\]|\['(?P<key>(?:[^'\\]|\\.)*)'\]"""
 )
+NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d[\d.]*[eE][+-]?\d+)')
 # Legacy functions quote keys with brackets only, the standard ones with double quotes only.
 SCALARS = {"JSON_VALUE": "key", "JSON_EXTRACT_SCALAR": "quoted"}
 QUERIES = {"JSON_QUERY": "key", "JSON_EXTRACT": "quoted"}
@@ -73,6 +75,8 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     value = arguments[0]
     if value.type == NULL or (len(arguments) == 2 and arguments[1].type == NULL and name != "JSON_REMOVE"):
         return null(_gives(name))
+    if name == "PARSE_JSON" and value.type == "STRING" and value.literal and value.sql.startswith("'"):
+        _check_numbers(value.sql[1:-1].replace("''", "'"))
     if name == "PARSE_JSON":
         if value.type != "STRING":
             raise _mismatch(name, value)
@@ -93,6 +97,8 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     if name == "JSON_REMOVE":
         if len(arguments) != 2:
             raise unsupported("JSON_REMOVE of several paths")
+        if arguments[1].sql == "'$'":
+            raise invalid_query("The JSONPath cannot be '$'")
         return combined(f"json_remove({value.sql}, {read_path(arguments[1], name, 'key')})", "JSON", arguments)
     path = "'$'"
     if len(arguments) == 2:
@@ -105,6 +111,13 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     if value.type == "JSON":
         return combined(f"json_extract({value.sql}, {path})", "JSON", [value])
     return combined(f"bq_json_text_query({value.sql}, {path})", "STRING", [value])
+
+
+def _check_numbers(text: str) -> None:
+    """A literal's numbers must fit into a double; whether it is JSON at all, DuckDB says."""
+    for number in filter(None, NUMBER.findall(text)):
+        if math.isinf(float(number)):
+            raise invalid_query(f"Invalid JSON literal: number overflow parsing '{number}'")
 
 
 def _gives(name: str) -> str:

@@ -11,9 +11,9 @@ MACROS = (
     """CREATE OR REPLACE MACRO bq_substr(s, p, n) AS CASE
         WHEN p IS NULL OR n IS NULL THEN NULL
         WHEN n < 0 THEN error('Third argument in SUBSTR() cannot be negative')
-        WHEN p > 0 THEN substr(s, p, least(n, 2147483647))
+        WHEN p > 0 THEN substr(s, least(p, 2147483648), least(n, 2147483647))
         WHEN p = 0 THEN substr(s, 1, least(n, 2147483647))
-        ELSE substr(s, greatest(length(s) + p + 1, 1), least(n, 2147483647)) END""",
+        ELSE substr(s, CAST(greatest(CAST(length(s) AS HUGEINT) + p + 1, 1) AS BIGINT), least(n, 2147483647)) END""",
     """CREATE OR REPLACE MACRO bq_size(n, s, what) AS CASE
         WHEN n < 0 AND s IS NOT NULL THEN error(what) ELSE n END""",
     """CREATE OR REPLACE MACRO bq_finite(r, a, b) AS CASE
@@ -46,9 +46,16 @@ MACROS = (
         WHEN y IS NULL OR m IS NULL OR d IS NULL THEN NULL
         ELSE error('Input calculates to invalid date: ' || y || '-' || m || '-' || d) END""",
     """CREATE OR REPLACE MACRO bq_date_plus(d, n) AS CASE
-        WHEN CAST(n AS HUGEINT) BETWEEN -3652058 AND 3652058
-        THEN bq_date_range(CAST(d + CAST(n AS INTEGER) AS DATE))
-        WHEN d IS NULL OR n IS NULL THEN NULL ELSE error('DATE value is out of allowed range') END""",
+        WHEN d IS NULL OR n IS NULL THEN NULL
+        ELSE bq_date_range(CAST(d + CAST(greatest(least(n, 4000000), -4000000) AS INTEGER) AS DATE)) END""",
+    """CREATE OR REPLACE MACRO bq_joined(a, s) AS CASE
+        WHEN a IS NULL OR s IS NULL THEN NULL WHEN list_count(a) = 0 THEN ''
+        ELSE list_reduce(list_filter(a, lambda x: x IS NOT NULL), lambda x, y: x || s || y) END""",
+    # The whole part and the rest one by one: DuckDB scales a double up as a double, which shifts its digits.
+    """CREATE OR REPLACE MACRO bq_numeric(x) AS
+        CAST(CAST(trunc(x) AS HUGEINT) AS DECIMAL(38,9)) + CAST(x - trunc(x) AS DECIMAL(38,9))""",
+    """CREATE OR REPLACE MACRO bq_safe_numeric(x) AS
+        TRY_CAST(TRY_CAST(trunc(x) AS HUGEINT) AS DECIMAL(38,9)) + TRY_CAST(x - trunc(x) AS DECIMAL(38,9))""",
     # With 15 digits where those are enough, else with all 17.
     """CREATE OR REPLACE MACRO bq_double_text(x) AS CASE
         WHEN isnan(x) THEN 'nan' WHEN isinf(x) THEN CASE WHEN x > 0 THEN 'inf' ELSE '-inf' END WHEN x = 0 THEN '0'
@@ -59,9 +66,10 @@ MACROS = (
     """CREATE OR REPLACE MACRO bq_json_scalar(j, p) AS CASE
         WHEN json_type(j, p) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, p) END""",
     # Text that is no JSON has no value in it.
-    """CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS CASE WHEN json_valid(s) THEN bq_json_scalar(s, p) END""",
+    "CREATE OR REPLACE MACRO bq_json_text(s) AS CASE WHEN json_valid(s) THEN s END",
+    "CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS bq_json_scalar(bq_json_text(s), p)",
     """CREATE OR REPLACE MACRO bq_json_text_query(s, p) AS CASE
-        WHEN json_valid(s) AND json_type(s, p) != 'NULL' THEN CAST(json_extract(s, p) AS VARCHAR) END""",
+        WHEN json_type(bq_json_text(s), p) != 'NULL' THEN CAST(json_extract(bq_json_text(s), p) AS VARCHAR) END""",
     """CREATE OR REPLACE MACRO bq_json_number(j, p) AS CASE
         WHEN json_type(j, p) = 'DOUBLE' THEN CAST(TRY_CAST(json_extract_string(j, p) AS DOUBLE) AS VARCHAR)
         ELSE bq_json_scalar(j, p) END""",

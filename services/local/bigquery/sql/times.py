@@ -42,8 +42,10 @@ CLOCK_EXTRACTS = {
 
 # Format elements that mean the same to both, or have one DuckDB text.
 FORMATS = {letter: f"%{letter}" for letter in "YmdHMSyjAaBbpIUuwG%"} | {"F": "%Y-%m-%d", "T": "%H:%M:%S", "V": "%V"}
+YEAR = "\ue001"  # stands for the year; a private character no format has a use for
+FORMATS["Y"] = YEAR
 DATE_FORMATS = {letter: FORMATS[letter] for letter in "YmdyjAaBbUuwG%FV"}
-PARSE_FORMATS = {letter: FORMATS[letter] for letter in "YmdHMS%FT"}
+PARSE_FORMATS = {letter: FORMATS[letter] for letter in "mdHMS%FT"} | {"Y": "%Y"}
 
 
 def part_of(node: exp.Expression) -> str:
@@ -195,7 +197,11 @@ def format_time(name: str, pattern: Expr, value: Expr, zone: Expr | None) -> Exp
     value = coerce(value, type_)
     layout = _layout(name, pattern, DATE_FORMATS if type_ == "DATE" else FORMATS)
     wall = value.sql if type_ == "DATE" else zoned(value, zone)
-    return combined(f"strftime({wall}, {text(layout)})", "STRING", [value])
+    if not layout:
+        return combined(f"left(CAST({wall} AS VARCHAR), 0)", "STRING", [value])
+    # BigQuery writes the years before 1000 without leading zeros, but in %F.
+    parts = [f"strftime({wall}, {text(part)})" if part else "''" for part in layout.split(YEAR)]
+    return combined("(" + f" || CAST(year({wall}) AS VARCHAR) || ".join(parts) + ")", "STRING", [value])
 
 
 def parse_time(name: str, pattern: Expr, value: Expr) -> Expr:
