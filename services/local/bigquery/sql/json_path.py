@@ -106,7 +106,7 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     if name in LAX:
         return combined(f"bq_json_lax({value.sql})", "STRING", [value])
     if name in SCALARS:
-        macro = "bq_json_number" if value.type == "JSON" else "bq_json_text_scalar"
+        macro = "bq_json_scalar" if value.type == "JSON" else "bq_json_text_scalar"
         return combined(f"{macro}({value.sql}, {path})", "STRING", [value])
     if value.type == "JSON":
         return combined(f"json_extract({value.sql}, {path})", "JSON", [value])

@@ -13,7 +13,8 @@ MACROS = (
         WHEN n < 0 THEN error('Third argument in SUBSTR() cannot be negative')
         WHEN p > 0 THEN substr(s, least(p, 2147483648), least(n, 2147483647))
         WHEN p = 0 THEN substr(s, 1, least(n, 2147483647))
-        ELSE substr(s, CAST(greatest(CAST(length(s) AS HUGEINT) + p + 1, 1) AS BIGINT), least(n, 2147483647)) END""",
+        ELSE substr(s, CAST(least(greatest(CAST(length(s) AS HUGEINT) + p + 1, 1), 2147483648) AS BIGINT),
+            least(n, 2147483647)) END""",
     """CREATE OR REPLACE MACRO bq_size(n, s, what) AS CASE
         WHEN n < 0 AND s IS NOT NULL THEN error(what) ELSE n END""",
     """CREATE OR REPLACE MACRO bq_finite(r, a, b) AS CASE
@@ -67,12 +68,14 @@ MACROS = (
         WHEN json_type(j, p) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, p) END""",
     # Text that is no JSON has no value in it.
     "CREATE OR REPLACE MACRO bq_json_text(s) AS CASE WHEN json_valid(s) THEN s END",
-    "CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS bq_json_scalar(bq_json_text(s), p)",
+    # BigQuery gives numbers in text as they are written, DuckDB the shortest form of their value.
+    r"""CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS CASE
+        WHEN json_type(bq_json_text(s), p) = 'DOUBLE' AND NOT regexp_matches(
+            s, '(?:^|[^\d.eE+-])' || regexp_escape(bq_json_scalar(bq_json_text(s), p)) || '(?:$|[^\d.eE+-])')
+        THEN error('The local BigQuery emulator cannot tell how this number is written: ' || s)
+        ELSE bq_json_scalar(bq_json_text(s), p) END""",
     """CREATE OR REPLACE MACRO bq_json_text_query(s, p) AS CASE
         WHEN json_type(bq_json_text(s), p) != 'NULL' THEN CAST(json_extract(bq_json_text(s), p) AS VARCHAR) END""",
-    """CREATE OR REPLACE MACRO bq_json_number(j, p) AS CASE
-        WHEN json_type(j, p) = 'DOUBLE' THEN CAST(TRY_CAST(json_extract_string(j, p) AS DOUBLE) AS VARCHAR)
-        ELSE bq_json_scalar(j, p) END""",
     """CREATE OR REPLACE MACRO bq_json_lax(j) AS CASE
         WHEN json_type(j) = 'DOUBLE' THEN bq_double_text(TRY_CAST(json_extract_string(j, '$') AS DOUBLE))
         ELSE bq_json_scalar(j, '$') END""",
