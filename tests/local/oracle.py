@@ -144,8 +144,11 @@ class Oracle:
         """
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
 
-        known = self._registered(tables)
-        request = wire.EvaluateQueryRequest(sql=sql, options=self._analyzer_options(()), registered_catalog_id=known)
+        request = wire.EvaluateQueryRequest(sql=sql, options=self._analyzer_options(()))
+        if tables:
+            request.simple_catalog.CopyFrom(self._catalog(tables))  # rows cannot be given to one that is known
+        else:
+            request.registered_catalog_id = self._registered(())
         for table in tables:
             for path in table.names():
                 if len(path) == 1:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.api_core.exceptions import BadRequest, GoogleAPICallError
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from tests.local.oracle import Aborted, Refused, Table, oracle
@@ -17,9 +17,10 @@ Rows = list[tuple[Any, ...]]
 
 # The emulator may always say that it does not know a construct: that is never a wrong answer.
 OUT_OF_REACH = re.compile("local BigQuery emulator (does not|cannot)")
-# The evaluator lacks some functions that it knows by name.
+# What the evaluator lacks: functions that it knows by name, %F and %T of PARSE_TIMESTAMP, large values.
 LACKING = re.compile(
-    "Unsupported built-in function|Code: 12,|not supported by the reference|Out of memory|out of memory"
+    "Unsupported built-in function|Code: 12,|[Oo]ut of memory|Failed to parse input string"
+    "|Cannot generate arrays with more than|exceeds max allowed output size"
 )
 
 
@@ -103,8 +104,10 @@ class Ours:
             found = self._client.query_and_wait(sql, retry=None, job_retry=None, api_timeout=20, wait_timeout=20)
             return [tuple(row.values()) for row in found]
         except BadRequest as error:
-            if (error.errors or [{}])[0].get("reason") != "invalidQuery":
+            if (error.errors or [{}])[0].get("reason") not in ("invalidQuery", "required"):
                 raise
+            raise Refused(error.message) from error
+        except NotFound as error:
             raise Refused(error.message) from error
 
 

@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.local.bigquery import asked
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid, invalid_query, unsupported
@@ -81,6 +82,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
     read = statement.read(dialect.parse(text), context)
+    asked.note(text, read, context)
     return Prepared(read, read.query, configuration)
 
 

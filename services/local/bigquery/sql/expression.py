@@ -492,10 +492,14 @@ def _plain(name: str, arguments: list[Expr], scope: Scope) -> Expr:
         and coercible(arguments[0], "STRING")
         and arguments[0].type == "STRING"
     ):
-        return casts.cast(arguments[0], "TIMESTAMP", safe=False)
+        return _converted(arguments[0], "TIMESTAMP")
     if name == "DATE" and len(arguments) == 1 and arguments[0].type == "STRING":
-        return casts.cast(arguments[0], "DATE", safe=False)
+        return _converted(arguments[0], "DATE")
     return functions.call(name, arguments)
+
+
+def _converted(value: Expr, type_: str) -> Expr:
+    return coerce(value, type_) if value.literal else casts.cast(value, type_, safe=False)
 
 
 def _count(name: str, given: list[Any], least: int, most: int) -> None:

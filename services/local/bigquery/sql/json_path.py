@@ -70,6 +70,8 @@ def read_path(path: Expr, name: str, forbidden: str) -> str:
 
 
 def call(name: str, arguments: list[Expr]) -> Expr:
+    if name == "JSON_REMOVE" and len(arguments) > 2:
+        raise unsupported("JSON_REMOVE of several paths")
     if not arguments or len(arguments) > (2 if name in SCALARS or name in QUERIES or name == "JSON_REMOVE" else 1):
         raise invalid_query(f"Number of arguments does not match for function {name}")
     value = arguments[0]

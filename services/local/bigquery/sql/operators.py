@@ -139,6 +139,7 @@ def like(value: Expr, pattern: Expr) -> Expr:
 
 
 def in_list(value: Expr, items: Sequence[Expr]) -> Expr:
+    supertype([value, *items], "operator IN")
     return logic("OR", [compare("=", value, item) for item in items]) if len(items) <= 8 else _in_long(value, items)
 
 
