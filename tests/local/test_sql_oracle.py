@@ -188,19 +188,33 @@ def test_a_known_disagreement_has_a_reason_and_an_authority() -> None:
         assert known.reason.endswith(".") and known.authority
 
 
+ENDS = {
+    "INT64": ["0", "-1", "9223372036854775807", "-9223372036854775808"],
+    "FLOAT64": ["0.0", "-0.0", "1e308", "CAST('nan' AS FLOAT64)", "CAST('-inf' AS FLOAT64)"],
+    "NUMERIC": ["NUMERIC '-99999999999999999999999999999.999999999'", "NUMERIC '0.000000001'"],
+    "DATE": ["DATE '0001-01-01'", "DATE '9999-12-31'"],
+    "TIMESTAMP": ["TIMESTAMP '0001-01-01 00:00:00+00'", "TIMESTAMP '9999-12-31 23:59:59.999999+00'"],
+    "STRING": ["''"],
+}
+
+
+def _varied(kind: str, how: str) -> list[str]:
+    """What takes the place of a value of that kind."""
+    kind = {"PATTERN": "STRING", "NULL": "INT64"}.get(kind, kind)
+    return ["NULL", f"CAST(NULL AS {kind})"] if how == "null" else ENDS.get(kind, [])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_null_in_the_place_of_any_value_gives_googles_answer(ours: Ours, google: Oracle) -> None:
+@pytest.mark.parametrize("how", ["null", "end of the range"])
+def test_another_in_the_place_of_any_value_gives_googles_answer(ours: Ours, how: str) -> None:
     wrong = []
     for sql, _ in ANSWERS:
         for match in sql_fuzz.LITERAL.finditer(sql):
-            kind = str(match.lastgroup)
-            kind = {"PATTERN": "STRING", "NULL": "INT64"}.get(kind, kind)
-            for instead in ("NULL", f"CAST(NULL AS {kind})"):
-                statement = f"SELECT {sql[: match.start()]}{instead}{sql[match.end() :]}"
-                verdict = judge(statement, ours, Google())
+            for instead in _varied(str(match.lastgroup), how):
+                verdict = judge(f"SELECT {sql[: match.start()]}{instead}{sql[match.end() :]}", ours, Google())
                 if verdict.wrong:
-                    wrong.append(verdict.report("null"))
+                    wrong.append(verdict.report(how))
     assert not wrong, "\n".join(wrong)
 
 

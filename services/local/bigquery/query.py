@@ -18,7 +18,7 @@ from services.local.bigquery.errors import ApiError, invalid, invalid_query, uns
 from services.local.bigquery.sql import dialect, parameters, statement
 from services.local.bigquery.sql.scope import Context
 from services.local.bigquery.sql.translate import Query, ScanPlan
-from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
 MAX_RESULT = 256 * 1024 * 1024  # bytes of Arrow that one result may have
@@ -101,7 +101,7 @@ def _scan_bytes(connection: Connection, scan: ScanPlan) -> int:
         return round(rows * row_width(connection, scan.table, scan.columns)) if rows else 0
     except duckdb.CatalogException:
         return 0  # dropped since; the query itself will say so
-    except duckdb.Error as error:
+    except FAILURES as error:
         raise query_error(error) from error
 
 
@@ -137,7 +137,7 @@ def fetch(connection: Connection, query: Query) -> Result:
                     403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
                 )
         rows = pa.Table.from_batches(batches, reader.schema)
-    except (duckdb.Error, OSError) as error:
+    except (*FAILURES, OSError) as error:
         # Arrow's reader wraps what fails after the first row into an OSError of the same text.
         if str(error).startswith("INTERRUPT"):
             raise stopped from error

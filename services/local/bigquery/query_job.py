@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import duckdb
-
 from services.local.bigquery import execute, load, query
 from services.local.bigquery.errors import ApiError
 from services.local.bigquery.jobs import Job, Jobs
 from services.local.bigquery.sql import ddl
-from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
 
@@ -80,7 +78,7 @@ class QueryJobs:
 def _explain(connection: Connection, sql: str) -> None:
     try:
         connection.execute(f"EXPLAIN {sql}")
-    except duckdb.Error as error:
+    except FAILURES as error:
         raise query_error(error) from error
 
 

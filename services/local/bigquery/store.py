@@ -139,5 +139,11 @@ def first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].split("Error: ", 1)[-1]
 
 
-def query_error(error: duckdb.Error | OSError) -> ApiError:
+# What DuckDB raises of a statement: a message that it cut within a character cannot be decoded.
+FAILURES = (duckdb.Error, UnicodeDecodeError)
+
+
+def query_error(error: duckdb.Error | UnicodeDecodeError | OSError) -> ApiError:
+    if isinstance(error, UnicodeDecodeError):
+        return ApiError(400, "invalidQuery", first_line(ValueError(error.object.decode(errors="replace"))))
     return ApiError(400, "invalidQuery", first_line(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -231,7 +232,8 @@ def _quantiles(given: Arguments) -> tuple[str, str]:
     """The exact quantiles, which are within what the approximation promises."""
     if len(given.values) != 2 or given.values[1].type != "INT64" or not given.values[1].literal:
         raise unsupported("APPROX_QUANTILES without an integer literal as its second argument")
-    number = int("".join(filter(str.isdigit, given.values[1].sql)))
+    found = re.search(r"-?\d+", given.values[1].sql)
+    number = int(found[0]) if found is not None else 0
     if not 1 <= number <= 10_000:
         raise invalid_query("The second argument of APPROX_QUANTILES must be between 1 and 10000")
     value = groupable(given.values[0], "APPROX_QUANTILES")

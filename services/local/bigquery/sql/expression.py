@@ -203,12 +203,14 @@ def _bracket(node: exp.Bracket, scope: Scope) -> Expr:
         if isinstance(key, exp.Literal) and node.args.get("offset") is None:
             return json_path.field(value, key.this if key.is_string else int(key.this))
         raise unsupported("a JSON subscript that is no literal")
+    if index.type == NULL:
+        index = coerce(index, "INT64")
     if not is_array(value.type) or index.type != "INT64":
         raise invalid_query(f"Subscript access is not supported on type {value.type} with {index.type}")
     offset = node.args.get("offset")
     if offset is None:
         offset = 0
-    place = f"({index.sql} + {1 - offset})"
+    place = f"bq_place({index.sql}, {1 - offset})"
     if node.args.get("safe"):
         sql = f"(CASE WHEN {place} >= 1 THEN {value.sql}[{place}] ELSE NULL END)"
     else:

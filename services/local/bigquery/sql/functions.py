@@ -48,7 +48,7 @@ SUBSTR(STRING, INT64) STRING = bq_substr({0}, {1}, 9223372036854775807)
 SUBSTR(STRING, INT64, INT64) STRING = bq_substr({0}, {1}, {2})
 LEFT(STRING, INT64) STRING = left({0}, bq_size({1}, {0}, 'LEFT: negative length'))
 RIGHT(STRING, INT64) STRING = right({0}, bq_size({1}, {0}, 'RIGHT: negative length'))
-REPEAT(STRING, INT64) STRING = repeat({0}, bq_size({1}, {0}, 'REPEAT: negative count'))
+REPEAT(STRING, INT64) STRING = bq_repeat({0}, {1})
 SPLIT(STRING) ARRAY<STRING> = string_split({0}, ',')
 SPLIT(STRING, STRING) ARRAY<STRING> = CASE WHEN {1} IS NOT NULL THEN string_split({0}, {1}) END
 ARRAY_LENGTH(ARRAY<T>) INT64 = len({0})
@@ -202,6 +202,8 @@ def _extreme(name: str, arguments: Sequence[Expr]) -> Expr:
 
 
 def _concat(name: str, arguments: Sequence[Expr]) -> Expr:
+    if arguments and all(argument.type == NULL for argument in arguments):
+        return null("STRING")
     type_, given = _same_type(name, arguments)
     if type_ not in ("STRING", "BYTES"):
         raise invalid_query(f"No matching signature for function {name} for argument types: {signature(arguments)}")

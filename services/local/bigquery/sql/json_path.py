@@ -63,8 +63,8 @@ def read_path(path: Expr, name: str, forbidden: str) -> str:
             steps.append(int(matched["index"]))
         else:
             key = matched["name"] or matched["quoted"] or matched["key"] or ""
-            if "\\" in key:
-                raise unsupported(f"the JSONPath {given} in {name}: an escaped key")
+            if "\\" in key or not key:
+                raise unsupported(f"the JSONPath {given} in {name}: an escaped or empty key")
             steps.append(key)
     return duckdb_path(steps)
 

@@ -16,7 +16,17 @@ MACROS = (
         ELSE substr(s, CAST(least(greatest(CAST(length(s) AS HUGEINT) + p + 1, 1), 2147483648) AS BIGINT),
             least(n, 2147483647)) END""",
     """CREATE OR REPLACE MACRO bq_size(n, s, what) AS CASE
-        WHEN n < 0 AND s IS NOT NULL THEN error(what) ELSE n END""",
+        WHEN n < 0 AND s IS NOT NULL THEN error(what) WHEN n > 2147483647 THEN 2147483647 ELSE n END""",
+    """CREATE OR REPLACE MACRO bq_repeat(s, n) AS repeat(s, CASE
+        WHEN CAST(strlen(s) AS HUGEINT) * n > 1048576
+        THEN error('Output of REPEAT exceeds max allowed output size of 1MB')
+        WHEN s = '' THEN 0 ELSE bq_size(n, s, 'REPEAT: negative count') END)""",
+    # The place in a DuckDB list, which counts from 1, of an index that counts from 1 - n.
+    "CREATE OR REPLACE MACRO bq_place(i, n) AS CASE WHEN i = 9223372036854775807 THEN i ELSE i + n END",
+    """CREATE OR REPLACE MACRO bq_wall(t) AS CASE
+        WHEN year(t) BETWEEN 1 AND 9999 THEN t WHEN t IS NULL THEN NULL
+        ELSE error('The local BigQuery emulator does not write times that a zone carries out of the years 1 to 9999')
+        END""",
     """CREATE OR REPLACE MACRO bq_finite(r, a, b) AS CASE
         WHEN isfinite(r) OR NOT isfinite(a) OR NOT isfinite(b) THEN r
         WHEN r IS NULL THEN NULL ELSE error('Floating point error: overflow, or no real number') END""",

@@ -52,7 +52,7 @@ def _all(value: str, pattern: str, groups: int) -> str:
     empty = f"regexp_full_match('', {pattern})"
     if ASSERTION.search(SKIPPED.sub(_kept, pattern[1:-1])):
         refused = "error('The local BigQuery emulator does not support this pattern: it finds nothing at some place')"
-        return f"(CASE WHEN {value} IS NULL THEN NULL WHEN {empty} THEN {refused} ELSE {found} END)"
+        return f"(CASE WHEN list_contains({found}, '') THEN {refused} ELSE {found} END)"
     return f"(CASE WHEN {value} != '' AND {empty} THEN {found}[:-2] ELSE {found} END)"
 
 

@@ -197,6 +197,8 @@ def format_time(name: str, pattern: Expr, value: Expr, zone: Expr | None) -> Exp
     value = coerce(value, type_)
     layout = _layout(name, pattern, DATE_FORMATS if type_ == "DATE" else FORMATS)
     wall = value.sql if type_ == "DATE" else zoned(value, zone)
+    if zone is not None:
+        wall = f"bq_wall({wall})"
     if not layout:
         return combined(f"left(CAST({wall} AS VARCHAR), 0)", "STRING", [value])
     # BigQuery writes the years before 1000 without leading zeros, but in %F.
