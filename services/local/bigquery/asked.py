@@ -1,10 +1,9 @@
-"""What the emulator was asked: with BIGQUERY_ASKED=FILE every statement it understood, one JSON object a line."""
+"""What the emulator was asked: with BIGQUERY_ASKED=FILE every statement it answered, one JSON object a line."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from services.local.bigquery.sql.scope import Context
@@ -14,25 +13,23 @@ VARIABLE = "BIGQUERY_ASKED"
 
 
 def note(sql: str, statement: Statement, context: Context) -> None:
-    """Append the statement, with the types of its parameters and the columns of its tables, unless nobody wants it."""
+    """Append the statement with the types of its parameters and the tables that it may name, if anyone wants it."""
     file = os.environ.get(VARIABLE)
     if not file:
         return
     line = {
         "sql": sql,
         "kind": statement.kind,
+        "project": context.project,
         "default": ".".join(context.default) if context.default else None,
-        "named": _types(context),
+        "named": {name: given.type for name, given in context.named.items()},
         "positional": [given.type for given in context.positional],
         "tables": {
             ".".join(table.key): {column.name: column.type for column in table.columns}
-            for table in statement.query.tables
+            for table in context.catalog.tables.values()
+            if table.project == context.project and table.name in sql
         },
     }
     # One write of one line: several emulators may share the file.
     with Path(file).open("a") as asked:
         asked.write(json.dumps(line) + "\n")
-
-
-def _types(context: Context) -> Mapping[str, str]:
-    return {name: given.type for name, given in context.named.items()}

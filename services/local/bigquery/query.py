@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.local.bigquery import asked
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid, invalid_query, unsupported
@@ -64,6 +63,7 @@ class Prepared:
 
     statement: statement.Statement
     query: Query
+    context: Context
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -82,8 +82,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
     read = statement.read(dialect.parse(text), context)
-    asked.note(text, read, context)
-    return Prepared(read, read.query, configuration)
+    return Prepared(read, read.query, context, configuration)
 
 
 async def estimate(store: Store, query: Query) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from services.local.bigquery import execute, load, query
+from services.local.bigquery import asked, execute, load, query
 from services.local.bigquery.errors import ApiError
 from services.local.bigquery.jobs import Job, Jobs
 from services.local.bigquery.sql import ddl
@@ -54,6 +54,7 @@ class QueryJobs:
             job.result = query.nothing(None)
         else:
             await self._select(job, prepared)
+        asked.note(configuration["query"], prepared.statement, prepared.context)
 
     async def _define(self, definition: ddl.Definition) -> str:
         publish: list[execute.Publish] = []

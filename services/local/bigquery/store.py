@@ -7,6 +7,7 @@ together share one commit, so many small appends cost one fsync, and each is sti
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -144,6 +145,6 @@ FAILURES = (duckdb.Error, UnicodeDecodeError)
 
 
 def query_error(error: duckdb.Error | UnicodeDecodeError | OSError) -> ApiError:
-    if isinstance(error, UnicodeDecodeError):
-        return ApiError(400, "invalidQuery", first_line(ValueError(error.object.decode(errors="replace"))))
-    return ApiError(400, "invalidQuery", first_line(error))
+    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    ours = re.search("⟦(.*)⟧", said, re.DOTALL)
+    return ApiError(400, "invalidQuery", ours[1] if ours is not None else first_line(ValueError(said)))

@@ -137,7 +137,7 @@ def call(name: str, given: Arguments, over: str | None) -> Expr:
         groupable(given.values[0], f"{name} DISTINCT")
     sql, type_ = _written(name, given, over)
     parts = [*given.values, *given.order_keys]
-    result = combined(sql, type_, parts)
+    result = combined(sql, type_, parts, once=False)
     return replace(result, aggregate=True, constant=False, probe=None)
 
 
@@ -275,4 +275,4 @@ def over_only(name: str, given: Arguments, over: str) -> Expr:
         raise invalid_query(
             f"No matching signature for analytic function {name} for argument types: {signature(values)}"
         )
-    return replace(combined(sql, type_, values), constant=False, probe=None)
+    return replace(combined(sql, type_, values, once=False), constant=False, probe=None)

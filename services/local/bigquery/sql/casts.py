@@ -113,10 +113,11 @@ def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
         if elsewhere is None
         else (
             f"WHEN regexp_full_match({value}, {text(elsewhere)}) "
-            f"THEN error('The local BigQuery emulator does not read this spelling of {type_}: ' || {value}) "
+            f"THEN CAST('⟦The local BigQuery emulator does not read this spelling of {type_}: ' || {value} || '⟧' "
+            f"AS {duckdb_type(type_)}) "
         )
     )
-    bad = "NULL" if safe else f"error('Invalid {type_} value: ' || {value})"
+    bad = "NULL" if safe else f"CAST('⟦Invalid {type_} value: ' || {value} || '⟧' AS {duckdb_type(type_)})"
     return (
         f"(CASE WHEN {value} IS NULL THEN NULL WHEN regexp_full_match({value}, {text(form)}) THEN {good} "
         f"{refused}ELSE {bad} END)"

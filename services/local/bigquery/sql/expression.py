@@ -26,6 +26,7 @@ from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import (
     NULL,
     Expr,
+    bound_once,
     coercible,
     combined,
     duckdb_type,
@@ -140,30 +141,12 @@ def resolve(path: list[str], scope: Scope) -> Expr:
     else:
         found, rest = scope.bare(path[0]), path[1:]
         if found is None:
-            qualified = _by_full_name(path, scope)
-            if qualified is None:
-                raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
-            found, rest = qualified
+            raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
     for key in rest:
         if found.type != "JSON":
             raise invalid_query(f"Cannot access field {key} on a value with type {found.type}")
         found = replace(json_path.field(found, key), name=key)
     return found
-
-
-def _by_full_name(path: list[str], scope: Scope) -> tuple[Expr, list[str]] | None:
-    """dataset.table.column and project.dataset.table.column of a table in FROM."""
-    around: Scope | None = scope
-    while around is not None:
-        for source in around.sources:
-            if source.table is None or source.name != source.table.name:
-                continue
-            for prefix in (list(source.table.key), list(source.table.key[1:])):
-                size = len(prefix)
-                if path[:size] == prefix and len(path) > size and (found := source.find(path[size])):
-                    return source.column(found[0]), path[size + 1 :]
-        around = around.outer
-    return None
 
 
 @handles(exp.Cast, exp.TryCast)
@@ -236,10 +219,10 @@ def _if(node: exp.If, scope: Scope) -> Expr:
 @handles(exp.Case)
 def _case(node: exp.Case, scope: Scope) -> Expr:
     conditions: list[Expr] = []
+    subject = [compile_(node.this, scope)] if node.this is not None else []
     for branch in node.args["ifs"]:
-        if node.this is not None:
-            subject = compile_(node.this, scope)
-            conditions.append(operators.compare("=", subject, compile_(branch.this, scope)))
+        if subject:
+            conditions.append(operators.compare("=", subject[0], compile_(branch.this, scope)))
         else:
             conditions.append(boolean(compile_(branch.this, scope), "CASE condition"))
     values = [compile_(branch.args["true"], scope) for branch in node.args["ifs"]]
@@ -248,7 +231,8 @@ def _case(node: exp.Case, scope: Scope) -> Expr:
     type_ = supertype(values, "CASE")
     values = [coerce(value, type_) for value in values]
     cases = " ".join(f"WHEN {c.sql} THEN {v.sql}" for c, v in zip(conditions, values[:-1], strict=True))
-    return combined(f"(CASE {cases} ELSE {values[-1].sql} END)", type_, [*conditions, *values])
+    sql = bound_once(f"(CASE {cases} ELSE {values[-1].sql} END)", subject)
+    return combined(sql, type_, [*conditions, *values])
 
 
 ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
@@ -356,7 +340,7 @@ def _like(node: exp.Like, scope: Scope) -> Expr:
 def _between(node: exp.Between, scope: Scope) -> Expr:
     value = compile_(node.this, scope)
     low, high = compile_(node.args["low"], scope), compile_(node.args["high"], scope)
-    return operators.logic("AND", [operators.compare(">=", value, low), operators.compare("<=", value, high)])
+    return operators.between(value, low, high)
 
 
 @handles(exp.In)

@@ -11,6 +11,7 @@ from services.local.bigquery.sql.expr import (
     NULL,
     NUMBERS,
     Expr,
+    bound_once,
     coercible,
     combined,
     duckdb_type,
@@ -140,7 +141,15 @@ def like(value: Expr, pattern: Expr) -> Expr:
 
 def in_list(value: Expr, items: Sequence[Expr]) -> Expr:
     supertype([value, *items], "operator IN")
-    return logic("OR", [compare("=", value, item) for item in items]) if len(items) <= 8 else _in_long(value, items)
+    if len(items) > 8:
+        return _in_long(value, items)
+    found = logic("OR", [compare("=", value, item) for item in items])
+    return replace(found, sql=bound_once(found.sql, [value, *items]))
+
+
+def between(value: Expr, low: Expr, high: Expr) -> Expr:
+    found = logic("AND", [compare(">=", value, low), compare("<=", value, high)])
+    return replace(found, sql=bound_once(found.sql, [value, low, high]))
 
 
 def _in_long(value: Expr, items: Sequence[Expr]) -> Expr:
