@@ -127,7 +127,7 @@ class Oracle:
         self._exports["_initialize"](self._store)
         self._base = ctypes.addressof(self._exports["memory"].data_ptr().contents)
         self._options = self._language_options()
-        self._catalogs: dict[tuple[Any, ...], int] = {}
+        self._catalogs: dict[str, int] = {}
 
     def analyze(self, sql: str, tables: Sequence[Table] = (), parameters: Columns | Sequence[str] = ()) -> None:
         """Check any one statement; `Refused` when it is no good GoogleSQL."""
@@ -140,22 +140,12 @@ class Oracle:
     def evaluate(self, sql: str, tables: Sequence[Table] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query, as the official client gives them; JSON parsed. `Refused` for any error.
 
-        Tables are named in one part: `dataset.name` in backquotes.
+        Tables are named whole and in one part: `project.dataset.name` in backquotes.
         """
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
 
-        request = wire.EvaluateQueryRequest(sql=sql, options=self._analyzer_options(()))
-        if tables:
-            request.simple_catalog.CopyFrom(self._catalog(tables))  # rows cannot be given to one that is known
-        else:
-            request.registered_catalog_id = self._registered(())
-        for table in tables:
-            for path in table.names():
-                if len(path) == 1:
-                    data = request.table_content[path[0]].table_data
-                    for row in table.rows:
-                        cells = zip(table.columns.values(), row, strict=True)
-                        data.row.add().cell.extend(_encode(type_, value) for type_, value in cells)
+        known = self._registered(tables)
+        request = wire.EvaluateQueryRequest(sql=sql, options=self._analyzer_options(()), registered_catalog_id=known)
         answer = wire.EvaluateQueryResponse.FromString(self._call("EvaluateQuery", request))
         types = [column.type for column in answer.prepared.columns]
         return [
@@ -200,9 +190,14 @@ class Oracle:
         """The id of a catalog of these tables: to make one takes longer than most statements."""
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
 
-        key = tuple((table.name, tuple(table.columns.items())) for table in tables)
+        key = repr(tables)
         if key not in self._catalogs:
             request = wire.RegisterCatalogRequest(simple_catalog=self._catalog(tables))
+            for table in tables:
+                data = request.table_content[table.name].table_data
+                for row in table.rows:
+                    cells = zip(table.columns.values(), row, strict=True)
+                    data.row.add().cell.extend(_encode(type_, value) for type_, value in cells)
             answer = wire.RegisterResponse.FromString(self._call("RegisterCatalog", request))
             self._catalogs[key] = answer.registered_id
         return self._catalogs[key]

@@ -221,6 +221,13 @@ RESULTS: list[tuple[str, list[tuple[Any, ...]]]] = [
      [(None, 2, 1, 100, 2), (1, 100, 1, 100, 2), (2, 0, 1, 100, 2)]),
     ("SELECT SUM(n) OVER (ORDER BY n), SUM(n) OVER (ORDER BY n ROWS 1 PRECEDING), COUNT(*) OVER () "
      "FROM {log} WHERE n IS NOT NULL ORDER BY n", [(1, 1, 3), (3, 3, 3), (103, 102, 3)]),
+    ("SELECT DISTINCT COUNT(*) OVER (PARTITION BY DATE_TRUNC(day, WEEK), TIMESTAMP_TRUNC(TIMESTAMP(day), WEEK)), "
+     "MAX(n) OVER (ORDER BY CAST(CAST(n AS STRING) AS INT64) / 2 + 0.5 "
+     "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) FROM {log}", [(4, 100)]),
+    ("SELECT n / 2 / 2 / 2 + 0.5 + 0.5 AS k, COUNT(*) FROM {log} WHERE n = 2 GROUP BY k HAVING k > 0 ORDER BY k",
+     [(1.25, 1)]),
+    ("SELECT SUM(n / 2 / 2 / 2) + AVG(n) * SUM(n) / COUNT(*), SUM(n / 2 / 2) / 2 / 2 FROM {log} WHERE n = 2",
+     [(4.25, 0.125)]),
     ("SELECT id, SUM(COUNT(*)) OVER (ORDER BY id) FROM {log} GROUP BY id ORDER BY id", [("a", 2), ("b", 3), ("c", 4)]),
     ("SELECT SUM(amount), MAX(amount), SUM(f) > 0 FROM {log} WHERE n IN (1, 2)",
      [(Decimal("3.75"), Decimal("2.5"), False)]),

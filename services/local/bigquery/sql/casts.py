@@ -139,7 +139,7 @@ def _cast(expr: Expr, type_: str, safe: bool) -> str | None:
     if pair in (("INT64", "STRING"), ("BOOL", "INT64"), ("BOOL", "STRING"), ("DATE", "STRING")):
         return f"CAST({value} AS {target})"
     if pair == ("FLOAT64", "NUMERIC"):
-        written = re.fullmatch(r"CAST\('([^']*)' AS DOUBLE\)", value)
+        written = re.fullmatch(r"\(*CAST\('([^']*)' AS DOUBLE\)+", value)
         if expr.literal and written is not None:
             return f"{convert}('{written[1]}' AS {target})"  # as written, not as the double that is nearest
         return f"{'bq_safe_numeric' if safe else 'bq_numeric'}({value})"

@@ -27,7 +27,7 @@ from services.local.bigquery.sql.expr import (
 
 TABLE = """
 LOWER(STRING) STRING = lower({0})
-UPPER(STRING) STRING = upper({0})
+UPPER(STRING) STRING = bq_upper({0})
 LENGTH(STRING) INT64 = length({0})
 LENGTH(BYTES) INT64 = octet_length({0})
 CHAR_LENGTH(STRING) INT64 = length({0})

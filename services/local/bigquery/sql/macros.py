@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+LETTERS_OF_SEVERAL = "".join(
+    letter for letter in map(chr, range(0x80, 0xFFFF)) if len(letter.upper()) > 1 and letter != "ß"
+)
+
 MACROS = (
     # DuckDB's error() counts as volatile, and a window may neither sort nor divide by what is volatile. A cast that
     # fails does not count so: `store.query_error` takes the message in brackets out of what DuckDB says of it.
@@ -9,6 +13,11 @@ MACROS = (
     r"CREATE OR REPLACE MACRO bq_ltrim(s) AS regexp_replace(s, '^[\s\p{Z}\x{0B}\x{85}]+', '')",
     r"CREATE OR REPLACE MACRO bq_rtrim(s) AS regexp_replace(s, '[\s\p{Z}\x{0B}\x{85}]+$', '')",
     "CREATE OR REPLACE MACRO bq_trim(s) AS bq_rtrim(bq_ltrim(s))",
+    # DuckDB maps letter to letter, BigQuery the one letter ß to two; other such letters are rare and refused.
+    f"""CREATE OR REPLACE MACRO bq_upper(s) AS CASE
+        WHEN regexp_matches(s, '[{LETTERS_OF_SEVERAL}]')
+        THEN error('The local BigQuery emulator does not support UPPER of a letter that becomes several: ' || s)
+        ELSE upper(replace(s, 'ß', 'SS')) END""",
     # A position of 0 means 1; one before the start means the start, but a length counts from where it would be.
     """CREATE OR REPLACE MACRO bq_substr(s, p, n) AS CASE
         WHEN p IS NULL OR n IS NULL THEN NULL

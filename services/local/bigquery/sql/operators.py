@@ -143,13 +143,14 @@ def in_list(value: Expr, items: Sequence[Expr]) -> Expr:
     supertype([value, *items], "operator IN")
     if len(items) > 8:
         return _in_long(value, items)
-    found = logic("OR", [compare("=", value, item) for item in items])
-    return replace(found, sql=bound_once(found.sql, [value, *items]))
+    terms = [compare("=", value, item) for item in items]
+    written = "(" + " OR ".join(term.sql for term in terms) + ")"
+    return replace(logic("OR", terms), sql=bound_once(written, [value, *items]))
 
 
 def between(value: Expr, low: Expr, high: Expr) -> Expr:
-    found = logic("AND", [compare(">=", value, low), compare("<=", value, high)])
-    return replace(found, sql=bound_once(found.sql, [value, low, high]))
+    terms = [compare(">=", value, low), compare("<=", value, high)]
+    return replace(logic("AND", terms), sql=bound_once(f"({terms[0].sql} AND {terms[1].sql})", [value, low, high]))
 
 
 def _in_long(value: Expr, items: Sequence[Expr]) -> Expr:

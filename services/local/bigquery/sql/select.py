@@ -38,6 +38,7 @@ BARE = {
     "order": "have an ORDER BY clause",
     "distinct": "use SELECT DISTINCT",
 }
+MAX_BRANCHES = 1_000  # planning takes the square of their number
 SET_PARTS = ("this", "expression", "distinct", "with_", "order", "limit", "offset")
 
 
@@ -357,6 +358,8 @@ def _set_operation(node: exp.SetOperation, outer: Scope) -> Relation:
         branches.append(here.expression)
         here = here.this
     branches.append(here)
+    if len(branches) > MAX_BRANCHES:
+        raise invalid_query(f"Query is too complex: a set operation of more than {MAX_BRANCHES} queries")
     relations = [query(branch, outer) for branch in reversed(branches)]
     word = {exp.Union: "UNION", exp.Intersect: "INTERSECT", exp.Except: "EXCEPT"}[type(node)]
     if len({len(relation.outputs) for relation in relations}) != 1:
