@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.local.bigquery import asked
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid, invalid_query, unsupported
@@ -63,8 +64,8 @@ class Prepared:
 
     statement: statement.Statement
     query: Query
-    context: Context
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    asked: str | None = None  # what is kept of it once it is answered
 
 
 def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: dt.datetime) -> Prepared:
@@ -82,7 +83,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
     read = statement.read(dialect.parse(text), context)
-    return Prepared(read, read.query, context, configuration)
+    return Prepared(read, read.query, configuration, asked.described(text, read, context))
 
 
 async def estimate(store: Store, query: Query) -> int:

@@ -54,7 +54,7 @@ class QueryJobs:
             job.result = query.nothing(None)
         else:
             await self._select(job, prepared)
-        asked.note(configuration["query"], prepared.statement, prepared.context)
+        asked.keep(prepared.asked)
 
     async def _define(self, definition: ddl.Definition) -> str:
         publish: list[execute.Publish] = []
