@@ -7,7 +7,7 @@ FORMAT ?= table
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow fuzz-sql asked-sql chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -39,6 +39,15 @@ test: install ## run the tests
 
 test-slow: install ## run the tests that take long: outages, kills, alerts on a real Prometheus
 	$(BIN)/python -m pytest -n 3 -m slow
+
+fuzz-sql: install ## ask the BigQuery emulator and GoogleSQL the same random statements: make fuzz-sql [SECONDS=300] [SEED=7]
+	$(BIN)/python -m tests.local.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+
+asked-sql: install ## run the tests and keep every statement they asked, for GoogleSQL to judge (tests/local/statements.json)
+	rm -f .asked-sql
+	BIGQUERY_ASKED=$(CURDIR)/.asked-sql $(BIN)/python -m pytest $(PYTEST) -m 'not slow'
+	$(BIN)/python -m tests.local.sql_statements .asked-sql
+	rm -f .asked-sql
 
 test-chart: install ## render the Helm chart and check it against the code, Kubernetes' schemas and golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart

@@ -14,7 +14,7 @@ from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, duplicate, invalid_query, not_found
 from services.local.bigquery.sql import ddl, dml
-from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
 Publish = Callable[[], None]
@@ -58,7 +58,7 @@ def change_rows(connection: Connection, store: Store, change: dml.Change) -> Cha
     except duckdb.ConstraintException as error:
         column = str(error).split("failed: ")[-1].split(".")[-1].strip()
         raise invalid_query(f"Required field {column} cannot be null") from error
-    except duckdb.Error as error:
+    except FAILURES as error:
         raise query_error(error) from error
     return Changed(**{_FIELDS[change.kind]: int(row[0]) if row else 0})
 
@@ -95,7 +95,7 @@ def define(connection: Connection, store: Store, definition: ddl.Definition) -> 
         names = ", ".join(quote(column.name) for column in made.columns)
         try:
             connection.execute(f"INSERT INTO {made.rows} ({names}) {definition.query.sql}")
-        except duckdb.Error as error:
+        except FAILURES as error:
             raise query_error(error) from error
     if old is not None and old.view is None:
         connection.execute(f"DROP TABLE {old.rows}")

@@ -9,18 +9,22 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from services.local.bigquery import asked
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
-from services.local.bigquery.errors import ApiError, invalid, unsupported
+from services.local.bigquery.errors import ApiError, invalid, invalid_query, unsupported
 from services.local.bigquery.sql import dialect, parameters, statement
 from services.local.bigquery.sql.scope import Context
 from services.local.bigquery.sql.translate import Query, ScanPlan
-from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
 MAX_RESULT = 256 * 1024 * 1024  # bytes of Arrow that one result may have
 SAMPLE = 10_000  # rows from which the average width of a column is taken
+DATES = (-719_162, 2_932_896)  # the years 1 to 9999 in days since 1970
+TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # and in microseconds
 FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "TIMESTAMP": 8}
 
 KNOWN = {
@@ -61,6 +65,7 @@ class Prepared:
     statement: statement.Statement
     query: Query
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    asked: str | None = None  # what is kept of it once it is answered
 
 
 def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: dt.datetime) -> Prepared:
@@ -78,7 +83,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
     read = statement.read(dialect.parse(text), context)
-    return Prepared(read, read.query, configuration)
+    return Prepared(read, read.query, configuration, asked.described(text, read, context))
 
 
 async def estimate(store: Store, query: Query) -> int:
@@ -96,7 +101,7 @@ def _scan_bytes(connection: Connection, scan: ScanPlan) -> int:
         return round(rows * row_width(connection, scan.table, scan.columns)) if rows else 0
     except duckdb.CatalogException:
         return 0  # dropped since; the query itself will say so
-    except duckdb.Error as error:
+    except FAILURES as error:
         raise query_error(error) from error
 
 
@@ -119,6 +124,7 @@ def row_width(connection: Connection, table: Table, names: tuple[str, ...]) -> f
 
 def fetch(connection: Connection, query: Query) -> Result:
     """Run the query and keep its result; ApiError when it fails or gives too much."""
+    stopped = ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation")
     try:
         reader = connection.sql(query.sql).to_arrow_reader(100_000)
         batches: list[pa.RecordBatch] = []
@@ -131,11 +137,28 @@ def fetch(connection: Connection, query: Query) -> Result:
                     403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
                 )
         rows = pa.Table.from_batches(batches, reader.schema)
-    except duckdb.InterruptException as error:
-        raise ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation") from error
-    except duckdb.Error as error:
+    except (*FAILURES, OSError) as error:
+        # Arrow's reader wraps what fails after the first row into an OSError of the same text.
+        if str(error).startswith("INTERRUPT"):
+            raise stopped from error
         raise query_error(error) from error
+    check_range(rows)
     return Result(query.schema(), tuple(output.type for output in query.outputs), rows)
+
+
+def check_range(rows: pa.Table) -> None:
+    """ApiError where a DATE or TIMESTAMP lies outside of the years 1 to 9999: no client could read it."""
+    for column in rows.columns:
+        values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+        if pa.types.is_date(values.type):
+            values, ends = values.cast(pa.int32()), DATES
+        elif pa.types.is_timestamp(values.type):
+            values, ends = values.cast(pa.int64()), TIMESTAMPS
+        else:
+            continue
+        found = pc.min_max(values)
+        if found["min"].is_valid and not ends[0] <= found["min"].as_py() <= found["max"].as_py() <= ends[1]:
+            raise invalid_query("A value of the result is out of the range of DATE or TIMESTAMP")
 
 
 def nothing(affected: int | None) -> Result:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import duckdb
-
-from services.local.bigquery import execute, load, query
+from services.local.bigquery import asked, execute, load, query
 from services.local.bigquery.errors import ApiError
 from services.local.bigquery.jobs import Job, Jobs
 from services.local.bigquery.sql import ddl
-from services.local.bigquery.store import Store, query_error
+from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
 
@@ -56,6 +54,7 @@ class QueryJobs:
             job.result = query.nothing(None)
         else:
             await self._select(job, prepared)
+        asked.keep(prepared.asked)
 
     async def _define(self, definition: ddl.Definition) -> str:
         publish: list[execute.Publish] = []
@@ -80,7 +79,7 @@ class QueryJobs:
 def _explain(connection: Connection, sql: str) -> None:
     try:
         connection.execute(f"EXPLAIN {sql}")
-    except duckdb.Error as error:
+    except FAILURES as error:
         raise query_error(error) from error
 
 

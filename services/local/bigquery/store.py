@@ -7,6 +7,7 @@ together share one commit, so many small appends cost one fsync, and each is sti
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,5 +140,11 @@ def first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].split("Error: ", 1)[-1]
 
 
-def query_error(error: duckdb.Error) -> ApiError:
-    return ApiError(400, "invalidQuery", first_line(error))
+# What DuckDB raises of a statement: a message that it cut within a character cannot be decoded.
+FAILURES = (duckdb.Error, UnicodeDecodeError)
+
+
+def query_error(error: duckdb.Error | UnicodeDecodeError | OSError) -> ApiError:
+    said = error.object.decode(errors="replace") if isinstance(error, UnicodeDecodeError) else str(error)
+    ours = re.search("⟦(.*)⟧", said, re.DOTALL)
+    return ApiError(400, "invalidQuery", ours[1] if ours is not None else first_line(ValueError(said)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -136,7 +137,7 @@ def call(name: str, given: Arguments, over: str | None) -> Expr:
         groupable(given.values[0], f"{name} DISTINCT")
     sql, type_ = _written(name, given, over)
     parts = [*given.values, *given.order_keys]
-    result = combined(sql, type_, parts)
+    result = combined(sql, type_, parts, once=False)
     return replace(result, aggregate=True, constant=False, probe=None)
 
 
@@ -224,14 +225,15 @@ def _string_agg(given: Arguments, distinct: str) -> tuple[str, str]:
     joined = f"list({distinct}{value}{given.order}) FILTER (WHERE {value} IS NOT NULL)"
     if given.limit is not None:
         joined = f"({joined})[:{given.limit}]"
-    return f"array_to_string({joined}, {separator})", "STRING"
+    return f"CASE WHEN len({joined}) > 0 THEN array_to_string({joined}, {separator}) END", "STRING"
 
 
 def _quantiles(given: Arguments) -> tuple[str, str]:
     """The exact quantiles, which are within what the approximation promises."""
     if len(given.values) != 2 or given.values[1].type != "INT64" or not given.values[1].literal:
         raise unsupported("APPROX_QUANTILES without an integer literal as its second argument")
-    number = int("".join(filter(str.isdigit, given.values[1].sql)))
+    found = re.search(r"-?\d+", given.values[1].sql)
+    number = int(found[0]) if found is not None else 0
     if not 1 <= number <= 10_000:
         raise invalid_query("The second argument of APPROX_QUANTILES must be between 1 and 10000")
     value = groupable(given.values[0], "APPROX_QUANTILES")
@@ -273,4 +275,4 @@ def over_only(name: str, given: Arguments, over: str) -> Expr:
         raise invalid_query(
             f"No matching signature for analytic function {name} for argument types: {signature(values)}"
         )
-    return replace(combined(sql, type_, values), constant=False, probe=None)
+    return replace(combined(sql, type_, values, once=False), constant=False, probe=None)

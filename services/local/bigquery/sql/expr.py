@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from services.local.bigquery.columns import DUCKDB
@@ -12,6 +14,9 @@ NULL = "NULL"  # the type of a bare NULL, which becomes any other
 NUMBERS = ("INT64", "NUMERIC", "FLOAT64")  # each coerces to those after it
 NOT_COMPARABLE = ("JSON", NULL)
 PARTITION = "\ue000"  # stands for the partition column in `probe`; a private character no query has a use for
+
+LONG = 48  # characters of an expression that is worth a name
+NOT_IN_LAMBDA = re.compile(r"\bSELECT\b|\bOVER\b|\blambda\b")
 
 Read = tuple[int, str]  # scan, column
 NONE: frozenset[int] = frozenset()
@@ -34,12 +39,15 @@ class Expr:
 
     def retyped(self, sql: str, type_: str) -> Expr:
         """The same value in another form: what is known of it stays, except that it selects partitions."""
+        sql = bound_once(sql, [self])
         return replace(self, sql=sql, type=type_, partition=NONE, prunes=NONE, probe=sql if self.constant else None)
 
 
-def combined(sql: str, type_: str, parts: Iterable[Expr]) -> Expr:
-    """An expression made of others."""
+def combined(sql: str, type_: str, parts: Iterable[Expr], *, once: bool = True) -> Expr:
+    """An expression made of others, each computed `once` unless it belongs to an aggregate or window."""
     parts = list(parts)
+    if once:
+        sql = bound_once(sql, parts)
     constant = all(part.constant for part in parts)
     return Expr(
         sql,
@@ -52,11 +60,36 @@ def combined(sql: str, type_: str, parts: Iterable[Expr]) -> Expr:
     )
 
 
+def bound_once(sql: str, parts: Sequence[Expr]) -> str:
+    """`sql`, in which a part that is long and used more than once is computed once, as the argument of a lambda.
+
+    A function may name its argument five times, a macro does so too, and functions of functions would multiply that.
+    DuckDB allows no subquery, aggregate or window in a lambda, so those are arguments as well, or nothing is done.
+    """
+    body, given, wanted = sql, [], False
+    for part in sorted(parts, key=lambda part: -len(part.sql)):
+        uses = body.count(part.sql)
+        if uses and (len(part.sql) > LONG or part.aggregate or part.window or "SELECT" in part.sql):
+            name = f"v{zlib.crc32(part.sql.encode()):08x}"
+            body = body.replace(part.sql, f"n['{name}']")
+            given.append(f"{name} := {part.sql}")
+            wanted = wanted or (len(part.sql) > LONG and uses > 1)
+    if not given or not (wanted or "bq_" in body) or NOT_IN_LAMBDA.search(body):
+        return sql
+    return f"(list_transform([struct_pack({', '.join(given)})], lambda n: {body})[1])"
+
+
 def text(value: str) -> str:
     """A DuckDB string literal."""
     if "\x00" in value:
         raise invalid_query("The local BigQuery emulator does not support the character U+0000 in a string")
     return "'" + value.replace("'", "''") + "'"
+
+
+def null(type_: str) -> Expr:
+    """The NULL of a type."""
+    sql = f"CAST(NULL AS {duckdb_type(type_)})"
+    return Expr(sql, type_, probe=sql)
 
 
 def string(value: str) -> Expr:
@@ -105,7 +138,7 @@ def supertype(exprs: Iterable[Expr], what: str) -> str:
         if all(coercible(expr, candidate) for expr in exprs):
             return candidate
     if not types:
-        return NULL
+        return "INT64"  # what a NULL is that nothing says more of
     raise invalid_query(f"No matching signature for {what} for argument types: {signature(exprs)}")
 
 

@@ -13,6 +13,7 @@ from services.local.bigquery.sql import (
     aggregates,
     casts,
     functions,
+    grammar,
     json_path,
     operators,
     patterns,
@@ -25,6 +26,7 @@ from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import (
     NULL,
     Expr,
+    bound_once,
     coercible,
     combined,
     duckdb_type,
@@ -71,12 +73,8 @@ def _literal(node: exp.Literal, scope: Scope) -> Expr:
         return string(node.this)
     if node.this.isdigit():
         return integer(int(node.this))
-    return Expr(
-        f"CAST('{float(node.this)!r}' AS DOUBLE)",
-        "FLOAT64",
-        literal=True,
-        probe=f"CAST('{float(node.this)!r}' AS DOUBLE)",
-    )
+    sql = f"CAST('{node.this}' AS DOUBLE)"  # as written: a NUMERIC made of it takes the digits, not the nearest double
+    return Expr(sql, "FLOAT64", literal=True, probe=sql)
 
 
 @handles(exp.RawString)
@@ -139,30 +137,12 @@ def resolve(path: list[str], scope: Scope) -> Expr:
     else:
         found, rest = scope.bare(path[0]), path[1:]
         if found is None:
-            qualified = _by_full_name(path, scope)
-            if qualified is None:
-                raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
-            found, rest = qualified
+            raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
     for key in rest:
         if found.type != "JSON":
             raise invalid_query(f"Cannot access field {key} on a value with type {found.type}")
         found = replace(json_path.field(found, key), name=key)
     return found
-
-
-def _by_full_name(path: list[str], scope: Scope) -> tuple[Expr, list[str]] | None:
-    """dataset.table.column and project.dataset.table.column of a table in FROM."""
-    around: Scope | None = scope
-    while around is not None:
-        for source in around.sources:
-            if source.table is None or source.name != source.table.name:
-                continue
-            for prefix in (list(source.table.key), list(source.table.key[1:])):
-                size = len(prefix)
-                if path[:size] == prefix and len(path) > size and (found := source.find(path[size])):
-                    return source.column(found[0]), path[size + 1 :]
-        around = around.outer
-    return None
 
 
 @handles(exp.Cast, exp.TryCast)
@@ -202,12 +182,14 @@ def _bracket(node: exp.Bracket, scope: Scope) -> Expr:
         if isinstance(key, exp.Literal) and node.args.get("offset") is None:
             return json_path.field(value, key.this if key.is_string else int(key.this))
         raise unsupported("a JSON subscript that is no literal")
+    if index.type == NULL:
+        index = coerce(index, "INT64")
     if not is_array(value.type) or index.type != "INT64":
         raise invalid_query(f"Subscript access is not supported on type {value.type} with {index.type}")
     offset = node.args.get("offset")
     if offset is None:
         offset = 0
-    place = f"({index.sql} + {1 - offset})"
+    place = f"bq_place({index.sql}, {1 - offset})"
     if node.args.get("safe"):
         sql = f"(CASE WHEN {place} >= 1 THEN {value.sql}[{place}] ELSE NULL END)"
     else:
@@ -233,10 +215,10 @@ def _if(node: exp.If, scope: Scope) -> Expr:
 @handles(exp.Case)
 def _case(node: exp.Case, scope: Scope) -> Expr:
     conditions: list[Expr] = []
+    subject = [compile_(node.this, scope)] if node.this is not None else []
     for branch in node.args["ifs"]:
-        if node.this is not None:
-            subject = compile_(node.this, scope)
-            conditions.append(operators.compare("=", subject, compile_(branch.this, scope)))
+        if subject:
+            conditions.append(operators.compare("=", subject[0], compile_(branch.this, scope)))
         else:
             conditions.append(boolean(compile_(branch.this, scope), "CASE condition"))
     values = [compile_(branch.args["true"], scope) for branch in node.args["ifs"]]
@@ -245,7 +227,8 @@ def _case(node: exp.Case, scope: Scope) -> Expr:
     type_ = supertype(values, "CASE")
     values = [coerce(value, type_) for value in values]
     cases = " ".join(f"WHEN {c.sql} THEN {v.sql}" for c, v in zip(conditions, values[:-1], strict=True))
-    return combined(f"(CASE {cases} ELSE {values[-1].sql} END)", type_, [*conditions, *values])
+    sql = bound_once(f"(CASE {cases} ELSE {values[-1].sql} END)", subject)
+    return combined(sql, type_, [*conditions, *values])
 
 
 ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
@@ -255,6 +238,7 @@ COMPARISONS = {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: "
 @handles(*ARITHMETIC)
 def _arithmetic(node: exp.Binary, scope: Scope) -> Expr:
     operator = ARITHMETIC[type(node)]
+    grammar.operands(operator, node.this, node.expression)
     if isinstance(node.expression, exp.Interval):
         value = compile_(node.this, scope)
         amount, part = interval(node.expression, scope)
@@ -282,6 +266,7 @@ def interval(node: exp.Interval, scope: Scope) -> tuple[Expr, str]:
 
 @handles(*COMPARISONS)
 def _comparison(node: exp.Binary, scope: Scope) -> Expr:
+    grammar.operands(COMPARISONS[type(node)], node.this, node.expression)
     return operators.compare(COMPARISONS[type(node)], compile_(node.this, scope), compile_(node.expression, scope))
 
 
@@ -309,6 +294,7 @@ def _not(node: exp.Not, scope: Scope) -> Expr:
     inner = node.this
     if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
         return operators.is_null(compile_(inner.this, scope), negated=True)
+    grammar.operands("NOT", inner)
     value = boolean(compile_(inner, scope), "Operand of NOT")
     return combined(f"(NOT {value.sql})", "BOOL", [value])
 
@@ -329,16 +315,19 @@ def _is(node: exp.Is, scope: Scope) -> Expr:
 def _neg(node: exp.Neg, scope: Scope) -> Expr:
     if isinstance(node.this, exp.Literal) and not node.this.is_string and node.this.this.isdigit():
         return integer(-int(node.this.this))
+    grammar.operands("-", node.this)
     return operators.negate(compile_(node.this, scope))
 
 
 @handles(exp.DPipe)
 def _concat(node: exp.DPipe, scope: Scope) -> Expr:
+    grammar.operands("||", node.this, node.expression)
     return operators.concatenate(compile_(node.this, scope), compile_(node.expression, scope))
 
 
 @handles(exp.Like)
 def _like(node: exp.Like, scope: Scope) -> Expr:
+    grammar.operands("NOT LIKE" if node.args.get("negate") else "LIKE", node.this, node.expression)
     found = operators.like(compile_(node.this, scope), compile_(node.expression, scope))
     return combined(f"(NOT {found.sql})", "BOOL", [found]) if node.args.get("negate") else found
 
@@ -347,7 +336,7 @@ def _like(node: exp.Like, scope: Scope) -> Expr:
 def _between(node: exp.Between, scope: Scope) -> Expr:
     value = compile_(node.this, scope)
     low, high = compile_(node.args["low"], scope), compile_(node.args["high"], scope)
-    return operators.logic("AND", [operators.compare(">=", value, low), operators.compare("<=", value, high)])
+    return operators.between(value, low, high)
 
 
 @handles(exp.In)
@@ -485,10 +474,14 @@ def _plain(name: str, arguments: list[Expr], scope: Scope) -> Expr:
         and coercible(arguments[0], "STRING")
         and arguments[0].type == "STRING"
     ):
-        return casts.cast(arguments[0], "TIMESTAMP", safe=False)
+        return _converted(arguments[0], "TIMESTAMP")
     if name == "DATE" and len(arguments) == 1 and arguments[0].type == "STRING":
-        return casts.cast(arguments[0], "DATE", safe=False)
+        return _converted(arguments[0], "DATE")
     return functions.call(name, arguments)
+
+
+def _converted(value: Expr, type_: str) -> Expr:
+    return coerce(value, type_) if value.literal else casts.cast(value, type_, safe=False)
 
 
 def _count(name: str, given: list[Any], least: int, most: int) -> None:
