@@ -14,8 +14,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.local.bigquery import nested_rows
 from services.local.bigquery.catalog import Table
-from services.local.bigquery.columns import ARROW, Column, quote
+from services.local.bigquery.columns import Column, quote
+from services.local.bigquery.nested_types import is_nested
 from services.local.bigquery.store import first_line
 from services.local.bigquery.writer import Connection
 
@@ -25,7 +27,6 @@ TIMESTAMP_LAST = 253_402_300_799_999_999  # 9999-12-31 23:59:59.999999 UTC, µs
 DATE_FIRST, DATE_LAST = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, days since 1970
 PARTITION_PAST = dt.timedelta(days=5 * 365 + 1)
 PARTITION_FUTURE = dt.timedelta(days=366)
-SAME = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
 
 _json = msgspec.json.Decoder(msgspec.Raw)
 
@@ -62,11 +63,8 @@ def check_schema(table: Table, schema: pa.Schema) -> None:
         if column.name in seen:
             raise SchemaMismatch(f"Input schema names the field '{arrow.name}' twice")
         seen.add(column.name)
-        if SAME.get(arrow.type, arrow.type) != ARROW[column.type]:
-            raise SchemaMismatch(
-                f"Field '{column.name}' has BigQuery type {column.type}, which takes Arrow type "
-                f"{ARROW[column.type]}, and was sent as {arrow.type}"
-            )
+        if (reason := nested_rows.mismatch(column, arrow.type, column.name)) is not None:
+            raise SchemaMismatch(reason)
     for column in table.columns:
         if column.required and column.name not in seen:
             raise SchemaMismatch(f"The required field '{column.name}' is missing in the input schema")
@@ -79,12 +77,36 @@ def check_rows(table: Table, batch: pa.RecordBatch, today: dt.date, *, bounded: 
         column = table.column(name)
         if column is None:
             raise SchemaMismatch(f"no such field: {name}")
-        errors += _column_errors(column, values)
+        if is_nested(column.type):
+            errors += [RowError(*found) for found in _nested_errors(column, values)]
+        else:
+            errors += _column_errors(column, values)
         if bounded and table.partition is not None and column.name.lower() == table.partition.lower():
             errors += _partition_errors(column, values, today)
     if errors:
         first = {error.index: error for error in sorted(errors, key=lambda error: -error.index)}
         raise BadRows(sorted(first.values(), key=lambda error: error.index)[:MAX_ROW_ERRORS])
+
+
+def conformed(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Checked rows in the form in which they are kept; flat tables keep them as they came."""
+    if not table.nested:
+        return batch
+    columns = [table.column(name) for name in batch.schema.names]
+    arrays = [
+        nested_rows.conformed(column, values) if column is not None and is_nested(column.type) else values
+        for column, values in zip(columns, batch.columns, strict=True)
+    ]
+    return pa.record_batch(arrays, names=batch.schema.names)
+
+
+def _nested_errors(column: Column, values: pa.Array) -> Iterator[tuple[int, str]]:
+    def check(inner: Column, part: pa.Array) -> Iterator[tuple[int, str]]:
+        return ((error.index, error.message) for error in _column_errors(inner, part))
+
+    if column.required and values.null_count:
+        yield from ((error.index, error.message) for error in _missing(column, values))
+    yield from nested_rows.errors(column, values, check)
 
 
 def check_rows_of(table: Table, rows: pa.Table, today: dt.date) -> None:
@@ -105,7 +127,7 @@ def _where(mask: pa.Array, message: str) -> Iterator[RowError]:
 
 def _column_errors(column: Column, values: pa.Array) -> Iterator[RowError]:
     if column.required and values.null_count:
-        yield from _where(values.is_null(), f"Required field {column.name} cannot be null")
+        yield from _missing(column, values)
     if column.type == "TIMESTAMP":
         yield from _range_errors(values.cast(pa.int64()), TIMESTAMP_FIRST, TIMESTAMP_LAST, column)
     elif column.type == "DATE":
@@ -114,6 +136,10 @@ def _column_errors(column: Column, values: pa.Array) -> Iterator[RowError]:
         yield from _numeric_errors(column, values)
     elif column.type == "JSON":
         yield from _json_errors(column, values)
+
+
+def _missing(column: Column, values: pa.Array) -> Iterator[RowError]:
+    return _where(values.is_null(), f"Required field {column.name} cannot be null")
 
 
 def _range_errors(numbers: pa.Array, first: int, last: int, column: Column) -> Iterator[RowError]:
@@ -178,10 +204,7 @@ def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
     try:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         for values in batch.columns:
-            if not pa.types.is_decimal(values.type):  # decimals out of range are row errors, told apart later
-                values.validate(full=True)
-            else:
-                values.validate()
+            nested_rows.validate(values)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SchemaMismatch(f"The serialized record batch cannot be read: {error}") from error
     return batch

@@ -12,6 +12,7 @@ from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid
 from services.local.bigquery.rest import rows
 from services.local.bigquery.rest.state import STATE, body, flag, number, page
+from services.local.bigquery.sql import nested
 from services.local.bigquery.store import Store
 from services.local.bigquery.writer import Connection
 
@@ -101,10 +102,7 @@ async def data(request: web.Request) -> web.Response:
             raise invalid(f"selectedFields names a field that {table.title} does not have: {chosen}")
     start = number(request, "pageToken", number(request, "startIndex", 0, 2**62), 2**62)
     size = number(request, "maxResults", DEFAULT_ROWS, MAX_ROWS)
-    listed = ", ".join(
-        f"CAST(json({quote(column.name)}) AS VARCHAR)" if column.type == "JSON" else quote(column.name)
-        for column in columns
-    )
+    listed = ", ".join(nested.shown(quote(column.name), column.type) for column in columns)
 
     def fetch(connection: Connection) -> tuple[int, Any]:
         connection.execute("BEGIN")  # one snapshot for the count and the rows
