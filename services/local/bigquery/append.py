@@ -100,6 +100,21 @@ def conformed(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(arrays, names=batch.schema.names)
 
 
+def stored_rows(columns: tuple[Column, ...], rows: pa.Table) -> pa.Table:
+    """The rows of a query under the names of these columns; `BadRows` for an array that a table cannot keep."""
+    found: list[pa.ChunkedArray] = []
+    for column, values in zip(columns, rows.columns, strict=True):
+        if not is_nested(column.type):
+            found.append(values)
+            continue
+        whole = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+        errors = [RowError(*one) for one in _nested_errors(column, whole)]
+        if errors:
+            raise BadRows(errors[:MAX_ROW_ERRORS])
+        found.append(pa.chunked_array([nested_rows.conformed(column, whole)]))
+    return pa.table(found, names=[column.name for column in columns])
+
+
 def _nested_errors(column: Column, values: pa.Array) -> Iterator[tuple[int, str]]:
     def check(inner: Column, part: pa.Array) -> Iterator[tuple[int, str]]:
         return ((error.index, error.message) for error in _column_errors(inner, part))

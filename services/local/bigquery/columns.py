@@ -62,10 +62,11 @@ def of_type(name: str, type_: str, description: str | None = None) -> Column:
     if not is_struct(inner):
         return Column(name, type_.replace(NULL, "INT64"), description=description)
     fields = tuple(of_type(label(place, name), t) for place, (name, t) in enumerate(members(inner)))
-    return _record(name, fields, "REPEATED" if is_array(type_) else "NULLABLE", description)
+    return record(name, fields, "REPEATED" if is_array(type_) else "NULLABLE", description)
 
 
-def _record(name: str, fields: tuple[Column, ...], mode: str, description: str | None) -> Column:
+def record(name: str, fields: tuple[Column, ...], mode: str, description: str | None = None) -> Column:
+    """A RECORD column of that mode."""
     type_ = struct_of((field.name, field.type) for field in fields)
     if mode == "REPEATED":
         return Column(name, array_of(type_), False, description, fields)
@@ -124,7 +125,7 @@ def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
             raise invalid(f"Field {name} is type RECORD but has no schema")
         if depth >= MAX_DEPTH:
             raise invalid(f"Field {name} is nested too deeply: RECORD fields can be nested {MAX_DEPTH} levels deep")
-        return _record(name, parse(field["fields"], depth + 1), mode, description)
+        return record(name, parse(field["fields"], depth + 1), mode, description)
     if field.get("fields"):
         raise invalid(f"Field {name} has type {given} and fields; only a RECORD has fields")
     if mode == "REPEATED":
@@ -165,4 +166,4 @@ def _evolved(table: str, old: Column, new: Column) -> Column:
         raise invalid(f"{changed} mode from {before['mode']} to {after['mode']}")
     if not old.fields:
         return Column(old.name, old.type, new.required, new.description)
-    return _record(old.name, evolved(table, old.fields, new.fields), after["mode"], new.description)
+    return record(old.name, evolved(table, old.fields, new.fields), after["mode"], new.description)

@@ -113,6 +113,13 @@ def leaves(type_: str) -> tuple[str, ...]:
     return (type_,)
 
 
+def named_throughout(type_: str) -> bool:
+    """Whether every field in it has a name, as those of a table must."""
+    if is_array(type_):
+        return named_throughout(element(type_))
+    return not is_struct(type_) or all(name and named_throughout(member) for name, member in members(type_))
+
+
 def duckdb_type(type_: str) -> str:
     if is_array(type_):
         return duckdb_type(element(type_)) + "[]"

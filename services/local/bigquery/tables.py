@@ -247,7 +247,7 @@ def alter(connection: Connection, old: Table, new: Table) -> None:
 def _widened(old: Table, column: Column) -> str:
     """A RECORD gains fields: NULL in the rows that are there, arrays empty."""
     name, type_ = quote(column.name), duckdb_type(column.type)
-    whole = nested.stored(f"CAST({name} AS {type_})", column.type)
+    whole = nested.stored(f"CAST({name} AS {type_})", column)
     return f"ALTER TABLE {old.rows} ALTER COLUMN {name} SET DATA TYPE {type_} USING {whole}"
 
 

@@ -39,11 +39,22 @@ from services.local.bigquery.sql.scope import Scope
 
 Node = exp.Expression
 _handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
+_calls: dict[str, Callable[[list[Node], Scope], Expr]] = {}
 
 
 def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Callable[[Any, Scope], Expr]]:
     def register(handler: Callable[[Any, Scope], Expr]) -> Callable[[Any, Scope], Expr]:
         _handlers.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return register
+
+
+def calls(*names: str) -> Callable[[Callable[[list[Node], Scope], Expr]], Callable[[list[Node], Scope], Expr]]:
+    """Register functions whose arguments are no plain values."""
+
+    def register(handler: Callable[[list[Node], Scope], Expr]) -> Callable[[list[Node], Scope], Expr]:
+        _calls.update(dict.fromkeys(names, handler))
         return handler
 
     return register
@@ -102,7 +113,8 @@ def _null(node: exp.Null, scope: Scope) -> Expr:
 
 @handles(exp.Parameter)
 def _parameter(node: exp.Parameter, scope: Scope) -> Expr:
-    if not isinstance(node.this, exp.Var):
+    # Clients that quote every name write @`name`.
+    if not isinstance(node.this, (exp.Var, exp.Identifier)):
         raise unsupported("system variables")
     found = scope.context.named.get(node.this.name.lower())
     if found is None:
@@ -126,7 +138,9 @@ def _column(node: exp.Column, scope: Scope) -> Expr:
 
 
 def resolve(path: list[str], scope: Scope) -> Expr:
-    """A dotted name: source.column, column, and fields of a JSON column after either."""
+    """A dotted name: source.column, column, and fields of a STRUCT or JSON column after either."""
+    from services.local.bigquery.sql.structs import member, row
+
     found: Expr | None = None
     source = scope.source(path[0]) if len(path) > 1 else None
     if source is not None:
@@ -138,15 +152,15 @@ def resolve(path: list[str], scope: Scope) -> Expr:
         found, rest = source.column(outputs[0]), path[2:]
     else:
         found, rest = scope.bare(path[0]), path[1:]
+        if found is None and (source := scope.source(path[0])) is not None:
+            found = row(source)
         if found is None:
             qualified = _by_full_name(path, scope)
             if qualified is None:
                 raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
             found, rest = qualified
     for key in rest:
-        if found.type != "JSON":
-            raise invalid_query(f"Cannot access field {key} on a value with type {found.type}")
-        found = replace(json_path.field(found, key), name=key)
+        found = member(found, key)
     return found
 
 
@@ -171,6 +185,11 @@ def _cast(node: exp.Cast, scope: Scope) -> Expr:
     type_ = casts.sql_type(node.to)
     if isinstance(node.this, exp.Array) and value.type == f"ARRAY<{NULL}>":
         return replace(value, sql=f"CAST([] AS {duckdb_type(type_)})", type=type_)
+    if isinstance(node.this, (exp.Array, exp.Struct)):
+        # A constructor with its type: ARRAY<STRUCT<a INT64>>[…], STRUCT<a INT64>(…).
+        if not coercible(value, type_):
+            raise invalid_query(f"{value.type} cannot be the value of {type_}")
+        return coerce(value, type_)
     result = casts.cast(value, type_, safe=isinstance(node, exp.TryCast))
     return replace(result if result.constant or value.type != type_ else value, literal=False)
 
@@ -434,6 +453,8 @@ def _window(node: exp.Window, scope: Scope) -> Expr:
 def _function(node: exp.Anonymous, scope: Scope) -> Expr:
     name = node.name.upper()
     nodes = node.expressions
+    if name in _calls:
+        return _calls[name](nodes, scope)
     if name in aggregates.NAMES:
         return windows.aggregate(name, nodes, scope, compile_)
     if name in aggregates.ONLY_OVER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from services.local.bigquery.columns import Column
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.nested_types import (
     duckdb_type,
@@ -94,15 +95,30 @@ def shown(sql: str, type_: str, depth: int = 0) -> str:
     return _each(sql, type_, lambda inner, member: shown(inner, member, depth + 1), depth)
 
 
-def stored(sql: str, type_: str, depth: int = 0) -> str:
-    """The value as a table keeps it: no array is NULL, and no array has an element that is."""
-    if not is_nested(type_) or not _has_array(type_):
+def stored(sql: str, column: Column, depth: int = 0) -> str:
+    """The value as a table keeps it: no array is NULL or has a NULL in it, and no REQUIRED field is NULL."""
+    if is_array(column.type):
+        return f"bq_stored_array({_stored_items(sql, column, depth)})"
+    if not any(_changes(field) for field in column.fields):
         return sql
-    inner = element(type_) if is_array(type_) else type_
-    if is_struct(inner) and _has_array(inner):
-        sql = _each(sql, type_, lambda part, member: stored(part, member, depth + 1), depth)
-    return f"bq_stored_array({sql})" if is_array(type_) else sql
+    parts = [_stored_field(_extract(sql, field.name), column, field, depth) for field in column.fields]
+    return f"(CASE WHEN {sql} IS NULL THEN NULL ELSE {_pack(column.type, parts)} END)"
 
 
-def _has_array(type_: str) -> bool:
-    return "ARRAY<" in type_
+def _stored_items(sql: str, column: Column, depth: int) -> str:
+    if not any(_changes(field) for field in column.fields):
+        return sql
+    item = replace(column, type=element(column.type))
+    return f"list_transform({sql}, lambda e{depth}: {stored(f'e{depth}', item, depth + 1)})"
+
+
+def _stored_field(sql: str, column: Column, field: Column, depth: int) -> str:
+    value = stored(sql, field, depth)
+    if not field.required:
+        return value
+    return f"coalesce({value}, error({text(f'Required field {column.name}.{field.name} cannot be null')}))"
+
+
+def _changes(column: Column) -> bool:
+    """Whether a value has to be looked at before it is stored as this field."""
+    return column.required or is_array(column.type) or any(_changes(field) for field in column.fields)

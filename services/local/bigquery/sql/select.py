@@ -8,11 +8,12 @@ from sqlglot import exp
 
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql import aggregates
+from services.local.bigquery.nested_types import is_struct
+from services.local.bigquery.sql import aggregates, nested, structs
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import NONE, NULL, PARTITION, Expr, groupable, supertype
-from services.local.bigquery.sql.expression import compile_
+from services.local.bigquery.sql.expression import compile_, resolve
 from services.local.bigquery.sql.scope import Output, Relation, Scope, Source, With
 
 SELECT_PARTS = (
@@ -29,6 +30,7 @@ SELECT_PARTS = (
     "distinct",
     "with_",
     "windows",
+    "kind",
 )
 SET_PARTS = ("this", "expression", "distinct", "with_", "order", "limit", "offset")
 
@@ -44,7 +46,14 @@ class Item:
 
 def subquery(node: exp.Expression, outer: Scope) -> Relation:
     """A query inside another, which sees the names of the other."""
-    return query(node, outer)
+    relation = query(node, outer)
+    return structs.as_struct(relation, outer) if _selects_struct(node) else relation
+
+
+def _selects_struct(node: exp.Expression) -> bool:
+    while isinstance(node, exp.Subquery):
+        node = node.this
+    return isinstance(node, exp.Select) and str(node.args.get("kind") or "").upper() == "STRUCT"
 
 
 def query(node: exp.Expression, outer: Scope) -> Relation:
@@ -79,6 +88,8 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     from services.local.bigquery.sql.sources import from_clause
 
     only(node, *SELECT_PARTS)
+    if str(node.args.get("kind") or "STRUCT").upper() != "STRUCT":
+        raise unsupported(f"SELECT AS {node.args['kind']}")
     scope = outer.child()
     context = scope.context
     for window in node.args.get("windows") or []:
@@ -180,6 +191,8 @@ def _items(node: exp.Select, scope: Scope) -> list[Item]:
     for given in node.expressions:
         if isinstance(given, exp.Star) or (isinstance(given, exp.Column) and isinstance(given.this, exp.Star)):
             items += _star(given, scope)
+        elif isinstance(given, exp.Dot) and isinstance(given.expression, exp.Star):
+            items += _changed(given.expression, _members(compile_(given.this, scope)), scope)
         elif isinstance(given, exp.Alias):
             items.append(Item(compile_(given.this, scope), given.alias, True))
         else:
@@ -193,12 +206,13 @@ def _items(node: exp.Select, scope: Scope) -> list[Item]:
 
 def _star(node: exp.Expression, scope: Scope) -> list[Item]:
     star = node if isinstance(node, exp.Star) else node.this
-    only(star, "except_", "replace")
     if isinstance(node, exp.Column):
-        source = scope.source(".".join(part.name for part in node.parts[:-1]))
+        path = [part.name for part in node.parts[:-1]]
+        source = scope.source(".".join(path))
         if source is None:
-            raise invalid_query(f"Unrecognized name: {node.parts[0].name}")
-        items = [Item(source.column(output), output.name, False) for output in source.outputs]
+            items = _members(resolve(path, scope))
+        else:
+            items = [Item(source.column(output), output.name, False) for output in source.outputs]
     else:
         if not scope.sources:
             raise invalid_query("SELECT * must have a FROM clause")
@@ -209,6 +223,19 @@ def _star(node: exp.Expression, scope: Scope) -> list[Item]:
                 for output in source.outputs
                 if output.name is None or output.name.lower() not in scope.merged
             ]
+    return _changed(star, items, scope)
+
+
+def _members(value: Expr) -> list[Item]:
+    """The fields of a STRUCT, for `value.*`."""
+    if not is_struct(value.type):
+        raise invalid_query(f"Dot-star is not supported for type {value.type}")
+    return [Item(field, field.name, False) for field in nested.fields(value)]
+
+
+def _changed(star: exp.Expression, items: list[Item], scope: Scope) -> list[Item]:
+    """What a star stands for, with its EXCEPT and REPLACE."""
+    only(star, "except_", "replace")
     present = {item.name.lower() for item in items if item.name is not None}
     dropped = {part.name.lower() for part in star.args.get("except_") or []}
     replaced = {part.alias.lower(): compile_(part.this, scope) for part in star.args.get("replace") or []}
