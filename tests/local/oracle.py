@@ -1,0 +1,291 @@
+"""GoogleSQL's own analyzer and evaluator, which decides what the BigQuery emulator may answer.
+
+The `zetasql` package carries Google's C++ code as WebAssembly. Compiling it takes a minute and a gigabyte, so it is
+done once a machine and the machine code is kept in the user's cache; opening that takes a fraction of a second. The
+package's own Python layers compile at every start, hence the local service's protobufs are spoken here directly.
+
+GoogleSQL is the language, not the product: it knows no partition filters, no dry runs and no duplicate column names.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime as dt
+import fcntl
+import functools
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tests import tools
+
+INSTALL = "pip install zetasql, or `make install`"
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# What BigQuery does not have though the language does.
+WITHOUT = ("FEATURE_TIMESTAMP_NANOS", "FEATURE_TIMESTAMP_PICOS", "FEATURE_SPANNER_LEGACY_DDL")
+ALSO_RESERVED = ("QUALIFY",)  # a keyword that each product may reserve; BigQuery does
+
+# The types a column can have here, as GoogleSQL names them.
+Columns = Mapping[str, str]
+
+
+class Refused(Exception):
+    """GoogleSQL does not take the statement, or cannot compute it; the text is its own."""
+
+
+class Aborted(Exception):
+    """GoogleSQL's code trapped, which says nothing about the statement."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by its full name (`project.dataset.name`), its columns' types, and rows in their order."""
+
+    name: str
+    columns: Columns
+    rows: Sequence[Sequence[Any]] = ()
+
+    def names(self) -> list[list[str]]:
+        """Every path that a query may write for it, in one part or several."""
+        project, dataset, name = self.name.split(".")
+        return [[self.name], [f"{dataset}.{name}"], [dataset, name], [project, dataset, name], [name]]
+
+
+@functools.cache
+def oracle() -> Oracle:
+    """The one of this process. Where the package is missing the test is skipped, or fails in CI."""
+    try:
+        import wasmtime  # noqa: F401
+        import zetasql  # noqa: F401
+    except ImportError:
+        tools.missing(f"needs GoogleSQL's evaluator: {INSTALL}")
+    return Oracle(_compiled())
+
+
+def _config() -> Any:
+    import wasmtime
+
+    config = wasmtime.Config()
+    config.shared_memory = True
+    return config
+
+
+def _compiled() -> Path:
+    """The machine code in the cache, made under a lock by the first who asks."""
+    import wasmtime
+    from zetasql.wasi import get_wasm_path
+
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelpipe"
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = [f"{name}-{metadata.version(name)}" for name in ("zetasql", "wasmtime")]
+    path = folder / f"{'-'.join(versions)}-{platform.machine()}.cwasm"
+    with (folder / "zetasql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            module = wasmtime.Module.from_file(wasmtime.Engine(_config()), str(get_wasm_path()))
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.write_bytes(module.serialize())
+            unfinished.rename(path)
+    return path
+
+
+class Oracle:
+    """Analyzes and evaluates one statement at a time; not for use by several threads."""
+
+    def __init__(self, compiled: Path) -> None:
+        import wasmtime
+
+        self._engine = wasmtime.Engine(_config())
+        self._module = wasmtime.Module.deserialize_file(self._engine, str(compiled))
+        self._open()
+
+    def _open(self) -> None:
+        """A new instance of the module: after a trap the old one is of no use."""
+        import tzdata
+        import wasmtime
+
+        wasi = wasmtime.WasiConfig()
+        wasi.preopen_dir(str(Path(str(tzdata.__file__)).parent / "zoneinfo"), "/usr/share/zoneinfo")
+        self._store = wasmtime.Store(self._engine)
+        self._store.set_wasi(wasi)
+        linker = wasmtime.Linker(self._engine)
+        linker.define_wasi()
+        self._exports = linker.instantiate(self._store, self._module).exports(self._store)
+        self._exports["_initialize"](self._store)
+        self._base = ctypes.addressof(self._exports["memory"].data_ptr().contents)
+        self._options = self._language_options()
+
+    def analyze(self, sql: str, tables: Sequence[Table] = (), parameters: Columns | Sequence[str] = ()) -> None:
+        """Check any one statement; `Refused` when it is no good GoogleSQL."""
+        from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
+
+        options = self._analyzer_options(parameters)
+        request = wire.AnalyzeRequest(sql_statement=sql, options=options, simple_catalog=self._catalog(tables))
+        self._call("Analyze", request)
+
+    def evaluate(self, sql: str, tables: Sequence[Table] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query, as the official client gives them; JSON parsed. `Refused` for any error.
+
+        Tables are named in one part: `dataset.name` in backquotes.
+        """
+        from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
+
+        request = wire.EvaluateQueryRequest(sql=sql, options=self._analyzer_options(()))
+        request.simple_catalog.CopyFrom(self._catalog(tables))
+        for table in tables:
+            for path in table.names():
+                if len(path) == 1:
+                    data = request.table_content[path[0]].table_data
+                    for row in table.rows:
+                        cells = zip(table.columns.values(), row, strict=True)
+                        data.row.add().cell.extend(_encode(type_, value) for type_, value in cells)
+        answer = wire.EvaluateQueryResponse.FromString(self._call("EvaluateQuery", request))
+        types = [column.type for column in answer.prepared.columns]
+        return [
+            tuple(_decode(type_, cell) for type_, cell in zip(types, row.cell, strict=True))
+            for row in answer.content.table_data.row
+        ]
+
+    def _language_options(self) -> Any:
+        from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
+        from zetasql.wasi._pb2.zetasql.proto import options_pb2
+        from zetasql.wasi._pb2.zetasql.public import options_pb2 as public
+
+        request = wire.LanguageOptionsRequest(maximum_features=True)
+        options = options_pb2.LanguageOptionsProto.FromString(self._call("GetLanguageOptions", request))
+        kept = [
+            feature
+            for feature in options.enabled_language_features
+            if public.LanguageFeature.Name(feature) not in WITHOUT
+        ]
+        del options.enabled_language_features[:]
+        options.enabled_language_features.extend(kept)
+        options.product_mode = public.PRODUCT_EXTERNAL
+        options.reserved_keywords.extend(ALSO_RESERVED)
+        del options.supported_statement_kinds[:]  # none named: all
+        return options
+
+    def _analyzer_options(self, parameters: Columns | Sequence[str]) -> Any:
+        from zetasql.wasi._pb2.zetasql.proto import options_pb2
+        from zetasql.wasi._pb2.zetasql.public import options_pb2 as public
+
+        options = options_pb2.AnalyzerOptionsProto(language_options=self._options, default_timezone="UTC")
+        if isinstance(parameters, Mapping):
+            for name, type_ in parameters.items():
+                options.query_parameters.add(name=name, type=_type(type_))
+        else:
+            options.positional_query_parameters.extend(_type(type_) for type_ in parameters)
+            if parameters:
+                options.parameter_mode = public.PARAMETER_POSITIONAL
+        return options
+
+    def _catalog(self, tables: Sequence[Table]) -> Any:
+        from zetasql.wasi._pb2.zetasql.proto import simple_catalog_pb2
+
+        catalog = simple_catalog_pb2.SimpleCatalogProto(name="catalog")
+        catalog.builtin_function_options.language_options.CopyFrom(self._options)
+        number = 0
+        for table in tables:
+            for path in table.names():
+                inside = catalog
+                for name in path[:-1]:
+                    known = [item for item in inside.catalog if item.name == name]
+                    inside = known[0] if known else inside.catalog.add(name=name)
+                number += 1
+                made = inside.table.add(name=path[-1], serialization_id=number)
+                for name, type_ in table.columns.items():
+                    made.column.add(name=name, type=_type(type_), is_writable_column=True)
+        return catalog
+
+    def _call(self, method: str, request: Any) -> bytes:
+        import wasmtime
+
+        try:
+            return self._called(method, request.SerializeToString())
+        except (wasmtime.Trap, wasmtime.ExitTrap, wasmtime.WasmtimeError) as error:
+            self._open()
+            raise Aborted(str(error).split("\n", 1)[0]) from error
+
+    def _called(self, method: str, data: bytes) -> bytes:
+        exports, store = self._exports, self._store
+        given, size = exports["wasm_malloc"](store, max(len(data), 1)), exports["wasm_malloc"](store, 4)
+        ctypes.memmove(self._base + given, data, len(data))
+        try:
+            answer = exports[f"ZetaSqlLocalService_{method}"](store, given, len(data), size)
+            if answer == 0:
+                length = exports["wasm_get_last_error_size"](store)
+                text = self._read(exports["wasm_get_last_error"](store), length).decode("utf-8", "replace")
+                raise Refused(text)
+            found = self._read(answer, int.from_bytes(self._read(size, 4), "little"))
+            exports["wasm_free"](store, answer)
+            return found
+        finally:
+            exports["wasm_free"](store, given)
+            exports["wasm_free"](store, size)
+
+    def _read(self, place: int, length: int) -> bytes:
+        return ctypes.string_at(self._base + (place & 0xFFFFFFFF), length)
+
+
+def _type(name: str) -> Any:
+    from zetasql.wasi._pb2.zetasql.public import type_pb2
+
+    if name.startswith("ARRAY<"):
+        return type_pb2.TypeProto(
+            type_kind=type_pb2.TYPE_ARRAY, array_type=type_pb2.ArrayTypeProto(element_type=_type(name[6:-1]))
+        )
+    kind = {"FLOAT64": "DOUBLE"}.get(name, name)
+    return type_pb2.TypeProto(type_kind=type_pb2.TypeKind.Value(f"TYPE_{kind}"))
+
+
+def _encode(type_: str, value: Any) -> Any:
+    from zetasql.wasi._pb2.zetasql.public import value_pb2
+
+    found = value_pb2.ValueProto()
+    if value is None:
+        return found
+    match type_:
+        case "DATE":
+            found.date_value = (value - EPOCH.date()).days
+        case "TIMESTAMP":
+            micros = (value - EPOCH) // dt.timedelta(microseconds=1)
+            found.timestamp_value.seconds, rest = divmod(micros, 1_000_000)
+            found.timestamp_value.nanos = rest * 1000
+        case "NUMERIC":
+            scaled = int(value.scaleb(9))
+            found.numeric_value = scaled.to_bytes(scaled.bit_length() // 8 + 1, "little", signed=True)
+        case "JSON":
+            found.json_value = value
+        case "FLOAT64":
+            found.double_value = value
+        case _:
+            setattr(found, f"{type_.lower()}_value", value)
+    return found
+
+
+def _decode(type_: Any, cell: Any) -> Any:
+    kind = cell.WhichOneof("value")
+    if kind is None:
+        return None
+    value = getattr(cell, kind)
+    match kind:
+        case "array_value":
+            return [_decode(type_.array_type.element_type, item) for item in value.element]
+        case "struct_value":
+            fields = zip(type_.struct_type.field, value.field, strict=True)
+            return {field.field_name: _decode(field.field_type, item) for field, item in fields}
+        case "date_value":
+            return EPOCH.date() + dt.timedelta(days=value)
+        case "timestamp_value":
+            return EPOCH + dt.timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+        case "numeric_value":
+            return Decimal(int.from_bytes(value, "little", signed=True)).scaleb(-9)
+        case "json_value":
+            return json.loads(value)
+    return value
