@@ -16,6 +16,7 @@ from services.local.bigquery.sql import (
     json_path,
     operators,
     patterns,
+    percentile,
     times,
     to_json,
     windows,
@@ -39,7 +40,8 @@ from services.local.bigquery.sql.scope import Scope
 
 Node = exp.Expression
 _handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
-_calls: dict[str, Callable[[list[Node], Scope], Expr]] = {}
+Call = Callable[[str, list[Node], Scope], Expr]
+_calls: dict[str, Call] = {}
 
 
 def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Callable[[Any, Scope], Expr]]:
@@ -50,10 +52,10 @@ def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Calla
     return register
 
 
-def calls(*names: str) -> Callable[[Callable[[list[Node], Scope], Expr]], Callable[[list[Node], Scope], Expr]]:
-    """Register functions whose arguments are no plain values."""
+def calls(*names: str) -> Callable[[Call], Call]:
+    """Register functions that have a module of their own; each gets its name and its arguments as they were written."""
 
-    def register(handler: Callable[[list[Node], Scope], Expr]) -> Callable[[list[Node], Scope], Expr]:
+    def register(handler: Call) -> Call:
         _calls.update(dict.fromkeys(names, handler))
         return handler
 
@@ -454,10 +456,10 @@ def _function(node: exp.Anonymous, scope: Scope) -> Expr:
     name = node.name.upper()
     nodes = node.expressions
     if name in _calls:
-        return _calls[name](nodes, scope)
+        return _calls[name](name, nodes, scope)
     if name in aggregates.NAMES:
         return windows.aggregate(name, nodes, scope, compile_)
-    if name in aggregates.ONLY_OVER:
+    if name in aggregates.ONLY_OVER or name == percentile.NAME:
         raise invalid_query(f"Analytic function {name} cannot be called without an OVER clause")
     if name in ("DATE_ADD", "DATE_SUB", "TIMESTAMP_ADD", "TIMESTAMP_SUB"):
         if len(nodes) != 2 or not isinstance(nodes[1], exp.Interval):

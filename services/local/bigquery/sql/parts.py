@@ -25,6 +25,7 @@ PARTS: dict[type[Any], tuple[str, ...]] = {
     exp.Div: ("this", "expression", "typed", "safe"),
     exp.Window: ("this", "partition_by", "order", "spec", "alias", "over"),
     exp.Anonymous: ("this", "expressions"),
+    exp.NetFunc: ("this",),
     exp.Tuple: ("expressions",),
     exp.Struct: ("expressions",),
     exp.Subquery: ("this", "with_", "order", "limit", "offset"),

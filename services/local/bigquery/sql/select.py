@@ -103,18 +103,25 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     _forbid(scope, None)
     items = _items(node, scope)
     names = {item.name.lower(): item for item in items if item.alias and item.name is not None}
-    keys = _group_keys(node.args.get("group"), items, names, scope)
+    group = node.args.get("group")
+    keys = _group_keys(group, items, names, scope)
     if keys is not None:
-        clauses.append(" GROUP BY " + ", ".join(key.sql for key in keys) if keys else "")
+        listed = ", ".join(key.sql for key in keys)
+        clauses.append(" GROUP BY " + (f"ROLLUP ({listed})" if _rollup(group) is not None else listed or "()"))
     conditions: list[Expr] = []
+    # Without rows there is no group at all, where DuckDB gives the one of everything.
+    some = "count(*) > 0" if group is not None and _rollup(group) is not None else None
     for clause in ("having", "qualify"):
         if node.args.get(clause) is None:
+            if some and clause == "having":
+                clauses.append(f" HAVING {some}")
             continue
         scope.aliases = _unambiguous(names, scope, clause)
         scope.windows_allowed = "HAVING clause" if clause == "having" else None
         condition = boolean(compile_(node.args[clause].this, scope), f"{clause.upper()} clause")
         scope.aliases, scope.windows_allowed = {}, None
-        clauses.append(f" {clause.upper()} {condition.sql}")
+        also = f"{some} AND " if some and clause == "having" else ""
+        clauses.append(f" {clause.upper()} {also}{condition.sql}")
         context.reads |= condition.reads
         conditions.append(condition)
     aggregate = keys is not None or any(part.aggregate for part in [*(item.expr for item in items), *conditions])
@@ -256,10 +263,14 @@ def _group_keys(
 ) -> list[Expr] | None:
     if node is None:
         return None
+    if node.args.get("all"):
+        only(node, "all")
+        return _all_keys(items, scope)
     only(node, "expressions")
+    rollup = _rollup(node)
     keys: list[Expr] = []
     _forbid(scope, "GROUP BY clause")
-    for given in node.expressions:
+    for given in (rollup or node).expressions:
         if isinstance(given, exp.Literal) and not given.is_string:
             index = int(given.this) if given.this.isdigit() else 0
             if not 1 <= index <= len(items):
@@ -276,6 +287,22 @@ def _group_keys(
     _forbid(scope, None)
     # A constant is no position, as DuckDB would take it for.
     return [replace(key, sql=f"({key.sql})") if key.constant else key for key in keys]
+
+
+def _all_keys(items: list[Item], scope: Scope) -> list[Expr]:
+    """GROUP BY ALL: every item that depends on a row and on no others."""
+    keys = [item.expr for item in items if not (item.expr.aggregate or item.expr.window or item.expr.constant)]
+    for key in keys:
+        scope.context.reads |= groupable(key, "Grouping by expressions").reads
+    return keys
+
+
+def _rollup(node: exp.Expression | None) -> exp.Expression | None:
+    """The ROLLUP that the clause consists of; ApiError when it has one beside other keys."""
+    found = [item for item in node.expressions if isinstance(item, exp.Rollup)] if node is not None else []
+    if found and (node is None or len(node.expressions) != 1):
+        raise unsupported("GROUP BY with ROLLUP and other keys")
+    return found[0] if found else None
 
 
 def _unambiguous(names: dict[str, Item], scope: Scope, clause: str, only_name: str | None = None) -> dict[str, Expr]:

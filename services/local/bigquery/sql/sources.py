@@ -10,7 +10,7 @@ from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid_query, unsupported
 from services.local.bigquery.nested_types import is_struct
-from services.local.bigquery.sql import dialect, information_schema, nested, operators, select
+from services.local.bigquery.sql import dialect, information_schema, nested, operators, pivot, select
 from services.local.bigquery.sql.casts import boolean
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import NONE, Expr, combined, element, is_array
@@ -41,6 +41,8 @@ def _joins(node: exp.Expression) -> list[exp.Expression]:
 
 def from_item(node: exp.Expression, scope: Scope) -> str:
     """One item of FROM: DuckDB text with its alias."""
+    if node.args.get("pivots"):
+        node = pivot.rewritten(node, scope)
     if isinstance(node, exp.Table) and (path := _array_path(node, scope)) is not None:
         return _unnest(path, scope)
     if isinstance(node, exp.Table):
@@ -74,7 +76,7 @@ def _add(source: Source, scope: Scope) -> None:
 def _array_path(node: exp.Table, scope: Scope) -> exp.Unnest | None:
     """`t.items` in FROM, where `t` stands before it: the elements of an array."""
     parts = [part.name for part in node.parts]
-    if len(parts) < 2 or all((source.name or "").lower() != parts[0].lower() for source in scope.sources):
+    if len(parts) < 2 or scope.source(parts[0]) is None:
         return None
     only(node, "this", "db", "catalog", "alias")
     columns = [exp.to_identifier(node.alias or parts[-1])]

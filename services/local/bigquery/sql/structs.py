@@ -15,7 +15,7 @@ from services.local.bigquery.sql.scope import Output, Relation, Scope, Source
 
 
 @calls("STRUCT")
-def _struct(nodes: list[Node], scope: Scope) -> Expr:
+def _struct(name: str, nodes: list[Node], scope: Scope) -> Expr:
     items: list[tuple[str, Expr]] = []
     for node in nodes:
         value = compile_(node.this if isinstance(node, exp.Alias) else node, scope)
@@ -35,7 +35,7 @@ def _typed_struct(node: exp.Struct, scope: Scope) -> Expr:
 
 
 @calls("ARRAY")
-def _array_of_query(nodes: list[Node], scope: Scope) -> Expr:
+def _array_of_query(name: str, nodes: list[Node], scope: Scope) -> Expr:
     from services.local.bigquery.sql import select
 
     if len(nodes) != 1 or not isinstance(nodes[0], exp.Query):

@@ -109,6 +109,8 @@ def _nested(sql: str, type_: str, depth: int = 0) -> str:
     """An array or object of what `_written` gives."""
 
     def inner(part: str, member: str) -> str:
+        if member == NULL:
+            return "'null'"
         written = _nested(part, member, depth + 1) if is_nested(member) else _written(part, member)
         return f"coalesce({written}, 'null')"
 
