@@ -199,6 +199,8 @@ async def change(
 
 
 def _changed(store: Store, old: Table, body: Mapping[str, Any], patch: bool) -> Table:
+    # A client that knows no schema sends null for it, which means: leave it.
+    body = {key: value for key, value in body.items() if value is not None or key != "schema"}
     wanted = dict(body)
     if patch:
         merged = {key: value for key, value in old.fields.items() if key not in (*body, EXPIRATION)}

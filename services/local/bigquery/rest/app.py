@@ -9,7 +9,7 @@ from aiohttp import web
 
 from services.local.bigquery import struck
 from services.local.bigquery.errors import ApiError, invalid
-from services.local.bigquery.rest import datasets, jobs, method, tables, upload
+from services.local.bigquery.rest import datasets, discovery, jobs, method, refused, tables, upload
 from services.local.bigquery.rest.state import STATE, State
 from services.local.bigquery.writer import Busy
 from services.local.faults import Call
@@ -65,6 +65,8 @@ def application(state: State) -> web.Application:
     for module in (datasets, tables, jobs):
         for verb, path, handler in module.ROUTES:
             app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
+    for verb, path, handler in (*discovery.ROUTES, *refused.ROUTES):
+        app.router.add_route(verb, path, handler)
     for prefix in ("/upload", "/resumable/upload"):
         for verb, handler in upload.ROUTES:
             app.router.add_route(verb, prefix + "/bigquery/v2/projects/{project}/jobs", handler)

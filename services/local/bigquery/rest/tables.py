@@ -79,6 +79,8 @@ async def list_(request: web.Request) -> web.Response:
 async def change(request: web.Request) -> web.Response:
     store = _store(request)
     match = request.headers.get("If-Match")
+    if flag(request, "autodetect_schema"):
+        raise invalid("The local BigQuery emulator does not support autodetect_schema")
     changed = await tables.change(store, *_key(request), await body(request), match, patch=request.method == "PATCH")
     return web.json_response(await _resource(store, changed))
 

@@ -45,9 +45,8 @@ class Verbatim(BigQuery):
         def _parse_bracket(self, this: Any = None) -> Any:
             # ARRAY(SELECT …)[0] and `array`[0] are no ARRAY[0], which the name alone would make them.
             if isinstance(this, exp.Anonymous) or (isinstance(this, exp.Column) and this.this.args.get("quoted")):
-                if (bracket := super()._parse_bracket(exp.Paren(this=this))).this is not this:
-                    return bracket
-                return this
+                bracket = super()._parse_bracket(exp.Paren(this=this))
+                return this if bracket is None or bracket.this is this else bracket
             return super()._parse_bracket(this)
 
 
