@@ -120,22 +120,26 @@ def row_width(connection: Connection, table: Table, names: tuple[str, ...]) -> f
 def fetch(connection: Connection, query: Query) -> Result:
     """Run the query and keep its result; ApiError when it fails or gives too much."""
     try:
-        reader = connection.sql(query.sql).to_arrow_reader(100_000)
-        batches: list[pa.RecordBatch] = []
-        size = 0
-        for batch in reader:
-            batches.append(batch)
-            size += batch.nbytes
-            if size > MAX_RESULT:
-                raise ApiError(
-                    403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
-                )
-        rows = pa.Table.from_batches(batches, reader.schema)
+        rows = bounded(connection.sql(query.sql).to_arrow_reader(100_000))
     except duckdb.InterruptException as error:
         raise ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation") from error
     except duckdb.Error as error:
         raise query_error(error) from error
     return Result(query.schema(), tuple(output.type for output in query.outputs), rows)
+
+
+def bounded(reader: pa.RecordBatchReader) -> pa.Table:
+    """All that the reader gives; ApiError 403 when it is more than a result may have."""
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > MAX_RESULT:
+            raise ApiError(
+                403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
+            )
+    return pa.Table.from_batches(batches, reader.schema)
 
 
 def nothing(affected: int | None) -> Result:
