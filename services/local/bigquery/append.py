@@ -28,6 +28,8 @@ DATE_FIRST, DATE_LAST = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, days s
 PARTITION_PAST = dt.timedelta(days=5 * 365 + 1)
 PARTITION_FUTURE = dt.timedelta(days=366)
 
+UNREADABLE = (pa.ArrowException, OSError, ValueError, EOFError, TypeError, OverflowError)  # what pyarrow raises
+
 _json = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -220,7 +222,7 @@ def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         for values in batch.columns:
             nested_rows.validate(values)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise SchemaMismatch(f"The serialized record batch cannot be read: {error}") from error
     return batch
 
@@ -228,5 +230,5 @@ def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
 def decode_schema(data: bytes) -> pa.Schema:
     try:
         return pa.ipc.read_schema(pa.py_buffer(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise SchemaMismatch(f"The serialized Arrow schema cannot be read: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -36,8 +35,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(error)
     except Busy as busy:
         return refusal(ApiError(503, "backendError", str(busy)))
-    except json.JSONDecodeError as error:
-        return refusal(invalid(f"Invalid JSON payload received. {error}"))
+    except RecursionError:
+        return refusal(invalid("The request is nested too deeply"))
     except web.HTTPRequestEntityTooLarge:
         return refusal(ApiError(413, "uploadTooLarge", f"Request is larger than {MAX_BODY} bytes"))
     except web.HTTPNotFound:

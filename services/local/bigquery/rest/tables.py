@@ -12,6 +12,7 @@ from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import Column, of_type, quote
 from services.local.bigquery.errors import ApiError, invalid
 from services.local.bigquery.rest import results, rows
+from services.local.bigquery.rest.shapes import TABLE
 from services.local.bigquery.rest.state import STATE, body, flag, number, page
 from services.local.bigquery.sql import nested
 from services.local.bigquery.store import Store
@@ -34,7 +35,7 @@ def _key(request: web.Request) -> tuple[str, str, str]:
 
 
 async def insert(request: web.Request) -> web.Response:
-    given = await body(request)
+    given = await body(request, TABLE)
     project, dataset = request.match_info["project"], request.match_info["dataset"]
     name = (given.get("tableReference") or {}).get("tableId")
     if not name:
@@ -94,7 +95,9 @@ async def change(request: web.Request) -> web.Response:
     match = request.headers.get("If-Match")
     if flag(request, "autodetect_schema"):
         raise invalid("The local BigQuery emulator does not support autodetect_schema")
-    changed = await tables.change(store, *_key(request), await body(request), match, patch=request.method == "PATCH")
+    changed = await tables.change(
+        store, *_key(request), await body(request, TABLE), match, patch=request.method == "PATCH"
+    )
     return web.json_response(await _resource(store, changed))
 
 
