@@ -35,84 +35,18 @@ FIELDS = [
 CHECKS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 # Words that the API gives a meaning, so that what is made up gets past the first check now and then.
-KEYS = st.sampled_from(
-    [
-        "schema",
-        "fields",
-        "name",
-        "type",
-        "mode",
-        "description",
-        "labels",
-        "view",
-        "query",
-        "useLegacySql",
-        "timePartitioning",
-        "field",
-        "expirationMs",
-        "clustering",
-        "requirePartitionFilter",
-        "tableReference",
-        "tableId",
-        "datasetReference",
-        "datasetId",
-        "projectId",
-        "configuration",
-        "load",
-        "jobReference",
-        "jobId",
-        "destinationTable",
-        "sourceFormat",
-        "writeDisposition",
-        "parquetOptions",
-        "queryParameters",
-        "parameterType",
-        "parameterValue",
-        "arrayValues",
-        "arrayType",
-        "value",
-        "maximumBytesBilled",
-        "timeoutMs",
-        "maxResults",
-        "defaultDataset",
-        "formatOptions",
-        "dryRun",
-        "friendlyName",
-        "location",
-        "access",
-        "userDefinedFunctionResources",
-        "policyTags",
-        "structTypes",
-        "structValues",
-    ]
-)
-WORDS = st.sampled_from(
-    [
-        "STRING",
-        "INTEGER",
-        "RECORD",
-        "REPEATED",
-        "NULLABLE",
-        "REQUIRED",
-        "DAY",
-        "d",
-        "t",
-        "v",
-        "id",
-        "ARRAY",
-        "STRUCT",
-        "PARQUET",
-        "NEWLINE_DELIMITED_JSON",
-        "WRITE_TRUNCATE",
-        "SELECT",
-        "SELECT(1)",
-        "1",
-        "-1",
-        "x,y",
-        "$",
-        "@",
-    ]
-)
+NAMED = """
+    schema fields name type mode description labels view query useLegacySql timePartitioning field expirationMs
+    clustering requirePartitionFilter tableReference tableId datasetReference datasetId projectId configuration load
+    jobReference jobId destinationTable sourceFormat writeDisposition parquetOptions queryParameters parameterType
+    parameterValue arrayValues arrayType value maximumBytesBilled timeoutMs maxResults defaultDataset formatOptions
+    dryRun friendlyName location access userDefinedFunctionResources policyTags structTypes structValues
+"""
+SAID = """
+    STRING INTEGER RECORD REPEATED NULLABLE REQUIRED DAY d t v id ARRAY STRUCT PARQUET NEWLINE_DELIMITED_JSON
+    WRITE_TRUNCATE SELECT SELECT(1) 1 -1 x,y $ @
+"""
+KEYS, WORDS = st.sampled_from(NAMED.split()), st.sampled_from(SAID.split())
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
