@@ -28,15 +28,21 @@ from tests.local.test_bigquery_functions import ANSWERS
 
 # Values that stand at an end of some range, or mean something to one of the two.
 VALUES = {
-    "INT64": "0 1 2 3 7 100 -1 -2 -7 2147483647 2147483648 -2147483649 4294967296 1000000 9999 10000 "
-    "9223372036854775807 -9223372036854775807 -9223372036854775808 253402300799 -62135596800 -62135596801 "
-    "9007199254740993".split(),
-    "FLOAT64": "0.0 -0.0 1.5 -1.5 2.5 0.1 1e15 1e16 123456789.125 1e308 -1e308 5e-324 9007199254740993.0 9.3e18".split()
-    + ["CAST('nan' AS FLOAT64)", "CAST('inf' AS FLOAT64)", "CAST('-inf' AS FLOAT64)"],
+    "INT64": [
+        *("0", "1", "2", "3", "7", "100", "-1", "-2", "-7", "9999", "10000", "1000000"),
+        *("2147483647", "2147483648", "-2147483649", "4294967296", "9007199254740993", "253402300799"),
+        *("9223372036854775807", "-9223372036854775807", "-9223372036854775808", "-62135596800", "-62135596801"),
+    ],
+    "FLOAT64": [
+        *("0.0", "-0.0", "1.5", "-1.5", "2.5", "0.1", "1e15", "1e16", "123456789.125", "1e308", "-1e308", "5e-324"),
+        *("9007199254740993.0", "9.3e18", *(f"CAST('{value}' AS FLOAT64)" for value in ("nan", "inf", "-inf"))),
+    ],
     "NUMERIC": [
         f"NUMERIC '{value}'"
-        for value in "0 1 -1 1.5 -2.5 0.000000001 99999999999999999999999999999.999999999 "
-        "-99999999999999999999999999999.999999999 12345678901234567890.5".split()
+        for value in (
+            *("0", "1", "-1", "1.5", "-2.5", "0.000000001", "12345678901234567890.5"),
+            *("99999999999999999999999999999.999999999", "-99999999999999999999999999999.999999999"),
+        )
     ],
     "STRING": [
         *("''", "' '", "'a'", "'abc'", "'a,b,,c'", "'äöü'", "'😀e\\u0301'", "'İß'", "'%'", "'_'", "'a%c'", "'a\\\\%'"),
@@ -47,8 +53,10 @@ VALUES = {
     "BOOL": ["TRUE", "FALSE"],
     "DATE": [
         f"DATE '{value}'"
-        for value in "0001-01-01 0001-12-31 1582-10-15 1969-12-31 1970-01-01 2000-02-29 2024-02-29 2024-12-30 "
-        "2026-01-01 9999-01-01 9999-12-31".split()
+        for value in (
+            *("0001-01-01", "0001-12-31", "1582-10-15", "1969-12-31", "1970-01-01", "2000-02-29", "2024-02-29"),
+            *("2024-12-30", "2026-01-01", "9999-01-01", "9999-12-31"),
+        )
     ],
     "TIMESTAMP": [
         f"TIMESTAMP '{value}'"
@@ -192,7 +200,12 @@ def aggregate(dice: random.Random) -> str:
         [
             *("COUNT(*)", f"COUNT({name})", f"COUNT(DISTINCT {name})", f"MIN({name})", f"MAX({name})", "SUM(i)"),
             *("SUM(f)", "SUM(n)", "AVG(i)", "AVG(f)", "COUNTIF(b)", "LOGICAL_AND(b)", "LOGICAL_OR(b)", "STDDEV(i)"),
-            *("VAR_POP(f)", "STRING_AGG(s, ',' ORDER BY s)", "STRING_AGG(s, '-' ORDER BY s LIMIT 1)", "SUM(DISTINCT i)"),
+            *(
+                "VAR_POP(f)",
+                "STRING_AGG(s, ',' ORDER BY s)",
+                "STRING_AGG(s, '-' ORDER BY s LIMIT 1)",
+                "SUM(DISTINCT i)",
+            ),
             *(f"ARRAY_AGG({name} IGNORE NULLS ORDER BY {name} DESC LIMIT 2)", "MAX(i) - MIN(i)", "STDDEV_POP(i)"),
             *("STRING_AGG(DISTINCT s ORDER BY s)", "VARIANCE(i)", f"COUNT(*) - COUNT({name})", "STRING_AGG(s LIMIT 0)"),
         ]
@@ -203,30 +216,30 @@ def window(dice: random.Random) -> str:
     name, key, order = dice.choice(list(COLUMNS)), dice.choice("isbdt"), dice.choice("ifsdtn")
     frame = dice.choice(["", " ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING", " ROWS 1 PRECEDING"])
     whole = f"PARTITION BY {key} ORDER BY {order}{dice.choice(['', ' DESC', ' NULLS LAST'])}, s, i, f, d, t, n, b"
-    return dice.choice(
-        [
-            *(f"ROW_NUMBER() OVER ({whole})", f"RANK() OVER (ORDER BY {order})", f"DENSE_RANK() OVER (ORDER BY {order})"),
-            *(f"SUM(i) OVER ({whole}{frame})", f"COUNT({name}) OVER (PARTITION BY {key})", f"LAG({name}) OVER ({whole})"),
-            *(f"LEAD({name}, 2) OVER ({whole})", f"FIRST_VALUE({name}) OVER ({whole}{frame})", f"NTILE(2) OVER ({whole})"),
-            *(f"LAST_VALUE({name}) OVER ({whole}{frame})", f"MAX({name}) OVER ({whole}{frame})"),
-            *(f"NTH_VALUE({name}, 2) OVER ({whole})", f"PERCENT_RANK() OVER (ORDER BY {order})", f"CUME_DIST() OVER (ORDER BY {order})"),
-        ]
-    )  # fmt: skip
+    shapes = [
+        *("ROW_NUMBER() OVER ({whole})", "NTILE(2) OVER ({whole})", "COUNT({name}) OVER (PARTITION BY {key})"),
+        *("SUM(i) OVER ({whole}{frame})", "MAX({name}) OVER ({whole}{frame})", "RANK() OVER (ORDER BY {order})"),
+        *("LAG({name}) OVER ({whole})", "LEAD({name}, 2) OVER ({whole})", "NTH_VALUE({name}, 2) OVER ({whole})"),
+        *("FIRST_VALUE({name}) OVER ({whole}{frame})", "LAST_VALUE({name}) OVER ({whole}{frame})"),
+        *("DENSE_RANK() OVER (ORDER BY {order})", "PERCENT_RANK() OVER (ORDER BY {order})"),
+        *("CUME_DIST() OVER (ORDER BY {order})",),
+    ]
+    return dice.choice(shapes).format(whole=whole, name=name, key=key, order=order, frame=frame)
 
 
 def query(dice: random.Random) -> str:
     """A query over a small table."""
     table = source(dice)
     one, two, three = (expression(dice, NAMES) for _ in range(3))
-    condition = dice.choice(["", f"WHERE ({value(dice, 'BOOL', NAMES)})", f"WHERE {one} IS NOT NULL"])
-    key = dice.choice("isbdt")
+    condition = dice.choice(["", f"WHERE ({value(dice, 'BOOL', NAMES)})", f"WHERE ({one}) IS NOT NULL"])
+    key, other = dice.sample("isbdt", 2)
     shape: Callable[[], str] = dice.choice(
         [
             lambda: f"SELECT {one}, {two} FROM {table} AS x {condition}",
             lambda: f"SELECT {key}, {aggregate(dice)}, {aggregate(dice)} FROM {table} AS x {condition} GROUP BY {key}",
             lambda: f"SELECT {aggregate(dice)}, {aggregate(dice)} FROM {table} AS x {condition}",
             lambda: f"SELECT s, {window(dice)}, {window(dice)} FROM {table} AS x {condition}",
-            lambda: f"SELECT DISTINCT {key}, b FROM {table} AS x {condition}",
+            lambda: f"SELECT DISTINCT {key}, {other} FROM {table} AS x {condition}",
             lambda: f"SELECT {key} FROM {table} AS x ORDER BY {key}{dice.choice(['', ' DESC', ' DESC NULLS FIRST'])}",
             lambda: f"SELECT x.s, y.i FROM {table} AS x {dice.choice(['', 'LEFT ', 'FULL '])}JOIN {source(dice)} AS y "
                     f"ON x.{key} = y.{key}",
@@ -264,7 +277,9 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "data.duckdb")
-        with child.running("services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as emulator:
+        with child.running(
+            "services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data
+        ) as emulator:
             client = desk.client(f"http://127.0.0.1:{emulator.ready['rest']}", "fuzz")
             google = Google()
             if given.replay:

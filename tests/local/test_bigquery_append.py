@@ -137,7 +137,7 @@ def test_dates_and_timestamps_out_of_bigquerys_range_are_row_errors(
     assert [error.index for error in answer.row_errors] == [2, 3, 4]
     (answer,) = writer.append(stream(client.project), batch.slice(0, 2))
     assert not answer.error.code, answer
-    assert desk.one(client, "SELECT MAX(at) FROM d.t") == dt.datetime(9999, 12, 31, 23, 59, 59, 999999, dt.UTC)
+    assert desk.one(client, "SELECT MAX(`at`) FROM d.t") == dt.datetime(9999, 12, 31, 23, 59, 59, 999999, dt.UTC)
 
 
 def test_numeric_beyond_its_digits_is_a_row_error(client: bigquery.Client, writer: desk.Writer) -> None:

@@ -93,7 +93,7 @@ def test_long_query_is_cancelled_and_others_run_beside_it(client: bigquery.Clien
 def test_rows_are_inserted_updated_deleted_and_counted(client: bigquery.Client) -> None:
     desk.table(client, filtered=True)
     insert = client.query(
-        "INSERT INTO d.t (day, id, n, f, amount, at, params) VALUES "
+        "INSERT INTO d.t (day, id, n, f, amount, `at`, params) VALUES "
         "('2024-01-01', 'a', 1, 1, 2, '2024-01-01 00:00:00', JSON '{}'), "
         "(DATE '2024-01-02', 'b', NULL, 1.5, 2.5, NULL, NULL)"
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from services.local.bigquery import asked
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
-from services.local.bigquery.errors import ApiError, invalid, unsupported
+from services.local.bigquery.errors import ApiError, invalid, invalid_query, unsupported
 from services.local.bigquery.sql import dialect, parameters, statement
 from services.local.bigquery.sql.scope import Context
 from services.local.bigquery.sql.translate import Query, ScanPlan
@@ -21,6 +23,8 @@ from services.local.bigquery.writer import Connection
 
 MAX_RESULT = 256 * 1024 * 1024  # bytes of Arrow that one result may have
 SAMPLE = 10_000  # rows from which the average width of a column is taken
+DATES = (-719_162, 2_932_896)  # the years 1 to 9999 in days since 1970
+TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # and in microseconds
 FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "TIMESTAMP": 8}
 
 KNOWN = {
@@ -78,6 +82,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
     read = statement.read(dialect.parse(text), context)
+    asked.note(text, read, context)
     return Prepared(read, read.query, configuration)
 
 
@@ -119,12 +124,15 @@ def row_width(connection: Connection, table: Table, names: tuple[str, ...]) -> f
 
 def fetch(connection: Connection, query: Query) -> Result:
     """Run the query and keep its result; ApiError when it fails or gives too much."""
+    stopped = ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation")
     try:
         rows = bounded(connection.sql(query.sql).to_arrow_reader(100_000))
-    except duckdb.InterruptException as error:
-        raise ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation") from error
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
+        # Arrow's reader wraps what fails after the first row into an OSError of the same text.
+        if str(error).startswith("INTERRUPT"):
+            raise stopped from error
         raise query_error(error) from error
+    check_range(rows)
     return Result(query.schema(), tuple(output.type for output in query.outputs), rows)
 
 
@@ -140,6 +148,31 @@ def bounded(reader: pa.RecordBatchReader) -> pa.Table:
                 403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
             )
     return pa.Table.from_batches(batches, reader.schema)
+
+
+def check_range(rows: pa.Table) -> None:
+    """ApiError where a DATE or TIMESTAMP lies outside of the years 1 to 9999: no client could read it."""
+    for values in (leaf for column in rows.columns for leaf in _leaves(column)):
+        if pa.types.is_date(values.type):
+            numbers, ends = values.cast(pa.int32()), DATES
+        elif pa.types.is_timestamp(values.type):
+            numbers, ends = values.cast(pa.int64()), TIMESTAMPS
+        else:
+            continue
+        found = pc.min_max(numbers)
+        if found["min"].is_valid and not ends[0] <= found["min"].as_py() <= found["max"].as_py() <= ends[1]:
+            raise invalid_query("A value of the result is out of the range of DATE or TIMESTAMP")
+
+
+def _leaves(values: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """The values without structure that the values are made of."""
+    if pa.types.is_list(values.type):
+        yield from _leaves(pc.list_flatten(values))
+    elif pa.types.is_struct(values.type):
+        for place in range(values.type.num_fields):
+            yield from _leaves(pc.struct_field(values, [place]))
+    else:
+        yield values
 
 
 def nothing(affected: int | None) -> Result:

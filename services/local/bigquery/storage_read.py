@@ -137,7 +137,7 @@ class BigQueryRead:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except ApiError as error:
             await context.abort(STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, first_line(error))
         batches = rows.slice(max(request.offset, 0)).to_batches(max_chunksize=BATCH_ROWS)
         for place, batch in enumerate(batches):

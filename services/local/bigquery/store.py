@@ -139,5 +139,5 @@ def first_line(error: BaseException) -> str:
     return str(error).split("\n", 1)[0].split("Error: ", 1)[-1]
 
 
-def query_error(error: duckdb.Error) -> ApiError:
+def query_error(error: duckdb.Error | OSError) -> ApiError:
     return ApiError(400, "invalidQuery", first_line(error))

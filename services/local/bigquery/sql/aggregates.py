@@ -224,7 +224,7 @@ def _string_agg(given: Arguments, distinct: str) -> tuple[str, str]:
     joined = f"list({distinct}{value}{given.order}) FILTER (WHERE {value} IS NOT NULL)"
     if given.limit is not None:
         joined = f"({joined})[:{given.limit}]"
-    return f"array_to_string({joined}, {separator})", "STRING"
+    return f"CASE WHEN len({joined}) > 0 THEN array_to_string({joined}, {separator}) END", "STRING"
 
 
 def _quantiles(given: Arguments) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -95,6 +96,9 @@ def coerce(expr: Expr, type_: str) -> Expr:
     if expr.type == type_:
         return expr
     if expr.literal and expr.type == "STRING":
+        given = expr.sql[1:-1].replace("''", "'")
+        if expr.sql.startswith("'") and not any(re.fullmatch(form, given) for form in FORMS[type_] if form):
+            raise invalid_query(f"Could not cast literal {json.dumps(given)} to type {type_}")
         return replace(cast(expr, type_, safe=False), literal=True)
     if is_nested(expr.type):
         whole = nested.convert(
@@ -126,11 +130,6 @@ def _cast_string(expr: Expr, type_: str, safe: bool) -> str | None:
     good = f"{convert}({operand} AS {duckdb_type(type_)})"
     if type_ == "TIMESTAMP":
         good = _ranged(good, safe)
-    if type_ == "FLOAT64":
-        # DuckDB reads a number beyond the range as infinity; BigQuery refuses it.
-        beyond = f"isinf({good}) AND NOT regexp_full_match({value}, {text(SPECIAL)})"
-        failed = "NULL" if safe else f"error('Bad double value: ' || {value})"
-        good = f"CASE WHEN {beyond} THEN {failed} ELSE {good} END"
     refused = (
         ""
         if elsewhere is None
@@ -160,11 +159,16 @@ def _cast(expr: Expr, type_: str, safe: bool) -> str | None:
         return f"{convert}({value} AS {target})"
     if pair in (("INT64", "STRING"), ("BOOL", "INT64"), ("BOOL", "STRING"), ("DATE", "STRING")):
         return f"CAST({value} AS {target})"
-    if pair in (("FLOAT64", "INT64"), ("NUMERIC", "INT64"), ("FLOAT64", "NUMERIC")):
-        digits = 9 if type_ == "NUMERIC" else 0
-        # Both round half away from zero; DuckDB's own cast of a double to an integer does not.
-        inner = f"round({value})" if digits == 0 else value
-        return f"{convert}({inner} AS {target})"
+    if pair == ("FLOAT64", "NUMERIC"):
+        written = re.fullmatch(r"CAST\('([^']*)' AS DOUBLE\)", value)
+        if expr.literal and written is not None:
+            return f"{convert}('{written[1]}' AS {target})"  # as written, not as the double that is nearest
+        return f"{'bq_safe_numeric' if safe else 'bq_numeric'}({value})"
+    if pair in (("FLOAT64", "INT64"), ("NUMERIC", "INT64")):
+        # Half goes away from zero; DuckDB's own cast of a double to an integer does not.
+        return f"{convert}(round({value}) AS {target})"
+    if pair == ("FLOAT64", "STRING"):
+        return f"bq_double_text({value})"
     if pair == ("NUMERIC", "STRING"):
         return numeric_text(value)
     if pair == ("TIMESTAMP", "STRING"):

@@ -17,6 +17,7 @@ from sqlglot.parsers.bigquery import BigQueryParser
 from sqlglot.tokenizer_core import TokenType
 
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.sql import grammar
 
 MAX_LENGTH = 1024 * 1024  # characters, BigQuery's limit for unresolved query text
 KEPT_SYNTAX = ("CAST", "SAFE_CAST", "EXTRACT")  # calls whose arguments are no plain expressions
@@ -72,6 +73,7 @@ def parse(sql: str) -> exp.Expression:
     statement = statements[0]
     if not isinstance(statement, exp.Expression):
         raise unsupported(f"this statement: {sql[:200]}")
+    grammar.check(statement)
     asked = sorted(statement.find_all(exp.Placeholder), key=lambda node: int(node.meta["start"]))
     for position, node in enumerate(asked):
         node.meta["position"] = position

@@ -62,6 +62,12 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def null(type_: str) -> Expr:
+    """The NULL of a type."""
+    sql = f"CAST(NULL AS {duckdb_type(type_)})"
+    return Expr(sql, type_, probe=sql)
+
+
 def string(value: str) -> Expr:
     return Expr(text(value), "STRING", literal=True, probe=None if PARTITION in value else text(value))
 
@@ -120,7 +126,7 @@ def supertype(exprs: Iterable[Expr], what: str) -> str:
         if all(coercible(expr, candidate) for expr in exprs):
             return candidate
     if not types:
-        return NULL
+        return "INT64"  # what a NULL is that nothing says more of
     raise invalid_query(f"No matching signature for {what} for argument types: {signature(exprs)}")
 
 

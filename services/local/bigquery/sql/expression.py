@@ -13,6 +13,7 @@ from services.local.bigquery.sql import (
     aggregates,
     casts,
     functions,
+    grammar,
     json_path,
     operators,
     patterns,
@@ -276,6 +277,7 @@ COMPARISONS = {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: "
 @handles(*ARITHMETIC)
 def _arithmetic(node: exp.Binary, scope: Scope) -> Expr:
     operator = ARITHMETIC[type(node)]
+    grammar.operands(operator, node.this, node.expression)
     if isinstance(node.expression, exp.Interval):
         value = compile_(node.this, scope)
         amount, part = interval(node.expression, scope)
@@ -303,6 +305,7 @@ def interval(node: exp.Interval, scope: Scope) -> tuple[Expr, str]:
 
 @handles(*COMPARISONS)
 def _comparison(node: exp.Binary, scope: Scope) -> Expr:
+    grammar.operands(COMPARISONS[type(node)], node.this, node.expression)
     return operators.compare(COMPARISONS[type(node)], compile_(node.this, scope), compile_(node.expression, scope))
 
 
@@ -330,6 +333,7 @@ def _not(node: exp.Not, scope: Scope) -> Expr:
     inner = node.this
     if isinstance(inner, exp.Is) and isinstance(inner.expression, exp.Null):
         return operators.is_null(compile_(inner.this, scope), negated=True)
+    grammar.operands("NOT", inner)
     value = boolean(compile_(inner, scope), "Operand of NOT")
     return combined(f"(NOT {value.sql})", "BOOL", [value])
 
@@ -350,16 +354,19 @@ def _is(node: exp.Is, scope: Scope) -> Expr:
 def _neg(node: exp.Neg, scope: Scope) -> Expr:
     if isinstance(node.this, exp.Literal) and not node.this.is_string and node.this.this.isdigit():
         return integer(-int(node.this.this))
+    grammar.operands("-", node.this)
     return operators.negate(compile_(node.this, scope))
 
 
 @handles(exp.DPipe)
 def _concat(node: exp.DPipe, scope: Scope) -> Expr:
+    grammar.operands("||", node.this, node.expression)
     return operators.concatenate(compile_(node.this, scope), compile_(node.expression, scope))
 
 
 @handles(exp.Like)
 def _like(node: exp.Like, scope: Scope) -> Expr:
+    grammar.operands("NOT LIKE" if node.args.get("negate") else "LIKE", node.this, node.expression)
     found = operators.like(compile_(node.this, scope), compile_(node.expression, scope))
     return combined(f"(NOT {found.sql})", "BOOL", [found]) if node.args.get("negate") else found
 
@@ -508,10 +515,14 @@ def _plain(name: str, arguments: list[Expr], scope: Scope) -> Expr:
         and coercible(arguments[0], "STRING")
         and arguments[0].type == "STRING"
     ):
-        return casts.cast(arguments[0], "TIMESTAMP", safe=False)
+        return _converted(arguments[0], "TIMESTAMP")
     if name == "DATE" and len(arguments) == 1 and arguments[0].type == "STRING":
-        return casts.cast(arguments[0], "DATE", safe=False)
+        return _converted(arguments[0], "DATE")
     return functions.call(name, arguments)
+
+
+def _converted(value: Expr, type_: str) -> Expr:
+    return coerce(value, type_) if value.literal else casts.cast(value, type_, safe=False)
 
 
 def _count(name: str, given: list[Any], least: int, most: int) -> None:

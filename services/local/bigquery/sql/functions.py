@@ -13,7 +13,17 @@ from dataclasses import dataclass
 
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.sql.casts import coerce, timestamp_text
-from services.local.bigquery.sql.expr import Expr, coercible, combined, element, is_array, signature, supertype
+from services.local.bigquery.sql.expr import (
+    NULL,
+    Expr,
+    coercible,
+    combined,
+    element,
+    is_array,
+    null,
+    signature,
+    supertype,
+)
 
 TABLE = """
 LOWER(STRING) STRING = lower({0})
@@ -30,20 +40,20 @@ TRIM(STRING, STRING) STRING = trim({0}, {1})
 LTRIM(STRING, STRING) STRING = ltrim({0}, {1})
 RTRIM(STRING, STRING) STRING = rtrim({0}, {1})
 REVERSE(STRING) STRING = reverse({0})
-REPLACE(STRING, STRING, STRING) STRING = CASE WHEN {1} = '' THEN {0} ELSE replace({0}, {1}, {2}) END
+REPLACE(STRING, STRING, STRING) STRING = CASE WHEN {1} = '' AND {2} IS NOT NULL THEN {0} ELSE replace({0}, {1}, {2}) END
 STARTS_WITH(STRING, STRING) BOOL = starts_with({0}, {1})
 ENDS_WITH(STRING, STRING) BOOL = ends_with({0}, {1})
 STRPOS(STRING, STRING) INT64 = strpos({0}, {1})
 SUBSTR(STRING, INT64) STRING = bq_substr({0}, {1}, 9223372036854775807)
 SUBSTR(STRING, INT64, INT64) STRING = bq_substr({0}, {1}, {2})
-LEFT(STRING, INT64) STRING = CASE WHEN {1} < 0 THEN error('LEFT: negative length') ELSE left({0}, {1}) END
-RIGHT(STRING, INT64) STRING = CASE WHEN {1} < 0 THEN error('RIGHT: negative length') ELSE right({0}, {1}) END
-REPEAT(STRING, INT64) STRING = CASE WHEN {1} < 0 THEN error('REPEAT: negative count') ELSE repeat({0}, {1}) END
+LEFT(STRING, INT64) STRING = left({0}, bq_size({1}, {0}, 'LEFT: negative length'))
+RIGHT(STRING, INT64) STRING = right({0}, bq_size({1}, {0}, 'RIGHT: negative length'))
+REPEAT(STRING, INT64) STRING = repeat({0}, bq_size({1}, {0}, 'REPEAT: negative count'))
 SPLIT(STRING) ARRAY<STRING> = string_split({0}, ',')
-SPLIT(STRING, STRING) ARRAY<STRING> = string_split({0}, {1})
+SPLIT(STRING, STRING) ARRAY<STRING> = CASE WHEN {1} IS NOT NULL THEN string_split({0}, {1}) END
 ARRAY_LENGTH(ARRAY<T>) INT64 = len({0})
 ARRAY_REVERSE(ARRAY<T>) ARRAY<T> = list_reverse({0})
-ARRAY_TO_STRING(ARRAY<STRING>, STRING) STRING = CASE WHEN len({0}) = 0 THEN '' ELSE array_to_string({0}, {1}) END
+ARRAY_TO_STRING(ARRAY<STRING>, STRING) STRING = bq_joined({0}, {1})
 TO_HEX(BYTES) STRING = lower(hex({0}))
 FROM_HEX(STRING) BYTES = unhex({0})
 TO_BASE64(BYTES) STRING = to_base64({0})
@@ -55,8 +65,8 @@ ABS(NUMERIC) NUMERIC = abs({0})
 ABS(FLOAT64) FLOAT64 = abs({0})
 SIGN(INT64) INT64 = CAST(sign({0}) AS BIGINT)
 SIGN(FLOAT64) FLOAT64 = CASE WHEN isnan({0}) THEN {0} ELSE CAST(sign({0}) AS DOUBLE) END
-MOD(INT64, INT64) INT64 = CASE WHEN {1} = 0 THEN error('division by zero: MOD') ELSE {0} % {1} END
-DIV(INT64, INT64) INT64 = CASE WHEN {1} = 0 THEN error('division by zero: DIV') ELSE {0} // {1} END
+MOD(INT64, INT64) INT64 = CASE WHEN {1} = 0 AND {0} IS NOT NULL THEN error('division by zero: MOD') ELSE {0} % {1} END
+DIV(INT64, INT64) INT64 = CASE WHEN {1} = 0 AND {0} IS NOT NULL THEN error('division by zero: DIV') ELSE {0} // {1} END
 ROUND(NUMERIC) NUMERIC = CAST(round({0}) AS DECIMAL(38,9))
 ROUND(FLOAT64) FLOAT64 = round({0})
 FLOOR(FLOAT64) FLOAT64 = floor({0})
@@ -77,8 +87,8 @@ SAFE_SUBTRACT(INT64, INT64) INT64 = TRY_CAST(CAST({0} AS HUGEINT) - {1} AS BIGIN
 SAFE_MULTIPLY(INT64, INT64) INT64 = TRY_CAST(CAST({0} AS HUGEINT) * {1} AS BIGINT)
 DATE(TIMESTAMP) DATE = CAST({0} AS DATE)
 DATE(DATE) DATE = {0}
-DATE(INT64, INT64, INT64) DATE = make_date({0}, {1}, {2})
-DATE_FROM_UNIX_DATE(INT64) DATE = DATE '1970-01-01' + CAST({0} AS INTEGER)
+DATE(INT64, INT64, INT64) DATE = bq_date({0}, {1}, {2})
+DATE_FROM_UNIX_DATE(INT64) DATE = bq_date_plus(DATE '1970-01-01', {0})
 UNIX_DATE(DATE) INT64 = CAST({0} - DATE '1970-01-01' AS BIGINT)
 LAST_DAY(DATE) DATE = last_day({0})
 TIMESTAMP(DATE) TIMESTAMP = CAST({0} AS TIMESTAMP WITH TIME ZONE)
@@ -137,6 +147,8 @@ def _bind(candidate: Signature, arguments: Sequence[Expr], *, exact: bool) -> Ex
     for wanted, argument in zip(candidate.takes, arguments, strict=True):
         target = wanted
         if wanted == "ARRAY<T>":
+            if argument.type == NULL:
+                argument = null("ARRAY<INT64>")
             if not is_array(argument.type):
                 return None
             free, target = element(argument.type), argument.type
@@ -199,13 +211,16 @@ def _concat(name: str, arguments: Sequence[Expr]) -> Expr:
 def _round(name: str, arguments: Sequence[Expr]) -> Expr:
     if len(arguments) == 2:
         value, digits = arguments
+        if digits.type == NULL or value.type == NULL:
+            return null("NUMERIC" if value.type == "NUMERIC" else "FLOAT64")
         if digits.type != "INT64" or not digits.literal:
             raise unsupported("ROUND with digits that are no integer literal")
         if value.type not in ("INT64", "FLOAT64", "NUMERIC"):
             raise invalid_query(f"No matching signature for function ROUND for argument types: {signature(arguments)}")
         type_ = "NUMERIC" if value.type == "NUMERIC" else "FLOAT64"
         number = coerce(value, type_)
-        sql = f"round({number.sql}, CAST({digits.sql} AS INTEGER))"
+        # Beyond these there is nothing to round, or nothing left.
+        sql = f"round({number.sql}, CAST(least(greatest({digits.sql}, -400), 400) AS INTEGER))"
         return combined(f"CAST({sql} AS {'DECIMAL(38,9)' if type_ == 'NUMERIC' else 'DOUBLE'})", type_, arguments)
     return _table(name, arguments)
 
@@ -220,6 +235,8 @@ def _table(name: str, arguments: Sequence[Expr]) -> Expr:
 
 
 def _string(name: str, arguments: Sequence[Expr]) -> Expr:
+    if len(arguments) == 1 and arguments[0].type == NULL:
+        return null("STRING")
     if len(arguments) == 1 and arguments[0].type == "TIMESTAMP":
         return combined(timestamp_text(arguments[0].sql), "STRING", arguments)
     if len(arguments) == 1 and arguments[0].type == "JSON":

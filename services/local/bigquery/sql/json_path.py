@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql.expr import Expr, combined, text
+from services.local.bigquery.sql.expr import NULL, Expr, combined, null, text
 
 STEP = re.compile(
     r"""\.(?P<name>[A-Za-z_][A-Za-z0-9_\-]*)|\."(?P<quoted>(?:[^"\\]|\\.)*)"|\[(?P<index>\d+)\]|\['(?P<key>(?:[^'\\]|\\.)*)'\]"""
 )
+NUMBER = re.compile(r'"(?:[^"\\]|\\.)*"|(-?\d[\d.]*[eE][+-]?\d+)')
 # Legacy functions quote keys with brackets only, the standard ones with double quotes only.
 SCALARS = {"JSON_VALUE": "key", "JSON_EXTRACT_SCALAR": "quoted"}
 QUERIES = {"JSON_QUERY": "key", "JSON_EXTRACT": "quoted"}
 LAX = ("LAX_STRING",)
 TYPED = {
-    "INT64": ("['BIGINT', 'UBIGINT']", "an integer", "BIGINT"),
     "BOOL": ("['BOOLEAN']", "a boolean", "BOOLEAN"),
     "FLOAT64": ("['BIGINT', 'UBIGINT', 'DOUBLE']", "a number", "DOUBLE"),
 }
-NAMES = (*SCALARS, *QUERIES, *LAX, *TYPED, "PARSE_JSON", "JSON_REMOVE", "JSON_TYPE")
+NAMES = (*SCALARS, *QUERIES, *LAX, *TYPED, "INT64", "PARSE_JSON", "JSON_REMOVE", "JSON_TYPE")
 KINDS = {
     "OBJECT": "object",
     "ARRAY": "array",
@@ -69,9 +70,15 @@ def read_path(path: Expr, name: str, forbidden: str) -> str:
 
 
 def call(name: str, arguments: list[Expr]) -> Expr:
+    if name == "JSON_REMOVE" and len(arguments) > 2:
+        raise unsupported("JSON_REMOVE of several paths")
     if not arguments or len(arguments) > (2 if name in SCALARS or name in QUERIES or name == "JSON_REMOVE" else 1):
         raise invalid_query(f"Number of arguments does not match for function {name}")
     value = arguments[0]
+    if value.type == NULL or (len(arguments) == 2 and arguments[1].type == NULL and name != "JSON_REMOVE"):
+        return null(_gives(name))
+    if name == "PARSE_JSON" and value.type == "STRING" and value.literal and value.sql.startswith("'"):
+        _check_numbers(value.sql[1:-1].replace("''", "'"))
     if name == "PARSE_JSON":
         if value.type != "STRING":
             raise _mismatch(name, value)
@@ -80,6 +87,8 @@ def call(name: str, arguments: list[Expr]) -> Expr:
         return combined(f"(CASE WHEN {strict} THEN {refused} ELSE CAST({value.sql} AS JSON) END)", "JSON", [value])
     if value.type not in (("JSON", "STRING") if name in SCALARS or name in QUERIES else ("JSON",)):
         raise _mismatch(name, value)
+    if name == "INT64":
+        return combined(f"bq_json_integer({value.sql})", name, [value])
     if name in TYPED:
         kinds, wanted, type_ = TYPED[name]
         sql = f"CAST(bq_json_typed({value.sql}, {kinds}, '{wanted}') AS {type_})"
@@ -90,18 +99,34 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     if name == "JSON_REMOVE":
         if len(arguments) != 2:
             raise unsupported("JSON_REMOVE of several paths")
+        if arguments[1].sql == "'$'":
+            raise invalid_query("The JSONPath cannot be '$'")
         return combined(f"json_remove({value.sql}, {read_path(arguments[1], name, 'key')})", "JSON", arguments)
     path = "'$'"
     if len(arguments) == 2:
         path = read_path(arguments[1], name, SCALARS.get(name) or QUERIES[name])
-    if name in SCALARS or name in LAX:
-        return combined(f"bq_json_scalar({value.sql}, {path})", "STRING", [value])
-    found = f"json_extract({value.sql}, {path})"
+    if name in LAX:
+        return combined(f"bq_json_lax({value.sql})", "STRING", [value])
+    if name in SCALARS:
+        macro = "bq_json_scalar" if value.type == "JSON" else "bq_json_text_scalar"
+        return combined(f"{macro}({value.sql}, {path})", "STRING", [value])
     if value.type == "JSON":
-        return combined(found, "JSON", [value])
-    return combined(
-        f"(CASE json_type({found}) WHEN 'NULL' THEN NULL ELSE CAST({found} AS VARCHAR) END)", "STRING", [value]
-    )
+        return combined(f"json_extract({value.sql}, {path})", "JSON", [value])
+    return combined(f"bq_json_text_query({value.sql}, {path})", "STRING", [value])
+
+
+def _check_numbers(text: str) -> None:
+    """A literal's numbers must fit into a double; whether it is JSON at all, DuckDB says."""
+    for number in filter(None, NUMBER.findall(text)):
+        if math.isinf(float(number)):
+            raise invalid_query(f"Invalid JSON literal: number overflow parsing '{number}'")
+
+
+def _gives(name: str) -> str:
+    """The type of the call with a bare NULL in it."""
+    if name in ("PARSE_JSON", "JSON_REMOVE"):
+        return "JSON"
+    return name if name in (*TYPED, "INT64") else "STRING"
 
 
 def field(value: Expr, key: str | int) -> Expr:

@@ -23,16 +23,16 @@ from services.local.bigquery.sql.expr import (
 
 
 def arithmetic(operator: str, left: Expr, right: Expr) -> Expr:
+    if operator == "+" and left.type == "INT64" and right.type == "DATE":
+        left, right = right, left
     if left.type == "DATE" and right.type == "INT64" and operator in "+-":
-        sql = f"bq_date_range(CAST({left.sql} {operator} CAST({right.sql} AS INTEGER) AS DATE))"
+        sql = f"bq_date_plus({left.sql}, {'-' if operator == '-' else ''}{right.sql})"
         return combined(sql, "DATE", [left, right])
     if any(side.type not in (*NUMBERS, NULL) for side in (left, right)):
         raise invalid_query(
             f"No matching signature for operator {operator} for argument types: {signature([left, right])}"
         )
     type_ = supertype([left, right], f"operator {operator}")
-    if type_ == NULL:
-        type_ = "INT64"
     if operator == "/":
         return _divide(left, right, "FLOAT64" if type_ == "INT64" else type_)
     left, right = coerce(left, type_), coerce(right, type_)
@@ -76,8 +76,6 @@ def compare(operator: str, left: Expr, right: Expr) -> Expr:
     """A comparison; between the partition column and a constant it also picks partitions."""
     type_ = supertype([left, right], f"operator {operator}")
     equatable(type_, operator)
-    if type_ == NULL:
-        return combined("CAST(NULL AS BOOLEAN)", "BOOL", [left, right])
     a, b = coerce(left, type_), coerce(right, type_)
     sql = f"({a.sql} {operator} {b.sql})"
     if type_ == "FLOAT64":
@@ -106,7 +104,7 @@ def distinct_from(left: Expr, right: Expr, *, equal: bool) -> Expr:
     equatable(type_, "IS DISTINCT FROM")
     if type_ == "FLOAT64":
         raise unsupported("IS DISTINCT FROM of FLOAT64")
-    a, b = (coerce(side, type_) if type_ != NULL else side for side in (left, right))
+    a, b = coerce(left, type_), coerce(right, type_)
     return combined(f"({a.sql} IS {'NOT ' if equal else ''}DISTINCT FROM {b.sql})", "BOOL", [a, b])
 
 
@@ -144,6 +142,7 @@ def like(value: Expr, pattern: Expr) -> Expr:
 
 
 def in_list(value: Expr, items: Sequence[Expr]) -> Expr:
+    supertype([value, *items], "operator IN")
     return logic("OR", [compare("=", value, item) for item in items]) if len(items) <= 8 else _in_long(value, items)
 
 

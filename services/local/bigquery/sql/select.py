@@ -32,6 +32,14 @@ SELECT_PARTS = (
     "windows",
     "kind",
 )
+BARE = {
+    "where": "have a WHERE clause",
+    "group": "have a GROUP BY clause",
+    "having": "have a HAVING clause",
+    "qualify": "have a QUALIFY clause",
+    "order": "have an ORDER BY clause",
+    "distinct": "use SELECT DISTINCT",
+}
 SET_PARTS = ("this", "expression", "distinct", "with_", "order", "limit", "offset")
 
 
@@ -100,7 +108,10 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     if where is not None:
         _forbid(scope, "WHERE clause")
         clauses.append(" WHERE " + filtered(where.this, scope))
-    _forbid(scope, None)
+    without = None if node.args.get("from_") is not None else "SELECT without FROM clause"
+    if without is not None:
+        _check_bare(node)
+    _forbid(scope, without)
     items = _items(node, scope)
     names = {item.name.lower(): item for item in items if item.alias and item.name is not None}
     group = node.args.get("group")
@@ -147,6 +158,13 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
         return _finished(Relation(sql, outputs), node, outer)
     tail = _order(node, items, names, scope) + _limits(node, scope)
     return Relation(sql + tail, outputs)
+
+
+def _check_bare(node: exp.Select) -> None:
+    """A query without FROM has one row, of which there is nothing to choose, group or sort."""
+    for part, words in BARE.items():
+        if node.args.get(part):
+            raise invalid_query(f"Query without FROM clause cannot {words}")
 
 
 def _typed(expr: Expr) -> str:

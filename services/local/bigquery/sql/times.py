@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.sql.casts import coerce
-from services.local.bigquery.sql.expr import Expr, coercible, combined, text
+from services.local.bigquery.sql.expr import NULL, Expr, coercible, combined, null, text
 
 MICROS = {
     "MICROSECOND": 1,
@@ -18,6 +18,7 @@ MICROS = {
 }
 DATE_PARTS = {"DAY": "DAY", "WEEK": "WEEK", "MONTH": "MONTH", "QUARTER": "QUARTER", "YEAR": "YEAR"}
 TRUNC_PARTS = ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "QUARTER", "YEAR")
+_UTC = "'UTC'"
 WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 EXTRACTS = {
@@ -41,8 +42,10 @@ CLOCK_EXTRACTS = {
 
 # Format elements that mean the same to both, or have one DuckDB text.
 FORMATS = {letter: f"%{letter}" for letter in "YmdHMSyjAaBbpIUuwG%"} | {"F": "%Y-%m-%d", "T": "%H:%M:%S", "V": "%V"}
+YEAR = "\ue001"  # stands for the year; a private character no format has a use for
+FORMATS["Y"] = YEAR
 DATE_FORMATS = {letter: FORMATS[letter] for letter in "YmdyjAaBbUuwG%FV"}
-PARSE_FORMATS = {letter: FORMATS[letter] for letter in "YmdHMS%FT"}
+PARSE_FORMATS = {letter: FORMATS[letter] for letter in "mdHMS%FT"} | {"Y": "%Y"}
 
 
 def part_of(node: exp.Expression) -> str:
@@ -58,11 +61,7 @@ def part_of(node: exp.Expression) -> str:
 
 def zoned(value: Expr, zone: Expr | None) -> str:
     """The wall clock of a timestamp in a zone, UTC unless given, as DuckDB's zoneless timestamp."""
-    if zone is None:
-        return f"({value.sql} AT TIME ZONE 'UTC')"
-    if zone.type != "STRING" or not zone.literal:
-        raise unsupported("a time zone that is no string literal")
-    return f"({value.sql} AT TIME ZONE {zone.sql})"
+    return f"({value.sql} AT TIME ZONE {_UTC if zone is None else _zone(zone)})"
 
 
 def shift(name: str, value: Expr, amount: Expr, part: str) -> Expr:
@@ -142,33 +141,38 @@ def _truncated(type_: str, value: str, part: str, zone: Expr | None) -> str:
     weekly = _week_offset(part) is not None
     if type_ == "DATE":
         if weekly:
-            return week_start(value, part)
+            return f"bq_date_range({week_start(value, part)})"
         if part not in DATE_PARTS:
             raise unsupported(f"DATE_TRUNC to {part}")
         return f"CAST(date_trunc('{part.lower()}', {value}) AS DATE)"
-    name = "'UTC'" if zone is None else _zone(zone)
+    name = _UTC if zone is None else _zone(zone)
     wall = f"({value} AT TIME ZONE {name})"
     if weekly:
-        return f"(CAST({week_start(f'CAST({wall} AS DATE)', part)} AS TIMESTAMP) AT TIME ZONE {name})"
+        start = f"CAST({week_start(f'CAST({wall} AS DATE)', part)} AS TIMESTAMP)"
+        return f"bq_timestamp_range({start} AT TIME ZONE {name})"
     if part not in TRUNC_PARTS:
         raise unsupported(f"TIMESTAMP_TRUNC to {part}")
     if zone is not None and part in ("MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR"):
         raise unsupported(f"TIMESTAMP_TRUNC to {part} with a time zone")
-    return f"(date_trunc('{part.lower()}', {wall}) AT TIME ZONE {name})"
+    return f"bq_timestamp_range(date_trunc('{part.lower()}', {wall}) AT TIME ZONE {name})"
 
 
 def _zone(zone: Expr) -> str:
+    if zone.type == NULL:
+        return "CAST(NULL AS VARCHAR)"
     if zone.type != "STRING" or not zone.literal:
         raise unsupported("a time zone that is no string literal")
     return zone.sql
 
 
 def extract(value: Expr, part: str, zone: Expr | None) -> Expr:
+    if value.type == NULL:
+        return null("DATE" if part == "DATE" else "INT64")
     if value.type not in ("DATE", "TIMESTAMP"):
         raise unsupported(f"EXTRACT from {value.type}")
     wall = zoned(value, zone) if value.type == "TIMESTAMP" else value.sql
     if part == "DATE" and value.type == "TIMESTAMP":
-        return combined(f"CAST({wall} AS DATE)", "DATE", [value])
+        return combined(f"bq_date_range(CAST({wall} AS DATE))", "DATE", [value])
     known = EXTRACTS | (CLOCK_EXTRACTS if value.type == "TIMESTAMP" else {})
     if part not in known:
         raise unsupported(f"EXTRACT of {part} from {value.type}")
@@ -177,31 +181,43 @@ def extract(value: Expr, part: str, zone: Expr | None) -> Expr:
 
 def date_of(value: Expr, zone: Expr) -> Expr:
     """DATE(timestamp, zone)"""
+    if value.type == NULL:
+        return null("DATE")
     if value.type != "TIMESTAMP":
         raise invalid_query(f"No matching signature for function DATE for argument types: {value.type}, {zone.type}")
-    return combined(f"CAST({zoned(value, zone)} AS DATE)", "DATE", [value])
+    return combined(f"bq_date_range(CAST({zoned(value, zone)} AS DATE))", "DATE", [value])
 
 
 def format_time(name: str, pattern: Expr, value: Expr, zone: Expr | None) -> Expr:
     type_ = "DATE" if name == "FORMAT_DATE" else "TIMESTAMP"
     if not coercible(value, type_):
         raise invalid_query(f"No matching signature for function {name} for argument types: STRING, {value.type}")
+    if pattern.type == NULL or value.type == NULL:
+        return null("STRING")
     value = coerce(value, type_)
     layout = _layout(name, pattern, DATE_FORMATS if type_ == "DATE" else FORMATS)
     wall = value.sql if type_ == "DATE" else zoned(value, zone)
-    return combined(f"strftime({wall}, {text(layout)})", "STRING", [value])
+    if not layout:
+        return combined(f"left(CAST({wall} AS VARCHAR), 0)", "STRING", [value])
+    # BigQuery writes the years before 1000 without leading zeros, but in %F.
+    parts = [f"strftime({wall}, {text(part)})" if part else "''" for part in layout.split(YEAR)]
+    return combined("(" + f" || CAST(year({wall}) AS VARCHAR) || ".join(parts) + ")", "STRING", [value])
 
 
 def parse_time(name: str, pattern: Expr, value: Expr) -> Expr:
     if not coercible(value, "STRING"):
         raise invalid_query(f"No matching signature for function {name} for argument types: STRING, {value.type}")
+    type_ = "DATE" if name == "PARSE_DATE" else "TIMESTAMP"
+    if pattern.type == NULL or value.type == NULL:
+        return null(type_)
+    value = coerce(value, "STRING")
     layout = _layout(name, pattern, PARSE_FORMATS)
     if "%Y" not in layout:
         raise unsupported(f"{name} with a format that has no year")
     parsed = f"strptime({value.sql}, {text(layout)})"
     if name == "PARSE_DATE":
-        return combined(f"CAST({parsed} AS DATE)", "DATE", [value])
-    return combined(f"({parsed} AT TIME ZONE 'UTC')", "TIMESTAMP", [value])
+        return combined(f"bq_date_range(CAST({parsed} AS DATE))", "DATE", [value])
+    return combined(f"bq_timestamp_range({parsed} AT TIME ZONE 'UTC')", "TIMESTAMP", [value])
 
 
 def _layout(name: str, pattern: Expr, known: dict[str, str]) -> str:

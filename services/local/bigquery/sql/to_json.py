@@ -10,6 +10,7 @@ from sqlglot import exp
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.nested_types import element, is_array, is_nested, is_struct
 from services.local.bigquery.sql import nested
+from services.local.bigquery.sql.casts import numeric_text
 from services.local.bigquery.sql.expr import NULL, Expr, combined, text
 
 NAMES = ("TO_JSON", "TO_JSON_STRING")
@@ -26,7 +27,7 @@ def call(name: str, nodes: Sequence[exp.Expression], compile_: Compile) -> Expr:
         raise unsupported("TO_JSON_STRING with pretty_print")
     if name == "TO_JSON":
         _check_wide(nodes[1:])
-    given, sql = _value(nodes[0], compile_)
+    given, sql = _value(nodes[0], compile_, name)
     if name == "TO_JSON":
         return combined(f"CAST({sql} AS JSON)", "JSON", given)
     return combined(sql, "STRING", given)
@@ -46,30 +47,41 @@ def _check_wide(options: Sequence[exp.Expression]) -> None:
     raise unsupported("TO_JSON without stringify_wide_numbers => TRUE")
 
 
-def _value(node: exp.Expression, compile_: Compile) -> tuple[list[Expr], str]:
+def _value(node: exp.Expression, compile_: Compile, name: str) -> tuple[list[Expr], str]:
     """What the value is made of, and its DuckDB text."""
     if not (isinstance(node, exp.Anonymous) and node.name.upper() == "STRUCT"):
         value = compile_(node)
-        return [value], _text(value)
+        return [value], _text(value, name)
     parts: list[Expr] = []
     members: list[str] = []
     for item in node.expressions:
         value = compile_(item.this if isinstance(item, exp.Alias) else item)
-        name = item.alias if isinstance(item, exp.Alias) else value.name
-        if not name:
+        key = item.alias if isinstance(item, exp.Alias) else value.name
+        if not key:
             raise unsupported("a field of STRUCT without a name")
         parts.append(value)
-        members.append(f"CAST(to_json({text(name)}) AS VARCHAR) || ':' || {_text(value)}")
+        members.append(f"CAST(to_json({text(key)}) AS VARCHAR) || ':' || {_text(value, name)}")
     if not members:
         raise unsupported("a STRUCT without fields")
     listed = " || ',' || ".join(members)
     return parts, f"('{{' || {listed} || '}}')"
 
 
-def _text(value: Expr) -> str:
+def _text(value: Expr, name: str) -> str:
     if value.type == NULL:
         return "'null'"
+    if value.type == "NUMERIC":
+        return f"coalesce({_numeric(value.sql, name)}, 'null')"
     return f"coalesce({_written(value.sql, value.type)}, 'null')"
+
+
+def _numeric(sql: str, name: str) -> str:
+    """TO_JSON_STRING writes integers that a double holds as numbers, TO_JSON all numbers that it holds."""
+    short = numeric_text(sql)
+    lossless = f"trunc({sql}) = {sql}"
+    if name == "TO_JSON":
+        lossless = f"TRY_CAST(CAST({sql} AS DOUBLE) AS DECIMAL(38,9)) = {sql}"
+    return f"(CASE WHEN {lossless} AND abs({sql}) <= {_LOSSLESS} THEN {short} ELSE '\"' || {short} || '\"' END)"
 
 
 def _written(sql: str, type_: str) -> str:
@@ -78,14 +90,9 @@ def _written(sql: str, type_: str) -> str:
     match type_:
         case "INT64":
             return f"(CASE WHEN {sql} BETWEEN -{_LOSSLESS} AND {_LOSSLESS} THEN {number} ELSE {quoted} END)"
-        case "NUMERIC":
-            short = rf"regexp_replace({number}, '\.?0+$', '')"
-            lossless = f"TRY_CAST(CAST({sql} AS DOUBLE) AS DECIMAL(38,9)) = {sql} AND abs({sql}) <= {_LOSSLESS}"
-            return f"(CASE WHEN {lossless} THEN {short} ELSE '\"' || {short} || '\"' END)"
         case "FLOAT64":
             names = f"CASE WHEN isnan({sql}) THEN 'NaN' WHEN {sql} > 0 THEN 'Infinity' ELSE '-Infinity' END"
-            finite = rf"regexp_replace({number}, '\.0$', '')"
-            return f"(CASE WHEN isfinite({sql}) THEN {finite} ELSE '\"' || ({names}) || '\"' END)"
+            return f"(CASE WHEN NOT isfinite({sql}) THEN '\"' || ({names}) || '\"' ELSE bq_double_text({sql}) END)"
         case "BOOL":
             return number
         case "STRING":
