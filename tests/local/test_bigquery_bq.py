@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bq(bigquery_host: BigQueryAddress, project: str, home: Path) -> Iterator[Any]:
+def bq(bigquery_host: BigQueryAddress, project: str, home: Path) -> Any:
     command = shutil.which("bq")
     if command is None:
         pytest.skip("bq is not installed: it comes with the Google Cloud CLI, and from no package index")
@@ -99,7 +98,7 @@ def bq(bigquery_host: BigQueryAddress, project: str, home: Path) -> Iterator[Any
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
-    yield run
+    return run
 
 
 def test_bq_makes_loads_queries_changes_and_drops(bq: Any, tmp_path: Path) -> None:

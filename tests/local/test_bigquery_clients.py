@@ -127,9 +127,14 @@ def test_many_rows_of_a_query_come_as_a_frame_without_the_storage_api(client: bi
     assert len(client.query("SELECT x FROM UNNEST(GENERATE_ARRAY(1, 25000)) AS x").to_dataframe()) == 25_000
 
 
-def test_pandas_gbq_writes_and_reads(client: bigquery.Client) -> None:
+def test_pandas_gbq_writes_and_reads(
+    bigquery_host: BigQueryAddress, client: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It looks at the table with a second client of its own making.
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_host.rest)
     frame = FRAME[["id", "n", "f", "at", "day"]]
     settings: dict[str, Any] = {"project_id": client.project, "bigquery_client": client}
+    settings["credentials"] = AnonymousCredentials()
     for how, rows in (("fail", 2), ("append", 4), ("replace", 2)):
         pandas_gbq.to_gbq(frame, "d.gbq", if_exists=how, progress_bar=False, **settings)
         sql = "SELECT COUNT(*) AS n FROM d.gbq"
