@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -321,3 +325,60 @@ def test_bytes_that_are_no_protobuf_end_the_call_only(
             list(method_(iter([message]), timeout=TIMEOUT))
         assert ended.value.code() != grpc.StatusCode.DEADLINE_EXCEEDED
     assert client.get_table(f"{PROJECT}.d.t").table_id == "t"
+
+
+def outcomes(bigquery_host: BigQueryAddress, name: str, stop: threading.Event) -> tuple[Counter[str], set[str]]:
+    """Append one row at a time until told to stop: how often which status came, and the ids that were taken."""
+    writer = desk.Writer(bigquery_host.grpc)
+    found: Counter[str] = Counter()
+    taken: set[str] = set()
+    while not stop.is_set():
+        id_ = uuid.uuid4().hex
+        batch = pa.record_batch({"id": [id_], "tags": pa.array([["x"]])})
+        status = outcome(writer, desk.request(batch, name))
+        found[status] += 1
+        if status == "OK":
+            taken.add(id_)
+    writer.close()
+    return found, taken
+
+
+def test_appends_while_a_table_is_dropped_and_made_again_are_taken_or_not_found(
+    bigquery_host: BigQueryAddress, client: bigquery.Client
+) -> None:
+    table = bigquery.Table(f"{PROJECT}.d.fickle", schema=FIELDS)
+    client.create_table(table)
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        name = desk.stream(PROJECT, "fickle")
+        running = [pool.submit(outcomes, bigquery_host, name, stop) for _ in range(2)]
+        for _ in range(15):
+            client.delete_table(table)
+            client.create_table(table)
+        stop.set()
+        results = [future.result(60) for future in running]
+    assert all(set(found) <= {"OK", "NOT_FOUND"} for found, _ in results), results
+    (answer,) = desk.Writer(bigquery_host.grpc).append(name, GOOD)
+    assert not answer.error.code
+    kept = {row.id for row in client.query_and_wait("SELECT id FROM d.fickle")} - {"a"}
+    assert kept <= set().union(*(taken for _, taken in results))
+
+
+def test_every_append_is_kept_while_a_table_gains_columns(
+    bigquery_host: BigQueryAddress, client: bigquery.Client
+) -> None:
+    table = client.create_table(bigquery.Table(f"{PROJECT}.d.growing", schema=FIELDS))
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        name = desk.stream(PROJECT, "growing")
+        running = [pool.submit(outcomes, bigquery_host, name, stop) for _ in range(2)]
+        for number in range(10):
+            more = bigquery.SchemaField(f"n{number}", "INTEGER", "REPEATED" if number % 2 else "NULLABLE")
+            inside = bigquery.SchemaField("items", "RECORD", "REPEATED", fields=[*table.schema[5].fields, more])
+            table.schema = [*FIELDS[:5], inside, *table.schema[6:], more]
+            table = client.update_table(table, ["schema"])
+        stop.set()
+        results = [future.result(60) for future in running]
+    assert all(set(found) == {"OK"} for found, _ in results), results
+    kept_ids = {row.id for row in client.query_and_wait("SELECT id FROM d.growing")}
+    assert kept_ids == set().union(*(taken for _, taken in results))

@@ -6,7 +6,8 @@ Every way in passes here: the Storage Write API, load jobs. An append is all or 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import duckdb
@@ -208,7 +209,9 @@ def insert(connection: Connection, table: Table, batch: pa.RecordBatch | pa.Tabl
     except duckdb.ConversionException as error:
         raise SchemaMismatch(first_line(error)) from error
     finally:
-        connection.unregister("incoming")
+        # What failed has aborted the transaction, which forgets the name too and refuses to be asked.
+        with suppress(duckdb.TransactionException):
+            connection.unregister("incoming")
 
 
 def insert_all(table: Table, connection: Connection, batches: list[pa.RecordBatch]) -> None:
@@ -228,7 +231,17 @@ def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
 
 
 def decode_schema(data: bytes) -> pa.Schema:
+    """An Arrow schema from IPC bytes; `SchemaMismatch` when they are not one."""
     try:
-        return pa.ipc.read_schema(pa.py_buffer(data))
+        schema = pa.ipc.read_schema(pa.py_buffer(data))
+        _check_names(schema)
+        return schema
     except UNREADABLE as error:
         raise SchemaMismatch(f"The serialized Arrow schema cannot be read: {error}") from error
+
+
+def _check_names(fields: Iterable[pa.Field]) -> None:
+    """Names are decoded only when they are read: UnicodeDecodeError for one that is no text."""
+    for field in fields:
+        _ = field.name
+        _check_names([field.type.field(place) for place in range(field.type.num_fields)])
