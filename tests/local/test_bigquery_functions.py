@@ -518,6 +518,8 @@ REFUSALS: list[tuple[str, str]] = [
     ("(SELECT DATE '2024-01-01' = 'x' FROM UNNEST([1]) WHERE FALSE)", 'Could not cast literal "x" to type DATE'),
     ("SOUNDEX('a')", "the function SOUNDEX"),
     ("NET.REG_DOMAIN('http://a.co.uk')", "the function NET.REG_DOMAIN"),
+    ("JSON_VALUE_ARRAY('[1e2]')", "cannot tell how this number is written"),
+    ("JSON_QUERY_ARRAY('[1.50]')", "cannot tell how this number is written"),
     ("JSON_EXTRACT_ARRAY('[1]')", "the function JSON_EXTRACT_ARRAY"),
     ("SAFE.SUBSTR('a', 1)", "SafeFunc"),
     ("ST_GEOGPOINT(1, 2)", "ST_GEOGPOINT"),

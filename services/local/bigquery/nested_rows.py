@@ -19,6 +19,8 @@ Found = tuple[int, str]  # index of a row, and what is wrong with it
 
 def mismatch(column: Column, given: pa.DataType, path: str) -> str | None:
     """Why values of this Arrow type cannot go into the column, or None when they can."""
+    if given == arrow_type(column.type):
+        return None
     if is_array(column.type) and pa.types.is_list(given):
         return mismatch(item_of(column), given.value_type, path)
     if is_struct(column.type) and pa.types.is_struct(given):
@@ -105,6 +107,9 @@ def _absent(type_: str, count: int) -> pa.Array:
 
 def validate(values: pa.Array) -> None:
     """Raise `pa.ArrowInvalid` unless the array is sound; decimals may be out of range, which is an error of the row."""
+    if not (pa.types.is_nested(values.type) or pa.types.is_decimal(values.type)):
+        values.validate(full=True)
+        return
     plain = _without_decimals(values.type)
     (values if plain == values.type else values.view(plain)).validate(full=True)
 

@@ -15,6 +15,12 @@ ARRAYS = {"JSON_QUERY_ARRAY": "JSON_QUERY", "JSON_VALUE_ARRAY": "JSON_VALUE"}
 MACROS = (
     """CREATE OR REPLACE MACRO bq_json_items(j, p) AS CAST(CASE
         WHEN json_type(j, p) = 'ARRAY' THEN json_extract(json_extract(j, p), '$[*]') END AS JSON[])""",
+    # An item of an array in text: its own text, where that shows how a number is written.
+    r"""CREATE OR REPLACE MACRO bq_json_item(s, e) AS CASE
+        WHEN json_type(e) = 'DOUBLE' AND NOT regexp_matches(
+            s, '(?:^|[^\d.eE+-])' || regexp_escape(CAST(e AS VARCHAR)) || '(?:$|[^\d.eE+-])')
+        THEN error('The local BigQuery emulator cannot tell how this number is written: ' || s)
+        ELSE e END""",
     # Of scalars only: NULL when there is an object or array among them.
     """CREATE OR REPLACE MACRO bq_json_scalars(items) AS CASE
         WHEN len(list_filter(items, lambda e: json_type(e) IN ('OBJECT', 'ARRAY'))) = 0 THEN items END""",
@@ -74,9 +80,10 @@ def _array(name: str, nodes: list[Node], scope: Scope) -> Expr:
     if value.type == "STRING":
         given = f"(CASE WHEN json_valid({given}) THEN {given} END)"
     items = f"bq_json_items({given}, {path})"
+    item = f"bq_json_item({value.sql}, e0)" if value.type == "STRING" else "e0"
     if name == "JSON_VALUE_ARRAY":
-        one = json_path.call("JSON_VALUE", [Expr("e0", value.type)]).sql
+        one = json_path.call("JSON_VALUE", [Expr(item, "JSON")]).sql
         items = f"list_transform(bq_json_scalars({items}), lambda e0: {one})"
     elif inner == "STRING":
-        items = f"list_transform({items}, lambda e0: CAST(e0 AS VARCHAR))"
+        items = f"list_transform({items}, lambda e0: CAST({item} AS VARCHAR))"
     return combined(items, f"ARRAY<{inner}>", [value])
