@@ -267,11 +267,13 @@ REFUSED = {
     "SELECT * FROM d.people p, d.people p": "Duplicate table alias",
     "SELECT * FROM d.people TABLESAMPLE SYSTEM (10 PERCENT)": "SAMPLE",
     "SELECT * FROM d.people FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP()": "VERSION",
-    "SELECT * FROM d.people PIVOT(COUNT(*) FOR id IN ('a'))": "PIVOTS",
-    "SELECT id FROM d.people GROUP BY ROLLUP(id)": "Rollup",
-    "SELECT id FROM d.people GROUP BY ALL": "ALL",
+    "SELECT * FROM d.people UNPIVOT(v FOR k IN (id, name))": "UNPIVOT",
+    "SELECT * FROM d.people PIVOT(ARRAY_AGG(name) FOR id IN ('a'))": "ARRAY_AGG",
+    "SELECT * FROM d.people PIVOT(COUNT(*) FOR id IN (name))": "must be constant",
+    "SELECT id FROM d.people GROUP BY CUBE(id)": "Cube",
+    "SELECT id FROM d.people GROUP BY id, ROLLUP(name)": "ROLLUP and other keys",
     "WITH RECURSIVE a AS (SELECT 1) SELECT * FROM a": "WITH RECURSIVE",
-    "SELECT AS STRUCT 1": "KIND",
+    "SELECT AS VALUE 1": "SELECT AS VALUE",
     "SELECT * FROM `d.peopl*`": "wildcard tables",
     "SELECT 1 UNION ALL SELECT 'a'": "No matching signature for UNION column 1",
     "SELECT 1, 2 UNION ALL SELECT 1": "mismatched column count",
@@ -296,7 +298,18 @@ REFUSED = {
 
 # Those that BigQuery takes: constructs the emulator does not have, tables it has not, and rules beside the language.
 OUT_OF_REACH = {
-    *("SAMPLE", "VERSION", "PIVOTS", "Rollup", "ALL", "WITH RECURSIVE", "KIND", "window frame", "Filter"),
+    *(
+        "SAMPLE",
+        "VERSION",
+        "PIVOT",
+        "ARRAY_AGG",
+        "Cube",
+        "ROLLUP",
+        "WITH RECURSIVE",
+        "SELECT AS VALUE",
+        "window frame",
+        "Filter",
+    ),
     *("does not support", "does not support this statement", "rename the item", "Array cannot have a null element"),
     *("More than one row",),  # known only when it runs
 }

@@ -129,7 +129,8 @@ BREAKING: list[tuple[Any, str]] = [
     (lambda fields: [*fields[:-1], SchemaField("raw", "BYTES", "REQUIRED")], "NULLABLE to REQUIRED"),
     (lambda fields: [*fields, SchemaField("x", "STRING", "REQUIRED")], "Cannot add required fields"),
     (lambda fields: [*fields, SchemaField("ID", "STRING")], "Duplicate field name"),
-    (lambda fields: [*fields, SchemaField("x", "STRING", "REPEATED")], "RECORD or REPEATED"),
+    (lambda fields: [*fields[:-1], SchemaField("raw", "BYTES", "REPEATED")], "changed mode from NULLABLE to REPEATED"),
+    (lambda fields: [*fields, SchemaField("x", "RECORD")], "has no schema"),
     (lambda fields: [*fields, SchemaField("x", "GEOGRAPHY")], "GEOGRAPHY is not a valid value"),
     (lambda fields: [*fields, SchemaField("x-y", "STRING")], "Invalid field name"),
 ]

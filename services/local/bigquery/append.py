@@ -6,7 +6,8 @@ Every way in passes here: the Storage Write API, load jobs. An append is all or 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import duckdb
@@ -14,8 +15,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from services.local.bigquery import nested_rows
 from services.local.bigquery.catalog import Table
-from services.local.bigquery.columns import ARROW, Column, quote
+from services.local.bigquery.columns import Column, quote
+from services.local.bigquery.nested_types import is_nested
 from services.local.bigquery.store import first_line
 from services.local.bigquery.writer import Connection
 
@@ -25,7 +28,8 @@ TIMESTAMP_LAST = 253_402_300_799_999_999  # 9999-12-31 23:59:59.999999 UTC, µs
 DATE_FIRST, DATE_LAST = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, days since 1970
 PARTITION_PAST = dt.timedelta(days=5 * 365 + 1)
 PARTITION_FUTURE = dt.timedelta(days=366)
-SAME = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+
+UNREADABLE = (pa.ArrowException, OSError, ValueError, EOFError, TypeError, OverflowError)  # what pyarrow raises
 
 _json = msgspec.json.Decoder(msgspec.Raw)
 
@@ -62,11 +66,8 @@ def check_schema(table: Table, schema: pa.Schema) -> None:
         if column.name in seen:
             raise SchemaMismatch(f"Input schema names the field '{arrow.name}' twice")
         seen.add(column.name)
-        if SAME.get(arrow.type, arrow.type) != ARROW[column.type]:
-            raise SchemaMismatch(
-                f"Field '{column.name}' has BigQuery type {column.type}, which takes Arrow type "
-                f"{ARROW[column.type]}, and was sent as {arrow.type}"
-            )
+        if (reason := nested_rows.mismatch(column, arrow.type, column.name)) is not None:
+            raise SchemaMismatch(reason)
     for column in table.columns:
         if column.required and column.name not in seen:
             raise SchemaMismatch(f"The required field '{column.name}' is missing in the input schema")
@@ -79,12 +80,51 @@ def check_rows(table: Table, batch: pa.RecordBatch, today: dt.date, *, bounded: 
         column = table.column(name)
         if column is None:
             raise SchemaMismatch(f"no such field: {name}")
-        errors += _column_errors(column, values)
+        if is_nested(column.type):
+            errors += [RowError(*found) for found in _nested_errors(column, values)]
+        else:
+            errors += _column_errors(column, values)
         if bounded and table.partition is not None and column.name.lower() == table.partition.lower():
             errors += _partition_errors(column, values, today)
     if errors:
         first = {error.index: error for error in sorted(errors, key=lambda error: -error.index)}
         raise BadRows(sorted(first.values(), key=lambda error: error.index)[:MAX_ROW_ERRORS])
+
+
+def conformed(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Checked rows in the form in which they are kept; flat tables keep them as they came."""
+    if not table.nested:
+        return batch
+    columns = [table.column(name) for name in batch.schema.names]
+    arrays = [
+        nested_rows.conformed(column, values) if column is not None and is_nested(column.type) else values
+        for column, values in zip(columns, batch.columns, strict=True)
+    ]
+    return pa.record_batch(arrays, names=batch.schema.names)
+
+
+def stored_rows(columns: tuple[Column, ...], rows: pa.Table) -> pa.Table:
+    """The rows of a query under the names of these columns; `BadRows` for an array that a table cannot keep."""
+    found: list[pa.ChunkedArray] = []
+    for column, values in zip(columns, rows.columns, strict=True):
+        if not is_nested(column.type):
+            found.append(values)
+            continue
+        whole = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+        errors = [RowError(*one) for one in _nested_errors(column, whole)]
+        if errors:
+            raise BadRows(errors[:MAX_ROW_ERRORS])
+        found.append(pa.chunked_array([nested_rows.conformed(column, whole)]))
+    return pa.table(found, names=[column.name for column in columns])
+
+
+def _nested_errors(column: Column, values: pa.Array) -> Iterator[tuple[int, str]]:
+    def check(inner: Column, part: pa.Array) -> Iterator[tuple[int, str]]:
+        return ((error.index, error.message) for error in _column_errors(inner, part))
+
+    if column.required and values.null_count:
+        yield from ((error.index, error.message) for error in _missing(column, values))
+    yield from nested_rows.errors(column, values, check)
 
 
 def check_rows_of(table: Table, rows: pa.Table, today: dt.date) -> None:
@@ -105,7 +145,7 @@ def _where(mask: pa.Array, message: str) -> Iterator[RowError]:
 
 def _column_errors(column: Column, values: pa.Array) -> Iterator[RowError]:
     if column.required and values.null_count:
-        yield from _where(values.is_null(), f"Required field {column.name} cannot be null")
+        yield from _missing(column, values)
     if column.type == "TIMESTAMP":
         yield from _range_errors(values.cast(pa.int64()), TIMESTAMP_FIRST, TIMESTAMP_LAST, column)
     elif column.type == "DATE":
@@ -114,6 +154,10 @@ def _column_errors(column: Column, values: pa.Array) -> Iterator[RowError]:
         yield from _numeric_errors(column, values)
     elif column.type == "JSON":
         yield from _json_errors(column, values)
+
+
+def _missing(column: Column, values: pa.Array) -> Iterator[RowError]:
+    return _where(values.is_null(), f"Required field {column.name} cannot be null")
 
 
 def _range_errors(numbers: pa.Array, first: int, last: int, column: Column) -> Iterator[RowError]:
@@ -165,7 +209,9 @@ def insert(connection: Connection, table: Table, batch: pa.RecordBatch | pa.Tabl
     except duckdb.ConversionException as error:
         raise SchemaMismatch(first_line(error)) from error
     finally:
-        connection.unregister("incoming")
+        # What failed has aborted the transaction, which forgets the name too and refuses to be asked.
+        with suppress(duckdb.TransactionException):
+            connection.unregister("incoming")
 
 
 def insert_all(table: Table, connection: Connection, batches: list[pa.RecordBatch]) -> None:
@@ -178,17 +224,24 @@ def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
     try:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         for values in batch.columns:
-            if not pa.types.is_decimal(values.type):  # decimals out of range are row errors, told apart later
-                values.validate(full=True)
-            else:
-                values.validate()
-    except (pa.ArrowException, OSError, ValueError) as error:
+            nested_rows.validate(values)
+    except UNREADABLE as error:
         raise SchemaMismatch(f"The serialized record batch cannot be read: {error}") from error
     return batch
 
 
 def decode_schema(data: bytes) -> pa.Schema:
+    """An Arrow schema from IPC bytes; `SchemaMismatch` when they are not one."""
     try:
-        return pa.ipc.read_schema(pa.py_buffer(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
+        schema = pa.ipc.read_schema(pa.py_buffer(data))
+        _check_names(schema)
+        return schema
+    except UNREADABLE as error:
         raise SchemaMismatch(f"The serialized Arrow schema cannot be read: {error}") from error
+
+
+def _check_names(fields: Iterable[pa.Field]) -> None:
+    """Names are decoded only when they are read: UnicodeDecodeError for one that is no text."""
+    for field in fields:
+        _ = field.name
+        _check_names([field.type.field(place) for place in range(field.type.num_fields)])

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from services.local.bigquery.columns import Column
+from services.local.bigquery.columns import Column, from_known
 from services.local.bigquery.errors import ApiError, not_found
+from services.local.bigquery.nested_types import is_nested
 
 DatasetKey = tuple[str, str]  # project, dataset
 TableKey = tuple[str, str, str]  # project, dataset, table
@@ -69,6 +70,11 @@ class Table:
     @property
     def etag(self) -> str:
         return etag(asdict(self))
+
+    @cached_property
+    def nested(self) -> bool:
+        """Whether it has a RECORD or REPEATED column."""
+        return any(is_nested(column.type) for column in self.columns)
 
     def column(self, name: str) -> Column | None:
         return self._named.get(name.lower())
@@ -140,7 +146,7 @@ def load(connection: Any) -> Catalog:
         catalog.datasets[dataset.key] = dataset
     for (known,) in connection.execute("SELECT known FROM meta.tables").fetchall():
         fields = json.loads(known)
-        fields["columns"] = tuple(Column(**column) for column in fields["columns"])
+        fields["columns"] = tuple(from_known(column) for column in fields["columns"])
         fields["clustering"] = tuple(fields["clustering"])
         table = Table(**fields)
         catalog.tables[table.key] = table

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from services.local.bigquery.errors import invalid
-
-DUCKDB = {
-    "STRING": "VARCHAR",
-    "BYTES": "BLOB",
-    "INT64": "BIGINT",
-    "FLOAT64": "DOUBLE",
-    "NUMERIC": "DECIMAL(38,9)",
-    "BOOL": "BOOLEAN",
-    "DATE": "DATE",
-    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
-    "JSON": "JSON",
-}
-
-ARROW = {
-    "STRING": pa.string(),
-    "BYTES": pa.binary(),
-    "INT64": pa.int64(),
-    "FLOAT64": pa.float64(),
-    "NUMERIC": pa.decimal128(38, 9),
-    "BOOL": pa.bool_(),
-    "DATE": pa.date32(),
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-    "JSON": pa.string(),
-}
+from services.local.bigquery.nested_types import (
+    DUCKDB,
+    MAX_DEPTH,
+    NULL,
+    array_of,
+    element,
+    is_array,
+    is_struct,
+    label,
+    members,
+    struct_of,
+)
 
 REST = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
 SPELLINGS = {name: name for name in DUCKDB} | {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 # Spellings that SQL has beside the canonical ones.
 SQL_SPELLINGS = {"INT": "INT64", "SMALLINT": "INT64", "BIGINT": "INT64", "TINYINT": "INT64", "DECIMAL": "NUMERIC"}
 
-MODES = ("NULLABLE", "REQUIRED")
+RECORDS = ("RECORD", "STRUCT")
+MODES = ("NULLABLE", "REQUIRED", "REPEATED")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 FIELD_KEYS = {"name", "type", "mode", "description", "fields", "policyTags"}
@@ -49,20 +36,46 @@ FIELD_KEYS = {"name", "type", "mode", "description", "fields", "policyTags"}
 @dataclass(frozen=True)
 class Column:
     name: str
-    type: str  # a key of DUCKDB
+    type: str  # the whole type, ARRAY<…> of a REPEATED field and STRUCT<…> of a RECORD
     required: bool = False
     description: str | None = None
+    fields: tuple[Column, ...] = ()  # of a RECORD
 
     def resource(self) -> dict[str, Any]:
         """The column as a TableFieldSchema of the REST API."""
+        type_ = element(self.type) if is_array(self.type) else self.type
         found: dict[str, Any] = {
             "name": self.name,
-            "type": REST.get(self.type, self.type),
-            "mode": MODES[self.required],
+            "type": "RECORD" if is_struct(type_) else REST.get(type_, type_),
+            "mode": "REPEATED" if is_array(self.type) else MODES[self.required],
         }
+        if self.fields:
+            found["fields"] = [field.resource() for field in self.fields]
         if self.description is not None:
             found["description"] = self.description
         return found
+
+
+def of_type(name: str, type_: str, description: str | None = None) -> Column:
+    """A column of that type whose fields, if it has any, are all NULLABLE: what a query gives."""
+    inner = element(type_) if is_array(type_) else type_
+    if not is_struct(inner):
+        return Column(name, type_.replace(NULL, "INT64"), description=description)
+    fields = tuple(of_type(label(place, name), t) for place, (name, t) in enumerate(members(inner)))
+    return record(name, fields, "REPEATED" if is_array(type_) else "NULLABLE", description)
+
+
+def record(name: str, fields: tuple[Column, ...], mode: str, description: str | None = None) -> Column:
+    """A RECORD column of that mode."""
+    type_ = struct_of((field.name, field.type) for field in fields)
+    if mode == "REPEATED":
+        return Column(name, array_of(type_), False, description, fields)
+    return Column(name, type_, mode == "REQUIRED", description, fields)
+
+
+def from_known(known: Mapping[str, Any]) -> Column:
+    """A column as `dataclasses.asdict` wrote it."""
+    return Column(**{**known, "fields": tuple(from_known(field) for field in known.get("fields", ()))})
 
 
 def quote(name: str) -> str:
@@ -70,8 +83,10 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def parse(fields: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
+def parse(fields: Any, depth: int = 0) -> tuple[Column, ...]:
     """Columns from TableFieldSchema objects; ApiError 400 naming the field and what is wrong with it."""
+    if not isinstance(fields, list) or not all(isinstance(field, dict) for field in fields):
+        raise invalid("Invalid value for fields: a list of objects is expected")
     columns: list[Column] = []
     seen: set[str] = set()
     for field in fields:
@@ -86,18 +101,16 @@ def parse(fields: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
         if name.lower() in seen:
             raise invalid(f"Duplicate field name: {name}. Field names are not case sensitive.")
         seen.add(name.lower())
-        columns.append(_column(name, field))
+        columns.append(_column(name, field, depth))
     if len(columns) > 10_000:
         raise invalid(f"Too many fields: {len(columns)}. Maximum allowed is 10000.")
     return tuple(columns)
 
 
-def _column(name: str, field: Mapping[str, Any]) -> Column:
+def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
     given = str(field.get("type", "")).upper()
     mode = str(field.get("mode") or "NULLABLE").upper()
-    if given in ("RECORD", "STRUCT") or mode == "REPEATED":
-        raise invalid(f"Field {name}: the local BigQuery emulator does not support RECORD or REPEATED fields")
-    if given not in SPELLINGS:
+    if given not in SPELLINGS and given not in RECORDS:
         raise invalid(f"Invalid value for type: {given} is not a valid value (field {name})")
     if mode not in MODES:
         raise invalid(f"Invalid value for mode: {mode} is not a valid value (field {name})")
@@ -106,8 +119,18 @@ def _column(name: str, field: Mapping[str, Any]) -> Column:
             raise invalid(f"Field {name}: the local BigQuery emulator does not support {key}")
     if field.get("policyTags") not in (None, {}, {"names": []}):
         raise invalid(f"Field {name}: the local BigQuery emulator does not support policyTags")
-    description = field.get("description")
-    return Column(name, SPELLINGS[given], mode == "REQUIRED", None if description is None else str(description))
+    description = None if field.get("description") is None else str(field["description"])
+    if given in RECORDS:
+        if not field.get("fields"):
+            raise invalid(f"Field {name} is type RECORD but has no schema")
+        if depth >= MAX_DEPTH:
+            raise invalid(f"Field {name} is nested too deeply: RECORD fields can be nested {MAX_DEPTH} levels deep")
+        return record(name, parse(field["fields"], depth + 1), mode, description)
+    if field.get("fields"):
+        raise invalid(f"Field {name} has type {given} and fields; only a RECORD has fields")
+    if mode == "REPEATED":
+        return Column(name, array_of(SPELLINGS[given]), False, description)
+    return Column(name, SPELLINGS[given], mode == "REQUIRED", description)
 
 
 def evolved(table: str, old: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -121,17 +144,7 @@ def evolved(table: str, old: tuple[Column, ...], new: tuple[Column, ...]) -> tup
         found = wanted.pop(column.name.lower(), None)
         if found is None:
             raise invalid(f"Provided Schema does not match Table {table}. Field {column.name} is missing in new schema")
-        if found.type != column.type:
-            raise invalid(
-                f"Provided Schema does not match Table {table}. Field {column.name} has changed type from "
-                f"{REST.get(column.type, column.type)} to {REST.get(found.type, found.type)}"
-            )
-        if found.required and not column.required:
-            raise invalid(
-                f"Provided Schema does not match Table {table}. Field {column.name} has changed mode from "
-                "NULLABLE to REQUIRED"
-            )
-        kept.append(Column(column.name, column.type, found.required, found.description))
+        kept.append(_evolved(table, column, found))
     for column in new:
         if column.name.lower() not in wanted:
             continue
@@ -142,3 +155,15 @@ def evolved(table: str, old: tuple[Column, ...], new: tuple[Column, ...]) -> tup
             )
         kept.append(column)
     return tuple(kept)
+
+
+def _evolved(table: str, old: Column, new: Column) -> Column:
+    before, after = old.resource(), new.resource()
+    changed = f"Provided Schema does not match Table {table}. Field {old.name} has changed"
+    if before["type"] != after["type"]:
+        raise invalid(f"{changed} type from {before['type']} to {after['type']}")
+    if before["mode"] != after["mode"] and (before["mode"], after["mode"]) != ("REQUIRED", "NULLABLE"):
+        raise invalid(f"{changed} mode from {before['mode']} to {after['mode']}")
+    if not old.fields:
+        return Column(old.name, old.type, new.required, new.description)
+    return record(old.name, evolved(table, old.fields, new.fields), after["mode"], new.description)

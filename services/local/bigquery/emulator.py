@@ -19,6 +19,7 @@ from services.local.bigquery.query_job import QueryJobs
 from services.local.bigquery.rest import method
 from services.local.bigquery.rest.app import application
 from services.local.bigquery.rest.state import State
+from services.local.bigquery.storage_read import BigQueryRead
 from services.local.bigquery.storage_write import MAX_RECEIVED, BigQueryWrite
 from services.local.bigquery.store import Store
 from services.local.outage import Outage
@@ -51,7 +52,7 @@ async def emulator(
         outage = Outage()
         state = State(store, jobs, QueryJobs(store, jobs), outage)
         rest = await stack.enter_async_context(_rest(state, host, rest_port))
-        write = await stack.enter_async_context(_grpc(store, outage, host, grpc_port))
+        write = await stack.enter_async_context(_grpc(store, jobs, outage, host, grpc_port))
         faults = await stack.enter_async_context(_control(outage, control_port))
         stack.callback(outage.clear)  # first of all, so that no call is held at the end
         yield Ports(rest, write, faults)
@@ -96,7 +97,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 @asynccontextmanager
-async def _grpc(store: Store, outage: Outage, host: str, port: int) -> AsyncIterator[int]:
+async def _grpc(store: Store, jobs: Jobs, outage: Outage, host: str, port: int) -> AsyncIterator[int]:
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),
@@ -104,7 +105,7 @@ async def _grpc(store: Store, outage: Outage, host: str, port: int) -> AsyncIter
             ("grpc.max_send_message_length", MAX_RECEIVED),
         ]
     )
-    server.add_generic_rpc_handlers((BigQueryWrite(store, outage).handlers(),))
+    server.add_generic_rpc_handlers((BigQueryWrite(store, outage).handlers(), BigQueryRead(store, jobs).handlers()))
     _check_free(host, port)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")

@@ -13,7 +13,7 @@ from services.local.bigquery import columns, tables
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, duplicate, invalid_query, not_found
-from services.local.bigquery.sql import ddl, dml
+from services.local.bigquery.sql import ddl, dml, nested
 from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
@@ -93,8 +93,10 @@ def define(connection: Connection, store: Store, definition: ddl.Definition) -> 
     made = tables.build(connection, tables.define(store, project, dataset, name, definition.body))
     if definition.query is not None:
         names = ", ".join(quote(column.name) for column in made.columns)
+        values = ", ".join(nested.stored(f"c{place}", column) for place, column in enumerate(made.columns))
         try:
-            connection.execute(f"INSERT INTO {made.rows} ({names}) {definition.query.sql}")
+            given = f"SELECT {values} FROM ({definition.query.sql})"  # noqa: S608 - generated
+            connection.execute(f"INSERT INTO {made.rows} ({names}) {given}")
         except FAILURES as error:
             raise query_error(error) from error
     if old is not None and old.view is None:

@@ -21,7 +21,7 @@ from services.local.bigquery.writer import Connection
 
 KNOWN = {
     "sourceFormat", "schema", "destinationTable", "createDisposition", "writeDisposition", "timePartitioning",
-    "clustering", "ignoreUnknownValues", "maxBadRecords", "autodetect", "encoding", "sourceUris",
+    "clustering", "ignoreUnknownValues", "maxBadRecords", "autodetect", "encoding", "sourceUris", "parquetOptions",
 }  # fmt: skip
 FORMATS = ("NEWLINE_DELIMITED_JSON", "PARQUET")
 CREATES = ("CREATE_IF_NEEDED", "CREATE_NEVER")
@@ -39,6 +39,9 @@ def check(configuration: Mapping[str, Any]) -> None:
     _choice(configuration, "sourceFormat", FORMATS, "CSV")
     _choice(configuration, "createDisposition", CREATES, CREATES[0])
     _choice(configuration, "writeDisposition", WRITES, WRITES[0])
+    for key, value in (configuration.get("parquetOptions") or {}).items():
+        if value not in (None, False) and key != "enableListInference":
+            raise invalid(f"The local BigQuery emulator does not support parquetOptions.{key} of a load job")
     if configuration.get("encoding") not in (None, "", "UTF-8"):
         raise invalid("The local BigQuery emulator loads UTF-8 only")
     if not all((configuration.get("destinationTable") or {}).get(part) for part in ("datasetId", "tableId")):
@@ -107,13 +110,14 @@ def _read(
     fields = (configuration.get("schema") or {}).get("fields")
     given = columns.parse(fields) if fields else None
     ignore = bool(configuration.get("ignoreUnknownValues"))
+    lists = bool((configuration.get("parquetOptions") or {}).get("enableListInference"))
     known = given or (table.columns if table is not None else None)
     try:
         if configuration.get("sourceFormat") == "PARQUET":
             file = parquet.read(data)
             if known is None:
-                known = given = columns.parse([column.resource() for column in parquet.described(file)])
-            return parquet.fitted(file, known, ignore_unknown=ignore), given
+                known = given = columns.parse([column.resource() for column in parquet.described(file, lists=lists)])
+            return parquet.fitted(file, known, ignore_unknown=ignore, lists=lists), given
         if known is None:
             raise invalid("Schema has no fields: the table does not exist and the job gives no schema")
         return ndjson.read(data, known, ignore_unknown=ignore), given
@@ -166,7 +170,7 @@ async def store_result(store: Store, project: str, configuration: Mapping[str, A
         "writeDisposition": _choice(configuration, "writeDisposition", WRITES, "WRITE_EMPTY"),
     }
     given = columns.parse(result.schema)
-    rows = result.rows.rename_columns([column.name for column in given])
+    rows = append.stored_rows(given, result.rows)
     made: list[Table] = []
 
     def apply(connection: Connection) -> None:

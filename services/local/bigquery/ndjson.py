@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from services.local.bigquery.columns import ARROW, Column
+from services.local.bigquery.columns import Column
+from services.local.bigquery.nested_rows import item_of
+from services.local.bigquery.nested_types import arrow_type, is_array
 
 MAX_LINE = 100 * 1024 * 1024  # bytes, BigQuery's limit for a row of JSON
 MAX_SECONDS = 2**63 // 1_000_000  # what a TIMESTAMP's 64 bits of microseconds hold
@@ -32,6 +34,7 @@ FLOATS = {"nan", "inf", "-inf", "+inf", "infinity", "-infinity", "+infinity"}
 
 _exact = Context(prec=100, rounding=ROUND_HALF_UP)
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder()
 
 
@@ -45,26 +48,27 @@ class BadLine(Exception):
 def read(data: bytes, columns: tuple[Column, ...], *, ignore_unknown: bool) -> pa.Table:
     """All rows, with every column of the table; raises `BadLine` for the first that is wrong."""
     known = {column.name.lower(): index for index, column in enumerate(columns)}
-    readers = [READERS[column.type] for column in columns]
+    readers = [_reader(column, ignore_unknown) for column in columns]
     values: list[list[Any]] = [[] for _ in columns]
     for number, line in _lines(data):
         try:
             given = _row.decode(line)
         except (msgspec.DecodeError, RecursionError) as error:
             raise BadLine(number, f"this is not a JSON object: {error}") from error
-        row: list[Any] = [None] * len(columns)
+        row: list[Any] = [[] if is_array(column.type) else None for column in columns]
         for name, raw in given.items():
             index = known.get(name.lower())
             if index is None:
                 if ignore_unknown:
                     continue
                 raise BadLine(number, f"No such field: {name}.")
-            row[index] = _value(number, columns[index], readers[index], bytes(raw))
+            value = _value(number, columns[index], readers[index], bytes(raw))
+            row[index] = [] if value is None and is_array(columns[index].type) else value
         for column, value, held in zip(columns, row, values, strict=True):
             if value is None and column.required:
                 raise BadLine(number, f"Missing required field: {column.name}.")
             held.append(value)
-    arrays = [pa.array(held, ARROW[column.type]) for column, held in zip(columns, values, strict=True)]
+    arrays = [pa.array(held, arrow_type(column.type)) for column, held in zip(columns, values, strict=True)]
     return pa.table(arrays, names=[column.name for column in columns])
 
 
@@ -100,6 +104,44 @@ def _value(number: int, column: Column, reader: Callable[[bytes], Any], raw: byt
         raise BadLine(
             number, f"Could not convert value {shown} of field {column.name} to {column.type}: {error}"
         ) from None
+
+
+def _reader(column: Column, ignore_unknown: bool) -> Callable[[bytes], Any]:
+    """From the JSON text of a value, which is not null, to what Arrow takes for the column."""
+    if is_array(column.type):
+        one = _reader(item_of(column), ignore_unknown)
+        return lambda raw: [_item(item, one) for item in _items.decode(raw)]
+    if column.fields:
+        parts = {field.name.lower(): (field, _reader(field, ignore_unknown)) for field in column.fields}
+        return lambda raw: _record(column, parts, _row.decode(raw), ignore_unknown)
+    return READERS[column.type]
+
+
+def _item(raw: msgspec.Raw, one: Callable[[bytes], Any]) -> Any:
+    if bytes(raw).strip() == b"null":
+        raise ValueError("an array cannot have a null element")
+    return one(bytes(raw))
+
+
+def _record(
+    column: Column,
+    parts: dict[str, tuple[Column, Callable[[bytes], Any]]],
+    given: dict[str, msgspec.Raw],
+    ignore_unknown: bool,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {field.name: [] if is_array(field.type) else None for field, _ in parts.values()}
+    for name, raw in given.items():
+        if name.lower() not in parts:
+            if ignore_unknown:
+                continue
+            raise ValueError(f"No such field: {column.name}.{name}.")
+        field, reader = parts[name.lower()]
+        if bytes(raw).strip() != b"null":
+            found[field.name] = reader(bytes(raw))
+    for field, _ in parts.values():
+        if field.required and found[field.name] is None:
+            raise ValueError(f"Missing required field: {column.name}.{field.name}.")
+    return found
 
 
 def scalar(raw: bytes) -> str:

@@ -7,7 +7,9 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from services.local.bigquery.columns import ARROW, Column
+from services.local.bigquery import nested_rows
+from services.local.bigquery.columns import Column, of_type, record
+from services.local.bigquery.nested_types import array_of, arrow_type, is_array, is_nested
 
 
 class BadFile(Exception):
@@ -21,9 +23,32 @@ def read(data: bytes) -> pa.Table:
         raise BadFile(f"the Parquet file cannot be read: {error}") from error
 
 
-def described(table: pa.Table) -> tuple[Column, ...]:
-    """The columns BigQuery would make of the file; `BadFile` for types it has no equal of here."""
-    return tuple(Column(field.name, _type(field), not field.nullable) for field in table.schema)
+def described(table: pa.Table, *, lists: bool) -> tuple[Column, ...]:
+    """The columns BigQuery would make of the file; `BadFile` for types it has no equal of here.
+
+    `lists` is parquetOptions.enableListInference: whether a list is a REPEATED field.
+    """
+    return tuple(_column(field, lists) for field in table.schema)
+
+
+def _column(field: pa.Field, lists: bool) -> Column:
+    kind = field.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if not lists:
+            raise BadFile(
+                f"column {field.name} is a list: the local BigQuery emulator loads lists with "
+                "parquetOptions.enableListInference only"
+            )
+        item = _column(pa.field(field.name, kind.value_type), lists)
+        if is_array(item.type):
+            raise BadFile(f"column {field.name} is a list of lists, which no column can be")
+        return record(field.name, item.fields, "REPEATED") if item.fields else of_type(field.name, array_of(item.type))
+    if pa.types.is_struct(kind):
+        if not kind.num_fields:
+            raise BadFile(f"column {field.name} is a struct without fields")
+        mode = "NULLABLE" if field.nullable else "REQUIRED"
+        return record(field.name, tuple(_column(inner, lists) for inner in kind), mode)
+    return Column(field.name, _type(field), not field.nullable)
 
 
 def _type(field: pa.Field) -> str:
@@ -47,7 +72,7 @@ def _type(field: pa.Field) -> str:
     raise BadFile(f"column {field.name} has the type {kind}, which no column here can have")
 
 
-def fitted(table: pa.Table, columns: tuple[Column, ...], *, ignore_unknown: bool) -> pa.Table:
+def fitted(table: pa.Table, columns: tuple[Column, ...], *, ignore_unknown: bool, lists: bool) -> pa.Table:
     """The file's columns as the table's types, in the table's order; `BadFile` when they do not fit."""
     named = {column.name.lower(): column for column in columns}
     given: dict[str, pa.ChunkedArray] = {}
@@ -59,12 +84,36 @@ def fitted(table: pa.Table, columns: tuple[Column, ...], *, ignore_unknown: bool
             raise BadFile(f"Provided Schema does not match Table. Cannot add fields (field: {field.name})")
         if column.name in given:
             raise BadFile(f"column {column.name} is in the file twice")
-        given[column.name] = _converted(field, column, values)
+        given[column.name] = (
+            _nested(field, column, values, lists) if is_nested(column.type) else _converted(field, column, values)
+        )
     for column in columns:
         if column.required and column.name not in given:
             raise BadFile(f"Required field {column.name} is missing in the file")
     kept = [column for column in columns if column.name in given]
     return pa.table([given[column.name] for column in kept], names=[column.name for column in kept])
+
+
+def _nested(field: pa.Field, column: Column, values: pa.ChunkedArray, lists: bool) -> pa.ChunkedArray:
+    """A list or a struct as the column has it."""
+    _column(field, lists)
+    try:
+        plain = values.cast(_widened(field.type))
+    except pa.ArrowException as error:
+        raise BadFile(f"column {column.name} does not fit {column.type}: {error}") from error
+    if (reason := nested_rows.mismatch(column, plain.type, column.name)) is not None:
+        raise BadFile(reason)
+    chunks = [nested_rows.conformed(column, chunk) for chunk in plain.chunks]
+    return pa.chunked_array(chunks, arrow_type(column.type))
+
+
+def _widened(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type of what BigQuery makes of a Parquet type."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_widened(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_widened(field.type)) for field in kind])
+    return arrow_type(_type(pa.field("", kind)))
 
 
 def _converted(field: pa.Field, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -75,6 +124,6 @@ def _converted(field: pa.Field, column: Column, values: pa.ChunkedArray) -> pa.C
     if found != column.type and (found, column.type) not in alike:
         raise BadFile(f"Field {column.name} has changed type from {column.type} to {found}")
     try:
-        return values.cast(ARROW[column.type])
+        return values.cast(arrow_type(column.type))
     except pa.ArrowException as error:
         raise BadFile(f"column {column.name} does not fit {column.type}: {error}") from error

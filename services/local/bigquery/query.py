@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,17 +126,7 @@ def fetch(connection: Connection, query: Query) -> Result:
     """Run the query and keep its result; ApiError when it fails or gives too much."""
     stopped = ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation")
     try:
-        reader = connection.sql(query.sql).to_arrow_reader(100_000)
-        batches: list[pa.RecordBatch] = []
-        size = 0
-        for batch in reader:
-            batches.append(batch)
-            size += batch.nbytes
-            if size > MAX_RESULT:
-                raise ApiError(
-                    403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
-                )
-        rows = pa.Table.from_batches(batches, reader.schema)
+        rows = bounded(connection.sql(query.sql).to_arrow_reader(100_000))
     except (*FAILURES, OSError) as error:
         # Arrow's reader wraps what fails after the first row into an OSError of the same text.
         if str(error).startswith("INTERRUPT"):
@@ -146,19 +136,43 @@ def fetch(connection: Connection, query: Query) -> Result:
     return Result(query.schema(), tuple(output.type for output in query.outputs), rows)
 
 
+def bounded(reader: pa.RecordBatchReader) -> pa.Table:
+    """All that the reader gives; ApiError 403 when it is more than a result may have."""
+    batches: list[pa.RecordBatch] = []
+    size = 0
+    for batch in reader:
+        batches.append(batch)
+        size += batch.nbytes
+        if size > MAX_RESULT:
+            raise ApiError(
+                403, "responseTooLarge", f"Response too large to return: over {MAX_RESULT} bytes. Consider a LIMIT."
+            )
+    return pa.Table.from_batches(batches, reader.schema)
+
+
 def check_range(rows: pa.Table) -> None:
     """ApiError where a DATE or TIMESTAMP lies outside of the years 1 to 9999: no client could read it."""
-    for column in rows.columns:
-        values = pc.list_flatten(column) if pa.types.is_list(column.type) else column
+    for values in (leaf for column in rows.columns for leaf in _leaves(column)):
         if pa.types.is_date(values.type):
-            values, ends = values.cast(pa.int32()), DATES
+            numbers, ends = values.cast(pa.int32()), DATES
         elif pa.types.is_timestamp(values.type):
-            values, ends = values.cast(pa.int64()), TIMESTAMPS
+            numbers, ends = values.cast(pa.int64()), TIMESTAMPS
         else:
             continue
-        found = pc.min_max(values)
+        found = pc.min_max(numbers)
         if found["min"].is_valid and not ends[0] <= found["min"].as_py() <= found["max"].as_py() <= ends[1]:
             raise invalid_query("A value of the result is out of the range of DATE or TIMESTAMP")
+
+
+def _leaves(values: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """The values without structure that the values are made of."""
+    if pa.types.is_list(values.type):
+        yield from _leaves(pc.list_flatten(values))
+    elif pa.types.is_struct(values.type):
+        for place in range(values.type.num_fields):
+            yield from _leaves(pc.struct_field(values, [place]))
+    else:
+        yield values
 
 
 def nothing(affected: int | None) -> Result:

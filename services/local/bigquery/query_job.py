@@ -12,6 +12,13 @@ from services.local.bigquery.sql import ddl
 from services.local.bigquery.store import FAILURES, Store, query_error
 from services.local.bigquery.writer import Connection
 
+RESULTS_DATASET, RESULTS_PREFIX = "_results", "anon"
+
+
+def results_table(job: Job) -> dict[str, str]:
+    """The anonymous table that holds a job's result, by which clients read it again."""
+    return {"projectId": job.project, "datasetId": RESULTS_DATASET, "tableId": RESULTS_PREFIX + job.id}
+
 
 class QueryJobs:
     """Runs query jobs; `dry_run` validates and estimates without a job."""
@@ -73,6 +80,11 @@ class QueryJobs:
         result = await self._store.read(lambda connection: query.fetch(connection, prepared.query), started)
         if prepared.configuration.get("destinationTable"):
             await load.store_result(self._store, job.project, prepared.configuration, result)
+        elif prepared.configuration.get("allowLargeResults"):
+            # ibis wants to know the table. Others are not told: Python's client would read it with a Storage Read
+            # client of its own, which knows Google's address and not this one.
+            asked = {**job.configuration["query"], "destinationTable": results_table(job)}
+            job.configuration = {**job.configuration, "query": asked}
         job.result = result
 
 

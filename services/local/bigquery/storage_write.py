@@ -20,6 +20,7 @@ from services.local.bigquery import append, struck
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import Column
 from services.local.bigquery.errors import ApiError
+from services.local.bigquery.nested_types import element, is_array
 from services.local.bigquery.store import Store, first_line
 from services.local.bigquery.writer import Busy
 from services.local.fault import AppendError, RowErrors
@@ -298,23 +299,26 @@ def _checked(table: Table, schema: pa.Schema, data: bytes) -> pa.RecordBatch:
     append.check_schema(table, schema)
     batch = append.decode(schema, data)
     append.check_rows(table, batch, dt.datetime.now(dt.UTC).date())
-    return batch
+    return append.conformed(table, batch)
+
+
+SPELLING = {"FLOAT64": "DOUBLE"}
 
 
 def table_schema(table: Table) -> Any:
     """The table's columns as the Storage API spells them."""
-    schema = TableSchema()
-    spelling = {"FLOAT64": "DOUBLE"}
-    for column in table.columns:
-        schema.fields.append(
-            TableFieldSchema(
-                name=column.name,
-                type_=TableFieldSchema.Type.Value(spelling.get(column.type, column.type)),
-                mode=TableFieldSchema.Mode.REQUIRED if column.required else TableFieldSchema.Mode.NULLABLE,
-                description=column.description or "",
-            )
-        )
-    return schema
+    return TableSchema(fields=[_field_schema(column) for column in table.columns])
+
+
+def _field_schema(column: Column) -> Any:
+    type_ = element(column.type) if is_array(column.type) else column.type
+    return TableFieldSchema(
+        name=column.name,
+        type_=TableFieldSchema.Type.Value("STRUCT" if column.fields else SPELLING.get(type_, type_)),
+        mode=TableFieldSchema.Mode.Value(column.resource()["mode"]),
+        description=column.description or "",
+        fields=[_field_schema(field) for field in column.fields],
+    )
 
 
 async def _application_stream(request: bytes, context: Any) -> bytes:

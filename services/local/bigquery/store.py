@@ -18,7 +18,7 @@ import duckdb
 
 from services.local.bigquery import catalog
 from services.local.bigquery.errors import ApiError
-from services.local.bigquery.sql.macros import MACROS
+from services.local.bigquery.sql import json_values, macros, net, percentile
 from services.local.bigquery.writer import Busy, Connection, Write, Writer
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Store:
             for setting in SETTINGS:
                 self._database.execute(setting)
             self._database.execute(catalog.SCHEMA)
-            for macro in MACROS:
+            for macro in (*macros.MACROS, *json_values.MACROS, *net.MACROS, *percentile.MACROS):
                 self._database.execute(macro)
             self.catalog = catalog.load(self._database)
         except (duckdb.Error, RuntimeError, OSError, ValueError) as error:

@@ -11,10 +11,10 @@ from typing import Any
 
 from services.local.bigquery import catalog, columns
 from services.local.bigquery.catalog import Table, check_etag
-from services.local.bigquery.columns import DUCKDB, Column, quote
+from services.local.bigquery.columns import Column, quote
 from services.local.bigquery.errors import ApiError, duplicate, invalid
-from services.local.bigquery.sql import dialect, statement
-from services.local.bigquery.sql.expr import element, is_array
+from services.local.bigquery.nested_types import duckdb_type, is_array
+from services.local.bigquery.sql import dialect, nested, statement
 from services.local.bigquery.sql.scope import Context
 from services.local.bigquery.store import Store
 from services.local.bigquery.writer import Connection
@@ -138,10 +138,8 @@ def view_columns(store: Store, view: Table, text: str) -> tuple[Column, ...]:
     described = {column.name.lower(): column.description for column in view.columns}
     found: list[Column] = []
     for output in read.query.outputs:
-        if is_array(output.type):
-            raise invalid(f"The local BigQuery emulator has no views with ARRAY<{element(output.type)}> columns")
         name = output.name or ""
-        found.append(Column(name, output.type, False, described.get(name.lower())))
+        found.append(columns.of_type(name, output.type, described.get(name.lower())))
     return tuple(found)
 
 
@@ -168,10 +166,7 @@ def build(connection: Connection, table: Table) -> Table:
     """Give the table an id, a DuckDB table and its place in the file's catalog."""
     table = replace(table, id=catalog.next_id(connection))
     if table.view is None:
-        listed = ", ".join(
-            f"{quote(column.name)} {DUCKDB[column.type]}{' NOT NULL' if column.required else ''}"
-            for column in table.columns
-        )
+        listed = ", ".join(f"{_declared(column)}{' NOT NULL' if column.required else ''}" for column in table.columns)
         # DuckDB has no table without columns, BigQuery does: rows go in once a schema is set.
         connection.execute(f"CREATE TABLE {table.rows} ({listed or f'{quote(HOLLOW)} BOOLEAN'})")
     catalog.put_table(connection, table)
@@ -179,6 +174,11 @@ def build(connection: Connection, table: Table) -> Table:
 
 
 HOLLOW = "no column yet"
+
+
+def _declared(column: Column) -> str:
+    """The column in DuckDB's DDL: an array is empty where it is not given, never NULL."""
+    return f"{quote(column.name)} {duckdb_type(column.type)}{' DEFAULT []' if is_array(column.type) else ''}"
 
 
 async def change(
@@ -199,6 +199,8 @@ async def change(
 
 
 def _changed(store: Store, old: Table, body: Mapping[str, Any], patch: bool) -> Table:
+    # A client that knows no schema sends null for it, which means: leave it.
+    body = {key: value for key, value in body.items() if value is not None or key != "schema"}
     wanted = dict(body)
     if patch:
         merged = {key: value for key, value in old.fields.items() if key not in (*body, EXPIRATION)}
@@ -235,11 +237,20 @@ def alter(connection: Connection, old: Table, new: Table) -> None:
         for before, after in zip(old.columns, new.columns, strict=False):
             if before.required and not after.required:
                 connection.execute(f"ALTER TABLE {old.rows} ALTER COLUMN {quote(before.name)} DROP NOT NULL")
+            if before.type != after.type:
+                connection.execute(_widened(old, after))
         for column in new.columns[len(old.columns) :]:
-            connection.execute(f"ALTER TABLE {old.rows} ADD COLUMN {quote(column.name)} {DUCKDB[column.type]}")
+            connection.execute(f"ALTER TABLE {old.rows} ADD COLUMN {_declared(column)}")
         if not old.columns and new.columns:
             connection.execute(f"ALTER TABLE {old.rows} DROP COLUMN {quote(HOLLOW)}")
     catalog.put_table(connection, new)
+
+
+def _widened(old: Table, column: Column) -> str:
+    """A RECORD gains fields: NULL in the rows that are there, arrays empty."""
+    name, type_ = quote(column.name), duckdb_type(column.type)
+    whole = nested.stored(f"CAST({name} AS {type_})", column)
+    return f"ALTER TABLE {old.rows} ALTER COLUMN {name} SET DATA TYPE {type_} USING {whole}"
 
 
 async def delete(store: Store, project: str, dataset: str, name: str, match: str | None = None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from services.local.bigquery import struck
 from services.local.bigquery.errors import ApiError, invalid
-from services.local.bigquery.rest import datasets, jobs, method, tables, upload
+from services.local.bigquery.rest import datasets, discovery, jobs, method, refused, tables, upload
 from services.local.bigquery.rest.state import STATE, State
 from services.local.bigquery.writer import Busy
 from services.local.faults import Call
@@ -36,8 +35,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(error)
     except Busy as busy:
         return refusal(ApiError(503, "backendError", str(busy)))
-    except json.JSONDecodeError as error:
-        return refusal(invalid(f"Invalid JSON payload received. {error}"))
+    except RecursionError:
+        return refusal(invalid("The request is nested too deeply"))
     except web.HTTPRequestEntityTooLarge:
         return refusal(ApiError(413, "uploadTooLarge", f"Request is larger than {MAX_BODY} bytes"))
     except web.HTTPNotFound:
@@ -65,6 +64,8 @@ def application(state: State) -> web.Application:
     for module in (datasets, tables, jobs):
         for verb, path, handler in module.ROUTES:
             app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
+    for verb, path, handler in (*discovery.ROUTES, *refused.ROUTES):
+        app.router.add_route(verb, path, handler)
     for prefix in ("/upload", "/resumable/upload"):
         for verb, handler in upload.ROUTES:
             app.router.add_route(verb, prefix + "/bigquery/v2/projects/{project}/jobs", handler)

@@ -6,11 +6,12 @@ from aiohttp import web
 
 from services.local.bigquery import datasets
 from services.local.bigquery.errors import ApiError
+from services.local.bigquery.rest.shapes import DATASET
 from services.local.bigquery.rest.state import STATE, body, flag, page
 
 
 async def insert(request: web.Request) -> web.Response:
-    given = await body(request)
+    given = await body(request, DATASET)
     project = request.match_info["project"]
     name = (given.get("datasetReference") or {}).get("datasetId")
     if not name:
@@ -39,7 +40,7 @@ async def change(request: web.Request) -> web.Response:
         request.app[STATE].store,
         request.match_info["project"],
         request.match_info["dataset"],
-        await body(request),
+        await body(request, DATASET),
         request.headers.get("If-Match"),
         patch=request.method == "PATCH",
     )

@@ -12,6 +12,7 @@ from services.local.bigquery.jobs import FIRST_ANSWER, Job
 from services.local.bigquery.query import Result
 from services.local.bigquery.query_job import statistics
 from services.local.bigquery.rest import rows
+from services.local.bigquery.rest.shapes import JOB, QUERY_REQUEST
 from services.local.bigquery.rest.state import STATE, State, body, checked_number
 
 DEFAULT_ROWS = 10_000
@@ -31,7 +32,7 @@ QUERY_FIELDS = (
 
 async def insert(request: web.Request) -> web.Response:
     """jobs.insert of query jobs; load jobs come with their data, through upload."""
-    given = await body(request)
+    given = await body(request, JOB)
     state, project = request.app[STATE], request.match_info["project"]
     configuration = given.get("configuration") or {}
     reference = given.get("jobReference") or {}
@@ -63,7 +64,7 @@ async def _dry_run(state: State, project: str, configuration: dict[str, Any]) ->
 
 async def query(request: web.Request) -> web.Response:
     """jobs.query: run, wait up to timeoutMs, and answer with the first page."""
-    given = await body(request)
+    given = await body(request, QUERY_REQUEST)
     state, project = request.app[STATE], request.match_info["project"]
     configuration = {key: given[key] for key in QUERY_FIELDS if key in given}
     if given.get("dryRun"):

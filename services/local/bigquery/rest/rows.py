@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from services.local.bigquery.errors import invalid_query
-from services.local.bigquery.sql.expr import element, is_array
+from services.local.bigquery.nested_types import element, is_array, is_struct, label, leaves, members
 
-Encode = Callable[[Any], str]
+Encode = Callable[[Any], Any]
 
 
 def encode(rows: pa.Table, types: Sequence[str], *, int64_timestamps: bool) -> list[dict[str, Any]]:
@@ -25,36 +25,58 @@ def encode(rows: pa.Table, types: Sequence[str], *, int64_timestamps: bool) -> l
 
 
 def _column(column: pa.ChunkedArray, type_: str, int64_timestamps: bool) -> list[Any]:
-    if is_array(type_):
-        one = encoder(element(type_), int64_timestamps)
-        inner = _plain(element(type_))
-        return [_array(items, one) for items in _cast_lists(column, inner)]
-    plain = _plain(type_)
-    values: list[Any] = (column.cast(plain) if plain is not None else column).to_pylist()
+    # Timestamps as integers: Python's own would be slow and need a time zone's data.
+    plain = _plain(column.type) if "TIMESTAMP" in leaves(type_) else column.type
+    values: list[Any] = (column if plain == column.type else column.cast(plain)).to_pylist()
     if type_ in ("STRING", "JSON"):
         return values
     one = encoder(type_, int64_timestamps)
+    if is_array(type_):
+        return [one(value) for value in values]
     return [None if value is None else one(value) for value in values]
 
 
-def _plain(type_: str) -> pa.DataType | None:
-    """Timestamps as integers: Python's own would be slow and need a time zone's data."""
-    return pa.int64() if type_ == "TIMESTAMP" else None
+def _plain(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(type_):
+        return pa.int64()
+    if pa.types.is_list(type_):
+        return pa.list_(_plain(type_.value_type))
+    if pa.types.is_struct(type_):
+        return pa.struct([field.with_type(_plain(field.type)) for field in type_])
+    return type_
 
 
-def _cast_lists(column: pa.ChunkedArray, inner: pa.DataType | None) -> list[Any]:
-    return list((column if inner is None else column.cast(pa.list_(inner))).to_pylist())
-
-
-def _array(items: list[Any] | None, one: Encode) -> list[dict[str, str]]:
+def _array(type_: str, int64_timestamps: bool) -> Encode:
     """BigQuery keeps no difference between a NULL array and an empty one, and no NULL in arrays."""
-    if items is not None and any(item is None for item in items):
-        raise invalid_query("Array cannot have a null element; error in writing field")
-    return [{"v": one(item)} for item in items or []]
+    one = encoder(element(type_), int64_timestamps)
+
+    def encode_items(items: list[Any] | None) -> list[dict[str, Any]]:
+        if items is not None and any(item is None for item in items):
+            raise invalid_query("Array cannot have a null element; error in writing field")
+        return [{"v": one(item)} for item in items or []]
+
+    return encode_items
+
+
+def _struct(type_: str, int64_timestamps: bool) -> Encode:
+    parts = [
+        (label(place, name), encoder(member, int64_timestamps), is_array(member))
+        for place, (name, member) in enumerate(members(type_))
+    ]
+
+    def encode_fields(value: dict[str, Any]) -> dict[str, Any]:
+        given = ((value[name], one, repeated) for name, one, repeated in parts)
+        return {"f": [{"v": one(item) if item is not None or repeated else None} for item, one, repeated in given]}
+
+    return encode_fields
 
 
 def encoder(type_: str, int64_timestamps: bool) -> Encode:
-    """From the Python value of one cell to its text."""
+    """From the Python value of one cell to its JSON value."""
+    if is_array(type_):
+        return _array(type_, int64_timestamps)
+    if is_struct(type_):
+        return _struct(type_, int64_timestamps)
     encoders: dict[str, Encode] = {
         "BYTES": lambda value: base64.b64encode(value).decode(),
         "FLOAT64": _float,

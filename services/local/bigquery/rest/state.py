@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from aiohttp import web
 from services.local.bigquery.errors import invalid
 from services.local.bigquery.jobs import Jobs
 from services.local.bigquery.query_job import QueryJobs
+from services.local.bigquery.rest import shapes
 from services.local.bigquery.rest.sessions import Sessions
 from services.local.bigquery.store import Store
 from services.local.outage import Outage
@@ -27,11 +29,24 @@ class State:
 STATE: web.AppKey[State] = web.AppKey("state", State)
 
 
-async def body(request: web.Request) -> dict[str, Any]:
-    """The request's JSON object; ApiError 400 when it is none."""
-    found = await request.json() if request.can_read_body else {}
+async def body(request: web.Request, shape: Any) -> dict[str, Any]:
+    """The request's JSON object, of that shape; ApiError 400 when it is none."""
+    return decoded(await request.read() if request.can_read_body else b"", shape)
+
+
+def decoded(text: bytes, shape: Any) -> dict[str, Any]:
+    """The JSON object in `text`; ApiError 400 when there is none, or a value in it has the wrong type."""
+    try:
+        found = json.loads(text or b"{}")
+        if b"\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except RecursionError:
+        raise invalid("Invalid JSON payload received. It is nested too deeply.") from None
+    except ValueError as error:
+        raise invalid(f"Invalid JSON payload received. {error}") from error
     if not isinstance(found, dict):
         raise invalid("Invalid JSON payload received. A JSON object is expected.")
+    shapes.check(found, shape)
     return found
 
 
@@ -43,7 +58,7 @@ def number(request: web.Request, name: str, default: int, most: int) -> int:
 def checked_number(given: Any, name: str, default: int, most: int) -> int:
     if given in (None, ""):
         return default
-    if isinstance(given, bool) or not str(given).isdigit():
+    if isinstance(given, bool) or not str(given).isdecimal() or not str(given).isascii() or len(str(given)) > 19:
         raise invalid(f"Invalid value for {name}: {given}")
     return min(int(given), most)
 

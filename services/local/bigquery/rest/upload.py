@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import Any
@@ -13,7 +12,8 @@ from services.local.bigquery import load
 from services.local.bigquery.errors import ApiError, invalid, not_found
 from services.local.bigquery.jobs import FIRST_ANSWER
 from services.local.bigquery.rest.sessions import MAX_UPLOAD, Session, Sessions, too_large
-from services.local.bigquery.rest.state import STATE, State
+from services.local.bigquery.rest.shapes import JOB
+from services.local.bigquery.rest.state import STATE, State, decoded
 
 MAX_CONFIGURATION = 4 * 1024 * 1024
 RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
@@ -38,7 +38,7 @@ async def _multipart(request: web.Request) -> tuple[dict[str, Any], bytes]:
         second = await _part(reader, MAX_UPLOAD)
     except ValueError as error:
         raise invalid(f"The multipart body cannot be read: {error}") from error
-    return _object(first), second
+    return decoded(first, JOB), second
 
 
 async def _part(reader: MultipartReader, most: int) -> bytes:
@@ -53,18 +53,8 @@ async def _part(reader: MultipartReader, most: int) -> bytes:
     return bytes(data)
 
 
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text or b"{}")
-    except ValueError as error:
-        raise invalid(f"Invalid JSON payload received. {error}") from error
-    if not isinstance(found, dict):
-        raise invalid("Invalid JSON payload received. A JSON object is expected.")
-    return found
-
-
 async def _begin(request: web.Request) -> web.Response:
-    given = _object(await request.read())
+    given = decoded(await request.read(), JOB)
     _configuration(given)
     state = request.app[STATE]
     name = state.uploads.start(request.match_info["project"], given)

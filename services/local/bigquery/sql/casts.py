@@ -10,6 +10,8 @@ from sqlglot import exp
 
 from services.local.bigquery.columns import SPELLINGS, SQL_SPELLINGS
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.nested_types import array_of, is_nested, is_struct, struct_of
+from services.local.bigquery.sql import nested
 from services.local.bigquery.sql.expr import NULL, Expr, coercible, duckdb_type, is_array, text
 
 YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})"  # BigQuery has no year 0
@@ -47,10 +49,20 @@ SQL_TYPES = {
 def sql_type(node: exp.DataType) -> str:
     """A type written in SQL; ApiError for those the emulator does not have."""
     if node.this == exp.DataType.Type.ARRAY and len(node.expressions) == 1:
-        return f"ARRAY<{sql_type(node.expressions[0])}>"
+        return array_of(sql_type(node.expressions[0]))
+    if node.this == exp.DataType.Type.STRUCT and node.expressions:
+        return struct_of(_member(item) for item in node.expressions)
     if node.this in SQL_TYPES and not node.expressions:
         return SQL_TYPES[node.this]
     raise unsupported(f"the type {node.sql(dialect='bigquery')}")
+
+
+def _member(node: exp.Expression) -> tuple[str, str]:
+    if isinstance(node, exp.DataType):
+        return "", sql_type(node)
+    if not isinstance(node, exp.ColumnDef) or node.kind is None or node.args.get("constraints"):
+        raise unsupported(f"{node.sql(dialect='bigquery')} in the type of a STRUCT")
+    return node.name, sql_type(node.kind)
 
 
 def named_type(name: str) -> str:
@@ -68,6 +80,11 @@ def cast(expr: Expr, type_: str, *, safe: bool) -> Expr:
         return expr.retyped(expr.sql, type_)
     if expr.type == NULL:
         return expr.retyped(f"CAST(NULL AS {duckdb_type(type_)})", type_)
+    if is_struct(expr.type) and is_struct(type_):
+        if safe:
+            raise unsupported(f"SAFE_CAST from {expr.type} to {type_}")
+        whole = nested.convert(expr.sql, expr.type, type_, lambda *leaf: cast(Expr(*leaf[:2]), leaf[2], safe=False).sql)
+        return expr.retyped(whole, type_)
     sql = _cast_string(expr, type_, safe) if expr.type == "STRING" else _cast(expr, type_, safe)
     if sql is None:
         raise unsupported(f"CAST from {expr.type} to {type_}")
@@ -83,6 +100,11 @@ def coerce(expr: Expr, type_: str) -> Expr:
         if expr.sql.startswith("'") and not any(re.fullmatch(form, given) for form in FORMS[type_] if form):
             raise invalid_query(f"Could not cast literal {json.dumps(given)} to type {type_}")
         return replace(cast(expr, type_, safe=False), literal=True)
+    if is_nested(expr.type):
+        whole = nested.convert(
+            expr.sql, expr.type, type_, lambda sql, have, want: coerce(Expr(sql, have, literal=expr.literal), want).sql
+        )
+        return expr.retyped(whole, type_)
     return expr.retyped(f"CAST({expr.sql} AS {duckdb_type(type_)})", type_)
 
 
@@ -159,7 +181,7 @@ def _cast(expr: Expr, type_: str, safe: bool) -> str | None:
     if pair == ("BYTES", "STRING"):
         return f"TRY(decode({value}))" if safe else f"decode({value})"
     if is_array(expr.type) and is_array(type_) and coercible(Expr(value, expr.type, literal=True), type_):
-        return f"CAST({value} AS {duckdb_type(type_)})"
+        return coerce(expr, type_).sql
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlglot import exp
 
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.nested_types import named_throughout
 from services.local.bigquery.sql import dialect, translate
 from services.local.bigquery.sql.casts import sql_type
 from services.local.bigquery.sql.dialect import only
@@ -77,6 +78,9 @@ def _create(node: exp.Create, context: Context) -> Definition:
     elif query is None:
         raise invalid_query("CREATE TABLE needs a list of columns or a query")
     else:
+        for output in query.outputs:
+            if not named_throughout(output.type):
+                raise invalid_query(f"CREATE TABLE columns must be named, but {output.name} has a field without a name")
         body["schema"] = {"fields": query.schema()}
     if query is not None and len(query.outputs) != len(body["schema"]["fields"]):
         raise invalid_query("The list of columns and the query have different numbers of columns")
@@ -90,10 +94,12 @@ def _field(node: exp.Expression) -> dict[str, Any]:
     only(node, "this", "kind", "constraints", "exists")
     if node.kind is None:
         raise unsupported("a column without a type")
-    found: dict[str, Any] = {"name": node.name, "type": sql_type(node.kind), "mode": "NULLABLE"}
+    found: dict[str, Any] = {"name": node.name, **_type(node.kind)}
     for constraint in node.args.get("constraints") or []:
         kind = constraint.args["kind"]
         if isinstance(kind, exp.NotNullColumnConstraint) and not kind.args.get("allow_null"):
+            if found["mode"] == "REPEATED":
+                raise invalid_query(f"NOT NULL cannot be applied to the ARRAY field {node.name}")
             found["mode"] = "REQUIRED"
         elif isinstance(kind, exp.Properties):
             options = _options(kind.expressions)
@@ -103,6 +109,19 @@ def _field(node: exp.Expression) -> dict[str, Any]:
         else:
             raise unsupported(f"{constraint.sql(dialect='bigquery')} of a column")
     return found
+
+
+def _type(node: exp.DataType) -> dict[str, Any]:
+    """Type, mode and fields of a column, as the REST API spells them."""
+    kind = exp.DataType.Type
+    if node.this == kind.ARRAY and len(node.expressions) == 1:
+        inner = node.expressions[0]
+        if inner.this == kind.ARRAY:
+            raise invalid_query("Array of array types are not supported")
+        return {**_type(inner), "mode": "REPEATED"}
+    if node.this == kind.STRUCT and node.expressions:
+        return {"type": "RECORD", "mode": "NULLABLE", "fields": [_field(item) for item in node.expressions]}
+    return {"type": sql_type(node), "mode": "NULLABLE"}
 
 
 def _options(nodes: list[exp.Expression]) -> dict[str, Any]:

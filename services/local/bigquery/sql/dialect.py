@@ -32,6 +32,8 @@ def _placeholder(parser: Any) -> exp.Placeholder:
 
 class Verbatim(BigQuery):
     class Parser(BigQueryParser):
+        # LIST[…] is no constructor here, and `list[0]` would lose its column to one.
+        ARRAY_CONSTRUCTORS: ClassVar[dict[str, Any]] = {"ARRAY": exp.Array}
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: parser for name, parser in BigQueryParser.FUNCTION_PARSERS.items() if name in KEPT_SYNTAX
@@ -40,6 +42,13 @@ class Verbatim(BigQuery):
             **BigQueryParser.PLACEHOLDER_PARSERS,
             TokenType.PLACEHOLDER: _placeholder,
         }
+
+        def _parse_bracket(self, this: Any = None) -> Any:
+            # ARRAY(SELECT …)[0] and `array`[0] are no ARRAY[0], which the name alone would make them.
+            if isinstance(this, exp.Anonymous) or (isinstance(this, exp.Column) and this.this.args.get("quoted")):
+                bracket = super()._parse_bracket(exp.Paren(this=this))
+                return this if bracket is None or bracket.this is this else bracket
+            return super()._parse_bracket(this)
 
 
 # sqlglot warns of constructs that it reads as a plain command; those are refused here, in words.

@@ -9,7 +9,7 @@ from sqlglot import exp
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import Column, quote
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql import select, translate
+from services.local.bigquery.sql import nested, select, translate
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import Expr, coercible
@@ -118,7 +118,7 @@ def _cell(value: Expr, column: Column) -> str:
             f"Value has type {value.type} which cannot be inserted into column {column.name}, "
             f"which has type {column.type}"
         )
-    return coerce(value, column.type).sql
+    return nested.stored(coerce(value, column.type).sql, column)
 
 
 def _assigned(relation: Relation, listed: list[Column]) -> str:

@@ -7,10 +7,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from services.local.bigquery.columns import DUCKDB
 from services.local.bigquery.errors import invalid_query
+from services.local.bigquery.nested_types import NULL as NULL
+from services.local.bigquery.nested_types import duckdb_type as duckdb_type
+from services.local.bigquery.nested_types import element as element
+from services.local.bigquery.nested_types import is_array as is_array
+from services.local.bigquery.nested_types import is_nested, is_struct, members
 
-NULL = "NULL"  # the type of a bare NULL, which becomes any other
 NUMBERS = ("INT64", "NUMERIC", "FLOAT64")  # each coerces to those after it
 NOT_COMPARABLE = ("JSON", NULL)
 PARTITION = "\ue000"  # stands for the partition column in `probe`; a private character no query has a use for
@@ -103,20 +106,6 @@ def integer(value: int) -> Expr:
     return Expr(sql, "INT64", literal=True, probe=sql)
 
 
-def is_array(type_: str) -> bool:
-    return type_.startswith("ARRAY<")
-
-
-def element(type_: str) -> str:
-    return type_[len("ARRAY<") : -1]
-
-
-def duckdb_type(type_: str) -> str:
-    if is_array(type_):
-        return duckdb_type(element(type_)) + "[]"
-    return DUCKDB["INT64" if type_ == NULL else type_]
-
-
 def coercible(expr: Expr, type_: str) -> bool:
     """Whether BigQuery turns this expression into that type without being told to."""
     if expr.type in (type_, NULL):
@@ -126,7 +115,33 @@ def coercible(expr: Expr, type_: str) -> bool:
         return widens or (expr.literal and expr.type == "FLOAT64" and type_ == "NUMERIC")
     if expr.literal and expr.type == "STRING":
         return type_ in ("DATE", "TIMESTAMP")
-    return expr.literal and is_array(type_) and expr.type == f"ARRAY<{NULL}>"
+    if expr.literal and is_array(type_) and expr.type == f"ARRAY<{NULL}>":
+        return True
+    return is_nested(type_) and _nested_coercible(expr, type_)
+
+
+def _nested_coercible(expr: Expr, type_: str) -> bool:
+    """A STRUCT coerces field by field, whatever the fields are called; an array where its elements need no change."""
+    if is_struct(expr.type) and is_struct(type_):
+        given, wanted = members(expr.type), members(type_)
+        return len(given) == len(wanted) and all(
+            coercible(Expr("", have, literal=expr.literal), want)
+            for (_, have), (_, want) in zip(given, wanted, strict=True)
+        )
+    if is_array(expr.type) and is_array(type_):
+        if expr.literal:
+            return coercible(Expr("", element(expr.type), literal=True), element(type_))
+        return nameless(expr.type) == nameless(type_)
+    return False
+
+
+def nameless(type_: str) -> str:
+    """The type without the names of its fields."""
+    if is_array(type_):
+        return f"ARRAY<{nameless(element(type_))}>"
+    if is_struct(type_):
+        return f"STRUCT<{', '.join(nameless(member) for _, member in members(type_))}>"
+    return type_
 
 
 def supertype(exprs: Iterable[Expr], what: str) -> str:
@@ -147,6 +162,6 @@ def signature(exprs: Iterable[Expr]) -> str:
 
 
 def groupable(expr: Expr, what: str) -> Expr:
-    if expr.type == "JSON" or is_array(expr.type):
+    if expr.type == "JSON" or is_nested(expr.type):
         raise invalid_query(f"{what} of type {expr.type} is not allowed")
     return expr

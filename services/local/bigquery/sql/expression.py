@@ -17,6 +17,7 @@ from services.local.bigquery.sql import (
     json_path,
     operators,
     patterns,
+    percentile,
     times,
     to_json,
     windows,
@@ -41,11 +42,23 @@ from services.local.bigquery.sql.scope import Scope
 
 Node = exp.Expression
 _handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
+Call = Callable[[str, list[Node], Scope], Expr]
+_calls: dict[str, Call] = {}
 
 
 def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Callable[[Any, Scope], Expr]]:
     def register(handler: Callable[[Any, Scope], Expr]) -> Callable[[Any, Scope], Expr]:
         _handlers.update(dict.fromkeys(kinds, handler))
+        return handler
+
+    return register
+
+
+def calls(*names: str) -> Callable[[Call], Call]:
+    """Register functions that have a module of their own; each gets its name and its arguments as they were written."""
+
+    def register(handler: Call) -> Call:
+        _calls.update(dict.fromkeys(names, handler))
         return handler
 
     return register
@@ -100,7 +113,8 @@ def _null(node: exp.Null, scope: Scope) -> Expr:
 
 @handles(exp.Parameter)
 def _parameter(node: exp.Parameter, scope: Scope) -> Expr:
-    if not isinstance(node.this, exp.Var):
+    # Clients that quote every name write @`name`.
+    if not isinstance(node.this, (exp.Var, exp.Identifier)):
         raise unsupported("system variables")
     found = scope.context.named.get(node.this.name.lower())
     if found is None:
@@ -124,7 +138,9 @@ def _column(node: exp.Column, scope: Scope) -> Expr:
 
 
 def resolve(path: list[str], scope: Scope) -> Expr:
-    """A dotted name: source.column, column, and fields of a JSON column after either."""
+    """A dotted name: source.column, column, and fields of a STRUCT or JSON column after either."""
+    from services.local.bigquery.sql.structs import member, row
+
     found: Expr | None = None
     source = scope.source(path[0]) if len(path) > 1 else None
     if source is not None:
@@ -136,12 +152,12 @@ def resolve(path: list[str], scope: Scope) -> Expr:
         found, rest = source.column(outputs[0]), path[2:]
     else:
         found, rest = scope.bare(path[0]), path[1:]
+        if found is None and (source := scope.source(path[0])) is not None:
+            found = row(source)
         if found is None:
             raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
     for key in rest:
-        if found.type != "JSON":
-            raise invalid_query(f"Cannot access field {key} on a value with type {found.type}")
-        found = replace(json_path.field(found, key), name=key)
+        found = member(found, key)
     return found
 
 
@@ -151,6 +167,11 @@ def _cast(node: exp.Cast, scope: Scope) -> Expr:
     type_ = casts.sql_type(node.to)
     if isinstance(node.this, exp.Array) and value.type == f"ARRAY<{NULL}>":
         return replace(value, sql=f"CAST([] AS {duckdb_type(type_)})", type=type_)
+    if isinstance(node.this, (exp.Array, exp.Struct)):
+        # A constructor with its type: ARRAY<STRUCT<a INT64>>[…], STRUCT<a INT64>(…).
+        if not coercible(value, type_):
+            raise invalid_query(f"{value.type} cannot be the value of {type_}")
+        return coerce(value, type_)
     result = casts.cast(value, type_, safe=isinstance(node, exp.TryCast))
     return replace(result if result.constant or value.type != type_ else value, literal=False)
 
@@ -423,9 +444,11 @@ def _window(node: exp.Window, scope: Scope) -> Expr:
 def _function(node: exp.Anonymous, scope: Scope) -> Expr:
     name = node.name.upper()
     nodes = node.expressions
+    if name in _calls:
+        return _calls[name](name, nodes, scope)
     if name in aggregates.NAMES:
         return windows.aggregate(name, nodes, scope, compile_)
-    if name in aggregates.ONLY_OVER:
+    if name in aggregates.ONLY_OVER or name == percentile.NAME:
         raise invalid_query(f"Analytic function {name} cannot be called without an OVER clause")
     if name in ("DATE_ADD", "DATE_SUB", "TIMESTAMP_ADD", "TIMESTAMP_SUB"):
         if len(nodes) != 2 or not isinstance(nodes[1], exp.Interval):

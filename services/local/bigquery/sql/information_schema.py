@@ -6,8 +6,9 @@ import datetime as dt
 from collections.abc import Iterable
 
 from services.local.bigquery.catalog import Table
-from services.local.bigquery.columns import DUCKDB, quote
+from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.nested_types import DUCKDB
 from services.local.bigquery.sql.expr import text
 from services.local.bigquery.sql.scope import Output, Relation, Scope
 

@@ -111,4 +111,10 @@ MACROS = (
         WHEN json_type(j) IS NULL THEN NULL
         WHEN list_contains(kinds, json_type(j)) THEN json_extract_string(j, '$')
         ELSE error('The provided JSON input is not ' || wanted) END""",
+    # A table keeps no NULL array, and no array with a NULL in it.
+    """CREATE OR REPLACE MACRO bq_stored_array(a) AS CASE
+        WHEN a IS NULL THEN []
+        WHEN len(list_filter(a, lambda x: x IS NULL)) > 0
+        THEN error('Array cannot have a null element; error in writing field')
+        ELSE a END""",
 )

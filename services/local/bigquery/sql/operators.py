@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.nested_types import is_struct
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.expr import (
     NULL,
@@ -66,6 +67,8 @@ def concatenate(left: Expr, right: Expr) -> Expr:
 
 
 def equatable(type_: str, operator: str) -> None:
+    if is_struct(type_):
+        raise unsupported(f"{operator} of STRUCTs: compare their fields")
     if type_ == "JSON" or is_array(type_):
         raise invalid_query(f"{operator} is not defined for arguments of type {type_}")
 

@@ -14,7 +14,7 @@ PARTS: dict[type[Any], tuple[str, ...]] = {
     exp.Cast: ("this", "to"),
     exp.TryCast: ("this", "to", "safe"),
     exp.ParseJSON: ("this", "is_literal"),
-    exp.Array: ("expressions", "struct_name_inheritance"),
+    exp.Array: ("expressions", "struct_name_inheritance", "value_constructor"),
     exp.Bracket: ("this", "expressions", "offset", "safe"),
     exp.If: ("this", "true", "false"),
     exp.Case: ("this", "ifs", "default"),
@@ -25,5 +25,8 @@ PARTS: dict[type[Any], tuple[str, ...]] = {
     exp.Div: ("this", "expression", "typed", "safe"),
     exp.Window: ("this", "partition_by", "order", "spec", "alias", "over"),
     exp.Anonymous: ("this", "expressions"),
+    exp.NetFunc: ("this",),
+    exp.Tuple: ("expressions",),
+    exp.Struct: ("expressions",),
     exp.Subquery: ("this", "with_", "order", "limit", "offset"),
 }

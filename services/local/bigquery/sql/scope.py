@@ -51,6 +51,8 @@ class Source:
     alias: str
     outputs: list[Output]
     table: Table | None = None
+    whole: Output | None = None  # the row itself, where FROM has it as one value
+    padded: bool = False  # whether an outer join may have put NULLs in the place of a row
 
     def column(self, output: Output) -> Expr:
         return Expr(

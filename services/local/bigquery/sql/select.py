@@ -8,11 +8,12 @@ from sqlglot import exp
 
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql import aggregates
+from services.local.bigquery.nested_types import is_struct
+from services.local.bigquery.sql import aggregates, nested, structs
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import NONE, NULL, PARTITION, Expr, groupable, supertype
-from services.local.bigquery.sql.expression import compile_
+from services.local.bigquery.sql.expression import compile_, resolve
 from services.local.bigquery.sql.scope import Output, Relation, Scope, Source, With
 
 SELECT_PARTS = (
@@ -29,6 +30,7 @@ SELECT_PARTS = (
     "distinct",
     "with_",
     "windows",
+    "kind",
 )
 BARE = {
     "where": "have a WHERE clause",
@@ -53,7 +55,14 @@ class Item:
 
 def subquery(node: exp.Expression, outer: Scope) -> Relation:
     """A query inside another, which sees the names of the other."""
-    return query(node, outer)
+    relation = query(node, outer)
+    return structs.as_struct(relation, outer) if _selects_struct(node) else relation
+
+
+def _selects_struct(node: exp.Expression) -> bool:
+    while isinstance(node, exp.Subquery):
+        node = node.this
+    return isinstance(node, exp.Select) and str(node.args.get("kind") or "").upper() == "STRUCT"
 
 
 def query(node: exp.Expression, outer: Scope) -> Relation:
@@ -88,6 +97,8 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     from services.local.bigquery.sql.sources import from_clause
 
     only(node, *SELECT_PARTS)
+    if str(node.args.get("kind") or "STRUCT").upper() != "STRUCT":
+        raise unsupported(f"SELECT AS {node.args['kind']}")
     scope = outer.child()
     context = scope.context
     for window in node.args.get("windows") or []:
@@ -104,18 +115,25 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     _forbid(scope, without)
     items = _items(node, scope)
     names = {item.name.lower(): item for item in items if item.alias and item.name is not None}
-    keys = _group_keys(node.args.get("group"), items, names, scope)
+    group = node.args.get("group")
+    keys = _group_keys(group, items, names, scope)
     if keys is not None:
-        clauses.append(" GROUP BY " + ", ".join(key.sql for key in keys) if keys else "")
+        listed = ", ".join(key.sql for key in keys)
+        clauses.append(" GROUP BY " + (f"ROLLUP ({listed})" if _rollup(group) is not None else listed or "()"))
     conditions: list[Expr] = []
+    # Without rows there is no group at all, where DuckDB gives the one of everything.
+    some = "count(*) > 0" if group is not None and _rollup(group) is not None else None
     for clause in ("having", "qualify"):
         if node.args.get(clause) is None:
+            if some and clause == "having":
+                clauses.append(f" HAVING {some}")
             continue
         scope.aliases = _unambiguous(names, scope, clause)
         scope.windows_allowed = "HAVING clause" if clause == "having" else None
         condition = boolean(compile_(node.args[clause].this, scope), f"{clause.upper()} clause")
         scope.aliases, scope.windows_allowed = {}, None
-        clauses.append(f" {clause.upper()} {condition.sql}")
+        also = f"{some} AND " if some and clause == "having" else ""
+        clauses.append(f" {clause.upper()} {also}{condition.sql}")
         context.reads |= condition.reads
         conditions.append(condition)
     aggregate = keys is not None or any(part.aggregate for part in [*(item.expr for item in items), *conditions])
@@ -199,6 +217,8 @@ def _items(node: exp.Select, scope: Scope) -> list[Item]:
     for given in node.expressions:
         if isinstance(given, exp.Star) or (isinstance(given, exp.Column) and isinstance(given.this, exp.Star)):
             items += _star(given, scope)
+        elif isinstance(given, exp.Dot) and isinstance(given.expression, exp.Star):
+            items += _changed(given.expression, _members(compile_(given.this, scope)), scope)
         elif isinstance(given, exp.Alias):
             items.append(Item(compile_(given.this, scope), given.alias, True))
         else:
@@ -212,12 +232,13 @@ def _items(node: exp.Select, scope: Scope) -> list[Item]:
 
 def _star(node: exp.Expression, scope: Scope) -> list[Item]:
     star = node if isinstance(node, exp.Star) else node.this
-    only(star, "except_", "replace")
     if isinstance(node, exp.Column):
-        source = scope.source(".".join(part.name for part in node.parts[:-1]))
+        path = [part.name for part in node.parts[:-1]]
+        source = scope.source(".".join(path))
         if source is None:
-            raise invalid_query(f"Unrecognized name: {node.parts[0].name}")
-        items = [Item(source.column(output), output.name, False) for output in source.outputs]
+            items = _members(resolve(path, scope))
+        else:
+            items = [Item(source.column(output), output.name, False) for output in source.outputs]
     else:
         if not scope.sources:
             raise invalid_query("SELECT * must have a FROM clause")
@@ -228,6 +249,19 @@ def _star(node: exp.Expression, scope: Scope) -> list[Item]:
                 for output in source.outputs
                 if output.name is None or output.name.lower() not in scope.merged
             ]
+    return _changed(star, items, scope)
+
+
+def _members(value: Expr) -> list[Item]:
+    """The fields of a STRUCT, for `value.*`."""
+    if not is_struct(value.type):
+        raise invalid_query(f"Dot-star is not supported for type {value.type}")
+    return [Item(field, field.name, False) for field in nested.fields(value)]
+
+
+def _changed(star: exp.Expression, items: list[Item], scope: Scope) -> list[Item]:
+    """What a star stands for, with its EXCEPT and REPLACE."""
+    only(star, "except_", "replace")
     present = {item.name.lower() for item in items if item.name is not None}
     dropped = {part.name.lower() for part in star.args.get("except_") or []}
     replaced = {part.alias.lower(): compile_(part.this, scope) for part in star.args.get("replace") or []}
@@ -248,10 +282,14 @@ def _group_keys(
 ) -> list[Expr] | None:
     if node is None:
         return None
+    if node.args.get("all"):
+        only(node, "all")
+        return _all_keys(items, scope)
     only(node, "expressions")
+    rollup = _rollup(node)
     keys: list[Expr] = []
     _forbid(scope, "GROUP BY clause")
-    for given in node.expressions:
+    for given in (rollup or node).expressions:
         if isinstance(given, exp.Literal) and not given.is_string:
             index = int(given.this) if given.this.isdigit() else 0
             if not 1 <= index <= len(items):
@@ -268,6 +306,22 @@ def _group_keys(
     _forbid(scope, None)
     # A constant is no position, as DuckDB would take it for.
     return [replace(key, sql=f"({key.sql})") if key.constant else key for key in keys]
+
+
+def _all_keys(items: list[Item], scope: Scope) -> list[Expr]:
+    """GROUP BY ALL: every item that depends on a row and on no others."""
+    keys = [item.expr for item in items if not (item.expr.aggregate or item.expr.window or item.expr.constant)]
+    for key in keys:
+        scope.context.reads |= groupable(key, "Grouping by expressions").reads
+    return keys
+
+
+def _rollup(node: exp.Expression | None) -> exp.Expression | None:
+    """The ROLLUP that the clause consists of; ApiError when it has one beside other keys."""
+    found = [item for item in node.expressions if isinstance(item, exp.Rollup)] if node is not None else []
+    if found and (node is None or len(node.expressions) != 1):
+        raise unsupported("GROUP BY with ROLLUP and other keys")
+    return found[0] if found else None
 
 
 def _unambiguous(names: dict[str, Item], scope: Scope, clause: str, only_name: str | None = None) -> dict[str, Expr]:

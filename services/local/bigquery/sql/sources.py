@@ -9,7 +9,8 @@ from sqlglot import exp
 from services.local.bigquery.catalog import Table
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import ApiError, invalid_query, unsupported
-from services.local.bigquery.sql import dialect, information_schema, operators, select
+from services.local.bigquery.nested_types import is_struct
+from services.local.bigquery.sql import dialect, information_schema, nested, operators, pivot, select
 from services.local.bigquery.sql.casts import boolean
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import NONE, Expr, combined, element, is_array
@@ -40,6 +41,10 @@ def _joins(node: exp.Expression) -> list[exp.Expression]:
 
 def from_item(node: exp.Expression, scope: Scope) -> str:
     """One item of FROM: DuckDB text with its alias."""
+    if node.args.get("pivots"):
+        node = pivot.rewritten(node, scope)
+    if isinstance(node, exp.Table) and (path := _array_path(node, scope)) is not None:
+        return _unnest(path, scope)
     if isinstance(node, exp.Table):
         source, sql = _table(node, scope)
     elif isinstance(node, exp.Subquery):
@@ -55,13 +60,28 @@ def from_item(node: exp.Expression, scope: Scope) -> str:
         source = Source(node.alias or None, scope.context.unique(), list(relation.outputs))
         sql = f"({relation.sql})"
     elif isinstance(node, exp.Unnest):
-        source, sql = _unnest(node, scope)
+        return _unnest(node, scope)
     else:
         raise unsupported(f"{type(node).__name__} in FROM: {node.sql(dialect='bigquery')[:200]}")
+    _add(source, scope)
+    return f"{sql} AS {source.alias}"
+
+
+def _add(source: Source, scope: Scope) -> None:
     if source.name is not None and any((s.name or "").lower() == source.name.lower() for s in scope.sources):
         raise invalid_query(f"Duplicate table alias {source.name} in the same FROM clause")
     scope.sources.append(source)
-    return f"{sql} AS {source.alias}"
+
+
+def _array_path(node: exp.Table, scope: Scope) -> exp.Unnest | None:
+    """`t.items` in FROM, where `t` stands before it: the elements of an array."""
+    parts = [part.name for part in node.parts]
+    if len(parts) < 2 or scope.source(parts[0]) is None:
+        return None
+    only(node, "this", "db", "catalog", "alias")
+    columns = [exp.to_identifier(node.alias or parts[-1])]
+    path = exp.Column(**dict(zip(("this", "table", "db", "catalog"), reversed(node.parts), strict=False)))
+    return exp.Unnest(expressions=[path], alias=exp.TableAlias(columns=columns))
 
 
 def _around(scope: Scope) -> Scope:
@@ -157,7 +177,7 @@ def named(outputs: tuple[Output, ...]) -> list[Output]:
     return found
 
 
-def _unnest(node: exp.Unnest, scope: Scope) -> tuple[Source, str]:
+def _unnest(node: exp.Unnest, scope: Scope) -> str:
     only(node, "expressions", "alias", "offset")
     if len(node.expressions) != 1:
         raise unsupported("UNNEST of several arrays")
@@ -172,16 +192,34 @@ def _unnest(node: exp.Unnest, scope: Scope) -> tuple[Source, str]:
     name = columns[0].name if columns else None
     context.reads |= array.reads
     output = Output(name, context.column(), element(array.type), array.reads)
-    outputs = [output]
     listed = f"unnest({array.sql}) AS {output.sql}"
+    alias = context.unique()
+    source = Source(None, alias, [output])
+    if is_struct(output.type):
+        found, written = _members(array, output, scope)
+        source = Source(name, alias, found, whole=output)
+        listed += written
+    _add(source, scope)
     offset = node.args.get("offset")
     if offset:
         label = offset.name if isinstance(offset, exp.Identifier) else "offset"
         place = Output(label, context.column(), "INT64")
         listed += f", generate_subscripts({array.sql}, 1) - 1 AS {place.sql}"
-        outputs.append(place)
+        # A name of its own beside the element's, in the same rows.
+        _add(Source(None, alias, [place]), scope)
     lateral = "" if array.constant else "LATERAL "
-    return Source(None, context.unique(), outputs), f"{lateral}(SELECT {listed})"
+    return f"{lateral}(SELECT {listed}) AS {alias}"
+
+
+def _members(array: Expr, whole: Output, scope: Scope) -> tuple[list[Output], str]:
+    """The fields of an element as columns, and the DuckDB text that adds them."""
+    found: list[Output] = []
+    written = ""
+    for field in nested.fields(Expr("e0", whole.type)):
+        output = Output(field.name, scope.context.column(), field.type, array.reads)
+        found.append(output)
+        written += f", unnest(list_transform({array.sql}, lambda e0: {field.sql})) AS {output.sql}"
+    return found, written
 
 
 def _join(join: exp.Join, scope: Scope) -> str:
@@ -191,7 +229,10 @@ def _join(join: exp.Join, scope: Scope) -> str:
     if how is None:
         raise unsupported(f"{side} {kind} JOIN")
     before = list(scope.sources)
-    if isinstance(join.this, exp.Unnest) and how not in ("INNER", "CROSS"):
+    unnested = isinstance(join.this, exp.Unnest) or (
+        isinstance(join.this, exp.Table) and _array_path(join.this, scope) is not None
+    )
+    if unnested and how not in ("INNER", "CROSS", "LEFT"):
         raise unsupported(f"{how} JOIN with UNNEST")
     if _joins(join.this):
         raise unsupported("joins in parentheses")
@@ -203,13 +244,13 @@ def _join(join: exp.Join, scope: Scope) -> str:
         condition = _on(on, how, before, added, scope)
     elif using:
         condition = _using(using, how, before, added[0], scope)
-    elif how not in ("CROSS", "INNER") or kind == "INNER":
+    elif (how not in ("CROSS", "INNER") or kind == "INNER") and not unnested:
         raise invalid_query(f"{how} JOIN must have an immediately following ON or USING clause")
     if how in ("LEFT", "FULL"):
         _forget_partitions(added)
     if how in ("RIGHT", "FULL"):
         _forget_partitions(before)
-    if how == "CROSS" or (on is None and not using):
+    if how == "CROSS" or (how == "INNER" and on is None and not using):
         return f" CROSS JOIN {right}"
     return f" {how} JOIN {right} ON {condition}"
 
@@ -255,4 +296,5 @@ def _merged(how: str, left: Expr, right: Expr, name: str) -> Expr:
 def _forget_partitions(sources: list[Source]) -> None:
     """Rows of this side may be padded with NULL, so a condition above the join does not filter what it reads."""
     for source in sources:
+        source.padded = True
         source.outputs = [replace(output, partition=NONE) for output in source.outputs]

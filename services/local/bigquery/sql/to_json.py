@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from sqlglot import exp
 
 from services.local.bigquery.errors import invalid_query, unsupported
+from services.local.bigquery.nested_types import element, is_array, is_nested, is_struct
+from services.local.bigquery.sql import nested
 from services.local.bigquery.sql.casts import numeric_text
 from services.local.bigquery.sql.expr import NULL, Expr, combined, text
 
@@ -106,4 +109,27 @@ def _written(sql: str, type_: str) -> str:
             return f"('\"' || to_base64({sql}) || '\"')"
         case "JSON":
             return f"CAST(json({sql}) AS VARCHAR)"
+    return _nested(sql, type_)
+
+
+def _nested(sql: str, type_: str, depth: int = 0) -> str:
+    """An array or object of what `_written` gives."""
+
+    def inner(part: str, member: str) -> str:
+        if member == NULL:
+            return "'null'"
+        written = _nested(part, member, depth + 1) if is_nested(member) else _written(part, member)
+        return f"coalesce({written}, 'null')"
+
+    if is_array(type_):
+        name = f"e{depth}"
+        items = f"list_transform({sql}, lambda {name}: {inner(name, element(type_))})"
+        return f"('[' || array_to_string({items}, ',') || ']')"
+    if is_struct(type_):
+        pairs = [
+            f"{text(json.dumps(field.name or '') + ':')} || {inner(field.sql, field.type)}"
+            for field in nested.fields(Expr(sql, type_))
+        ]
+        listed = " || ',' || ".join(pairs)
+        return f"(CASE WHEN {sql} IS NOT NULL THEN '{{' || {listed} || '}}' END)"
     raise unsupported(f"TO_JSON of {type_}")

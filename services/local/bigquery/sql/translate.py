@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlglot import exp
 
+from services.local.bigquery import columns
 from services.local.bigquery.catalog import Table
-from services.local.bigquery.columns import REST
 from services.local.bigquery.errors import invalid_query
-from services.local.bigquery.sql import select
-from services.local.bigquery.sql.expr import NULL, element, is_array
+from services.local.bigquery.sql import nested, select
 from services.local.bigquery.sql.scope import Context, Output, Relation, Scope
 from services.local.bigquery.sql.sources import named
 
@@ -31,17 +31,9 @@ class Query:
     scans: tuple[ScanPlan, ...]
     tables: tuple[Table, ...]
 
-    def schema(self) -> list[dict[str, str]]:
+    def schema(self) -> list[dict[str, Any]]:
         """The result's columns as the REST API spells them."""
-        return [field(output) for output in self.outputs]
-
-
-def field(output: Output) -> dict[str, str]:
-    repeated = is_array(output.type)
-    type_ = element(output.type) if repeated else output.type
-    type_ = "INT64" if type_ == NULL else type_
-    name = output.name or ""
-    return {"name": name, "type": REST.get(type_, type_), "mode": "REPEATED" if repeated else "NULLABLE"}
+        return [columns.of_type(output.name or "", output.type).resource() for output in self.outputs]
 
 
 def translate(statement: exp.Expression, context: Context) -> Query:
@@ -54,16 +46,11 @@ def translate(statement: exp.Expression, context: Context) -> Query:
 
 def finish(relation: Relation, context: Context) -> Query:
     outputs = tuple(named(relation.outputs))
-    listed = ", ".join(f"{_shown(output)} AS c{index}" for index, output in enumerate(outputs))
+    listed = ", ".join(f"{nested.shown(output.sql, output.type)} AS c{index}" for index, output in enumerate(outputs))
     reads = context.reads.union(*(output.reads for output in outputs))
     check_partition_filters(context)
     sql = f"SELECT {listed} FROM ({relation.sql})"  # noqa: S608
     return Query(sql, outputs, plans(context, reads), tuple(context.tables.values()))
-
-
-def _shown(output: Output) -> str:
-    """JSON leaves as compact text."""
-    return f"CAST(json({output.sql}) AS VARCHAR)" if output.type == "JSON" else output.sql
 
 
 def plans(context: Context, reads: set[tuple[int, str]]) -> tuple[ScanPlan, ...]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from services.local.bigquery.errors import invalid_query, unsupported
-from services.local.bigquery.sql import aggregates
+from services.local.bigquery.sql import aggregates, percentile
 from services.local.bigquery.sql.expr import Expr, groupable
 from services.local.bigquery.sql.scope import Scope
 
@@ -39,6 +39,8 @@ def call(name: str, nodes: Sequence[exp.Expression], node: exp.Window, scope: Sc
         result = replace(aggregates.call(name, given, over), aggregate=inner_aggregate)
     elif name in aggregates.ONLY_OVER:
         result = aggregates.over_only(name, given, over)
+    elif name == percentile.NAME:
+        result = percentile.call(given, over, framed="ORDER BY" in over or bool(node.args.get("spec")))
     else:
         raise unsupported(f"the analytic function {name}")
     reads = result.reads.union(*(key.reads for key in keys)) if keys else result.reads
