@@ -77,7 +77,7 @@ class Gathering:
     """The parts of one table, with the same columns, that wait to be appended, oldest first."""
 
     def __init__(self, table: Table, limits: Limits) -> None:
-        self._table, self.limits = table, limits
+        self._table, self._limits = table, limits
         self._waiting: deque[tuple[float, Part, pa.RecordBatch]] = deque()
         self._rows = 0
         self._bytes = 0
@@ -92,23 +92,19 @@ class Gathering:
 
     def due_in(self, now: float) -> float:
         """Seconds until the next append is due: 0 when rows or bytes are enough, or the oldest part has waited."""
-        if self._rows >= self.limits.rows or self._bytes >= self.limits.bytes:
+        if self._rows >= self._limits.rows or self._bytes >= self._limits.bytes:
             return 0.0
-        return max(0.0, self.limits.linger - self.waited(now))
+        return max(0.0, self._limits.linger - (now - self._waiting[0][0]))
 
-    def waited(self, now: float) -> float:
-        """Seconds the oldest part has waited."""
-        return now - self._waiting[0][0]
-
-    def take(self, most: Limits) -> Gathered:
-        """The oldest parts, as many as keep within rows and bytes, at least one."""
+    def take(self) -> Gathered:
+        """The oldest parts, as many as keep within the limits of rows and bytes, at least one."""
         parts: list[Part] = []
         batches: list[pa.RecordBatch] = []
         rows = size = 0
         while self._waiting:
             _, part, batch = self._waiting[0]
             rows, size = rows + part.rows, size + part.bytes
-            if parts and (rows > most.rows or size > most.bytes):
+            if parts and (rows > self._limits.rows or size > self._limits.bytes):
                 break
             self._waiting.popleft()
             self._rows -= part.rows

@@ -14,7 +14,6 @@ from services import __version__
 from services.shared.schema import Table
 
 REASONS = ("bigquery", "too_large")
-JOB_OUTCOMES = ("done", "failed", "taken", "appended")
 CODES = (
     "ABORTED",
     "CANCELLED",
@@ -30,7 +29,6 @@ CODES = (
     "UNKNOWN",
 )
 _APPEND_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_JOB_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 _AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
 
 
@@ -81,20 +79,6 @@ class Metrics:
             "pixelpipe_loader_append_rows",
             "Rows in an append",
             buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
-            registry=registry,
-        )
-        jobs = Counter(
-            "pixelpipe_loader_jobs_total",
-            "Load jobs done and failed; slots that others had taken; batches appended instead",
-            ("outcome",),
-            registry=registry,
-        )
-        self.jobs = {outcome: jobs.labels(outcome) for outcome in JOB_OUTCOMES}
-        self.job_bytes = counter("job_bytes_total", "Bytes of the files that load jobs loaded")
-        self.job_seconds = Histogram(
-            "pixelpipe_loader_job_seconds",
-            "Time from BigQuery's answer to a load job until it was done",
-            buckets=_JOB_SECONDS,
             registry=registry,
         )
         self.ages = RowAges(

@@ -13,16 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, reject, slots
+from services.loader import columns, reject
 from services.loader.answers import Answers
-from services.loader.batch import Gathered, Gathering, Limits, Part
+from services.loader.batch import Gathering, Limits, Part
 from services.loader.config import Config
-from services.loader.job_writer import JobWriter
-from services.loader.load_job import LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.pack import Pack
-from services.loader.slots import Slot
-from services.loader.way import Way, Ways
 from services.loader.write_api import WriteApi
 from services.loader.writer import Outcome, Writer
 from services.shared import log, rows, tracing
@@ -32,7 +28,6 @@ from services.shared.pubsub import Delivery, Publisher, Puller
 from services.shared.schema import REJECTS, Schema, Table
 
 IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
-_NO_LIMIT = 2**62  # rows: a job's are bounded by their bytes
 STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
@@ -49,7 +44,6 @@ class _Lane:
     key: tuple[str, pa.Schema]
     table: Table
     gathering: Gathering
-    way: Way = Way(0.0, 0.0)  # noqa: RUF009 - frozen; chosen anew for each batch
     writers: int = 0
     watched: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,7 +57,6 @@ class Worker:
         cfg: Config,
         schema: Schema,
         api: WriteApi,
-        jobs: LoadJobs | None,
         publisher: Publisher,
         metrics: Metrics,
         background: Background,
@@ -74,30 +67,12 @@ class Worker:
         appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout)
         self._writer = make_writer(api, metrics, self._full, appending)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
-        self._ways = Ways(
-            linger=cfg.linger,
-            interval=cfg.job_interval,
-            target=cfg.latency_target,
-            slot=slots.seconds(cfg.jobs_per_day),
-        )
         self._end = asyncio.Event()
-        self._job_writer: JobWriter | None = None  # where no table is written by jobs
-        if jobs is not None:
-            self._job_writer = JobWriter(
-                jobs,
-                self._writer,
-                metrics,
-                self._ways,
-                dataset=cfg.dataset,
-                per_day=cfg.jobs_per_day,
-                ending=self._end,
-            )
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
         self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
-        self._job_bytes = cfg.max_bytes // 2  # of Arrow: while one job's rows are on their way the next gather
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
         self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
         self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
@@ -117,12 +92,6 @@ class Worker:
                 continue
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
-
-    def _close_early(self) -> None:
-        """Rows that wait for their job keep others out: it is due now."""
-        for lane in self._lanes.values():
-            if lane.way.by_job:
-                lane.changed.set()
 
     def _full(self) -> bool:
         return self._held >= self._cfg.max_bytes or len(self._answers) >= self._cfg.max_messages
@@ -182,8 +151,6 @@ class Worker:
         except Exception:  # noqa: BLE001 - whatever one pack raises, the others go on
             _log.exception("pack failed", pack=opened.key[0])
             opened.later = True
-        if self._full():
-            self._close_early()
         if not opened.parts:
             self._answers.settle(opened)
 
@@ -203,7 +170,6 @@ class Worker:
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
-                self._choose(lane)
             lane.gathering.add(part, piece, self._loop.time())
             owner.parts += 1
             self._hold(part, 1)
@@ -235,7 +201,6 @@ class Worker:
         """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
         while lane.gathering:
             lane.watched = True
-            self._choose(lane)
             await self._until_due(lane)
             await self._write_one(lane)
             if lane.watched:
@@ -244,64 +209,30 @@ class Worker:
         if not lane.writers:  # then nothing waits in it either
             del self._lanes[lane.key]
 
-    def _choose(self, lane: _Lane) -> None:
-        """Say when the rows of a lane are due, and whether by a job."""
-        lane.way = self._ways.choose(lane.table.name, lane.table.write, self._loop.time())
-        lane.gathering.limits = Limits(_NO_LIMIT, self._job_bytes, lane.way.linger) if lane.way.by_job else self._limits
-
     async def _write_one(self, lane: _Lane) -> None:
-        """Write what is due in one job or one append, while the rest of the lane is watched by another task."""
-        slot = None
-        began = self._loop.time() - lane.gathering.waited(self._loop.time())
-        way = lane.way
-
-        def patience() -> float:
-            return began + way.patience - self._loop.time()
-
-        if self._job_writer is not None and way.by_job:
-            slot = await self._job_writer.slot(lane.table, patience)
-        gathered = [lane.gathering.take(self._limits)]
-        if slot is not None:
-            size = sum(part.bytes for part in gathered[0].parts)
-            while lane.gathering and size < self._job_bytes:
-                gathered.append(lane.gathering.take(self._limits))
-                size += sum(part.bytes for part in gathered[-1].parts)
+        """Write what is due in one append, while the rest of the lane is watched by another task."""
+        gathered = lane.gathering.take()
         lane.watched = False
         if lane.gathering:
             self._watch(lane)
-        parts = tuple(part for one in gathered for part in one.parts)
-        before = tracing.together(part.pack.span for part in parts) if tracing.on else ()
-        with tracing.span("append" if slot is None else "load job", before, kind=tracing.Kind.CLIENT) as span:
-            span.note(table=lane.table.name, rows=sum(part.rows for part in parts), packs=len(parts))
+        before = tracing.together(part.pack.span for part in gathered.parts) if tracing.on else ()
+        with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
+            span.note(table=lane.table.name, rows=gathered.rows.num_rows, packs=len(gathered.parts))
             try:
-                outcome = await self._outcome(lane, gathered, slot, patience)
+                outcome = await self._writer.write(gathered)
             except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
                 _log.exception("batch failed", table=lane.table.name)
-                outcome = Outcome(refused=list(parts))
+                outcome = Outcome(refused=list(gathered.parts))
             if outcome.refused:
                 span.fail(f"{len(outcome.refused)} parts were refused")
-        self._conclude(lane.table, parts, outcome)
-
-    async def _outcome(
-        self, lane: _Lane, gathered: list[Gathered], slot: Slot | None, patience: Callable[[], float]
-    ) -> Outcome:
-        if self._job_writer is not None and slot is not None:
-            return await self._job_writer.write(gathered, slot, patience)
-        if lane.way.by_job:  # there is no slot in time, no job may be made, or the loader ends
-            self._metrics.jobs["appended"].inc()
-        return await self._writer.write(gathered[0])
+        self._conclude(lane.table, gathered.parts, outcome)
 
     async def _until_due(self, lane: _Lane) -> None:
-        while not self._ending and (wait := self._due_in(lane)) > 0:
+        while not self._ending and (wait := lane.gathering.due_in(self._loop.time())) > 0:
             lane.changed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await lane.changed.wait()
-
-    def _due_in(self, lane: _Lane) -> float:
-        if lane.way.by_job and self._full():
-            return 0.0
-        return lane.gathering.due_in(self._loop.time())
 
     def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
         for bad in outcome.bad:

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import schema, schema_file
 from tests.chaos.client import Client
 from tests.chaos.fleet import SERVICES, Fleet, Member
 
@@ -72,20 +71,6 @@ def one_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
 def two_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
     one_of_each(fleet, settings)
     one_of_each(fleet, settings)
-
-
-def by_load_job(fleet: Fleet, settings: dict[str, str]) -> None:
-    """One of each, and a loader that writes every table by load jobs, one a second at most."""
-    tables = schema_file.load(schema.DEFAULT_FILE).tables
-    text = schema.DEFAULT_FILE.read_text()
-    for name in tables:
-        text = text.replace(f"  {name}:\n", f"  {name}:\n    write: load_job\n")
-    file = fleet.folder / "schema.yaml"
-    file.write_text(text)
-    assert {table.write for table in schema_file.load(file).tables.values()} == {"load_job"}
-    jobs = {"PIPE_SCHEMA": str(file), "PIPE_JOB_INTERVAL": "1", "PIPE_JOBS_PER_DAY": "86400"}
-    for service in SERVICES:
-        fleet.add(service, {"collector": settings, "loader": jobs}.get(service))
 
 
 def _killer(service: str) -> Work:
@@ -269,8 +254,6 @@ FAULTS = {
                 {"effect": "append_error", "code": "ABORTED", "share": 0.2},
             ),
         ),
-        Fault("kill-loader-of-jobs", _killer("loader"), by_load_job),
-        Fault("bigquery-down-for-jobs", _down("bigquery"), by_load_job),
         Fault("spool-disk-full", _disk_full, _small_disk),
         Fault("kill-while-draining", _killed_while_spooling_and_draining),
         Fault("clock-steps", _clock_steps, _stepping),

@@ -61,7 +61,7 @@ def test_whole_parts_are_taken_oldest_first_within_limits(
     gathering, parts = filled(counts, limits)
     batches = []
     while gathering:
-        batches.append(gathering.take(limits))
+        batches.append(gathering.take())
     assert [[rows for _, rows in batch.shares] for batch in batches] == taken
     assert [found for batch in batches for found in batch.parts] == parts
     rows = [row for batch in batches for row in batch.rows.to_pylist()]
@@ -84,7 +84,7 @@ def owners(gathered: Gathered) -> dict[int, Part]:
 def test_bad_rows_find_back_to_their_parts(data: Any) -> None:
     counts = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=6))
     gathering, parts = filled(counts, Limits(1_000, 1_000, 1))
-    gathered = gathering.take(Limits(1_000, 1_000, 1))
+    gathered = gathering.take()
     before = owners(gathered)
     left, bad_numbers = gathered, set()
     for _ in range(data.draw(st.integers(1, 3))):
@@ -106,7 +106,7 @@ def test_bad_rows_find_back_to_their_parts(data: Any) -> None:
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=9))
 def test_halves_hold_every_part_once(counts: list[int]) -> None:
     gathering, parts = filled(counts, Limits(1_000, 1_000, 1))
-    gathered = gathering.take(Limits(1_000, 1_000, 1))
+    gathered = gathering.take()
     first, second = gathered.halves()
     assert [*first.parts, *second.parts] == parts
     assert len(first.parts) >= 1 and len(second.parts) >= 1

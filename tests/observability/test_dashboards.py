@@ -159,7 +159,7 @@ def test_readmes_name_only_metrics_that_exist() -> None:
     recorded = {rule["record"] for rule in _rules() if "record" in rule}
     for readme in [ROOT / "README.md", *(ROOT / "services").rglob("README.md"), *(ROOT / "charts").rglob("*.md")]:
         named = {name for name in _used([readme.read_text()]) if name.startswith("pixelpipe_")}
-        assert named - recorded <= _exposed() | {"pixelpipe_", "pixelpipe_batch"}, readme  # the second labels load jobs
+        assert named - recorded <= _exposed() | {"pixelpipe_"}, readme
 
 
 def test_the_picture_in_the_docs_is_one() -> None:

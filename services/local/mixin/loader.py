@@ -110,7 +110,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Leases per pack",
                 "short",
-                "1, at receipt. More where packs are held for over 10 s, as by load jobs or while BigQuery is away.",
+                "1, at receipt. More where packs are held for over 10 s, as while BigQuery is away.",
                 (
                     Query(
                         f"{rate(_L + 'leases_total')} / ({rate(_L + 'messages_received_total')} > 0)",
@@ -147,25 +147,6 @@ ROWS: tuple[Row, ...] = (
                 "Below the quota of the project.",
                 (Query(rate(_L + "appended_bytes_total"), "appended"),),
                 runbook="PixelpipeNearQuota",
-            ),
-        ),
-    ),
-    (
-        "Load jobs",
-        (
-            Panel(
-                "Load jobs by outcome",
-                "wps",
-                "None where no table is written by jobs. Few outcomes but `done`.",
-                (Query(rate(_L + "jobs_total", by="outcome") + " or vector(0)", "{{outcome}}"),),
-                stacked=True,
-            ),
-            Panel("Load job time", "s", "Under a minute.", shares(_L + "job_seconds")),
-            Panel(
-                "Bytes loaded by jobs",
-                "Bps",
-                "What is loaded here is free of BigQuery's price for ingestion.",
-                (Query(rate(_L + "job_bytes_total"), "bytes"),),
             ),
         ),
     ),
