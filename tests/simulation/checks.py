@@ -86,7 +86,7 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
 def reconciled(fleet: Fleet) -> Iterator[str]:
     """Where no process has ended, and its counts with it, the metrics account for every hit."""
     if len(fleet.all) == len(fleet.running):
-        row = ledger.row(generate_latest(process.registry).decode() for process in fleet.all)
+        row = ledger.row({process.name: generate_latest(process.registry).decode() for process in fleet.all})
         if row.missing:
             yield f"the metrics miss {row.missing} hits: {row.stretches}"
 

@@ -1,0 +1,47 @@
+"""The values of a column as JSON takes them, for every value Arrow can hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_json_values(values: pa.Array, kind: str) -> list[Any]:
+    """One a row.
+
+    TIMESTAMP is RFC 3339 in UTC, DATE is YYYY-MM-DD, NUMERIC is text; times that no calendar has are their number as
+    text. JSON stays text too: it may be what BigQuery refused, and would be refused again as a part of the hit.
+    """
+    match kind:
+        case "TIMESTAMP":
+            return [None if value is None else _timestamp(value) for value in values.cast(pa.int64()).to_pylist()]
+        case "DATE":
+            return [None if value is None else _date(value) for value in values.cast(pa.int32()).to_pylist()]
+        case "NUMERIC":
+            return [None if value is None else f"{value:f}" for value in values.to_pylist()]
+        case "FLOAT64":
+            return [_number(value) for value in values.to_pylist()]
+        case _:
+            return list(values.to_pylist())
+
+
+def _timestamp(microseconds: int) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        return str(microseconds)
+
+
+def _date(days: int) -> str:
+    try:
+        return date.fromordinal(_EPOCH.toordinal() + days).isoformat()
+    except (OverflowError, ValueError):
+        return str(days)
+
+
+def _number(value: float | None) -> float | str | None:
+    return value if value is None or value - value == 0 else str(value)  # NaN and infinities are no JSON
