@@ -94,13 +94,13 @@ class Metrics:
         )
         self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows gathered or being written", registry=registry)
         self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
-        apart = Gauge(
-            "pixelpipe_loader_table_apart",
+        suspended = Gauge(
+            "pixelpipe_loader_table_suspended",
             "1 while packs of a table go back to Pub/Sub: it is not there, or not permitted, and others load",
             ("table",),
             registry=registry,
         )
-        self.apart = {name: apart.labels(name) for name in tables}
+        self.suspended = {name: suspended.labels(name) for name in tables}
         self._newest_us = 0
 
     def retried(self, code: str) -> None:

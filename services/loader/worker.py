@@ -8,45 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, reject
+from services.loader import columns, reject_rows
+from services.loader.accumulator import AppendBatch, Limits, Slice
 from services.loader.answers import Answers
-from services.loader.batch import Gathering, Limits, Part
 from services.loader.config import Config
 from services.loader.metrics import Metrics
 from services.loader.pack import Pack
+from services.loader.table_queue import Key, TableQueue
 from services.loader.write_api import WriteApi
-from services.loader.writer import Outcome, Writer
+from services.loader.writer import Writer, WriteResult
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
 from services.shared.poison import Poison
 from services.shared.pubsub import Delivery, Publisher, Puller
 from services.shared.schema import REJECTS, Schema, Table
 
-IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
 STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
 _log = log.get("loader.worker")
-
-
-@dataclass
-class _Lane:
-    """The rows of one table and set of columns that wait, and how many tasks write them.
-
-    As long as rows wait, one task watches for the time to write them, or all IN_FLIGHT of them are busy.
-    """
-
-    key: tuple[str, pa.Schema]
-    table: Table
-    gathering: Gathering
-    writers: int = 0
-    watched: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Worker:
@@ -70,7 +54,7 @@ class Worker:
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._fitter = columns.Fitter()
-        self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
+        self._queues: dict[Key, TableQueue] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
@@ -116,8 +100,8 @@ class Worker:
         """Take nothing more, and let nothing wait for company."""
         self._end.set()
         self._changed.set()
-        for lane in self._lanes.values():
-            lane.changed.set()
+        for queue in self._queues.values():
+            queue.wake()
 
     def _take(self, delivery: Delivery) -> None:
         new = self._answers.took(delivery)
@@ -165,16 +149,26 @@ class Worker:
                 detail = f"the row has {size} bytes, BigQuery takes at most {MAX_ROW_BYTES}"
                 self._reject(table, piece, owner, "too_large", [detail])
                 continue
-            part = Part(owner, piece.num_rows, size)
-            key = (table.name, piece.schema)
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
-            lane.gathering.add(part, piece, self._loop.time())
+            one = Slice(owner, piece.num_rows, size)
             owner.parts += 1
-            self._hold(part, 1)
-            lane.changed.set()
-            self._watch(lane)
+            self._hold(one, 1)
+            self._queue(table, piece.schema).add(one, piece)
+
+    def _queue(self, table: Table, columns: pa.Schema) -> TableQueue:
+        key = (table.name, columns)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = TableQueue(key, table, self._limits, self._end)
+            self._start(f"dispatch {table.name}", self._dispatch(queue))
+        return queue
+
+    async def _dispatch(self, queue: TableQueue) -> None:
+        """Begin an append whenever rows are due and few enough are under way, until none waits or is being written."""
+        try:
+            while (batch := await queue.next_batch()) is not None:
+                self._start(f"write {queue.table.name}", self._write(queue, batch))
+        finally:
+            del self._queues[queue.key]
 
     def _pieces(self, batch: pa.RecordBatch) -> list[tuple[pa.RecordBatch, int]]:
         """The rows in as few batches as fit into an append each, with the bytes of their Arrow buffers."""
@@ -189,71 +183,42 @@ class Worker:
             owner.unwritten += bad.num_rows
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
-        self._gather(self._schema.rejects, reject.build(bad, table, self._schema.rejects, reason, details), owner)
+        self._gather(self._schema.rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
-    def _watch(self, lane: _Lane) -> None:
-        if not lane.watched and lane.writers < IN_FLIGHT:
-            lane.watched = True
-            lane.writers += 1
-            self._start(f"write {lane.table.name}", self._drive(lane))
-
-    async def _drive(self, lane: _Lane) -> None:
-        """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
-        while lane.gathering:
-            lane.watched = True
-            await self._until_due(lane)
-            await self._write_one(lane)
-            if lane.watched:
-                break
-        lane.writers -= 1
-        if not lane.writers:  # then nothing waits in it either
-            del self._lanes[lane.key]
-
-    async def _write_one(self, lane: _Lane) -> None:
-        """Write what is due in one append, while the rest of the lane is watched by another task."""
-        gathered = lane.gathering.take()
-        lane.watched = False
-        if lane.gathering:
-            self._watch(lane)
-        before = tracing.together(part.pack.span for part in gathered.parts) if tracing.on else ()
+    async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
+        before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
         with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
-            span.note(table=lane.table.name, rows=gathered.rows.num_rows, packs=len(gathered.parts))
+            span.note(table=batch.table.name, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
-                outcome = await self._writer.write(gathered)
+                result = await self._writer.write(batch)
             except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
-                _log.exception("batch failed", table=lane.table.name)
-                outcome = Outcome(refused=list(gathered.parts))
-            if outcome.refused:
-                span.fail(f"{len(outcome.refused)} parts were refused")
-        self._conclude(lane.table, gathered.parts, outcome)
+                _log.exception("batch failed", table=batch.table.name)
+                result = WriteResult(refused=list(batch.slices))
+            if result.refused:
+                span.fail(f"{len(result.refused)} of the packs' parts were refused")
+        queue.written()
+        self._conclude(batch, result)
 
-    async def _until_due(self, lane: _Lane) -> None:
-        while not self._ending and (wait := lane.gathering.due_in(self._loop.time())) > 0:
-            lane.changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await lane.changed.wait()
-
-    def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
-        for bad in outcome.bad:
+    def _conclude(self, batch: AppendBatch, result: WriteResult) -> None:
+        for bad in result.bad:
             try:
-                self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
+                self._reject(batch.table, bad.rows, bad.slice.pack, "bigquery", bad.details)
             except Exception:  # noqa: BLE001 - the pack comes again, the others of the batch are answered
-                _log.exception("pack failed", pack=bad.part.pack.key[0])
-                bad.part.pack.later = True
-        for part in outcome.refused:
-            part.pack.later = True
-            part.pack.unwritten += part.rows - sum(bad.rows.num_rows for bad in outcome.bad if bad.part is part)
-        for part in parts:
-            self._hold(part, -1)
-            part.pack.parts -= 1
-            if not part.pack.parts:
-                self._answers.settle(part.pack)
+                _log.exception("pack failed", pack=bad.slice.pack.key[0])
+                bad.slice.pack.later = True
+        for one in result.refused:
+            one.pack.later = True
+            one.pack.unwritten += one.rows - sum(bad.rows.num_rows for bad in result.bad if bad.slice is one)
+        for one in batch.slices:
+            self._hold(one, -1)
+            one.pack.parts -= 1
+            if not one.pack.parts:
+                self._answers.settle(one.pack)
 
-    def _hold(self, part: Part, sign: int) -> None:
-        self._held += sign * part.bytes
-        self._metrics.held_bytes.inc(sign * part.bytes)
-        self._metrics.held_rows.inc(sign * part.rows)
+    def _hold(self, one: Slice, sign: int) -> None:
+        self._held += sign * one.bytes
+        self._metrics.held_bytes.inc(sign * one.bytes)
+        self._metrics.held_rows.inc(sign * one.rows)
         self._changed.set()
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -39,7 +39,7 @@ _TRANSIENT = frozenset({
     "UNAVAILABLE",
     "UNKNOWN",
 })  # fmt: skip
-_MENDABLE = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"})
+_NEEDS_OPERATOR = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"})
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 # gRPC waits up to two minutes between attempts to reach a server that was away; the loader has its own backoff.
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
@@ -52,18 +52,18 @@ _Request = AppendRowsRequest.pb()
 _Response = AppendRowsResponse.pb
 
 
-class Failed(Exception):
+class AppendError(Exception):
     """An append that BigQuery did not take, as far as is known. `code` is the name of a gRPC status.
 
-    It may pass when sent again if it is `transient`: by itself, or where it is `mendable`, after a human has made the
-    table or granted the role.
+    It may pass when sent again if it is `transient`: by itself, or where it is `needs_operator`, after a human has made
+    the table or granted the role.
     """
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
-        self.mendable = code in _MENDABLE
-        self.transient = self.mendable or code in _TRANSIENT
+        self.needs_operator = code in _NEEDS_OPERATOR
+        self.transient = self.needs_operator or code in _TRANSIENT
 
 
 class RowErrors(Exception):
@@ -106,7 +106,7 @@ class WriteApi:
     async def append(self, table: str, batch: pa.RecordBatch) -> int:
         """Append all rows of the batch, or none, and return its bytes.
 
-        Raises RowErrors when some rows are wrong, Failed for anything else, also when no answer came in time.
+        Raises RowErrors when some rows are wrong, AppendError for anything else, also when no answer came in time.
         """
         schema = batch.schema.serialize().to_pybytes()
         request, size = _request(batch)
@@ -117,15 +117,15 @@ class WriteApi:
                 response = await connection.append(request)
         except TimeoutError:
             if connection is None:
-                raise Failed("DEADLINE_EXCEEDED", f"no connection was free in {self._timeout} s") from None
+                raise AppendError("DEADLINE_EXCEEDED", f"no connection was free in {self._timeout} s") from None
             connection.close()
-            raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
+            raise AppendError("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
         if isinstance(response, _Lost):
-            raise Failed(response.code, response.text)
+            raise AppendError(response.code, response.text)
         if response.row_errors:
             raise RowErrors({error.index: error.message for error in response.row_errors})
         if response.HasField("error"):
-            raise Failed(_CODES.get(response.error.code, "UNKNOWN"), response.error.message)
+            raise AppendError(_CODES.get(response.error.code, "UNKNOWN"), response.error.message)
         return size
 
     def _connection(self, table: str, schema: bytes) -> _Connection:

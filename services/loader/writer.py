@@ -1,4 +1,4 @@
-"""Writing a gathered batch until every row of it has an answer, whatever happens on the way."""
+"""Writing a batch until every row of it has an answer, whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from services.loader.batch import Gathered, Part
+from services.loader.accumulator import AppendBatch, Slice
 from services.loader.metrics import Metrics
-from services.loader.patience import Patience
-from services.loader.write_api import Failed, RowErrors, WriteApi
+from services.loader.table_breaker import TableBreaker
+from services.loader.write_api import AppendError, RowErrors, WriteApi
 from services.shared import log
 from services.shared.background import Progress
 from services.shared.schema import Table
@@ -27,10 +27,10 @@ _log = log.get("loader.writer")
 
 
 @dataclass(frozen=True)
-class Bad:
-    """Rows of one part that BigQuery refuses every time, with what is wrong with each."""
+class BadRows:
+    """Rows of one slice that BigQuery refuses every time, with what is wrong with each."""
 
-    part: Part
+    slice: Slice
     rows: pa.RecordBatch
     details: list[str]
 
@@ -40,14 +40,14 @@ class _GivenUp(Exception):
 
 
 @dataclass
-class Outcome:
-    """What did not get into the table: the bad rows, and the parts refused as a whole or given up.
+class WriteResult:
+    """What did not get into the table: the bad rows, and the slices refused as a whole or given up.
 
     All else is in BigQuery.
     """
 
-    bad: list[Bad] = field(default_factory=list)
-    refused: list[Part] = field(default_factory=list)
+    bad: list[BadRows] = field(default_factory=list)
+    refused: list[Slice] = field(default_factory=list)
 
 
 def _now_us() -> int:
@@ -75,116 +75,118 @@ class Writer:
         self._writing = 0  # batches at a time
         self._now_us, self._uniform = now_us, uniform
         self._loop = asyncio.get_running_loop()
-        self._patience = Patience()
+        self._breaker = TableBreaker()
         self._failing: dict[str, str] = {}  # gRPC code by table, for logging changes only
         self._had_bad_rows: set[str] = set()
 
-    async def write(self, gathered: Gathered) -> Outcome:
-        """Append until BigQuery has every row but those in the outcome.
+    async def write(self, batch: AppendBatch) -> WriteResult:
+        """Append until BigQuery has every row but those in the result.
 
-        Transient errors are tried again for ever; where only a human can mend the table, as long as `patience.py` says.
+        Transient errors are tried again for ever; where an operator is needed, as long as `table_breaker.py` says.
         """
-        outcome = Outcome()
+        result = WriteResult()
         self._writing += 1
         try:
-            await self._write(gathered, outcome, PERMANENT_TRIES)
+            await self._write(batch, result, PERMANENT_TRIES)
         finally:
             self._writing -= 1
             if self._writing:
                 self._progress.moved()
             else:
                 self._progress.idle()
-        return outcome
+        return result
 
     def takes(self, table: Table) -> bool:
         """Whether a pack of the table is to be held now, or better given back."""
-        return self._patience.takes(table.name, self._loop.time())
+        return self._breaker.takes(table.name, self._loop.time())
 
-    async def _write(self, gathered: Gathered, outcome: Outcome, tries: int) -> None:
-        while gathered.rows.num_rows:
+    async def _write(self, batch: AppendBatch, result: WriteResult, tries: int) -> None:
+        while batch.rows.num_rows:
             try:
-                await self._until_answered(gathered, tries)
+                await self._until_answered(batch, tries)
             except RowErrors as errors:
-                gathered = self._set_apart(gathered, errors.rows, outcome)
+                batch = self._without_bad(batch, errors.rows, result)
             except _GivenUp:
-                outcome.refused.extend(gathered.parts)
+                result.refused.extend(batch.slices)
                 return
             except Exception as error:  # noqa: BLE001 - whatever one pack makes it raise, the others are written
-                if not isinstance(error, Failed):
-                    _log.exception("append failed", table=gathered.table.name)
-                if len(gathered.shares) == 1:
-                    outcome.refused.extend(gathered.parts)
+                if not isinstance(error, AppendError):
+                    _log.exception("append failed", table=batch.table.name)
+                if len(batch.shares) == 1:
+                    result.refused.extend(batch.slices)
                     return
                 # One pack may spoil the request for all: halving finds it, and the others are written.
-                for half in gathered.halves():
-                    await self._write(half, outcome, tries=1)
+                for half in batch.halves():
+                    await self._write(half, result, tries=1)
                 return
             else:
                 return
 
-    async def _until_answered(self, gathered: Gathered, tries: int) -> None:
-        """Return when the rows are in BigQuery. Raises RowErrors, _GivenUp, or Failed after `tries` permanent ones."""
+    async def _until_answered(self, batch: AppendBatch, tries: int) -> None:
+        """Return when the rows are there. Raises RowErrors, _GivenUp, or AppendError after `tries` permanent ones."""
         wait = FIRST_WAIT
         while True:
             self._progress.moved()
             started = time.perf_counter()
             try:
-                size = await self._api.append(gathered.table.log_name, gathered.rows)
+                size = await self._api.append(batch.table.log_name, batch.rows)
             except RowErrors as errors:
-                self._works(gathered.table)
-                if not any(index in range(gathered.rows.num_rows) for index in errors.rows):
-                    raise Failed("INTERNAL", f"errors of rows that were not sent: {sorted(errors.rows)[:10]}") from None
+                self._works(batch.table)
+                if not any(index in range(batch.rows.num_rows) for index in errors.rows):
+                    raise AppendError(
+                        "INTERNAL", f"errors of rows that were not sent: {sorted(errors.rows)[:10]}"
+                    ) from None
                 raise
-            except Failed as error:
-                self._fails(gathered.table, error)
-                if error.mendable and self._give_up(gathered.table):
+            except AppendError as error:
+                self._fails(batch.table, error)
+                if error.needs_operator and self._give_up(batch.table):
                     raise _GivenUp from None
                 if not error.transient:
                     tries -= 1
                     if not tries:
                         raise
             else:
-                self._works(gathered.table)
-                self._count(gathered, size, time.perf_counter() - started)
+                self._works(batch.table)
+                self._count(batch, size, time.perf_counter() - started)
                 return
             await asyncio.sleep(wait * self._uniform(0.5, 1.0))
             wait = min(wait * 2, LONGEST_WAIT)
 
-    def _set_apart(self, gathered: Gathered, errors: dict[int, str], outcome: Outcome) -> Gathered:
-        mine = {index: text for index, text in errors.items() if index in range(gathered.rows.num_rows)}
-        rest, owned = gathered.without(mine)
-        for part, indices in owned:
-            outcome.bad.append(Bad(part, gathered.rows.take(indices), [mine[index] for index in indices]))
-        if gathered.table.name not in self._had_bad_rows:
-            self._had_bad_rows.add(gathered.table.name)
+    def _without_bad(self, batch: AppendBatch, errors: dict[int, str], result: WriteResult) -> AppendBatch:
+        mine = {index: text for index, text in errors.items() if index in range(batch.rows.num_rows)}
+        rest, owned = batch.without(mine)
+        for one, indices in owned:
+            result.bad.append(BadRows(one, batch.rows.take(indices), [mine[index] for index in indices]))
+        if batch.table.name not in self._had_bad_rows:
+            self._had_bad_rows.add(batch.table.name)
             index, text = min(mine.items())
             _log.warning(
-                "BigQuery refuses rows, the first of this table", table=gathered.table.name, row=index, detail=text
+                "BigQuery refuses rows, the first of this table", table=batch.table.name, row=index, detail=text
             )
         return rest
 
-    def _count(self, gathered: Gathered, size: int, seconds: float) -> None:
+    def _count(self, batch: AppendBatch, size: int, seconds: float) -> None:
         self._metrics.append_seconds.observe(seconds)
-        self._metrics.append_rows.observe(gathered.rows.num_rows)
+        self._metrics.append_rows.observe(batch.rows.num_rows)
         self._metrics.bytes.inc(size)
-        self._metrics.took(gathered.table, gathered.rows, self._now_us())
+        self._metrics.took(batch.table, batch.rows, self._now_us())
 
-    def _fails(self, table: Table, error: Failed) -> None:
+    def _fails(self, table: Table, error: AppendError) -> None:
         self._metrics.retried(error.code)
         if self._failing.get(table.name) != error.code:
             self._failing[table.name] = error.code
             _log.warning("appends fail", table=table.name, error=str(error), tried_again=error.transient)
 
     def _give_up(self, table: Table) -> bool:
-        was = self._patience.is_apart(table.name)
-        back = self._patience.fails(table.name, self._loop.time(), full=self._full())
-        if self._patience.is_apart(table.name) and not was:
-            self._metrics.apart[table.name].set(1)
+        was = self._breaker.is_suspended(table.name)
+        back = self._breaker.fails(table.name, self._loop.time(), full=self._full())
+        if self._breaker.is_suspended(table.name) and not was:
+            self._metrics.suspended[table.name].set(1)
             _log.error("the table keeps failing while others load; its packs go back to Pub/Sub", table=table.name)
         return back
 
     def _works(self, table: Table) -> None:
-        if self._patience.works(table.name, self._loop.time()):
-            self._metrics.apart[table.name].set(0)
+        if self._breaker.works(table.name, self._loop.time()):
+            self._metrics.suspended[table.name].set(0)
         if self._failing.pop(table.name, None) is not None:
             _log.info("appends work again", table=table.name)

@@ -34,6 +34,6 @@ PROOFS = {
     "PixelpipeSpoolBroken": Proof(f"{_AWAY}, and the disk is full", "pubsub"),
     "PixelpipeSpoolFilling": Proof(f"{_AWAY}, and the spool is small", "pubsub"),
     "PixelpipeSpoolOld": Proof(_AWAY, "pubsub"),
-    "PixelpipeTableApart": Proof("AppendRows to `rejects` alone answers PERMISSION_DENIED", "table", SHOP),
+    "PixelpipeTableSuspended": Proof("AppendRows to `rejects` alone answers PERMISSION_DENIED", "table", SHOP),
     "PixelpipeValidityBurn": Proof("a burst of hits that are no events", "bigquery"),
 }

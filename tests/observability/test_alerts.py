@@ -226,8 +226,8 @@ def _denied(fleet: Fleet) -> Sequence[Seen]:
 
 
 def _apart(fleet: Fleet) -> Sequence[Seen]:
-    fleet.set('pixelpipe_loader_table_apart{table="events"}', gauge((0, 20), (1, 20), (0, 20)))
-    name = "PixelpipeTableApart"
+    fleet.set('pixelpipe_loader_table_suspended{table="events"}', gauge((0, 20), (1, 20), (0, 20)))
+    name = "PixelpipeTableSuspended"
     return [nothing(19), firing(name, 30, True, table="events"), firing(name, 41, False)]
 
 

@@ -156,7 +156,7 @@ async def _through_all(run: Run) -> None:
     await _restarted(run)
     await _pubsub_is_away(run)
     await asyncio.gather(_bigquery_refuses(run), _packs_are_stolen(run))
-    await run.until_fired(SHOP, "PixelpipeTableApart")
+    await run.until_fired(SHOP, "PixelpipeTableSuspended")
     run.mend("bigquery", table)
     collector = run.one(SHOP, "collector")
     await run.fleet.stop(collector, signal.SIGKILL)

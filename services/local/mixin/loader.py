@@ -134,12 +134,12 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeAppendErrors",
             ),
             Panel(
-                "Tables apart",
+                "Tables suspended",
                 "short",
                 "0. 1: packs of that table go back to Pub/Sub while others load.",
-                (Query(f"max by (table) ({select(_L + 'table_apart')})", "{{table}}"),),
+                (Query(f"max by (table) ({select(_L + 'table_suspended')})", "{{table}}"),),
                 bad=1,
-                runbook="PixelpipeTableApart",
+                runbook="PixelpipeTableSuspended",
             ),
             Panel(
                 "Bytes appended",
