@@ -79,7 +79,7 @@ def _metrics(service: str) -> list[tuple[str, str, str]]:
         collector = registry._names_to_collectors.get(family.name)  # none: a collector that is not declared ahead
         labels = ",".join(getattr(collector, "_labelnames", ()))
         if family.type == "info":
-            labels = "service,version"
+            labels = ",".join(next(iter(family.samples)).labels)
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         found.append((name + (f"{{{labels}}}" if labels else ""), family.type, family.documentation))
     return found

@@ -96,7 +96,7 @@ class Drainer:
         self._slow = self._works and self._loop.time() - started > self._fast
         if not self._works:
             self._breaker.failed(self._loop.time())
-        elif not self._slow:
+        elif not self._slow or len(done) == self._spool.packs:  # with nothing left to drain, nobody else would try
             self._breaker.succeeded()
         elif trying:
             self._breaker.slow(self._loop.time())

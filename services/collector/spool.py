@@ -28,6 +28,8 @@ DISK_SECONDS = 5.0
 MAX_FILES = 100_000  # an ext4 disk of 2 GiB has 131,072 inodes
 SCAN_SECONDS = 10.0
 _LONGEST_SCAN_WAIT = 60.0
+LOCK_SECONDS = 30.0  # how long a process that is ending may keep the folder
+_LOCK_WAIT_SECONDS = 0.2  # between two looks at that
 _OPEN_SECONDS = 60.0
 _STUCK_SECONDS = 120.0
 _RETRIED = 1_000  # files whose removal failed, in one look
@@ -55,8 +57,9 @@ class Spooled:
 class Spool:
     """At most `limit` bytes and `max_files` files; what an earlier process left there is drained as well.
 
-    A step of the disk that takes longer than `disk_seconds` is one that failed. Every `scan_seconds` what failed is
-    tried again, and the folder is searched for what someone else put there. `now` gives the Unix time in seconds.
+    Entering waits up to `lock_seconds` for another process to leave the folder. A step of the disk that takes longer
+    than `disk_seconds` is one that failed. Every `scan_seconds` what failed is tried again, and the folder is searched
+    for what someone else put there. `now` gives the Unix time in seconds.
     """
 
     def __init__(
@@ -69,10 +72,12 @@ class Spool:
         max_files: int = MAX_FILES,
         disk_seconds: float = DISK_SECONDS,
         scan_seconds: float = SCAN_SECONDS,
+        lock_seconds: float = LOCK_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._disk, self._limit, self._metrics, self._background = disk, limit, metrics, background
         self._max_files, self._disk_seconds, self._scan_seconds = max_files, disk_seconds, scan_seconds
+        self._lock_seconds = lock_seconds
         metrics.spool_limit.set(limit)
         self._held = Inventory(metrics, max_files, now)
         self._writer = SpoolWriter(disk, metrics, disk_seconds, self._written)
@@ -85,7 +90,7 @@ class Spool:
     async def __aenter__(self) -> Spool:
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
-                await self._disk.open()
+                await self._lock()
                 await self._find()
         except OSError as error:
             await self._disk.close()
@@ -113,6 +118,22 @@ class Spool:
         await self._disk.close()
         if self.packs:
             _log.warning("packs stay in the spool for the next start", packs=self.packs, hits=self.hits)
+
+    async def _lock(self) -> None:
+        """Open the disk; a process that still has it gets a while to end, as one does that was deleted by force."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._lock_seconds
+        waited = False
+        while True:
+            try:
+                return await self._disk.open()
+            except BlockingIOError:
+                if loop.time() >= until:
+                    raise
+            if not waited:
+                waited = True
+                _log.info("waiting for the spool: another process has it", path=str(self._disk))
+            await asyncio.sleep(_LOCK_WAIT_SECONDS)
 
     @property
     def packs(self) -> int:

@@ -35,8 +35,10 @@ _AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 2
 class Metrics:
     """`tables` are the names in the schema file, the only values the label `table` takes."""
 
-    def __init__(self, registry: CollectorRegistry, tables: Collection[str]) -> None:
-        Info("pixelpipe_build", "What runs here", registry=registry).info({"service": "loader", "version": __version__})
+    def __init__(self, registry: CollectorRegistry, tables: Collection[str], *, digest: str = "") -> None:
+        Info(
+            "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
+        ).info({"service": "loader", "version": __version__, "schema": digest})
 
         def counter(name: str, text: str) -> Counter:
             return Counter(f"pixelpipe_loader_{name}", text, registry=registry)

@@ -19,13 +19,13 @@ _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 3
 class Metrics:
     """`tables` are the names in the schema file, the only values the label `table` takes."""
 
-    def __init__(self, registry: CollectorRegistry, tables: Iterable[str]) -> None:
+    def __init__(self, registry: CollectorRegistry, tables: Iterable[str], *, digest: str = "") -> None:
         def counter(name: str, text: str, label: tuple[str, ...] = ()) -> Counter:
             return Counter(f"pixelpipe_processor_{name}_total", text, label, registry=registry)
 
-        Info("pixelpipe_build", "What runs here", registry=registry).info(
-            {"service": "processor", "version": __version__}
-        )
+        Info(
+            "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
+        ).info({"service": "processor", "version": __version__, "schema": digest})
         messages = counter("messages", "Messages received, by what they are", ("kind",))
         self.packs, self.log_entries = messages.labels("pack"), messages.labels("log_entry")
         self.message_bytes = counter("message_bytes", "Bytes received")

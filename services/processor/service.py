@@ -26,7 +26,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Process until `stop`; then stop pulling, finish the packs in hand within `grace`, flush acks, close."""
     schema = schema_file.load(cfg.schema)
     registry = CollectorRegistry()
-    metrics = Metrics(registry, schema.tables)
+    metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
         background = await stack.enter_async_context(Background())
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))

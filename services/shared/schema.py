@@ -156,9 +156,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Schema:
-    """All tables by name, in the order of the file; the first whose conditions hold takes the hit."""
+    """All tables by name, in the order of the file; the first whose conditions hold takes the hit.
+
+    `digest` begins the SHA-256 of the file's text, as `sha256sum` says it: 12 hexadecimal digits.
+    """
 
     tables: dict[str, Table]
+    digest: str = ""
 
     @property
     def rejects(self) -> Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import re
 from pathlib import Path
 
@@ -39,7 +41,8 @@ def load(path: Path) -> Schema:
 
 def parse(text: str, file: str = "schema.yaml") -> Schema:
     """The schema in a YAML text. Raises SchemaError with a line for each problem found."""
-    return _Reader(file).read(text)
+    found = _Reader(file).read(text)
+    return dataclasses.replace(found, digest=hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 class _Reader(NodeReader):

@@ -81,14 +81,14 @@ async def _parts(folder: Path) -> AsyncIterator[Parts]:
         yield Parts(pubsub, disk, spool, outbox, background, registry)
 
 
-def _drainer(parts: Parts, grace: float = 0) -> Drainer:
+def _drainer(parts: Parts, grace: float = 0, fast: float = 5) -> Drainer:
     return Drainer(
         parts.spool,
         parts.pubsub,  # type: ignore[arg-type]
         "hits",
         parts.outbox.breaker,
         parts.background,
-        fast=5,
+        fast=fast,
         grace=grace,
     )
 
@@ -213,3 +213,13 @@ async def test_on_leaving_the_spool_is_emptied_while_packs_are_confirmed(tmp_pat
             pass
         assert parts.spool.packs == 0
     assert len(parts.pubsub.packs) == 40
+
+
+async def test_a_late_answer_that_empties_the_spool_closes_the_breaker(tmp_path: Path) -> None:
+    """Without traffic nothing else would ever find out that Pub/Sub answers again."""
+    async with _parts(tmp_path) as parts:
+        await parts.spooled(1)
+        parts.pubsub.up = True
+        async with _drainer(parts, fast=0):  # every answer is late
+            await until(lambda: parts.spool.packs == 0, "an empty spool")
+            await until(lambda: parts.outbox.breaker.state == CLOSED, "a closed breaker")

@@ -59,9 +59,9 @@ async def test_a_pixels_reply_has_what_clients_need_and_no_more(
     [
         (post(b"{}"), b"HTTP/1.1 204 No Content\r\n\r\n"),
         (
-            post(b"{"),
-            b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\r\n"
-            b'{"error":"not JSON: Input data was truncated"}',
+            post(b""),
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n"
+            b'{"error":"the body is empty"}',
         ),
         (
             get(b"/nowhere"),
@@ -86,9 +86,7 @@ async def test_a_pixels_reply_has_what_clients_need_and_no_more(
 )
 async def test_other_replies_are_as_short(collector: Running, request_bytes: bytes, answer: bytes) -> None:
     found = await _bytes(collector.port, request_bytes)
-    assert re.sub(rb"Content-Length: \d+", b"", found) == re.sub(rb"Content-Length: \d+", b"", answer)
-    size = re.search(rb"Content-Length: (\d+)", found)
-    assert size is None or int(size[1]) == len(found.partition(b"\r\n\r\n")[2])
+    assert found == answer
     collector.hits(1 if b" 204 " in answer else 0)
 
 

@@ -311,6 +311,19 @@ def test_no_flipped_bit_passes_for_another_content() -> None:
         assert frame.decompress(bytes(flipped)) == frame.decompress(data)  # one bit of a frame means nothing
 
 
+async def test_a_replacement_waits_for_the_one_that_is_ending(opened: Open) -> None:
+    async with opened() as first:
+        await first.put("a", 1, _data("a"))
+
+        async def replace() -> list[str]:
+            async with opened() as second:
+                return await _names(second)
+
+        replacement = asyncio.create_task(replace())
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(replacement, 20) == ["a"]
+
+
 async def test_other_files_and_folders_are_left_alone(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "#123").write_bytes(b"x")
@@ -566,7 +579,7 @@ async def test_what_is_not_foreseen_ends_the_service_and_names_the_task(opened: 
 
 async def test_a_second_collector_does_not_take_the_same_folder(spool: Spool, opened: Open) -> None:
     with pytest.raises(ConfigError, match=r"PIPE_SPOOL=.*another collector uses it"):
-        async with opened():
+        async with opened(lock_seconds=0.1):
             pass
 
 

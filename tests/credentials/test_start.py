@@ -22,7 +22,7 @@ def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
     with running("collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN": "0"}) as collector:
         collector.until("/readyz", 200)
         assert [collector.hit() for _ in range(3)] == [200] * 3
-        collector.until_logged(AWAITED)
+        collector.until_logged(f'"message":"{AWAITED}"')
         metadata.start()
         collector.until_logged("credentials found")
         assert collector.get("/livez") == (200, "alive")

@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode
 
 from services import __version__
-from services.shared import names, schema
+from services.shared import names, schema, schema_file
 from tests.loader import rig
 from tests.loader.rig import RowTopics
 from tests.loader.rows_made import batch, event, events, numbers
@@ -429,4 +429,4 @@ async def test_latency_and_freshness_are_those_of_the_rows(
     assert found["end_to_end_seconds_count"] == 2
     assert found["end_to_end_seconds_bucket{60.0}"] == 1
     assert found["newest_received_timestamp_seconds"] == pytest.approx(now.timestamp(), abs=0.001)
-    assert found[f"pixelpipe_build_info{{loader,{__version__}}}"] == 1
+    assert found[f"pixelpipe_build_info{{{schema_file.load(schema.DEFAULT_FILE).digest},loader,{__version__}}}"] == 1

@@ -31,6 +31,7 @@ PROOFS = {
     "PixelpipePermissionDenied": Proof("AppendRows answers PERMISSION_DENIED", "bigquery"),
     "PixelpipeRejectsJump": Proof("a burst of hits that are no events", "bigquery"),
     "PixelpipeRowsNotArriving": Proof("AppendRows fails", "bigquery"),
+    "PixelpipeSchemaDiffers": Proof("a processor that reads another schema file", "differs", SHOP),
     "PixelpipeSpoolBroken": Proof(f"{_AWAY}, and the disk is full", "pubsub"),
     "PixelpipeSpoolFilling": Proof(f"{_AWAY}, and the spool is small", "pubsub"),
     "PixelpipeSpoolOld": Proof(_AWAY, "pubsub"),

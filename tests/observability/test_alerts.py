@@ -249,6 +249,14 @@ def _absent(fleet: Fleet) -> Sequence[Seen]:
     return [nothing(59), firing("PixelpipeMetricsAbsent", 70, False), firing("PixelpipeMetricsAbsent", 80, True)]
 
 
+def _schema_differs(fleet: Fleet) -> Sequence[Seen]:
+    """A rollout of ten minutes is no trouble; one that never ends is."""
+    other = 'pixelpipe_build_info{service="processor",version="1",schema="0123456789ab"}'
+    fleet.set(other, f"{gauge((1, 10))} stale _x18 {gauge((1, 90))} stale", born=True)
+    name = "PixelpipeSchemaDiffers"
+    return [nothing(35), firing(name, 85, False), firing(name, 95, True), firing(name, 125, False)]
+
+
 def _backlog_old(fleet: Fleet) -> Sequence[Seen]:
     age = _CLOUD.format("oldest_unacked_message_age", "pixelpipe-rows-loader")
     fleet.set(age, f"{gauge((1, 20))} {counter((60, 30))} {gauge((1, 20))}")
@@ -299,6 +307,7 @@ CASES: dict[str, tuple[int, Case]] = {
     "quota": (160, _quota),
     "throttled": (80, _throttled),
     "absent": (60, _absent),
+    "schema differs": (140, _schema_differs),
     "backlog old": (70, _backlog_old),
     "backlog of hits": (80, _backlog("pixelpipe-hits-processor", "processor", 10)),
     "backlog of rows": (80, _backlog("pixelpipe-rows-loader", "loader", 10)),

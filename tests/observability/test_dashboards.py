@@ -138,6 +138,7 @@ def test_links_lead_to_the_runbook_they_name() -> None:
         assert link["title"] == f"Runbook: {pages[number]}"
     assert {link["title"].removeprefix("Runbook: ") for link in links} >= set(pages.values()) - {
         "PixelpipeMetricsAbsent",  # there is nothing to see
+        "PixelpipeSchemaDiffers",  # pods, not what they do
         "PixelpipePermissionDenied",  # one of the codes of the retries
         "PixelpipeValidityBurn",  # the rejects lead to their jump
     }

@@ -23,9 +23,9 @@ import yaml
 
 from services.local.ports import HOST
 from services.shared import names
+from services.shared.schema import DEFAULT_FILE
 from tests import child
 from tests.chaos import fleet
-from tests.chaos.faults import SPOOL_DISK_BYTES
 from tests.chaos.fleet import SERVICES, Fleet, Member
 from tests.chart import release
 from tests.child import wait_for
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.slow
 OURS = "pixelpipe"
 PROJECTS = {OURS: fleet.PROJECT, SHOP: "shop"}
 PAUSE = 0.02
+FILE_BYTES = 20_000
 # What else a fault of a release causes there, and rightly: rows that were late, a table that refuses.
 ALSO = {
     OURS: {"PixelpipeLedgerOff", "PixelpipeFreshnessBurn"},
@@ -96,9 +97,9 @@ class Run:
 
 
 def _little_disk() -> None:
-    """In the child: no file may be longer, and who writes on is told so instead of killed."""
+    """In the child: no file may be longer than a small pack's, and who writes on is told so instead of killed."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (SPOOL_DISK_BYTES, SPOOL_DISK_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
 
 
 def _rules(folder: Path) -> list[Path]:
@@ -122,7 +123,7 @@ def _fill(url: str) -> None:
             return
 
 
-@pytest.mark.timeout(400)  # nineteen alerts, one after the other; on a busy machine twice as long
+@pytest.mark.timeout(400)  # twenty alerts, one after the other; on a busy machine twice as long
 async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to one release is no business of the other's, and a restart of everything nobody's."""
     require("prometheus", "apt-get install prometheus")
@@ -137,6 +138,9 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         ours += [ships.add("collector", limit=_little_disk), ships.add("processor"), ships.add("loader")]
         shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
         await ships.start(*ours, *shop)
+        other = tmp_path / "schema.yaml"
+        other.write_text(DEFAULT_FILE.read_text() + "# another\n")
+        shop.append(ships.add("processor", {"PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(other)}))
         urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}
         releases = {member.name: SHOP for member in shop}
         with prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen:
@@ -162,6 +166,10 @@ async def _through_all(run: Run) -> None:
     await run.fleet.stop(collector, signal.SIGKILL)
     await run.until_fired(SHOP, "PixelpipeMetricsAbsent")
     await run.fleet.start(collector)
+    other = run.pods[SHOP][-1]
+    await run.fleet.start(other)
+    await run.until_fired(SHOP, "PixelpipeSchemaDiffers")
+    assert await run.fleet.stop(other, signal.SIGTERM) == 0
     for one in PROJECTS:
         wanted = {alert for alert, proof in PROOFS.items() if proof.release == one}
         fired = run.fired(one)
