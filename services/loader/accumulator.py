@@ -11,7 +11,7 @@ from itertools import accumulate
 import pyarrow as pa
 
 from services.loader.pack import Pack
-from services.shared.schema import Table
+from services.loader.table_breaker import Target
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Slice:
 class AppendBatch:
     """One append: rows of one table, and how many of them belong to each slice, in order."""
 
-    table: Table
+    target: Target
     rows: pa.RecordBatch
     shares: tuple[tuple[Slice, int], ...]
 
@@ -59,7 +59,7 @@ class AppendBatch:
         kept = self.rows.take(pa.array(keep, pa.int64()))
         shares = tuple((one, count - len(mine)) for (one, count), mine in zip(self.shares, owned, strict=True))
         return (
-            AppendBatch(self.table, kept, shares),
+            AppendBatch(self.target, kept, shares),
             [(one, mine) for (one, _), mine in zip(self.shares, owned, strict=True) if mine],
         )
 
@@ -68,16 +68,16 @@ class AppendBatch:
         middle = len(self.shares) // 2
         first = sum(count for _, count in self.shares[:middle])
         return (
-            AppendBatch(self.table, self.rows.slice(0, first), self.shares[:middle]),
-            AppendBatch(self.table, self.rows.slice(first), self.shares[middle:]),
+            AppendBatch(self.target, self.rows.slice(0, first), self.shares[:middle]),
+            AppendBatch(self.target, self.rows.slice(first), self.shares[middle:]),
         )
 
 
 class Accumulator:
     """The slices of one table, with the same columns, that wait to be appended, oldest first."""
 
-    def __init__(self, table: Table, limits: Limits) -> None:
-        self._table, self._limits = table, limits
+    def __init__(self, target: Target, limits: Limits) -> None:
+        self._target, self._limits = target, limits
         self._waiting: deque[tuple[float, Slice, pa.RecordBatch]] = deque()
         self._rows = 0
         self._bytes = 0
@@ -112,4 +112,4 @@ class Accumulator:
             slices.append(one)
             batches.append(batch)
         merged = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-        return AppendBatch(self._table, merged, tuple((one, one.rows) for one in slices))
+        return AppendBatch(self._target, merged, tuple((one, one.rows) for one in slices))

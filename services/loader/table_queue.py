@@ -8,19 +8,17 @@ from contextlib import suppress
 import pyarrow as pa
 
 from services.loader.accumulator import Accumulator, AppendBatch, Limits, Slice
-from services.shared.schema import Table
+from services.loader.table_breaker import Target
 
 IN_FLIGHT = 4  # appends at a time; while all are busy the next batch fills
-
-Key = tuple[str, pa.Schema]
 
 
 class TableQueue:
     """`ending` lets nothing wait for company once it is set; `wake()` says so to a dispatcher that waits."""
 
-    def __init__(self, key: Key, table: Table, limits: Limits, ending: asyncio.Event) -> None:
-        self.key, self.table = key, table
-        self._accumulator = Accumulator(table, limits)
+    def __init__(self, target: Target, limits: Limits, ending: asyncio.Event) -> None:
+        self.target = target
+        self._accumulator = Accumulator(target, limits)
         self._ending = ending
         self._writing = 0
         self._changed = asyncio.Event()

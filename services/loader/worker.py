@@ -6,23 +6,26 @@ The order that nothing may change: rows into BigQuery, bad rows into `rejects`, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, reject_rows
+from services.loader import reject_rows
 from services.loader.accumulator import AppendBatch, Limits, Slice
 from services.loader.answers import Answers
 from services.loader.config import Config
 from services.loader.metrics import Metrics
 from services.loader.pack import Pack
-from services.loader.table_queue import Key, TableQueue
+from services.loader.table_breaker import Target
+from services.loader.table_queue import TableQueue
 from services.loader.write_api import WriteApi
 from services.loader.writer import Writer, WriteResult
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
+from services.shared.format_version import NewerFormat
 from services.shared.poison import Poison
 from services.shared.pubsub import Delivery, Publisher, Puller
 from services.shared.schema import REJECTS, Schema, Table
@@ -30,7 +33,17 @@ from services.shared.schema import REJECTS, Schema, Table
 STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,200}")
+
 _log = log.get("loader.worker")
+
+
+def _table(attributes: Mapping[str, str]) -> str:
+    """The table that a pack is for, in this schema file or not. Raises Poison for what can be the name of none."""
+    name = attributes.get("table", "")
+    if not _TABLE_NAME.fullmatch(name):
+        raise Poison("the attribute table names no table")
+    return name
 
 
 class Worker:
@@ -44,22 +57,22 @@ class Worker:
         publisher: Publisher,
         metrics: Metrics,
         background: Background,
-        make_writer: Callable[[WriteApi, Metrics, Callable[[], bool], Progress], Writer] = Writer,
+        make_writer: Callable[[WriteApi, Metrics, Callable[[], float], Progress], Writer] = Writer,
     ) -> None:
         self._cfg, self._schema, self._metrics = cfg, schema, metrics
         self._background = background
         appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout)
-        self._writer = make_writer(api, metrics, self._full, appending)
+        self._writer = make_writer(api, metrics, self._share, appending)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._fitter = columns.Fitter()
-        self._queues: dict[Key, TableQueue] = {}
+        self._queues: dict[Target, TableQueue] = {}
+        self._rejects = Target(REJECTS, rows.fingerprint(rows.arrow_schema(schema.rejects)))
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
         self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
-        self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
+        self._newer: set[str] = set()  # versions of the format seen and not known, for logging each once
 
     @property
     def _ending(self) -> bool:
@@ -77,8 +90,9 @@ class Worker:
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
 
-    def _full(self) -> bool:
-        return self._held >= self._cfg.max_bytes or len(self._answers) >= self._cfg.max_messages
+    def _share(self) -> float:
+        """How much of the bytes or packs that may be held are, 1 for all."""
+        return max(self._held / self._cfg.max_bytes, len(self._answers) / self._cfg.max_messages)
 
     async def finish(self, limit: float) -> None:
         """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
@@ -113,62 +127,55 @@ class Worker:
         before = tracing.carried(delivery.attributes)
         opened.span = tracing.begin("load", before, kind=tracing.Kind.CONSUMER)
         opened.span.note(pack=opened.key[0], rows=delivery.count, attempt=delivery.attempt)
-        name = delivery.attributes.get("table", "")
         try:
             batch = rows.unpack(delivery.data, delivery.attributes)
-            if not name:
-                raise Poison("the attribute table is missing")
-            table = self._schema.tables.get(name)
-            if table is None:
-                raise columns.Ahead(f"the schema file has no table {name!r}")
-            batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
-            self._ahead.discard(name)
-            opened.later = not self._writer.takes(table)
+            target = Target(_table(delivery.attributes), delivery.attributes["fingerprint"])
+            opened.later = not self._writer.takes(target)
             if batch.num_rows and not opened.later:
-                self._gather(table, batch, opened)
+                self._gather(target, batch, opened)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
-        except columns.Ahead as error:
+        except NewerFormat as error:
             opened.later = True
-            self._note_ahead(name, str(error))
+            self._note_newer(str(error))
         except Exception:  # noqa: BLE001 - whatever one pack raises, the others go on
             _log.exception("pack failed", pack=opened.key[0])
             opened.later = True
         if not opened.parts:
             self._answers.settle(opened)
 
-    def _note_ahead(self, table: str, text: str) -> None:
-        if table not in self._ahead and len(self._ahead) < 1_000:
-            self._ahead.add(table)
-            _log.warning("packs know more than the schema file; they are given back until a loader knows it", why=text)
+    def _note_newer(self, text: str) -> None:
+        self._metrics.newer.inc()
+        if text not in self._newer and len(self._newer) < 10:
+            self._newer.add(text)
+            _log.warning("packs of a newer format are given back; a newer loader reads them", why=text)
 
-    def _gather(self, table: Table, batch: pa.RecordBatch, owner: Pack) -> None:
+    def _gather(self, target: Target, batch: pa.RecordBatch, owner: Pack) -> None:
         for piece, size in self._pieces(batch):
             if size > MAX_ROW_BYTES:
                 detail = f"the row has {size} bytes, BigQuery takes at most {MAX_ROW_BYTES}"
-                self._reject(table, piece, owner, "too_large", [detail])
+                self._reject(target, piece, owner, "too_large", [detail])
                 continue
             one = Slice(owner, piece.num_rows, size)
             owner.parts += 1
             self._hold(one, 1)
-            self._queue(table, piece.schema).add(one, piece)
+            self._queue(target).add(one, piece)
 
-    def _queue(self, table: Table, columns: pa.Schema) -> TableQueue:
-        key = (table.name, columns)
-        queue = self._queues.get(key)
+    def _queue(self, target: Target) -> TableQueue:
+        queue = self._queues.get(target)
         if queue is None:
-            queue = self._queues[key] = TableQueue(key, table, self._limits, self._end)
-            self._start(f"dispatch {table.name}", self._dispatch(queue))
+            queue = self._queues[target] = TableQueue(target, self._limits, self._end)
+            self._start(f"dispatch {target.table}", self._dispatch(queue))
         return queue
 
     async def _dispatch(self, queue: TableQueue) -> None:
         """Begin an append whenever rows are due and few enough are under way, until none waits or is being written."""
         try:
             while (batch := await queue.next_batch()) is not None:
-                self._start(f"write {queue.table.name}", self._write(queue, batch))
+                self._start(f"write {queue.target.table}", self._write(queue, batch))
         finally:
-            del self._queues[queue.key]
+            del self._queues[queue.target]
 
     def _pieces(self, batch: pa.RecordBatch) -> list[tuple[pa.RecordBatch, int]]:
         """The rows in as few batches as fit into an append each, with the bytes of their Arrow buffers."""
@@ -177,22 +184,23 @@ class Worker:
             return [(batch, whole)]
         return [(piece, piece.nbytes) for piece in rows.split(batch, self._cfg.batch_bytes)]
 
-    def _reject(self, table: Table, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
-        if table.name == REJECTS:
+    def _reject(self, target: Target, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
+        if target.table == REJECTS:
             owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
             owner.unwritten += bad.num_rows
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
-        self._gather(self._schema.rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
+        table = self._schema.tables.get(target.table) or Table(target.table, columns=(), partition="")
+        self._gather(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
     async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
         before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
         with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
-            span.note(table=batch.table.name, rows=batch.rows.num_rows, packs=len(batch.slices))
+            span.note(table=batch.target.table, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
                 result = await self._writer.write(batch)
             except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
-                _log.exception("batch failed", table=batch.table.name)
+                _log.exception("batch failed", table=batch.target.table)
                 result = WriteResult(refused=list(batch.slices))
             if result.refused:
                 span.fail(f"{len(result.refused)} of the packs' parts were refused")
@@ -202,7 +210,7 @@ class Worker:
     def _conclude(self, batch: AppendBatch, result: WriteResult) -> None:
         for bad in result.bad:
             try:
-                self._reject(batch.table, bad.rows, bad.slice.pack, "bigquery", bad.details)
+                self._reject(batch.target, bad.rows, bad.slice.pack, "bigquery", bad.details)
             except Exception:  # noqa: BLE001 - the pack comes again, the others of the batch are answered
                 _log.exception("pack failed", pack=bad.slice.pack.key[0])
                 bad.slice.pack.later = True

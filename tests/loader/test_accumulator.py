@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.loader.accumulator import Accumulator, AppendBatch, Limits, Slice
 from services.loader.pack import Pack
-from tests.loader.rows_made import EVENTS, events, numbers
+from services.loader.table_breaker import Target
+from tests.loader.rows_made import events, numbers
 
 
 def made(count: int, size: int = 1) -> Slice:
@@ -19,7 +20,7 @@ def made(count: int, size: int = 1) -> Slice:
 
 def filled(counts: list[int], limits: Limits, size: int = 1) -> tuple[Accumulator, list[Slice]]:
     """Parts of so many rows, numbered through, the first at time 0, one a second."""
-    accumulator, slices, first = Accumulator(EVENTS, limits), [], 0
+    accumulator, slices, first = Accumulator(Target("events", "f"), limits), [], 0
     for now, count in enumerate(counts):
         slices.append(made(count, size))
         accumulator.add(slices[-1], events(first, count), float(now))

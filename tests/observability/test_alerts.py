@@ -231,6 +231,24 @@ def _apart(fleet: Fleet) -> Sequence[Seen]:
     return [nothing(19), firing(name, 30, True, table="events"), firing(name, 41, False)]
 
 
+def _column_refused(fleet: Fleet) -> Sequence[Seen]:
+    """A column that BigQuery takes after ten minutes is no trouble."""
+    series = 'pixelpipe_loader_column_refused{table="events",column="total"}'
+    fleet.set(series, f"_x20 {gauge((1, 25))} stale", born=True)
+    name = "PixelpipeColumnRefused"
+    labels = {"table": "events", "column": "total"}
+    return [nothing(30), firing(name, 40, True, **labels), firing(name, 50, False)]
+
+
+def _newer(metric: str) -> Case:
+    def case(fleet: Fleet) -> Sequence[Seen]:
+        fleet.set(metric, counter((0, 20), (6, 30), (0, 40)))
+        name = "PixelpipeNewerFormat"
+        return [nothing(30), firing(name, 45, True), firing(name, 75, False)]
+
+    return case
+
+
 def _quota(fleet: Fleet) -> Sequence[Seen]:
     fleet.set("pixelpipe_loader_appended_bytes_total", counter((60 * 2e8, 40), (60 * 2.7e8, 60), (60 * 1e8, 60)))
     return [nothing(39), firing("PixelpipeNearQuota", 75, True), firing("PixelpipeNearQuota", 150, False)]
@@ -304,6 +322,9 @@ CASES: dict[str, tuple[int, Case]] = {
     "appends": (100, _appends),
     "denied": (60, _denied),
     "apart": (60, _apart),
+    "column refused": (65, _column_refused),
+    "hits of a newer format": (90, _newer("pixelpipe_processor_newer_total")),
+    "rows of a newer format": (90, _newer("pixelpipe_loader_messages_newer_total")),
     "quota": (160, _quota),
     "throttled": (80, _throttled),
     "absent": (60, _absent),

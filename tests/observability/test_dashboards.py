@@ -139,6 +139,7 @@ def test_links_lead_to_the_runbook_they_name() -> None:
     assert {link["title"].removeprefix("Runbook: ") for link in links} >= set(pages.values()) - {
         "PixelpipeMetricsAbsent",  # there is nothing to see
         "PixelpipeSchemaDiffers",  # pods, not what they do
+        "PixelpipeNewerFormat",  # a line of what is given back
         "PixelpipePermissionDenied",  # one of the codes of the retries
         "PixelpipeValidityBurn",  # the rejects lead to their jump
     }

@@ -81,6 +81,7 @@ ROWS: tuple[Row, ...] = (
                 (
                     Query(rate(_L + "messages_acked_total"), "acked"),
                     Query(rate(_L + "messages_nacked_total"), "nacked"),
+                    Query(rate(_L + "messages_newer_total"), "of a newer format"),
                     Query(rate(_L + "messages_dead_total"), "dead"),
                 ),
                 runbook="PixelpipeDeadLetters",
@@ -136,10 +137,22 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Tables suspended",
                 "short",
-                "0. 1: packs of that table go back to Pub/Sub while others load.",
+                "0. 1: packs of that table wait, or go back to Pub/Sub, while others load.",
                 (Query(f"max by (table) ({select(_L + 'table_suspended')})", "{{table}}"),),
                 bad=1,
                 runbook="PixelpipeTableSuspended",
+            ),
+            Panel(
+                "Columns refused",
+                "short",
+                "None. Rows of the table wait until BigQuery takes the column.",
+                (
+                    Query(
+                        f"max by (table, column) ({select(_L + 'column_refused')}) or vector(0)", "{{table}} {{column}}"
+                    ),
+                ),
+                bad=1,
+                runbook="PixelpipeColumnRefused",
             ),
             Panel(
                 "Bytes appended",
