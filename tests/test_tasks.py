@@ -18,7 +18,6 @@ OWNED = {
     "collector/outbox.py": "a pack on its way, which the outbox waits for; it raises nothing",
     "collector/sender.py": "one publish, awaited where it is called",
     "processor/worker.py": "a message in hand, in the worker's TaskGroup",
-    "loader/job_writer.py": "awaited where it is called",
     "loader/write_api.py": "a connection, whose appends fail when it ends; WriteApi waits for it",
 }
 

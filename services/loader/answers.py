@@ -9,7 +9,7 @@ from typing import Any
 from services.loader import pack
 from services.loader.config import Config
 from services.loader.metrics import Metrics
-from services.loader.pack import Ledger, Pack
+from services.loader.pack import Pack, PackTracker
 from services.shared import log, tracing
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.subscriber import Delivery
@@ -32,10 +32,10 @@ class Answers:
     ) -> None:
         self._cfg, self._publisher, self._metrics = cfg, publisher, metrics
         self._start, self._changed = start, changed
-        self._ledger = Ledger(REMEMBERED)
+        self._packs = PackTracker(REMEMBERED)
 
     def __len__(self) -> int:
-        return len(self._ledger)
+        return len(self._packs)
 
     def took(self, delivery: Delivery) -> Pack | None:
         """The pack of a delivery; None if it is one already written or being written, whose answer is its own."""
@@ -44,16 +44,16 @@ class Answers:
         if delivery.attempt > 1:
             self._metrics.redelivered.inc()
         key = pack.key(delivery)
-        if self._ledger.was_written(key):
+        if self._packs.was_written(key):
             self._count_duplicate(delivery)
             self._ack(delivery)
             return None
-        if (known := self._ledger.being_written(key)) is not None:
+        if (known := self._packs.being_written(key)) is not None:
             self._count_duplicate(delivery)
             known.deliveries.append(delivery)
             return None
         new = Pack(key, [delivery])
-        self._ledger.open(new)
+        self._packs.open(new)
         return new
 
     def settle(self, done: Pack) -> None:
@@ -66,7 +66,7 @@ class Answers:
             self._answer(done)
 
     def give_all_back(self) -> None:
-        for unfinished in self._ledger:
+        for unfinished in self._packs:
             self._give_back(unfinished)
 
     def nack(self, delivery: Delivery) -> None:
@@ -105,14 +105,14 @@ class Answers:
         self._answer(dead, written=False)
 
     def _answer(self, done: Pack, *, written: bool = True) -> None:
-        self._ledger.close(done, written=written)
+        self._packs.close(done, written=written)
         done.span.end()
         for delivery in done.deliveries:
             self._ack(delivery)
         self._changed.set()
 
     def _give_back(self, undone: Pack) -> None:
-        self._ledger.close(undone, written=False)
+        self._packs.close(undone, written=False)
         undone.span.fail("given back to Pub/Sub")
         undone.span.end()
         for delivery in undone.deliveries:

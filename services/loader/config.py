@@ -35,19 +35,4 @@ class Config:
     grace: float = setting(
         20.0, "seconds after SIGTERM to write what is in hand; the rest goes back to Pub/Sub", minimum=0, maximum=600
     )
-    job_interval: float = setting(
-        300.0, "seconds a row of a table with `write: load_job` may wait for its job", minimum=0.1, maximum=86_400
-    )
-    jobs_per_day: int = setting(
-        1_440,
-        "load jobs a day and table, by all loaders together; BigQuery takes 1,500, failed ones too",
-        minimum=1,
-        maximum=86_400,
-    )
-    latency_target: float = setting(
-        300.0,
-        "seconds in which a row of a table with `write: auto` is to be in BigQuery, by the cheapest way",
-        minimum=0.1,
-        maximum=86_400,
-    )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
-from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services import __version__
+from services.loader.table_breaker import TableBreaker
 from services.shared.schema import Table
 
 REASONS = ("bigquery", "too_large")
-JOB_OUTCOMES = ("done", "failed", "taken", "appended")
+MAX_TABLES = 1_000  # counted by name
+MAX_REFUSED = 100  # columns shown
 CODES = (
     "ABORTED",
     "CANCELLED",
@@ -30,14 +32,13 @@ CODES = (
     "UNKNOWN",
 )
 _APPEND_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-_JOB_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 _AGE_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 21600, 86400)
 
 
 class Metrics:
-    """`tables` are the names in the schema file, the only values the label `table` takes."""
+    """`tables` are those of the schema file; packs of another add values of the label `table`, MAX_TABLES at most."""
 
-    def __init__(self, registry: CollectorRegistry, tables: Collection[str], *, digest: str = "") -> None:
+    def __init__(self, registry: CollectorRegistry, tables: Mapping[str, Table], *, digest: str = "") -> None:
         Info(
             "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
         ).info({"service": "loader", "version": __version__, "schema": digest})
@@ -55,10 +56,13 @@ class Metrics:
         )
         self.nacked = counter("messages_nacked_total", "Packs given back to Pub/Sub, to be delivered again")
         self.dead = counter("messages_dead_total", "Packs published to the dead-letter topic")
-        loaded = Counter(
+        self.newer = counter("messages_newer_total", "Packs given back since their format is newer than this loader")
+        self._loaded = Counter(
             "pixelpipe_loader_rows_loaded_total", "Rows in BigQuery, by table", ("table",), registry=registry
         )
-        self.loaded = {name: loaded.labels(name) for name in tables}
+        self._tables = {name: self._loaded.labels(name) for name in tables}
+        received = {name: table.column_from("hit.received_at") for name, table in tables.items()}
+        self._received_at = {name: column.name for name, column in received.items() if column is not None}
         rejected = Counter(
             "pixelpipe_loader_rows_rejected_total",
             "Rows that went to `rejects`: refused by BigQuery, or too large for a request",
@@ -85,20 +89,6 @@ class Metrics:
             buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
             registry=registry,
         )
-        jobs = Counter(
-            "pixelpipe_loader_jobs_total",
-            "Load jobs done and failed; slots that others had taken; batches appended instead",
-            ("outcome",),
-            registry=registry,
-        )
-        self.jobs = {outcome: jobs.labels(outcome) for outcome in JOB_OUTCOMES}
-        self.job_bytes = counter("job_bytes_total", "Bytes of the files that load jobs loaded")
-        self.job_seconds = Histogram(
-            "pixelpipe_loader_job_seconds",
-            "Time from BigQuery's answer to a load job until it was done",
-            buckets=_JOB_SECONDS,
-            registry=registry,
-        )
         self.ages = RowAges(
             registry,
             "pixelpipe_loader_end_to_end_seconds",
@@ -112,24 +102,26 @@ class Metrics:
         )
         self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows gathered or being written", registry=registry)
         self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
-        apart = Gauge(
-            "pixelpipe_loader_table_apart",
-            "1 while packs of a table go back to Pub/Sub: it is not there, or not permitted, and others load",
-            ("table",),
-            registry=registry,
-        )
-        self.apart = {name: apart.labels(name) for name in tables}
+        self.troubles = Troubles(registry, tables)
         self._newest_us = 0
 
     def retried(self, code: str) -> None:
         self._retries[code if code in self._retries else "OTHER"].inc()
 
-    def took(self, table: Table, rows: pa.RecordBatch, now_us: int) -> None:
+    def took(self, table: str, rows: pa.RecordBatch, now_us: int) -> None:
         """BigQuery has the rows at `now_us`, microseconds since 1970."""
-        self.loaded[table.name].inc(rows.num_rows)
-        received_at = table.column_from("hit.received_at")
-        if received_at is not None:
-            self._visible(rows.column(received_at.name), now_us)
+        self._counter(table).inc(rows.num_rows)
+        place = rows.schema.get_field_index(self._received_at.get(table, ""))
+        if place >= 0 and pa.types.is_timestamp(rows.schema.types[place]):
+            self._visible(rows.column(place), now_us)
+
+    def _counter(self, table: str) -> Counter:
+        known = self._tables.get(table)
+        if known is None:
+            known = self._loaded.labels(table if len(self._tables) < MAX_TABLES else "OTHER")
+            if len(self._tables) < MAX_TABLES:
+                self._tables[table] = known
+        return known
 
     def _visible(self, received_at: pa.Array, now_us: int) -> None:
         times = received_at.cast(pa.int64())
@@ -168,4 +160,37 @@ class RowAges(Collector):
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         family = HistogramMetricFamily(self._name, self._text)
         family.add_metric([], buckets=list(zip(names, self._counts, strict=True)), sum_value=self._sum)
+        yield family
+
+
+class Troubles(Collector):
+    """What the table breaker knows when it is asked, as it forgets what has not failed for long."""
+
+    def __init__(self, registry: CollectorRegistry, tables: Mapping[str, Table]) -> None:
+        self._tables = list(tables)
+        self._breaker = TableBreaker()
+        self._clock: Callable[[], float] = lambda: 0.0
+        registry.register(self)
+
+    def watch(self, breaker: TableBreaker, clock: Callable[[], float]) -> None:
+        self._breaker, self._clock = breaker, clock
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._clock()
+        suspended = self._breaker.suspended(now)
+        family = GaugeMetricFamily(
+            "pixelpipe_loader_table_suspended",
+            "By table: 1 while it needs an operator and others load: its packs wait, or go back to make room",
+            labels=("table",),
+        )
+        for table in dict.fromkeys((*self._tables, *sorted(suspended)[:MAX_REFUSED])):
+            family.add_metric((table,), table in suspended)
+        yield family
+        family = GaugeMetricFamily(
+            "pixelpipe_loader_column_refused",
+            "By table and column: 1 while packs wait since BigQuery's table lacks the column, or has it otherwise",
+            labels=("table", "column"),
+        )
+        for labels in sorted(self._breaker.refused(now))[:MAX_REFUSED]:
+            family.add_metric(labels, 1)
         yield family

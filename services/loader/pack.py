@@ -39,7 +39,7 @@ def key(delivery: Delivery) -> Key:
     return delivery.attributes.get("pack") or f"message {delivery.id}", zlib.crc32(delivery.data)
 
 
-class Ledger:
+class PackTracker:
     """Which packs are being written, and the last `remember` of those that were."""
 
     def __init__(self, remember: int) -> None:

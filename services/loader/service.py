@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from prometheus_client import CollectorRegistry
 
 from services.loader.config import Config
-from services.loader.load_job import EMULATOR, LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.worker import Worker
 from services.loader.write_api import STORAGE_EMULATOR, WriteApi
@@ -28,30 +27,23 @@ _log = log.get("loader")
 async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Load until `stop`; then pull no more, write what is in hand, give the rest back, close."""
     schema = schema_file.load(cfg.schema)
-    by_job = any(table.write != "write_api" for table in schema.tables.values())
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
         background = await stack.enter_async_context(Background())
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
-        emulators = (PUBSUB_EMULATOR, STORAGE_EMULATOR, *((EMULATOR,) if by_job else ()))
-        account = await stack.enter_async_context(Account(background, *emulators))
+        account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR, STORAGE_EMULATOR))
         if account.missing:
             admin.ready(because=account.missing)
         if not await account.found(stop):
             return
-        credentials, limit = account.credentials(), cfg.append_timeout
+        credentials = account.credentials()
         publisher = await stack.enter_async_context(
             Publisher(cfg.project, in_flight=4, timeout=_DEAD_LETTER_SECONDS, credentials=account.credentials)
         )
         api = await stack.enter_async_context(
-            WriteApi(cfg.project, cfg.dataset, timeout=limit, credentials=credentials)
+            WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout, credentials=credentials)
         )
-        jobs = None
-        if by_job:
-            jobs = await stack.enter_async_context(
-                LoadJobs(cfg.project, cfg.dataset, timeout=limit, credentials=credentials)
-            )
         puller = await stack.enter_async_context(
             Subscriber(
                 cfg.project,
@@ -63,7 +55,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 leased=metrics.leases.inc,
             )
         )
-        worker = Worker(cfg, schema, api, jobs, publisher, metrics, background)
+        worker = Worker(cfg, schema, api, publisher, metrics, background)
         receiving = background.start("receiving", worker.receive(puller), ending=stop.is_set)
         admin.ready()
         _log.info("loading", subscription=cfg.rows_subscription, dataset=cfg.dataset, admin_port=admin.port)

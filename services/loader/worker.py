@@ -6,54 +6,45 @@ The order that nothing may change: rows into BigQuery, bad rows into `rejects`, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from services.loader import columns, reject, slots
+from services.loader import reject_rows
+from services.loader.accumulator import AppendBatch, Limits, Slice
 from services.loader.answers import Answers
-from services.loader.batch import Gathered, Gathering, Limits, Part
 from services.loader.config import Config
-from services.loader.job_writer import JobWriter
-from services.loader.load_job import LoadJobs
 from services.loader.metrics import Metrics
 from services.loader.pack import Pack
-from services.loader.slots import Slot
-from services.loader.way import Way, Ways
+from services.loader.table_breaker import Target
+from services.loader.table_queue import TableQueue
 from services.loader.write_api import WriteApi
-from services.loader.writer import Outcome, Writer
+from services.loader.writer import Writer, WriteResult
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
+from services.shared.format_version import NewerFormat
 from services.shared.poison import Poison
 from services.shared.publisher import Publisher
 from services.shared.schema import REJECTS, Schema, Table
 from services.shared.subscriber import Delivery, Subscriber
 
-IN_FLIGHT = 4  # appends at a time for one table; while all are busy the next batch fills
-_NO_LIMIT = 2**62  # rows: a job's are bounded by their bytes
 STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
+
+_TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,200}")
 
 _log = log.get("loader.worker")
 
 
-@dataclass
-class _Lane:
-    """The rows of one table and set of columns that wait, and how many tasks write them.
-
-    As long as rows wait, one task watches for the time to write them, or all IN_FLIGHT of them are busy.
-    """
-
-    key: tuple[str, pa.Schema]
-    table: Table
-    gathering: Gathering
-    way: Way = Way(0.0, 0.0)  # noqa: RUF009 - frozen; chosen anew for each batch
-    writers: int = 0
-    watched: bool = False
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+def _table(attributes: Mapping[str, str]) -> str:
+    """The table that a pack is for, in this schema file or not. Raises Poison for what can be the name of none."""
+    name = attributes.get("table", "")
+    if not _TABLE_NAME.fullmatch(name):
+        raise Poison("the attribute table names no table")
+    return name
 
 
 class Worker:
@@ -64,44 +55,25 @@ class Worker:
         cfg: Config,
         schema: Schema,
         api: WriteApi,
-        jobs: LoadJobs | None,
         publisher: Publisher,
         metrics: Metrics,
         background: Background,
-        make_writer: Callable[[WriteApi, Metrics, Callable[[], bool], Progress], Writer] = Writer,
+        make_writer: Callable[[WriteApi, Metrics, Callable[[], float], Progress], Writer] = Writer,
     ) -> None:
         self._cfg, self._schema, self._metrics = cfg, schema, metrics
         self._background = background
         appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout)
-        self._writer = make_writer(api, metrics, self._full, appending)
+        self._writer = make_writer(api, metrics, self._share, appending)
         self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
-        self._ways = Ways(
-            linger=cfg.linger,
-            interval=cfg.job_interval,
-            target=cfg.latency_target,
-            slot=slots.seconds(cfg.jobs_per_day),
-        )
         self._end = asyncio.Event()
-        self._job_writer: JobWriter | None = None  # where no table is written by jobs
-        if jobs is not None:
-            self._job_writer = JobWriter(
-                jobs,
-                self._writer,
-                metrics,
-                self._ways,
-                dataset=cfg.dataset,
-                per_day=cfg.jobs_per_day,
-                ending=self._end,
-            )
         self._loop = asyncio.get_running_loop()
-        self._fitter = columns.Fitter()
-        self._lanes: dict[tuple[str, pa.Schema], _Lane] = {}
+        self._queues: dict[Target, TableQueue] = {}
+        self._rejects = Target(REJECTS, rows.fingerprint(rows.arrow_schema(schema.rejects)))
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
-        self._job_bytes = cfg.max_bytes // 2  # of Arrow: while one job's rows are on their way the next gather
         self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
         self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
-        self._ahead: set[str] = set()  # tables whose packs know more than the schema file, for logging changes only
+        self._newer: set[str] = set()  # versions of the format seen and not known, for logging each once
 
     @property
     def _ending(self) -> bool:
@@ -119,14 +91,9 @@ class Worker:
             self._take(delivery)
             await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
 
-    def _close_early(self) -> None:
-        """Rows that wait for their job keep others out: it is due now."""
-        for lane in self._lanes.values():
-            if lane.way.by_job:
-                lane.changed.set()
-
-    def _full(self) -> bool:
-        return self._held >= self._cfg.max_bytes or len(self._answers) >= self._cfg.max_messages
+    def _share(self) -> float:
+        """How much of the bytes or packs that may be held are, 1 for all."""
+        return max(self._held / self._cfg.max_bytes, len(self._answers) / self._cfg.max_messages)
 
     async def finish(self, limit: float) -> None:
         """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
@@ -148,8 +115,8 @@ class Worker:
         """Take nothing more, and let nothing wait for company."""
         self._end.set()
         self._changed.set()
-        for lane in self._lanes.values():
-            lane.changed.set()
+        for queue in self._queues.values():
+            queue.wake()
 
     def _take(self, delivery: Delivery) -> None:
         new = self._answers.took(delivery)
@@ -161,55 +128,55 @@ class Worker:
         before = tracing.carried(delivery.attributes)
         opened.span = tracing.begin("load", before, kind=tracing.Kind.CONSUMER)
         opened.span.note(pack=opened.key[0], rows=delivery.count, attempt=delivery.attempt)
-        name = delivery.attributes.get("table", "")
         try:
             batch = rows.unpack(delivery.data, delivery.attributes)
-            if not name:
-                raise Poison("the attribute table is missing")
-            table = self._schema.tables.get(name)
-            if table is None:
-                raise columns.Ahead(f"the schema file has no table {name!r}")
-            batch = self._fitter.fit(batch, table, delivery.attributes["fingerprint"])
-            self._ahead.discard(name)
-            opened.later = not self._writer.takes(table)
+            target = Target(_table(delivery.attributes), delivery.attributes["fingerprint"])
+            opened.later = not self._writer.takes(target)
             if batch.num_rows and not opened.later:
-                self._gather(table, batch, opened)
+                self._gather(target, batch, opened)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
-        except columns.Ahead as error:
+        except NewerFormat as error:
             opened.later = True
-            self._note_ahead(name, str(error))
+            self._note_newer(str(error))
         except Exception:  # noqa: BLE001 - whatever one pack raises, the others go on
             _log.exception("pack failed", pack=opened.key[0])
             opened.later = True
-        if self._full():
-            self._close_early()
         if not opened.parts:
             self._answers.settle(opened)
 
-    def _note_ahead(self, table: str, text: str) -> None:
-        if table not in self._ahead and len(self._ahead) < 1_000:
-            self._ahead.add(table)
-            _log.warning("packs know more than the schema file; they are given back until a loader knows it", why=text)
+    def _note_newer(self, text: str) -> None:
+        self._metrics.newer.inc()
+        if text not in self._newer and len(self._newer) < 10:
+            self._newer.add(text)
+            _log.warning("packs of a newer format are given back; a newer loader reads them", why=text)
 
-    def _gather(self, table: Table, batch: pa.RecordBatch, owner: Pack) -> None:
+    def _gather(self, target: Target, batch: pa.RecordBatch, owner: Pack) -> None:
         for piece, size in self._pieces(batch):
             if size > MAX_ROW_BYTES:
                 detail = f"the row has {size} bytes, BigQuery takes at most {MAX_ROW_BYTES}"
-                self._reject(table, piece, owner, "too_large", [detail])
+                self._reject(target, piece, owner, "too_large", [detail])
                 continue
-            part = Part(owner, piece.num_rows, size)
-            key = (table.name, piece.schema)
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = _Lane(key, table, Gathering(table, self._limits))
-                self._choose(lane)
-            lane.gathering.add(part, piece, self._loop.time())
+            one = Slice(owner, piece.num_rows, size)
             owner.parts += 1
-            self._hold(part, 1)
-            lane.changed.set()
-            self._watch(lane)
+            self._hold(one, 1)
+            self._queue(target).add(one, piece)
+
+    def _queue(self, target: Target) -> TableQueue:
+        queue = self._queues.get(target)
+        if queue is None:
+            queue = self._queues[target] = TableQueue(target, self._limits, self._end)
+            self._start(f"dispatch {target.table}", self._dispatch(queue))
+        return queue
+
+    async def _dispatch(self, queue: TableQueue) -> None:
+        """Begin an append whenever rows are due and few enough are under way, until none waits or is being written."""
+        try:
+            while (batch := await queue.next_batch()) is not None:
+                self._start(f"write {queue.target.table}", self._write(queue, batch))
+        finally:
+            del self._queues[queue.target]
 
     def _pieces(self, batch: pa.RecordBatch) -> list[tuple[pa.RecordBatch, int]]:
         """The rows in as few batches as fit into an append each, with the bytes of their Arrow buffers."""
@@ -218,112 +185,49 @@ class Worker:
             return [(batch, whole)]
         return [(piece, piece.nbytes) for piece in rows.split(batch, self._cfg.batch_bytes)]
 
-    def _reject(self, table: Table, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
-        if table.name == REJECTS:
+    def _reject(self, target: Target, bad: pa.RecordBatch, owner: Pack, reason: str, details: list[str]) -> None:
+        if target.table == REJECTS:
             owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
             owner.unwritten += bad.num_rows
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
-        self._gather(self._schema.rejects, reject.build(bad, table, self._schema.rejects, reason, details), owner)
+        table = self._schema.tables.get(target.table) or Table(target.table, columns=(), partition="")
+        self._gather(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
-    def _watch(self, lane: _Lane) -> None:
-        if not lane.watched and lane.writers < IN_FLIGHT:
-            lane.watched = True
-            lane.writers += 1
-            self._start(f"write {lane.table.name}", self._drive(lane))
-
-    async def _drive(self, lane: _Lane) -> None:
-        """Write what waits in a lane, batch after batch, until nothing does or another task watches it."""
-        while lane.gathering:
-            lane.watched = True
-            self._choose(lane)
-            await self._until_due(lane)
-            await self._write_one(lane)
-            if lane.watched:
-                break
-        lane.writers -= 1
-        if not lane.writers:  # then nothing waits in it either
-            del self._lanes[lane.key]
-
-    def _choose(self, lane: _Lane) -> None:
-        """Say when the rows of a lane are due, and whether by a job."""
-        lane.way = self._ways.choose(lane.table.name, lane.table.write, self._loop.time())
-        lane.gathering.limits = Limits(_NO_LIMIT, self._job_bytes, lane.way.linger) if lane.way.by_job else self._limits
-
-    async def _write_one(self, lane: _Lane) -> None:
-        """Write what is due in one job or one append, while the rest of the lane is watched by another task."""
-        slot = None
-        began = self._loop.time() - lane.gathering.waited(self._loop.time())
-        way = lane.way
-
-        def patience() -> float:
-            return began + way.patience - self._loop.time()
-
-        if self._job_writer is not None and way.by_job:
-            slot = await self._job_writer.slot(lane.table, patience)
-        gathered = [lane.gathering.take(self._limits)]
-        if slot is not None:
-            size = sum(part.bytes for part in gathered[0].parts)
-            while lane.gathering and size < self._job_bytes:
-                gathered.append(lane.gathering.take(self._limits))
-                size += sum(part.bytes for part in gathered[-1].parts)
-        lane.watched = False
-        if lane.gathering:
-            self._watch(lane)
-        parts = tuple(part for one in gathered for part in one.parts)
-        before = tracing.together(part.pack.span for part in parts) if tracing.on else ()
-        with tracing.span("append" if slot is None else "load job", before, kind=tracing.Kind.CLIENT) as span:
-            span.note(table=lane.table.name, rows=sum(part.rows for part in parts), packs=len(parts))
+    async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
+        before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
+        with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
+            span.note(table=batch.target.table, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
-                outcome = await self._outcome(lane, gathered, slot, patience)
+                result = await self._writer.write(batch)
             except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
-                _log.exception("batch failed", table=lane.table.name)
-                outcome = Outcome(refused=list(parts))
-            if outcome.refused:
-                span.fail(f"{len(outcome.refused)} parts were refused")
-        self._conclude(lane.table, parts, outcome)
+                _log.exception("batch failed", table=batch.target.table)
+                result = WriteResult(refused=list(batch.slices))
+            if result.refused:
+                span.fail(f"{len(result.refused)} of the packs' parts were refused")
+        queue.written()
+        self._conclude(batch, result)
 
-    async def _outcome(
-        self, lane: _Lane, gathered: list[Gathered], slot: Slot | None, patience: Callable[[], float]
-    ) -> Outcome:
-        if self._job_writer is not None and slot is not None:
-            return await self._job_writer.write(gathered, slot, patience)
-        if lane.way.by_job:  # there is no slot in time, no job may be made, or the loader ends
-            self._metrics.jobs["appended"].inc()
-        return await self._writer.write(gathered[0])
-
-    async def _until_due(self, lane: _Lane) -> None:
-        while not self._ending and (wait := self._due_in(lane)) > 0:
-            lane.changed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await lane.changed.wait()
-
-    def _due_in(self, lane: _Lane) -> float:
-        if lane.way.by_job and self._full():
-            return 0.0
-        return lane.gathering.due_in(self._loop.time())
-
-    def _conclude(self, table: Table, parts: tuple[Part, ...], outcome: Outcome) -> None:
-        for bad in outcome.bad:
+    def _conclude(self, batch: AppendBatch, result: WriteResult) -> None:
+        for bad in result.bad:
             try:
-                self._reject(table, bad.rows, bad.part.pack, "bigquery", bad.details)
+                self._reject(batch.target, bad.rows, bad.slice.pack, "bigquery", bad.details)
             except Exception:  # noqa: BLE001 - the pack comes again, the others of the batch are answered
-                _log.exception("pack failed", pack=bad.part.pack.key[0])
-                bad.part.pack.later = True
-        for part in outcome.refused:
-            part.pack.later = True
-            part.pack.unwritten += part.rows - sum(bad.rows.num_rows for bad in outcome.bad if bad.part is part)
-        for part in parts:
-            self._hold(part, -1)
-            part.pack.parts -= 1
-            if not part.pack.parts:
-                self._answers.settle(part.pack)
+                _log.exception("pack failed", pack=bad.slice.pack.key[0])
+                bad.slice.pack.later = True
+        for one in result.refused:
+            one.pack.later = True
+            one.pack.unwritten += one.rows - sum(bad.rows.num_rows for bad in result.bad if bad.slice is one)
+        for one in batch.slices:
+            self._hold(one, -1)
+            one.pack.parts -= 1
+            if not one.pack.parts:
+                self._answers.settle(one.pack)
 
-    def _hold(self, part: Part, sign: int) -> None:
-        self._held += sign * part.bytes
-        self._metrics.held_bytes.inc(sign * part.bytes)
-        self._metrics.held_rows.inc(sign * part.rows)
+    def _hold(self, one: Slice, sign: int) -> None:
+        self._held += sign * one.bytes
+        self._metrics.held_bytes.inc(sign * one.bytes)
+        self._metrics.held_rows.inc(sign * one.rows)
         self._changed.set()
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -22,7 +22,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery_storage import BigQueryWriteAsyncClient
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
-from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse, StorageError
 
 from services import __version__
 from services.shared import log
@@ -39,7 +39,8 @@ _TRANSIENT = frozenset({
     "UNAVAILABLE",
     "UNKNOWN",
 })  # fmt: skip
-_MENDABLE = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"})
+_NEEDS_OPERATOR = frozenset({"NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"})
+_EXTRA_FIELDS = "Input schema has more fields than BigQuery schema"
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 # gRPC waits up to two minutes between attempts to reach a server that was away; the loader has its own backoff.
 _RECONNECT = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
@@ -52,18 +53,20 @@ _Request = AppendRowsRequest.pb()
 _Response = AppendRowsResponse.pb
 
 
-class Failed(Exception):
+class AppendError(Exception):
     """An append that BigQuery did not take, as far as is known. `code` is the name of a gRPC status.
 
-    It may pass when sent again if it is `transient`: by itself, or where it is `mendable`, after a human has made the
-    table or granted the role.
+    It may pass when sent again if it is `transient`: by itself, or where it is `needs_operator`, after a human has made
+    the table, granted the role or added the column; a column can be minutes old before BigQuery takes it here.
+    `about_columns` says that the rows as such do not fit the table.
     """
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, *, extra_fields: bool = False) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
-        self.mendable = code in _MENDABLE
-        self.transient = self.mendable or code in _TRANSIENT
+        self.needs_operator = extra_fields or code in _NEEDS_OPERATOR
+        self.transient = self.needs_operator or code in _TRANSIENT
+        self.about_columns = extra_fields or not self.transient
 
 
 class RowErrors(Exception):
@@ -106,7 +109,7 @@ class WriteApi:
     async def append(self, table: str, batch: pa.RecordBatch) -> int:
         """Append all rows of the batch, or none, and return its bytes.
 
-        Raises RowErrors when some rows are wrong, Failed for anything else, also when no answer came in time.
+        Raises RowErrors when some rows are wrong, AppendError for anything else, also when no answer came in time.
         """
         schema = batch.schema.serialize().to_pybytes()
         request, size = _request(batch)
@@ -117,15 +120,18 @@ class WriteApi:
                 response = await connection.append(request)
         except TimeoutError:
             if connection is None:
-                raise Failed("DEADLINE_EXCEEDED", f"no connection was free in {self._timeout} s") from None
+                raise AppendError("DEADLINE_EXCEEDED", f"no connection was free in {self._timeout} s") from None
             connection.close()
-            raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
+            raise AppendError("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
         if isinstance(response, _Lost):
-            raise Failed(response.code, response.text)
+            raise AppendError(response.code, response.text, extra_fields=_EXTRA_FIELDS in response.text)
         if response.row_errors:
             raise RowErrors({error.index: error.message for error in response.row_errors})
         if response.HasField("error"):
-            raise Failed(_CODES.get(response.error.code, "UNKNOWN"), response.error.message)
+            extra = _has_extra_fields(response.error)
+            if extra:  # what this connection knows of the table is old; another may know more
+                connection.retire()
+            raise AppendError(_CODES.get(response.error.code, "UNKNOWN"), response.error.message, extra_fields=extra)
         return size
 
     def _connection(self, table: str, schema: bytes) -> _Connection:
@@ -152,6 +158,17 @@ def _request(batch: pa.RecordBatch) -> tuple[Any, int]:
     request = _Request()
     request.arrow_rows.rows.serialized_record_batch = rows
     return request, len(rows)
+
+
+def _has_extra_fields(error: Any) -> bool:
+    """Whether a google.rpc.Status says that the rows have a column which the table has not: as a StorageError, in
+    BigQuery's own answers, or in words.
+    """
+    for detail in error.details:
+        found = StorageError.pb()()
+        if detail.Is(found.DESCRIPTOR) and detail.Unpack(found):
+            return bool(found.code == StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS)
+    return _EXTRA_FIELDS in error.message
 
 
 @dataclass(frozen=True)
@@ -195,6 +212,12 @@ class _Connection:
     def close(self) -> None:
         self.closed = True
         self.task.cancel()
+
+    def retire(self) -> None:
+        """Take no more appends, and end once those under way have their answers."""
+        if not self.closed:
+            self.closed = True
+            self._requests.put_nowait(None)
 
     async def _receive(self, client: BigQueryWriteAsyncClient) -> _Lost:
         routing = ("x-goog-request-params", f"write_stream={self._stream}")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from services.loader import reject as loader_reject
+from services.loader import reject_rows
 from services.ops.rejects import Reject
 from services.processor import parse, typed
 from services.shared import hit, rows
@@ -93,8 +93,8 @@ def _text(reject: Reject) -> str:
 def _check_whole(row: dict[str, Any]) -> None:
     """Of a very long row the loader cuts the texts, and then none is longer: that is not the original any more."""
     longest = max((len(value) for value in row.values() if isinstance(value, str)), default=0)
-    if longest == loader_reject.CUT:
-        raise NotReplayable(f"its row seems to be cut: its longest text has exactly {loader_reject.CUT} characters")
+    if longest == reject_rows.CUT:
+        raise NotReplayable(f"its row seems to be cut: its longest text has exactly {reject_rows.CUT} characters")
 
 
 def _value(column: Column, value: Any) -> Any:

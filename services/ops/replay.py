@@ -20,7 +20,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from services.loader import reject as loader_reject
+from services.loader import reject_rows
 from services.ops import deployment, option, original
 from services.ops.letter import printable
 from services.ops.original import NotReplayable
@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--stage",
         action="append",
         default=[],
-        choices=(parse.STAGE, loader_reject.STAGE),
+        choices=(parse.STAGE, reject_rows.STAGE),
         help="only rejects of this service",
     )
     parser.add_argument(
@@ -192,7 +192,7 @@ class Replay:
         return not self._unconfirmed and self._left != 0
 
     def _add(self, batch: _Batch, reject: Reject) -> None:
-        if reject.stage == loader_reject.STAGE:
+        if reject.stage == reject_rows.STAGE:
             table, row = original.row_of(reject, self._schema)
             batch.rows[table].append(row)
         else:

@@ -53,6 +53,7 @@ class Metrics:
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("acked", "Messages acknowledged")
         self.nacked = counter("nacked", "Messages given back to be delivered again")
+        self.newer = counter("newer", "Messages given back since their format is newer than this processor")
         self.dead = counter("dead", "Messages sent to the dead-letter topic")
         self.parse_seconds = Histogram(
             "pixelpipe_processor_parse_seconds", "Time to parse one message", buckets=_SECONDS, registry=registry

@@ -18,6 +18,7 @@ from services.processor.parse import Parser
 from services.processor.table_batches import Batcher, HitParser, TableBatches
 from services.processor.throttle import Throttle
 from services.shared import frame, hit, log, rows, tracing
+from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
 from services.shared.poison import Poison
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
@@ -77,7 +78,7 @@ class Worker:
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
         self._batcher = Batcher(schema, parser or Parser(schema))
-        self._faults, self._buried, self._miscounts = (Throttle(_LOG_SECONDS) for _ in range(3))
+        self._faults, self._buried, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
         self._done: Recent[str] = Recent(_REMEMBERED)
 
     async def run(self, puller: Subscriber) -> None:
@@ -124,6 +125,16 @@ class Worker:
         except Poison as poison:
             span.fail(str(poison))
             await self._bury(delivery, source, str(poison))
+        except NewerFormat as newer:  # another pod reads it; Pub/Sub's policy bounds how often it comes
+            span.fail(str(newer))
+            metrics.newer.inc()
+            if messages := self._newer.add(1):
+                _log.warning(
+                    "packs of a newer format are given back; a newer processor reads them",
+                    messages=messages,
+                    why=str(newer),
+                )
+            self._give_back(delivery)
         except Unconfirmed as error:
             span.fail(str(error))
             _log.warning("rows not confirmed", pack=pack, error=str(error))

@@ -37,12 +37,6 @@ LOADER = CustomRole(
     "roles/bigquery.dataEditor on a table would also let the loader read, alter and delete it",
     ("bigquery.tables.updateData",),
 )
-JOB_LOADER = CustomRole(
-    "pixelpipeJobLoader",
-    "pixelpipe: load rows by jobs",
-    "roles/bigquery.dataEditor on a table would also let the loader read and delete it",
-    ("bigquery.tables.get", "bigquery.tables.update", "bigquery.tables.updateData"),
-)
 COMPACTOR = CustomRole(
     "pixelpipeCompactor",
     "pixelpipe: remove duplicate rows",
@@ -70,7 +64,7 @@ PROVISIONER = CustomRole(
         "bigquery.tables.update",
     ),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, JOB_LOADER, COMPACTOR)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR)
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,6 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     """All of them, those first that can be granted before there is anything."""
     tables = [f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values()]
     views = [f"{cfg.dataset}.{name}" for name in schema.tables]
-    by_job = {f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values() if table.write != "write_api"}
     found = [
         Binding("provision", PROVISIONER, "project", "", "makes what does not exist yet, so nothing smaller will do"),
         Binding(
@@ -112,8 +105,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding("processor", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be decoded"),
         Binding("loader", SUBSCRIBER, "subscription", cfg.rows_subscription, "receives rows"),
         Binding("loader", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be loaded"),
-        *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables if table not in by_job),
-        *(Binding("loader", JOB_LOADER, "table", table, "loads rows") for table in tables if table in by_job),
+        *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables),
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
         Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{CONFLICTS}{LOG_SUFFIX}", "moves there what differs"),
         *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
@@ -121,8 +113,6 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),
     ]
-    if by_job:
-        found.append(Binding("loader", "roles/bigquery.jobUser", "project", "", "load jobs belong to a project"))
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from services.shared import frame
+from services.shared import format_version, frame
 from services.shared.poison import Poison
 
 SCHEMA = "hit/1"
@@ -111,9 +111,9 @@ def attributes(count: int, pack_id: str) -> dict[str, str]:
 
 
 def read(data: bytes, attributes: Mapping[str, str]) -> Lines:
-    """The lines of one message, good and bad; blank ones are nothing. Raises Poison where no line can be read."""
-    if attributes.get("schema") != SCHEMA:
-        raise Poison(f"schema is {attributes.get('schema')!r}, this processor reads {SCHEMA!r}")
+    """The lines of one message, good and bad; blank ones are nothing. Raises Poison where no line can be read,
+    NewerFormat for a version of the format after this one."""
+    format_version.check(attributes.get("schema"), SCHEMA)
     if attributes.get("encoding") != "zstd":
         raise Poison(f"encoding is {attributes.get('encoding')!r}, only 'zstd' is known")
     content = frame.decompress(data)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from services.shared import frame, identity
+from services.shared import format_version, frame, identity
 from services.shared.poison import Poison
 from services.shared.schema import Table
 
@@ -76,9 +76,11 @@ def split(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> list[pa.Record
 
 
 def unpack(data: bytes, attributes: Mapping[str, str]) -> pa.RecordBatch:
-    """The batch of one message. Raises Poison, naming what is wrong, for anything that is not exactly one."""
-    if attributes.get("schema") != SCHEMA:
-        raise Poison(f"schema is {attributes.get('schema')!r}, this loader reads {SCHEMA!r}")
+    """The batch of one message, with the columns its writer gave it.
+
+    Raises Poison, naming what is wrong, for anything that is not exactly one; NewerFormat for a version after this one.
+    """
+    format_version.check(attributes.get("schema"), SCHEMA)
     try:
         with pa.ipc.open_stream(frame.decompress(data)) as stream:
             batches = list(stream)
@@ -89,6 +91,8 @@ def unpack(data: bytes, attributes: Mapping[str, str]) -> pa.RecordBatch:
         found = fingerprint(batch.schema)  # reads the columns' names, which damage can make other than UTF-8
     except (pa.ArrowException, OSError, ValueError) as error:
         raise Poison(f"arrow: {error}") from error
+    if not 0 < len(set(batch.schema.names)) == len(batch.schema.names):
+        raise Poison("there is no column, or one is there twice")
     if found != attributes.get("fingerprint"):
         raise Poison(f"fingerprint is {attributes.get('fingerprint')!r}, the batch has {found!r}")
     if str(batch.num_rows) != attributes.get("count"):

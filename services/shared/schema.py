@@ -13,7 +13,6 @@ from services.shared.config import ConfigError
 
 TYPES = ("STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC", "JSON")
 MODES = ("NULLABLE", "REQUIRED")
-WRITES = ("write_api", "load_job", "auto")  # the way a table's rows take into BigQuery; the first unless told
 PARTITIONABLE = ("DATE", "TIMESTAMP")
 CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
 GROUPABLE = CLUSTERABLE  # BigQuery neither groups JSON nor partitions a window by FLOAT64
@@ -117,7 +116,6 @@ class Table:
     description: str = ""
     require_partition_filter: bool = False
     expire_days: int | None = None
-    write: str = WRITES[0]
     unique: tuple[str, ...] | None = None  # as the file has it; what counts is `key`
 
     @property

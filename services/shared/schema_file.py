@@ -13,6 +13,7 @@ from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
 
+_WRITE_GONE = "was taken out: rows are appended by the Storage Write API; remove this line"
 TABLE_KEYS = (
     "description",
     "when",
@@ -114,6 +115,10 @@ class _Reader(NodeReader):
         unique = self._unique(name, keys["unique"], by_name) if "unique" in keys else None
         if columns is not None:
             self._check_needed(name, node, columns)
+        if "write" in keys:
+            self._error(
+                keys["write"], f"table {name}: `write` was taken out: rows are appended by the Storage Write API"
+            )
         conditions = self._conditions(name, keys.get("when"))
         if name == schema.REJECTS and "when" in keys:
             self._error(keys["when"], f"table {name} takes what no other table could: it has no `when`")
@@ -126,7 +131,6 @@ class _Reader(NodeReader):
             description=self._description(keys, f"table {name}", TABLE_DESCRIPTION),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
-            write=self._choice(keys.get("write"), f"table {name}: write", schema.WRITES) or schema.WRITES[0],
             unique=unique,
         )
         tables = self._per_tenant(table, keys.get("tenants"), node)

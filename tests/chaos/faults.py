@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import schema, schema_file
+from services.shared import schema
 from tests.chaos.client import Client
 from tests.chaos.fleet import SERVICES, Fleet, Member
 
@@ -72,20 +72,6 @@ def one_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
 def two_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
     one_of_each(fleet, settings)
     one_of_each(fleet, settings)
-
-
-def by_load_job(fleet: Fleet, settings: dict[str, str]) -> None:
-    """One of each, and a loader that writes every table by load jobs, one a second at most."""
-    tables = schema_file.load(schema.DEFAULT_FILE).tables
-    text = schema.DEFAULT_FILE.read_text()
-    for name in tables:
-        text = text.replace(f"  {name}:\n", f"  {name}:\n    write: load_job\n")
-    file = fleet.folder / "schema.yaml"
-    file.write_text(text)
-    assert {table.write for table in schema_file.load(file).tables.values()} == {"load_job"}
-    jobs = {"PIPE_SCHEMA": str(file), "PIPE_JOB_INTERVAL": "1", "PIPE_JOBS_PER_DAY": "86400"}
-    for service in SERVICES:
-        fleet.add(service, {"collector": settings, "loader": jobs}.get(service))
 
 
 def _killer(service: str) -> Work:
@@ -226,14 +212,98 @@ async def _clock_steps(scene: Scene) -> None:
         await asyncio.sleep(scene.pace.hold / 5)
 
 
+def _newer_schema(scene: Scene) -> Path:
+    """The default schema file with one column more, which every event of the load has a value for."""
+    text = schema.DEFAULT_FILE.read_text()
+    before = "      params:"
+    assert text.count(before) == 1
+    file = scene.fleet.folder / "newer.yaml"
+    file.write_text(text.replace(before, f"      session: {{type: STRING, from: query.session}}\n{before}"))
+    return file
+
+
+async def _newer(scene: Scene, service: str, file: Path) -> Member:
+    member = scene.fleet.add(service, {"PIPE_SCHEMA": str(file)})
+    await scene.fleet.start(member)
+    return member
+
+
+async def _end(scene: Scene, *members: Member) -> None:
+    for member in members:
+        code = await scene.fleet.stop(member, signal.SIGTERM)
+        assert code == 0, f"{member.name} ended with {code} after SIGTERM: {member.log}"
+
+
+async def _until_filled(scene: Scene, more: int = 200) -> None:
+    """Wait for so many rows more that have a value in the new column."""
+    wanted = await scene.fleet.count("session IS NOT NULL") + more
+
+    async def filled() -> bool:
+        return await scene.fleet.count("session IS NOT NULL") >= wanted
+
+    await scene.fleet.until(filled, 60, "rows with the new column")
+
+
+async def _upgrade(scene: Scene) -> None:
+    """Provisioned first; then each old processor, and after them each old loader, gives way to a new one."""
+    file = _newer_schema(scene)
+    await scene.load()
+    await scene.fleet.provision(file)
+    for service in ("processor", "loader"):
+        for old in scene.fleet.of(service):
+            await _newer(scene, service, file)
+            await _until_filled(scene)  # while old ones work beside it
+            await _end(scene, old)
+    await scene.load()
+
+
+async def _rollback(scene: Scene) -> None:
+    """New rows wait in Pub/Sub and in loaders when only old loaders and processors are left to take them."""
+    file, fleet = _newer_schema(scene), scene.fleet
+    await scene.load()
+    await fleet.provision(file)
+    newer = [await _newer(scene, service, file) for service in ("processor", "loader")]
+    older = [member for service in ("processor", "loader") for member in fleet.of(service) if member not in newer]
+    await _end(scene, *older)
+    await _until_filled(scene)
+    # What is asked by SQL goes on.
+    await fleet.fault("bigquery", effect="error", code="UNAVAILABLE", method="AppendRows")
+    await fleet.fault("bigquery", effect="drop_stream", method="AppendRows")
+    await scene.load(1000)
+    await fleet.start(*older)
+    await _end(scene, *newer)
+    before = await fleet.count("session IS NOT NULL")
+    await fleet.mend()
+
+    async def written() -> bool:
+        return await fleet.count("session IS NOT NULL") > before
+
+    await fleet.until(written, 60, "rows of the newer processor, written by older loaders")
+
+
+async def _old_pod_left(scene: Scene) -> None:
+    """One processor and one loader are never upgraded."""
+    file = _newer_schema(scene)
+    await scene.load()
+    await scene.fleet.provision(file)
+    for service in ("processor", "loader"):
+        old, _left = scene.fleet.of(service)
+        await _newer(scene, service, file)
+        await _end(scene, old)
+    await _until_filled(scene)
+    await asyncio.sleep(scene.pace.hold)
+    await _until_filled(scene)
+
+
 @dataclass(frozen=True)
 class Fault:
-    """`rate` is the load in events a second."""
+    """`rate` is the load in events a second; `within` the seconds after which no event may wait any more."""
 
     name: str
     work: Work
     compose: Compose = one_of_each
     rate: float = 700.0
+    within: float = 120.0
 
 
 FAULTS = {
@@ -269,8 +339,9 @@ FAULTS = {
                 {"effect": "append_error", "code": "ABORTED", "share": 0.2},
             ),
         ),
-        Fault("kill-loader-of-jobs", _killer("loader"), by_load_job),
-        Fault("bigquery-down-for-jobs", _down("bigquery"), by_load_job),
+        Fault("rolling-upgrade", _upgrade, two_of_each, within=30),
+        Fault("rollback", _rollback, within=30),
+        Fault("old-pod-left", _old_pod_left, two_of_each, within=30),
         Fault("spool-disk-full", _disk_full, _small_disk),
         Fault("kill-while-draining", _killed_while_spooling_and_draining),
         Fault("clock-steps", _clock_steps, _stepping),

@@ -19,6 +19,7 @@ from google.cloud import bigquery
 
 from services.local import stack
 from services.local.ports import HOST, Ports
+from services.shared import names
 from tests import child
 from tests.waiting import until
 
@@ -131,6 +132,16 @@ class Fleet:
     async def until(self, condition: Callable[[], Any], seconds: float, what: str) -> None:
         """Wait until the coroutine that `condition` makes says true. AssertionError naming `what` at the limit."""
         await until(condition, what, seconds)
+
+    async def provision(self, schema: Path) -> None:
+        """As an upgrade of the chart does before its pods change."""
+        await asyncio.to_thread(_provision, {**self.environment, "PIPE_SCHEMA": str(schema)})
+
+    async def count(self, where: str) -> int:
+        """Rows of events that were appended and are so."""
+        sql = f"SELECT COUNT(*) AS n FROM {names.DATASET}.events_log WHERE {where}"
+        [row] = await asyncio.to_thread(lambda: list(self.bigquery().query_and_wait(sql)))
+        return int(row["n"])
 
     def bigquery(self) -> bigquery.Client:
         options = {"api_endpoint": self.environment["BIGQUERY_EMULATOR_HOST"]}

@@ -12,7 +12,6 @@ from tests.chaos.client import Client
 from tests.chaos.faults import Fault, Pace, Scene
 from tests.chaos.judge import Verdict, judge
 
-WAIT_SECONDS = 120.0  # for the last row
 AFTER_SECONDS = 2.0  # of load, once the fault is over
 
 
@@ -49,7 +48,7 @@ class Result:
         }
 
 
-async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wait: float = WAIT_SECONDS) -> Result:
+async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wait: float | None = None) -> Result:
     """Raises Unavailable where the fault needs what is not installed, AssertionError where a service does not behave.
 
     `plant` makes the collector reply before it publishes: a bug that the verdict must show. It lingers for long then,
@@ -67,7 +66,9 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
             await asyncio.sleep(AFTER_SECONDS)
             await client.stop()
             fired = time.monotonic() - began
-            verdict = await asyncio.to_thread(judge, ships.bigquery(), client.acknowledged, client.sent, wait)
+            verdict = await asyncio.to_thread(
+                judge, ships.bigquery(), client.acknowledged, client.sent, wait or fault.within
+            )
         return Result(
             fault.name,
             round(len(client.acknowledged) / fired),

@@ -82,7 +82,7 @@ class Loader:
         async def reached() -> bool:
             if self.task.done():
                 self.task.result()
-            return await self.metric(name) >= value
+            return (await self.metrics()).get(name, 0) >= value
 
         await until(reached, f"{name} to be {value}")
 

@@ -81,7 +81,7 @@ async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_De
     async with Background() as background:
         api, publisher, puller = _Api(check), _Publisher(), _Puller(deliveries)
         metrics = Metrics(CollectorRegistry(), SCHEMA.tables)
-        worker = Worker(cfg, SCHEMA, api, None, publisher, metrics, background)  # type: ignore[arg-type]
+        worker = Worker(cfg, SCHEMA, api, publisher, metrics, background)  # type: ignore[arg-type]
         await worker.receive(puller)  # type: ignore[arg-type]
         yield
         assert background.stuck is None

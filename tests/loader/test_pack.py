@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.loader.pack import Ledger, Pack
+from services.loader.pack import Pack, PackTracker
 
 
-def settled(ledger: Ledger, name: str, *, written: bool = True) -> None:
+def settled(ledger: PackTracker, name: str, *, written: bool = True) -> None:
     pack = Pack((name, 0), [])
     ledger.open(pack)
     assert ledger.being_written(pack.key) is pack and len(ledger) == 1
@@ -14,7 +14,7 @@ def settled(ledger: Ledger, name: str, *, written: bool = True) -> None:
 
 
 def test_the_pack_not_seen_for_longest_is_forgotten_first() -> None:
-    ledger = Ledger(remember=2)
+    ledger = PackTracker(remember=2)
     settled(ledger, "a")
     settled(ledger, "b")
     assert ledger.was_written(("a", 0))  # seen again just now
@@ -23,12 +23,12 @@ def test_the_pack_not_seen_for_longest_is_forgotten_first() -> None:
 
 
 def test_a_pack_given_back_is_written_when_it_comes_again() -> None:
-    ledger = Ledger(remember=2)
+    ledger = PackTracker(remember=2)
     settled(ledger, "a", written=False)
     assert not ledger.was_written(("a", 0))
 
 
 def test_the_same_id_with_other_bytes_is_another_pack() -> None:
-    ledger = Ledger(remember=2)
+    ledger = PackTracker(remember=2)
     settled(ledger, "a")
     assert not ledger.was_written(("a", 1))

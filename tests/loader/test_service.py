@@ -11,11 +11,12 @@ import pytest
 from grpc import StatusCode
 
 from services import __version__
+from services.loader.writer import UNKNOWN_COLUMN, refused_columns
 from services.shared import names, schema, schema_file
 from tests.loader import rig
 from tests.loader.rig import RowTopics
 from tests.loader.rows_made import batch, event, events, numbers
-from tests.loader.write_server import Abort, Close, Error, Hold, RowErrors, WriteServer
+from tests.loader.write_server import Abort, Close, Error, ExtraFields, Hold, RowErrors, WriteServer
 from tests.waiting import until
 
 
@@ -244,14 +245,110 @@ async def test_a_pack_delivered_again_while_it_is_written_waits_with_it(
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
 
 
-async def test_what_the_schema_file_does_not_know_yet_is_given_back(
+async def test_a_table_and_a_column_that_the_schema_file_does_not_know_are_appended(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
-    topics.publish_rows(events(0, 3), table="purchases")
+    """A newer processor's rows, met by an older loader in a rollout or after a rollback."""
+    newer = events(0, 3).append_column("colour", pa.array(["red", None, "blue"]))
+    topics.publish_rows(newer)
+    topics.publish_rows(events(3, 3))
+    topics.publish_rows(events(6, 2), table="purchases")
+    async with rig.running(project, linger=0.3) as loader:
+        await loader.until_acked(3)
+        assert await loader.metric("rows_loaded_total{purchases}") == 2
+        assert await loader.metric("end_to_end_seconds_count") == 6
+    assert [row for row in bigquery.rows("events_log") if "colour" in row] == newer.to_pylist()
+    assert numbers(bigquery.rows("events_log")) == list(range(6))
+    assert numbers(bigquery.rows("purchases_log")) == [6, 7]
+
+
+async def test_a_refused_row_of_an_unknown_table_is_a_reject_by_the_names_of_its_columns(
+    bigquery: WriteServer, topics: RowTopics, project: str
+) -> None:
+    bigquery.by_table["purchases_log"] = RowErrors(lambda row: row["type"] == "bad")
+    topics.publish_rows(batch([event(0), event(1, type="bad")]), table="purchases")
+    async with rig.running(project) as loader:
+        await loader.until_acked(1)
+    [reject] = bigquery.rows("rejects_log")
+    assert (reject["table"], reject["event_id"], reject["reason"]) == ("purchases", "event-000001", "bigquery")
+    assert reject["day"] == bigquery.rows("purchases_log")[0]["day"]
+
+
+@pytest.mark.parametrize("worded", [True, False])
+async def test_packs_with_a_column_the_table_lacks_wait_for_it_and_are_named(
+    bigquery: WriteServer, topics: RowTopics, project: str, monkeypatch: pytest.MonkeyPatch, worded: bool
+) -> None:
+    monkeypatch.setattr("services.loader.writer.LONGEST_WAIT", 0.05)
+    bigquery.script.extend([ExtraFields("colour", worded)] * 20)
+    topics.publish_rows(events(0, 3).append_column("colour", pa.array(["red", None, "blue"])))
+    async with rig.running(project) as loader:
+        await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 10)  # more than a few tries
+        assert await loader.metric("column_refused{colour,events}") == 1
+        await loader.until_acked(1)
+        found = await loader.metrics()
+        assert "column_refused{colour,events}" not in found
+        assert found["messages_nacked_total"] == found["messages_dead_total"] == 0
+    assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
+
+
+async def test_older_packs_go_on_while_a_newer_column_is_missing(
+    bigquery: WriteServer, topics: RowTopics, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.loader.writer.LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("services.loader.table_breaker.SECONDS", 0.2)
+    bigquery.missing = "colour"
+    topics.publish_rows(events(0, 3).append_column("colour", pa.array(["red", None, "blue"])))
+    async with rig.running(project) as loader:
+        await loader.until_metric("column_refused{colour,events}", 1)
+        topics.publish_rows(events(3, 3))
+        await loader.until_acked(1)
+        await loader.until_metric("table_suspended{events}", 1)
+        assert await loader.metric("messages_nacked_total") == 0  # there is room to hold it
+        bigquery.missing = None
+        await loader.until_acked(2)
+        assert await loader.metric("table_suspended{events}") == 0
+    assert numbers(bigquery.rows("events_log")) == list(range(6))
+
+
+async def test_packs_that_no_table_of_these_columns_takes_wait_for_an_operator(
+    bigquery: WriteServer, topics: RowTopics, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of another type, or without a column that is REQUIRED: each pack alone is refused, whatever is in its rows."""
+    monkeypatch.setattr("services.loader.writer.LONGEST_WAIT", 0.05)
+    bigquery.otherwise = Error(StatusCode.INVALID_ARGUMENT, "Field 'url' has BigQuery type INT64")
+    topics.publish_rows(events(0, 3))
+    topics.publish_rows(events(3, 3))
+    async with rig.running(project, linger=0.3) as loader:
+        await loader.until_metric("column_refused{url,events}", 1)
+        await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 20)
+        assert await loader.metric("messages_nacked_total") == 0
+        bigquery.otherwise = "ok"
+        await loader.until_acked(2)
+        assert await loader.metric("messages_dead_total") == 0
+    assert numbers(bigquery.rows("events_log")) == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("Input schema has more fields than BigQuery schema, extra fields: 'total,Shop' Entity: x", ("total", "shop")),
+        ("Field 'total' has BigQuery type INT64, and was sent as string", ("total",)),
+        ("The required field 'kind' is missing in the input schema", ("kind",)),
+        ("The required field kind is missing", ("kind",)),
+        ("Cannot write 'a stranger''s value'", (UNKNOWN_COLUMN,)),
+        ("", (UNKNOWN_COLUMN,)),
+    ],
+)
+def test_columns_are_those_that_bigquery_names(text: str, columns: tuple[str, ...]) -> None:
+    assert refused_columns(text, ["day", "shop", "total"]) in (columns, columns[::-1])
+
+
+async def test_a_pack_of_a_newer_format_is_given_back(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
+    topics.publish(names.ROWS_TOPIC, b"who knows", {"schema": "rows/2", "table": "events"})
     async with rig.running(project) as loader:
         topics.publish_rows(events(3, 3))
         await loader.until_acked(1)
-        await loader.until_metric("messages_nacked_total", 2)  # it comes again
+        await loader.until_metric("messages_newer_total", 2)  # it comes again
         assert await loader.metric("messages_acked_total") == 1
         assert await loader.metric("messages_dead_total") == 0
     assert numbers(bigquery.rows("events_log")) == [3, 4, 5]
@@ -344,16 +441,17 @@ async def test_older_packs_without_new_columns_are_written(
 
 
 @pytest.mark.parametrize(
-    ("sent", "reason"),
+    ("sent", "table", "reason"),
     [
-        (events(0, 3).drop_columns(["user_id"]), "REQUIRED column user_id is missing"),
-        (events(0, 3).set_column(0, "day", pa.array([1, 2, 3])), "day is int64"),
+        (events(0, 3).append_column("type", pa.array(["a"] * 3)), "events", "one is there twice"),
+        (events(0, 3), "ev/ents", "names no table"),
+        (events(0, 3), "", "names no table"),
     ],
 )
-async def test_columns_that_can_never_fit_make_a_pack_dead(
-    bigquery: WriteServer, topics: RowTopics, project: str, sent: pa.RecordBatch, reason: str
+async def test_what_can_be_rows_of_no_table_makes_a_pack_dead(
+    bigquery: WriteServer, topics: RowTopics, project: str, sent: pa.RecordBatch, table: str, reason: str
 ) -> None:
-    topics.publish_rows(sent)
+    topics.publish_rows(sent, table=table)
     async with rig.running(project) as loader:
         await loader.until_acked(1)
     [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)

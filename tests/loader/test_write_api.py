@@ -9,7 +9,7 @@ import pytest
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 from grpc import StatusCode
 
-from services.loader.write_api import MAX_STREAMS, Failed, RowErrors, WriteApi
+from services.loader.write_api import MAX_STREAMS, AppendError, RowErrors, WriteApi
 from tests.loader.rows_made import batch, event, events
 from tests.loader.write_server import Abort, Close, Error, Hold, WriteServer
 from tests.loader.write_server import RowErrors as BadRows
@@ -24,7 +24,7 @@ async def test_rows_go_out_over_one_connection_and_answers_find_their_append(big
         answers = await asyncio.gather(
             *(api.append("t", events(number * 10, 2)) for number in range(5)), return_exceptions=True
         )
-    assert [type(answer) for answer in answers] == [int, Failed, int, RowErrors, int]
+    assert [type(answer) for answer in answers] == [int, AppendError, int, RowErrors, int]
     assert answers[3].rows == {1: "row 1 is as bad as scripted"}
     assert [row["event_id"] for row in bigquery.rows("t")] == [
         f"event-{number:06}" for number in (0, 1, 20, 21, 40, 41)
@@ -48,7 +48,7 @@ async def test_a_failure_names_its_code_and_whether_to_try_again(
 ) -> None:
     bigquery.script.append(answer)
     async with WriteApi("p", "d", timeout=0.3) as api:
-        with pytest.raises(Failed) as failed:
+        with pytest.raises(AppendError) as failed:
             await api.append("t", events(0, 1))
         assert (failed.value.code, failed.value.transient) == (code, transient)
         assert await api.append("t", events(1, 1)) > 0
@@ -59,7 +59,7 @@ async def test_a_connection_that_breaks_fails_all_its_appends(bigquery: WriteSer
     bigquery.script.append(Abort(UNAVAILABLE))
     async with WriteApi("p", "d", timeout=10) as api:
         answers = await asyncio.gather(*(api.append("t", events(0, 1)) for _ in range(4)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [Failed] * 4
+    assert [type(answer) for answer in answers] == [AppendError] * 4
     assert {answer.code for answer in answers} <= {"UNAVAILABLE", "INTERNAL"}  # INTERNAL: it broke during a request
     assert all(answer.transient for answer in answers)
 
@@ -71,7 +71,7 @@ async def test_the_time_limit_holds_for_an_append_that_waits_for_a_connection(bi
 
     async def append(api: WriteApi) -> None:
         started = clock()
-        with pytest.raises(Failed):
+        with pytest.raises(AppendError):
             await api.append("t", events(0, 1))
         took.append(clock() - started)
 
@@ -85,7 +85,7 @@ async def test_leaving_fails_what_is_under_way(bigquery: WriteServer) -> None:
     async with WriteApi("p", "d", timeout=10) as api:
         append = asyncio.create_task(api.append("t", events(0, 1)))
         await until(lambda: bigquery.appends, "the append")
-    with pytest.raises(Failed):
+    with pytest.raises(AppendError):
         await append
 
 
@@ -109,7 +109,7 @@ async def test_failures_leave_no_requests_in_memory(bigquery: WriteServer, answe
     try:
         async with WriteApi("p", "d", timeout=0.05 if isinstance(answer, Hold) else 10) as api:
             for _ in range(10):
-                with pytest.raises(Failed):
+                with pytest.raises(AppendError):
                     await api.append("t", sent)
             left = [request for request in gc.get_objects() if type(request) is AppendRowsRequest]
             assert len(left) <= 2, left

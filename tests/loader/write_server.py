@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 import pyarrow as pa
-from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse, StorageError
 
-Request, Response = AppendRowsRequest.pb(), AppendRowsResponse.pb()
+Request, Response, Detail = AppendRowsRequest.pb(), AppendRowsResponse.pb(), StorageError.pb()
 OK = "ok"
 
 
@@ -22,6 +22,14 @@ class Error:
 
     code: grpc.StatusCode
     text: str = "as scripted"
+
+
+@dataclass(frozen=True)
+class ExtraFields:
+    """INVALID_ARGUMENT as BigQuery says it of rows with a column that the table has not: by a StorageError."""
+
+    column: str
+    worded: bool = True  # whether the message says it as well
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,7 @@ class WriteServer:
     by_table: dict[str, Any] = field(default_factory=dict)
     otherwise: Any = OK
     refuse: Callable[[dict[str, Any]], bool] = lambda _row: False  # one such row spoils its request
+    missing: str | None = None  # a column that no table has
     written: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # (table, row), in order
     appends: list[tuple[str, int]] = field(default_factory=list)  # (table, rows) of every request, refused ones too
     calls: list[str] = field(default_factory=list)  # the routing header of every call
@@ -117,10 +126,19 @@ class WriteServer:
                 answer = OK
             if any(self.refuse(row) for row in batch.to_pylist()):
                 answer = Error(grpc.StatusCode.INVALID_ARGUMENT)
+            if self.missing in batch.schema.names:
+                answer = ExtraFields(self.missing)
             response = Response()
             match answer:
                 case Error(code, text):
                     response.error.code, response.error.message = code.value[0], text
+                case ExtraFields(column, worded):
+                    text = f"Input schema has more fields than BigQuery schema, extra fields: '{column}'"
+                    response.error.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+                    response.error.message = text if worded else f"refused for '{column}'"
+                    response.error.details.add().Pack(
+                        Detail(code=StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS)
+                    )
                 case Abort(code):
                     await context.abort(code, "as scripted")
                 case Close(answer=False):

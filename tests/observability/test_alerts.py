@@ -226,9 +226,27 @@ def _denied(fleet: Fleet) -> Sequence[Seen]:
 
 
 def _apart(fleet: Fleet) -> Sequence[Seen]:
-    fleet.set('pixelpipe_loader_table_apart{table="events"}', gauge((0, 20), (1, 20), (0, 20)))
-    name = "PixelpipeTableApart"
+    fleet.set('pixelpipe_loader_table_suspended{table="events"}', gauge((0, 20), (1, 20), (0, 20)))
+    name = "PixelpipeTableSuspended"
     return [nothing(19), firing(name, 30, True, table="events"), firing(name, 41, False)]
+
+
+def _column_refused(fleet: Fleet) -> Sequence[Seen]:
+    """A column that BigQuery takes after ten minutes is no trouble."""
+    series = 'pixelpipe_loader_column_refused{table="events",column="total"}'
+    fleet.set(series, f"_x20 {gauge((1, 25))} stale", born=True)
+    name = "PixelpipeColumnRefused"
+    labels = {"table": "events", "column": "total"}
+    return [nothing(30), firing(name, 40, True, **labels), firing(name, 50, False)]
+
+
+def _newer(metric: str) -> Case:
+    def case(fleet: Fleet) -> Sequence[Seen]:
+        fleet.set(metric, counter((0, 20), (6, 30), (0, 40)))
+        name = "PixelpipeNewerFormat"
+        return [nothing(30), firing(name, 45, True), firing(name, 75, False)]
+
+    return case
 
 
 def _quota(fleet: Fleet) -> Sequence[Seen]:
@@ -304,6 +322,9 @@ CASES: dict[str, tuple[int, Case]] = {
     "appends": (100, _appends),
     "denied": (60, _denied),
     "apart": (60, _apart),
+    "column refused": (65, _column_refused),
+    "hits of a newer format": (90, _newer("pixelpipe_processor_newer_total")),
+    "rows of a newer format": (90, _newer("pixelpipe_loader_messages_newer_total")),
     "quota": (160, _quota),
     "throttled": (80, _throttled),
     "absent": (60, _absent),

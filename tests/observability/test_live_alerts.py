@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
+from services.shared.pubsub import subscription_path
 
 from services.local.ports import HOST
 from services.shared import names
@@ -136,28 +137,34 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
         await ships.start(*ours, *shop)
         other = tmp_path / "schema.yaml"
-        other.write_text(DEFAULT_FILE.read_text() + "# another\n")
+        extra = "      visit:       {type: STRING, from: query.visit}\n      params:"
+        other.write_text(DEFAULT_FILE.read_text().replace("      params:", extra))
         shop.append(ships.add("processor", {"PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(other)}))
         urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}
         releases = {member.name: SHOP for member in shop}
         with prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen:
             run = Run(ships, seen, {OURS: ours, SHOP: shop}, trouble)
+
+            async def provisioned() -> None:
+                named = {**provision, "PIPE_SCHEMA": str(other)}
+                await asyncio.to_thread(subprocess.run, made, cwd=child.ROOT, env=named, check=True)
+
             try:
-                await _through_all(run)
+                await _through_all(run, provisioned)
             finally:
                 for one in list(run.loads):
                     run.end(one)
     assert set(PROOFS) == ALERTS
 
 
-async def _through_all(run: Run) -> None:
+async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> None:
     run.begin(OURS)
     run.begin(SHOP)
     table = _refused(run, SHOP, "rejects_log", "PERMISSION_DENIED")
     await _restarted(run)
     await _pubsub_is_away(run)
     await asyncio.gather(_bigquery_refuses(run), _packs_are_stolen(run))
-    await run.until_fired(SHOP, "PixelpipeTableApart")
+    await run.until_fired(SHOP, "PixelpipeTableSuspended")
     run.mend("bigquery", table)
     collector = run.one(SHOP, "collector")
     await run.fleet.stop(collector, signal.SIGKILL)
@@ -165,8 +172,15 @@ async def _through_all(run: Run) -> None:
     await run.fleet.start(collector)
     other = run.pods[SHOP][-1]
     await run.fleet.start(other)
-    await run.until_fired(SHOP, "PixelpipeSchemaDiffers")
+    newer = {"schema": "hit/2", "encoding": "zstd", "count": "1", "pack": "newer"}
+    await asyncio.to_thread(Topics(PROJECTS[SHOP]).publish, names.HITS_TOPIC, b"of tomorrow", newer)
+    await run.until_fired(SHOP, "PixelpipeSchemaDiffers", "PixelpipeColumnRefused", "PixelpipeNewerFormat")
+    await provisioned()
     assert await run.fleet.stop(other, signal.SIGTERM) == 0
+    processor = run.one(SHOP, "processor")
+    assert await run.fleet.stop(processor, signal.SIGTERM) == 0
+    await asyncio.to_thread(_take, PROJECTS[SHOP], "hit/2")
+    await run.fleet.start(processor)
     for one in PROJECTS:
         wanted = {alert for alert, proof in PROOFS.items() if proof.release == one}
         fired = run.fired(one)
@@ -178,6 +192,22 @@ async def _through_all(run: Run) -> None:
 def _refused(run: Run, of: str, table: str, code: str) -> str:
     resource_ = f"{PROJECTS[of]}.{names.DATASET}.{table}"
     return run.fault("bigquery", effect="error", method="AppendRows", code=code, resource=resource_)
+
+
+def _take(project: str, schema: str) -> None:
+    """The one message of this format, off the subscription of hits, where nobody else reads any more."""
+    topics, path = Topics(project), subscription_path(project, names.HITS_SUBSCRIPTION)
+
+    def taken() -> bool:
+        found = topics.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=10)
+        mine = [one.ack_id for one in found.received_messages if one.message.attributes.get("schema") == schema]
+        if others := [one.ack_id for one in found.received_messages if one.ack_id not in mine]:
+            topics.subscriber.modify_ack_deadline(subscription=path, ack_ids=others, ack_deadline_seconds=0)
+        if mine:
+            topics.subscriber.acknowledge(subscription=path, ack_ids=mine)
+        return bool(mine)
+
+    wait_for(taken, 60, f"the message of {schema}")
 
 
 async def _restarted(run: Run) -> None:

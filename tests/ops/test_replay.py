@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from services.loader import reject as loader_reject
+from services.loader import reject_rows
 from services.ops import original
 from services.ops.original import NotReplayable
 from services.ops.rejects import Reject, Rejects, Wanted
@@ -116,7 +116,7 @@ def test_rows_the_loader_refused_become_rows_again(pipeline: Pipeline) -> None:
         "params": '{"a": "1.10"}',
     }
     batch = pa.RecordBatch.from_pylist([row, {**row, "event_id": "e2", "n": None}], rows.arrow_schema(table))
-    made = loader_reject.build(batch, table, pipeline.schema.rejects, "bigquery", ["no partition"] * 2)
+    made = reject_rows.build(batch, table, pipeline.schema.rejects, "bigquery", ["no partition"] * 2)
     pipeline.topics.publish(names.ROWS_TOPIC, *rows.pack(made, "rejects", identity.uuid7(NOW)))
     with pipeline.services("loader"):
         pipeline.until(REJECTS, 2)
@@ -319,7 +319,7 @@ def of_loader(**values: Any) -> Reject:
     table = SCHEMA.tables["events"]
     full = {"day": schemas.DAY, "event_id": "e1", "received_at": NOON, **values}
     batch = pa.RecordBatch.from_pylist([full], rows.arrow_schema(table))
-    (made,) = loader_reject.build(batch, table, SCHEMA.rejects, "bigquery", ["why"]).to_pylist()
+    (made,) = reject_rows.build(batch, table, SCHEMA.rejects, "bigquery", ["why"]).to_pylist()
     return Reject("e1", made["stage"], made["table"], made["reason"], made["detail"], made["hit"], False)
 
 

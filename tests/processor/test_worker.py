@@ -122,7 +122,7 @@ async def test_poison_goes_to_the_dead_letter_topic_with_its_reason_and_good_pac
     good = [_pack(f"user_id={number}") for number in range(3)]
     poison = [
         (b"random \x00\xff bytes", {"schema": "hit/1", "encoding": "zstd", "count": "1"}),
-        (good[0][0], {**good[0][1], "schema": "hit/9", "pack": "x"}),
+        (good[0][0], {**good[0][1], "schema": "hits/9", "pack": "x"}),
         (good[0][0][:-5], {**good[0][1], "pack": "y"}),
         (frame.compress(bytes(70_000_000)), {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "z"}),
         (b'{"httpRequest":{}}', {}),
@@ -136,6 +136,18 @@ async def test_poison_goes_to_the_dead_letter_topic_with_its_reason_and_good_pac
     assert sorted(message.data for message in dead) == sorted(data for data, _ in poison)
     assert all(message.attributes["dead_reason"] and message.attributes["dead_source"] for message in dead)
     assert topics.pull("hits-work") == []
+
+
+async def test_a_pack_of_a_newer_format_is_given_back_for_a_newer_processor(topics: Topics) -> None:
+    data, attributes = _pack("user_id=1")
+    async with _running(topics):
+        topics.publish("hits", data, {**attributes, "schema": "hit/2", "pack": "newer"})
+        topics.publish("hits", *_pack("user_id=2"))
+        [(_, row)] = await _rows(topics, 1)
+    assert row["user_id"] == "2"
+    [kept] = await asyncio.to_thread(topics.pull, "hits-work", 1)
+    assert kept.attributes["pack"] == "newer"
+    assert topics.pull("dead-seen") == []
 
 
 async def test_a_pack_delivered_twice_gives_rows_packs_of_the_same_id(topics: Topics) -> None:

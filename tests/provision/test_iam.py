@@ -214,19 +214,6 @@ def test_pubsubs_own_account_may_move_dead_letters() -> None:
     ]
 
 
-@pytest.mark.parametrize("write", ["load_job", "auto"])
-def test_a_table_loaded_by_jobs_needs_another_role_and_the_project(write: str) -> None:
-    text = schema.DEFAULT_FILE.read_text().replace("  events:\n", f"  events:\n    write: {write}\n")
-    loader = [one for one in bindings(Config("my-project"), schema_file.parse(text)) if one.account == "loader"]
-    assert {
-        (one.resource, getattr(one.role, "id", one.role)) for one in loader if one.kind in ("project", "table")
-    } == {
-        ("", "roles/bigquery.jobUser"),
-        ("pixelpipe.events_log", "pixelpipeJobLoader"),
-        ("pixelpipe.rejects_log", "pixelpipeLoader"),
-    }
-
-
 def iam(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PIPE_")}
     return subprocess.run(

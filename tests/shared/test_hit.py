@@ -133,7 +133,7 @@ def test_every_line_is_a_hit_or_unreadable_or_blank(lines: list[bytes]) -> None:
     ("data", "attributes", "says"),
     [
         (frame.compress(GOOD), {}, "schema is None"),
-        (frame.compress(GOOD), {**ATTRIBUTES, "schema": "hit/2"}, "schema is 'hit/2'"),
+        (frame.compress(GOOD), {**ATTRIBUTES, "schema": "hits/2"}, "schema is 'hits/2'"),
         (frame.compress(GOOD), {**ATTRIBUTES, "encoding": "br"}, "encoding is 'br'"),
         (frame.compress(b""), ATTRIBUTES, "count is '1', the pack holds 0"),
         (frame.compress(b"\n \n"), ATTRIBUTES, "count is '1', the pack holds 0"),

@@ -142,8 +142,8 @@ CASES = {
     "conflicts_log": (_file(name="Conflicts_log"), [(3, 5, "choose another")]),
     "expiry": (_file(table="    expire_days: -3\n"), [(4, 18, "not a whole number of days")]),
     "write": (
-        _file(table="    write: load-job\n"),
-        [(4, 12, "table events: write: 'load-job' is none of write_api, load_job, auto; did you mean 'load_job'?")],
+        _file(table="    write: load_job\n"),
+        [(4, 12, "table events: `write` was taken out: rows are appended by the Storage Write API")],
     ),
     "filter": (_file(table="    require_partition_filter: sure\n"), [(4, 31, "none of true, false")]),
     "when": (_file(table="    when: {event.day: x}\n"), [(4, 23, "a condition is on a query parameter")]),
@@ -247,12 +247,6 @@ def test_a_file_that_is_not_there_says_which_setting_names_it(tmp_path: object) 
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     with pytest.raises(SchemaError):
         schema_file.parse(text)
-
-
-def test_a_table_is_written_by_the_write_api_unless_it_says_so() -> None:
-    assert schema_file.parse(_file()).tables["events"].write == "write_api"
-    for way in ("write_api", "load_job", "auto"):
-        assert schema_file.parse(_file(table=f"    write: {way}\n")).tables["events"].write == way
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.loader.write_api import Failed, RowErrors
+from services.loader.write_api import AppendError, RowErrors
 from services.provision.view import source_column
 from services.shared.schema import Schema
 from tests.simulation.events import REFUSED_TYPE
@@ -62,13 +62,13 @@ class WriteApi:
             async with asyncio.timeout(self._timeout):
                 return await self._append(table, batch)
         except TimeoutError:
-            raise Failed("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
+            raise AppendError("DEADLINE_EXCEEDED", f"no answer in {self._timeout} s") from None
 
     async def _append(self, table: str, batch: pa.RecordBatch) -> int:
         world = self._store.world
         fault = await world.operation(self._process, "append", f"{table} {batch.num_rows}")
         if fault in _CODES:
-            raise Failed(fault, "by the seed")
+            raise AppendError(fault, "by the seed")
         if fault == "hang":
             await never()
         if table == "events_log":
@@ -80,6 +80,6 @@ class WriteApi:
             await never()
         self._store.insert(table, batch)
         if fault == "reply_lost":
-            raise Failed("UNAVAILABLE", "the connection was lost")
+            raise AppendError("UNAVAILABLE", "the connection was lost")
         await world.latency(self._process)
         return int(batch.nbytes)

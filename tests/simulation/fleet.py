@@ -208,7 +208,7 @@ class Fleet:
                 self._parts.puller(self.broker.rows, process, max_messages=LOADER_CONFIG.max_messages)
             )
             worker = loader_worker.Worker(
-                LOADER_CONFIG, SCHEMA, api, None, publisher, metrics, background, make_writer=make_writer
+                LOADER_CONFIG, SCHEMA, api, publisher, metrics, background, make_writer=make_writer
             )
             receiving = background.start("receiving", worker.receive(puller), ending=process.stop.is_set)
             await process.stop.wait()

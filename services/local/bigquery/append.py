@@ -38,6 +38,10 @@ class SchemaMismatch(Exception):
     """The batch as a whole does not fit the table: an unknown column, a wrong type, a missing REQUIRED column."""
 
 
+class ExtraFields(SchemaMismatch):
+    """It has a column that the table has not."""
+
+
 class TableGone(Exception):
     """The table was dropped, or replaced by another of its name, since the append was accepted."""
 
@@ -62,7 +66,7 @@ def check_schema(table: Table, schema: pa.Schema) -> None:
     for arrow in schema:
         column = table.column(arrow.name)
         if column is None:
-            raise SchemaMismatch(f"Input schema has more fields than BigQuery schema, extra fields: '{arrow.name}'")
+            raise ExtraFields(f"Input schema has more fields than BigQuery schema, extra fields: '{arrow.name}'")
         if column.name in seen:
             raise SchemaMismatch(f"Input schema names the field '{arrow.name}' twice")
         seen.add(column.name)

@@ -41,6 +41,7 @@ GetWriteStreamRequest = types.GetWriteStreamRequest.pb()
 WriteStream = types.WriteStream.pb()
 TableSchema = types.TableSchema.pb()
 TableFieldSchema = types.TableFieldSchema.pb()
+StorageError = types.StorageError.pb()
 RowErrorMessage = types.RowError.pb()
 
 OTHER_CALLS = ("CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams", "FlushRows")
@@ -220,6 +221,10 @@ class BigQueryWrite:
                 response.row_errors.append(RowErrorMessage(index=row.index, code=code, message=row.message))
         except append.SchemaMismatch as mismatch:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(mismatch)))
+            if isinstance(mismatch, append.ExtraFields):
+                extra = StorageError(code=StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS)
+                extra.entity, extra.error_message = connection.name, str(mismatch)
+                response.error.details.add().Pack(extra)
         except append.TableGone as gone:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.NOT_FOUND, message=f"Table not found: {gone}"))
         except Busy as busy:

@@ -81,6 +81,7 @@ ROWS: tuple[Row, ...] = (
                 (
                     Query(rate(_L + "messages_acked_total"), "acked"),
                     Query(rate(_L + "messages_nacked_total"), "nacked"),
+                    Query(rate(_L + "messages_newer_total"), "of a newer format"),
                     Query(rate(_L + "messages_dead_total"), "dead"),
                 ),
                 runbook="PixelpipeDeadLetters",
@@ -110,7 +111,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Leases per pack",
                 "short",
-                "1, at receipt. More where packs are held for over 10 s, as by load jobs or while BigQuery is away.",
+                "1, at receipt. More where packs are held for over 10 s, as while BigQuery is away.",
                 (
                     Query(
                         f"{rate(_L + 'leases_total')} / ({rate(_L + 'messages_received_total')} > 0)",
@@ -134,12 +135,24 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeAppendErrors",
             ),
             Panel(
-                "Tables apart",
+                "Tables suspended",
                 "short",
-                "0. 1: packs of that table go back to Pub/Sub while others load.",
-                (Query(f"max by (table) ({select(_L + 'table_apart')})", "{{table}}"),),
+                "0. 1: packs of that table wait, or go back to Pub/Sub, while others load.",
+                (Query(f"max by (table) ({select(_L + 'table_suspended')})", "{{table}}"),),
                 bad=1,
-                runbook="PixelpipeTableApart",
+                runbook="PixelpipeTableSuspended",
+            ),
+            Panel(
+                "Columns refused",
+                "short",
+                "None. Rows of the table wait until BigQuery takes the column.",
+                (
+                    Query(
+                        f"max by (table, column) ({select(_L + 'column_refused')}) or vector(0)", "{{table}} {{column}}"
+                    ),
+                ),
+                bad=1,
+                runbook="PixelpipeColumnRefused",
             ),
             Panel(
                 "Bytes appended",
@@ -147,25 +160,6 @@ ROWS: tuple[Row, ...] = (
                 "Below the quota of the project.",
                 (Query(rate(_L + "appended_bytes_total"), "appended"),),
                 runbook="PixelpipeNearQuota",
-            ),
-        ),
-    ),
-    (
-        "Load jobs",
-        (
-            Panel(
-                "Load jobs by outcome",
-                "wps",
-                "None where no table is written by jobs. Few outcomes but `done`.",
-                (Query(rate(_L + "jobs_total", by="outcome") + " or vector(0)", "{{outcome}}"),),
-                stacked=True,
-            ),
-            Panel("Load job time", "s", "Under a minute.", shares(_L + "job_seconds")),
-            Panel(
-                "Bytes loaded by jobs",
-                "Bps",
-                "What is loaded here is free of BigQuery's price for ingestion.",
-                (Query(rate(_L + "job_bytes_total"), "bytes"),),
             ),
         ),
     ),

@@ -25,6 +25,7 @@ ROWS: tuple[Row, ...] = (
                 (
                     Query(rate(_P + "acked_total"), "acked"),
                     Query(rate(_P + "nacked_total"), "nacked"),
+                    Query(rate(_P + "newer_total"), "of a newer format"),
                     Query(rate(_P + "dead_total"), "dead"),
                 ),
                 runbook="PixelpipeDeadLetters",

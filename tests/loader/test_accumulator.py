@@ -1,4 +1,4 @@
-"""Gathering is pure: what is taken when, and whose row is whose."""
+"""Accumulator is pure: what is taken when, and whose row is whose."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.loader.batch import Gathered, Gathering, Limits, Part
+from services.loader.accumulator import Accumulator, AppendBatch, Limits, Slice
 from services.loader.pack import Pack
-from tests.loader.rows_made import EVENTS, events, numbers
+from services.loader.table_breaker import Target
+from tests.loader.rows_made import events, numbers
 
 
-def part(count: int, size: int = 1) -> Part:
-    return Part(Pack(("pack", 0), []), count, size)
+def made(count: int, size: int = 1) -> Slice:
+    return Slice(Pack(("pack", 0), []), count, size)
 
 
-def filled(counts: list[int], limits: Limits, size: int = 1) -> tuple[Gathering, list[Part]]:
+def filled(counts: list[int], limits: Limits, size: int = 1) -> tuple[Accumulator, list[Slice]]:
     """Parts of so many rows, numbered through, the first at time 0, one a second."""
-    gathering, parts, first = Gathering(EVENTS, limits), [], 0
+    accumulator, slices, first = Accumulator(Target("events", "f"), limits), [], 0
     for now, count in enumerate(counts):
-        parts.append(part(count, size))
-        gathering.add(parts[-1], events(first, count), float(now))
+        slices.append(made(count, size))
+        accumulator.add(slices[-1], events(first, count), float(now))
         first += count
-    return gathering, parts
+    return accumulator, slices
 
 
 @pytest.mark.parametrize(
@@ -40,8 +41,8 @@ def filled(counts: list[int], limits: Limits, size: int = 1) -> tuple[Gathering,
     ],
 )
 def test_a_batch_is_due_by_rows_bytes_or_age(counts: list[int], limits: Limits, now: float, expected: float) -> None:
-    gathering, _ = filled(counts, limits)
-    assert gathering.due_in(now) == expected
+    accumulator, _ = filled(counts, limits)
+    assert accumulator.due_in(now) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,38 +56,38 @@ def test_a_batch_is_due_by_rows_bytes_or_age(counts: list[int], limits: Limits, 
         ([30, 3], Limits(100, 1, 1), [[30], [3]]),
     ],
 )
-def test_whole_parts_are_taken_oldest_first_within_limits(
+def test_whole_slices_are_taken_oldest_first_within_limits(
     counts: list[int], limits: Limits, taken: list[list[int]]
 ) -> None:
-    gathering, parts = filled(counts, limits)
+    accumulator, slices = filled(counts, limits)
     batches = []
-    while gathering:
-        batches.append(gathering.take(limits))
+    while accumulator:
+        batches.append(accumulator.take())
     assert [[rows for _, rows in batch.shares] for batch in batches] == taken
-    assert [found for batch in batches for found in batch.parts] == parts
+    assert [found for batch in batches for found in batch.slices] == slices
     rows = [row for batch in batches for row in batch.rows.to_pylist()]
     assert [row["event_id"] for row in rows] == [f"event-{number:06}" for number in range(sum(counts))]
 
 
-def owners(gathered: Gathered) -> dict[int, Part]:
+def owners(batch: AppendBatch) -> dict[int, Slice]:
     """Whose row each is, by the event's number."""
     found, first = {}, 0
-    for owner, count in gathered.shares:
-        for number in numbers(gathered.rows.slice(first, count).to_pylist()):
+    for owner, count in batch.shares:
+        for number in numbers(batch.rows.slice(first, count).to_pylist()):
             found[number] = owner
         first += count
-    assert first == gathered.rows.num_rows
+    assert first == batch.rows.num_rows
     return found
 
 
 @settings(deadline=None)
 @given(st.data())
-def test_bad_rows_find_back_to_their_parts(data: Any) -> None:
+def test_bad_rows_find_back_to_their_slices(data: Any) -> None:
     counts = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=6))
-    gathering, parts = filled(counts, Limits(1_000, 1_000, 1))
-    gathered = gathering.take(Limits(1_000, 1_000, 1))
-    before = owners(gathered)
-    left, bad_numbers = gathered, set()
+    accumulator, slices = filled(counts, Limits(1_000, 1_000, 1))
+    batch = accumulator.take()
+    before = owners(batch)
+    left, bad_numbers = batch, set()
     for _ in range(data.draw(st.integers(1, 3))):
         if not left.rows.num_rows:
             break
@@ -100,14 +101,14 @@ def test_bad_rows_find_back_to_their_parts(data: Any) -> None:
                 bad_numbers.add(number)
         left = smaller
     assert owners(left) == {number: owner for number, owner in before.items() if number not in bad_numbers}
-    assert list(left.parts) == parts  # also those with no row left: they are settled with the others
+    assert list(left.slices) == slices  # also those with no row left: they are settled with the others
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=9))
 def test_halves_hold_every_part_once(counts: list[int]) -> None:
-    gathering, parts = filled(counts, Limits(1_000, 1_000, 1))
-    gathered = gathering.take(Limits(1_000, 1_000, 1))
-    first, second = gathered.halves()
-    assert [*first.parts, *second.parts] == parts
-    assert len(first.parts) >= 1 and len(second.parts) >= 1
-    assert {**owners(first), **owners(second)} == owners(gathered)
+    accumulator, slices = filled(counts, Limits(1_000, 1_000, 1))
+    batch = accumulator.take()
+    first, second = batch.halves()
+    assert [*first.slices, *second.slices] == slices
+    assert len(first.slices) >= 1 and len(second.slices) >= 1
+    assert {**owners(first), **owners(second)} == owners(batch)

@@ -10,23 +10,26 @@ import pyarrow as pa
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def of(values: pa.Array, kind: str) -> list[Any]:
+def to_json_values(values: pa.Array) -> list[Any]:
     """One a row.
 
     TIMESTAMP is RFC 3339 in UTC, DATE is YYYY-MM-DD, NUMERIC is text; times that no calendar has are their number as
     text. JSON stays text too: it may be what BigQuery refused, and would be refused again as a part of the hit.
     """
-    match kind:
-        case "TIMESTAMP":
-            return [None if value is None else _timestamp(value) for value in values.cast(pa.int64()).to_pylist()]
-        case "DATE":
-            return [None if value is None else _date(value) for value in values.cast(pa.int32()).to_pylist()]
-        case "NUMERIC":
-            return [None if value is None else f"{value:f}" for value in values.to_pylist()]
-        case "FLOAT64":
-            return [_number(value) for value in values.to_pylist()]
-        case _:
-            return list(values.to_pylist())
+    kind = values.type
+    if pa.types.is_timestamp(kind):
+        microseconds = values.cast(pa.timestamp("us", tz=kind.tz), safe=False).cast(pa.int64())
+        return [None if value is None else _timestamp(value) for value in microseconds.to_pylist()]
+    if pa.types.is_date32(kind):
+        return [None if value is None else _date(value) for value in values.cast(pa.int32()).to_pylist()]
+    if pa.types.is_decimal(kind):
+        return [None if value is None else f"{value:f}" for value in values.to_pylist()]
+    if pa.types.is_floating(kind):
+        return [_number(value) for value in values.to_pylist()]
+    if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return list(values.to_pylist())
+    # A type of a newer processor, whose values JSON may not have.
+    return [None if value is None else str(value) for value in values.to_pylist()]
 
 
 def _timestamp(microseconds: int) -> str:

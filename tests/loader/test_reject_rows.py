@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from services.loader import reject
+from services.loader import reject_rows
 from services.shared import rows, schema_file
 from tests.loader.rows_made import EVENTS, REJECTS, batch, event, events
 
@@ -60,7 +60,7 @@ FULL = {
 
 def test_a_row_of_the_default_rejects_table_says_what_was_wrong() -> None:
     sent = events(0, 2)
-    made = reject.build(sent, EVENTS, REJECTS, "bigquery", ["first", "second" * 1_000])
+    made = reject_rows.build(sent, EVENTS, REJECTS, "bigquery", ["first", "second" * 1_000])
     assert made.schema == rows.arrow_schema(REJECTS)
     first, second = made.to_pylist()
     row = sent.to_pylist()[0]
@@ -74,12 +74,12 @@ def test_a_row_of_the_default_rejects_table_says_what_was_wrong() -> None:
         "first",
     )
     assert first["column"] is None and first["value"] is None
-    assert len(second["detail"]) == reject.MAX_DETAIL
+    assert len(second["detail"]) == reject_rows.MAX_DETAIL
     assert json.loads(first["hit"])["user_id"] == "user-0"
 
 
 def test_every_type_has_a_form_in_json() -> None:
-    made = reject.build(batch([FULL], THINGS), THINGS, OTHER.rejects, "bigquery", ["no"])
+    made = reject_rows.build(batch([FULL], THINGS), THINGS, OTHER.rejects, "bigquery", ["no"])
     assert json.loads(made.to_pylist()[0]["original"]) == {
         "day": "2026-03-01",
         "id": "a",
@@ -103,7 +103,7 @@ def test_values_that_no_calendar_or_json_has_are_kept_as_text() -> None:
         "real": pa.array([float("nan"), float("-inf")]),
     }
     arrays = [wild.get(name, sent.column(name)) for name in sent.schema.names]
-    made = reject.build(
+    made = reject_rows.build(
         pa.RecordBatch.from_arrays(arrays, schema=sent.schema), THINGS, OTHER.rejects, "bigquery", ["no", "no"]
     )
     first, second = (json.loads(row["original"]) for row in made.to_pylist())
@@ -113,7 +113,7 @@ def test_values_that_no_calendar_or_json_has_are_kept_as_text() -> None:
 
 def test_a_rejects_table_of_other_columns_is_filled_by_their_sources() -> None:
     sent = batch([FULL, {**FULL, "id": "b", "text": None}], THINGS)
-    made = reject.build(sent, THINGS, OTHER.rejects, "bigquery", ["no", "no"]).to_pylist()
+    made = reject_rows.build(sent, THINGS, OTHER.rejects, "bigquery", ["no", "no"]).to_pylist()
     assert [row["key"] for row in made] == ["a", "b"]
     assert [row["seen_on"] for row in made] == [FULL["day"]] * 2
     assert [row["label"] for row in made] == ['quo"te', "things"]  # the first source that has a value
@@ -124,13 +124,13 @@ def test_a_rejects_table_of_other_columns_is_filled_by_their_sources() -> None:
 
 def test_columns_an_older_batch_lacks_are_left_out() -> None:
     sent = batch([FULL], THINGS).select(["day", "id", "at"])
-    made = reject.build(sent, THINGS, OTHER.rejects, "bigquery", ["no"]).to_pylist()
+    made = reject_rows.build(sent, THINGS, OTHER.rejects, "bigquery", ["no"]).to_pylist()
     assert set(json.loads(made[0]["original"])) == {"day", "id", "at"}
     assert made[0]["amount"] is None
 
 
 def test_a_hit_that_is_too_long_has_its_texts_cut() -> None:
     sent = batch([event(0, url="x" * 2_000_000)])
-    [made] = reject.build(sent, EVENTS, REJECTS, "too_large", ["too large"]).to_pylist()
+    [made] = reject_rows.build(sent, EVENTS, REJECTS, "too_large", ["too large"]).to_pylist()
     assert len(made["hit"]) < 2_000
-    assert json.loads(made["hit"])["url"] == "x" * reject.CUT
+    assert json.loads(made["hit"])["url"] == "x" * reject_rows.CUT

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.loader import texts
+from services.loader.json_values import to_json_values
 from services.shared import rows
 from services.shared.schema import Column, Source, Table
 
@@ -23,10 +23,11 @@ def build(batch: pa.RecordBatch, table: Table, rejects: Table, reason: str, deta
     """One row of `rejects` for each row of `batch`, a batch of `table`; `details` says what is wrong with each.
 
     A column is filled by its sources: `reject.*` from here, any other from the row's own column of that source where
-    `table` has one of the same type. What has no value is NULL, also where the column is REQUIRED: BigQuery then
+    `table` has one of the same type; where this schema file does not know the table, and `table` has no columns, from
+    the row's own column of the same name. What has no value is NULL, also where the column is REQUIRED: BigQuery then
     refuses the row, and the loader gives up its pack.
     """
-    found = {name: texts.of(batch.column(name), table.column(name).type) for name in batch.schema.names}
+    found = {name: to_json_values(batch.column(name)) for name in batch.schema.names}
     facts: dict[str, list[str | None]] = {
         "stage": [STAGE] * batch.num_rows,
         "table": [table.name] * batch.num_rows,
@@ -45,14 +46,14 @@ def _fill(
     found = []
     for source in column.sources:
         if source.namespace != "reject":
-            found.append(_own(source, kind, batch, table))
+            found.append(_own(column, source, kind, batch, table))
         elif source.name in facts:
             found.append(pa.array(facts[source.name], kind))
     return pc.coalesce(*(values for values in found if values is not None), pa.nulls(batch.num_rows, kind))
 
 
-def _own(source: Source, kind: pa.DataType, batch: pa.RecordBatch, table: Table) -> pa.Array | None:
-    column = table.column_from(str(source))
+def _own(filled: Column, source: Source, kind: pa.DataType, batch: pa.RecordBatch, table: Table) -> pa.Array | None:
+    column = table.column_from(str(source)) if table.columns else filled
     if column is None or column.name not in batch.schema.names:
         return None
     values = batch.column(column.name)
