@@ -44,10 +44,10 @@ fuzz-sql: install ## ask the BigQuery emulator and GoogleSQL the same random sta
 	$(BIN)/python -m tests.local.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
 asked-sql: install ## run the tests and keep every statement they asked, for GoogleSQL to judge (tests/local/statements.json)
-	rm -f .asked-sql
-	BIGQUERY_ASKED=$(CURDIR)/.asked-sql $(BIN)/python -m pytest $(PYTEST) -m 'not slow'
-	$(BIN)/python -m tests.local.sql_statements .asked-sql
-	rm -f .asked-sql
+	@rm -f .local/asked-sql
+	mkdir -p .local && BIGQUERY_ASKED=$(CURDIR)/.local/asked-sql $(BIN)/python -m pytest $(PYTEST) -m 'not slow'
+	$(BIN)/python -m tests.local.sql_statements .local/asked-sql
+	@rm -f .local/asked-sql
 
 test-chart: install ## render the Helm chart and check it against the code, Kubernetes' schemas and golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart

@@ -519,6 +519,8 @@ REFUSALS: list[tuple[str, str]] = [
     ("STRING(JSON '1')", "is not a string"),
     ("INT64(JSON '1.5')", "is not an integer"),
     ("SUBSTR('abc', 1, -1)", "cannot be negative"),
+    ("REPEAT('', -1)", "negative count"),
+    (":a", "Syntax error: Unexpected :a"),
     ("REPEAT('abc', 9223372036854775807)", "exceeds max allowed output size of 1MB"),
     ("(SELECT APPROX_QUANTILES(x, -1) FROM UNNEST([1, 2]) AS x)", "must be between 1 and 10000"),
     ("FORMAT_TIMESTAMP('%F', TIMESTAMP '9999-12-31 23:59:59+00', 'Europe/Berlin')", "does not write times"),

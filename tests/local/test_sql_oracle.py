@@ -266,7 +266,7 @@ def test_any_text_gets_an_answer_or_an_error_of_bigquerys_kind(ours: Ours, sql: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=STATEMENTS)
 def test_much_text_gets_an_answer_or_an_error_of_bigquerys_kind(ours: Ours, sql: str) -> None:
     _answered(ours, sql)

@@ -66,6 +66,9 @@ def parse(sql: str) -> exp.Expression:
         raise invalid_query("Query is nested too deeply") from None
     except SqlglotError as error:
         raise invalid_query(f"Syntax error: {_plain(error)}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # sqlglot trips over some texts that no dialect has.
+        raise invalid_query(f"Syntax error: {sql[:200]}") from error
     if not statements:
         raise invalid_query("Syntax error: Unexpected end of statement")
     if len(statements) > 1:
@@ -74,6 +77,9 @@ def parse(sql: str) -> exp.Expression:
     if not isinstance(statement, exp.Expression):
         raise unsupported(f"this statement: {sql[:200]}")
     grammar.check(statement)
+    for node in statement.find_all(exp.Placeholder):
+        if "start" not in node.meta:
+            raise invalid_query(f"Syntax error: Unexpected {node.sql()[:200]}")
     asked = sorted(statement.find_all(exp.Placeholder), key=lambda node: int(node.meta["start"]))
     for position, node in enumerate(asked):
         node.meta["position"] = position

@@ -31,7 +31,7 @@ MACROS = (
     """CREATE OR REPLACE MACRO bq_repeat(s, n) AS repeat(s, CASE
         WHEN CAST(strlen(s) AS HUGEINT) * n > 1048576
         THEN error('Output of REPEAT exceeds max allowed output size of 1MB')
-        WHEN s = '' THEN 0 ELSE bq_size(n, s, 'REPEAT: negative count') END)""",
+        WHEN s = '' AND n > 0 THEN 0 ELSE bq_size(n, s, 'REPEAT: negative count') END)""",
     # The place in a DuckDB list, which counts from 1, of an index that counts from 1 - n.
     "CREATE OR REPLACE MACRO bq_place(i, n) AS CASE WHEN i = 9223372036854775807 THEN i ELSE i + n END",
     """CREATE OR REPLACE MACRO bq_wall(t) AS CASE
