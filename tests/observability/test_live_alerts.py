@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from services.shared.pubsub import subscription_path
 
 from services.local.ports import HOST
 from services.shared import names
+from services.shared.names import subscription_path
 from services.shared.schema import DEFAULT_FILE
 from tests import child
 from tests.chaos import fleet

@@ -9,7 +9,7 @@ from sqlglot import exp
 from services.local.bigquery.columns import quote
 from services.local.bigquery.errors import invalid_query, unsupported
 from services.local.bigquery.nested_types import is_struct
-from services.local.bigquery.sql import aggregates, nested, structs
+from services.local.bigquery.sql import aggregates, literals, nested, structs  # noqa: F401 - literals for its handlers
 from services.local.bigquery.sql.casts import boolean, coerce
 from services.local.bigquery.sql.dialect import only
 from services.local.bigquery.sql.expr import NONE, NULL, PARTITION, Expr, groupable, supertype
