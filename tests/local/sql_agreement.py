@@ -143,7 +143,7 @@ def judge(sql: str, ours: Ours, google: Google) -> Verdict:
     except Refused as error:
         right = error
     except (Aborted, ValueError, OverflowError) as error:
-        return Verdict(sql, "not evaluated", None, error)
+        right = error
     try:
         left = ours.evaluate(sql)
     except Refused as error:
@@ -156,6 +156,8 @@ def judge(sql: str, ours: Ours, google: Google) -> Verdict:
 def _word(sql: str, left: Any, right: Any) -> str:
     if isinstance(left, Refused) and OUT_OF_REACH.search(str(left)):
         return "out of reach"
+    if isinstance(right, (Aborted, ValueError, OverflowError)):
+        return "not evaluated"
     if isinstance(left, Refused) and isinstance(right, Refused):
         return "both refuse"
     if isinstance(right, Refused) and LACKING.search(str(right)):

@@ -301,10 +301,10 @@ OUT_OF_REACH = {
     *(
         "SAMPLE",
         "VERSION",
-        "PIVOT",
+        "UNPIVOT",
         "ARRAY_AGG",
         "Cube",
-        "ROLLUP",
+        "ROLLUP and other keys",
         "WITH RECURSIVE",
         "SELECT AS VALUE",
         "window frame",

@@ -61,7 +61,7 @@ def test_appended_values_come_back(client: bigquery.Client, writer: desk.Writer,
     batch = pa.RecordBatch.from_pylist([{**row, "day": desk.TODAY} for row in text], schema=desk.ARROW)
     (answer,) = writer.append(desk.stream(client.project), batch)
     assert not answer.error.code, answer
-    names = ", ".join(rows[0])
+    names = ", ".join(f"`{name}`" for name in rows[0])
     assert [dict(row) for row in client.query_and_wait(f"SELECT {names} FROM d.t")] == rows
     assert [{name: row[name] for name in rows[0]} for row in client.list_rows("d.t")] == rows
 
@@ -70,7 +70,7 @@ def test_appended_values_come_back(client: bigquery.Client, writer: desk.Writer,
 @given(row=ROW)
 def test_parameters_come_back(client: bigquery.Client, row: dict[str, Any]) -> None:
     given_ = [bigquery.ScalarQueryParameter(name, kind, row[name]) for name, kind in KINDS.items()]
-    listed = ", ".join(f"@{name} AS {name}" for name in KINDS)
+    listed = ", ".join(f"@{name} AS `{name}`" for name in KINDS)
     config = bigquery.QueryJobConfig(query_parameters=given_)
     (found,) = client.query_and_wait(f"SELECT {listed}", job_config=config)
     assert dict(found) == {name: row[name] for name in KINDS}
