@@ -292,6 +292,7 @@ REFUSED = {
     "SELECT name FROM d.people LIMIT name": "LIMIT",
     "SELECT (SELECT id, name FROM d.people)": "more than one column",
     "SELECT (SELECT id FROM d.people)": "More than one row",
+    "SELECT TO_JSON_STRING(CAST(NULL AS JSON)IN)": "Expected a list after IN",
     "SELECT 1 FROM d.people WHERE 1": "WHERE clause should return type BOOL, but returns INT64",
 }
 

@@ -318,6 +318,8 @@ def _in(node: exp.In, scope: Scope) -> Expr:
         if not is_array(array.type):
             raise invalid_query(f"Second argument of IN UNNEST must be an array but was {array.type}")
         return operators.in_array(value, array)
+    if not node.expressions:
+        raise invalid_query("Syntax error: Expected a list after IN")
     return operators.in_list(value, [compile_(item, scope) for item in node.expressions])
 
 
