@@ -96,8 +96,8 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
     threading.excepthook = on_thread_failure
     try:
         await running
-    except asyncio.CancelledError:
-        if not failed:
+    except (asyncio.CancelledError, BackgroundTaskEnded):
+        if not failed:  # else what ends now, ends because of the thread
             raise
     if failed:
         first = failed[0]
