@@ -39,7 +39,6 @@ class Member:
     admin: int
     port: int | None
     log: Path
-    limit: Callable[[], None] | None = None  # called in the child before it becomes the program
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,9 +66,7 @@ class Fleet:
     def collectors(self) -> list[str]:
         return [member.url for member in self.of("collector")]
 
-    def add(
-        self, service: str, settings: Mapping[str, str] | None = None, *, limit: Callable[[], None] | None = None
-    ) -> Member:
+    def add(self, service: str, settings: Mapping[str, str] | None = None) -> Member:
         """A member that is not started yet. Its settings are those of production but for what a test must choose."""
         number = len(self.of(service))
         admin, port = child.free_port(), None
@@ -82,7 +79,7 @@ class Fleet:
                 "PIPE_SPOOL": str(self.folder / f"spool-{number}"),
             }
         log = self.folder / f"{service}-{number}.log"
-        member = Member(service, number, {**self.environment, **own, **(settings or {})}, admin, port, log, limit)
+        member = Member(service, number, {**self.environment, **own, **(settings or {})}, admin, port, log)
         self.members.append(member)
         return member
 
@@ -97,7 +94,6 @@ class Fleet:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    preexec_fn=member.limit,
                 )
         await asyncio.gather(*(self._ready(member) for member in members))
 
