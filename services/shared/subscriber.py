@@ -9,12 +9,13 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
+from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
 from services.shared import daemon_thread, log, subscriber_clock
@@ -41,7 +42,11 @@ subscriber_clock.install()
 
 
 class Client(pubsub_v1.SubscriberClient):  # type: ignore[misc]
-    """Says of how many messages the leases are asked for, be it by the client's threads or by a LeaseKeeper."""
+    """Says of how many messages the leases are asked for, be it by the client's threads or by a LeaseKeeper.
+
+    A call that was retried for too long fails like any other call. The client's threads take such a failure as one
+    that may pass; a RetryError, which they get otherwise after an outage of a minute, ends them.
+    """
 
     def __init__(self, leased: Callable[[int], None], credentials: Any) -> None:
         super().__init__(credentials=credentials)
@@ -51,7 +56,20 @@ class Client(pubsub_v1.SubscriberClient):  # type: ignore[misc]
         ids = list(ack_ids)  # an iterator, where the client's threads call
         if ack_deadline_seconds:  # 0 gives a message back
             self._leased(len(ids))
-        super().modify_ack_deadline(ack_ids=ids, ack_deadline_seconds=ack_deadline_seconds, **named)
+        with _retries_end():
+            super().modify_ack_deadline(ack_ids=ids, ack_deadline_seconds=ack_deadline_seconds, **named)
+
+    def acknowledge(self, **named: Any) -> None:
+        with _retries_end():
+            super().acknowledge(**named)
+
+
+@contextmanager
+def _retries_end() -> Iterator[None]:
+    try:
+        yield
+    except exceptions.RetryError as error:
+        raise exceptions.ServiceUnavailable(str(error)) from error
 
 
 class Delivery:

@@ -11,7 +11,7 @@ from tests import child
 
 KINDS = (
     "SELECT 9007199254740993 AS whole, 0.1 AS real_, NUMERIC '12345678901234567890.123456789' AS exact, TRUE AS yes, "
-    "DATE '2026-03-01' AS day, TIMESTAMP '2026-03-01 12:00:00.000001+02:00' AS at, "
+    "DATE '2026-03-01' AS day, TIMESTAMP '2026-03-01 12:00:00.000001+02:00' AS `at`, "
     "'Zoë \\u001b[31m\\u009b\\u202e' AS text_, CAST(NULL AS STRING) AS nothing"
 )
 

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
+from google.api_core.retry import Retry
 from structlog.testing import capture_logs
 
 from services.shared import subscriber, subscriber_clock
 from services.shared.background import Background
+from services.shared.names import subscription_path
 from services.shared.publisher import Publisher
-from services.shared.subscriber import Delivery, Subscriber
+from services.shared.subscriber import Client, Delivery, Subscriber
 from tests import child
 from tests.child import wait_for
 from tests.local.fault_desk import Control
@@ -308,6 +311,20 @@ async def test_answers_that_pubsub_does_not_take_are_sent_until_it_does(
             await until(lambda: said(logs, "late answers are sent again"), "the answer to be sent")
         assert said(logs, "late answers not sent") == 1
     assert topics.pull("work") == []
+
+
+@pytest.mark.parametrize("call", ["acknowledge", "modify_ack_deadline"])
+def test_a_call_retried_for_too_long_fails_as_one_that_may_pass(failing: tuple[Topics, Control], call: str) -> None:
+    """The client's threads live through such a failure; a RetryError, after an outage of a minute, ended them."""
+    topics, faults = failing
+    path = subscription_path(topics.project, "work")
+    asked = {"subscription": path, "ack_ids": ["1"], "retry": Retry(initial=0.01, timeout=0.1)}
+    if call == "modify_ack_deadline":
+        asked["ack_deadline_seconds"] = 20
+    client = Client(lambda _: None, None)
+    with faults.on("error", code="UNAVAILABLE"), pytest.raises(ServiceUnavailable, match=r"Timeout of 0\.1s"):
+        getattr(client, call)(**asked)
+    client.close()
 
 
 async def test_no_more_is_held_because_a_stream_broke(failing: tuple[Topics, Control], background: Background) -> None:
