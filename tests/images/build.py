@@ -103,7 +103,11 @@ def locked(image: str) -> set[str]:
 
 def clear() -> None:
     """Remove what builds left beside the images, and containers of a run that was cut off."""
-    podman("rm", "--all", "--depend", "--force", "--time", "0")
+    remove = ("rm", "--all", "--force", "--time", "0")
+    try:
+        podman(*remove)
+    except Failed:  # one whose network others share goes only after them, and they are gone now
+        podman(*remove)
     podman("image", "prune", "--force")
 
 
