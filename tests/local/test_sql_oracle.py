@@ -30,6 +30,8 @@ COLUMNS = {
     for field in desk.FIELDS
 }
 
+pytestmark = pytest.mark.timeout(400)  # the first to come compiles GoogleSQL, a minute on a quiet machine
+
 
 @pytest.fixture(scope="module")
 def google() -> Oracle:
