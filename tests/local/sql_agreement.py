@@ -48,6 +48,11 @@ def _not_needed(sql: str, left: Any, right: Any) -> bool:
 
 KNOWN = [
     Known(
+        lambda sql, left, right: "Europe/Berlin" in sql and "'0001-01-01 " in sql,
+        "Local mean time, before there were time zones, has seconds; GoogleSQL cuts its offset to minutes.",
+        "the time zone database: Europe/Berlin was +00:53:28 until 1893",
+    ),
+    Known(
         _refused("Array cannot have a null element"),
         "A result has no NULL in an array.",
         "BigQuery's documentation of ARRAY: “an error if a query result has arrays which contain NULL elements”",

@@ -156,6 +156,7 @@ ANSWERS: list[tuple[str, Any]] = [
     ("FROM_HEX('417a')", b"Az"),
     ("TO_BASE64(CAST('Az' AS BYTES))", "QXo="),
     ("FROM_BASE64('QXo=')", b"Az"),
+    ("FROM_BASE64('QXo')", b"Az"),
     ("TO_HEX(MD5('abc'))", "900150983cd24fb0d6963f7d28e17f72"),
     ("TO_HEX(SHA256('abc'))", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
     ("LENGTH(GENERATE_UUID())", 36),
