@@ -14,7 +14,7 @@ IN_FLIGHT = 4  # appends at a time; while all are busy the next batch fills
 
 
 class TableQueue:
-    """`ending` lets nothing wait for company once it is set; `wake()` says so to a dispatcher that waits."""
+    """Once `ending` is set, rows are due at once; `wake()` tells a dispatcher that waits."""
 
     def __init__(self, target: Target, limits: Limits, ending: asyncio.Event) -> None:
         self.target = target

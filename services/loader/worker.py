@@ -112,7 +112,7 @@ class Worker:
         self._answers.give_all_back()
 
     def end(self) -> None:
-        """Take nothing more, and let nothing wait for company."""
+        """Take nothing more, and write at once what is batched."""
         self._end.set()
         self._changed.set()
         for queue in self._queues.values():

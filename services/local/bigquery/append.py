@@ -245,7 +245,7 @@ def decode_schema(data: bytes) -> pa.Schema:
 
 
 def _check_names(fields: Iterable[pa.Field]) -> None:
-    """Names are decoded only when they are read: UnicodeDecodeError for one that is no text."""
+    """Names are decoded only when they are read: UnicodeDecodeError for one that is not UTF-8."""
     for field in fields:
         _ = field.name
         _check_names([field.type.field(place) for place in range(field.type.num_fields)])

@@ -86,7 +86,7 @@ MACROS = (
         WHEN t IS NULL THEN NULL ELSE CAST('⟦TIMESTAMP value is out of allowed range⟧' AS TIMESTAMPTZ) END""",
     """CREATE OR REPLACE MACRO bq_json_scalar(j, p) AS CASE
         WHEN json_type(j, p) IN ('OBJECT', 'ARRAY', 'NULL') THEN NULL ELSE json_extract_string(j, p) END""",
-    # Text that is no JSON has no value in it.
+    # Text that is not JSON has no value in it.
     "CREATE OR REPLACE MACRO bq_json_text(s) AS CASE WHEN json_valid(s) THEN s END",
     # BigQuery gives numbers in text as they are written, DuckDB the shortest form of their value.
     r"""CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS CASE

@@ -161,7 +161,7 @@ def _view(table: Table, scope: Scope) -> Relation:
 
 
 def named(outputs: tuple[Output, ...]) -> list[Output]:
-    """Names for columns without one, as BigQuery gives them: f0_, f1_ …; ApiError when a name comes twice."""
+    """Names for columns without one, as BigQuery gives them: f0_, f1_ …; ApiError for a duplicate name."""
     found: list[Output] = []
     seen: set[str] = set()
     anonymous = 0
