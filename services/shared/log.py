@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -50,6 +50,16 @@ class _Seldom(logging.Filter):
         return True
 
 
+class _Stdout:
+    """Whatever `sys.stdout` is at the time of a line: loggers outlive one that was put in its place and closed."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def start(service: str, level: str = "info") -> None:
     """Set up structlog and the standard library's loggers, so that a library's line looks like one of ours."""
 
@@ -68,14 +78,15 @@ def start(service: str, level: str = "info") -> None:
         structlog.processors.EventRenamer("message"),
     ]
     render = structlog.processors.JSONRenderer(serializer=_json)
+    stdout = _Stdout()
     number = getattr(logging, level.upper())
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", stdout)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]

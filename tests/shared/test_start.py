@@ -70,3 +70,15 @@ def test_a_line_of_the_log_bears_a_name_that_is_not_utf_8() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     line = json.loads(done.stdout)
     assert (line["message"], line["file"], line["severity"]) == ("set aside", "a\udcff", "WARNING")
+
+
+def test_a_logger_outlives_a_stdout_that_was_closed() -> None:
+    code = (
+        "import io, logging, sys; from services.shared import log; kept, sys.stdout = sys.stdout, io.StringIO()\n"
+        "log.start('x'); ours, library = log.get('y'), logging.getLogger('z')\n"
+        "ours.warning('one'); library.warning('two'); sys.stdout.close(); sys.stdout = kept\n"
+        "ours.warning('three'); library.warning('four')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == ["three", "four"]
