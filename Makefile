@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FORMAT ?= table
 PYTEST ?= -n 2
+CODE   := services emulators local observability tests
 
 .DEFAULT_GOAL := help
 .PHONY: help install run query ops compact test test-slow fuzz-sql asked-sql chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
@@ -23,16 +24,16 @@ $(VENV)/.installed: requirements/dev.txt
 install: $(VENV)/.installed ## install the locked packages into .venv
 
 run: install ## run everything on this machine, until Ctrl-C
-	@$(BIN)/python -m services.local run
+	@$(BIN)/python -m local run
 
 query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
-	@$(BIN)/python -m services.local query --format $(FORMAT) "$$QUERY"
+	@$(BIN)/python -m local query --format $(FORMAT) "$$QUERY"
 
 ops: install ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
-	@$(BIN)/python -m services.local ops $(ARGS)
+	@$(BIN)/python -m local ops $(ARGS)
 
 compact: install ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
-	@$(BIN)/python -m services.local ops compact --date $(or $(DATE),yesterday)
+	@$(BIN)/python -m local ops compact --date $(or $(DATE),yesterday)
 
 test: install ## run the tests
 	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'
@@ -41,12 +42,12 @@ test-slow: install ## run the tests that take long: outages, kills, alerts on a 
 	$(BIN)/python -m pytest -n 3 -m slow
 
 fuzz-sql: install ## ask the BigQuery emulator and GoogleSQL the same random statements: make fuzz-sql [SECONDS=300] [SEED=7]
-	$(BIN)/python -m tests.local.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.emulators.bigquery.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
 
-asked-sql: install ## run the tests and keep every statement they asked, for GoogleSQL to judge (tests/local/statements.json)
+asked-sql: install ## run the tests and keep every statement they asked, for GoogleSQL to judge (tests/emulators/bigquery/statements.json)
 	@rm -f .local/asked-sql
 	mkdir -p .local && BIGQUERY_ASKED=$(CURDIR)/.local/asked-sql $(BIN)/python -m pytest $(PYTEST) -m 'not slow'
-	$(BIN)/python -m tests.local.sql_statements .local/asked-sql
+	$(BIN)/python -m tests.emulators.bigquery.sql_statements .local/asked-sql
 	@rm -f .local/asked-sql
 
 test-chart: install ## render the Helm chart and check it against the code, Kubernetes' schemas and golden renders
@@ -68,14 +69,14 @@ images: install ## build the container images, run them, send pixels through the
 	$(BIN)/python -m tests.images
 
 check: install ## lint, format, types, arrows
-	$(BIN)/ruff check services tests
-	$(BIN)/ruff format --check --quiet services tests
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_arrows.py
 
 format: install ## format the sources
-	$(BIN)/ruff check --quiet --fix services tests
-	$(BIN)/ruff format --quiet services tests
+	$(BIN)/ruff check --quiet --fix $(CODE)
+	$(BIN)/ruff format --quiet $(CODE)
 
 docs: install ## write the generated parts of the documents: settings, metrics, log lines, schema keys, costs, alerts, chart values
 	$(BIN)/python -m tests.docs
@@ -83,11 +84,11 @@ docs: install ## write the generated parts of the documents: settings, metrics, 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
 
-dashboards: install ## write the chart's dashboards and generated rules, after a change in services/local/mixin or a runbook
-	$(BIN)/python -m services.local.mixin
+dashboards: install ## write the chart's dashboards and generated rules, after a change in observability or a runbook
+	$(BIN)/python -m observability
 
 lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
-	for group in collector processor loader ops local dev; do \
+	for group in collector processor loader ops emulators local dev; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
 

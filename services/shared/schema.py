@@ -21,7 +21,7 @@ CONFLICTS = "conflicts"  # the table of rows that share a key with another event
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 TENANT = "{tenant}"
-DEFAULT_FILE = Path(__file__).resolve().parent.parent / "schema.yaml"
+DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
 
 # Sources whose names are fixed; `query.*`, `query.NAME` and `header.NAME` are open.
 FIXED_SOURCES = {

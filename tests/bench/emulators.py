@@ -21,9 +21,9 @@ class Emulators:
 
     def __init__(self, stack: ExitStack) -> None:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelpipe-bench-")))
-        self.pubsub = stack.enter_context(child.running("services.local.pubsub", "--port", "0"))
+        self.pubsub = stack.enter_context(child.running("emulators.pubsub", "--port", "0"))
         options = ("--rest-port", "0", "--grpc-port", "0", "--data", str(data / "bigquery.duckdb"))
-        self.bigquery = stack.enter_context(child.running("services.local.bigquery", *options))
+        self.bigquery = stack.enter_context(child.running("emulators.bigquery", *options))
         addresses = {
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.pubsub.ready['grpc']}",
             "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{self.bigquery.ready['rest']}",

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import uvloop
 
-from services.local.ports import HOST
+from local.ports import HOST
 
 IDLE, SLOW, FAST = 10_000, 1_000, 64  # connections
 OTHER_FILES = 100

@@ -92,7 +92,7 @@ class Bench:
 
     def up(self) -> None:
         options = ("--port", str(self.port), "--control-port", "0")
-        self.pubsub: Child = child.start("services.local.pubsub", *options)
+        self.pubsub: Child = child.start("emulators.pubsub", *options)
         self._stack.callback(self.pubsub.stop)
         Topics(self.project).create("hits", "work")
 

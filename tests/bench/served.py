@@ -54,7 +54,7 @@ def pubsub(core: int) -> Iterator[Child]:
     """The emulator on a core. Its topic has no subscription, so it confirms what is published and keeps none of it."""
     with ExitStack() as stack:
         with cpu.on(core):
-            emulator = stack.enter_context(child.running("services.local.pubsub", "--port", "0"))
+            emulator = stack.enter_context(child.running("emulators.pubsub", "--port", "0"))
         with patch.dict(os.environ, PUBSUB_EMULATOR_HOST=address(emulator)):
             Topics(PROJECT).create(TOPIC)
         yield emulator

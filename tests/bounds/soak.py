@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.local import fault_command
+from local import fault_command
 from tests import admin
 from tests.child import wait_for
 from tests.local import run_stack

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from services.local import stack as local_stack
+from local import stack as local_stack
 from services.shared import frame, hit, identity, names, rows
 from services.shared.hit import Hit
 from tests.bounds.soak import BOUND_MB, memory, metrics

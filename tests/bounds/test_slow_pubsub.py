@@ -23,7 +23,7 @@ ROUNDS = 60  # of hits, each a pack at least
 
 @pytest.fixture
 def slow_pubsub(monkeypatch: pytest.MonkeyPatch, project: str) -> Iterator[Topics]:
-    with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
         topics = Topics(project)
         topics.create("hits", "work")

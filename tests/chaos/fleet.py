@@ -17,8 +17,8 @@ import aiohttp
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.local import stack
-from services.local.ports import HOST, Ports
+from local import stack
+from local.ports import HOST, Ports
 from services.shared import names
 from tests import child
 from tests.waiting import until
@@ -167,9 +167,9 @@ async def running(folder: Path) -> AsyncIterator[Fleet]:
     folder.mkdir(parents=True)
     data = str(folder / "bigquery.duckdb")
     with (
-        child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as pubsub,
+        child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as pubsub,
         child.running(
-            *("services.local.bigquery", "--rest-port", "0", "--grpc-port", "0", "--control-port", "0"),
+            *("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--control-port", "0"),
             *("--data", data),
         ) as emulated,
     ):

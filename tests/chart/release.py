@@ -67,7 +67,7 @@ def documents(values: Values, name: str = "pixelpipe", namespace: str = "web") -
             continue
         for text in re.split(r"^---\n", part, flags=re.MULTILINE):
             if (match := _HEAD.search(text)) is not None:
-                text = text.replace(indented, "    (services/schema.yaml)").replace(digest, "(of services/schema.yaml)")
+                text = text.replace(indented, "    (schema.yaml)").replace(digest, "(of schema.yaml)")
                 found[f"{match[1]} {match[2]}"] = text.strip() + "\n"
     return dict(sorted(found.items()))
 

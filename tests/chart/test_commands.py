@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from services.local.bigquery import __main__ as bigquery
+from emulators.bigquery import __main__ as bigquery
 from tests.chart import release
 from tests.chart.release import CASES
 
@@ -32,7 +32,7 @@ def test_every_task_is_a_command_with_options_it_knows(case: str, monkeypatch: p
                         service = found.one("Service", "-collector")
                         assert parsed.url == f"http://{service['metadata']['name']}"
                         assert [port["port"] for port in service["spec"]["ports"]] == [80]
-                case ["python", "-m", "services.local.bigquery"]:
+                case ["python", "-m", "emulators.bigquery"]:
                     monkeypatch.setattr(sys, "argv", ["bigquery", *container["args"]])
                     parsed = bigquery.arguments()
                     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

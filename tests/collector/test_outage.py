@@ -30,7 +30,7 @@ class Outage:
         self.collector: Child | None = None
 
     def pubsub_up(self) -> Topics:
-        self.pubsub = child.start("services.local.pubsub", "--port", str(self.port))
+        self.pubsub = child.start("emulators.pubsub", "--port", str(self.port))
         topics = Topics(self.project)
         topics.create("hits", "work")
         return topics

@@ -8,16 +8,16 @@ import pytest
 from services.shared import names
 from tests import child
 from tests.child import Child
+from tests.emulators.fault_client import Control
 from tests.google_front import PUBSUB, STORAGE, google_front
 from tests.loader.write_server import WriteServer
-from tests.local.fault_desk import Control
 from tests.metadata_server import MetadataServer, metadata_server
 from tests.topics import Topics
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Child]:
-    with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         yield emulator
 
 

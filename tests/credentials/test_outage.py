@@ -14,9 +14,9 @@ from services.shared import hit, identity, names, rows
 from services.shared.hit import Hit
 from tests.child import wait_for
 from tests.credentials.process import Service, running
+from tests.emulators.fault_client import Control
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import OK, Abort, WriteServer
-from tests.local.fault_desk import Control
 from tests.metadata_server import HTML, SILENT, WELL, MetadataServer
 from tests.topics import Topics
 

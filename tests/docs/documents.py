@@ -28,7 +28,7 @@ def documents() -> Iterator[tuple[Path, str]]:
         "docs/schema.md": schema_file.parts(),
         "docs/cost.md": costs.parts(),
         "docs/operating.md": {"alerts": alerts.alerts()},
-        "services/local/README.md": {"ports": tables.ports()},
+        "local/README.md": {"ports": tables.ports()},
         "tests/observability/README.md": {"proofs": alerts.proofs()},
     }
     for name, parts in others.items():

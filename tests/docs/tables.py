@@ -1,4 +1,4 @@
-"""The tables of settings, metrics and ports in READMEs, made of config.py, metrics.py and services/local/ports.py."""
+"""The tables of settings, metrics and ports in READMEs, made of config.py, metrics.py and local/ports.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.local.ports import USES, Ports, option, variable
+from local.ports import USES, Ports, option, variable
 from services.shared import config, schema
 from services.shared import schema_file as schema_files
 from tests.child import ROOT

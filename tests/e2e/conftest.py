@@ -30,7 +30,7 @@ class Stack:
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """What `make query FORMAT=json` prints."""
-        command = ("services.local", "query", "--data", str(self.data), "--format", "json", sql)
+        command = ("local", "query", "--data", str(self.data), "--format", "json", sql)
         asked = child.start(*command, wait_ready=False)
         assert asked.process.wait(30) == 0, asked.output()
         return [json.loads(line) for line in asked.output().splitlines() if line.startswith("{")]
@@ -45,7 +45,7 @@ class Stack:
 
 
 def start_stack(data: Path) -> Stack:
-    process = child.start("services.local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
+    process = child.start("local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
 
     def ready() -> dict[str, Any] | None:
         assert process.process.poll() is None, process.output()

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from google.cloud import pubsub_v1
 
-from services.local import stack as local_stack
+from local import stack as local_stack
 from services.shared import identity, names
 from services.shared.names import topic_path
 from tests import child

@@ -40,7 +40,7 @@ REFUSED = {
     "local": (),
 }
 DEVELOPMENT = ("duckdb", "sqlglot")
-CARRIED = {"local": {"ops"}}  # beyond the arrows: `services.local ops` starts it as a process
+CARRIED = {"local": {"ops"}}  # beyond the arrows: `local ops` starts it as a process
 
 
 class Report:
@@ -109,9 +109,9 @@ def _build() -> None:
 
 def _run(report: Report, hits: int, stack: ExitStack) -> None:
     folder = Path(stack.enter_context(TemporaryDirectory()))
-    pubsub = stack.enter_context(child.running("services.local.pubsub", "--port", "0")).ready
+    pubsub = stack.enter_context(child.running("emulators.pubsub", "--port", "0")).ready
     arguments = ("--rest-port", "0", "--grpc-port", "0", "--data", str(folder / "bigquery.duckdb"))
-    bigquery = stack.enter_context(child.running("services.local.bigquery", *arguments)).ready
+    bigquery = stack.enter_context(child.running("emulators.bigquery", *arguments)).ready
     env = {
         "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub['grpc']}",
         "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{bigquery['rest']}",
@@ -203,14 +203,14 @@ def _local(report: Report) -> Container:
     one = Container(
         "local",
         {},
-        *("python", "-m", "services.local.bigquery", "--host", "127.0.0.1", "--rest-port", "0", "--grpc-port", "0"),
+        *("python", "-m", "emulators.bigquery", "--host", "127.0.0.1", "--rest-port", "0", "--grpc-port", "0"),
         *("--data", "/tmp/bigquery.duckdb"),
     )
     one.start()
     said = wait_for(lambda: [line for line in one.logs().splitlines() if line.startswith("{")], 60, "local's ports")
     report.check("local's ports", sorted(json.loads(said[0])), ["grpc", "rest"])
     report.figures("local", rss_start_mb=one.memory("VmRSS") / 1e6)
-    usage = one.python("-m", "services.local.pubsub", "--help")
+    usage = one.python("-m", "emulators.pubsub", "--help")
     report.check("local has the Pub/Sub emulator", "A local Pub/Sub" in usage, True)
     return one
 

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from services.local import child
-from services.local.supervisor import Failed, Stopped, Supervisor
+from local import child
+from local.supervisor import Failed, Stopped, Supervisor
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The whole local stack for a test: `python -m services.local run` on free ports, found through its run.json."""
+"""The whole local stack for a test: `python -m local run` on free ports, found through its run.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.local import run_file
-from services.local.run_file import NotRunning, Running
+from local import run_file
+from local.run_file import NotRunning, Running
 from tests import child
 
 
@@ -38,7 +38,7 @@ class Stack:
 
     def query(self, sql: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "services.local", "query", sql, "--data", str(self.data), *options],
+            [sys.executable, "-m", "local", "query", sql, "--data", str(self.data), *options],
             cwd=child.ROOT,
             capture_output=True,
             text=True,
@@ -67,7 +67,7 @@ def running(data: Path, **env: str) -> Iterator[Stack]:
 def begun(data: Path, *options: str, **env: str) -> Iterator[child.Child]:
     """Started, not awaited."""
     everything = ("--port-base", "0", "--data", str(data), *options)
-    started = child.start("services.local", "run", *everything, env=env, wait_ready=False)
+    started = child.start("local", "run", *everything, env=env, wait_ready=False)
     try:
         yield started
     finally:

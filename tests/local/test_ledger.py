@@ -15,8 +15,8 @@ from google.cloud import pubsub_v1
 from services.shared import names
 from services.shared.names import topic_path
 from tests import child
+from tests.emulators.fault_client import Control
 from tests.local import run_stack
-from tests.local.fault_desk import Control
 from tests.local.run_stack import Stack
 from tests.processor.test_log_entry import ENTRY
 
@@ -111,7 +111,7 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
 
 
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
-    command = [sys.executable, "-m", "services.local", "ops", "--data", str(stack.data), "ledger"]
+    command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger"]
     said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
     shown = row(stack)

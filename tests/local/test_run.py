@@ -13,8 +13,8 @@ import pytest
 import requests
 from playwright.sync_api import sync_playwright
 
-from services.local import run_file
-from services.local.run_file import NotRunning, Unusable, alive
+from local import run_file
+from local.run_file import NotRunning, Unusable, alive
 from tests import child
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -40,7 +40,7 @@ def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
     said = stack.said()
     assert "pixelpipe is ready after" in said
     assert f"curl -o /dev/null '{stack.url('collector')}/pixel.gif?user_id=ada&type=view'" in said
-    assert f"python -m services.local query --data {stack.data} 'SELECT user_id, type FROM pixelpipe.events'" in said
+    assert f"python -m local query --data {stack.data} 'SELECT user_id, type FROM pixelpipe.events'" in said
     assert f"{stack.url('page')}\n" in said
     for name in stack.pids():
         assert (stack.data / "logs" / f"{name}.log").exists()
@@ -108,7 +108,7 @@ def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stac
 
 def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     def fault(*arguments: str) -> list[dict[str, Any]]:
-        command = [sys.executable, "-m", "services.local", "fault", *arguments, "--data", str(stack.data)]
+        command = [sys.executable, "-m", "local", "fault", *arguments, "--data", str(stack.data)]
         said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
         assert (said.returncode, said.stderr) == (0, "")
         return [json.loads(line) for line in said.stdout.splitlines()]
@@ -219,7 +219,7 @@ def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> 
 
 def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:
     """Exit code and stderr of a run that must not start."""
-    command = [sys.executable, "-m", "services.local", "run", "--port-base", "0", "--data", data, *options]
+    command = [sys.executable, "-m", "local", "run", "--port-base", "0", "--data", data, *options]
     said = subprocess.run(command, cwd=child.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
     assert said.stdout == b""
     return said.returncode, said.stderr.decode()

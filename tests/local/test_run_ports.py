@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from services.local import ports
-from services.local.ports import HOST, PortError, Ports
+from local import ports
+from local.ports import HOST, PortError, Ports
 from tests import child
 from tests.local import run_stack
 
@@ -126,7 +126,7 @@ def test_an_emulator_says_what_it_cannot_listen_on(arguments: tuple[str, ...], c
         ("--rest-port", "0", "--grpc-port", "0", "--data", f"{tmp_path}/x") if name == "bigquery" else ("--port", "0")
     )
     done = subprocess.run(
-        [sys.executable, "-m", f"services.local.{name}", *free, *options],
+        [sys.executable, "-m", f"local.{name}", *free, *options],
         cwd=child.ROOT,
         capture_output=True,
         text=True,

@@ -20,7 +20,7 @@ KINDS = (
 def query(bigquery_host, tmp_path):
     def run(sql: str, *options: str, host: str = bigquery_host.rest) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "services.local", "query", sql, "--data", str(tmp_path), *options],
+            [sys.executable, "-m", "local", "query", sql, "--data", str(tmp_path), *options],
             cwd=child.ROOT,
             env={**os.environ, "BIGQUERY_EMULATOR_HOST": host, "PYTHONUTF8": "1"},
             capture_output=True,

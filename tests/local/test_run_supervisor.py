@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.run_file import alive
+from local.run_file import alive
 from tests import child
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from services.local.mixin.made import CHART
-from services.local.mixin.panel import CLOUD
+from observability.generate import CHART
+from observability.panel import CLOUD
 
 FILES = sorted((CHART / "dashboards").glob("*.json"))
 FILLED = {"$__rate_interval": "30s", "$cluster": ".*", "$namespace": ".*", "$release": ".*"}

@@ -13,7 +13,7 @@ from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from services.local.mixin.panel import CLOUD
+from observability.panel import CLOUD
 from tests.observability.boards import board
 from tests.observability.prometheus import Answer, Prometheus
 

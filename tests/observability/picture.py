@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
-from services.local import stack as local_stack
-from services.local.mixin.made import BOARDS, CHART
+from local import stack as local_stack
+from observability.generate import BOARDS, CHART
 from tests.local import run_stack
 from tests.observability import drawing, load, prometheus, unit
 

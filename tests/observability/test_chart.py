@@ -17,7 +17,7 @@ from tests.observability import boards
 from tests.observability.unit import FILES, INSTALL
 from tests.tools import require
 
-PREFIX = "charts/pixelpipe/runbooks/"
+PREFIX = "observability/runbooks/"
 
 
 def _release(kind: str = "gmp", name: str = "pixelpipe", **more: Any) -> release.Release:

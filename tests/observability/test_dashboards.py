@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from services.local.mixin import made
+from observability import generate
 from services.shared.ledger import SERVICES
 from tests.child import ROOT
 from tests.observability import boards, unit
@@ -45,14 +45,14 @@ def _used(expressions: list[str]) -> set[str]:
 SHOWN = [target.expr for cloud in (True, False) for target in boards.targets(cloud=cloud)]
 
 
-@pytest.mark.parametrize("path", [path for path, _ in made.files()], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path, _ in generate.files()], ids=lambda path: path.name)
 def test_what_is_made_is_fresh(path: object) -> None:
-    wanted = dict(made.files())[path]  # type: ignore[index]
+    wanted = dict(generate.files())[path]  # type: ignore[index]
     assert path.read_text() == wanted, "run `make dashboards`, and look at what it changed"  # type: ignore[attr-defined]
 
 
 def test_no_dashboard_is_left_over() -> None:
-    assert {path for path, _ in made.files() if path.suffix == ".json"} == set(boards.FILES)
+    assert {path for path, _ in generate.files() if path.suffix == ".json"} == set(boards.FILES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,9 +167,9 @@ def test_readmes_name_only_metrics_that_exist() -> None:
 
 def test_the_picture_in_the_docs_is_one() -> None:
     """`make dashboard` draws it."""
-    picture = made.CHART / "dashboards" / "pipeline.png"
+    picture = generate.CHART / "dashboards" / "pipeline.png"
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 300_000
-    assert "dashboards/pipeline.png" in (made.CHART / "README.md").read_text()
+    assert "dashboards/pipeline.png" in (generate.CHART / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)

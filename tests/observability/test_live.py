@@ -14,8 +14,8 @@ import pytest
 import requests
 import yaml
 
-from services.local import stack as local_stack
-from services.local.mixin.made import BOARDS
+from local import stack as local_stack
+from observability.generate import BOARDS
 from services.shared.ledger import SERVICES
 from tests.child import wait_for
 from tests.local import run_stack

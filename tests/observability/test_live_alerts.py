@@ -20,7 +20,7 @@ import pytest
 import requests
 import yaml
 
-from services.local.ports import HOST
+from local.ports import HOST
 from services.shared import names
 from services.shared.names import subscription_path
 from services.shared.schema import DEFAULT_FILE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.local.mixin.made import CHART
+from observability.generate import CHART
 from services.ops.__main__ import _COMMANDS
 from services.shared.ledger import SERVICES
 from tests.child import ROOT

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.local.mixin.made import CHART
+from observability.generate import CHART
 from services.shared import schema, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background

@@ -1,4 +1,4 @@
-"""The operator's commands on the local stack: `python -m services.local ops …`, as `make ops` runs it."""
+"""The operator's commands on the local stack: `python -m local ops …`, as `make ops` runs it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from services.local import run_file
-from services.local.ports import Ports
-from services.local.run_file import Running
+from local import run_file
+from local.ports import Ports
+from local.run_file import Running
 from services.shared import names
 from tests.child import ROOT
 from tests.ops.conftest import Pipeline
@@ -20,7 +20,7 @@ from tests.ops.conftest import Pipeline
 
 def local(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "services.local", "ops", "--data", str(data), *arguments],
+        [sys.executable, "-m", "local", "ops", "--data", str(data), *arguments],
         cwd=ROOT,
         env={key: value for key, value in os.environ.items() if not key.endswith("_EMULATOR_HOST")},
         capture_output=True,

@@ -22,7 +22,7 @@ from services.shared.publisher import Publisher
 from services.shared.subscriber import Client, Delivery, Subscriber
 from tests import child
 from tests.child import wait_for
-from tests.local.fault_desk import Control
+from tests.emulators.fault_client import Control
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -44,7 +44,7 @@ async def background() -> AsyncIterator[Background]:
 @pytest.fixture
 def failing(project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Topics, Control]]:
     """An emulator of its own, whose faults are the test's."""
-    with child.running("services.local.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
         topics = Topics(project)
         topics.create("hits", "work")

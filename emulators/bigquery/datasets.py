@@ -1,0 +1,102 @@
+"""Datasets: made, changed and dropped, each change on disk before it is answered."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+from emulators.bigquery import catalog
+from emulators.bigquery.catalog import Dataset, check_etag
+from emulators.bigquery.errors import ApiError, duplicate, invalid
+from emulators.bigquery.store import Store
+from emulators.bigquery.writer import Connection
+
+NAME = re.compile(r"[A-Za-z0-9_]{1,1024}")
+SETTABLE = {"description", "friendlyName", "labels", "location", "access", "isCaseInsensitive", "maxTimeTravelHours"}
+IGNORED = {"datasetReference", "kind", "id", "etag", "selfLink", "creationTime", "lastModifiedTime", "type"}
+
+
+def resource(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "kind": "bigquery#dataset",
+        "etag": dataset.etag,
+        "id": f"{dataset.project}:{dataset.name}",
+        "datasetReference": {"projectId": dataset.project, "datasetId": dataset.name},
+        "location": "US",
+        "creationTime": str(dataset.created),
+        "lastModifiedTime": str(dataset.modified),
+        **{name: value for name, value in dataset.fields.items() if value is not None},
+    }
+
+
+def settings(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields a client may set; ApiError 400 for those the emulator would have to act on and does not."""
+    for name, value in body.items():
+        if name not in SETTABLE | IGNORED and value not in (None, {}, [], "", False):
+            raise invalid(f"The local BigQuery emulator does not support {name} of a dataset")
+    if body.get("isCaseInsensitive"):
+        raise invalid("The local BigQuery emulator does not support isCaseInsensitive of a dataset")
+    if not isinstance(body.get("labels") or {}, dict):
+        raise invalid("labels must be an object")
+    return {name: body[name] for name in sorted(SETTABLE) if name in body}
+
+
+async def create(store: Store, project: str, name: str, body: dict[str, Any]) -> Dataset:
+    if not NAME.fullmatch(name):
+        raise invalid(f'Invalid dataset ID "{name}". Dataset IDs must be alphanumeric (plus underscores).')
+    now = time.time_ns() // 1_000_000
+    dataset = Dataset(project, name, now, now, settings(body))
+
+    def apply(connection: Connection) -> None:
+        if dataset.key in store.catalog.datasets:
+            raise duplicate(f"Dataset {project}:{name}")
+        catalog.put_dataset(connection, dataset)
+
+    await store.write(apply, lambda: store.catalog.set_dataset(dataset))
+    return dataset
+
+
+async def change(
+    store: Store, project: str, name: str, body: dict[str, Any], match: str | None, *, patch: bool
+) -> Dataset:
+    """Update or patch; ApiError 412 when `match` names an older state."""
+    changed: list[Dataset] = []
+
+    def apply(connection: Connection) -> None:
+        old = store.catalog.dataset(project, name)
+        check_etag(match, old.etag)
+        fields = _labelled({**old.fields, **settings(body)}, old.fields) if patch else settings(body)
+        modified = max(old.modified + 1, time.time_ns() // 1_000_000)
+        changed.append(replace(old, fields=fields, modified=modified))
+        catalog.put_dataset(connection, changed[0])
+
+    await store.write(apply, lambda: store.catalog.set_dataset(changed[0]))
+    return changed[0]
+
+
+def _labelled(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """A patch of labels changes those it names; null removes one."""
+    if isinstance(new.get("labels"), dict):
+        merged = {**(old.get("labels") or {}), **new["labels"]}
+        new["labels"] = {key: value for key, value in merged.items() if value is not None}
+    return new
+
+
+async def delete(store: Store, project: str, name: str, match: str | None, *, contents: bool) -> None:
+    """Drop a dataset; its tables too where `contents`, else ApiError 400 when it has any."""
+
+    def apply(connection: Connection) -> None:
+        dataset = store.catalog.dataset(project, name)
+        check_etag(match, dataset.etag)
+        tables = list(store.catalog.tables_of(project, name))
+        if tables and not contents:
+            raise ApiError(400, "resourceInUse", f"Dataset {project}:{name} is still in use")
+        for table in tables:
+            if table.view is None:
+                connection.execute(f"DROP TABLE {table.rows}")
+            catalog.drop_table(connection, table.key)
+        catalog.drop_dataset(connection, dataset.key)
+
+    await store.write(apply, lambda: store.catalog.forget_dataset((project, name)))

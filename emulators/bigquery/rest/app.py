@@ -1,0 +1,72 @@
+"""The REST application: routes, and the one place every request passes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from emulators.bigquery import fault_effects
+from emulators.bigquery.errors import ApiError, invalid
+from emulators.bigquery.rest import datasets, discovery, exceptions, jobs, method, tables, upload
+from emulators.bigquery.rest.state import STATE, State
+from emulators.bigquery.writer import Busy
+from emulators.faults.active_faults import Call
+from emulators.faults.fault_runtime import Broken, Outage, Swallowed
+
+MAX_BODY = 32 * 1024 * 1024  # bytes of one JSON request; uploads have their own limit
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every request: faults strike it, and what a handler refuses becomes BigQuery's JSON error."""
+    outage = request.app[STATE].outage
+    try:
+        if outage.on and (call := method.call_of(request)) is not None:
+            return await _disturbed(outage, call, request, handler)
+        return await handler(request)
+    except Broken as broken:
+        if isinstance(broken, Swallowed):
+            # aiohttp lets a handler run on when its client has gone.
+            await outage.sit_out(broken, lambda: request.transport is None)
+        return refusal(fault_effects.api_error(broken))
+    except ApiError as error:
+        return refusal(error)
+    except Busy as busy:
+        return refusal(ApiError(503, "backendError", str(busy)))
+    except RecursionError:
+        return refusal(invalid("The request is nested too deeply"))
+    except web.HTTPRequestEntityTooLarge:
+        return refusal(ApiError(413, "uploadTooLarge", f"Request is larger than {MAX_BODY} bytes"))
+    except web.HTTPNotFound:
+        return refusal(ApiError(404, "notFound", f"The local BigQuery emulator has no {request.path}"))
+    except web.HTTPMethodNotAllowed:
+        return refusal(ApiError(404, "notFound", f"The local BigQuery emulator has no {request.method} {request.path}"))
+
+
+async def _disturbed(outage: Outage, call: Call, request: web.Request, handler: Handler) -> web.StreamResponse:
+    outage.admit(call, request.content_length or 0, rows=0)
+    await outage.before(call)
+    response = await handler(request)
+    await outage.after(call)
+    return response
+
+
+def refusal(error: ApiError) -> web.Response:
+    # 499 has no meaning to HTTP clients; a cancelled query is answered as BigQuery answers it.
+    return web.json_response(error.body(), status=error.status if error.status != 499 else 400)
+
+
+def application(state: State) -> web.Application:
+    app = web.Application(middlewares=[answer], client_max_size=MAX_BODY)
+    app[STATE] = state
+    for module in (datasets, tables, jobs):
+        for verb, path, handler in module.ROUTES:
+            app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
+    for verb, path, handler in (*discovery.ROUTES, *exceptions.ROUTES):
+        app.router.add_route(verb, path, handler)
+    for prefix in ("/upload", "/resumable/upload"):
+        for verb, handler in upload.ROUTES:
+            app.router.add_route(verb, prefix + "/bigquery/v2/projects/{project}/jobs", handler)
+    return app

@@ -1,0 +1,63 @@
+"""Query parameters: JSON of the REST API to typed literals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from emulators.bigquery.errors import ApiError, invalid, unsupported
+from emulators.bigquery.sql.casts import cast, named_type
+from emulators.bigquery.sql.expr import Expr, duckdb_type, integer, string
+
+INTEGER = re.compile(r"[+-]?\d{1,20}")
+
+
+def read(parameters: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Expr], list[Expr]]:
+    """Named and positional parameters; ApiError for values that are not of their type."""
+    named: dict[str, Expr] = {}
+    positional: list[Expr] = []
+    for parameter in parameters:
+        kind = parameter.get("parameterType") or {}
+        value = _value(kind, parameter.get("parameterValue") or {})
+        name = parameter.get("name")
+        if name:
+            named[str(name).lower()] = value
+        else:
+            positional.append(value)
+    if named and positional:
+        raise invalid("Query parameters must be all named or all positional")
+    return named, positional
+
+
+def _value(kind: Mapping[str, Any], value: Mapping[str, Any]) -> Expr:
+    name = str(kind.get("type", "")).upper()
+    if name == "ARRAY":
+        inner = kind.get("arrayType") or {}
+        type_ = named_type(str(inner.get("type", "")))
+        items = [_value(inner, item) for item in value.get("arrayValues") or []]
+        sql = f"CAST([{', '.join(item.sql for item in items)}] AS {duckdb_type(type_)}[])"
+        return Expr(sql, f"ARRAY<{type_}>", literal=True, probe=sql)
+    type_ = named_type(name)
+    given = value.get("value")
+    if given is None:
+        sql = f"CAST(NULL AS {duckdb_type(type_)})"
+        return Expr(sql, type_, literal=True, probe=sql)
+    return _scalar(type_, str(given))
+
+
+def _scalar(type_: str, given: str) -> Expr:
+    if type_ == "STRING":
+        return string(given)
+    if type_ == "INT64":
+        if not INTEGER.fullmatch(given):
+            raise ApiError(400, "invalid", f"Invalid value for type INT64: {given}")
+        return integer(int(given))
+    if type_ == "BOOL":
+        if given.lower() not in ("true", "false"):
+            raise invalid(f"Invalid value for type BOOL: {given}")
+        return Expr(given.upper(), "BOOL", literal=True, probe=given.upper())
+    if type_ in ("FLOAT64", "NUMERIC", "DATE", "TIMESTAMP"):
+        return replace(cast(string(given), type_, safe=False), literal=True)
+    raise unsupported(f"query parameters of type {type_}")

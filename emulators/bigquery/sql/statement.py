@@ -1,0 +1,48 @@
+"""Which kind of statement a text is: a query, a change of rows, or a change of the catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from emulators.bigquery.errors import invalid_query, unsupported
+from emulators.bigquery.sql import ddl, dml, translate
+from emulators.bigquery.sql.scope import Context
+from emulators.bigquery.sql.translate import Query
+
+QUERIES = (exp.Select, exp.Union, exp.Intersect, exp.Except, exp.Subquery)
+CHANGES = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.TruncateTable)
+DEFINITIONS = (exp.Create, exp.Drop, exp.Alter)
+NOTHING = "SELECT 1 WHERE FALSE"
+
+
+@dataclass(frozen=True)
+class Statement:
+    kind: str  # BigQuery's statementType
+    query: Query  # what it reads and gives; changes give no columns
+    change: dml.Change | None = None
+    definition: ddl.Definition | None = None
+
+
+def read(node: exp.Expression, context: Context) -> Statement:
+    """Translate any statement the emulator knows; ApiError naming the others."""
+    try:
+        return _read(node, context)
+    except RecursionError:
+        raise invalid_query("Query is nested too deeply") from None
+
+
+def _read(node: exp.Expression, context: Context) -> Statement:
+    if isinstance(node, QUERIES):
+        return Statement("SELECT", translate.translate(node, context))
+    if isinstance(node, CHANGES):
+        change = dml.read(node, context)
+        query = Query(NOTHING, (), change.scans, tuple(context.tables.values()))
+        return Statement(change.kind, query, change=change)
+    if isinstance(node, DEFINITIONS):
+        definition = ddl.read(node, context)
+        scans = definition.query.scans if definition.query is not None else ()
+        query = Query(NOTHING, (), scans, tuple(context.tables.values()))
+        return Statement(definition.kind, query, definition=definition)
+    raise unsupported(f"this statement: {node.sql(dialect='bigquery')[:200]}")

@@ -1,0 +1,334 @@
+"""The Storage Write API over gRPC: AppendRows of Arrow rows on default streams, and GetWriteStream for them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import duckdb
+import grpc
+import pyarrow as pa
+from google.cloud.bigquery_storage_v1 import types
+from google.rpc import code_pb2, status_pb2
+
+from emulators.bigquery import append, fault_effects
+from emulators.bigquery.catalog import Table
+from emulators.bigquery.errors import ApiError
+from emulators.bigquery.nested_types import element, is_array
+from emulators.bigquery.store import Store, first_line
+from emulators.bigquery.table_schema import Column
+from emulators.bigquery.writer import Busy
+from emulators.faults.active_faults import Call
+from emulators.faults.fault import AppendError, RowErrors
+from emulators.faults.fault_runtime import Broken, Outage, Swallowed, Watch
+
+SERVICE = "google.cloud.bigquery.storage.v1.BigQueryWrite"
+MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
+MAX_RECEIVED = 32 * 1024 * 1024  # so that a request over BigQuery's limit is refused in words, not by the transport
+IN_FLIGHT = 16  # appends of one connection that may wait for their commit
+SMALL = 64 * 1024  # bytes of a batch that takes longer to hand to a thread than to read
+STREAM = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)/(?:streams/)?_default")
+ANY_STREAM = re.compile(r"projects/[^/]+/datasets/[^/]+/tables/[^/]+/streams/[^/]+")
+
+AppendRowsRequest = types.AppendRowsRequest.pb()
+AppendRowsResponse = types.AppendRowsResponse.pb()
+GetWriteStreamRequest = types.GetWriteStreamRequest.pb()
+WriteStream = types.WriteStream.pb()
+TableSchema = types.TableSchema.pb()
+TableFieldSchema = types.TableFieldSchema.pb()
+StorageError = types.StorageError.pb()
+RowErrorMessage = types.RowError.pb()
+
+OTHER_CALLS = ("CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams", "FlushRows")
+
+
+class Ended(Exception):
+    """The call ends with this status, as the real service ends it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Connection:
+    """What one AppendRows call remembers between requests."""
+
+    name: str = ""
+    key: tuple[str, str, str] = ("", "", "")
+    schema: pa.Schema | None = None
+    columns: tuple[Column, ...] = ()  # of the table, as last told to the client
+
+
+class BigQueryWrite:
+    """The servicer; `append` is the one place every append passes."""
+
+    def __init__(self, store: Store, outage: Outage) -> None:
+        self._store = store
+        self._outage = outage
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        calls = {
+            "AppendRows": grpc.stream_stream_rpc_method_handler(
+                self.append_rows,
+                request_deserializer=AppendRowsRequest.FromString,
+                response_serializer=AppendRowsResponse.SerializeToString,
+            ),
+            "GetWriteStream": grpc.unary_unary_rpc_method_handler(
+                self.get_write_stream,
+                request_deserializer=GetWriteStreamRequest.FromString,
+                response_serializer=WriteStream.SerializeToString,
+            ),
+        }
+        for name in OTHER_CALLS:
+            calls[name] = grpc.unary_unary_rpc_method_handler(_application_stream)
+        return grpc.method_handlers_generic_handler(SERVICE, calls)
+
+    async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> None:
+        """Serve one stream until the client ends it, or something here does."""
+        with self._outage.watch(fault_effects.APPEND) as watch:
+            answering = asyncio.create_task(self._answer_all(requests, context, watch))
+            dropping = asyncio.create_task(watch.dropped())
+            try:
+                await asyncio.wait({answering, dropping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answering.cancel()
+                dropping.cancel()
+                outcome, dropped = await asyncio.gather(answering, dropping, return_exceptions=True)
+        end: object = dropped if isinstance(dropped, Broken) else outcome
+        if isinstance(end, Ended):
+            await context.abort(end.code, str(end))
+        elif isinstance(end, Broken):
+            await self._break(context, end)
+        elif isinstance(end, Exception):
+            raise end
+
+    async def _answer_all(self, requests: AsyncIterator[Any], context: Any, watch: Watch) -> None:
+        """Take requests as they come, commit several at a time, and answer them in their order."""
+        answers: asyncio.Queue[asyncio.Future[Any] | Ended | None] = asyncio.Queue(IN_FLIGHT)
+        taking = asyncio.create_task(self._take(requests, answers, watch))
+        try:
+            while (answer := await answers.get()) is not None:
+                if isinstance(answer, Ended):
+                    raise answer
+                response = await answer
+                watch.sending(1)
+                await context.write(response)
+                watch.sent(1)
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _break(self, context: Any, broken: Broken) -> None:
+        if isinstance(broken, Swallowed):
+            await self._outage.sit_out(broken)
+        await context.abort(grpc.StatusCode[broken.code], broken.text)
+
+    async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any], watch: Watch) -> None:
+        connection = Connection()
+        turn = asyncio.Event()
+        turn.set()
+        pending: set[asyncio.Task[Any]] = set()
+        try:
+            async for request in requests:
+                before, turn = turn, asyncio.Event()
+                try:
+                    table = self._destination(connection, request)
+                except Ended as ended:
+                    turn.set()
+                    await answers.put(ended)
+                    return
+                call = fault_effects.table_call(fault_effects.APPEND, connection.key)
+                watch.names(call)
+                task = asyncio.create_task(self._answer(call, connection, table, request, before, turn))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+                await answers.put(task)
+            await answers.put(None)
+        except Exception as error:  # noqa: BLE001 - a call whose reader has died must end, not wait for ever
+            await answers.put(Ended(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
+        finally:
+            # A client that hung up still gets its accepted appends committed; nobody waits for the answers.
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _destination(self, connection: Connection, request: Any) -> Table:
+        """The table a request goes to; `Ended` for what ends the call in the real service."""
+        name = request.write_stream or connection.name
+        if not name:
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
+        matched = STREAM.fullmatch(name)
+        if matched is None:
+            if ANY_STREAM.fullmatch(name):
+                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported locally, not {name}")
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
+        if request.WhichOneof("rows") == "proto_rows":
+            raise Ended(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
+        if request.HasField("offset"):
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream")
+        key = (matched[1], matched[2], matched[3])
+        try:
+            table = self._store.catalog.table(*key)
+        except ApiError as error:
+            raise Ended(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
+        if table.view is not None:
+            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
+        if key != connection.key:
+            connection.name, connection.key, connection.schema = name, key, None
+            connection.columns = table.columns
+        return table
+
+    async def _answer(
+        self,
+        call: Call,
+        connection: Connection,
+        table: Table,
+        request: Any,
+        before: asyncio.Event,
+        turn: asyncio.Event,
+    ) -> Any:
+        response = AppendRowsResponse(write_stream=connection.name)
+        try:
+            try:
+                try:
+                    if self._outage.on:
+                        await self._outage.before(call)
+                finally:
+                    # One request at a time is read, so rows are committed in the order in which they were sent.
+                    await before.wait()
+                batch = await self._batch(connection, table, request)
+                if self._outage.on:
+                    await self._strike(call, batch, request.ByteSize())
+                commit = asyncio.ensure_future(self.append(table, batch))
+                await asyncio.sleep(0)
+            finally:
+                turn.set()
+            await commit
+            if self._outage.on:
+                await self._outage.after(call)
+        except fault_effects.Refused as refused:
+            code = getattr(code_pb2, refused.code)
+            response.error.CopyFrom(status_pb2.Status(code=code, message=str(refused)))
+        except append.BadRows as bad:
+            message = f"Errors found while processing rows. Please refer to the row_errors field for details. {bad}"
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message))
+            for row in bad.errors:
+                code = RowErrorMessage.RowErrorCode.FIELDS_ERROR
+                response.row_errors.append(RowErrorMessage(index=row.index, code=code, message=row.message))
+        except append.SchemaMismatch as mismatch:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(mismatch)))
+            if isinstance(mismatch, append.ExtraFields):
+                extra = StorageError(code=StorageError.StorageErrorCode.SCHEMA_MISMATCH_EXTRA_FIELDS)
+                extra.entity, extra.error_message = connection.name, str(mismatch)
+                response.error.details.add().Pack(extra)
+        except append.TableGone as gone:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.NOT_FOUND, message=f"Table not found: {gone}"))
+        except Busy as busy:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=str(busy)))
+        except duckdb.Error as error:
+            response.error.CopyFrom(status_pb2.Status(code=code_pb2.INTERNAL, message=first_line(error)))
+        else:
+            response.append_result.SetInParent()
+        if table.columns != connection.columns:
+            connection.columns = table.columns
+            response.updated_schema.CopyFrom(table_schema(table))
+        return response
+
+    async def _batch(self, connection: Connection, table: Table, request: Any) -> pa.RecordBatch:
+        arrow = request.arrow_rows
+        if arrow.HasField("writer_schema"):
+            connection.schema = append.decode_schema(arrow.writer_schema.serialized_schema)
+        size = request.ByteSize()
+        if size > MAX_REQUEST:
+            raise append.SchemaMismatch(
+                f"Message size {size} exceeds the limit of {MAX_REQUEST} bytes for one AppendRows request"
+            )
+        if connection.schema is None:
+            raise append.SchemaMismatch("arrow_rows.writer_schema is required in the first request to a table")
+        data = arrow.rows.serialized_record_batch
+        if len(data) <= SMALL:
+            return _checked(table, connection.schema, data)
+        return await asyncio.to_thread(_checked, table, connection.schema, data)
+
+    async def append(self, table: Table, batch: pa.RecordBatch) -> None:
+        """Commit one batch of checked rows, or none of it."""
+        if batch.num_rows:
+            key = (table.id, batch.schema)
+            await self._store.append(key, batch, batch.nbytes, partial(append.insert_all, table))
+
+    async def _strike(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
+        """The faults of an append that was read: raises `Broken`, `fault_effects.Refused` or `append.BadRows`."""
+        self._outage.admit(call, size, batch.num_rows)
+        if (refused := self._outage.first(AppendError, call)) is not None:
+            fault_effects.check_append(refused)
+        for active in self._outage.about(RowErrors, call):
+            bad = await asyncio.to_thread(fault_effects.bad_rows, active, batch)
+            if bad is not None and self._outage.spend(active):
+                raise bad
+
+    async def get_write_stream(self, request: Any, context: Any) -> Any:
+        matched = STREAM.fullmatch(request.name)
+        try:
+            if matched is None:
+                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
+            key = (matched[1], matched[2], matched[3])
+            if not self._outage.on:
+                return self._write_stream(key, request)
+            call = fault_effects.table_call(fault_effects.STREAM, key)
+            await self._outage.before(call)
+            stream = self._write_stream(key, request)
+            await self._outage.after(call)
+            return stream
+        except ApiError as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
+        except Ended as ended:
+            await context.abort(ended.code, str(ended))
+        except Broken as broken:
+            await self._break(context, broken)
+
+    def _write_stream(self, key: tuple[str, str, str], request: Any) -> Any:
+        table = self._store.catalog.table(*key)
+        stream = WriteStream(name=request.name, type_=WriteStream.Type.COMMITTED, location="US")
+        stream.create_time.FromMilliseconds(table.created)
+        stream.write_mode = WriteStream.WriteMode.INSERT
+        if request.view == types.WriteStreamView.FULL:
+            stream.table_schema.CopyFrom(table_schema(table))
+        return stream
+
+
+def _checked(table: Table, schema: pa.Schema, data: bytes) -> pa.RecordBatch:
+    append.check_schema(table, schema)
+    batch = append.decode(schema, data)
+    append.check_rows(table, batch, dt.datetime.now(dt.UTC).date())
+    return append.conformed(table, batch)
+
+
+SPELLING = {"FLOAT64": "DOUBLE"}
+
+
+def table_schema(table: Table) -> Any:
+    """The table's columns as the Storage API spells them."""
+    return TableSchema(fields=[_field_schema(column) for column in table.columns])
+
+
+def _field_schema(column: Column) -> Any:
+    type_ = element(column.type) if is_array(column.type) else column.type
+    return TableFieldSchema(
+        name=column.name,
+        type_=TableFieldSchema.Type.Value("STRUCT" if column.fields else SPELLING.get(type_, type_)),
+        mode=TableFieldSchema.Mode.Value(column.resource()["mode"]),
+        description=column.description or "",
+        fields=[_field_schema(field) for field in column.fields],
+    )
+
+
+async def _application_stream(request: bytes, context: Any) -> bytes:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED,
+        "the local BigQuery emulator has default streams only: no streams created by applications",
+    )
+    return b""

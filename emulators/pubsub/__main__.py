@@ -1,0 +1,84 @@
+"""`python -m emulators.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648] [--control-port N]`
+
+Prints one line, `{"grpc": PORT}`, when it accepts calls, with `"control": PORT` where faults can be set; SIGTERM or
+SIGINT ends it with exit code 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+from emulators.arguments import HOST, host, port
+from emulators.faults import control
+from emulators.faults.fault_runtime import Outage
+from emulators.pubsub.broker import Broker
+from emulators.pubsub.clock import Alarm, Clock
+from emulators.pubsub.server import Server
+
+
+async def serve(host: str, port: int, max_bytes: int, control_port: int | None) -> int:
+    """Serve until a signal comes; returns the exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    clock = Clock()
+    alarm = Alarm(clock)
+    broker = Broker(max_bytes, first_number=int(clock.now() * 1e6), sooner=alarm.sooner)
+    outage = Outage()
+    server = Server(broker, clock, outage)
+    async with AsyncExitStack() as stack:
+        try:
+            control_bound = await stack.enter_async_context(control.listening(outage, server.vocabulary, control_port))
+        except OSError as error:
+            return _cannot_listen("control", HOST, control_port, error)
+        try:
+            bound = await server.start(host, port)
+        except OSError as error:
+            return _cannot_listen("calls", host, port, error)
+        ticking = asyncio.create_task(alarm.run(broker))
+        print(json.dumps({"grpc": bound, **control_bound}), flush=True)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        await server.stop()
+        ticking.cancel()
+        stopping.cancel()
+        outcome = (await asyncio.gather(ticking, stopping, return_exceptions=True))[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return 0
+
+
+def _cannot_listen(what: str, host: str, port: int | None, error: OSError) -> int:
+    print(f"The Pub/Sub emulator cannot listen for {what} on {host}:{port}: {error}", file=sys.stderr)
+    return 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m emulators.pubsub", description="A local Pub/Sub, in memory.")
+    parser.add_argument("--host", type=host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8085, help="port to listen on, 0 for a free one (default: 8085)")
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=2 * 1024**3,
+        help="unacknowledged bytes above which Publish answers RESOURCE_EXHAUSTED (default: 2 GiB)",
+    )
+    parser.add_argument(
+        "--control-port",
+        type=port,
+        help="port to set faults at, 0 for a free one (default: faults cannot be set)",
+    )
+    arguments = parser.parse_args()
+    if arguments.max_bytes <= 0:
+        parser.error(f"--max-bytes must be positive, not {arguments.max_bytes}")
+    return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes, arguments.control_port))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Everything on one machine: `python -m local run`, then `python -m local query 'SELECT …'`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emulators.arguments import data_path
+from local import ports
+from local.stack import DATA
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="start the emulators and all services, until Ctrl-C")
+    ports.add_options(run)
+    query = commands.add_parser("query", help="run one SQL statement on the data of the running stack")
+    query.add_argument("sql", help="GoogleSQL, such as 'SELECT user_id, type FROM pixelpipe.events'")
+    query.add_argument("--format", choices=("table", "json"), default="table", help="a table, or a JSON object a row")
+    fault = commands.add_parser("fault", help="set a fault in an emulator of the running stack, or list what is set")
+    fault.add_argument("emulator", choices=("pubsub", "bigquery"))
+    fault.add_argument("fault", nargs="?", help="""such as '{"effect": "latency", "delay": 2, "method": "Publish"}'""")
+    fault.add_argument("--clear", action="store_true", help="remove all faults of the emulator")
+    fault.add_argument("--remove", metavar="ID", help="remove one fault")
+    ops = commands.add_parser("ops", help="python -m services.ops on the running stack, such as: ops dead list")
+    ops.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …", help="as services.ops takes them")
+    for command in (run, query, fault, ops):
+        command.add_argument(
+            "--data",
+            type=data_path,
+            default=environ.get("LOCAL_DATA") or str(DATA),
+            help=f"the folder of data and logs ({DATA}; environment LOCAL_DATA)",
+        )
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "fault":
+            return _fault(options)
+        return {"run": _run, "query": _query, "ops": _ops}[options.command](options, environ)
+    except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
+        return 130
+
+
+def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from local.run import run
+
+    try:
+        wanted = ports.read(options, environ)
+    except ports.PortError as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 2
+    return run(wanted, options.data, environ)
+
+
+def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from local import query, run_file, stack
+
+    as_table = options.format == "table"
+    try:
+        url = _bigquery_url(options.data, environ)
+        if not options.sql.strip():
+            raise query.QueryError(f"there is no SQL; try '{stack.sample_sql(stack.Layout.dataset)}'")
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = stack.past_proxies(environ)
+        client = query.client(stack.PROJECT, url)
+        with query.explained():
+            found = query.rows(client, options.sql, limit=query.TABLE_ROWS + 1 if as_table else None)
+            (query.print_table if as_table else query.print_json)(found)
+        sys.stdout.flush()
+    except (query.QueryError, run_file.NotRunning) as error:
+        print(f"query: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fault(options: argparse.Namespace) -> int:
+    from local import fault_command, run_file
+
+    try:
+        said = fault_command.fault(
+            options.data, options.emulator, options.fault, clear=options.clear, remove=options.remove
+        )
+    except (fault_command.FaultError, run_file.NotRunning) as error:
+        print(f"fault: {error}", file=sys.stderr)
+        return 1
+    sys.stdout.write(said)
+    return 0
+
+
+def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run the operator's command as a child whose Google clients talk to the stack; its exit code."""
+    from local import run_file, stack
+
+    try:
+        running = run_file.read(options.data)
+    except run_file.NotRunning as error:
+        print(f"ops: {error}", file=sys.stderr)
+        return 1
+    pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
+    environment = {**stack.emulator_environment(running.ports, environ), **pipe}
+    arguments = list(options.arguments)
+    if arguments == ["ledger"]:
+        arguments += stack.admin_urls(running.ports).values()
+    return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
+
+
+def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:
+    """Of the stack that runs with this folder, else of the environment. Raises NotRunning."""
+    from local import run_file, stack
+
+    try:
+        return stack.Layout(run_file.read(data).ports, data).url("bigquery")
+    except run_file.NotRunning:
+        if url := environ.get("BIGQUERY_EMULATOR_HOST"):
+            return url
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -1,0 +1,209 @@
+"""Which processes make up the local stack, in the order they start, and the environment each is given.
+
+The services are the ones of production: what makes them local is where the Google clients look.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulators.arguments import HOST
+from local import child, run_file
+from local.child import Spec
+from local.ports import Ports
+from services.shared import config, ledger, names, schema, schema_file
+from services.shared.config import PREFIX
+
+PROJECT = "local"
+DATA = Path(".local")
+_CONFIGURED = ("provision", "collector", "processor", "loader")
+# Set for each service here; the rest of PIPE_* is the user's, as in production.
+_OURS = {
+    "PIPE_PROJECT": f"the local stack is the project `{PROJECT}`",
+    "PIPE_HOST": f"the local stack listens on {HOST} only",
+    "PIPE_PORT": "use --collector-port",
+    "PIPE_ADMIN_PORT": "use --collector-admin-port, --processor-admin-port, --loader-admin-port",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of one stack is."""
+
+    ports: Ports
+    data: Path
+    dataset: str = names.DATASET
+    schema: Path = schema.DEFAULT_FILE
+
+    @property
+    def logs(self) -> Path:
+        return self.data / run_file.LOGS
+
+    @property
+    def bigquery_file(self) -> Path:
+        return self.data / "bigquery.duckdb"
+
+    def url(self, name: str) -> str:
+        """http://127.0.0.1:PORT of one of the ports."""
+        return f"http://{HOST}:{getattr(self.ports, name)}"
+
+
+def pixel(ports: Ports) -> str:
+    """A pixel that the default schema file takes."""
+    return f"http://{HOST}:{ports.collector}/pixel.gif?user_id=ada&type=view"
+
+
+def admin_urls(ports: Ports) -> dict[str, str]:
+    """Where each service shows its metrics."""
+    return {name: f"http://{HOST}:{getattr(ports, f'{name}_admin')}" for name in ledger.SERVICES}
+
+
+def sample_sql(dataset: str) -> str:
+    return f"SELECT user_id, type FROM {dataset}.events"  # noqa: S608 - shown, not run
+
+
+def sample_command(data: Path, dataset: str) -> str:
+    """How to ask the stack that runs with the folder `data`."""
+    if data == DATA:
+        return f"make query SQL='{sample_sql(dataset)}'"
+    return f"python -m local query --data {shlex.quote(str(data))} '{sample_sql(dataset)}'"
+
+
+def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:
+    return Layout(
+        ports,
+        data,
+        environ.get("PIPE_DATASET", names.DATASET),
+        Path(environ.get("PIPE_SCHEMA", str(schema.DEFAULT_FILE))),
+    )
+
+
+def remarks(environ: Mapping[str, str]) -> list[str]:
+    """A line for each setting of the user's that the stack does not use. Raises ConfigError for one nobody knows."""
+    known = {key for service in _CONFIGURED for key in _settings(service)}
+    errors = []
+    for key in sorted(environ):
+        if key.startswith(PREFIX) and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            errors.append(f"{key} is a setting of no service; " + (f"did you mean {near[0]}?" if near else "unset it"))
+    if errors:
+        raise config.ConfigError("\n".join(errors))
+    return [f"{key}={environ[key]} is not used here: {why}" for key, why in _OURS.items() if key in environ]
+
+
+def check(place: Layout, groups: Sequence[Sequence[Spec]]) -> None:
+    """Raises ConfigError, a line each, for what a service would refuse: found before anything starts."""
+    errors: dict[str, str] = {}
+    for spec in (spec for group in groups for spec in group if spec.name in _CONFIGURED):
+        try:
+            config.read(_config(spec.name), spec.environment)
+        except config.ConfigError as error:  # two services may refuse the same, each with its own words in brackets
+            errors |= {line.partition(" (")[0]: line for line in str(error).splitlines()}
+    if errors:
+        raise config.ConfigError("\n".join(errors.values()))
+    schema_file.load(place.schema)
+
+
+def past_proxies(environ: Mapping[str, str]) -> str:
+    """A value for NO_PROXY: what it was, and this machine."""
+    return ",".join(part for part in (environ.get("NO_PROXY") or environ.get("no_proxy"), HOST) if part)
+
+
+def emulator_environment(ports: Ports, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment that makes Google's clients talk to the emulators, past any proxy."""
+    past = past_proxies(environ)
+    return {
+        **{key: value for key, value in environ.items() if not key.startswith(PREFIX)},
+        "PUBSUB_EMULATOR_HOST": f"{HOST}:{ports.pubsub}",
+        "BIGQUERY_EMULATOR_HOST": f"http://{HOST}:{ports.bigquery}",
+        "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{ports.bigquery_grpc}",
+        "NO_PROXY": past,
+        "no_proxy": past,
+    }
+
+
+def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
+    """Groups that start side by side, each after the one before is ready.
+
+    The readers start before the writer, so the end, which goes backwards, stops the flow at its source first.
+    """
+    ports = place.ports
+    shared = {**emulator_environment(ports, environ), "PYTHONUNBUFFERED": "1"}
+    emulators = (
+        Spec(
+            "pubsub",
+            "emulators.pubsub",
+            shared,
+            child.announces("grpc"),
+            ("--host", HOST, "--port", str(ports.pubsub), "--control-port", str(ports.pubsub_control)),
+            {"grpc": ports.pubsub, "control": ports.pubsub_control},
+        ),
+        Spec(
+            "bigquery",
+            "emulators.bigquery",
+            shared,
+            child.announces("rest", "grpc"),
+            (
+                *("--host", HOST, "--rest-port", str(ports.bigquery), "--grpc-port", str(ports.bigquery_grpc)),
+                *("--data", str(place.bigquery_file), "--control-port", str(ports.bigquery_control)),
+            ),
+            {"rest": ports.bigquery, "grpc": ports.bigquery_grpc, "control": ports.bigquery_control},
+        ),
+    )
+    provision = Spec("provision", "services.provision", _configured("provision", shared, environ, {}), child.finished)
+    services = (
+        _service("loader", ports.loader_admin, shared, environ),
+        _service("processor", ports.processor_admin, shared, environ),
+        # No load balancer has to look away here, so unless told the collector stops at once.
+        _service(
+            "collector",
+            ports.collector_admin,
+            shared,
+            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
+            port=ports.collector,
+        ),
+    )
+    page = Spec(
+        "page",
+        "local.page",
+        shared,
+        child.answers(ports.page),
+        ("--data", str(place.data)),
+        {"http": ports.page},
+    )
+    return [emulators, (provision,), (*services, page)]
+
+
+def _service(
+    name: str, admin_port: int, shared: Mapping[str, str], environ: Mapping[str, str], port: int | None = None
+) -> Spec:
+    own = {"PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin_port)}
+    ports = {"admin": admin_port}
+    if port is not None:
+        own["PIPE_PORT"] = str(port)
+        ports = {"http": port, **ports}
+    environment = _configured(name, shared, environ, own)
+    return Spec(name, f"services.{name}", environment, child.answers(admin_port), ports=ports, grace=30.0)
+
+
+def _configured(
+    service: str, shared: Mapping[str, str], environ: Mapping[str, str], own: Mapping[str, str]
+) -> dict[str, str]:
+    """What the service knows of the user's PIPE_*, with ours on top; a service refuses what it does not know."""
+    theirs = {key: environ[key] for key in _settings(service) if key in environ and key not in _OURS}
+    return {**shared, **theirs, "PIPE_PROJECT": PROJECT, **own}
+
+
+def _settings(service: str) -> list[str]:
+    return [config.name(field) for field in dataclasses.fields(_config(service))]
+
+
+def _config(service: str) -> Any:
+    return importlib.import_module(f"services.{service}.config").Config

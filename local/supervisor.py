@@ -1,0 +1,132 @@
+"""Starts children, watches them, and ends them in reverse order.
+
+No threads and no event loop: signals and the ends of children wake one `select`.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from local.child import Child, Spec, finished
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_READY_SECONDS = 60.0
+_GLANCE_SECONDS = 0.03  # between looks at a child that is starting
+_WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
+
+
+class Stopped(Exception):
+    """A signal asked the stack to end."""
+
+
+class Failed(Exception):
+    """A child ended by itself, or was not ready in time; the text says which, and shows the end of its log."""
+
+
+class Supervisor:
+    """A context that leaves no child behind.
+
+    `say` prints one line. After leaving, `killed` names the children that did not end within their grace.
+    """
+
+    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
+        self._logs, self._say = logs, say
+        self._signals: list[int] = []
+        self.children: list[Child] = []
+        self.killed: list[str] = []
+
+    def __enter__(self) -> Supervisor:
+        self._wake, self._woken = socket.socketpair()
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, self._on_signal) for number in (*_ENDING, signal.SIGCHLD)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._end_all()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            self._wake.close()
+            self._woken.close()
+
+    def start(self, specs: Sequence[Spec]) -> None:
+        """Start these side by side and wait until all are ready. Raises Failed or Stopped."""
+        for spec in specs:
+            self.children.append(Child(spec, self._logs))
+        limit = time.monotonic() + _READY_SECONDS
+        while waiting := [child for child in self.children if not child.check_ready()]:
+            self._check()
+            if time.monotonic() > limit:
+                late = waiting[0]
+                raise Failed(
+                    f"{late.spec.name} was not ready in {_READY_SECONDS:.0f} s; the end of {late.log}:\n{late.tail()}"
+                )
+            self._sleep(_GLANCE_SECONDS)
+        # One that ends when it is done is not watched any more.
+        self.children = [child for child in self.children if child.spec.ready is not finished]
+
+    def watch(self) -> None:
+        """Wait for ever. Raises Failed when a child ends, Stopped at a signal."""
+        while True:
+            self._check()
+            self._sleep(_WATCH_SECONDS)
+
+    def _check(self) -> None:
+        if self._signals:
+            raise Stopped
+        for child in self.children:
+            code = child.exit_code()
+            if code is not None and not (code == 0 and child.spec.ready is finished):
+                raise Failed(f"{child.spec.name} ended: {_how(code)}; the end of {child.log}:\n{child.tail()}")
+
+    def _end_all(self) -> None:
+        """SIGTERM to one after the other, the last started first; a second signal kills what is left."""
+        asked = len(self._signals)
+        for child in reversed(self.children):
+            code = child.exit_code()
+            if code is None:
+                child.signal(signal.SIGTERM)
+                code = self._await_end(child, asked)
+                if code != 0:
+                    self._say(f"{child.spec.name} ended: {_how(code)}")
+
+    def _await_end(self, child: Child, asked: int) -> int:
+        limit = time.monotonic() + child.spec.grace
+        while (code := child.exit_code()) is None:
+            hurried = len(self._signals) > asked
+            if hurried or time.monotonic() > limit:
+                why = "told to hurry" if hurried else f"it did not end {child.spec.grace:.0f} s after SIGTERM"
+                self._say(f"killing {child.spec.name}: {why}")
+                self.killed.append(child.spec.name)
+                child.signal(signal.SIGKILL)
+                limit = time.monotonic() + child.spec.grace
+                asked = len(self._signals)
+            self._sleep(min(0.5, max(0.01, limit - time.monotonic())))
+        return code
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            self._signals.append(number)
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep until a signal, the end of a child, or the time given."""
+        readable, _, _ = select.select([self._woken], [], [], seconds)
+        if readable:
+            os.read(self._woken.fileno(), 4096)
+
+
+def _how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

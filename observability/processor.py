@@ -1,0 +1,115 @@
+"""The processor's dashboard: messages, what pods use, and what was made of the hits."""
+
+from __future__ import annotations
+
+from observability import resource_panels
+from observability.panel import Panel, Query, Row, rate, shares
+
+_P = "pixelpipe_processor_"
+
+ROWS: tuple[Row, ...] = (
+    (
+        "Messages",
+        (
+            Panel(
+                "Messages by kind",
+                "wps",
+                "Packs from collectors, entries from load-balancer logs.",
+                (Query(rate(_P + "messages_total", by="kind"), "{{kind}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "Answers",
+                "wps",
+                "`acked`. `nacked` come again; `dead` went to the dead-letter topic.",
+                (
+                    Query(rate(_P + "acked_total"), "acked"),
+                    Query(rate(_P + "nacked_total"), "nacked"),
+                    Query(rate(_P + "newer_total"), "of a newer format"),
+                    Query(rate(_P + "dead_total"), "dead"),
+                ),
+                runbook="PixelpipeDeadLetters",
+            ),
+            Panel(
+                "Time to parse a message",
+                "s",
+                "Under 0.1 s for a pack of 1,000.",
+                shares(_P + "parse_seconds"),
+                warn=0.5,
+            ),
+            Panel(
+                "Time to publish rows",
+                "s",
+                "Under 0.1 s.",
+                shares(_P + "publish_seconds"),
+                warn=1,
+                bad=10,
+            ),
+        ),
+    ),
+    resource_panels.row("processor"),
+    (
+        "Hits",
+        (
+            Panel(
+                "Hits and rows",
+                "wps",
+                "The same: each hit is one row.",
+                (
+                    Query(rate(_P + "hits_total"), "hits"),
+                    Query(rate(_P + "rows_total", by="table"), "{{table}}"),
+                ),
+            ),
+            Panel(
+                "Rejects by reason",
+                "wps",
+                "Flat and low.",
+                (Query(rate(_P + "rejects_total", by="reason"), "{{reason}}"),),
+                stacked=True,
+                runbook="PixelpipeRejectsJump",
+            ),
+            Panel(
+                "What became of hits",
+                "wps",
+                "`published`. `duplicate` were known already.",
+                (Query(rate(_P + "hits_settled_total", by="kind, outcome"), "{{kind}} {{outcome}}"),),
+                stacked=True,
+            ),
+            Panel(
+                "Hits that are no rows",
+                "wps",
+                "`dead` and wrong counts: 0. `ignored` are log entries of errors and of other methods.",
+                (
+                    Query(rate(_P + "dead_hits_total", by="reason"), "dead: {{reason}}"),
+                    Query(rate(_P + "miscounted_total"), "packs with a wrong count"),
+                    Query(rate(_P + "log_entries_ignored_total", by="reason"), "ignored: {{reason}}"),
+                ),
+                runbook="PixelpipeDeadLetters",
+            ),
+            Panel(
+                "Delivered again",
+                "wps",
+                "Near 0, except after an outage or a rollout.",
+                (
+                    Query(rate(_P + "redelivered_total"), "redelivered"),
+                    Query(rate(_P + "duplicates_total"), "dropped: rows are published"),
+                ),
+            ),
+            Panel(
+                "Bytes",
+                "Bps",
+                "Rows take more than the packs they came in.",
+                (
+                    Query(rate(_P + "message_bytes_total"), "received"),
+                    Query(rate(_P + "row_bytes_total"), "published"),
+                ),
+            ),
+            Panel(
+                "Leases per message",
+                "short",
+                "1, at receipt. More where messages are held for over 10 s.",
+                (Query(f"{rate(_P + 'leases_total')} / ({rate(_P + 'messages_total')} > 0)", "leases"),),
+            ),
+        ),
+    ),
+)
