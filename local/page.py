@@ -22,7 +22,7 @@ from local import query, run_file, stack
 from local.ask import NoAnswer, ask
 from local.recent import Recent
 from local.run_file import NotRunning, Running
-from services.shared import ledger, schema_file
+from services.shared import reconciliation, schema_file
 from services.shared.schema import SchemaError
 
 _HERE = Path(__file__).parent
@@ -147,10 +147,12 @@ async def _ledger(session: aiohttp.ClientSession, running: Running) -> dict[str,
         # One after the other, the loader first: no hit is seen arriving before it left.
         children = {child["name"]: child for child in running.children}
         scrapes = {
-            name: (await ask(session, children[name], "/metrics"))[1] for name in ledger.SERVICES if name in children
+            name: (await ask(session, children[name], "/metrics"))[1]
+            for name in reconciliation.SERVICES
+            if name in children
         }
-        return {**ledger.row(scrapes).shown(), "error": None}
-    except (NoAnswer, ledger.Incomplete) as error:
+        return {**reconciliation.row(scrapes).shown(), "error": None}
+    except (NoAnswer, reconciliation.Incomplete) as error:
         return {"error": str(error)}
 
 

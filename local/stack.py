@@ -18,7 +18,7 @@ from emulators.arguments import HOST
 from local import child, run_file
 from local.child import Spec
 from local.ports import Ports
-from services.shared import config, ledger, names, schema, schema_file
+from services.shared import config, reconciliation, resource_names, schema, schema_file
 from services.shared.config import PREFIX
 
 PROJECT = "local"
@@ -39,7 +39,7 @@ class Layout:
 
     ports: Ports
     data: Path
-    dataset: str = names.DATASET
+    dataset: str = resource_names.DATASET
     schema: Path = schema.DEFAULT_FILE
 
     @property
@@ -62,7 +62,7 @@ def pixel(ports: Ports) -> str:
 
 def admin_urls(ports: Ports) -> dict[str, str]:
     """Where each service shows its metrics."""
-    return {name: f"http://{HOST}:{getattr(ports, f'{name}_admin')}" for name in ledger.SERVICES}
+    return {name: f"http://{HOST}:{getattr(ports, f'{name}_admin')}" for name in reconciliation.SERVICES}
 
 
 def sample_sql(dataset: str) -> str:
@@ -80,7 +80,7 @@ def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:
     return Layout(
         ports,
         data,
-        environ.get("PIPE_DATASET", names.DATASET),
+        environ.get("PIPE_DATASET", resource_names.DATASET),
         Path(environ.get("PIPE_SCHEMA", str(schema.DEFAULT_FILE))),
     )
 

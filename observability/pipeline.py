@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from observability.loader import APPEND_LATENCY
 from observability.panel import CLOUD, RULES, Panel, Query, Row, rate, select, shares
-from services.shared import names
+from services.shared import resource_names
 
-_WAITING = f'subscription_id=~"{names.HITS_SUBSCRIPTION}|{names.ROWS_SUBSCRIPTION}"'
+_WAITING = f'subscription_id=~"{resource_names.HITS_SUBSCRIPTION}|{resource_names.ROWS_SUBSCRIPTION}"'
 _REFUSED = rate("pixelpipe_collector_replies_total", 'kind=~"pixel|events"', 'status=~"5.."')
 _REPLIES = rate("pixelpipe_collector_replies_total", 'kind=~"pixel|events"')
 _LATE = f"histogram_quantile(0.95, {rate('pixelpipe_loader_end_to_end_seconds_bucket', by='le')}) >= 0"

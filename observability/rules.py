@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.shared import ledger
+from services.shared import reconciliation
 
 SCOPE = 'namespace="default",release="pixelpipe"'  # the chart puts its own in
 MINIMUM = 100  # events in the long window
@@ -112,14 +112,16 @@ def ledger_rules() -> str:
     lines = [_MADE + "groups:\n  - name: pixelpipe-ledger\n    rules:\n"]
     settled = f"sum(rate(pixelpipe_collector_hits_settled_total{{{SCOPE}}}[5m])) or vector(0)"
     for name, expression in (
-        ("missing:hits1h", ledger.missing("1h", SCOPE)),
-        ("in_flight:hits1h", ledger.in_flight("1h", SCOPE)),
-        ("collected:hits1h", ledger.total(ledger.COLLECTED, "1h", SCOPE)),
+        ("missing:hits1h", reconciliation.missing("1h", SCOPE)),
+        ("in_flight:hits1h", reconciliation.in_flight("1h", SCOPE)),
+        ("collected:hits1h", reconciliation.total(reconciliation.COLLECTED, "1h", SCOPE)),
         ("collected:rate5m", settled),
     ):
         lines.append(_record(f"pixelpipe:ledger_{name}", " ".join(expression.split())))
-    for name in ledger.STRETCHES:
-        lines.append(_record("pixelpipe:ledger_stretch:hits1h", ledger.stretch(name, "1h", SCOPE), stretch=name))
+    for name in reconciliation.STRETCHES:
+        lines.append(
+            _record("pixelpipe:ledger_stretch:hits1h", reconciliation.stretch(name, "1h", SCOPE), stretch=name)
+        )
     return "".join(lines)
 
 

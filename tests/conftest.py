@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import child
+from tests import process
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class BigQueryAddress:
 @pytest.fixture(scope="session")
 def pubsub_host() -> Iterator[str]:
     """The Pub/Sub emulator as its own process, one a test session; tests keep apart by project id."""
-    with child.running("emulators.pubsub", "--port", "0") as emulator:
+    with process.running("emulators.pubsub", "--port", "0") as emulator:
         yield f"127.0.0.1:{emulator.ready['grpc']}"
 
 
@@ -27,7 +27,7 @@ def pubsub_host() -> Iterator[str]:
 def bigquery_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQueryAddress]:
     """The BigQuery emulator as its own process, one a test session; tests keep apart by project id."""
     data: Path = tmp_path_factory.mktemp("bigquery") / "bigquery.duckdb"
-    with child.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)) as emulator:
+    with process.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)) as emulator:
         ports = emulator.ready
         yield BigQueryAddress(f"http://127.0.0.1:{ports['rest']}", f"127.0.0.1:{ports['grpc']}")
 
@@ -40,4 +40,4 @@ def project() -> str:
 
 @pytest.fixture
 def free_port() -> int:
-    return child.free_port()
+    return process.free_port()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests import child
+from tests import process
 
 WELL, ERROR, HTML, NO_TOKEN, SILENT = "well", "error 500", "html", "no token", "silent"
 ACCOUNTS = "/computeMetadata/v1/instance/service-accounts/"
@@ -24,7 +24,7 @@ class MetadataServer:
     def __init__(self) -> None:
         self.mode, self.lifetime = WELL, 5
         self.asked: list[str] = []  # paths, in order
-        self._port = child.free_port()
+        self._port = process.free_port()
         self._server: ThreadingHTTPServer | None = None
         self._awake = threading.Event()
 

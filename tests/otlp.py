@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from services.shared import tracing
-from tests.child import wait_for
+from tests.process import wait_for
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.child import ROOT
+from tests.process import ROOT
 
 SERVICES = ROOT / "services"
 BUILDINGS = ("services", "emulators", "local", "observability")

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.child import ROOT
+from tests.process import ROOT
 
 SERVICES = ROOT / "services"
 STARTERS = {"create_task", "ensure_future", "to_thread", "run_in_executor", "run_coroutine_threadsafe"}

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.cloud import pubsub_v1
 
-from services.shared.names import subscription_path, topic_path
-from tests.child import wait_for
+from services.shared.resource_names import subscription_path, topic_path
+from tests.process import wait_for
 
 
 class Topics:

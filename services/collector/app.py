@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import HttpVersion11, web
 from multidict import istr
 
-from services.collector import batch, body, capture, content_encoding, pixel, quick
+from services.collector import body, capture, content_encoding, encode_batch, fast_path, pixel
 from services.collector.config import RECEIVED, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved, Tell
@@ -57,7 +57,7 @@ class App:
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers that hits have, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._reader = quick.Reader(self.kept, [tracing.HEADER] if self._traced else [])
+        self._reader = fast_path.Reader(self.kept, [tracing.HEADER] if self._traced else [])
         self._ids = identity.Ids()
         self._images: dict[bytes, Reply] = {}
         self._routes: dict[str, _Route] = {}
@@ -104,7 +104,7 @@ class App:
             return None
         now = time.time_ns() // 1000
         self._metrics.hits.of["GET",] += 1
-        line = quick.line(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
+        line = fast_path.line(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
         try:
             self._outbox.take_one(line, None if self._received else tell)
         except Refused as error:
@@ -140,7 +140,7 @@ class App:
         now = time.time_ns() // 1000
         like = self._capture(request, now, "")
         # A microsecond apart, so that the order of a batch is still known in BigQuery.
-        lines = batch.encode(like, identity.uuid7s(now, len(found)), found)
+        lines = encode_batch.encode(like, identity.uuid7s(now, len(found)), found)
         self._metrics.hits.of[request.method,] += len(lines)
         try:
             await self._keep(lines, request)

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from services.collector import surrogates
-from services.shared import nesting
+from services.shared import json_depth
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ MAX_LINES = 10_000  # in one request, empty ones too
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 _JSON = {"", "application/json", "text/plain", "application/octet-stream"}
 _NO_OBJECT = "an event is a JSON object, this is not one"
-_TOO_DEEP = f"nested too deeply, over {nesting.DEEPEST} levels"
+_TOO_DEEP = f"nested too deeply, over {json_depth.DEEPEST} levels"
 _TOO_MANY = f"over {MAX_EVENTS} events in one request"
 _SHORT = 65_536  # bytes of an array that has few enough elements to make them all
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -162,7 +162,7 @@ def _lines(text: bytes) -> list[bytes]:
                 raise _Fault(400, _NO_OBJECT, 0)
             if len(found) == MAX_EVENTS:
                 raise _Fault(413, _TOO_MANY, 0)
-            if len(event) > nesting.DEEPEST:
+            if len(event) > json_depth.DEEPEST:
                 _shallow(event, 0)
         except (msgspec.MsgspecError, RecursionError, _Fault) as error:
             fault = error if isinstance(error, _Fault) else _fault(error, event)
@@ -182,7 +182,7 @@ def _array(text: bytes) -> list[bytes]:
             raise _Fault(400, _NO_OBJECT, _start(text, found, index))
         if index == MAX_EVENTS:
             raise _Fault(413, _TOO_MANY, _start(text, found, index))
-        if len(event) > nesting.DEEPEST and nesting.too_deep(event):
+        if len(event) > json_depth.DEEPEST and json_depth.too_deep(event):
             _shallow(event, _start(text, found, index))
     return found
 
@@ -201,7 +201,7 @@ def _after_gap(text: bytes, at: int) -> int:
 
 def _shallow(event: bytes, start: int) -> bytes:
     """The event, which begins there. Raises _Fault if it is nested too deeply."""
-    if (deep := nesting.first_too_deep(event)) is not None:
+    if (deep := json_depth.first_too_deep(event)) is not None:
         raise _Fault(400, _TOO_DEEP, start + deep)
     return event
 
@@ -219,13 +219,13 @@ def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _fault(error, text, nesting.DEEPEST + (decoder is not _one)) from error
+        raise _fault(error, text, json_depth.DEEPEST + (decoder is not _one)) from error
 
 
-def _fault(error: msgspec.MsgspecError | RecursionError, text: bytes, levels: int = nesting.DEEPEST) -> _Fault:
+def _fault(error: msgspec.MsgspecError | RecursionError, text: bytes, levels: int = json_depth.DEEPEST) -> _Fault:
     """What is wrong with a text that is not JSON, or that has far more levels than these."""
     if isinstance(error, RecursionError):
-        return _Fault(400, _TOO_DEEP, nesting.first_too_deep(text, levels) or 0)
+        return _Fault(400, _TOO_DEEP, json_depth.first_too_deep(text, levels) or 0)
     if said := _BYTE.fullmatch(str(error)):
         return _Fault(400, f"not JSON: {said[1]}", int(said[2]) - (said[1] in _BYTE_BEFORE))
     # "Input data was truncated", which it also says of halves of characters, but there are none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.shared import log, names
+from services.shared import log, resource_names
 from services.shared.config import setting
 
 PUBLISHED, RECEIVED = "published", "received"
@@ -13,7 +13,7 @@ PUBLISHED, RECEIVED = "published", "received"
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topic")
-    hits_topic: str = setting(names.HITS_TOPIC, "topic the packs of hits are published to")
+    hits_topic: str = setting(resource_names.HITS_TOPIC, "topic the packs of hits are published to")
     host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
     port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
     reuse_port: bool = setting(False, "several collectors of one machine share the port, each with a spool of its own")

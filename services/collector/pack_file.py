@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from services.shared import frame
-from services.shared.poison import Poison
+from services.shared import zstd_frame
+from services.shared.errors import Poison
 
 DAMAGED = ".damaged"  # ends the name of a file that is set aside
 MAX_BYTES = 9_000_000  # Pub/Sub takes 10 MB, attributes and all; what it would refuse each time holds up the others
@@ -50,5 +50,5 @@ def check(data: bytes) -> None:
     """Raises Poison unless `data` is one whole zstd frame whose checksum fits, if it has one."""
     if len(data) > MAX_BYTES:
         raise Poison(f"it has over {MAX_BYTES} bytes")
-    if not frame.decompress(data):  # a frame that says it is empty is not read to its checksum
+    if not zstd_frame.decompress(data):  # a frame that says it is empty is not read to its checksum
         raise Poison("it is empty")

@@ -1,6 +1,6 @@
 """The protocol of the public port: a bounded number of connections, and a fast path for pixels.
 
-A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered without aiohttp (quick.py).
+A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered without aiohttp (fast_path.py).
 Until it is answered what follows it is kept back, a little of it, so that replies stay in order. A connection of a load
 balancer carries requests of many clients, posts and pixels: what aiohttp answers is no obstacle for the next one. All
 other requests go to aiohttp by way of framed.py.
@@ -18,7 +18,7 @@ from typing import cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from services.collector import head, quick
+from services.collector import fast_path, head
 from services.collector.app import App, unavailable
 from services.collector.connections import Connections
 from services.collector.framed import FramedHandler
@@ -142,7 +142,7 @@ class Protocol(FramedHandler):
         if self._ending:
             self.close()
         elif self.transport is not None:
-            if 0 < len(self._framer) <= quick.LARGEST and self._quick(self._framer.waiting()):
+            if 0 < len(self._framer) <= fast_path.LARGEST and self._quick(self._framer.waiting()):
                 self._framer.clear()
             if self._eof or self._full or not self._framer.idle:
                 self._advance()

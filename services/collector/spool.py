@@ -22,7 +22,7 @@ from services.collector.spool_writer import NewPack, SpoolWriter, why
 from services.shared import log
 from services.shared.background import Background
 from services.shared.config import ConfigError
-from services.shared.poison import Poison
+from services.shared.errors import Poison
 
 DISK_SECONDS = 5.0
 MAX_FILES = 100_000  # an ext4 disk of 2 GiB has 131,072 inodes

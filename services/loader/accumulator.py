@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import pyarrow as pa
 
-from services.loader.pack import Pack
+from services.loader.pack_tracker import Pack
 from services.loader.table_breaker import Target
 
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from services.loader import pack
+from services.loader import pack_tracker
 from services.loader.config import Config
 from services.loader.metrics import Metrics
-from services.loader.pack import Pack, PackTracker
+from services.loader.pack_tracker import Pack, PackTracker
 from services.shared import log, tracing
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.subscriber import Delivery
@@ -43,7 +43,7 @@ class Answers:
         self._metrics.message_bytes.inc(len(delivery.data))
         if delivery.attempt > 1:
             self._metrics.redelivered.inc()
-        key = pack.key(delivery)
+        key = pack_tracker.key(delivery)
         if self._packs.was_written(key):
             self._count_duplicate(delivery)
             self._ack(delivery)

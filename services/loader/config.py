@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import log, names, schema
+from services.shared import log, resource_names, schema
 from services.shared.config import setting
 
 
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the subscription and the dataset")
-    dataset: str = setting(names.DATASET, "BigQuery dataset that holds the tables")
-    rows_subscription: str = setting(names.ROWS_SUBSCRIPTION, "subscription the packs of rows are pulled from")
-    dead_topic: str = setting(names.DEAD_TOPIC, "topic for packs that fail every time")
+    dataset: str = setting(resource_names.DATASET, "BigQuery dataset that holds the tables")
+    rows_subscription: str = setting(resource_names.ROWS_SUBSCRIPTION, "subscription the packs of rows are pulled from")
+    dead_topic: str = setting(resource_names.DEAD_TOPIC, "topic for packs that fail every time")
     schema: Path = setting(schema.DEFAULT_FILE, "path of the schema file")
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - a pod serves the whole cluster
     admin_port: int = setting(9103, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)

@@ -18,15 +18,15 @@ from services.loader.accumulator import AppendBatch, Limits, Slice
 from services.loader.answers import Answers
 from services.loader.config import Config
 from services.loader.metrics import Metrics
-from services.loader.pack import Pack
+from services.loader.pack_tracker import Pack
 from services.loader.table_breaker import Target
 from services.loader.table_queue import TableQueue
 from services.loader.write_api import WriteApi
 from services.loader.writer import Writer, WriteResult
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
+from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
-from services.shared.poison import Poison
 from services.shared.publisher import Publisher
 from services.shared.schema import REJECTS, Schema, Table
 from services.shared.subscriber import Delivery, Subscriber

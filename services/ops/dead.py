@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.ops import deployment, letter, letter_box, option
+from services.ops import dead_letter, dead_letter_queue, deployment, option
+from services.ops.dead_letter import Letter, printable
+from services.ops.dead_letter_queue import LetterBox
 from services.ops.deployment import Refused
-from services.ops.letter import Letter, printable
-from services.ops.letter_box import LetterBox
-from services.shared import names
+from services.shared import resource_names
 from services.shared.publisher import Publisher, Unconfirmed
 
 IN_FLIGHT = 8  # letters being published at a time
@@ -51,10 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     replay.add_argument("--id", action="append", default=[], help="only this letter; may be repeated")
     replay.add_argument("--dry-run", action="store_true", help="count by reason and topic, and publish nothing")
     for name, default, text in (
-        ("hits-topic", names.HITS_TOPIC, "topic of hits"),
-        ("hits-subscription", names.HITS_SUBSCRIPTION, "its subscription, as letters name it"),
-        ("rows-topic", names.ROWS_TOPIC, "topic of rows"),
-        ("rows-subscription", names.ROWS_SUBSCRIPTION, "its subscription, as letters name it"),
+        ("hits-topic", resource_names.HITS_TOPIC, "topic of hits"),
+        ("hits-subscription", resource_names.HITS_SUBSCRIPTION, "its subscription, as letters name it"),
+        ("rows-topic", resource_names.ROWS_TOPIC, "topic of rows"),
+        ("rows-subscription", resource_names.ROWS_SUBSCRIPTION, "its subscription, as letters name it"),
     ):
         kind = option.name(name.rpartition("-")[2])
         replay.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (%(default)s)")
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--reason", default="*", metavar="GLOB", help="only letters of such a reason")
     for command in (listing, show, replay, drop):
         deployment.add_project(command)
-        letter_box.add_options(command)
+        dead_letter_queue.add_options(command)
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ async def _list(options: argparse.Namespace, box: LetterBox) -> int:
             continue
         shown += 1
         if options.json:
-            print(letter.to_json(one.summary()), flush=True)
+            print(dead_letter.to_json(one.summary()), flush=True)
         else:
             if shown == 1:
                 print(_line({name: name.upper() for name in one.summary()}))
@@ -101,8 +101,8 @@ def _line(values: dict[str, object]) -> str:
 async def _show(options: argparse.Namespace, box: LetterBox) -> int:
     async for one in box.letters():
         if one.id == options.id:
-            content = letter.read(one, options.events)
-            print(letter.to_json({**one.summary(), "attributes": dict(one.attributes), **content}, indent=2))
+            content = dead_letter.read(one, options.events)
+            print(dead_letter.to_json({**one.summary(), "attributes": dict(one.attributes), **content}, indent=2))
             return 0
     raise Refused(_not_found([options.id]))
 

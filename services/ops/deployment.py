@@ -11,7 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from services.ops import option
-from services.shared import emulators, names, schema
+from services.shared import emulators, resource_names, schema
 
 TIMEOUT = 30.0  # seconds one request to BigQuery may take
 
@@ -36,7 +36,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         type=option.name("dataset"),
-        default=os.environ.get("PIPE_DATASET") or names.DATASET,
+        default=os.environ.get("PIPE_DATASET") or resource_names.DATASET,
         help="the dataset of tables and views (%(default)s; environment PIPE_DATASET)",
     )
     parser.add_argument(

@@ -9,7 +9,7 @@ import re
 import aiohttp
 
 from services.ops.deployment import Refused
-from services.shared import ledger
+from services.shared import reconciliation
 
 _SECONDS = 10.0  # a process may take to answer
 
@@ -35,8 +35,11 @@ def _window(text: str) -> str:
 async def run(options: argparse.Namespace) -> int:
     """Print one JSON object."""
     if options.promql:
-        expressions = {"missing": ledger.missing(options.window), "in_flight": ledger.in_flight(options.window)}
-        stretches = {name: ledger.stretch(name, options.window) for name in ledger.STRETCHES}
+        expressions = {
+            "missing": reconciliation.missing(options.window),
+            "in_flight": reconciliation.in_flight(options.window),
+        }
+        stretches = {name: reconciliation.stretch(name, options.window) for name in reconciliation.STRETCHES}
         print(json.dumps({**expressions, "stretches": stretches}, indent=2))
         return 0
     if not options.urls:
@@ -44,8 +47,8 @@ async def run(options: argparse.Namespace) -> int:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
         scrapes = {url: await _read(session, url) for url in options.urls}
     try:
-        print(json.dumps(ledger.row(scrapes).shown(), indent=2))
-    except ledger.Incomplete as error:
+        print(json.dumps(reconciliation.row(scrapes).shown(), indent=2))
+    except reconciliation.Incomplete as error:
         raise Refused(str(error)) from error
     return 0
 

@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from rich.console import Console
 
 from services.ops import deployment, option
-from services.shared import identity, names
+from services.shared import identity, resource_names
 
 _TYPES = ("view", "click", "add_to_cart", "order", "refund")
 _BAD = ({"user_id": ""}, {"event_time": "2026-01-01T00:00:00"}, {"event_time": "soon"})  # refused by the default schema
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         type=option.name("dataset"),
-        default=names.DATASET,
+        default=resource_names.DATASET,
         help="the dataset with `events` and `rejects` (%(default)s)",
     )
     parser.add_argument(

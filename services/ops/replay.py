@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
-from services.ops import deployment, option, original
-from services.ops.letter import printable
-from services.ops.original import NotReplayable
+from services.ops import deployment, option, reconstruct
+from services.ops.dead_letter import printable
+from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
-from services.shared import emulators, hit, identity, names, rows, schema_file
+from services.shared import emulators, hit, identity, resource_names, rows, schema_file
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
 
@@ -82,10 +82,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=option.whole(1), help="publish at most so many")
     parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
     parser.add_argument(
-        "--hits-topic", type=option.name("topic"), default=names.HITS_TOPIC, help="where hits go (%(default)s)"
+        "--hits-topic", type=option.name("topic"), default=resource_names.HITS_TOPIC, help="where hits go (%(default)s)"
     )
     parser.add_argument(
-        "--rows-topic", type=option.name("topic"), default=names.ROWS_TOPIC, help="where rows go (%(default)s)"
+        "--rows-topic", type=option.name("topic"), default=resource_names.ROWS_TOPIC, help="where rows go (%(default)s)"
     )
 
 
@@ -193,10 +193,10 @@ class Replay:
 
     def _add(self, batch: _Batch, reject: Reject) -> None:
         if reject.stage == reject_rows.STAGE:
-            table, row = original.row_of(reject, self._schema)
+            table, row = reconstruct.row_of(reject, self._schema)
             batch.rows[table].append(row)
         else:
-            batch.hits.append(original.hit_of(reject))
+            batch.hits.append(reconstruct.hit_of(reject))
 
     async def _publish(self, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as tasks:

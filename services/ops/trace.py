@@ -14,9 +14,9 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from services.ops import deployment, letter, letter_box, option
-from services.ops.letter import Letter
-from services.ops.letter_box import LetterBox
+from services.ops import dead_letter, dead_letter_queue, deployment, option
+from services.ops.dead_letter import Letter
+from services.ops.dead_letter_queue import LetterBox
 from services.provision import view
 from services.shared import hit, identity, schema_file
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS, Schema, Table
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    letter_box.add_options(parser)
+    dead_letter_queue.add_options(parser)
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -71,13 +71,13 @@ async def run(options: argparse.Namespace) -> int:
             break
     else:
         found["note"] = _NOWHERE
-    print(letter.to_json(found, indent=2))
+    print(dead_letter.to_json(found, indent=2))
     return 0 if found["state"] != "nowhere" else 1
 
 
 def holds(one: Letter, event_id: str) -> bool:
     """Whether an event of a dead letter has this id, as far as the letter can be read."""
-    content = letter.read(one, _MOST)
+    content = dead_letter.read(one, _MOST)
     for event in content.get("events", ()):
         if one.attributes.get("schema") in (hit.SCHEMA, None):
             # The client's own id is a parameter, which only the processor would have read.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import log, names
+from services.shared import log, resource_names
 from services.shared.config import setting
 from services.shared.schema import DEFAULT_FILE
 
@@ -13,9 +13,9 @@ from services.shared.schema import DEFAULT_FILE
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topics")
-    hits_subscription: str = setting(names.HITS_SUBSCRIPTION, "subscription the packs of hits are pulled from")
-    rows_topic: str = setting(names.ROWS_TOPIC, "topic the typed rows are published to")
-    dead_topic: str = setting(names.DEAD_TOPIC, "topic for messages that cannot be decoded")
+    hits_subscription: str = setting(resource_names.HITS_SUBSCRIPTION, "subscription the packs of hits are pulled from")
+    rows_topic: str = setting(resource_names.ROWS_TOPIC, "topic the typed rows are published to")
+    dead_topic: str = setting(resource_names.DEAD_TOPIC, "topic for messages that cannot be decoded")
     schema: Path = setting(DEFAULT_FILE, "path of the schema file")
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - probes come from the node
     admin_port: int = setting(9102, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.processor import query, typed
+from services.processor import convert, query
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
@@ -28,7 +28,7 @@ class Event:
 def gather(event: Event) -> None:
     """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too.
 
-    Raises typed.Invalid for a body that is not a JSON object.
+    Raises convert.Invalid for a body that is not a JSON object.
     """
     pairs = query.pairs(event.hit.query)
     body = bytes(event.hit.body)
@@ -49,9 +49,9 @@ def gather(event: Event) -> None:
 
 def _posted(body: bytes) -> dict[str, Any]:
     try:
-        posted = typed.decode_json(body)
-    except typed.Invalid as error:
-        raise typed.Invalid(BAD_BODY, error.detail) from error
+        posted = convert.decode_json(body)
+    except convert.Invalid as error:
+        raise convert.Invalid(BAD_BODY, error.detail) from error
     if not isinstance(posted, dict):
-        raise typed.Invalid(BAD_BODY, "the body is not a JSON object")
+        raise convert.Invalid(BAD_BODY, "the body is not a JSON object")
     return posted

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.processor import typed
+from services.processor import convert
 from services.shared import address, hit, identity
+from services.shared.errors import Poison
 from services.shared.hit import Hit, Unreadable
-from services.shared.poison import Poison
 
 MAX_BYTES = 4_194_304  # of an array, and of what is compressed; Cloud Logging's entries have 256 KB at most
 METHODS = frozenset({"GET", "HEAD", "POST"})
@@ -128,8 +128,8 @@ def _no_event(request: _Request) -> str | None:
 def _hit(entry: _LogEntry, message_id: str, published: int) -> Hit:
     request = entry.http_request
     try:
-        at = typed.timestamp(entry.timestamp)
-    except typed.Invalid:
+        at = convert.timestamp(entry.timestamp)
+    except convert.Invalid:
         at = published
     host, path, query = _split(request.request_url)
     name = "/".join((entry.log_name, entry.timestamp, entry.insert_id or message_id))

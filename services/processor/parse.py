@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from services.processor import agent, geo, query, referrer, typed, utm
+from services.processor import convert, query
+from services.processor.enrich import geo, referrer, user_agent, utm
 from services.processor.event import BAD_BODY as BAD_BODY  # for who reads rejects
 from services.processor.event import Event, gather
 from services.processor.partition import DAY_US, Partition, plausible
@@ -25,7 +26,7 @@ MISSING = "missing"
 UNENCODABLE = "unencodable"
 UNEXPECTED = "unexpected"
 # Every value that `rejects.reason` can have at this stage, and so the values of the metric's label.
-REASONS = (MISSING, typed.WRONG_TYPE, typed.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
+REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
 
 MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
 _ID_DAYS_US = 7 * DAY_US  # how old an event id may be and still say the event's day
@@ -34,7 +35,7 @@ _ID_DAYS_US = 7 * DAY_US  # how old an event id may be and still say the event's
 # What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
 # raises, and none takes a parameter from the column of `query.*`.
 _ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
-    "agent": agent.read,
+    "agent": user_agent.read,
     "referrer": referrer.read,
     "utm": utm.read,
     "geo": geo.read,
@@ -83,7 +84,7 @@ class Parser:
 
     def __init__(self, schema: Schema) -> None:
         if schema.asks_for("agent"):
-            agent.load()
+            user_agent.load()
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = [(column, _read(column)) for column in schema.rejects.columns]
         self._rejects_partition = Partition(schema.rejects)
@@ -94,14 +95,14 @@ class Parser:
         try:
             gather(event)
             if not plausible(hit.at, now):
-                raise _Refused(Reject(typed.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
+                raise _Refused(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = _day(event.id, hit.at)
             return Row(plan.table.name, _values(plan, event, now))
         except _Refused as refused:
             return refused.reject
-        except typed.Invalid as error:  # the body
+        except convert.Invalid as error:  # the body
             return Reject(error.reason, error.detail)
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
@@ -110,7 +111,7 @@ class Parser:
         try:
             gather(event)
             event.id = _event_id(event)
-        except (_Refused, typed.Invalid):
+        except (_Refused, convert.Invalid):
             pass  # the hit's own id names it well enough, and the reason is known already
         received = hit.at if plausible(hit.at, now) else now
         event.day = _day(event.id, received)
@@ -118,7 +119,7 @@ class Parser:
         for column, read in self._rejects:
             try:
                 value = read(event)
-            except typed.Invalid:
+            except convert.Invalid:
                 # A column of the user's own whose value is the very thing that was refused; the hit holds it.
                 value = None
             values.append(_PLACEHOLDER[column.type] if value is None and column.required else value)
@@ -142,7 +143,7 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     try:
         for read in plan.readers:
             values.append(read(event))
-    except typed.Invalid as error:
+    except convert.Invalid as error:
         column = plan.table.columns[len(values)]
         sent = _sent(event, column)
         raise _Refused(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
@@ -154,7 +155,7 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
         detail = "the table is partitioned by it, and BigQuery takes rows from 5 years ago to a year ahead"
-        raise _Refused(Reject(typed.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
+        raise _Refused(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
     # Every other column has taken its own by now; the rest goes last, wherever its column stands.
     for index in plan.rest:
         values[index] = _rest(event)
@@ -178,8 +179,8 @@ def _event_id(event: Event) -> str:
     if given is None or given == "":
         return event.hit.id
     try:
-        text = typed.string(given)
-    except typed.Invalid as error:
+        text = convert.string(given)
+    except convert.Invalid as error:
         raise _Refused(Reject(error.reason, error.detail, column="event_id")) from error
     event.left.pop("event_id", None)
     if event.hit.index and "event_id" not in event.posted:
@@ -197,7 +198,7 @@ def _day(event_id: str, received: int) -> int:
 
 
 def _read(column: Column) -> Callable[[Event], Any]:
-    """A function that gives a column's typed value, or None; it raises typed.Invalid."""
+    """A function that gives a column's typed value, or None; it raises convert.Invalid."""
     if all(source.namespace == "query" and source.name != "*" for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
     readers = [_reader(source, column.type) for source in column.sources]
@@ -235,8 +236,8 @@ def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
         case "query":
             return _parameter([name], kind)
         case "header":
-            convert = typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]
-            return lambda event: convert(value) if (value := event.hit.headers.get(name)) else None
+            converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
+            return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
         case "hit":
             read = attrgetter("at" if name == "received_at" else name)
             return lambda event: read(event.hit) or None
@@ -255,8 +256,8 @@ def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
 
 def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
     """A reader of the first of several parameters that has a value."""
-    convert = typed.CONVERTERS[kind]
-    from_text = typed.json_from_text if kind == "JSON" else convert
+    converter = convert.CONVERTERS[kind]
+    from_text = convert.json_from_text if kind == "JSON" else converter
     is_text = kind == "STRING"
 
     def read(event: Event) -> Any:
@@ -265,7 +266,7 @@ def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
             value = first.get(name)
             if value is not None and value != "":
                 if not is_text or type(value) is not str:  # a text is a STRING as it is
-                    value = convert(value) if name in event.posted else from_text(value)
+                    value = converter(value) if name in event.posted else from_text(value)
                 event.left.pop(name, None)
                 return value
         return None
@@ -293,7 +294,7 @@ def _rest(event: Event) -> str | None:
             left[name] = [left[name], *values]
         else:
             left[name] = values[0] if len(values) == 1 else values
-    return typed.encode_json(left) if left else None
+    return convert.encode_json(left) if left else None
 
 
 def _original(one: Hit) -> str:
@@ -301,8 +302,8 @@ def _original(one: Hit) -> str:
     body = bytes(one.body)
     if body:
         try:
-            typed.decode_json(body)
-        except typed.Invalid:
+            convert.decode_json(body)
+        except convert.Invalid:
             one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(query.text(body))))
     return hit.encode(one).decode()
 
@@ -312,14 +313,14 @@ def _plain(event: Event, source: Source) -> str | None:
     if source.namespace == "query":
         value = event.first.get(source.name)
         try:
-            return None if value is None else typed.string(value)
-        except typed.Invalid:
+            return None if value is None else convert.string(value)
+        except convert.Invalid:
             return None
     if source.namespace == "header":
         return event.hit.headers.get(source.name)
     if source.namespace in ENRICHMENTS:
         value = _enrichment(source.namespace, source.name)(event)
-        return None if value is None else typed.string(value)
+        return None if value is None else convert.string(value)
     value = getattr(event.hit, source.name)
     return str(value) if value else None
 
@@ -330,6 +331,6 @@ def _sent(event: Event, column: Column) -> str | None:
         given: Mapping[str, Any] = event.first if source.namespace == "query" else event.hit.headers
         value = given.get(source.name) if source.namespace in OPEN_SOURCES else None
         if value is not None and value != "":
-            text = value if isinstance(value, str) else typed.encode_json(value)
+            text = value if isinstance(value, str) else convert.encode_json(value)
             return text[:MAX_VALUE]
     return None

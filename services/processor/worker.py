@@ -17,12 +17,12 @@ from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
 from services.processor.table_batches import Batcher, HitParser, TableBatches
 from services.processor.throttle import Throttle
-from services.shared import frame, hit, log, rows, tracing
+from services.shared import hit, log, rows, tracing, zstd_frame
+from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
-from services.shared.poison import Poison
+from services.shared.lru_set import Recent
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
-from services.shared.recent import Recent
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
 
@@ -89,7 +89,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             async for delivery in puller:
                 compressed = log_entry.is_compressed(delivery.data)
-                size = log_entry.MAX_BYTES if compressed else frame.held(delivery.data)
+                size = log_entry.MAX_BYTES if compressed else zstd_frame.held(delivery.data)
                 while self._held and self._held + size > self._max_bytes:
                     self._changed.clear()
                     await self._changed.wait()

@@ -14,8 +14,8 @@ from google.auth.exceptions import GoogleAuthError
 
 from services.provision import iam
 from services.provision.config import Config
+from services.provision.inventory import resources
 from services.provision.resource import Failed, Refused, settle
-from services.provision.wanted import resources
 from services.shared import config, emulators, log, schema_file
 
 _EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import log, names
+from services.shared import log, resource_names
 from services.shared.config import setting
 from services.shared.schema import DEFAULT_FILE
 
@@ -13,13 +13,13 @@ from services.shared.schema import DEFAULT_FILE
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project everything is made in")
-    dataset: str = setting(names.DATASET, "the BigQuery dataset of tables and views")
+    dataset: str = setting(resource_names.DATASET, "the BigQuery dataset of tables and views")
     location: str = setting("US", "where the dataset is made, such as US, EU or europe-west4; it can never move")
     schema: Path = setting(DEFAULT_FILE, "the schema file")
-    hits_topic: str = setting(names.HITS_TOPIC, "the topic of what the collector captured")
-    hits_subscription: str = setting(names.HITS_SUBSCRIPTION, "the processor's subscription of hits")
-    rows_topic: str = setting(names.ROWS_TOPIC, "the topic of typed rows")
-    rows_subscription: str = setting(names.ROWS_SUBSCRIPTION, "the loader's subscription of rows")
-    dead_topic: str = setting(names.DEAD_TOPIC, "the topic of messages that nobody could use")
-    dead_subscription: str = setting(names.DEAD_SUBSCRIPTION, "the subscription that keeps the dead messages")
+    hits_topic: str = setting(resource_names.HITS_TOPIC, "the topic of what the collector captured")
+    hits_subscription: str = setting(resource_names.HITS_SUBSCRIPTION, "the processor's subscription of hits")
+    rows_topic: str = setting(resource_names.ROWS_TOPIC, "the topic of typed rows")
+    rows_subscription: str = setting(resource_names.ROWS_SUBSCRIPTION, "the loader's subscription of rows")
+    dead_topic: str = setting(resource_names.DEAD_TOPIC, "the topic of messages that nobody could use")
+    dead_subscription: str = setting(resource_names.DEAD_SUBSCRIPTION, "the subscription that keeps the dead messages")
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

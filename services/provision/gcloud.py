@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from services.provision.account import Accounts, service_agent
 from services.provision.bindings import CUSTOM_ROLES, SERVICE_AGENT, Binding, CustomRole
+from services.provision.service_accounts import Accounts, service_agent
 
 
 def script(bindings: Sequence[Binding], accounts: Accounts) -> str:

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.provision import account, gcloud, terraform
-from services.provision.account import Accounts
+from services.provision import gcloud, service_accounts, terraform
 from services.provision.bindings import bindings
 from services.provision.config import Config
+from services.provision.service_accounts import Accounts
 from services.shared import config, schema_file
 from services.shared.config import ConfigError
 
@@ -39,7 +39,7 @@ def text(options: argparse.Namespace) -> str:
     """What to print. Raises ConfigError, a line for each option or setting that is wrong."""
     cfg = _settings(options, os.environ)
     schema = schema_file.load(cfg.schema)
-    full = options.fullname or account.fullname(options.release)
+    full = options.fullname or service_accounts.fullname(options.release)
     namespace, _, name = (options.metrics_reader or "").partition("/")
     errors = [
         f"{what}={value!r} {wanted}"
@@ -52,8 +52,8 @@ def text(options: argparse.Namespace) -> str:
         )
         if value is not None and not re.fullmatch(pattern, value, re.ASCII)
     ]
-    if len(f"{full}-{_LONGEST}") > account.MAX_NAME:
-        errors.append(f"{full}-{_LONGEST} is over {account.MAX_NAME} characters: choose a shorter --release")
+    if len(f"{full}-{_LONGEST}") > service_accounts.MAX_NAME:
+        errors.append(f"{full}-{_LONGEST} is over {service_accounts.MAX_NAME} characters: choose a shorter --release")
     if errors:
         raise ConfigError("\n".join(errors))
     accounts = Accounts(cfg.project, options.namespace, full, (namespace, name) if name else None)

@@ -13,7 +13,7 @@ from google.pubsub_v1 import types
 
 from services.provision.resource import CALL, LABELS, Refused, Step
 from services.shared import log
-from services.shared.names import subscription_path, topic_path
+from services.shared.resource_names import subscription_path, topic_path
 
 # A service keeps the leases of what it holds by itself; this is how long a pack waits for a pod that was killed.
 ACK_DEADLINE_SECONDS = 60

@@ -7,7 +7,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.provision import columns, view
+from services.provision import schema_evolution, view
 from services.provision.resource import LABELS, RETRY, TIMEOUT, Refused, Step
 from services.shared.schema import Table
 
@@ -64,7 +64,7 @@ class LogTable:
             return Step("create", f"{len(wanted.columns)} columns, by {wanted.partition}", self._create)
         if found.table_type != "TABLE":
             raise Refused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
-        evolution = columns.evolve(wanted, found.schema)
+        evolution = schema_evolution.evolve(wanted, found.schema)
         self.columns = tuple(field.name for field in evolution.fields)
         if problems := [*_partition_problems(wanted, found), *evolution.problems]:
             raise Refused("\n".join(f"{self.name}: {problem}" for problem in problems))
@@ -113,7 +113,7 @@ class LogTable:
 
     def _create(self) -> None:
         wanted = self._table
-        table = bigquery.Table(self._reference, schema=list(columns.fields(wanted)))
+        table = bigquery.Table(self._reference, schema=list(schema_evolution.fields(wanted)))
         table.time_partitioning = _partitioning(wanted)
         table.require_partition_filter = wanted.require_partition_filter
         if wanted.cluster:

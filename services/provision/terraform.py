@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.provision.account import Accounts, service_agent
 from services.provision.bindings import CUSTOM_ROLES, SERVICE_AGENT, Binding, CustomRole
+from services.provision.service_accounts import Accounts, service_agent
 
 _NUMBER = "${data.google_project.pixelpipe.number}"
 

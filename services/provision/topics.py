@@ -7,7 +7,7 @@ from typing import Any
 from google.api_core import exceptions
 
 from services.provision.resource import CALL, LABELS, Step
-from services.shared.names import topic_path
+from services.shared.resource_names import topic_path
 
 
 class Topic:

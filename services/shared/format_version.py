@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.shared.poison import Poison
+from services.shared.errors import Poison
 
 _VERSION = re.compile(r"([a-z]{1,20})/([1-9][0-9]{0,3})")
 

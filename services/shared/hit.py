@@ -11,8 +11,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from services.shared import format_version, frame
-from services.shared.poison import Poison
+from services.shared import format_version, zstd_frame
+from services.shared.errors import Poison
 
 SCHEMA = "hit/1"
 MAX_HITS = 1_000  # hits in one pack
@@ -102,7 +102,7 @@ def _repair(value: str) -> str:
 
 def pack(lines: Sequence[bytes], pack_id: str) -> tuple[bytes, dict[str, str]]:
     """The data and attributes of one message of `hits` made of encoded hits."""
-    return frame.compress(b"\n".join(lines)), attributes(len(lines), pack_id)
+    return zstd_frame.compress(b"\n".join(lines)), attributes(len(lines), pack_id)
 
 
 def attributes(count: int, pack_id: str) -> dict[str, str]:
@@ -116,7 +116,7 @@ def read(data: bytes, attributes: Mapping[str, str]) -> Lines:
     format_version.check(attributes.get("schema"), SCHEMA)
     if attributes.get("encoding") != "zstd":
         raise Poison(f"encoding is {attributes.get('encoding')!r}, only 'zstd' is known")
-    content = frame.decompress(data)
+    content = zstd_frame.decompress(data)
     unreadable: list[Unreadable] = []
     try:
         hits = _decoder.decode_lines(content)

@@ -18,7 +18,7 @@ from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
 
 from services.shared.credentials import NoCredentials
-from services.shared.names import topic_path
+from services.shared.resource_names import topic_path
 
 MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for an attribute's value
 MAX_ATTRIBUTES = 100

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from services.shared import format_version, frame, identity
-from services.shared.poison import Poison
+from services.shared import format_version, identity, zstd_frame
+from services.shared.errors import Poison
 from services.shared.schema import Table
 
 SCHEMA = "rows/1"
@@ -64,7 +64,7 @@ def pack(batch: pa.RecordBatch, table: str, pack: str) -> tuple[bytes, dict[str,
         "count": str(batch.num_rows),
         "pack": pack,
     }
-    return frame.compress(sink.getvalue()), attributes
+    return zstd_frame.compress(sink.getvalue()), attributes
 
 
 def split(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> list[pa.RecordBatch]:
@@ -82,7 +82,7 @@ def unpack(data: bytes, attributes: Mapping[str, str]) -> pa.RecordBatch:
     """
     format_version.check(attributes.get("schema"), SCHEMA)
     try:
-        with pa.ipc.open_stream(frame.decompress(data)) as stream:
+        with pa.ipc.open_stream(zstd_frame.decompress(data)) as stream:
             batches = list(stream)
         if len(batches) != 1:
             raise Poison(f"{len(batches)} record batches, one is wanted")

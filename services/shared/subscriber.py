@@ -20,7 +20,7 @@ from google.cloud import pubsub_v1
 
 from services.shared import daemon_thread, log, subscriber_clock
 from services.shared.background import Background
-from services.shared.names import subscription_path
+from services.shared.resource_names import subscription_path
 
 # Messages in the hands of a process that is killed come again when their leases end. Left to itself the client asks for
 # a minute when it opens a stream. It renews at 90 % of the time at the latest: less would leave a busy pod too little.

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from google.cloud import pubsub_v1
 
 from services.shared import identity
-from services.shared.names import topic_path
+from services.shared.resource_names import topic_path
 from tests import admin
 from tests.bench import cpu, unit
 from tests.bench.emulators import PROJECT
-from tests.child import Child
+from tests.process import Child
 
 LONGEST = 120  # seconds of a round
 _UNITS = 5  # samples of the unit before a round, and after it

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from tests import admin, child
+from tests import admin, process
 from tests.bench.emulators import Emulators
 from tests.bench.figure import Figure, median
 
@@ -31,12 +31,12 @@ def measure(quick: bool = False) -> dict[str, Figure]:
 
 
 def _start(name: str) -> float:
-    port = child.free_port()
+    port = process.free_port()
     env = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port)}
     if name == "collector":
         env |= {"PIPE_PORT": "0", "PIPE_DRAIN": "0", "PIPE_GRACE": "1"}
     began = time.monotonic()
-    started = child.start(f"services.{name}", env=env, wait_ready=False)
+    started = process.start(f"services.{name}", env=env, wait_ready=False)
     try:
         while not admin.ready(port):
             assert time.monotonic() < began + LONGEST, f"{name} is not ready:\n{started.output()}"

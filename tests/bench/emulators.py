@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from tests import admin, child
+from tests import admin, process
 from tests.bench.served import IMAGE_ENV
-from tests.child import Child, wait_for
+from tests.process import Child, wait_for
 
 PROJECT = "bench"
 
@@ -21,9 +21,9 @@ class Emulators:
 
     def __init__(self, stack: ExitStack) -> None:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelpipe-bench-")))
-        self.pubsub = stack.enter_context(child.running("emulators.pubsub", "--port", "0"))
+        self.pubsub = stack.enter_context(process.running("emulators.pubsub", "--port", "0"))
         options = ("--rest-port", "0", "--grpc-port", "0", "--data", str(data / "bigquery.duckdb"))
-        self.bigquery = stack.enter_context(child.running("emulators.bigquery", *options))
+        self.bigquery = stack.enter_context(process.running("emulators.bigquery", *options))
         addresses = {
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.pubsub.ready['grpc']}",
             "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{self.bigquery.ready['rest']}",
@@ -31,7 +31,7 @@ class Emulators:
             "PIPE_PROJECT": PROJECT,
         }
         stack.enter_context(patch.dict(os.environ, addresses))
-        provision = child.start("services.provision", wait_ready=False)
+        provision = process.start("services.provision", wait_ready=False)
         assert provision.process.wait(60) == 0, provision.output()
         provision.log.unlink()
 
@@ -39,9 +39,9 @@ class Emulators:
 @contextmanager
 def service(name: str, **env: str) -> Iterator[tuple[Child, int]]:
     """One service that is ready, and its admin port."""
-    port = child.free_port()
+    port = process.free_port()
     settings = {**IMAGE_ENV, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **env}
-    started = child.start(f"services.{name}", env=settings, wait_ready=False)
+    started = process.start(f"services.{name}", env=settings, wait_ready=False)
     try:
         wait_for(lambda: admin.ready(port), 30, f"{name} to be ready")
         yield started, port

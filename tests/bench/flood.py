@@ -26,14 +26,14 @@ import tempfile
 import time
 from contextlib import ExitStack
 
-from tests import child
+from tests import process
 from tests.bench import cpu, needs, served, stalls
 from tests.bench.figure import Figure
 from tests.bench.flooder import KINDS
 from tests.bench.outage import Load
 from tests.bench.served import Served
 from tests.bounds.soak import memory
-from tests.child import Child
+from tests.process import Child
 
 RATE, CONNECTIONS = 200.0, 16  # of the polite client
 WARM = 1.0
@@ -70,7 +70,7 @@ async def _measure(kind: str, collector: Served, before: float, during: float) -
         await asyncio.sleep(before)
         calm, calm_cpu = (started, now()), (cpu.of(collector.pid) - used) / (now() - started)
         flooder = await asyncio.to_thread(
-            child.start, "tests.bench.flooder", kind, str(collector.port), str(during + BEGUN)
+            process.start, "tests.bench.flooder", kind, str(collector.port), str(during + BEGUN)
         )
         began, used = now(), cpu.of(collector.pid)
         await asyncio.sleep(BEGUN + during)

@@ -24,8 +24,8 @@ from typing import Any
 import grpc
 from google.cloud import pubsub_v1
 
-from services.shared import names
-from tests import child
+from services.shared import resource_names
+from tests import process
 from tests.bench import emulators, processor, traffic
 from tests.bench.backlog import Backlog
 from tests.bench.emulators import Emulators
@@ -63,11 +63,11 @@ def measure(quick: bool = False) -> dict[str, Figure]:
     count = QUICK_ROUNDS if quick else ROUNDS
     with ExitStack() as stack:
         Emulators(stack)
-        sink = stack.enter_context(child.running("tests.bench.loader", "sink"))
+        sink = stack.enter_context(process.running("tests.bench.loader", "sink"))
         publisher = pubsub_v1.PublisherClient()
         stack.callback(publisher.stop)
         packs = processor.typed(traffic.packs(8, ROWS))
-        backlog = Backlog(publisher, names.ROWS_TOPIC, packs, ROWS, "pixelpipe_loader_messages_acked_total")
+        backlog = Backlog(publisher, resource_names.ROWS_TOPIC, packs, ROWS, "pixelpipe_loader_messages_acked_total")
         with emulators.service("loader", BIGQUERY_STORAGE_EMULATOR_HOST=f"127.0.0.1:{sink.ready['grpc']}") as loader:
             sunk = backlog.rounds(*loader, SINK_PACKS, count)
             most = memory(loader[0].process.pid, "VmHWM")

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from tests import child
+from tests import process
 from tests.bench import needs
 
 # One process, master and worker in one: its CPU time is all there is.
@@ -48,7 +48,7 @@ class Nginx:
     def __enter__(self) -> Nginx:
         self._temporary = tempfile.TemporaryDirectory(prefix="pixelpipe-nginx-")
         self._folder = Path(self._temporary.name)
-        self.port = child.free_port()
+        self.port = process.free_port()
         conf = self._folder / "nginx.conf"
         conf.write_text(_CONF.format(folder=self._folder, port=self.port))
         with (self._folder / "stderr").open("wb") as stderr:
@@ -57,7 +57,7 @@ class Nginx:
             )
         self.pid = self._process.pid
         try:
-            child.wait_for(self._listens, 10, "nginx to listen")
+            process.wait_for(self._listens, 10, "nginx to listen")
         except AssertionError:
             self._end()
             raise

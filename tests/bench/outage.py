@@ -20,11 +20,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from services.collector.breaker import CLOSED, OPEN
-from tests import admin, child
+from tests import admin, process
 from tests.bench.figure import Figure
 from tests.bench.pipeline import percentile
 from tests.bounds.soak import read_status
-from tests.child import Child, wait_for
+from tests.process import Child, wait_for
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -72,7 +72,7 @@ class Load:
 class Bench:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self.port = child.free_port()
+        self.port = process.free_port()
         self.project = f"bench-{uuid.uuid4().hex[:8]}"
         os.environ["PUBSUB_EMULATOR_HOST"] = f"127.0.0.1:{self.port}"
         self.up()
@@ -87,12 +87,12 @@ class Bench:
             "PIPE_GRACE": "1",
             "PIPE_SPOOL": str(Path(spool)),
         }
-        self.collector = child.start_service("collector", env)
+        self.collector = process.start_service("collector", env)
         stack.callback(self.collector.stop)
 
     def up(self) -> None:
         options = ("--port", str(self.port), "--control-port", "0")
-        self.pubsub: Child = child.start("emulators.pubsub", *options)
+        self.pubsub: Child = process.start("emulators.pubsub", *options)
         self._stack.callback(self.pubsub.stop)
         Topics(self.project).create("hits", "work")
 

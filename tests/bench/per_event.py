@@ -21,7 +21,7 @@ from services.collector.service import serving
 from services.shared import lifecycle, log
 from services.shared.admin import Admin
 from services.shared.background import Background
-from services.shared.names import topic_path
+from services.shared.resource_names import topic_path
 
 
 class PerEvent:

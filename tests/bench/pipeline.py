@@ -27,9 +27,9 @@ from tests import admin
 from tests.bench import cost, traffic
 from tests.bench.figure import Figure, median
 from tests.bounds.soak import read_status
-from tests.child import wait_for
 from tests.local import run_stack
 from tests.local.run_stack import Stack
+from tests.process import wait_for
 
 RATE, CONNECTIONS = 1_000.0, 64
 SECONDS, QUICK_SECONDS, WARM = 60.0, 10.0, 3.0

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from services.processor.config import Config
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import names, schema, schema_file
+from services.shared import resource_names, schema, schema_file
 from services.shared.schema import Schema
 from tests.bench import emulators, traffic, unit
 from tests.bench.backlog import Backlog
@@ -153,7 +153,7 @@ def _process(messages: list[tuple[bytes, dict[str, str]]]) -> dict[str, Figure]:
         Emulators(stack)
         publisher = pubsub_v1.PublisherClient()
         stack.callback(publisher.stop)
-        backlog = Backlog(publisher, names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_acked_total")
+        backlog = Backlog(publisher, resource_names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_acked_total")
         with emulators.service("processor") as process:
             rounds = backlog.rounds(*process, PROCESS_PACKS, PROCESS_ROUNDS)
             most = memory(process[0].process.pid, "VmHWM")

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from unittest.mock import patch
 
-from tests import admin, child
+from tests import admin, process
 from tests.bench import cpu
-from tests.child import ROOT, Child
+from tests.process import ROOT, Child
 from tests.topics import Topics
 
 COLLECTOR = "services.collector"
@@ -54,7 +54,7 @@ def pubsub(core: int) -> Iterator[Child]:
     """The emulator on a core. Its topic has no subscription, so it confirms what is published and keeps none of it."""
     with ExitStack() as stack:
         with cpu.on(core):
-            emulator = stack.enter_context(child.running("emulators.pubsub", "--port", "0"))
+            emulator = stack.enter_context(process.running("emulators.pubsub", "--port", "0"))
         with patch.dict(os.environ, PUBSUB_EMULATOR_HOST=address(emulator)):
             Topics(PROJECT).create(TOPIC)
         yield emulator
@@ -76,7 +76,7 @@ def collector(emulator: Child, *cores: int, module: str = COLLECTOR, **settings:
         **{f"PIPE_{name.upper()}": value for name, value in settings.items()},
     }
     with cpu.on(*cores):
-        started = child.start_listening(module, env)
+        started = process.start_listening(module, env)
     try:
         yield Served(started)
     finally:

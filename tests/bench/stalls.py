@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench import cpu, needs, served
 from tests.bench.figure import Figure
-from tests.child import Child
+from tests.process import Child
 
 SIZE = 1_048_576  # bytes of a body: as many as a collector takes
 TURNS, QUICK_TURNS = 20, 5

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.shared import hit, identity, names
+from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
-from tests import child
-from tests.child import Child, free_port, wait_for
+from tests import process
+from tests.process import Child, free_port, wait_for
 from tests.topics import Topics
 
 
@@ -35,10 +35,10 @@ def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
     """The Google clients' addresses come from this process's environment."""
     port = free_port()
     env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
-    process = child.start(f"services.{name}", env=env, wait_ready=False)
+    started = process.start(f"services.{name}", env=env, wait_ready=False)
 
     def ready() -> bool:
-        assert process.process.poll() is None, process.output()
+        assert started.process.poll() is None, started.output()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
                 return bool(answer.status == 200)
@@ -47,10 +47,10 @@ def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
 
     try:
         wait_for(ready, what=f"the {name} to be ready")
-        yield Pod(name, process, port)
+        yield Pod(name, started, port)
     finally:
-        process.stop(timeout=40)
-        process.log.unlink()
+        started.stop(timeout=40)
+        started.log.unlink()
 
 
 class Pipe(Topics):
@@ -58,15 +58,15 @@ class Pipe(Topics):
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
-        self.create(names.DEAD_TOPIC)
+        self.create(resource_names.DEAD_TOPIC)
         for topic, subscription in (
-            (names.HITS_TOPIC, names.HITS_SUBSCRIPTION),
-            (names.ROWS_TOPIC, names.ROWS_SUBSCRIPTION),
+            (resource_names.HITS_TOPIC, resource_names.HITS_SUBSCRIPTION),
+            (resource_names.ROWS_TOPIC, resource_names.ROWS_SUBSCRIPTION),
         ):
             self.create(topic)
-            self.subscribe(topic, subscription, backoff=1, deadline=10, dead=names.DEAD_TOPIC)
+            self.subscribe(topic, subscription, backoff=1, deadline=10, dead=resource_names.DEAD_TOPIC)
 
     def publish_hits(self, users: list[str]) -> None:
         now = time.time_ns() // 1000
         made = [Hit(id=identity.uuid7(now), at=now, method="GET", path="/i", query=f"user_id={user}") for user in users]
-        self.publish(names.HITS_TOPIC, *hit.pack([hit.encode(one) for one in made], identity.uuid7(now)))
+        self.publish(resource_names.HITS_TOPIC, *hit.pack([hit.encode(one) for one in made], identity.uuid7(now)))

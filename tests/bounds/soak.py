@@ -20,9 +20,9 @@ from typing import Any
 
 from local import fault_command
 from tests import admin
-from tests.child import wait_for
 from tests.local import run_stack
 from tests.local.run_stack import Stack
+from tests.process import wait_for
 
 SERVICES = ("collector", "processor", "loader")
 BOUND_MB = 300

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from services.shared import names, rows
+from services.shared import resource_names, rows
 from tests.bounds.rolling import Pipe, pod
-from tests.child import wait_for
-from tests.loader import rig
+from tests.loader import harness
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import WriteServer
+from tests.process import wait_for
 
 DEADLINE = 10.0  # seconds, the least Pub/Sub allows
 PACKS = 40
@@ -22,12 +22,12 @@ async def test_an_outage_longer_than_the_ack_deadline_redelivers_nothing(
     pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WriteServer() as bigquery:
-        rig.point(monkeypatch, pubsub_host, bigquery.address)
+        harness.point(monkeypatch, pubsub_host, bigquery.address)
         pipe = Pipe(project)
         await bigquery.stop()
         with pod("loader", project, PIPE_MAX_MESSAGES=str(PACKS // 2)) as loader:
             for number in range(PACKS):
-                pipe.publish(names.ROWS_TOPIC, *rows.pack(events(number * 10, 10), "events", f"pack-{number}"))
+                pipe.publish(resource_names.ROWS_TOPIC, *rows.pack(events(number * 10, 10), "events", f"pack-{number}"))
             await asyncio.to_thread(wait_for, lambda: loader.metric("held_rows") == PACKS * 5, 20, "the packs it holds")
             await asyncio.sleep(DEADLINE * 1.3)
             assert loader.metric("messages_received_total") == PACKS / 2  # pulling has stopped

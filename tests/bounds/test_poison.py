@@ -10,16 +10,16 @@ import pyarrow as pa
 import pytest
 
 from local import stack as local_stack
-from services.shared import frame, hit, identity, names, rows
+from services.shared import hit, identity, resource_names, rows, zstd_frame
 from services.shared.hit import Hit
 from tests.bounds.soak import BOUND_MB, memory, metrics
-from tests.child import wait_for
 from tests.loader.rows_made import EVENTS, events
 from tests.local import run_stack
+from tests.process import wait_for
 from tests.topics import Topics
 
 NOW = 1_800_000_000_000_000
-BOMB = frame.MAX_BYTES + 1
+BOMB = zstd_frame.MAX_BYTES + 1
 Message = tuple[bytes, dict[str, str]]
 
 
@@ -37,7 +37,7 @@ def _twice(batch: pa.RecordBatch) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
         stream.write_batch(batch)
-    return frame.compress(sink.getvalue())
+    return zstd_frame.compress(sink.getvalue())
 
 
 def _bad_hits() -> list[Message]:
@@ -45,9 +45,9 @@ def _bad_hits() -> list[Message]:
     return [
         (os.urandom(500), attributes),
         (data[:-3], attributes),
-        (frame.compress(bytes(BOMB)), attributes),
-        (frame.compress(frame.compress(bytes(BOMB))), attributes),
-        (frame.compress(b'{"id": 1}\n' * 3), attributes),
+        (zstd_frame.compress(bytes(BOMB)), attributes),
+        (zstd_frame.compress(zstd_frame.compress(bytes(BOMB))), attributes),
+        (zstd_frame.compress(b'{"id": 1}\n' * 3), attributes),
         (data, {**attributes, "encoding": "br"}),
         (data, {**attributes, "schema": "hit/0"}),
         (b"{}", {}),
@@ -61,8 +61,8 @@ def _bad_rows() -> list[Message]:
     return [
         (os.urandom(500), attributes),
         (data[:-3], attributes),
-        (frame.compress(bytes(BOMB)), attributes),
-        (frame.compress(bytes(BOMB - 1)), attributes),
+        (zstd_frame.compress(bytes(BOMB)), attributes),
+        (zstd_frame.compress(bytes(BOMB - 1)), attributes),
         (data, {**attributes, "fingerprint": "0123456789abcdef"}),
         (data, {**attributes, "count": "4", "pack": str(uuid.uuid4())}),
         (_twice(good), attributes),
@@ -79,17 +79,17 @@ def test_good_packs_all_load_and_bad_ones_are_dead_with_their_reason_and_nothing
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{stack.running().ports.pubsub}")
         topics = Topics(local_stack.PROJECT)
         for number, (hits, packed) in enumerate(zip(bad_hits, bad_rows, strict=True)):
-            topics.publish(names.HITS_TOPIC, *hits)
-            topics.publish(names.HITS_TOPIC, *_hits(f"good-{number}"))
-            topics.publish(names.ROWS_TOPIC, *packed)
-            topics.publish(names.ROWS_TOPIC, *_rows(events(number * 10, 10)))
+            topics.publish(resource_names.HITS_TOPIC, *hits)
+            topics.publish(resource_names.HITS_TOPIC, *_hits(f"good-{number}"))
+            topics.publish(resource_names.ROWS_TOPIC, *packed)
+            topics.publish(resource_names.ROWS_TOPIC, *_rows(events(number * 10, 10)))
         count = len(bad_hits)
         wait_for(lambda: metrics(stack, "loader")["pixelpipe_loader_rows_loaded_total"] >= count * 11, 30, "good rows")
-        dead = topics.pull(names.DEAD_SUBSCRIPTION, wanted=2 * count)
+        dead = topics.pull(resource_names.DEAD_SUBSCRIPTION, wanted=2 * count)
         found = stack.rows("SELECT event_id, user_id FROM pixelpipe.events_log")
         processor, loader = metrics(stack, "processor"), metrics(stack, "loader")
         most = {name: memory(pid, "VmHWM") for name, pid in stack.pids().items() if name in ("processor", "loader")}
-        waiting = [topics.pull(name) for name in (names.HITS_SUBSCRIPTION, names.ROWS_SUBSCRIPTION)]
+        waiting = [topics.pull(name) for name in (resource_names.HITS_SUBSCRIPTION, resource_names.ROWS_SUBSCRIPTION)]
 
     ids = sorted(row["event_id"] for row in found if row["event_id"].startswith("event-"))
     assert ids == [f"event-{number:06}" for number in range(count * 10)]
@@ -99,7 +99,10 @@ def test_good_packs_all_load_and_bad_ones_are_dead_with_their_reason_and_nothing
     assert sorted(one.data for one in dead) == sorted(data for data, _ in [*bad_hits, *bad_rows])
     assert all(one.attributes["dead_reason"] for one in dead)
     sources = [one.attributes["dead_source"] for one in dead]
-    assert [sources.count(name) for name in (names.HITS_SUBSCRIPTION, names.ROWS_SUBSCRIPTION)] == [count, count]
+    assert [sources.count(name) for name in (resource_names.HITS_SUBSCRIPTION, resource_names.ROWS_SUBSCRIPTION)] == [
+        count,
+        count,
+    ]
 
     assert waiting == [[], []]
     again = ("processor_redelivered", "processor_nacked", "loader_messages_redelivered", "loader_messages_nacked")

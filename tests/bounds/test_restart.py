@@ -11,9 +11,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.bounds.rolling import Pipe, pod
-from tests.child import wait_for
-from tests.loader import rig
+from tests.loader import harness
 from tests.loader.write_server import WriteServer
+from tests.process import wait_for
 
 HITS = 20  # in a pack
 PACKS = 50.0  # a second
@@ -67,7 +67,7 @@ async def test_a_rolling_restart_under_load_loses_nothing_and_repeats_next_to_no
     pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WriteServer() as bigquery:
-        rig.point(monkeypatch, pubsub_host, bigquery.address)
+        harness.point(monkeypatch, pubsub_host, bigquery.address)
         users, again = await asyncio.to_thread(_roll, project, bigquery)
     written = Counter(row["user_id"] for _, row in bigquery.written)
     assert set(written) == set(users)

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 
 from services.shared import hit
-from tests import child
-from tests.child import wait_for
+from tests import process
+from tests.process import wait_for
 from tests.topics import Topics
 
 DELAY = 2.0
@@ -23,7 +23,7 @@ ROUNDS = 60  # of hits, each a pack at least
 
 @pytest.fixture
 def slow_pubsub(monkeypatch: pytest.MonkeyPatch, project: str) -> Iterator[Topics]:
-    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
         topics = Topics(project)
         topics.create("hits", "work")
@@ -64,7 +64,7 @@ async def test_replies_do_not_wait_for_a_slow_pubsub_and_none_is_refused(
         "PIPE_GRACE": "0",
         "PIPE_SPOOL": str(tmp_path),
     }
-    collector = await asyncio.to_thread(child.start_service, "collector", env)
+    collector = await asyncio.to_thread(process.start_service, "collector", env)
     try:
         seen = await _fire(f"http://127.0.0.1:{collector.ready['port']}")
         assert {status for status, _ in seen} == {200}

@@ -19,8 +19,8 @@ from google.cloud import bigquery
 
 from local import stack
 from local.ports import HOST, Ports
-from services.shared import names
-from tests import child
+from services.shared import resource_names
+from tests import process
 from tests.waiting import until
 
 PROJECT = "chaos"
@@ -69,10 +69,10 @@ class Fleet:
     def add(self, service: str, settings: Mapping[str, str] | None = None) -> Member:
         """A member that is not started yet. Its settings are those of production but for what a test must choose."""
         number = len(self.of(service))
-        admin, port = child.free_port(), None
+        admin, port = process.free_port(), None
         own = {"PIPE_PROJECT": PROJECT, "PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin)}
         if service == "collector":
-            port = child.free_port()
+            port = process.free_port()
             own |= {
                 "PIPE_PORT": str(port),
                 "PIPE_DRAIN": "0.5",  # no load balancer has to look away
@@ -89,7 +89,7 @@ class Fleet:
             with member.log.open("ab") as log:
                 member.process = subprocess.Popen(
                     [sys.executable, "-m", f"services.{member.service}"],
-                    cwd=child.ROOT,
+                    cwd=process.ROOT,
                     env=dict(member.environment),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -99,17 +99,17 @@ class Fleet:
 
     async def stop(self, member: Member, how: signal.Signals) -> int:
         """Signal it, wait for its end, and return the exit code."""
-        process = member.process
-        assert process is not None
-        if process.poll() is None:
-            process.send_signal(how)
+        started = member.process
+        assert started is not None
+        if started.poll() is None:
+            started.send_signal(how)
             try:
-                await asyncio.to_thread(process.wait, GRACE_SECONDS)
+                await asyncio.to_thread(started.wait, GRACE_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
-                await asyncio.to_thread(process.wait)
+                started.kill()
+                await asyncio.to_thread(started.wait)
                 raise AssertionError(f"{member.name} did not end in {GRACE_SECONDS:.0f} s: {member.log}") from None
-        return process.returncode
+        return started.returncode
 
     async def fault(self, emulator: str, **fault: Any) -> None:
         async with self.http.post(f"{self.control[emulator]}/faults", json=fault) as reply:
@@ -139,7 +139,7 @@ class Fleet:
 
     async def count(self, where: str) -> int:
         """Rows of events that were appended and are so."""
-        sql = f"SELECT COUNT(*) AS n FROM {names.DATASET}.events_log WHERE {where}"
+        sql = f"SELECT COUNT(*) AS n FROM {resource_names.DATASET}.events_log WHERE {where}"
         [row] = await asyncio.to_thread(lambda: list(self.bigquery().query_and_wait(sql)))
         return int(row["n"])
 
@@ -167,8 +167,8 @@ async def running(folder: Path) -> AsyncIterator[Fleet]:
     folder.mkdir(parents=True)
     data = str(folder / "bigquery.duckdb")
     with (
-        child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as pubsub,
-        child.running(
+        process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as pubsub,
+        process.running(
             *("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--control-port", "0"),
             *("--data", data),
         ) as emulated,
@@ -197,7 +197,7 @@ async def running(folder: Path) -> AsyncIterator[Fleet]:
 def _provision(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "services.provision"],
-        cwd=child.ROOT,
+        cwd=process.ROOT,
         env={**environment, "PIPE_PROJECT": PROJECT},
         check=True,
         stdout=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from google.cloud import bigquery
 
-from services.shared import names
+from services.shared import resource_names
 
 VIEWS = ("events", "rejects")
 
@@ -59,9 +59,9 @@ def _compare(client: bigquery.Client, acknowledged: Set[str], sent: Set[str], se
 
 
 def _count(client: bigquery.Client, table: str) -> int:
-    (row,) = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {names.DATASET}.{table}")
+    (row,) = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {resource_names.DATASET}.{table}")
     return int(row["n"])
 
 
 def _ids(client: bigquery.Client, view: str) -> list[str]:
-    return [row["event_id"] for row in client.query_and_wait(f"SELECT event_id FROM {names.DATASET}.{view}")]
+    return [row["event_id"] for row in client.query_and_wait(f"SELECT event_id FROM {resource_names.DATASET}.{view}")]

@@ -15,7 +15,7 @@ import helm_python
 import yaml
 
 from services.shared.schema import DEFAULT_FILE
-from tests.child import ROOT
+from tests.process import ROOT
 
 CHART = ROOT / "charts" / "pixelpipe"
 CI = CHART / "ci"

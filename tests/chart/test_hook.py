@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart import release
-from tests.child import ROOT
+from tests.process import ROOT
 
 BROKEN = {
     "not YAML": ("tables: [\n", "not YAML"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chart import release
 from tests.chart.release import CASES, CHART, GOLDEN
-from tests.child import ROOT
+from tests.process import ROOT
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.shared import config, names
+from services.shared import config, resource_names
 from services.shared.schema import DEFAULT_FILE
 from tests.chart import reference, release, settings, write
 from tests.chart.release import CASES, CHART, GOLDEN
@@ -72,14 +72,14 @@ def test_values_that_differ_arrive() -> None:
 def test_names_in_the_project_are_those_of_the_code() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert values["pubsub"] == {
-        "hitsTopic": names.HITS_TOPIC,
-        "hitsSubscription": names.HITS_SUBSCRIPTION,
-        "rowsTopic": names.ROWS_TOPIC,
-        "rowsSubscription": names.ROWS_SUBSCRIPTION,
-        "deadTopic": names.DEAD_TOPIC,
-        "deadSubscription": names.DEAD_SUBSCRIPTION,
+        "hitsTopic": resource_names.HITS_TOPIC,
+        "hitsSubscription": resource_names.HITS_SUBSCRIPTION,
+        "rowsTopic": resource_names.ROWS_TOPIC,
+        "rowsSubscription": resource_names.ROWS_SUBSCRIPTION,
+        "deadTopic": resource_names.DEAD_TOPIC,
+        "deadSubscription": resource_names.DEAD_SUBSCRIPTION,
     }
-    assert values["bigquery"] == {"dataset": names.DATASET}
+    assert values["bigquery"] == {"dataset": resource_names.DATASET}
 
 
 def test_every_value_says_what_it_means() -> None:

@@ -12,7 +12,7 @@ import pytest
 from services.shared.schema import DEFAULT_FILE
 from tests.chart import release
 from tests.chart.release import Doc, Release
-from tests.child import ROOT
+from tests.process import ROOT
 
 GOOD = {"project": "my-project"}
 TEXTS = {

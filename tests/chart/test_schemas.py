@@ -17,7 +17,7 @@ from referencing import Registry, Resource
 
 from tests.chart import release
 from tests.chart.release import CASES
-from tests.child import ROOT
+from tests.process import ROOT
 
 SCHEMAS = ROOT.parent / "shared" / "schemas"
 OLDEST = [version for version in utils.all_versions() if utils.major_minor(version) == "1.30"][-1]

@@ -14,7 +14,7 @@ import yaml
 
 from tests.chart import release
 from tests.chart.release import CHART, Release, merged
-from tests.child import ROOT, wait_for
+from tests.process import ROOT, wait_for
 
 SKAFFOLD: dict[str, Any] = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
 PROFILES = {profile["name"]: profile for profile in SKAFFOLD["profiles"]}

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector import batch, body
-from services.shared import hit, nesting
+from services.collector import body, encode_batch
+from services.shared import hit, json_depth
 from tests.growth import assert_linear
 
 MB = 1_048_576
@@ -185,7 +185,7 @@ def test_any_bytes_are_events_that_travel_or_are_refused(data: bytes, media: str
         return
     like = hit.Hit("", 1, "POST", "/events")
     ids = [f"id-{number}" for number in range(len(found))]
-    hits = hit.unpack(*hit.pack(batch.encode(like, ids, found), "a pack"))
+    hits = hit.unpack(*hit.pack(encode_batch.encode(like, ids, found), "a pack"))
     assert [one.id for one in hits] == ids
     for one in hits:
         value = json.loads(bytes(one.body))
@@ -263,7 +263,7 @@ def test_many_events_are_still_few_enough() -> None:
 
 @pytest.mark.parametrize("media", [JSON, NDJSON])
 def test_many_brackets_in_a_body_are_not_depth(media: str) -> None:
-    event = b'{"a":' + b"[" * (nesting.DEEPEST - 1) + b"]" * (nesting.DEEPEST - 1) + b"}"
-    events = [event, b"{}", b'{"s":"' + b"[{" * nesting.DEEPEST + b'"}'] * 3
+    event = b'{"a":' + b"[" * (json_depth.DEEPEST - 1) + b"]" * (json_depth.DEEPEST - 1) + b"}"
+    events = [event, b"{}", b'{"s":"' + b"[{" * json_depth.DEEPEST + b'"}'] * 3
     text = b"[" + b",".join(events) + b"]" if media == JSON else b"\n".join(events)
     assert body.events(text, media) == events

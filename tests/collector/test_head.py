@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.collector.capture import client_ip, plain_path
+from services.collector.fast_path import Reader
 from services.collector.head import (
     MAX_COUNT,
     MAX_FIELD,
@@ -24,7 +25,6 @@ from services.collector.head import (
     origin,
     request_line,
 )
-from services.collector.quick import Reader
 from services.processor import query
 from tests.growth import assert_linear
 

@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from services.shared import hit
-from tests import child
-from tests.child import Child, wait_for
+from tests import process
+from tests.process import Child, wait_for
 from tests.topics import Topics
 
 
@@ -30,7 +30,7 @@ class Outage:
         self.collector: Child | None = None
 
     def pubsub_up(self) -> Topics:
-        self.pubsub = child.start("emulators.pubsub", "--port", str(self.port))
+        self.pubsub = process.start("emulators.pubsub", "--port", str(self.port))
         topics = Topics(self.project)
         topics.create("hits", "work")
         return topics
@@ -51,7 +51,7 @@ class Outage:
             "PIPE_SPOOL": str(self.spool),
             **settings,
         }
-        self.collector = child.start_service("collector", env)
+        self.collector = process.start_service("collector", env)
         return f"http://127.0.0.1:{self.collector.ready['port']}"
 
     def admin(self, path: str) -> tuple[int, str]:
@@ -236,7 +236,7 @@ def test_a_spool_of_the_old_kind_is_refused_at_start_in_one_line(outage: Outage)
     env = {**os.environ, "PIPE_PROJECT": outage.project, "PIPE_ADMIN_PORT": "0", "PIPE_SPOOL": str(outage.spool)}
     env["PIPE_HOST"] = "127.0.0.1"
     command = [sys.executable, "-m", "services.collector"]
-    ended = subprocess.run(command, env=env, cwd=child.ROOT, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=env, cwd=process.ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "hits.sqlite holds packs of an earlier version" in ended.stderr
     assert "Traceback" not in ended.stderr + ended.stdout

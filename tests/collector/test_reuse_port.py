@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests import admin, child
-from tests.child import Child, wait_for
+from tests import admin, process
+from tests.process import Child, wait_for
 from tests.topics import Topics
 
 Start = Callable[..., Child]
@@ -30,7 +30,7 @@ def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> It
             "PIPE_DRAIN": "0",
             **settings,
         }
-        started.append(child.start_service("collector", env))
+        started.append(process.start_service("collector", env))
         return started[-1]
 
     yield go

@@ -24,12 +24,12 @@ from services.collector.disk import FileState, Folder
 from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool, SpoolError
-from services.shared import frame
+from services.shared import zstd_frame
 from services.shared.background import Background, BackgroundTaskEnded
 from services.shared.config import ConfigError
-from services.shared.poison import Poison
-from tests.child import ROOT
+from services.shared.errors import Poison
 from tests.collector.disks import BROKEN, READ_ONLY, FailingDisk
+from tests.process import ROOT
 from tests.waiting import until
 
 BLOCK = 4096
@@ -71,7 +71,7 @@ async def spool(opened: Open, disk: FailingDisk) -> AsyncIterator[Spool]:
 
 
 def _data(text: str, size: int = 0) -> bytes:
-    return frame.compress(text.encode() + os.urandom(size))
+    return zstd_frame.compress(text.encode() + os.urandom(size))
 
 
 async def _names(spool: Spool, count: int = 10**6) -> list[str]:
@@ -190,14 +190,14 @@ from services.collector.disk import FileState, Folder
 from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
 from services.collector.spool import Spool
-from services.shared import frame
+from services.shared import zstd_frame
 from services.shared.background import Background
 async def main():
     metrics = Metrics(CollectorRegistry())
     async with Background() as background, Spool(Folder(Path(sys.argv[1])), 10**9, metrics, background) as spool:
         async def write(lane):
             for number in range(lane, 10**6, 4):
-                await spool.put(str(number), 1, frame.compress(b"x" * 1000))
+                await spool.put(str(number), 1, zstd_frame.compress(b"x" * 1000))
                 print(number, flush=True)
         await asyncio.gather(*(write(lane) for lane in range(4)))
 asyncio.run(main())
@@ -352,7 +352,7 @@ def test_no_flipped_bit_passes_for_another_content() -> None:
             pack_file.check(bytes(flipped))
         except Poison:
             continue
-        assert frame.decompress(bytes(flipped)) == frame.decompress(data)  # one bit of a frame means nothing
+        assert zstd_frame.decompress(bytes(flipped)) == zstd_frame.decompress(data)  # one bit of a frame means nothing
 
 
 async def test_a_replacement_waits_for_the_one_that_is_ending(opened: Open) -> None:

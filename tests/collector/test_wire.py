@@ -16,7 +16,8 @@ import pytest
 from services.collector import pixel
 from services.collector.head import MAX_FIELD, MAX_FIELDS, MAX_LINE
 from services.shared import hit
-from tests import admin, child
+from tests import admin
+from tests import process as processes
 from tests.collector.conftest import Start
 from tests.collector.wire import PAUSE, exchange, get, post, read
 from tests.topics import Topics
@@ -55,7 +56,7 @@ def process(pubsub_host: str) -> Iterator[Wire]:
         "PIPE_DRAIN": "0",
         "PIPE_PUBLISH_TIMEOUT": "20",
     }
-    one = child.start_service("collector", env)
+    one = processes.start_service("collector", env)
 
     def said() -> list[str]:
         return [line for line in one.output().splitlines() if json.loads(line)["severity"] != "INFO"]

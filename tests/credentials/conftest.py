@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from services.shared import names
-from tests import child
-from tests.child import Child
+from services.shared import resource_names
+from tests import process
 from tests.emulators.fault_client import Control
 from tests.google_front import PUBSUB, STORAGE, google_front
 from tests.loader.write_server import WriteServer
 from tests.metadata_server import MetadataServer, metadata_server
+from tests.process import Child
 from tests.topics import Topics
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Child]:
-    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         yield emulator
 
 
@@ -50,9 +50,9 @@ def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> T
     """As provisioned, made without credentials."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
     topics = Topics(project)
-    topics.create(names.HITS_TOPIC, names.HITS_SUBSCRIPTION)
-    topics.create(names.ROWS_TOPIC, names.ROWS_SUBSCRIPTION)
-    topics.create(names.DEAD_TOPIC, names.DEAD_SUBSCRIPTION)
+    topics.create(resource_names.HITS_TOPIC, resource_names.HITS_SUBSCRIPTION)
+    topics.create(resource_names.ROWS_TOPIC, resource_names.ROWS_SUBSCRIPTION)
+    topics.create(resource_names.DEAD_TOPIC, resource_names.DEAD_SUBSCRIPTION)
     return topics
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests import child
-from tests.child import Child, wait_for
+from tests import process
+from tests.process import Child, wait_for
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Service:
 
 @contextmanager
 def running(name: str, env: Mapping[str, str]) -> Iterator[Service]:
-    port, admin = child.free_port(), child.free_port()
+    port, admin = process.free_port(), process.free_port()
     ports = {"PIPE_ADMIN_PORT": str(admin), **({"PIPE_PORT": str(port)} if name == "collector" else {})}
-    process = child.start(f"services.{name}", env={**env, **ports}, wait_ready=False)
-    service = Service(process, port, admin)
+    started = process.start(f"services.{name}", env={**env, **ports}, wait_ready=False)
+    service = Service(started, port, admin)
     try:
         service.until("/livez", 200)
         yield service
     finally:
-        process.stop()
-        process.log.unlink()
+        started.stop()
+        started.log.unlink()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from services.shared import hit, identity, names, rows
+from services.shared import hit, identity, resource_names, rows
 from services.shared.hit import Hit
-from tests.child import wait_for
 from tests.credentials.process import Service, running
 from tests.emulators.fault_client import Control
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import OK, Abort, WriteServer
 from tests.metadata_server import HTML, SILENT, WELL, MetadataServer
+from tests.process import wait_for
 from tests.topics import Topics
 
 GONE = "gone"
@@ -31,13 +31,13 @@ def publish_hits(topics: Topics, *users: str) -> None:
     for user in users:
         now = time.time_ns() // 1000
         made = Hit(id=identity.uuid7(now), at=now, method="GET", path="/i", query=f"user_id={user}")
-        topics.publish(names.HITS_TOPIC, *hit.pack([hit.encode(made)], identity.uuid7(now)))
+        topics.publish(resource_names.HITS_TOPIC, *hit.pack([hit.encode(made)], identity.uuid7(now)))
 
 
 def publish_rows(topics: Topics, *packs: int) -> None:
     """Ten rows each."""
     for number in packs:
-        topics.publish(names.ROWS_TOPIC, *rows.pack(events(number * 10, 10), "events", f"pack-{number}"))
+        topics.publish(resource_names.ROWS_TOPIC, *rows.pack(events(number * 10, 10), "events", f"pack-{number}"))
 
 
 def lose(metadata: MetadataServer, mode: str) -> None:
@@ -78,7 +78,7 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
     with running("collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN": "0"}) as collector:
         collector.until_logged("listening")
         assert collector.hit() == 200
-        topics.pull(names.HITS_SUBSCRIPTION, wanted=1)
+        topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=1)
         statuses: list[int] = []
         lose(metadata, mode)
         for_a_while(seconds, lambda: statuses.append(collector.hit()))
@@ -91,7 +91,7 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
 
         def all_published() -> bool:
             nonlocal found
-            found += sum(int(one.attributes["count"]) for one in topics.pull(names.HITS_SUBSCRIPTION))
+            found += sum(int(one.attributes["count"]) for one in topics.pull(resource_names.HITS_SUBSCRIPTION))
             return found >= len(statuses)
 
         wait_for(all_published, 40, "the spool to be empty")
@@ -106,7 +106,7 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
 ) -> None:
     metadata.start()
     with running("processor", {**pod, "PIPE_PUBLISH_TIMEOUT": "1"}) as processor:
-        with faults.on("error", method="Publish", resource=f"*{topics.project}*{names.ROWS_TOPIC}") as refused:
+        with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
             lose(metadata, mode)
@@ -117,13 +117,13 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
         found: set[str] = set()
 
         def all_arrived() -> bool:
-            found.update(one.attributes["pack"] for one in topics.pull(names.ROWS_SUBSCRIPTION))
+            found.update(one.attributes["pack"] for one in topics.pull(resource_names.ROWS_SUBSCRIPTION))
             return len(found) == 4
 
         wait_for(all_arrived, 80, "the rows of all packs")
         well(processor)
         assert processor.process.stop(timeout=30) == 0
-    assert topics.pull(names.DEAD_SUBSCRIPTION) == []
+    assert topics.pull(resource_names.DEAD_SUBSCRIPTION) == []
 
 
 @pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
@@ -153,7 +153,7 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
             assert loader.process.stop(timeout=30) == 0
 
     await asyncio.to_thread(load)
-    assert topics.pull(names.DEAD_SUBSCRIPTION) == []
+    assert topics.pull(resource_names.DEAD_SUBSCRIPTION) == []
 
 
 def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
@@ -161,7 +161,7 @@ def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
 ) -> None:
     metadata.start()
     with running("processor", {**pod, "PIPE_GRACE": "1"}) as processor:
-        with faults.on("error", method="Publish", resource=f"*{topics.project}*{names.ROWS_TOPIC}") as refused:
+        with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
             lose(metadata, SILENT)
@@ -195,5 +195,5 @@ def test_a_pull_stream_that_is_refused_is_opened_again(
             wait_for(lambda: faults.struck(refused) >= 2, 40, "two attempts")
             well(processor)
         publish_hits(topics, "1")
-        assert len(topics.pull(names.ROWS_SUBSCRIPTION, wanted=1, timeout=40)) == 1
+        assert len(topics.pull(resource_names.ROWS_SUBSCRIPTION, wanted=1, timeout=40)) == 1
         well(processor)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.shared import names
-from tests import child
+from services.shared import resource_names
+from tests import process
 from tests.credentials.process import running
 from tests.metadata_server import ERROR, HTML, NO_TOKEN, SILENT, WELL, MetadataServer
 from tests.topics import Topics
@@ -26,7 +26,7 @@ def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
         metadata.start()
         collector.until_logged("credentials found")
         assert collector.get("/livez") == (200, "alive")
-        messages = topics.pull(names.HITS_SUBSCRIPTION, wanted=3)
+        messages = topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=3)
         assert [message.attributes["count"] for message in messages] == ["1"] * 3
         assert collector.lines(AWAITED) == collector.lines("credentials found") == 1
         assert collector.process.stop() == 0
@@ -41,7 +41,7 @@ def test_a_collector_without_a_spool_refuses_until_credentials_come(
         metadata.start()
         collector.until("/readyz", 200)
         assert collector.hit() == 200
-    assert len(topics.pull(names.HITS_SUBSCRIPTION, wanted=1)) == 1
+    assert len(topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=1)) == 1
 
 
 @pytest.mark.parametrize("name", ["processor", "loader"])
@@ -65,7 +65,7 @@ def test_a_metadata_server_that_answers_wrongly_is_asked_again(pod: dict[str, st
     with running("processor", {**pod, "GCE_METADATA_DETECT_RETRIES": "1"}) as processor:
         for mode in (ERROR, HTML, NO_TOKEN, SILENT):
             metadata.mode, before = mode, len(metadata.asked)
-            child.wait_for(lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}")
+            process.wait_for(lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}")
             processor.until("/readyz", 503, AWAITED)
             assert processor.get("/livez") == (200, "alive")
         metadata.mode = WELL
@@ -78,7 +78,7 @@ def test_a_service_that_waits_for_a_silent_metadata_server_stops_at_once(
     metadata.mode = SILENT
     metadata.start()
     with running("loader", pod) as loader:
-        child.wait_for(lambda: metadata.asked, what="the first question")
+        process.wait_for(lambda: metadata.asked, what="the first question")
         began = time.monotonic()
         assert loader.process.stop() == 0
         assert time.monotonic() - began < 10
@@ -88,7 +88,7 @@ def test_a_credentials_file_that_cannot_be_used_ends_a_service_with_one_line(
     pod: dict[str, str], tmp_path: Path
 ) -> None:
     env = {**pod, "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json"), "PIPE_ADMIN_PORT": "0"}
-    wrong = child.start("services.processor", env=env, wait_ready=False)
+    wrong = process.start("services.processor", env=env, wait_ready=False)
     assert wrong.process.wait(30) == 2
     *_, last = wrong.output().splitlines()
     assert last.startswith(

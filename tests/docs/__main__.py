@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.chart import write
-from tests.child import ROOT
 from tests.docs.documents import documents
+from tests.process import ROOT
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.chart import write
 from tests.chart.release import CHART
-from tests.child import ROOT
 from tests.docs import alerts, costs, logs, schema_file, tables
 from tests.docs.markers import put
+from tests.process import ROOT
 
 SERVICES = ROOT / "services"
 LOGS = SERVICES / "LOGS.md"

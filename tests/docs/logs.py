@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.shared.log import _SEVERITY
-from tests.child import ROOT
 from tests.docs.markers import table
+from tests.process import ROOT
 
 SERVICES = ROOT / "services"
 METHODS = {**_SEVERITY, "exception": "ERROR"}

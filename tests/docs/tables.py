@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from local.ports import USES, Ports, option, variable
 from services.shared import config, schema
 from services.shared import schema_file as schema_files
-from tests.child import ROOT
 from tests.docs.markers import table
+from tests.process import ROOT
 
 SERVICES = ("collector", "processor", "loader", "provision")
 METERED = ("collector", "processor", "loader")

@@ -11,8 +11,8 @@ import yaml
 
 from services.ops.__main__ import _COMMANDS
 from tests.chart.release import CHART
-from tests.child import ROOT
 from tests.docs.test_links import DOCUMENTS
+from tests.process import ROOT
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from services.shared import schema
-from tests.child import ROOT
 from tests.docs import logs, markers, schema_file
 from tests.docs.documents import LOGS, documents
+from tests.process import ROOT
 
 FRESH = dict(documents())
 

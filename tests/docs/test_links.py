@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.child import ROOT
+from tests.process import ROOT
 
 OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 DOCUMENTS = sorted(

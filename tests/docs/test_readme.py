@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from services.ops import cost, prices
-from tests.child import ROOT
 from tests.docs import costs
+from tests.process import ROOT
 
 README = (ROOT / "README.md").read_text()
 

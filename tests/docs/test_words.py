@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.child import ROOT
 from tests.docs.test_links import DOCUMENTS, prose
+from tests.process import ROOT
 
 PHRASES = re.compile(
     r"unless told|told apart|lies twice|\bmend(?:s|ed|ing|able)?\b|look(?:s|ing)? away|for company|foreseen|foresaw"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests import child
-from tests.child import Child, wait_for
+from tests import process
+from tests.process import Child, wait_for
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Stack:
     def query(self, sql: str) -> list[dict[str, Any]]:
         """What `make query FORMAT=json` prints."""
         command = ("local", "query", "--data", str(self.data), "--format", "json", sql)
-        asked = child.start(*command, wait_ready=False)
+        asked = process.start(*command, wait_ready=False)
         assert asked.process.wait(30) == 0, asked.output()
         return [json.loads(line) for line in asked.output().splitlines() if line.startswith("{")]
 
@@ -45,10 +45,10 @@ class Stack:
 
 
 def start_stack(data: Path) -> Stack:
-    process = child.start("local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
+    started = process.start("local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
 
     def ready() -> dict[str, Any] | None:
-        assert process.process.poll() is None, process.output()
+        assert started.process.poll() is None, started.output()
         try:
             running: dict[str, Any] = json.loads((data / "run.json").read_text())
         except FileNotFoundError:
@@ -56,10 +56,10 @@ def start_stack(data: Path) -> Stack:
         return running if running["ready"] else None
 
     try:
-        return Stack(process, data, wait_for(ready, 60, "the stack")["ports"])
+        return Stack(started, data, wait_for(ready, 60, "the stack")["ports"])
     except AssertionError as error:
-        process.stop()
-        raise AssertionError(f"{error}\n{process.output()}") from None
+        started.stop()
+        raise AssertionError(f"{error}\n{started.output()}") from None
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ import pytest
 from google.cloud import pubsub_v1
 
 from local import stack as local_stack
-from services.shared import identity, names
-from services.shared.names import topic_path
-from tests import child
-from tests.child import wait_for
+from services.shared import identity, resource_names
+from services.shared.resource_names import topic_path
+from tests import process
 from tests.e2e.conftest import Stack, start_stack
+from tests.process import wait_for
 from tests.processor.test_log_entry import ENTRY
 
 
@@ -58,7 +58,7 @@ def test_a_log_entry_is_a_row(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{stack.ports['pubsub']}")
     url = ENTRY["httpRequest"]["requestUrl"].replace("507f", user)
     entry = {**ENTRY, "insertId": user, "httpRequest": {**ENTRY["httpRequest"], "requestUrl": url}}
-    topic = topic_path(local_stack.PROJECT, names.HITS_TOPIC)
+    topic = topic_path(local_stack.PROJECT, resource_names.HITS_TOPIC)
     pubsub_v1.PublisherClient().publish(topic, json.dumps(entry).encode()).result(10)
     (row,) = stack.rows(f"SELECT * FROM pixelpipe.events WHERE user_id = '{user}'")
     assert (row["type"], row["ip"], row["day"]) == ("click", "203.0.113.77", "2026-11-20")
@@ -71,7 +71,7 @@ def test_make_query_passes_the_sql_as_it_was_typed(stack: Stack) -> None:
     stack.rows(sql)
     make = ["make", "-s", "-o", "install", f"VENV={sys.prefix}", "query", f"SQL={sql}", "FORMAT=json"]
     environ = {**os.environ, "LOCAL_DATA": str(stack.data)}
-    asked = subprocess.run(make, cwd=child.ROOT, env=environ, capture_output=True, timeout=30, check=False)
+    asked = subprocess.run(make, cwd=process.ROOT, env=environ, capture_output=True, timeout=30, check=False)
     assert asked.stdout.decode() == f'{{"user_id": "{user}", "total": "12.50"}}\n', asked.stderr.decode()
 
 
@@ -87,7 +87,7 @@ def test_an_event_sent_twice_counts_once(stack: Stack) -> None:
 def test_every_acknowledged_hit_is_one_row_or_one_reject(stack: Stack) -> None:
     hits = int(os.environ.get("HITS", "2000"))
     command = ("services.ops", "load", "--url", stack.collector, "--bigquery", stack.bigquery, "--hits", str(hits))
-    fired = child.start(*command, wait_ready=False)
+    fired = process.start(*command, wait_ready=False)
     assert fired.process.wait(110) == 0, fired.output()
     outcome = json.loads(next(line for line in fired.output().splitlines() if line.startswith("{")))
     assert outcome["acknowledged"] == hits

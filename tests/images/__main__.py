@@ -19,13 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests import child
+from tests import process
 from tests.chart import release
-from tests.child import ROOT, wait_for
 from tests.images import build
 from tests.images.build import IMAGES, Failed, say
 from tests.images.chart import Cluster
 from tests.images.container import Container
+from tests.process import ROOT, wait_for
 from tests.test_arrows import ALLOWED
 
 PROJECT = "images"
@@ -109,9 +109,9 @@ def _build() -> None:
 
 def _run(report: Report, hits: int, stack: ExitStack) -> None:
     folder = Path(stack.enter_context(TemporaryDirectory()))
-    pubsub = stack.enter_context(child.running("emulators.pubsub", "--port", "0")).ready
+    pubsub = stack.enter_context(process.running("emulators.pubsub", "--port", "0")).ready
     arguments = ("--rest-port", "0", "--grpc-port", "0", "--data", str(folder / "bigquery.duckdb"))
-    bigquery = stack.enter_context(child.running("emulators.bigquery", *arguments)).ready
+    bigquery = stack.enter_context(process.running("emulators.bigquery", *arguments)).ready
     env = {
         "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub['grpc']}",
         "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{bigquery['rest']}",

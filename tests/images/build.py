@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import services
-from tests.child import ROOT
+from tests.process import ROOT
 
 IMAGES = ("collector", "processor", "loader", "ops", "local")
 TOOLS = ("buildah", "podman", "runc", "mmdebstrap")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.chart import release
 from tests.chart.release import Doc, Release
-from tests.child import ROOT, wait_for
 from tests.images import build
 from tests.images.build import podman
+from tests.process import ROOT, wait_for
 
 FORWARD = ROOT / "tests" / "images" / "forward.py"
 READY_SECONDS = 120

@@ -10,9 +10,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.child import ROOT, wait_for
 from tests.images import build
 from tests.images.build import podman
+from tests.process import ROOT, wait_for
 
 INSIDE = ROOT / "tests" / "images" / "inside.py"
 

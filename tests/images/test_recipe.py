@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.child import ROOT
 from tests.images import build
 from tests.images.__main__ import CARRIED
+from tests.process import ROOT
 from tests.test_arrows import ALLOWED
 
 RECIPE = (ROOT / "services" / "Dockerfile").read_text()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.loader import rig
+from tests.loader import harness
 from tests.loader.write_server import WriteServer
 
 
@@ -12,12 +12,12 @@ from tests.loader.write_server import WriteServer
 async def bigquery(monkeypatch: pytest.MonkeyPatch, pubsub_host: str) -> AsyncIterator[WriteServer]:
     """A BigQuery that answers as the test says; the Google clients of this process use it and the Pub/Sub emulator."""
     async with WriteServer() as server:
-        rig.point(monkeypatch, pubsub_host, server.address)
+        harness.point(monkeypatch, pubsub_host, server.address)
         yield server
 
 
 @pytest.fixture
-def topics(bigquery: WriteServer, project: str) -> Iterator[rig.RowTopics]:
-    made = rig.RowTopics(project)
+def topics(bigquery: WriteServer, project: str) -> Iterator[harness.RowTopics]:
+    made = harness.RowTopics(project)
     yield made
     made.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.shared import names, schema
+from services.shared import resource_names, schema
 
 
 class Dataset:
@@ -15,7 +15,7 @@ class Dataset:
         self.client = bigquery.Client(
             project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": address}
         )
-        self.client.create_dataset(names.DATASET)
+        self.client.create_dataset(resource_names.DATASET)
 
     def table(self, made_of: schema.Table, without: str = "") -> bigquery.Table:
         """A log table of the columns in the file, but for one."""
@@ -24,7 +24,7 @@ class Dataset:
             for column in made_of.columns
             if column.name != without
         ]
-        table = bigquery.Table(f"{self.client.project}.{names.DATASET}.{made_of.log_name}", schema=fields)
+        table = bigquery.Table(f"{self.client.project}.{resource_names.DATASET}.{made_of.log_name}", schema=fields)
         table.time_partitioning = bigquery.TimePartitioning(field=made_of.partition)
         return self.client.create_table(table)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.loader.accumulator import Accumulator, AppendBatch, Limits, Slice
-from services.loader.pack import Pack
+from services.loader.pack_tracker import Pack
 from services.loader.table_breaker import Target
 from tests.loader.rows_made import events, numbers
 

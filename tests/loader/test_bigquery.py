@@ -10,7 +10,7 @@ import pytest
 from google.cloud import bigquery
 
 from tests.conftest import BigQueryAddress
-from tests.loader import rig
+from tests.loader import harness
 from tests.loader.dataset import Dataset
 from tests.loader.rows_made import EVENTS, REJECTS, batch, event, events
 
@@ -19,25 +19,25 @@ from tests.loader.rows_made import EVENTS, REJECTS, batch, event, events
 def dataset(
     monkeypatch: pytest.MonkeyPatch, pubsub_host: str, bigquery_host: BigQueryAddress, project: str
 ) -> Iterator[Dataset]:
-    rig.point(monkeypatch, pubsub_host, bigquery_host.grpc)
+    harness.point(monkeypatch, pubsub_host, bigquery_host.grpc)
     made = Dataset(project, bigquery_host.rest)
     yield made
     made.client.close()
 
 
 @pytest.fixture
-def topics(dataset: Dataset, project: str) -> Iterator[rig.RowTopics]:
-    made = rig.RowTopics(project)
+def topics(dataset: Dataset, project: str) -> Iterator[harness.RowTopics]:
+    made = harness.RowTopics(project)
     yield made
     made.close()
 
 
-async def test_packs_become_typed_rows(dataset: Dataset, topics: rig.RowTopics, project: str) -> None:
+async def test_packs_become_typed_rows(dataset: Dataset, topics: harness.RowTopics, project: str) -> None:
     dataset.table(EVENTS)
     dataset.table(REJECTS)
     for first in range(0, 1_000, 100):
         topics.publish_rows(events(first, 100))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(10)
     [(count, users, total)] = dataset.query(
         "SELECT COUNT(DISTINCT event_id), COUNT(DISTINCT user_id), SUM(CAST(JSON_VALUE(params, '$.n') AS INT64))"
@@ -47,13 +47,13 @@ async def test_packs_become_typed_rows(dataset: Dataset, topics: rig.RowTopics, 
 
 
 async def test_rows_bigquery_refuses_are_rejects_with_its_reason(
-    dataset: Dataset, topics: rig.RowTopics, project: str
+    dataset: Dataset, topics: harness.RowTopics, project: str
 ) -> None:
     dataset.table(EVENTS)
     dataset.table(REJECTS)
     topics.publish_rows(batch([event(0), event(1, params="{not json"), event(2)]))
     topics.publish_rows(batch([event(3, params="["), event(4)]))
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(2)
     assert dataset.query("SELECT event_id FROM pixelpipe.events_log ORDER BY event_id") == [
         ("event-000000",),
@@ -72,20 +72,20 @@ async def test_rows_bigquery_refuses_are_rejects_with_its_reason(
 
 
 async def test_a_table_made_later_gets_the_rows_that_waited(
-    dataset: Dataset, topics: rig.RowTopics, project: str
+    dataset: Dataset, topics: harness.RowTopics, project: str
 ) -> None:
     topics.publish_rows(events(0, 3))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_metric("append_retries_total{NOT_FOUND}", 1)
         await asyncio.to_thread(dataset.table, EVENTS)
         await loader.until_acked(1)
     assert dataset.query("SELECT COUNT(*) FROM pixelpipe.events_log") == [(3,)]
 
 
-async def test_a_column_added_later_gets_its_values(dataset: Dataset, topics: rig.RowTopics, project: str) -> None:
+async def test_a_column_added_later_gets_its_values(dataset: Dataset, topics: harness.RowTopics, project: str) -> None:
     table = await asyncio.to_thread(dataset.table, EVENTS, without="params")
     topics.publish_rows(events(0, 3))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 1)
         table.schema = [*table.schema, bigquery.SchemaField("params", "JSON")]
         await asyncio.to_thread(dataset.client.update_table, table, ["schema"])

@@ -9,23 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.shared import names
-from tests import child
-from tests.child import Child
-from tests.loader.rig import RowTopics
+from services.shared import resource_names
+from tests import process
+from tests.loader.harness import RowTopics
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import WriteServer
+from tests.process import Child
 
 
 @contextmanager
 def loading(project: str, **settings: str) -> Iterator[Child]:
     """A loader process that is ready; the Google clients' addresses come from this process's environment."""
-    port = child.free_port()
+    port = process.free_port()
     env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
-    process = child.start("services.loader", env=env, wait_ready=False)
+    started = process.start("services.loader", env=env, wait_ready=False)
 
     def ready() -> bool:
-        assert process.process.poll() is None, process.output()
+        assert started.process.poll() is None, started.output()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
                 return answer.status == 200
@@ -33,11 +33,11 @@ def loading(project: str, **settings: str) -> Iterator[Child]:
             return False
 
     try:
-        child.wait_for(ready, what="the loader to be ready")
-        yield process
+        process.wait_for(ready, what="the loader to be ready")
+        yield started
     finally:
-        process.stop()
-        process.log.unlink()
+        started.stop()
+        started.log.unlink()
 
 
 async def test_nothing_is_lost_between_one_loader_and_the_next(
@@ -50,7 +50,7 @@ async def test_nothing_is_lost_between_one_loader_and_the_next(
     def first() -> int:
         with loading(project, PIPE_LINGER="0.01") as loader:
             publish(0)
-            child.wait_for(lambda: bigquery.written, what="the first rows")
+            process.wait_for(lambda: bigquery.written, what="the first rows")
             publish(200)
             code = loader.stop()
             assert code == 0, loader.output()
@@ -58,16 +58,18 @@ async def test_nothing_is_lost_between_one_loader_and_the_next(
 
     def second() -> None:
         with loading(project):
-            child.wait_for(lambda: len({row["event_id"] for _, row in bigquery.written}) == 400, what="all rows")
+            process.wait_for(lambda: len({row["event_id"] for _, row in bigquery.written}) == 400, what="all rows")
 
     await asyncio.to_thread(first)
     await asyncio.to_thread(second)
     assert sorted(set(numbers(bigquery.rows("events_log")))) == list(range(400))
-    assert not topics.pull(names.ROWS_SUBSCRIPTION)
+    assert not topics.pull(resource_names.ROWS_SUBSCRIPTION)
 
 
 def test_wrong_settings_are_named_at_once() -> None:
-    wrong = child.start("services.loader", env={"PIPE_BATCH_BYTES": "10000001", "PIPE_LINGERS": "1"}, wait_ready=False)
+    wrong = process.start(
+        "services.loader", env={"PIPE_BATCH_BYTES": "10000001", "PIPE_LINGERS": "1"}, wait_ready=False
+    )
     assert wrong.process.wait(30) == 2
     for text in ("PIPE_PROJECT is not set", "PIPE_BATCH_BYTES='10000001'", "did you mean PIPE_LINGER?"):
         assert text in wrong.output()
@@ -78,7 +80,7 @@ def test_a_schema_file_that_does_not_parse_is_named_with_its_line(tmp_path: Path
     file = tmp_path / "schema.yaml"
     file.write_text("tables:\n  events: 1\n")
     env = {"PIPE_PROJECT": "p", "PIPE_SCHEMA": str(file), "PUBSUB_EMULATOR_HOST": pubsub_host}
-    wrong = child.start("services.loader", env=env, wait_ready=False)
+    wrong = process.start("services.loader", env=env, wait_ready=False)
     assert wrong.process.wait(30) == 2
     assert f"{file}:2:11:" in wrong.output()
     wrong.log.unlink()

@@ -12,9 +12,9 @@ from grpc import StatusCode
 
 from services import __version__
 from services.loader.writer import UNKNOWN_COLUMN, refused_columns
-from services.shared import names, schema, schema_file
-from tests.loader import rig
-from tests.loader.rig import RowTopics
+from services.shared import resource_names, schema, schema_file
+from tests.loader import harness
+from tests.loader.harness import RowTopics
 from tests.loader.rows_made import batch, event, events, numbers
 from tests.loader.write_server import Abort, Close, Error, ExtraFields, Hold, RowErrors, WriteServer
 from tests.waiting import until
@@ -23,7 +23,7 @@ from tests.waiting import until
 async def test_rows_arrive_as_they_were_packed(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     sent = events(0, 10)
     topics.publish_rows(sent)
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
     assert bigquery.rows("events_log") == sent.to_pylist()
     stream = f"projects/{project}/datasets/pixelpipe/tables/events_log/streams/_default"
@@ -34,13 +34,13 @@ async def test_ack_follows_append(bigquery: WriteServer, topics: RowTopics, proj
     hold = Hold()
     bigquery.script.append(hold)
     topics.publish_rows(events(0, 3))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await until(lambda: bigquery.appends, "the append")
         assert await loader.metric("messages_acked_total") == 0
         hold.until.set()
         await loader.until_acked(1)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
-    assert not topics.pull(names.ROWS_SUBSCRIPTION)
+    assert not topics.pull(resource_names.ROWS_SUBSCRIPTION)
 
 
 async def test_pub_sub_keeps_a_pack_whose_append_has_no_answer(
@@ -48,9 +48,9 @@ async def test_pub_sub_keeps_a_pack_whose_append_has_no_answer(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3), pack="mine")
-    async with rig.running(project, grace=0.0):
+    async with harness.running(project, grace=0.0):
         await until(lambda: bigquery.appends, "the append")
-    [kept] = topics.pull(names.ROWS_SUBSCRIPTION, 1)
+    [kept] = topics.pull(resource_names.ROWS_SUBSCRIPTION, 1)
     assert kept.attributes["pack"] == "mine"
 
 
@@ -59,7 +59,7 @@ async def test_the_next_pack_comes_once_the_last_is_acknowledged(
 ) -> None:
     for number in range(3):
         topics.publish_rows(events(number, 1))
-    async with rig.running(project, max_messages=1) as loader:
+    async with harness.running(project, max_messages=1) as loader:
         await loader.until_acked(3)
     assert [rows for _, rows in bigquery.appends] == [1, 1, 1]
 
@@ -67,7 +67,7 @@ async def test_the_next_pack_comes_once_the_last_is_acknowledged(
 async def test_many_packs_become_few_appends(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     for number in range(40):
         topics.publish_rows(events(number * 5, 5))
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(40)
     assert numbers(bigquery.rows("events_log")) == list(range(200))
     assert len(bigquery.appends) < 10
@@ -92,7 +92,7 @@ async def test_transient_errors_are_tried_again_until_they_pass(
     for code in codes:  # as an answer, and as the end of the call
         bigquery.script.extend([Error(code), Abort(code)])
     topics.publish_rows(events(0, 3))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
         found = await loader.metrics()
     assert {code.name: found[f"append_retries_total{{{code.name}}}"] for code in codes} == {
@@ -107,7 +107,7 @@ async def test_an_append_without_an_answer_is_sent_again(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with rig.running(project, append_timeout=0.2) as loader:
+    async with harness.running(project, append_timeout=0.2) as loader:
         await loader.until_acked(1)
         assert await loader.metric("append_retries_total{DEADLINE_EXCEEDED}") == 1
     assert len(bigquery.calls) == 2
@@ -117,7 +117,7 @@ async def test_a_connection_closed_while_idle_is_opened_again(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
     bigquery.script.append(Close(answer=True))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         topics.publish_rows(events(0, 3))
         await loader.until_acked(1)
         topics.publish_rows(events(3, 3))
@@ -139,7 +139,7 @@ async def test_bad_rows_become_rejects_and_the_rest_is_written(
                 ]
             )
         )
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(3)
         assert await loader.metric("rows_rejected_total{bigquery}") == 3
         assert await loader.metric("rows_loaded_total{events}") == 27
@@ -157,7 +157,7 @@ async def test_a_pack_waits_for_its_rejects(bigquery: WriteServer, topics: RowTo
     hold = Hold()
     bigquery.script.extend([RowErrors(lambda row: row["type"] == "bad"), "ok", hold])
     topics.publish_rows(batch([event(0), event(1, type="bad")]))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await until(lambda: ("rejects_log", 1) in bigquery.appends, "the rejects")
         assert await loader.metric("messages_acked_total") == 0
         hold.until.set()
@@ -168,15 +168,15 @@ async def test_a_pack_whose_rejects_are_refused_is_dead(bigquery: WriteServer, t
     bigquery.otherwise = RowErrors(lambda row: row.get("type") == "bad" or "stage" in row)
     topics.publish_rows(batch([event(0), event(1, type="bad")]))
     topics.publish_rows(events(2, 2))
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(2)
         assert await loader.metric("messages_dead_total") == 1
         assert await loader.metric("rows_dead_total") == 1  # the pack's other row is loaded
         assert await loader.metric("rows_loaded_total{events}") == 3
     assert numbers(bigquery.rows("events_log")) == [0, 2, 3]
-    [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)
+    [dead] = topics.pull(resource_names.DEAD_SUBSCRIPTION, 1)
     assert "rejects" in dead.attributes["dead_reason"]
-    assert dead.attributes["dead_source"] == names.ROWS_SUBSCRIPTION
+    assert dead.attributes["dead_source"] == resource_names.ROWS_SUBSCRIPTION
 
 
 async def test_a_dead_pack_that_is_published_again_is_tried_again(
@@ -184,7 +184,7 @@ async def test_a_dead_pack_that_is_published_again_is_tried_again(
 ) -> None:
     bigquery.otherwise = RowErrors(lambda row: True)
     sent = batch([event(0)])
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         topics.publish_rows(sent, pack="mine")
         await loader.until_metric("messages_dead_total", 1)
         bigquery.otherwise = "ok"
@@ -195,11 +195,11 @@ async def test_a_dead_pack_that_is_published_again_is_tried_again(
 
 async def test_what_cannot_be_decoded_is_dead(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     attributes = {"schema": "rows/1", "table": "events", "pack": "p", "count": "7"}
-    topics.publish(names.ROWS_TOPIC, b"no frame", attributes)
-    async with rig.running(project) as loader:
+    topics.publish(resource_names.ROWS_TOPIC, b"no frame", attributes)
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
         assert await loader.metric("rows_dead_total") == 7  # as the pack says
-    [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)
+    [dead] = topics.pull(resource_names.DEAD_SUBSCRIPTION, 1)
     assert dead.data == b"no frame"
     assert dead.attributes["dead_reason"].startswith("zstd:")
     assert not bigquery.appends
@@ -208,8 +208,8 @@ async def test_what_cannot_be_decoded_is_dead(bigquery: WriteServer, topics: Row
 async def test_a_dead_pack_that_cannot_be_published_is_given_back(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
-    topics.publish(names.ROWS_TOPIC, b"no frame", {"schema": "rows/1"})
-    async with rig.running(project, dead_topic="missing") as loader:
+    topics.publish(resource_names.ROWS_TOPIC, b"no frame", {"schema": "rows/1"})
+    async with harness.running(project, dead_topic="missing") as loader:
         await loader.until_metric("messages_nacked_total", 1)
         assert await loader.metric("messages_acked_total") == 0
         assert await loader.metric("rows_dead_total") == 0
@@ -217,7 +217,7 @@ async def test_a_dead_pack_that_cannot_be_published_is_given_back(
 
 async def test_a_pack_delivered_twice_is_written_once(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     sent = events(0, 3)
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         topics.publish_rows(sent, pack="one")
         await loader.until_acked(1)
         topics.publish_rows(sent, pack="one")
@@ -235,7 +235,7 @@ async def test_a_pack_delivered_again_while_it_is_written_waits_with_it(
     hold = Hold()
     bigquery.script.append(hold)
     sent = events(0, 3)
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         topics.publish_rows(sent, pack="one")
         topics.publish_rows(sent, pack="one")
         await loader.until_metric("messages_duplicate_total", 1)
@@ -253,7 +253,7 @@ async def test_a_table_and_a_column_that_the_schema_file_does_not_know_are_appen
     topics.publish_rows(newer)
     topics.publish_rows(events(3, 3))
     topics.publish_rows(events(6, 2), table="purchases")
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(3)
         assert await loader.metric("rows_loaded_total{purchases}") == 2
         assert await loader.metric("end_to_end_seconds_count") == 6
@@ -267,7 +267,7 @@ async def test_a_refused_row_of_an_unknown_table_is_a_reject_by_the_names_of_its
 ) -> None:
     bigquery.by_table["purchases_log"] = RowErrors(lambda row: row["type"] == "bad")
     topics.publish_rows(batch([event(0), event(1, type="bad")]), table="purchases")
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
     [reject] = bigquery.rows("rejects_log")
     assert (reject["table"], reject["event_id"], reject["reason"]) == ("purchases", "event-000001", "bigquery")
@@ -281,7 +281,7 @@ async def test_packs_with_a_column_the_table_lacks_wait_for_it_and_are_named(
     monkeypatch.setattr("services.loader.writer.LONGEST_WAIT", 0.05)
     bigquery.script.extend([ExtraFields("colour", worded)] * 20)
     topics.publish_rows(events(0, 3).append_column("colour", pa.array(["red", None, "blue"])))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 10)  # more than a few tries
         assert await loader.metric("column_refused{colour,events}") == 1
         await loader.until_acked(1)
@@ -298,7 +298,7 @@ async def test_older_packs_go_on_while_a_newer_column_is_missing(
     monkeypatch.setattr("services.loader.table_breaker.SECONDS", 0.2)
     bigquery.missing = "colour"
     topics.publish_rows(events(0, 3).append_column("colour", pa.array(["red", None, "blue"])))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_metric("column_refused{colour,events}", 1)
         topics.publish_rows(events(3, 3))
         await loader.until_acked(1)
@@ -318,7 +318,7 @@ async def test_packs_that_no_table_of_these_columns_takes_wait_for_an_operator(
     bigquery.otherwise = Error(StatusCode.INVALID_ARGUMENT, "Field 'url' has BigQuery type INT64")
     topics.publish_rows(events(0, 3))
     topics.publish_rows(events(3, 3))
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_metric("column_refused{url,events}", 1)
         await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 20)
         assert await loader.metric("messages_nacked_total") == 0
@@ -344,8 +344,8 @@ def test_columns_are_those_that_bigquery_names(text: str, columns: tuple[str, ..
 
 
 async def test_a_pack_of_a_newer_format_is_given_back(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
-    topics.publish(names.ROWS_TOPIC, b"who knows", {"schema": "rows/2", "table": "events"})
-    async with rig.running(project) as loader:
+    topics.publish(resource_names.ROWS_TOPIC, b"who knows", {"schema": "rows/2", "table": "events"})
+    async with harness.running(project) as loader:
         topics.publish_rows(events(3, 3))
         await loader.until_acked(1)
         await loader.until_metric("messages_newer_total", 2)  # it comes again
@@ -361,7 +361,7 @@ async def test_a_request_refused_as_a_whole_is_halved_until_the_pack_that_spoils
     for first in range(0, 40, 10):
         topics.publish_rows(events(first, 10))
     bigquery.refuse = lambda row: row["event_id"] == "event-000015"
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(3)
         await loader.until_metric("messages_nacked_total", 2)  # it comes again, alone, and is given back again
         assert await loader.metric("messages_acked_total") == 3
@@ -376,7 +376,7 @@ async def test_memory_is_bounded_while_bigquery_does_not_answer(
     text = "x" * 50_000
     for first in range(0, 200, 10):
         topics.publish_rows(batch([event(number, url=text) for number in range(first, first + 10)]))
-    async with rig.running(project, max_bytes=1_000_000, batch_bytes=400_000) as loader:
+    async with harness.running(project, max_bytes=1_000_000, batch_bytes=400_000) as loader:
         await loader.until_metric("held_bytes", 1_000_000)
         assert await loader.metric("messages_received_total") == 2
         hold.until.set()
@@ -386,13 +386,13 @@ async def test_memory_is_bounded_while_bigquery_does_not_answer(
 
 
 async def test_stopping_writes_what_is_in_hand(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
-    async with rig.running(project, linger=60) as loader:
+    async with harness.running(project, linger=60) as loader:
         topics.publish_rows(events(0, 3))
         await loader.until_metric("held_rows", 3)
         assert not bigquery.appends
         await loader.end()
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
-    assert not topics.pull(names.ROWS_SUBSCRIPTION)
+    assert not topics.pull(resource_names.ROWS_SUBSCRIPTION)
 
 
 async def test_stopping_gives_back_what_bigquery_does_not_take(
@@ -400,10 +400,10 @@ async def test_stopping_gives_back_what_bigquery_does_not_take(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with rig.running(project, grace=0.1) as loader:
+    async with harness.running(project, grace=0.1) as loader:
         await until(lambda: bigquery.appends, "the append")
         await loader.end()
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2]
 
@@ -414,7 +414,7 @@ async def test_readiness_ends_before_the_last_rows_are_written(
     hold = Hold()
     bigquery.script.append(hold)
     topics.publish_rows(events(0, 3))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await until(lambda: bigquery.appends, "the append")
         loader.stop.set()
 
@@ -434,7 +434,7 @@ async def test_older_packs_without_new_columns_are_written(
     older = events(0, 3).select(["day", "event_id", "received_at", "user_id"])
     topics.publish_rows(older)
     topics.publish_rows(events(3, 3))
-    async with rig.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger=0.3) as loader:
         await loader.until_acked(2)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2, 3, 4, 5]
     assert len(bigquery.calls) == 2  # one connection for each set of columns
@@ -452,16 +452,16 @@ async def test_what_can_be_rows_of_no_table_makes_a_pack_dead(
     bigquery: WriteServer, topics: RowTopics, project: str, sent: pa.RecordBatch, table: str, reason: str
 ) -> None:
     topics.publish_rows(sent, table=table)
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
-    [dead] = topics.pull(names.DEAD_SUBSCRIPTION, 1)
+    [dead] = topics.pull(resource_names.DEAD_SUBSCRIPTION, 1)
     assert reason in dead.attributes["dead_reason"]
     assert not bigquery.appends
 
 
 async def test_an_empty_pack_is_acknowledged(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     topics.publish_rows(events(0, 0))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
     assert not bigquery.appends
 
@@ -470,7 +470,7 @@ async def test_a_pack_larger_than_an_append_is_split_and_answered_once(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
     topics.publish_rows(batch([event(number, url="x" * 40_000) for number in range(20)]))
-    async with rig.running(project, batch_bytes=200_000) as loader:
+    async with harness.running(project, batch_bytes=200_000) as loader:
         await loader.until_acked(1)
         assert await loader.metric("messages_acked_total") == 1
     assert numbers(bigquery.rows("events_log")) == list(range(20))
@@ -479,7 +479,7 @@ async def test_a_pack_larger_than_an_append_is_split_and_answered_once(
 
 async def test_a_row_too_large_for_bigquery_is_a_reject(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     topics.publish_rows(batch([event(0), event(1, url="x" * 9_100_000), event(2, url="x" * 8_500_000)]))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
         assert await loader.metric("rows_rejected_total{too_large}") == 1
     assert numbers(bigquery.rows("events_log")) == [0, 2]
@@ -494,7 +494,7 @@ async def test_a_table_too_many_closes_the_connection_idle_for_longest(
     text = schema.DEFAULT_FILE.read_text().replace("  events:", "  events_{tenant}:\n    tenants: [a, b, c, d, e]")
     file = tmp_path / "schema.yaml"
     file.write_text(text)
-    async with rig.running(project, schema=file) as loader:
+    async with harness.running(project, schema=file) as loader:
         for turn in range(2):
             for place, tenant in enumerate("abcde"):
                 topics.publish_rows(events(turn * 10 + place, 1), table=f"events_{tenant}")
@@ -505,7 +505,7 @@ async def test_a_table_too_many_closes_the_connection_idle_for_longest(
 
 
 async def test_a_bigquery_that_was_away_is_found_again(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         topics.publish_rows(events(0, 3))
         await loader.until_acked(1)
         await bigquery.stop()
@@ -521,7 +521,7 @@ async def test_latency_and_freshness_are_those_of_the_rows(
 ) -> None:
     now = datetime.now(UTC)
     topics.publish_rows(batch([event(0, received_at=now - timedelta(seconds=100)), event(1, received_at=now)]))
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
         found = await loader.metrics()
     assert found["end_to_end_seconds_count"] == 2

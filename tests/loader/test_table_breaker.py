@@ -14,9 +14,9 @@ from services.loader.table_breaker import (
     TableBreaker,
     Target,
 )
-from services.shared import names
-from tests.loader import rig
-from tests.loader.rig import RowTopics
+from services.shared import resource_names
+from tests.loader import harness
+from tests.loader.harness import RowTopics
 from tests.loader.rows_made import REJECTS, batch, events, numbers
 from tests.loader.write_server import Error, WriteServer
 
@@ -109,7 +109,7 @@ async def test_a_table_that_is_not_there_does_not_stall_the_others(
     bigquery.by_table["events_log"] = Error(code)
     for number in range(8):  # more than the loader holds: they arrive first and fill it
         topics.publish_rows(events(number, 1))
-    async with rig.running(project, max_messages=4) as loader:
+    async with harness.running(project, max_messages=4) as loader:
         await loader.until_metric("messages_received_total", 4)
         for number in range(10):
             reject = {"day": events(0, 1).to_pylist()[0]["day"], "event_id": f"event-{number:06}", "stage": "test"}
@@ -123,4 +123,4 @@ async def test_a_table_that_is_not_there_does_not_stall_the_others(
         await loader.until_metric("rows_loaded_total{events}", 8)
         assert await loader.metric("table_suspended{events}") == 0
     assert numbers(bigquery.rows("events_log")) == list(range(8))
-    assert not topics.pull(names.ROWS_SUBSCRIPTION)
+    assert not topics.pull(resource_names.ROWS_SUBSCRIPTION)

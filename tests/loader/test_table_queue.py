@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from services.loader.accumulator import AppendBatch, Limits, Slice
-from services.loader.pack import Pack
+from services.loader.pack_tracker import Pack
 from services.loader.table_breaker import Target
 from services.loader.table_queue import IN_FLIGHT, TableQueue
 from tests.loader.rows_made import events, numbers

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from services.shared import names, rows
+from services.shared import resource_names, rows
 from tests import otlp
-from tests.loader import rig
-from tests.loader.rig import RowTopics
+from tests.loader import harness
+from tests.loader.harness import RowTopics
 from tests.loader.rows_made import events
 from tests.loader.write_server import Hold, WriteServer
 from tests.otlp import Receiver, Span
@@ -28,7 +28,9 @@ def receiver() -> Iterator[Receiver]:
 
 def _publish(topics: RowTopics, batch: pa.RecordBatch, trace: str, **more: str) -> None:
     data, attributes = rows.pack(batch, "events", f"pack-{trace[0]}")
-    topics.publish(names.ROWS_TOPIC, data, {**attributes, "traceparent": f"00-{trace}-00f067aa0ba902b7-01", **more})
+    topics.publish(
+        resource_names.ROWS_TOPIC, data, {**attributes, "traceparent": f"00-{trace}-00f067aa0ba902b7-01", **more}
+    )
 
 
 async def _spans(receiver: Receiver, trace: str, *wanted: str) -> dict[str, Span]:
@@ -41,7 +43,7 @@ async def test_an_append_is_the_child_of_its_first_pack_and_linked_to_the_others
     for number, trace in enumerate(TRACES):
         _publish(topics, events(number * 5, 5), trace)
     topics.publish_rows(events(100, 5))
-    async with rig.running(project, linger=1.0) as loader:
+    async with harness.running(project, linger=1.0) as loader:
         await loader.until_acked(4)
     assert [rows for _, rows in bigquery.appends] == [20]
     loads = {trace: (await _spans(receiver, trace, "load"))["load"] for trace in TRACES}
@@ -58,10 +60,10 @@ async def test_an_append_is_the_child_of_its_first_pack_and_linked_to_the_others
 
 async def test_a_dead_pack_says_why_and_keeps_its_trace(topics: RowTopics, project: str, receiver: Receiver) -> None:
     _publish(topics, events(0, 5), TRACES[0], fingerprint="wrong")
-    async with rig.running(project) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(1)
     assert "fingerprint is 'wrong'" in (await _spans(receiver, TRACES[0], "load"))["load"].failed
-    (dead,) = topics.pull(names.DEAD_SUBSCRIPTION, 1)
+    (dead,) = topics.pull(resource_names.DEAD_SUBSCRIPTION, 1)
     assert dead.attributes["traceparent"].startswith(f"00-{TRACES[0]}-")
 
 
@@ -70,7 +72,7 @@ async def test_a_pack_that_is_given_back_says_so(
 ) -> None:
     bigquery.script.append(Hold())
     _publish(topics, events(0, 3), TRACES[0])
-    async with rig.running(project, grace=0.0):
+    async with harness.running(project, grace=0.0):
         await until(lambda: bigquery.appends, "the append")
     found = await _spans(receiver, TRACES[0], "load", "append")
     assert found["load"].failed == "given back to Pub/Sub"

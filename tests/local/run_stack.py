@@ -16,12 +16,12 @@ from google.cloud import bigquery
 
 from local import run_file
 from local.run_file import NotRunning, Running
-from tests import child
+from tests import process
 
 
 @dataclass
 class Stack:
-    child: child.Child
+    child: process.Child
     data: Path
 
     def running(self) -> Running:
@@ -39,7 +39,7 @@ class Stack:
     def query(self, sql: str, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "local", "query", sql, "--data", str(self.data), *options],
-            cwd=child.ROOT,
+            cwd=process.ROOT,
             capture_output=True,
             text=True,
             timeout=60,
@@ -59,15 +59,15 @@ def running(data: Path, **env: str) -> Iterator[Stack]:
     """Ready; stopped at the end unless the test has done so."""
     with begun(data, **env) as started:
         stack = Stack(started, data)
-        child.wait_for(lambda: _ready(stack), 60, "the stack to be ready")
+        process.wait_for(lambda: _ready(stack), 60, "the stack to be ready")
         yield stack
 
 
 @contextmanager
-def begun(data: Path, *options: str, **env: str) -> Iterator[child.Child]:
+def begun(data: Path, *options: str, **env: str) -> Iterator[process.Child]:
     """Started, not awaited."""
     everything = ("--port-base", "0", "--data", str(data), *options)
-    started = child.start("local", "run", *everything, env=env, wait_ready=False)
+    started = process.start("local", "run", *everything, env=env, wait_ready=False)
     try:
         yield started
     finally:

@@ -12,9 +12,9 @@ import pytest
 import requests
 from google.cloud import pubsub_v1
 
-from services.shared import names
-from services.shared.names import topic_path
-from tests import child
+from services.shared import resource_names
+from services.shared.resource_names import topic_path
+from tests import process
 from tests.emulators.fault_client import Control
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -42,7 +42,7 @@ def arrived(stack: Stack, collected: int) -> dict[str, Any]:
         return found if (found["collected"], found["in_flight"], found["spooled"]) == (collected, 0, 0) else None
 
     try:
-        return child.wait_for(settled, 40, f"{collected} hits to be settled")
+        return process.wait_for(settled, 40, f"{collected} hits to be settled")
     except AssertionError as error:
         raise AssertionError(f"{error}; the ledger says {row(stack)}") from None
 
@@ -50,7 +50,7 @@ def arrived(stack: Stack, collected: int) -> dict[str, Any]:
 def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", stack.url("pubsub").removeprefix("http://"))
     publisher = pubsub_v1.PublisherClient()
-    topic = topic_path("local", names.HITS_TOPIC)
+    topic = topic_path("local", resource_names.HITS_TOPIC)
     assert row(stack)["collected"] == 0
 
     for number in range(20):
@@ -66,7 +66,7 @@ def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: 
 
     # A pack of another source is more than was collected: below 0, which hides nothing.
     publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
-    surplus = child.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 20, "the dead pack")
+    surplus = process.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 20, "the dead pack")
     assert (surplus["in_flight"], surplus["stretches"]["hits"], surplus["missing"]) == (-4, -4, 0)
     publisher.stop()
 
@@ -77,7 +77,7 @@ def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
     with control.on("error", method="Publish"):
         for number in range(30):
             assert stack.fire(f"user_id=out{number}&type=view") == 200
-        held = child.wait_for(lambda: (now := row(stack))["spooled"] == 30 and now, 20, "30 hits in the spool")
+        held = process.wait_for(lambda: (now := row(stack))["spooled"] == 30 and now, 20, "30 hits in the spool")
         assert held["collected"] == before["collected"] + 30
         assert held["loaded"] == before["loaded"]
         assert (held["in_flight"], held["missing"]) == (before["in_flight"], 0)
@@ -86,7 +86,7 @@ def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
         now = row(stack)
         return now if now["loaded"] == before["loaded"] + 30 and now["spooled"] == 0 else None
 
-    after = child.wait_for(loaded, 40, "the spool's hits to be loaded")
+    after = process.wait_for(loaded, 40, "the spool's hits to be loaded")
     assert (after["in_flight"], after["missing"]) == (before["in_flight"], 0)
 
 
@@ -105,14 +105,14 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
             known = sum(now["duplicates"].values()) > sum(before["duplicates"].values())
             return now if now["rejected"] >= before["rejected"] + 10 and known and now["missing"] == 0 else None
 
-        after = child.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
+        after = process.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
     assert after["loaded"] == before["loaded"]
     assert after["stretches"]["hits"] < before["stretches"]["hits"]  # more came out than went in
 
 
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
     command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger"]
-    said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
+    said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
     shown = row(stack)
     del shown["error"]

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from local import run_file
 from local.run_file import NotRunning, Unusable, alive
-from tests import child
+from tests import process
 from tests.local import run_stack
 from tests.local.run_stack import Stack
 from tests.tools import require
@@ -48,7 +48,7 @@ def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
 
 def test_a_pixel_becomes_a_row_that_query_prints(stack: Stack) -> None:
     assert stack.fire("user_id=ada&type=view&colour=%1b[31mred") == 200
-    (row,) = child.wait_for(lambda: stack.rows(events("ada")), 20, "the row")
+    (row,) = process.wait_for(lambda: stack.rows(events("ada")), 20, "the row")
     assert row == {"user_id": "ada", "type": "view", "params": {"colour": "\x1b[31mred"}}
     (line,) = stack.query(events("ada"), "--format", "json").stdout.splitlines()
     assert json.loads(line) == row
@@ -67,7 +67,7 @@ def test_the_page_tells_what_runs_and_what_came_and_only_to_itself(stack: Stack)
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         return answer.json()
 
-    shown = child.wait_for(lambda: (now := state())["tables"][1]["rows"] and now, 20, "the reject on the page")
+    shown = process.wait_for(lambda: (now := state())["tables"][1]["rows"] and now, 20, "the reject on the page")
     services = {service["name"]: service for service in shown["services"]}
     assert list(services) == ["pubsub", "bigquery", "loader", "processor", "collector", "page"]
     assert [services[name]["state"] for name in ("loader", "processor", "collector")] == ["ready"] * 3
@@ -87,7 +87,7 @@ def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stac
     user = "<script>alert(1)</script>"
     stack.fire(f"user_id={user}")
     count = "SELECT COUNT(*) AS n FROM pixelpipe.events"
-    child.wait_for(lambda: stack.rows(events(user)), 20, "the row")
+    process.wait_for(lambda: stack.rows(events(user)), 20, "the row")
     (before,) = stack.rows(count)
     wrong: list[str] = []
     with sync_playwright() as playwright:
@@ -103,21 +103,21 @@ def test_the_page_shows_a_strangers_markup_as_text_and_fires_a_pixel(stack: Stac
         page.wait_for_selector("#fired:has-text('1 confirmed')", timeout=15_000)
         browser.close()
     assert wrong == []
-    child.wait_for(lambda: stack.rows(count)[0]["n"] == before["n"] + 1, 20, "the row of the page's pixel")
+    process.wait_for(lambda: stack.rows(count)[0]["n"] == before["n"] + 1, 20, "the row of the page's pixel")
 
 
 def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     def fault(*arguments: str) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "local", "fault", *arguments, "--data", str(stack.data)]
-        said = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=60)
+        said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
         assert (said.returncode, said.stderr) == (0, "")
         return [json.loads(line) for line in said.stdout.splitlines()]
 
     (late,) = fault("pubsub", '{"effect": "latency_after", "method": "Publish", "delay": 0.05}')
     (lost,) = fault("bigquery", '{"effect": "lost_reply", "method": "AppendRows", "times": 1}')
     assert stack.fire("user_id=grace&type=view") == 200
-    child.wait_for(lambda: fault("bigquery")[0]["struck"] == 1, 30, "the append whose reply is lost")
-    child.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
+    process.wait_for(lambda: fault("bigquery")[0]["struck"] == 1, 30, "the append whose reply is lost")
+    process.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
     assert [(found["id"], found["struck"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
     fault("bigquery", "--remove", lost["id"])
     assert fault("pubsub", "--clear") == [{"removed": 1}]
@@ -164,7 +164,7 @@ def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path:
     with run_stack.running(tmp_path, PIPE_DATASET="web", PIPE_PROJECT="production") as stack:
         assert "PIPE_PROJECT=production is not used here: the local stack is the project `local`" in stack.said()
         stack.fire("user_id=ada&type=view")
-        child.wait_for(lambda: stack.rows(count) == [{"n": 1}], 20, "the row")
+        process.wait_for(lambda: stack.rows(count) == [{"n": 1}], 20, "the row")
         pids = stack.pids()
         os.kill(pids["processor"], signal.SIGKILL)
         assert stack.child.process.wait(60) == 1
@@ -175,7 +175,7 @@ def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path:
         assert again.rows(count) == [{"n": 1}]
         pids = again.pids()
         again.child.stop(signal.SIGKILL)
-        child.wait_for(lambda: ended(pids), 10, "the end of the children of a killed supervisor")
+        process.wait_for(lambda: ended(pids), 10, "the end of the children of a killed supervisor")
         with pytest.raises(NotRunning, match="was killed"):
             run_file.read(tmp_path)
 
@@ -220,7 +220,7 @@ def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> 
 def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:
     """Exit code and stderr of a run that must not start."""
     command = [sys.executable, "-m", "local", "run", "--port-base", "0", "--data", data, *options]
-    said = subprocess.run(command, cwd=child.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
+    said = subprocess.run(command, cwd=process.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
     assert said.stdout == b""
     return said.returncode, said.stderr.decode()
 

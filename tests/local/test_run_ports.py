@@ -10,7 +10,7 @@ import pytest
 
 from local import ports
 from local.ports import HOST, PortError, Ports
-from tests import child
+from tests import process
 from tests.local import run_stack
 
 
@@ -127,7 +127,7 @@ def test_an_emulator_says_what_it_cannot_listen_on(arguments: tuple[str, ...], c
     )
     done = subprocess.run(
         [sys.executable, "-m", f"local.{name}", *free, *options],
-        cwd=child.ROOT,
+        cwd=process.ROOT,
         capture_output=True,
         text=True,
         timeout=60,

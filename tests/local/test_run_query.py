@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import child
+from tests import process
 
 KINDS = (
     "SELECT 9007199254740993 AS whole, 0.1 AS real_, NUMERIC '12345678901234567890.123456789' AS exact, TRUE AS yes, "
@@ -21,7 +21,7 @@ def query(bigquery_host, tmp_path):
     def run(sql: str, *options: str, host: str = bigquery_host.rest) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "local", "query", sql, "--data", str(tmp_path), *options],
-            cwd=child.ROOT,
+            cwd=process.ROOT,
             env={**os.environ, "BIGQUERY_EMULATOR_HOST": host, "PYTHONUTF8": "1"},
             capture_output=True,
             text=True,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from local.run_file import alive
-from tests import child
+from tests import process
 
 
-def stack(logs: Path, *roles: str) -> AbstractContextManager[child.Child]:
-    return child.running("tests.local.run_actor", "stack", str(logs), *roles)
+def stack(logs: Path, *roles: str) -> AbstractContextManager[process.Child]:
+    return process.running("tests.local.run_actor", "stack", str(logs), *roles)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -41,7 +41,7 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
         pids = started.ready["pids"].values()
         assert all(alive(pid) for pid in pids)
         started.stop(signal.SIGKILL)
-        child.wait_for(lambda: not any(alive(pid) for pid in pids), 10, "the end of the children")
+        process.wait_for(lambda: not any(alive(pid) for pid in pids), 10, "the end of the children")
 
 
 def test_a_child_that_dies_ends_all_and_its_log_is_shown(tmp_path: Path) -> None:

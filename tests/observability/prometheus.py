@@ -18,8 +18,8 @@ from typing import Any
 import requests
 import yaml
 
-from services.shared import names
-from tests import child
+from services.shared import resource_names
+from tests import process
 from tests.observability.unit import INSTALL
 from tests.tools import require
 
@@ -36,7 +36,11 @@ def made_up(*, trouble: bool = False) -> str:
     waiting = [
         f'pubsub_googleapis_com:subscription_{name}{{subscription_id="{subscription}",project_id="my-project"}} {value}'
         for name, value in (("num_undelivered_messages", number), ("oldest_unacked_message_age", age))
-        for subscription in (names.HITS_SUBSCRIPTION, names.ROWS_SUBSCRIPTION, names.DEAD_SUBSCRIPTION)
+        for subscription in (
+            resource_names.HITS_SUBSCRIPTION,
+            resource_names.ROWS_SUBSCRIPTION,
+            resource_names.DEAD_SUBSCRIPTION,
+        )
     ]
     scalers = [
         f'kube_horizontalpodautoscaler_{name}{{horizontalpodautoscaler="pixelpipe-{part}"}} {value}'
@@ -145,9 +149,9 @@ def running(
         }
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-        port = child.free_port()
+        port = process.free_port()
         log = (folder / "prometheus.log").open("wb")
-        process = subprocess.Popen(
+        server = subprocess.Popen(
             [
                 program,
                 f"--config.file={folder / 'prometheus.yaml'}",
@@ -159,20 +163,20 @@ def running(
         )
         try:
             started = Prometheus(f"http://127.0.0.1:{port}")
-            child.wait_for(lambda: _ready(process, started, folder), 30, "Prometheus to be ready")
+            process.wait_for(lambda: _ready(server, started, folder), 30, "Prometheus to be ready")
             yield started
         finally:
-            process.send_signal(signal.SIGTERM)
+            server.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                server.wait(20)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+                server.kill()
+                server.wait(10)
             log.close()
 
 
-def _ready(process: subprocess.Popen[bytes], started: Prometheus, folder: Path) -> bool:
-    assert process.poll() is None, (folder / "prometheus.log").read_text()
+def _ready(server: subprocess.Popen[bytes], started: Prometheus, folder: Path) -> bool:
+    assert server.poll() is None, (folder / "prometheus.log").read_text()
     try:
         return requests.get(f"{started.url}/-/ready", timeout=5).status_code == 200
     except requests.ConnectionError:

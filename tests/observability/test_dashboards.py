@@ -12,10 +12,10 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from observability import generate
-from services.shared.ledger import SERVICES
-from tests.child import ROOT
+from services.shared.reconciliation import SERVICES
 from tests.observability import boards, unit
 from tests.observability.boards import METRIC
+from tests.process import ROOT
 
 # What is exposed and not on any dashboard, and why.
 NOT_SHOWN = {

@@ -16,11 +16,11 @@ import yaml
 
 from local import stack as local_stack
 from observability.generate import BOARDS
-from services.shared.ledger import SERVICES
-from tests.child import wait_for
+from services.shared.reconciliation import SERVICES
 from tests.local import run_stack
 from tests.observability import boards, drawing, load, prometheus, unit
 from tests.observability.boards import filled
+from tests.process import wait_for
 from tests.tools import require
 
 pytestmark = pytest.mark.slow

@@ -21,17 +21,17 @@ import requests
 import yaml
 
 from local.ports import HOST
-from services.shared import names
-from services.shared.names import subscription_path
+from services.shared import resource_names
+from services.shared.resource_names import subscription_path
 from services.shared.schema import DEFAULT_FILE
-from tests import child
+from tests import process
 from tests.chaos import fleet
 from tests.chaos.fleet import SERVICES, Fleet, Member
 from tests.chart import release
-from tests.child import wait_for
 from tests.observability import load, prometheus
 from tests.observability.proofs import PROOFS, SHOP
 from tests.observability.test_runbooks import ALERTS
+from tests.process import wait_for
 from tests.tools import require
 from tests.topics import Topics
 
@@ -130,7 +130,7 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", ships.environment["PUBSUB_EMULATOR_HOST"])
         provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP]}
         made = [sys.executable, "-m", "services.provision"]
-        await asyncio.to_thread(subprocess.run, made, cwd=child.ROOT, env=provision, check=True)
+        await asyncio.to_thread(subprocess.run, made, cwd=process.ROOT, env=provision, check=True)
         small = {"PIPE_SPOOL_BYTES": "1048576"}
         ours = [ships.add(service, small if service == "collector" else None) for service in SERVICES]
         ours += [ships.add("collector"), ships.add("processor"), ships.add("loader")]
@@ -147,7 +147,7 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
 
             async def provisioned() -> None:
                 named = {**provision, "PIPE_SCHEMA": str(other)}
-                await asyncio.to_thread(subprocess.run, made, cwd=child.ROOT, env=named, check=True)
+                await asyncio.to_thread(subprocess.run, made, cwd=process.ROOT, env=named, check=True)
 
             try:
                 await _through_all(run, provisioned)
@@ -173,7 +173,7 @@ async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> 
     other = run.pods[SHOP][-1]
     await run.fleet.start(other)
     newer = {"schema": "hit/2", "encoding": "zstd", "count": "1", "pack": "newer"}
-    await asyncio.to_thread(Topics(PROJECTS[SHOP]).publish, names.HITS_TOPIC, b"of tomorrow", newer)
+    await asyncio.to_thread(Topics(PROJECTS[SHOP]).publish, resource_names.HITS_TOPIC, b"of tomorrow", newer)
     await run.until_fired(SHOP, "PixelpipeSchemaDiffers", "PixelpipeColumnRefused", "PixelpipeNewerFormat")
     await provisioned()
     assert await run.fleet.stop(other, signal.SIGTERM) == 0
@@ -190,13 +190,13 @@ async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> 
 
 
 def _refused(run: Run, of: str, table: str, code: str) -> str:
-    resource_ = f"{PROJECTS[of]}.{names.DATASET}.{table}"
+    resource_ = f"{PROJECTS[of]}.{resource_names.DATASET}.{table}"
     return run.fault("bigquery", effect="error", method="AppendRows", code=code, resource=resource_)
 
 
 def _take(project: str, schema: str) -> None:
     """The one message of this format, off the subscription of hits, where nobody else reads any more."""
-    topics, path = Topics(project), subscription_path(project, names.HITS_SUBSCRIPTION)
+    topics, path = Topics(project), subscription_path(project, resource_names.HITS_SUBSCRIPTION)
 
     def taken() -> bool:
         found = topics.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=10)
@@ -227,8 +227,8 @@ async def _restarted(run: Run) -> None:
 async def _pubsub_is_away(run: Run) -> None:
     """From one release, after a message that is no pack; the other has no traffic meanwhile, and Google is behind."""
     what = {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "x"}
-    await asyncio.to_thread(Topics(PROJECTS[OURS]).publish, names.HITS_TOPIC, b"no pack", what)
-    topic = f"projects/{PROJECTS[OURS]}/topics/{names.HITS_TOPIC}"
+    await asyncio.to_thread(Topics(PROJECTS[OURS]).publish, resource_names.HITS_TOPIC, b"no pack", what)
+    topic = f"projects/{PROJECTS[OURS]}/topics/{resource_names.HITS_TOPIC}"
     away = run.fault("pubsub", effect="error", method="Publish", resource=topic)
     run.trouble.set()
     run.end(SHOP)
@@ -272,7 +272,7 @@ async def _packs_are_stolen(run: Run) -> None:
     """A stranger on our subscription acknowledges what the processor never sees."""
     processor = run.one(SHOP, "processor")
     await run.fleet.stop(processor, signal.SIGKILL)
-    await asyncio.to_thread(Topics(PROJECTS[SHOP]).pull, names.HITS_SUBSCRIPTION, 350, 60)
+    await asyncio.to_thread(Topics(PROJECTS[SHOP]).pull, resource_names.HITS_SUBSCRIPTION, 350, 60)
     await run.fleet.start(processor)
     await run.until_fired(SHOP, "PixelpipeLedgerOff")
 

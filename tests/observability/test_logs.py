@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from tests.child import ROOT
 from tests.docs import logs
 from tests.docs.documents import LOGS
+from tests.process import ROOT
 
 
 def test_the_table_has_every_line_and_no_other() -> None:

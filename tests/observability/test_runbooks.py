@@ -10,9 +10,9 @@ import yaml
 
 from observability.generate import CHART
 from services.ops.__main__ import _COMMANDS
-from services.shared.ledger import SERVICES
-from tests.child import ROOT
+from services.shared.reconciliation import SERVICES
 from tests.observability.unit import FILES, exposed
+from tests.process import ROOT
 
 PAGES = sorted((CHART / "runbooks").glob("*.md"))
 SECTIONS = ["What users feel", "How to confirm", "Likely causes, in order", "Commands", "It is over when"]

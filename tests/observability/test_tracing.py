@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 
 from tests import otlp
-from tests.child import free_port, wait_for
 from tests.e2e.conftest import Stack, start_stack
 from tests.otlp import Receiver
+from tests.process import free_port, wait_for
 
 SERVICES = ("collector", "processor", "loader")
 AWAY = "traces cannot be sent and are dropped"

@@ -17,7 +17,7 @@ from observability.generate import CHART
 from services.shared import schema, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
-from services.shared.ledger import SERVICES
+from services.shared.reconciliation import SERVICES
 from tests.tools import require
 
 SCOPE = {"namespace": "default", "release": "pixelpipe"}

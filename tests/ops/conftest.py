@@ -16,16 +16,16 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from services.ops.__main__ import main
-from services.provision import wanted
+from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
-from services.shared import names, schema_file
-from services.shared.names import subscription_path, topic_path
+from services.shared import resource_names, schema_file
+from services.shared.resource_names import subscription_path, topic_path
 from services.shared.schema import Schema
-from tests import child
-from tests.child import ROOT, wait_for
+from tests import process
 from tests.conftest import BigQueryAddress
 from tests.ops import schemas
+from tests.process import ROOT, wait_for
 from tests.topics import Topics
 
 DEAD_SUBSCRIPTION = "test-dead"  # without a backoff: what is given back can be seen again at once
@@ -65,7 +65,7 @@ class Pipeline:
     def provision(self, text: str) -> None:
         """Write the schema file, and make what it needs."""
         self.file.write_text(text)
-        list(settle(wanted.resources(Config(self.project), self.schema), dry_run=False))
+        list(settle(inventory.resources(Config(self.project), self.schema), dry_run=False))
 
     def ops(self, *arguments: str, code: int = 0) -> Done:
         """`python -m services.ops ARGUMENTS`; its exit code must be `code`."""
@@ -114,7 +114,7 @@ class Pipeline:
 
     def bury(self, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish a dead letter; its id."""
-        path = topic_path(self.project, names.DEAD_TOPIC)
+        path = topic_path(self.project, resource_names.DEAD_TOPIC)
         return str(self.topics.publisher.publish(path, data, **attributes).result(10))
 
     def left(self, wanted: int) -> list[Any]:
@@ -127,7 +127,7 @@ class Pipeline:
     def collector(self) -> Iterator[str]:
         """Run a collector of production on this project; its URL."""
         own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN": "0"}
-        running = child.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
+        running = process.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
         try:
             yield f"http://127.0.0.1:{running.ready['port']}"
         finally:
@@ -143,7 +143,7 @@ class Pipeline:
                 if name == "loader":
                     settings["PIPE_LINGER"] = "0.05"
                 environment = {**self.env, "PIPE_PROJECT": self.project, **settings}
-                running = child.start(f"services.{name}", env=environment, wait_ready=False)
+                running = process.start(f"services.{name}", env=environment, wait_ready=False)
                 stack.callback(running.log.unlink, missing_ok=True)
                 stack.callback(running.stop)
             # What they are sent before they are ready waits for them in Pub/Sub.
@@ -180,7 +180,7 @@ def pipeline(bare: Pipeline) -> Pipeline:
     bare.provision(schemas.text())
     bare.topics.subscriber.create_subscription(
         name=subscription_path(bare.project, DEAD_SUBSCRIPTION),
-        topic=topic_path(bare.project, names.DEAD_TOPIC),
+        topic=topic_path(bare.project, resource_names.DEAD_TOPIC),
         ack_deadline_seconds=60,
     )
     return bare

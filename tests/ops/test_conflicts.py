@@ -19,10 +19,10 @@ from services.ops.compact import Compactor, Outcome
 from services.ops.compact_sql import Statements
 from services.ops.deployment import Refused
 from services.shared import schema
-from tests.child import ROOT
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.schemas import DAY, NOON, row
+from tests.process import ROOT
 
 NEXT = DAY + timedelta(days=1)
 LOG = "SELECT * FROM pixelpipe.events_log ORDER BY event_id, received_at"

@@ -21,8 +21,8 @@ from services.ops.__main__ import main
 from services.processor.parse import Parser, Row
 from services.shared import hit, identity, rows, schema, schema_file
 from services.shared.hit import Hit
-from tests.child import ROOT
 from tests.ops.conftest import Pipeline
+from tests.process import ROOT
 
 NOW = 1_790_000_000_000_000
 AGENTS = [

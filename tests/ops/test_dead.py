@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from services.ops.__main__ import main
-from services.shared import hit, identity, names, rows
+from services.shared import hit, identity, resource_names, rows
 from services.shared.hit import Hit
 from services.shared.publisher import dead_letter
 from tests.ops import schemas
@@ -54,21 +54,21 @@ def forwarded_by_pubsub(source: str) -> dict[str, str]:
 
 
 def test_a_list_shows_every_letter_and_loses_none(pipeline: Pipeline) -> None:
-    bury(pipeline, (b"no zstd", {"schema": "hit/1", "count": "3"}), POISON, names.HITS_SUBSCRIPTION)
+    bury(pipeline, (b"no zstd", {"schema": "hit/1", "count": "3"}), POISON, resource_names.HITS_SUBSCRIPTION)
     data, attributes = hits("ada", "bob")
-    pipeline.bury(data, {**attributes, **forwarded_by_pubsub(names.HITS_SUBSCRIPTION)})
+    pipeline.bury(data, {**attributes, **forwarded_by_pubsub(resource_names.HITS_SUBSCRIPTION)})
     pipeline.bury(b"\x1b[31m stray", {"dead_reason": "bell \x07"})
     first = {one["reason"]: one for one in listed(pipeline)}
     assert len(first) == 3
     ours, theirs, stray = first[POISON], first["given up by Pub/Sub after 20 deliveries"], first["bell \x07"]
     assert (ours["source"], ours["schema"], ours["count"], ours["bytes"]) == (
-        names.HITS_SUBSCRIPTION,
+        resource_names.HITS_SUBSCRIPTION,
         "hit/1",
         "3",
         len(b"no zstd"),
     )
     assert ours["published"].endswith("Z") and ours["id"]
-    assert (theirs["source"], theirs["count"]) == (names.HITS_SUBSCRIPTION, "2")
+    assert (theirs["source"], theirs["count"]) == (resource_names.HITS_SUBSCRIPTION, "2")
     assert (stray["source"], stray["schema"], stray["count"]) == (None, None, None)
     text = pipeline.dead("list")
     assert {one["id"] for one in first.values()} == {line.split()[0] for line in text.out.splitlines()[1:]}
@@ -80,12 +80,14 @@ def test_a_list_shows_every_letter_and_loses_none(pipeline: Pipeline) -> None:
 
 def test_show_decodes_hits_and_says_what_is_wrong(pipeline: Pipeline) -> None:
     data, attributes = hits("ada", "bob", "cyd")
-    wrong = bury(pipeline, (data, {**attributes, "count": "7"}), "count is '7'", names.HITS_SUBSCRIPTION)
-    damaged = bury(pipeline, (b"\x00\xff", {"schema": "hit/1", "encoding": "zstd"}), POISON, names.HITS_SUBSCRIPTION)
+    wrong = bury(pipeline, (data, {**attributes, "count": "7"}), "count is '7'", resource_names.HITS_SUBSCRIPTION)
+    damaged = bury(
+        pipeline, (b"\x00\xff", {"schema": "hit/1", "encoding": "zstd"}), POISON, resource_names.HITS_SUBSCRIPTION
+    )
     shown = pipeline.dead("show", wrong, "--events", "2").json
     assert shown["problem"] == "count is '7', the pack holds 3 hits"
     assert (shown["found"], [one["query"] for one in shown["events"]]) == (3, ["user_id=ada", "user_id=bob"])
-    assert shown["attributes"]["dead_source"] == names.HITS_SUBSCRIPTION
+    assert shown["attributes"]["dead_source"] == resource_names.HITS_SUBSCRIPTION
     shown = pipeline.dead("show", damaged).json
     assert shown["problem"].startswith("zstd:")
     assert shown["excerpt_base64"] == "AP8="
@@ -95,8 +97,8 @@ def test_show_decodes_hits_and_says_what_is_wrong(pipeline: Pipeline) -> None:
 
 def test_show_decodes_rows_and_log_entries(pipeline: Pipeline) -> None:
     data, attributes = a_row(pipeline, user_id="ada", n=7)
-    pack = bury(pipeline, (data, {**attributes, "fingerprint": "0"}), "fingerprint", names.ROWS_SUBSCRIPTION)
-    entry = bury(pipeline, (json.dumps(ENTRY).encode(), {}), "entry", names.HITS_SUBSCRIPTION)
+    pack = bury(pipeline, (data, {**attributes, "fingerprint": "0"}), "fingerprint", resource_names.ROWS_SUBSCRIPTION)
+    entry = bury(pipeline, (json.dumps(ENTRY).encode(), {}), "entry", resource_names.HITS_SUBSCRIPTION)
     shown = pipeline.dead("show", pack).json
     assert shown["problem"].startswith("fingerprint is '0'")
     assert (shown["found"], shown["columns"]["n"], shown["events"][0]["n"]) == (1, "int64", 7)
@@ -107,35 +109,36 @@ def test_show_decodes_rows_and_log_entries(pipeline: Pipeline) -> None:
 
 def test_replay_publishes_the_originals_where_they_came_from_and_then_acknowledges(pipeline: Pipeline) -> None:
     ours, theirs, row = hits("ada"), hits("bob", "cyd"), a_row(pipeline)
-    bury(pipeline, ours, "schema is 'hit/1'", names.HITS_SUBSCRIPTION)
-    pipeline.bury(theirs[0], {**theirs[1], **forwarded_by_pubsub(names.HITS_SUBSCRIPTION)})
-    bury(pipeline, row, "fingerprint", names.ROWS_SUBSCRIPTION)
+    bury(pipeline, ours, "schema is 'hit/1'", resource_names.HITS_SUBSCRIPTION)
+    pipeline.bury(theirs[0], {**theirs[1], **forwarded_by_pubsub(resource_names.HITS_SUBSCRIPTION)})
+    bury(pipeline, row, "fingerprint", resource_names.ROWS_SUBSCRIPTION)
     plan = pipeline.dead("replay", "--dry-run").json
     assert (plan["found"], plan["to_publish"], plan["published"]) == (3, 3, 0)
     assert {(one["reason"], one["topic"]) for one in plan["letters"]} == {
-        ("schema is 'hit/1'", names.HITS_TOPIC),
-        ("given up by Pub/Sub after 20 deliveries", names.HITS_TOPIC),
-        ("fingerprint", names.ROWS_TOPIC),
+        ("schema is 'hit/1'", resource_names.HITS_TOPIC),
+        ("given up by Pub/Sub after 20 deliveries", resource_names.HITS_TOPIC),
+        ("fingerprint", resource_names.ROWS_TOPIC),
     }
     assert pipeline.dead("replay").json == {"found": 3, "published": 3, "skipped": 0, "failed": 0}
     found = {
-        (one.data, tuple(sorted(one.attributes.items()))) for one in pipeline.topics.pull(names.HITS_SUBSCRIPTION, 2)
+        (one.data, tuple(sorted(one.attributes.items())))
+        for one in pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 2)
     }
     assert found == {(data, tuple(sorted(attributes.items()))) for data, attributes in (ours, theirs)}
-    (again,) = pipeline.topics.pull(names.ROWS_SUBSCRIPTION, 1)
+    (again,) = pipeline.topics.pull(resource_names.ROWS_SUBSCRIPTION, 1)
     assert (again.data, dict(again.attributes)) == row
     pipeline.left(0)
 
 
 def test_replay_takes_the_reasons_and_ids_it_is_given(pipeline: Pipeline) -> None:
     for user in ("ada", "bob"):
-        bury(pipeline, hits(user), f"odd: {user}", names.HITS_SUBSCRIPTION)
-    other = bury(pipeline, hits("cyd"), "else", names.HITS_SUBSCRIPTION)
+        bury(pipeline, hits(user), f"odd: {user}", resource_names.HITS_SUBSCRIPTION)
+    other = bury(pipeline, hits("cyd"), "else", resource_names.HITS_SUBSCRIPTION)
     assert pipeline.dead("replay", "--id", other).json["published"] == 1
     assert pipeline.dead("replay", "--reason", "odd: a*").json["published"] == 1
     assert "no letter" in pipeline.dead("replay", "--id", other, code=1).err
     assert [one.attributes["dead_reason"] for one in pipeline.left(1)] == ["odd: bob"]
-    assert len(pipeline.topics.pull(names.HITS_SUBSCRIPTION, 2)) == 2
+    assert len(pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 2)) == 2
 
 
 def test_a_letter_of_unknown_source_stays(pipeline: Pipeline) -> None:
@@ -148,7 +151,7 @@ def test_a_letter_of_unknown_source_stays(pipeline: Pipeline) -> None:
 
 
 def test_a_letter_is_acknowledged_only_after_it_is_published(pipeline: Pipeline) -> None:
-    bury(pipeline, hits("ada"), "odd", names.HITS_SUBSCRIPTION)
+    bury(pipeline, hits("ada"), "odd", resource_names.HITS_SUBSCRIPTION)
     done = pipeline.dead("replay", "--hits-topic", "no-such-topic", code=1)
     assert done.json == {"found": 1, "published": 0, "skipped": 0, "failed": 1}
     assert "not confirmed" in done.err
@@ -157,7 +160,7 @@ def test_a_letter_is_acknowledged_only_after_it_is_published(pipeline: Pipeline)
 
 def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
     """The processor is not mended: the replayed letter comes back while the command still listens."""
-    bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", names.HITS_SUBSCRIPTION)
+    bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", resource_names.HITS_SUBSCRIPTION)
     with pipeline.services("processor"):
         done = pipeline.dead("replay", "--wait", "3").json
     assert (done["published"], done["failed"]) == (1, 0)
@@ -167,7 +170,7 @@ def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
 
 
 def test_drop_wants_a_yes_and_takes_only_what_it_is_given(pipeline: Pipeline) -> None:
-    one, _ = (bury(pipeline, hits("ada"), reason, names.HITS_SUBSCRIPTION) for reason in ("one", "two"))
+    one, _ = (bury(pipeline, hits("ada"), reason, resource_names.HITS_SUBSCRIPTION) for reason in ("one", "two"))
     assert "--yes" in pipeline.dead("drop", one, code=1).err
     done = pipeline.dead("drop", one, "17", "--yes", code=1)
     assert done.json == {"dropped": [one]}
@@ -181,12 +184,12 @@ def test_a_subscription_that_is_not_there_is_named(bare: Pipeline) -> None:
 
 def test_more_letters_than_one_answer_holds(pipeline: Pipeline, pubsub_host: str) -> None:
     topics: Topics = pipeline.topics
-    path = topics.publisher.topic_path(pipeline.project, names.DEAD_TOPIC)
-    data, attributes = dead_letter(*hits("ada"), reason="odd", source=names.HITS_SUBSCRIPTION)
+    path = topics.publisher.topic_path(pipeline.project, resource_names.DEAD_TOPIC)
+    data, attributes = dead_letter(*hits("ada"), reason="odd", source=resource_names.HITS_SUBSCRIPTION)
     for future in [topics.publisher.publish(path, data + b"%d" % n, **attributes) for n in range(300)]:
         future.result(20)
     assert pipeline.dead("replay").json == {"found": 300, "published": 300, "skipped": 0, "failed": 0}
-    assert len(topics.pull(names.HITS_SUBSCRIPTION, 300)) == 300
+    assert len(topics.pull(resource_names.HITS_SUBSCRIPTION, 300)) == 300
     pipeline.left(0)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from services.shared import names
+from services.shared import resource_names
 from services.shared.schema import DEFAULT_FILE
 from tests.chart import release
-from tests.child import ROOT
 from tests.ops.conftest import Pipeline
+from tests.process import ROOT
 
 PART = "".join((ROOT / "docs" / name).read_text() for name in ("gke.md", "operating.md", "looker.md"))
 SQL = re.findall(r"^```sql\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL)
@@ -111,7 +111,7 @@ def test_the_release_renders() -> None:
         in found["Deployment pixelpipe-collector"]
     )
     assert {"ServiceAccount pixelpipe-collector", "ServiceAccount pixelpipe-ops", "Pod pixelpipe-smoke"} <= set(found)
-    assert f"topics/{names.HITS_TOPIC} " in SHELL
+    assert f"topics/{resource_names.HITS_TOPIC} " in SHELL
 
 
 def _tag() -> str:

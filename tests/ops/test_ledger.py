@@ -11,8 +11,8 @@ from threading import Thread
 import pytest
 
 from services.ops.__main__ import main
-from services.shared import ledger
-from tests.shared.test_ledger import scrapes
+from services.shared import reconciliation
+from tests.shared.test_reconciliation import scrapes
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def test_the_row_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_same_in_promql(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "--promql", "--window", "30m"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["missing"] == ledger.missing("30m")
+    assert said["missing"] == reconciliation.missing("30m")
     assert list(said["stretches"]) == ["spool", "hits", "rows"]
 
 

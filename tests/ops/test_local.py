@@ -13,9 +13,9 @@ import pytest
 from local import run_file
 from local.ports import Ports
 from local.run_file import Running
-from services.shared import names
-from tests.child import ROOT
+from services.shared import resource_names
 from tests.ops.conftest import Pipeline
+from tests.process import ROOT
 
 
 def local(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,10 +46,10 @@ def running(pipeline: Pipeline, tmp_path: Path) -> Path:
 
 
 def test_the_stack_that_runs_is_operated(pipeline: Pipeline, running: Path) -> None:
-    pipeline.bury(b"odd", {"dead_reason": "odd", "dead_source": names.HITS_SUBSCRIPTION})
+    pipeline.bury(b"odd", {"dead_reason": "odd", "dead_source": resource_names.HITS_SUBSCRIPTION})
     listed = local(running, "dead", "list", "--subscription", "test-dead", "--wait", "1")
     assert listed.returncode == 0, listed.stderr
-    assert names.HITS_SUBSCRIPTION in listed.stdout
+    assert resource_names.HITS_SUBSCRIPTION in listed.stdout
     replayed = local(running, "replay", "--dry-run")
     assert (replayed.returncode, '"found": 0' in replayed.stdout) == (0, True), replayed.stderr
     compacted = local(running, "compact", "--date", "2026-03-01", "--table", "nothing")

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from services.loader import reject_rows
-from services.ops import original
-from services.ops.original import NotReplayable
+from services.ops import reconstruct
+from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Reject, Rejects, Wanted
 from services.processor.parse import Parser
 from services.processor.parse import Reject as Refusal
-from services.shared import frame, hit, identity, names, rows, schema_file
+from services.shared import hit, identity, resource_names, rows, schema_file, zstd_frame
 from services.shared.hit import Hit
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
@@ -42,7 +42,9 @@ def refused(name: str, *, at: int = NOW, body: bytes = b"", query: str | None = 
 
 
 def send(pipeline: Pipeline, *hits: Hit) -> None:
-    pipeline.topics.publish(names.HITS_TOPIC, *hit.pack([hit.encode(one) for one in hits], identity.uuid7(NOW)))
+    pipeline.topics.publish(
+        resource_names.HITS_TOPIC, *hit.pack([hit.encode(one) for one in hits], identity.uuid7(NOW))
+    )
 
 
 def rejected(pipeline: Pipeline, *hits: Hit) -> None:
@@ -117,7 +119,7 @@ def test_rows_the_loader_refused_become_rows_again(pipeline: Pipeline) -> None:
     }
     batch = pa.RecordBatch.from_pylist([row, {**row, "event_id": "e2", "n": None}], rows.arrow_schema(table))
     made = reject_rows.build(batch, table, pipeline.schema.rejects, "bigquery", ["no partition"] * 2)
-    pipeline.topics.publish(names.ROWS_TOPIC, *rows.pack(made, "rejects", identity.uuid7(NOW)))
+    pipeline.topics.publish(resource_names.ROWS_TOPIC, *rows.pack(made, "rejects", identity.uuid7(NOW)))
     with pipeline.services("loader"):
         pipeline.until(REJECTS, 2)
         assert pipeline.ops("replay", "--stage", "loader", "--table", "events").json["published"] == 2
@@ -178,7 +180,7 @@ def test_an_order_of_one_shop_does_not_pass_for_that_of_another(pipeline: Pipeli
     counts = pipeline.ops("replay", "--dry-run").json
     assert (counts["found"], counts["skipped"], counts["to_publish"]) == (5, 2, 3)
     assert pipeline.ops("replay").json == {"found": 5, "published": 3, "skipped": 2, "failed": 0, "left": 0}
-    (message,) = pipeline.topics.pull(names.HITS_SUBSCRIPTION, 1)
+    (message,) = pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 1)
     published = [one.query for one in hit.unpack(message.data, dict(message.attributes))]
     assert sorted(query.partition("1001&")[2] for query in published) == sorted(orders[i] for i in (1, 2, 4))
 
@@ -202,7 +204,7 @@ def test_no_more_than_the_limit(pipeline: Pipeline) -> None:
     assert pipeline.ops("replay", "--dry-run", "--limit", "2").json["to_publish"] == 2
     done = pipeline.ops("replay", "--limit", "2").json
     assert done == {"found": 5, "published": 2, "skipped": 0, "failed": 0, "left": 3}
-    (message,) = pipeline.topics.pull(names.HITS_SUBSCRIPTION, 1)
+    (message,) = pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 1)
     assert len(hit.unpack(message.data, dict(message.attributes))) == 2
 
 
@@ -210,7 +212,7 @@ def test_many_rejects_become_few_packs(pipeline: Pipeline) -> None:
     hits = [refused(f"user-{number}") for number in range(2_500)]
     rejected(pipeline, *hits)
     assert pipeline.ops("replay").json["published"] == 2_500
-    packs = pipeline.topics.pull(names.HITS_SUBSCRIPTION, 3)
+    packs = pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 3)
     assert len(packs) == 3
     again = [one for pack in packs for one in hit.unpack(pack.data, dict(pack.attributes))]
     assert sorted(again, key=lambda one: one.id) == sorted(hits, key=lambda one: one.id)
@@ -220,8 +222,8 @@ def test_packs_keep_their_limit_of_bytes(pipeline: Pipeline) -> None:
     hits = [refused(f"user-{number}", query=f"user_id=u&n={number}x&pad={'y' * 30_000}") for number in range(150)]
     rejected(pipeline, *hits)
     assert pipeline.ops("replay").json["published"] == 150
-    packs = pipeline.topics.pull(names.HITS_SUBSCRIPTION, 3)
-    assert max(len(frame.decompress(pack.data)) for pack in packs) <= hit.MAX_PACK_BYTES
+    packs = pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 3)
+    assert max(len(zstd_frame.decompress(pack.data)) for pack in packs) <= hit.MAX_PACK_BYTES
     assert sum(len(hit.unpack(pack.data, dict(pack.attributes))) for pack in packs) == 150
 
 
@@ -254,7 +256,7 @@ def test_other_columns_of_rejects_do(bare: Pipeline) -> None:
     rejected(bare, one)
     assert "reject.stage" in bare.ops("replay", "--stage", "loader", code=1).err
     assert bare.ops("replay", "--reason", "wrong_type").json["published"] == 1
-    (message,) = bare.topics.pull(names.HITS_SUBSCRIPTION, 1)
+    (message,) = bare.topics.pull(resource_names.HITS_SUBSCRIPTION, 1)
     assert hit.unpack(message.data, dict(message.attributes)) == [one]
 
 
@@ -290,7 +292,7 @@ def of_processor(one: Hit, reason: str = "") -> Reject:
 
 
 def again(one: Hit, reason: str = "") -> Hit:
-    line = original.hit_of(of_processor(one, reason))
+    line = reconstruct.hit_of(of_processor(one, reason))
     (found,) = hit.unpack(*hit.pack([line], "pack"))
     return found
 
@@ -310,7 +312,7 @@ def test_a_hit_comes_back_as_it_was() -> None:
 def test_a_body_that_the_processor_took_for_no_json_comes_back() -> None:
     deep = b'{"a":' * 200_000 + b"1" + b"}" * 200_000  # more than any Python reads
     with pytest.raises(NotReplayable, match="never JSON"):
-        original.hit_of(of_processor(refused("deep", body=deep), "bad_body"))
+        reconstruct.hit_of(of_processor(refused("deep", body=deep), "bad_body"))
     latin = refused("latin", body=b'{"a":"\xfc"}')
     assert bytes(again(latin, "bad_body").body).decode() == '{"a":"ü"}'
 
@@ -334,7 +336,7 @@ def of_loader(**values: Any) -> Reject:
 )
 def test_a_row_comes_back_as_it_was(values: dict[str, Any]) -> None:
     values = {name: None if isinstance(value, pa.Scalar) else value for name, value in values.items()}
-    table, batch = original.row_of(of_loader(**values), SCHEMA)
+    table, batch = reconstruct.row_of(of_loader(**values), SCHEMA)
     assert table == "events"
     assert batch.schema.equals(rows.arrow_schema(SCHEMA.tables["events"]))
     (row,) = batch.to_pylist()
@@ -356,12 +358,12 @@ def test_a_row_that_is_not_the_original_any_more_is_refused() -> None:
         (Reject("e", "loader", "events", "r", None, "null", False), "no original"),
     ):
         with pytest.raises(NotReplayable, match=why):
-            original.row_of(reject, SCHEMA)
+            reconstruct.row_of(reject, SCHEMA)
     with pytest.raises(NotReplayable, match="at: "):
-        original.row_of(of_loader(at=pa.scalar(9_000_000_000_000_000_000, pa.timestamp("us", "UTC"))), SCHEMA)
+        reconstruct.row_of(of_loader(at=pa.scalar(9_000_000_000_000_000_000, pa.timestamp("us", "UTC"))), SCHEMA)
 
 
 def test_a_hit_that_would_poison_its_pack_is_refused() -> None:
     for text in ('{"id": "x"}', "7", '{"id": "x", "at": "noon", "method": "GET", "path": "/"}'):
         with pytest.raises(NotReplayable, match="cannot be read"):
-            original.hit_of(Reject("e", "processor", None, "r", None, text, False))
+            reconstruct.hit_of(Reject("e", "processor", None, "r", None, text, False))

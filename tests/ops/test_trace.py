@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.ops.__main__ import main
-from services.shared import hit, identity, names
+from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
 from tests.ops import schemas
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Pipeline
@@ -70,9 +70,9 @@ def test_dead_letters_are_opened_and_stay(pipeline: Pipeline) -> None:
     ours = hit.encode(Hit(ID, 1, "GET", "/pixel.gif", "user_id=ada"))
     theirs = hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", "user_id=bob&event_id=order-17"))
     data, attributes = hit.pack([ours, theirs], PACK)
-    given_up = pipeline.bury(data, {**attributes, **forwarded_by_pubsub(names.HITS_SUBSCRIPTION)})
-    rows = bury(pipeline, a_row(pipeline, event_id="order-18"), "schema is newer", names.ROWS_SUBSCRIPTION)
-    bury(pipeline, (b"no zstd", {"schema": "hit/1"}), POISON, names.HITS_SUBSCRIPTION)
+    given_up = pipeline.bury(data, {**attributes, **forwarded_by_pubsub(resource_names.HITS_SUBSCRIPTION)})
+    rows = bury(pipeline, a_row(pipeline, event_id="order-18"), "schema is newer", resource_names.ROWS_SUBSCRIPTION)
+    bury(pipeline, (b"no zstd", {"schema": "hit/1"}), POISON, resource_names.HITS_SUBSCRIPTION)
     for event_id, letter in ((ID, given_up), ("order-17", given_up), ("order-18", rows)):
         found = trace(pipeline, event_id)
         assert found["state"] == "dead"

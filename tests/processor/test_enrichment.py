@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.processor import agent, geo, parse, referrer, utm
+from services.processor import parse
+from services.processor.enrich import geo, referrer, user_agent, utm
 from services.processor.parse import Parser, Reject, Row
 from services.shared import schema, schema_file
 from services.shared.hit import Hit
@@ -15,8 +16,8 @@ from services.shared.schema import FIXED_SOURCES, Schema
 from tests.processor.test_parse import NOW, WIDE, _hit
 
 COLUMNS = """\
-      browser: {type: STRING, from: agent.browser}
-      is_bot: {type: BOOL, from: agent.is_bot}
+      browser: {type: STRING, from: user_agent.browser}
+      is_bot: {type: BOOL, from: user_agent.is_bot}
       medium: {type: STRING, from: referrer.medium}
       campaign: {type: STRING, from: [utm.campaign, query.campaign]}
       country: {type: STRING, from: geo.country}
@@ -67,7 +68,7 @@ def test_a_required_column_without_a_value_is_missing() -> None:
 
 
 def test_rejects_can_be_enriched() -> None:
-    text = ENRICHED.replace("      reason:", "      browser: {type: STRING, from: agent.browser}\n      reason:")
+    text = ENRICHED.replace("      reason:", "      browser: {type: STRING, from: user_agent.browser}\n      reason:")
     tables = schema_file.parse(text)
     parser, one = Parser(tables), _hit("n=many", headers={"user-agent": FIREFOX})
     reject = parser.parse(one, NOW)
@@ -77,7 +78,7 @@ def test_rejects_can_be_enriched() -> None:
 
 
 def test_bots_can_have_a_table_of_their_own() -> None:
-    tables = schema_file.parse(WIDE.replace("when: {query.type: [click, tap]}", 'when: {agent.is_bot: "true"}'))
+    tables = schema_file.parse(WIDE.replace("when: {query.type: [click, tap]}", 'when: {user_agent.is_bot: "true"}'))
     assert _row(_hit("x=1", headers={"user-agent": GOOGLEBOT}), tables)["table"] == "clicks"
     assert _row(_hit("x=1", headers={"user-agent": FIREFOX}), tables)["table"] == "events"
     assert _row(_hit("x=1"), tables)["table"] == "events"
@@ -90,7 +91,7 @@ def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(
             parse._ENRICH, name, lambda *given, name=name, read=read: [asked.append(name), read(*given)][1]
         )
-    monkeypatch.setattr(agent, "load", lambda: asked.append("load"))
+    monkeypatch.setattr(user_agent, "load", lambda: asked.append("load"))
     one = _hit("utm_source=a", headers={"user-agent": FIREFOX})
     assert isinstance(Parser(schema_file.parse(WIDE)).parse(one, NOW), Row)
     assert asked == []
@@ -104,7 +105,7 @@ def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("namespace", "found"),
-    [("agent", agent.Agent), ("referrer", referrer.Referrer), ("utm", utm.Utm), ("geo", geo.Geo)],
+    [("agent", user_agent.Agent), ("referrer", referrer.Referrer), ("utm", utm.Utm), ("geo", geo.Geo)],
 )
 def test_the_schema_file_knows_exactly_what_an_enrichment_gives(namespace: str, found: Any) -> None:
     assert tuple(FIXED_SOURCES[namespace]) == found._fields

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from services.processor import agent, geo, log_entry, query, referrer, typed, url, utm
+from services.processor import convert, log_entry, query, url
+from services.processor.enrich import geo, referrer, user_agent, utm
 from services.processor.parse import Parser, Reject
-from services.shared import frame, hit, schema_file
+from services.shared import hit, schema_file, zstd_frame
+from services.shared.errors import Poison
 from services.shared.hit import Hit
-from services.shared.poison import Poison
 from tests.growth import assert_linear
 from tests.processor.test_enrichment import ENRICHED
 from tests.processor.test_parse import NOW, _hit
@@ -28,7 +29,7 @@ TEXTS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "query": (query.pairs, ("a=1&b=%C3%A9+x&c=", "&d=%", "=2")),
     "host": (url.host, ("https://", "user@", "host.example", ":80/path?x#y")),
     "query of a page": (url.query, ("https://host.example/path?", "a=1", "#y")),
-    "agent": (lambda text: agent.read({"user-agent": text}, {}), (AGENT[:40], AGENT[40:])),
+    "agent": (lambda text: user_agent.read({"user-agent": text}, {}), (AGENT[:40], AGENT[40:])),
     "geo": (lambda text: geo.read({geo.HEADER: text}, {}), ("US,", "USCA,", "Mountain View")),
     "referrer": (
         lambda text: referrer.read({"referer": text}, {"referrer": text, "url": text}),
@@ -59,18 +60,18 @@ VALUES = {
 
 @pytest.mark.parametrize("kind", VALUES)
 def test_values_of_a_query(kind: str) -> None:
-    convert = typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]
-    assert_linear(convert, *VALUES[kind], refused=typed.Invalid)
+    converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
+    assert_linear(converter, *VALUES[kind], refused=convert.Invalid)
 
 
 @pytest.mark.parametrize("kind", VALUES)
 def test_values_of_a_body(kind: str) -> None:
     def work(text: str) -> None:
-        typed.CONVERTERS[kind](typed.decode_json(text))
+        convert.CONVERTERS[kind](convert.decode_json(text))
 
-    assert_linear(work, '"2026-01-01', 'T00:00:00Z"', refused=typed.Invalid)
-    assert_linear(work, "1", ".5", "e1", refused=typed.Invalid)
-    assert_linear(work, '{"a":["', '",1', "]}", refused=typed.Invalid)
+    assert_linear(work, '"2026-01-01', 'T00:00:00Z"', refused=convert.Invalid)
+    assert_linear(work, "1", ".5", "e1", refused=convert.Invalid)
+    assert_linear(work, '{"a":["', '",1', "]}", refused=convert.Invalid)
 
 
 def _everything(one: Hit) -> None:
@@ -101,7 +102,7 @@ LINE = hit.encode(Hit("a", NOW, "GET", "/i", "x=1", {"referer": "x"}))
 
 def test_a_pack() -> None:
     def work(lines: bytes) -> None:
-        hit.read(frame.compress(lines), {"schema": "hit/1", "encoding": "zstd", "count": "3"})
+        hit.read(zstd_frame.compress(lines), {"schema": "hit/1", "encoding": "zstd", "count": "3"})
 
     assert_linear(work, LINE + b"\n" + LINE[:40], LINE[40:] + b"\n", LINE, size=LARGE, refused=Poison)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.processor import log_entry
 from services.processor.log_entry import Entries
 from services.shared import identity
-from services.shared.poison import Poison
+from services.shared.errors import Poison
 
 # As Cloud Logging exports a load balancer's log entry, with fields that do not matter here.
 ENTRY: dict[str, Any] = {

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from services.ops import letter
+from services.ops import dead_letter
 from services.processor import service
 from services.processor.config import Config
 from services.processor.metrics import Metrics
@@ -25,7 +25,7 @@ from services.processor.parse import Parser, Reject, Row
 from services.processor.table_batches import HitParser
 from services.processor.worker import Topics as Names
 from services.processor.worker import Worker
-from services.shared import frame, hit, identity, rows, schema, schema_file
+from services.shared import hit, identity, rows, schema, schema_file, zstd_frame
 from services.shared.hit import Hit
 from services.shared.publisher import Unconfirmed
 from tests.processor.test_log_entry import ENTRY
@@ -124,7 +124,7 @@ async def test_poison_goes_to_the_dead_letter_topic_with_its_reason_and_good_pac
         (b"random \x00\xff bytes", {"schema": "hit/1", "encoding": "zstd", "count": "1"}),
         (good[0][0], {**good[0][1], "schema": "hits/9", "pack": "x"}),
         (good[0][0][:-5], {**good[0][1], "pack": "y"}),
-        (frame.compress(bytes(70_000_000)), {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "z"}),
+        (zstd_frame.compress(bytes(70_000_000)), {"schema": "hit/1", "encoding": "zstd", "count": "1", "pack": "z"}),
         (b'{"httpRequest":{}}', {}),
     ]
     async with _running(topics):
@@ -307,12 +307,14 @@ async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_ar
         found = await _rows(topics, 1)
         dead = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))
         assert sorted(row["user_id"] for _, row in found) == ["0", "1", "2"]
-        assert sorted(frame.decompress(one.data) for one in dead) == sorted(bad)
+        assert sorted(zstd_frame.decompress(one.data) for one in dead) == sorted(bad)
         for one in dead:
-            shown = letter.read(letter.Letter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5)
+            shown = dead_letter.read(
+                dead_letter.Letter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
+            )
             assert (one.attributes["dead_reason"], shown["found"]) == (shown["problem"], 1)
         # Published once more as `ops dead replay` does, each dies again and is then the very same message.
-        originals = [letter.Letter("", now, dict(one.attributes), one.data).original_attributes() for one in dead]
+        originals = [dead_letter.Letter("", now, dict(one.attributes), one.data).original_attributes() for one in dead]
         for one, original in zip(dead, originals, strict=True):
             topics.publish("hits", one.data, original)
         again = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))
@@ -325,8 +327,8 @@ async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_ar
 def _torn(*queries: str) -> tuple[bytes, dict[str, str]]:
     """A pack with a line more, which cannot be read."""
     data, attributes = _pack(*queries)
-    lines = frame.decompress(data) + b'\n{"id":'
-    return frame.compress(lines), {**attributes, "count": str(len(queries) + 1)}
+    lines = zstd_frame.decompress(data) + b'\n{"id":'
+    return zstd_frame.compress(lines), {**attributes, "count": str(len(queries) + 1)}
 
 
 async def test_a_pack_is_acked_only_after_the_dead_letters_of_its_lines_too() -> None:

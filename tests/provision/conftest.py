@@ -8,7 +8,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import wanted
+from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
 from tests.conftest import BigQueryAddress
@@ -27,7 +27,7 @@ class Project:
     def settle(self, *columns: str, table: str = "partition: day", dry_run: bool = False, **settings: Any) -> list[str]:
         """Provision for a schema file with these columns; the lines of output, in one space."""
         schema = schemas.schema(*columns, table=table)
-        lines = settle(wanted.resources(Config(self.id, **settings), schema), dry_run=dry_run)
+        lines = settle(inventory.resources(Config(self.id, **settings), schema), dry_run=dry_run)
         return [" ".join(line.split()) for line in lines]
 
     def subscription(self, name: str) -> Any:

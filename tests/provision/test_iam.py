@@ -19,14 +19,14 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.provision import account
+from services.provision import service_accounts
 from services.provision.bindings import CUSTOM_ROLES, METRICS_READER, SERVICE_AGENT, Binding, CustomRole, bindings
 from services.provision.config import Config
-from services.shared import names, schema, schema_file
-from services.shared.names import subscription_path, topic_path
-from tests import child
-from tests.child import ROOT, wait_for
+from services.shared import resource_names, schema, schema_file
+from services.shared.resource_names import subscription_path, topic_path
+from tests import process
 from tests.conftest import BigQueryAddress
+from tests.process import ROOT, wait_for
 from tests.provision.permissions import PREDEFINED, Need, needs
 from tests.provision.wire import Noted, noting
 from tests.topics import Topics
@@ -58,9 +58,9 @@ class Run:
         return done.stdout
 
     @contextmanager
-    def service(self, name: str, **settings: str) -> Iterator[child.Child]:
+    def service(self, name: str, **settings: str) -> Iterator[process.Child]:
         local = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0"}
-        running = child.start(f"services.{name}", env=self.environment(name, **local, **settings), wait_ready=False)
+        running = process.start(f"services.{name}", env=self.environment(name, **local, **settings), wait_ready=False)
         try:
             yield running
         finally:
@@ -101,11 +101,11 @@ def drift(run: Run) -> None:
     """Change something of each kind of resource that the provisioner mends."""
     run.topics.publisher.update_topic(
         request={
-            "topic": {"name": topic_path(run.project, names.HITS_TOPIC), "labels": {}},
+            "topic": {"name": topic_path(run.project, resource_names.HITS_TOPIC), "labels": {}},
             "update_mask": {"paths": ["labels"]},
         }
     )
-    path = subscription_path(run.project, names.HITS_SUBSCRIPTION)
+    path = subscription_path(run.project, resource_names.HITS_SUBSCRIPTION)
     run.topics.subscriber.update_subscription(
         request={
             "subscription": {"name": path, "topic": "", "ack_deadline_seconds": 11},
@@ -140,10 +140,10 @@ def pipeline(run: Run) -> None:
         port = wait_for(lambda: _port(collector), 30, "the collector")
         for query in ("user_id=ada", "user_id=ada", "type=no-user"):
             assert requests.get(f"http://127.0.0.1:{port}/pixel.gif?{query}", timeout=20).status_code == 200
-        run.topics.publish(names.HITS_TOPIC, b"no pack", {"schema": "hit/1"})
-        run.topics.publish(names.ROWS_TOPIC, b"no pack", {"schema": "rows/1"})
+        run.topics.publish(resource_names.HITS_TOPIC, b"no pack", {"schema": "hit/1"})
+        run.topics.publish(resource_names.ROWS_TOPIC, b"no pack", {"schema": "rows/1"})
         wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 40, "the rows")
-        run.topics.pull(names.DEAD_SUBSCRIPTION, 2)
+        run.topics.pull(resource_names.DEAD_SUBSCRIPTION, 2)
         run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
     run.command("ops", "compact", "--date", day)
     assert (run.count("events_log"), run.count("rejects_log")) == (4, 2)
@@ -155,7 +155,7 @@ def load_twice(run: Run, table: str, row: dict[str, Any]) -> None:
     run.client.load_table_from_json([row, row], f"pixelpipe.{table}", job_config=config).result(timeout=30)
 
 
-def _port(collector: child.Child) -> int | None:
+def _port(collector: process.Child) -> int | None:
     assert collector.process.poll() is None, collector.output()
     matched = re.search(r'"port":(\d+)', collector.output())
     return int(matched[1]) if matched else None
@@ -200,8 +200,8 @@ def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, se
     # The judge sees a binding that is missing, and one too many.
     for binding in own:
         assert judged([one for one in own if one != binding], notes)[0], binding
-    extra = Binding("collector", "roles/pubsub.publisher", "topic", names.ROWS_TOPIC, "nothing")
-    assert judged([*own, extra], notes) == (set(), {("collector", "roles/pubsub.publisher", names.ROWS_TOPIC)})
+    extra = Binding("collector", "roles/pubsub.publisher", "topic", resource_names.ROWS_TOPIC, "nothing")
+    assert judged([*own, extra], notes) == (set(), {("collector", "roles/pubsub.publisher", resource_names.ROWS_TOPIC)})
 
 
 def test_pubsubs_own_account_may_move_dead_letters() -> None:
@@ -332,7 +332,7 @@ def test_terraform_says_the_same() -> None:
     [("pixelpipe", "pixelpipe"), ("my-pixelpipe", "my-pixelpipe"), ("web", "web-pixelpipe")],
 )
 def test_the_names_are_those_of_the_chart(release: str, name: str) -> None:
-    assert account.fullname(release) == name
+    assert service_accounts.fullname(release) == name
 
 
 GOOD = {"--project": "my-project", "--namespace": "web"}

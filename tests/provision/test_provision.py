@@ -15,8 +15,8 @@ from google.cloud import bigquery
 from services.provision import conflicts
 from services.provision.resource import Refused
 from services.shared import schema_file
-from tests import child
-from tests.child import ROOT
+from tests import process
+from tests.process import ROOT
 from tests.provision import schemas
 from tests.provision.schemas import TYPE, USER, text
 
@@ -280,7 +280,7 @@ def test_the_table_of_conflicts_is_described_and_lasts_as_long_as_the_longest(pr
 @pytest.fixture
 def failing() -> Iterator[tuple[str, str]]:
     """A Pub/Sub that fails as it is told: its address, and that of its control port."""
-    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         yield f"127.0.0.1:{emulator.ready['grpc']}", f"http://127.0.0.1:{emulator.ready['control']}/faults"
 
 

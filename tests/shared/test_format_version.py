@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.shared import format_version, hit, rows
+from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
-from services.shared.poison import Poison
 
 
 def test_the_version_read_here_passes() -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared import frame, hit
+from services.shared import hit, zstd_frame
+from services.shared.errors import Poison
 from services.shared.hit import Hit
-from services.shared.poison import Poison
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 HITS = st.builds(
@@ -132,17 +132,17 @@ def test_every_line_is_a_hit_or_unreadable_or_blank(lines: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("data", "attributes", "says"),
     [
-        (frame.compress(GOOD), {}, "schema is None"),
-        (frame.compress(GOOD), {**ATTRIBUTES, "schema": "hits/2"}, "schema is 'hits/2'"),
-        (frame.compress(GOOD), {**ATTRIBUTES, "encoding": "br"}, "encoding is 'br'"),
-        (frame.compress(b""), ATTRIBUTES, "count is '1', the pack holds 0"),
-        (frame.compress(b"\n \n"), ATTRIBUTES, "count is '1', the pack holds 0"),
-        (frame.compress(b"{\n{}"), ATTRIBUTES, "hits: "),
-        (frame.compress(b'{"id":"a"}'), ATTRIBUTES, "missing required field `at`"),
-        (frame.compress(b'{"id":"\xff","at":1,"method":"GET","path":"/i"}'), ATTRIBUTES, "hits: "),
-        (frame.compress(b"[" * 100_000), ATTRIBUTES, "hits: "),
+        (zstd_frame.compress(GOOD), {}, "schema is None"),
+        (zstd_frame.compress(GOOD), {**ATTRIBUTES, "schema": "hits/2"}, "schema is 'hits/2'"),
+        (zstd_frame.compress(GOOD), {**ATTRIBUTES, "encoding": "br"}, "encoding is 'br'"),
+        (zstd_frame.compress(b""), ATTRIBUTES, "count is '1', the pack holds 0"),
+        (zstd_frame.compress(b"\n \n"), ATTRIBUTES, "count is '1', the pack holds 0"),
+        (zstd_frame.compress(b"{\n{}"), ATTRIBUTES, "hits: "),
+        (zstd_frame.compress(b'{"id":"a"}'), ATTRIBUTES, "missing required field `at`"),
+        (zstd_frame.compress(b'{"id":"\xff","at":1,"method":"GET","path":"/i"}'), ATTRIBUTES, "hits: "),
+        (zstd_frame.compress(b"[" * 100_000), ATTRIBUTES, "hits: "),
         (GOOD, ATTRIBUTES, "zstd: "),
-        (frame.compress(GOOD)[:-4], ATTRIBUTES, "zstd: "),
+        (zstd_frame.compress(GOOD)[:-4], ATTRIBUTES, "zstd: "),
     ],
 )
 def test_a_pack_of_which_nothing_can_be_read_is_poison_with_a_reason(

@@ -7,11 +7,11 @@ import signal
 
 import pytest
 
-from tests import child
+from tests import process
 from tests.shared.ending_service import CHATTERS, FAILS, GIVEN_UP, HANGS, RETURNS, THREAD
 
 
-def messages(service: child.Child) -> list[str]:
+def messages(service: process.Child) -> list[str]:
     return [json.loads(line)["message"] for line in service.output().splitlines()]
 
 
@@ -25,7 +25,7 @@ def messages(service: child.Child) -> list[str]:
     ],
 )
 def test_work_that_ends_early_ends_the_process_and_is_named(how: str, task: str, trace: str) -> None:
-    service = child.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
+    service = process.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
     assert service.process.wait(30) == 1, service.output()
     assert messages(service) == ["running", "left in order", "background task ended"]
     last = json.loads(service.output().splitlines()[-1])
@@ -38,16 +38,16 @@ def test_work_that_ends_early_ends_the_process_and_is_named(how: str, task: str,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_nothing_to_say(number: int, how: str) -> None:
     """Also where a thread hangs, on a disk or in a library."""
-    service = child.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
-    child.wait_for(lambda: "running" in service.output(), what="its start")
+    service = process.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
+    process.wait_for(lambda: "running" in service.output(), what="its start")
     assert service.stop(number) == 0
     assert messages(service) == ["running", "left in order"]
     service.log.unlink()
 
 
 def test_a_library_says_the_same_thing_once_a_minute() -> None:
-    service = child.start("tests.shared.ending_service", env={"PIPE_HOW": CHATTERS}, wait_ready=False)
-    child.wait_for(lambda: "something else" in service.output(), what="the last of its lines")
+    service = process.start("tests.shared.ending_service", env={"PIPE_HOW": CHATTERS}, wait_ready=False)
+    process.wait_for(lambda: "something else" in service.output(), what="the last of its lines")
     assert service.stop() == 0
     assert messages(service) == ["running", "attempt 0 failed", "something else", "left in order"]
     service.log.unlink()

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.child import ROOT
+from tests.process import ROOT
 
 NOWHERE = {
     "PUBSUB_EMULATOR_HOST": "127.0.0.1:1",

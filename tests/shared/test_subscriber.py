@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 
 from services.shared import subscriber, subscriber_clock
 from services.shared.background import Background
-from services.shared.names import subscription_path
 from services.shared.publisher import Publisher
+from services.shared.resource_names import subscription_path
 from services.shared.subscriber import Client, Delivery, Subscriber
-from tests import child
-from tests.child import wait_for
+from tests import process
 from tests.emulators.fault_client import Control
+from tests.process import wait_for
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -44,7 +44,7 @@ async def background() -> AsyncIterator[Background]:
 @pytest.fixture
 def failing(project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Topics, Control]]:
     """An emulator of its own, whose faults are the test's."""
-    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
+    with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
         topics = Topics(project)
         topics.create("hits", "work")

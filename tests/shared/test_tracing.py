@@ -14,8 +14,8 @@ import pytest
 from services.shared import tracing
 from services.shared.config import ConfigError
 from tests import otlp
-from tests.child import ROOT, free_port
 from tests.otlp import Receiver
+from tests.process import ROOT, free_port
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{SPAN}-01"

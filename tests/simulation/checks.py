@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from prometheus_client import generate_latest
 
 from services.collector import pack_file
-from services.shared import frame, ledger, rows
-from services.shared.poison import Poison
+from services.shared import reconciliation, rows, zstd_frame
+from services.shared.errors import Poison
 from tests.simulation.clients import Clients
 from tests.simulation.events import KINDS, events_of
 from tests.simulation.fleet import Fleet
@@ -77,16 +77,16 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
     if strange := [f"{identity} in {table}" for table, identity in shown if (table, identity) not in wanted]:
         yield f"in a view where they do not belong: {_some(strange)}"
     buried = [message for message in fleet.broker.dead if "dead_reason" in message.attributes]
-    if needless := [message for message in buried if frame.decompress(message.data) not in clients.broken]:
+    if needless := [message for message in buried if zstd_frame.decompress(message.data) not in clients.broken]:
         yield f"{len(needless)} dead letters hold more than what is broken: {needless[0].attributes['dead_reason']}"
-    if missing := clients.broken - {frame.decompress(message.data) for message in buried}:
+    if missing := clients.broken - {zstd_frame.decompress(message.data) for message in buried}:
         yield f"broken and in no dead letter: {_some([line.decode() for line in missing])}"
 
 
 def reconciled(fleet: Fleet) -> Iterator[str]:
     """Where no process has ended, and its counts with it, the metrics account for every hit."""
     if len(fleet.all) == len(fleet.running):
-        row = ledger.row({process.name: generate_latest(process.registry).decode() for process in fleet.all})
+        row = reconciliation.row({process.name: generate_latest(process.registry).decode() for process in fleet.all})
         if row.missing:
             yield f"the metrics miss {row.missing} hits: {row.stretches}"
 

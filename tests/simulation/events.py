@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.shared import frame
+from services.shared import zstd_frame
 
 REFUSED_TYPE = "refused"  # the type of an event whose row BigQuery refuses every time
 
@@ -29,4 +29,4 @@ class Event:
 
 def events_of(pack: bytes) -> list[str]:
     """The ids of the events in the data of a pack of hits."""
-    return [found.decode() for found in _EVENT_ID.findall(frame.decompress(pack))]
+    return [found.decode() for found in _EVENT_ID.findall(zstd_frame.decompress(pack))]

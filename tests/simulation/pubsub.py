@@ -14,7 +14,7 @@ from itertools import count
 from types import SimpleNamespace
 
 from services.provision.subscriptions import DELIVERY_ATTEMPTS, RETRY_SECONDS
-from services.shared import frame
+from services.shared import zstd_frame
 from services.shared.publisher import Unconfirmed
 from services.shared.subscriber import Delivery
 from tests.simulation.loop import never
@@ -197,7 +197,7 @@ class Subscriber:
             return
         world.note(self._process.name, "acks" if ack else "nacks", self.subscription, leased.number)
         if self._out.pop(leased.number, None) is not None:
-            self.held -= frame.held(leased.data)
+            self.held -= zstd_frame.held(leased.data)
         world.loop.call_later(world.random.uniform(0, FLUSH_SECONDS), self._send, leased, ack)
         self._wake.set()
 
@@ -205,7 +205,7 @@ class Subscriber:
         self._source.world.note(self._process.name, "takes", self.subscription, message.number, message.attempt)
         if message.number not in self._out:
             self._out[message.number] = message
-            self.held += frame.held(message.data)
+            self.held += zstd_frame.held(message.data)
             if self.subscription == "hits":  # the loader bounds what it holds by a metric of its own
                 self._source.world.saw("pulled bytes", self.held)
         received = SimpleNamespace(

@@ -20,7 +20,7 @@ from services.loader import write_api
 from services.shared import publisher, subscriber
 from services.shared.background import Background
 from services.shared.subscriber import Delivery
-from tests.child import ROOT
+from tests.process import ROOT
 from tests.simulation import bigquery, disk
 from tests.simulation import pubsub as simulated
 from tests.simulation.fleet import Parts

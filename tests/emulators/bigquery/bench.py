@@ -25,7 +25,7 @@ from google.cloud.bigquery_storage import BigQueryWriteAsyncClient
 from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
 
-from tests import child
+from tests import process
 from tests.emulators import bigquery_client as desk
 
 KINDS = (
@@ -156,7 +156,7 @@ def main() -> None:
     times = parser.parse_args().appends
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "bench.duckdb")
-        with child.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as running:
+        with process.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as running:
             client = desk.client(f"http://127.0.0.1:{running.ready['rest']}", "bench")
             address = f"127.0.0.1:{running.ready['grpc']}"
             large(client, address, times, beside=False)

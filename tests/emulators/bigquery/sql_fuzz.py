@@ -21,7 +21,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from tests import child
+from tests import process
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery.sql_agreement import Google, Ours, Verdict, judge
 from tests.emulators.bigquery.test_functions import ANSWERS
@@ -277,7 +277,7 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "data.duckdb")
-        with child.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as emulator:
+        with process.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", data) as emulator:
             client = desk.client(f"http://127.0.0.1:{emulator.ready['rest']}", "fuzz")
             google = Google()
             if given.replay:

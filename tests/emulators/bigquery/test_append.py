@@ -17,7 +17,7 @@ from google.cloud.bigquery_storage import BigQueryWriteAsyncClient
 from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
 
-from tests import child
+from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery_client import TODAY, rows, stream
@@ -216,12 +216,12 @@ def test_schema_change_is_told_once_and_new_columns_can_be_written(
 
     def requests() -> Iterator[types.AppendRowsRequest]:
         yield desk.request(rows({}), stream(client.project))
-        child.wait_for(lambda: len(seen) == 1, what="the first answer")
+        process.wait_for(lambda: len(seen) == 1, what="the first answer")
         assert not seen[0].updated_schema.fields
         table.schema = [*table.schema, bigquery.SchemaField("more", "STRING")]
         client.update_table(table, ["schema"])
         yield desk.request(rows({}), first=False)
-        child.wait_for(lambda: len(seen) == 2, what="the second answer")
+        process.wait_for(lambda: len(seen) == 2, what="the second answer")
         assert [field.name for field in seen[1].updated_schema.fields][-1] == "more"
         grown = rows({}).append_column("more", pa.array(["x"]))
         yield desk.request(grown)

@@ -10,7 +10,7 @@ import pytest
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.cloud import bigquery
 
-from tests import child
+from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 
@@ -253,4 +253,4 @@ def test_appends_and_queries_run_side_by_side(client: bigquery.Client, bigquery_
             seen.append(query())
     assert [code for future in running for code in future.result()] == [0] * writers * appends
     assert seen == sorted(seen)
-    child.wait_for(lambda: query() == writers * appends * 500, what="all rows")
+    process.wait_for(lambda: query() == writers * appends * 500, what="all rows")

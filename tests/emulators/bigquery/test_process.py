@@ -17,16 +17,16 @@ from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
-from tests import child
+from tests import process
 from tests.emulators import bigquery_client as desk
 
 
-def start(data: Path, *args: str, wait_ready: bool = True) -> child.Child:
+def start(data: Path, *args: str, wait_ready: bool = True) -> process.Child:
     ports = args or ("--rest-port", "0", "--grpc-port", "0")
-    return child.start("emulators.bigquery", *ports, "--data", str(data), wait_ready=wait_ready)
+    return process.start("emulators.bigquery", *ports, "--data", str(data), wait_ready=wait_ready)
 
 
-def client(running: child.Child, project: str) -> bigquery.Client:
+def client(running: process.Child, project: str) -> bigquery.Client:
     return desk.client(f"http://127.0.0.1:{running.ready['rest']}", project)
 
 
@@ -150,7 +150,7 @@ def test_taken_port_is_named(tmp_path: Path, taken: str) -> None:
 
 def test_file_in_use_is_named(tmp_path: Path) -> None:
     data = tmp_path / "data.duckdb"
-    with child.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)):
+    with process.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)):
         failed = start(data, wait_ready=False)
         assert failed.process.wait(20) == 1
         assert f"{data} is in use by another process" in failed.output()
@@ -182,7 +182,7 @@ def test_stop_waits_for_no_idle_connection_and_no_long_query(tmp_path: Path, pro
 
 
 def test_nothing_is_served_but_on_loopback(tmp_path: Path) -> None:
-    with child.running(
+    with process.running(
         "emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(tmp_path / "d.duckdb")
     ) as running:
         listening = Path(f"/proc/{running.process.pid}/net/tcp").read_text().splitlines()[1:]

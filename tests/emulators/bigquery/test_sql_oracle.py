@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from emulators.bigquery.sql.grammar import RESERVED
 from services.provision import view
 from services.shared import schema, schema_file
-from tests.child import ROOT
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery import sql_fuzz, sql_statements
@@ -24,6 +23,7 @@ from tests.emulators.bigquery import test_sql as queries
 from tests.emulators.bigquery.oracle import Aborted, Oracle, Refused, Table, oracle
 from tests.emulators.bigquery.sql_agreement import KNOWN, LACKING, OUT_OF_REACH, Google, Ours, judge, same
 from tests.emulators.bigquery.test_functions import ANSWERS, REFUSALS
+from tests.process import ROOT
 
 PROJECT = "project"
 COLUMNS = {

@@ -16,7 +16,7 @@ import requests
 from local import run_file
 from local.ports import Ports
 from local.run_file import Running
-from tests import child
+from tests import process
 from tests.emulators.fault_client import Control
 
 MODULE = "emulators.pubsub"
@@ -24,7 +24,7 @@ MODULE = "emulators.pubsub"
 
 @pytest.fixture(scope="module")
 def control() -> Iterator[Control]:
-    with child.running(MODULE, "--port", "0", "--control-port", "0") as emulator:
+    with process.running(MODULE, "--port", "0", "--control-port", "0") as emulator:
         assert list(emulator.ready) == ["grpc", "control"]
         yield Control(emulator.ready["control"])
 
@@ -79,12 +79,12 @@ def test_pages_of_a_browser_set_nothing(control: Control, headers: dict[str, str
 
 
 def test_there_is_no_control_port_unless_asked_for() -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         assert list(emulator.ready) == ["grpc"]
 
 
 def test_it_is_on_the_loopback_address_even_where_the_emulator_is_not() -> None:
-    with child.running(MODULE, "--host", "0.0.0.0", "--port", "0", "--control-port", "0") as emulator:
+    with process.running(MODULE, "--host", "0.0.0.0", "--port", "0", "--control-port", "0") as emulator:
         lines = Path(f"/proc/{emulator.process.pid}/net/tcp").read_text().splitlines()[1:]
         found = [line.split()[1] for line in lines if line.split()[3] == "0A"]
         assert f"0100007F:{emulator.ready['control']:04X}" in found
@@ -99,7 +99,7 @@ def test_a_taken_control_port_is_one_line(tmp_path: Path, module: str, rest: tup
         taken.listen()
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", module, *rest, *own, "--control-port", port]
-        ended = subprocess.run(command, cwd=child.ROOT, capture_output=True, text=True, timeout=30)
+        ended = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert port in line and "control" in line
@@ -108,7 +108,7 @@ def test_a_taken_control_port_is_one_line(tmp_path: Path, module: str, rest: tup
 def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "local", "fault", *arguments, "--data", str(data)],
-        cwd=child.ROOT,
+        cwd=process.ROOT,
         capture_output=True,
         text=True,
         timeout=30,

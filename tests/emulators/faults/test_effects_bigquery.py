@@ -22,7 +22,7 @@ from google.rpc import code_pb2
 
 from emulators.bigquery.rest import datasets, jobs, tables, upload
 from emulators.bigquery.rest.method import NAMES
-from tests import child
+from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.fault_client import Control
@@ -30,23 +30,23 @@ from tests.emulators.fault_client import Control
 
 def started(data: Path) -> Any:
     ports = ("--rest-port", "0", "--grpc-port", "0", "--control-port", "0")
-    return child.running("emulators.bigquery", *ports, "--data", str(data))
+    return process.running("emulators.bigquery", *ports, "--data", str(data))
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[child.Child]:
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Child]:
     with started(tmp_path_factory.mktemp("faults") / "bigquery.duckdb") as running:
         assert list(running.ready) == ["rest", "grpc", "control"]
         yield running
 
 
 @pytest.fixture(scope="module")
-def address(emulator: child.Child) -> BigQueryAddress:
+def address(emulator: process.Child) -> BigQueryAddress:
     return BigQueryAddress(f"http://127.0.0.1:{emulator.ready['rest']}", f"127.0.0.1:{emulator.ready['grpc']}")
 
 
 @pytest.fixture
-def control(emulator: child.Child) -> Iterator[Control]:
+def control(emulator: process.Child) -> Iterator[Control]:
     control = Control(emulator.ready["control"])
     yield control
     control.clear()
@@ -210,7 +210,7 @@ def test_latency_of_appends_holds_up_nobody_else(
         with control.on("latency", method="AppendRows", resource=f"{client.project}.d.t", delay=600) as name:
             for number in range(3):
                 stream.send(f"slow{number}")
-            child.wait_for(lambda: control.struck(name) == 3, 10, "three appends in flight")
+            process.wait_for(lambda: control.struck(name) == 3, 10, "three appends in flight")
             batch = desk.rows({"id": "quick"})
             writer.append(desk.stream(client.project, other.table_id), batch)
             assert desk.one(client, "SELECT COUNT(*) FROM d.other") == 1
@@ -227,7 +227,7 @@ def test_an_append_behind_a_slow_one_of_its_stream_waits_its_turn(
     with Open(address.grpc, client.project) as stream:
         with control.on("latency", method="AppendRows", resource=f"{client.project}.d.t", delay=600, times=1) as name:
             stream.send("first")
-            child.wait_for(lambda: control.struck(name), 10, "the first append to be held")
+            process.wait_for(lambda: control.struck(name), 10, "the first append to be held")
             for number in range(5):
                 stream.send(f"later{number}")
                 writer.append(desk.stream(client.project, "other"), desk.rows({"id": "x"}))
@@ -241,7 +241,7 @@ def test_latency_after_commits_at_once(address: BigQueryAddress, client: bigquer
     with Open(address.grpc, client.project) as stream:
         with control.on("latency_after", method="AppendRows", resource=here(client.project), delay=600):
             stream.send("a")
-            assert child.wait_for(lambda: ids(client), 10, "the row") == ["a"]
+            assert process.wait_for(lambda: ids(client), 10, "the row") == ["a"]
         assert not stream.answer().error.code
 
 
@@ -251,7 +251,7 @@ def test_a_blackhole_swallows_appends(address: BigQueryAddress, client: bigquery
         with control.on("blackhole", method="AppendRows", resource=here(client.project)) as name:
             stream.send("held")
             given_up.send("gone")
-            child.wait_for(lambda: control.struck(name) == 2, 10, "the appends to be held")
+            process.wait_for(lambda: control.struck(name) == 2, 10, "the appends to be held")
             given_up.call.cancel()
             assert ids(client) == ["before"]
             assert stream.call.is_active()
@@ -264,7 +264,7 @@ def test_a_blackhole_swallows_requests(client: bigquery.Client, control: Control
         with pytest.raises(requests.exceptions.Timeout):
             client.query_and_wait("SELECT 1", retry=None, job_retry=None, api_timeout=0.3)
         held, outcome = in_background(lambda: client.query_and_wait("SELECT 1", retry=None, job_retry=None))
-        child.wait_for(lambda: control.struck(name) == 2, 10, "the query to be held")
+        process.wait_for(lambda: control.struck(name) == 2, 10, "the query to be held")
         assert client.get_table("d.t").table_id == "t"
         assert held.is_alive()
     held.join(10)
@@ -348,7 +348,7 @@ def test_a_quota_refuses_appends_above_its_rate_until_time_has_passed(
                 return False
             return True
 
-        child.wait_for(appended, 10, "the quota to be filled up again")
+        process.wait_for(appended, 10, "the quota to be filled up again")
     assert ids(client) == [*"abcdefgh", "j"]
 
 
@@ -433,7 +433,7 @@ async def test_a_signal_ends_the_process_at_once_while_calls_hang(tmp_path: Path
             stream.send("a")
             for fault in faults:
                 await asyncio.to_thread(
-                    child.wait_for, lambda fault=fault: control.struck(fault["id"]), 10, "the calls to be held"
+                    process.wait_for, lambda fault=fault: control.struck(fault["id"]), 10, "the calls to be held"
                 )
             assert await asyncio.to_thread(emulator.stop, signal.SIGTERM, 5) == 0
             assert stream.status() is grpc.StatusCode.UNAVAILABLE

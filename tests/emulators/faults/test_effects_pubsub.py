@@ -16,7 +16,7 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import types
 
-from tests import child
+from tests import process
 from tests.emulators.fault_client import Control
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
@@ -26,20 +26,20 @@ ARGUMENTS = ("emulators.pubsub", "--port", "0", "--control-port", "0")
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Iterator[child.Child]:
-    with child.running(*ARGUMENTS) as running:
+def emulator() -> Iterator[process.Child]:
+    with process.running(*ARGUMENTS) as running:
         yield running
 
 
 @pytest.fixture
-def control(emulator: child.Child) -> Iterator[Control]:
+def control(emulator: process.Child) -> Iterator[Control]:
     control = Control(emulator.ready["control"])
     yield control
     control.clear()
 
 
 @pytest.fixture
-def desk(emulator: child.Child, project: str) -> Iterator[Desk]:
+def desk(emulator: process.Child, project: str) -> Iterator[Desk]:
     with Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk:
         yield desk
 
@@ -98,7 +98,7 @@ def test_a_fault_ends_by_itself(desk: Desk, control: Control) -> None:
             return True
         return False
 
-    child.wait_for(published, 10, "the fault to end")
+    process.wait_for(published, 10, "the fault to end")
     assert control.listed() == []
 
 
@@ -114,7 +114,7 @@ def test_latency_comes_before_the_work_and_keeps_no_other_call_waiting(desk: Des
     topic, subscription = both(desk)
     with control.on("latency", method="Publish", delay=600, resource=topic) as name:
         slow = begin_publish(desk, topic, b"slow")
-        child.wait_for(lambda: control.struck(name), 10, "the call to be held")
+        process.wait_for(lambda: control.struck(name), 10, "the call to be held")
         assert desk.publisher.get_topic(topic=topic).name == topic
         assert desk.pull(subscription) == []
         assert not slow.done()
@@ -134,7 +134,7 @@ def test_latency_after_keeps_only_the_answer(desk: Desk, control: Control) -> No
     topic, subscription = both(desk)
     with control.on("latency_after", method="Publish", delay=600, resource=topic):
         late = begin_publish(desk, topic, b"done")
-        assert bodies(child.wait_for(lambda: desk.pull(subscription), 10, "the message")) == [b"done"]
+        assert bodies(process.wait_for(lambda: desk.pull(subscription), 10, "the message")) == [b"done"]
         assert not late.done()
     assert late.result(10).message_ids
 
@@ -145,7 +145,7 @@ def test_a_blackhole_neither_answers_nor_works_nor_holds_up_others(desk: Desk, c
         with pytest.raises(exceptions.DeadlineExceeded):
             desk.requests.publish(topic=topic, messages=[{"data": b"lost"}], retry=None, timeout=0.3)
         held = begin_publish(desk, topic, b"held")
-        child.wait_for(lambda: control.struck(name) == 2, 10, "the second call to be held")
+        process.wait_for(lambda: control.struck(name) == 2, 10, "the second call to be held")
         publish_once(desk, desk.topic("other"))
         assert not held.done()
     assert held.exception(10).code() is grpc.StatusCode.UNAVAILABLE
@@ -158,7 +158,7 @@ def test_a_spent_blackhole_holds_on_and_lets_later_calls_through(desk: Desk, con
     topic, subscription = both(desk)
     with control.on("blackhole", method="Publish", resource=topic, times=1) as name:
         held = begin_publish(desk, topic, b"held")
-        child.wait_for(lambda: control.struck(name), 10, "the call to be held")
+        process.wait_for(lambda: control.struck(name), 10, "the call to be held")
         publish_once(desk, topic, b"through")
         assert not held.done()
     assert held.exception(10).code() is grpc.StatusCode.UNAVAILABLE
@@ -172,7 +172,7 @@ async def test_a_blackhole_takes_open_streams_too(desk: Desk, control: Control) 
         assert bodies(await stream.read()) == [b"before"]
         with control.on("blackhole", method="StreamingPull", resource=subscription, times=1) as name:
             desk.publish(topic, b"after")
-            await asyncio.to_thread(child.wait_for, lambda: control.struck(name), 10, "the stream to be held")
+            await asyncio.to_thread(process.wait_for, lambda: control.struck(name), 10, "the stream to be held")
             assert bodies(desk.pull(subscription)) == [b"after"]  # not taken by the stream that cannot give it
         assert (await stream.status())[0] == "UNAVAILABLE"
 
@@ -296,7 +296,7 @@ def test_the_official_subscriber_sees_duplicates_and_finishes(desk: Desk, contro
     with control.on("duplicate", share=0.5, resource=subscription) as name:
         pulling = desk.subscriber.subscribe(subscription, receive)
         desk.publish(topic, *sent)
-        child.wait_for(lambda: len(seen) == 100 and seen.total() == 100 + control.struck(name), 20, "every delivery")
+        process.wait_for(lambda: len(seen) == 100 and seen.total() == 100 + control.struck(name), 20, "every delivery")
         assert control.struck(name) > 10
         stop(pulling)
     assert desk.pull(subscription) == []
@@ -382,7 +382,7 @@ def test_the_official_subscriber_opens_again_after_dropped_streams(desk: Desk, c
         pulling = desk.subscriber.subscribe(subscription, receive)
         for part in range(6):
             desk.publish(topic, *[f"{part}-{number}".encode() for number in range(10)])
-            child.wait_for(lambda: len(seen) == 10 * (part + 1), 20, "the messages")  # noqa: B023
+            process.wait_for(lambda: len(seen) == 10 * (part + 1), 20, "the messages")  # noqa: B023
         assert control.struck(name) == 3
         stop(pulling)
 
@@ -410,7 +410,7 @@ async def test_drop_acks_ignores_acks_on_a_stream(desk: Desk, control: Control) 
         first = await stream.read()
         with control.on("drop_acks", method="StreamingPull", resource=subscription) as name:
             await stream.send(ack_ids=[first[0].ack_id])
-            await asyncio.to_thread(child.wait_for, lambda: control.struck(name), 10, "the ack")
+            await asyncio.to_thread(process.wait_for, lambda: control.struck(name), 10, "the ack")
         desk.nack(subscription, first)
         second = await stream.read()
         assert bodies(second) == [b"x"]
@@ -432,7 +432,7 @@ async def test_the_asyncio_clients_meet_faults_alike(desk: Desk, control: Contro
 
 
 async def test_a_signal_ends_the_process_at_once_while_calls_hang(project: str) -> None:
-    with child.running(*ARGUMENTS) as emulator:
+    with process.running(*ARGUMENTS) as emulator:
         control = Control(emulator.ready["control"])
         with Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk:
             topic, subscription = both(desk)
@@ -448,7 +448,7 @@ async def test_a_signal_ends_the_process_at_once_while_calls_hang(project: str) 
             ).future(types.GetTopicRequest(topic=topic), timeout=30)
             async with Stream(desk.host, subscription) as stream:
                 for name in (hole, late, stuck):
-                    await asyncio.to_thread(child.wait_for, lambda name=name: control.struck(name), 10, "the call")
+                    await asyncio.to_thread(process.wait_for, lambda name=name: control.struck(name), 10, "the call")
                 assert await asyncio.to_thread(emulator.stop, signal.SIGTERM, 5) == 0
                 assert (await stream.status())[0] == "UNAVAILABLE"
             assert held.exception(10).code() is grpc.StatusCode.UNAVAILABLE

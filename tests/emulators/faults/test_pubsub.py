@@ -12,8 +12,8 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import PublisherClient
 
-from services.shared.names import subscription_path, topic_path
-from tests import child
+from services.shared.resource_names import subscription_path, topic_path
+from tests import process
 from tests.topics import Topics
 
 
@@ -39,7 +39,7 @@ class Control:
 
 @pytest.fixture(scope="module")
 def emulator() -> Iterator[tuple[str, Control]]:
-    with child.running("emulators.pubsub", "--port", "0", "--control-port", "0") as running:
+    with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as running:
         yield f"127.0.0.1:{running.ready['grpc']}", Control(running.ready["control"])
 
 
@@ -120,7 +120,7 @@ def test_a_dropped_stream_opens_again_and_nothing_is_lost(topics: Topics, contro
         control.set("drop_stream", times=3, after_messages=1)
         for number in range(20):
             topics.publish("hits", b"%d" % number)
-        child.wait_for(lambda: len(set(seen)) == 20, 30, "all messages")
+        process.wait_for(lambda: len(set(seen)) == 20, 30, "all messages")
     finally:
         pulling.cancel()
         pulling.result(10)
@@ -131,7 +131,7 @@ def test_a_fault_ends_by_itself_and_the_list_tells(topics: Topics, control: Cont
     (listed,) = control.ask("GET")[1]["faults"]
     assert (listed["effect"], listed["method"], listed["struck"]) == ("error", "Publish", 0)
     assert 0 < listed["ends_in"] <= 0.2
-    child.wait_for(lambda: not control.ask("GET")[1]["faults"], 10, "the end of the fault")
+    process.wait_for(lambda: not control.ask("GET")[1]["faults"], 10, "the end of the fault")
     _publish_once(topics, b"after")
 
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from google.api_core import exceptions
 
-from tests import child
+from tests import process
 from tests.emulators.pubsub_client import Desk, Stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
@@ -34,7 +34,7 @@ def listeners(port: int) -> set[str]:
 
 
 def test_it_listens_on_loopback_only_and_says_where() -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         assert list(emulator.ready) == ["grpc"]
         assert listeners(emulator.ready["grpc"])
         assert listeners(emulator.ready["grpc"]) <= {"0100007F", "0000000000000000FFFF00000100007F"}
@@ -44,7 +44,7 @@ def test_it_listens_on_loopback_only_and_says_where() -> None:
 async def test_a_signal_ends_open_calls_with_unavailable_and_the_process_with_zero(
     how: signal.Signals, project: str
 ) -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         host = f"127.0.0.1:{emulator.ready['grpc']}"
         with Desk(host, project) as desk:
             topic = desk.topic()
@@ -66,7 +66,7 @@ async def test_a_signal_ends_open_calls_with_unavailable_and_the_process_with_ze
 
 
 async def test_clients_that_vanish_in_the_middle_leave_no_trace_in_the_log(project: str) -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         host = f"127.0.0.1:{emulator.ready['grpc']}"
         with Desk(host, project) as desk:
             topic = desk.topic()
@@ -86,10 +86,10 @@ async def test_clients_that_vanish_in_the_middle_leave_no_trace_in_the_log(proje
 
 
 def test_a_taken_port_is_named_in_one_line_and_refused() -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         port = str(emulator.ready["grpc"])
         second = subprocess.run(
-            [sys.executable, "-m", MODULE, "--port", port], cwd=child.ROOT, capture_output=True, text=True, timeout=20
+            [sys.executable, "-m", MODULE, "--port", port], cwd=process.ROOT, capture_output=True, text=True, timeout=20
         )
     assert second.returncode == 1
     assert second.stdout == ""
@@ -103,7 +103,7 @@ def test_a_port_taken_by_a_sharing_listener_is_refused_too() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        second = child.start(MODULE, "--port", port, wait_ready=False)
+        second = process.start(MODULE, "--port", port, wait_ready=False)
         assert second.process.wait(20) == 1
         assert port in second.output()
         second.log.unlink()
@@ -111,7 +111,7 @@ def test_a_port_taken_by_a_sharing_listener_is_refused_too() -> None:
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--port", "x"], ["--max-bytes", "0"]])
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
-    emulator = child.start(MODULE, *arguments, wait_ready=False)
+    emulator = process.start(MODULE, *arguments, wait_ready=False)
     assert emulator.process.wait(20) == 2
     assert arguments[0] in emulator.output()
     emulator.log.unlink()
@@ -119,7 +119,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
 
 def test_publishing_above_the_memory_cap_is_refused_until_acks_make_room(project: str) -> None:
     with (
-        child.running(MODULE, "--port", "0", "--max-bytes", "3000000") as emulator,
+        process.running(MODULE, "--port", "0", "--max-bytes", "3000000") as emulator,
         Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk,
     ):
         topic = desk.topic()
@@ -133,7 +133,7 @@ def test_publishing_above_the_memory_cap_is_refused_until_acks_make_room(project
 
 
 async def test_idle_streams_and_held_leases_do_not_wake_the_event_loop(project: str) -> None:
-    with child.running(MODULE, "--port", "0") as emulator:
+    with process.running(MODULE, "--port", "0") as emulator:
         host = f"127.0.0.1:{emulator.ready['grpc']}"
         with Desk(host, project) as desk:
             topic = desk.topic()

@@ -13,7 +13,7 @@ import pytest
 from google.api_core import exceptions
 from google.pubsub_v1 import types
 
-from tests import child
+from tests import process
 from tests.emulators.pubsub_client import AsyncDesk, Desk
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
@@ -113,7 +113,7 @@ def test_a_request_at_a_limit_passes(desk: Desk, messages: list[dict[str, Any]])
     subscription = desk.subscription(topic)
     publish(desk, topic, messages)
     received: list[Any] = []
-    child.wait_for(lambda: received.extend(desk.pull(subscription, 1000)) or len(received) == len(messages), 10)
+    process.wait_for(lambda: received.extend(desk.pull(subscription, 1000)) or len(received) == len(messages), 10)
     first = received[0].message
     assert first == types.PubsubMessage(
         **messages[0], message_id=first.message_id, publish_time=types.PubsubMessage.pb(first).publish_time

@@ -14,7 +14,7 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 from google.pubsub_v1 import types
 
-from tests import child
+from tests import process
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
 Request = types.StreamingPullRequest
@@ -41,7 +41,7 @@ def test_the_official_subscriber_receives_every_message_once_and_acks_it(desk: D
     receiving = desk.subscriber.subscribe(subscription, receive)
     futures = [desk.publisher.publish(topic, str(number).encode(), n=str(number)) for number in range(2_000)]
     assert len({future.result(20) for future in futures}) == 2_000
-    child.wait_for(lambda: got.total() >= 2_000, 20)
+    process.wait_for(lambda: got.total() >= 2_000, 20)
     receiving.cancel()
     receiving.result(10)
     assert got == Counter({str(number).encode(): 1 for number in range(2_000)})
@@ -95,7 +95,7 @@ def test_two_official_subscribers_share_the_messages(desk: Desk) -> None:
     flow = pubsub_v1.types.FlowControl(max_messages=10)
     receiving = [desk.subscriber.subscribe(subscription, receiver(which), flow_control=flow) for which in (0, 1)]
     desk.publish(topic, *[str(number).encode() for number in range(500)])
-    child.wait_for(lambda: got[0].total() + got[1].total() >= 500, 20)
+    process.wait_for(lambda: got[0].total() + got[1].total() >= 500, 20)
     for future in receiving:
         future.cancel()
         future.result(10)

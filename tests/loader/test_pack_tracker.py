@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.loader.pack import Pack, PackTracker
+from services.loader.pack_tracker import Pack, PackTracker
 
 
 def settled(ledger: PackTracker, name: str, *, written: bool = True) -> None:

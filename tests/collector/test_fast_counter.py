@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from services.collector.counts import Counts
+from services.collector.fast_counter import Counts
 
 
 def test_counts_are_exposed_as_prometheus_own_counters_are() -> None:

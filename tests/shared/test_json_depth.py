@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.shared import nesting
+from services.shared import json_depth
 from tests.growth import assert_linear
 
 
@@ -26,7 +26,7 @@ from tests.growth import assert_linear
     ],
 )
 def test_levels_are_counted_and_texts_are_not(text: bytes, deep: bool) -> None:
-    assert nesting.too_deep(text) is deep
+    assert json_depth.too_deep(text) is deep
 
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -38,7 +38,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 @given(VALUES, st.integers(min_value=480, max_value=495))
 def test_it_agrees_with_a_walk_through_the_value(value: Any, around: int) -> None:
     text = b"[" * around + json.dumps(value).encode() + b"]" * around
-    assert nesting.too_deep(text) is (around + _levels(value) > nesting.DEEPEST)
+    assert json_depth.too_deep(text) is (around + _levels(value) > json_depth.DEEPEST)
 
 
 TEXTS = st.lists(st.sampled_from(["[", "{", "[[", "]", "}", '"', '\\"', "\\\\", "\\n", ",", "é"]), max_size=60).map(
@@ -57,7 +57,7 @@ def test_the_place_is_that_of_a_walk_through_the_text(text: str, deepest: int, l
     start = fill * (length // len(fill)) if fill else ""
     whole = f'"{start}"{text}' if "\\" in fill else start + text
     expected = _first_too_deep(whole, deepest)
-    found = nesting.first_too_deep(whole.encode(), deepest)
+    found = json_depth.first_too_deep(whole.encode(), deepest)
     assert found == (None if expected is None else len(whole[:expected].encode()))
 
 
@@ -80,9 +80,9 @@ def _first_too_deep(text: str, deepest: int) -> int | None:
 
 
 def test_the_work_is_linear() -> None:
-    deep = b"[" * nesting.DEEPEST
-    assert_linear(nesting.too_deep, deep, b"]" * nesting.DEEPEST)
-    assert_linear(nesting.too_deep, deep + b'"', b'"' + b"[" * nesting.DEEPEST)
+    deep = b"[" * json_depth.DEEPEST
+    assert_linear(json_depth.too_deep, deep, b"]" * json_depth.DEEPEST)
+    assert_linear(json_depth.too_deep, deep + b'"', b'"' + b"[" * json_depth.DEEPEST)
 
 
 def _levels(value: Any) -> int:

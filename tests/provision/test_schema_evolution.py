@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from google.cloud.bigquery import SchemaField
 
-from services.provision import columns
+from services.provision import schema_evolution
 from tests.provision.schemas import TYPE, USER, events
 
 
@@ -22,13 +22,15 @@ def test_a_table_like_its_file_needs_nothing() -> None:
         "n: {type: INT64, from: query.n}", "f: {type: FLOAT64, from: query.f}", "b: {type: BOOL, from: query.b}"
     )
     existing = stored(("n", "INTEGER", "NULLABLE"), ("f", "FLOAT", "NULLABLE"), ("b", "BOOLEAN", "NULLABLE"))
-    evolution = columns.evolve(table, existing)
+    evolution = schema_evolution.evolve(table, existing)
     assert (evolution.changes, evolution.problems, evolution.strangers) == ((), (), ())
     assert list(evolution.fields) == existing
 
 
 def test_a_new_column_comes_last_and_nullable() -> None:
-    evolution = columns.evolve(events(TYPE, "n: {type: INT64, from: query.n}"), stored(("type", "STRING", "NULLABLE")))
+    evolution = schema_evolution.evolve(
+        events(TYPE, "n: {type: INT64, from: query.n}"), stored(("type", "STRING", "NULLABLE"))
+    )
     assert [field.name for field in evolution.fields] == ["day", "event_id", "received_at", "type", "n"]
     assert evolution.fields[-1].mode == "NULLABLE"
     assert evolution.changes == ("new column n INT64",)
@@ -36,7 +38,7 @@ def test_a_new_column_comes_last_and_nullable() -> None:
 
 
 def test_a_new_required_column_is_refused_with_the_way_out() -> None:
-    (problem,) = columns.evolve(events(USER), stored()).problems
+    (problem,) = schema_evolution.evolve(events(USER), stored()).problems
     assert "user_id" in problem
     assert "make it NULLABLE in the schema file" in problem
 
@@ -56,38 +58,38 @@ def test_a_new_required_column_is_refused_with_the_way_out() -> None:
 )
 def test_a_type_change_is_refused_naming_both_types(have: SchemaField, wanted: str) -> None:
     table = events(f"n: {{type: {wanted}, from: query.n}}")
-    (problem,) = columns.evolve(table, [*stored(), have]).problems
-    assert f"n is {columns.type_name(have)} in the table and {wanted} in the schema file" in problem
-    assert columns.type_name(have) != wanted
+    (problem,) = schema_evolution.evolve(table, [*stored(), have]).problems
+    assert f"n is {schema_evolution.type_name(have)} in the table and {wanted} in the schema file" in problem
+    assert schema_evolution.type_name(have) != wanted
 
 
 def test_type_names_are_those_of_the_schema_file() -> None:
-    names = [columns.type_name(SchemaField("x", kind)) for kind in ("INTEGER", "FLOAT", "BOOLEAN", "JSON")]
+    names = [schema_evolution.type_name(SchemaField("x", kind)) for kind in ("INTEGER", "FLOAT", "BOOLEAN", "JSON")]
     assert names == ["INT64", "FLOAT64", "BOOL", "JSON"]
-    assert columns.type_name(SchemaField("x", "NUMERIC", precision=10, scale=2)) == "NUMERIC(10, 2)"
-    assert columns.type_name(SchemaField("x", "INTEGER", mode="REPEATED")) == "ARRAY<INT64>"
+    assert schema_evolution.type_name(SchemaField("x", "NUMERIC", precision=10, scale=2)) == "NUMERIC(10, 2)"
+    assert schema_evolution.type_name(SchemaField("x", "INTEGER", mode="REPEATED")) == "ARRAY<INT64>"
 
 
 def test_nullable_never_becomes_required() -> None:
-    (problem,) = columns.evolve(events(USER), stored(("user_id", "STRING", "NULLABLE"))).problems
+    (problem,) = schema_evolution.evolve(events(USER), stored(("user_id", "STRING", "NULLABLE"))).problems
     assert "NULLABLE in the table and REQUIRED in the schema file" in problem
 
 
 def test_required_becomes_nullable() -> None:
-    evolution = columns.evolve(events(TYPE), stored(("type", "STRING", "REQUIRED")))
+    evolution = schema_evolution.evolve(events(TYPE), stored(("type", "STRING", "REQUIRED")))
     assert evolution.fields[-1].mode == "NULLABLE"
     assert evolution.changes == ("column type: REQUIRED -> NULLABLE",)
 
 
 def test_a_column_the_file_lost_stays() -> None:
-    evolution = columns.evolve(events(), stored(("old", "STRING", "NULLABLE")))
+    evolution = schema_evolution.evolve(events(), stored(("old", "STRING", "NULLABLE")))
     assert [field.name for field in evolution.fields][-1] == "old"
     assert evolution.strangers == ("old",)
     assert evolution.changes == ()
 
 
 def test_a_required_column_the_file_lost_is_relaxed_or_every_row_would_fail() -> None:
-    evolution = columns.evolve(events(), stored(("old", "STRING", "REQUIRED")))
+    evolution = schema_evolution.evolve(events(), stored(("old", "STRING", "REQUIRED")))
     assert evolution.fields[-1].mode == "NULLABLE"
     assert "old" in evolution.changes[0]
 
@@ -100,17 +102,17 @@ def test_what_others_set_on_a_column_stays() -> None:
         "policyTags": {"names": ["projects/p/locations/us/taxonomies/1/policyTags/2"]},
         "collation": "und:ci",
     }
-    evolution = columns.evolve(events(USER), [*stored(), SchemaField.from_api_repr(dict(tagged))])
+    evolution = schema_evolution.evolve(events(USER), [*stored(), SchemaField.from_api_repr(dict(tagged))])
     assert evolution.changes == ("column user_id: description",)
     assert evolution.fields[-1].to_api_repr() == {**tagged, "description": "Who did it"}
 
 
 def test_a_name_in_other_case_is_refused_not_added_twice() -> None:
-    evolution = columns.evolve(events(TYPE), stored(("Type", "STRING", "NULLABLE")))
+    evolution = schema_evolution.evolve(events(TYPE), stored(("Type", "STRING", "NULLABLE")))
     assert "type is Type in the table" in evolution.problems[0]
     assert len(evolution.fields) == 4
 
 
 def test_every_problem_is_told() -> None:
     table = events(USER, "n: {type: INT64, from: query.n}")
-    assert len(columns.evolve(table, stored(("n", "STRING", "NULLABLE"))).problems) == 2
+    assert len(schema_evolution.evolve(table, stored(("n", "STRING", "NULLABLE"))).problems) == 2

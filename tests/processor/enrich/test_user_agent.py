@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.processor import agent
-from services.processor.agent import Agent
+from services.processor.enrich import user_agent
+from services.processor.enrich.user_agent import Agent
 
 CHROME = "AppleWebKit/537.36 (KHTML, like Gecko) Chrome/129.0.0.0"
 SAFARI = "AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.4"
 
 
 def _read(text: str) -> Agent:
-    return agent.read({"user-agent": text}, {})
+    return user_agent.read({"user-agent": text}, {})
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_machines_that_say_so_are_bots(text: str) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"user-agent": ""}, {"referer": "x"}])
 def test_no_header_tells_nothing(headers: dict[str, str]) -> None:
-    assert agent.read(headers, {}) == agent.NOTHING
-    assert agent.NOTHING == (None,) * 8
+    assert user_agent.read(headers, {}) == user_agent.NOTHING
+    assert user_agent.NOTHING == (None,) * 8
 
 
 @given(st.text() | st.text(st.characters(categories=["Cs"]), min_size=1))
@@ -158,16 +158,16 @@ def test_no_text_raises_and_only_what_is_known_is_told(text: str) -> None:
     found = _read(text)
     assert found.device in ("desktop", "mobile", "tablet", "bot", "other", None)
     for value in found[:7]:
-        assert value is None or (isinstance(value, str) and 0 < len(value) <= 2 * agent.MAX_LENGTH)
+        assert value is None or (isinstance(value, str) and 0 < len(value) <= 2 * user_agent.MAX_LENGTH)
         (value or "").encode()
 
 
 def test_what_lies_behind_the_limit_is_not_read() -> None:
-    long = "x" * agent.MAX_LENGTH
-    before = agent._read.cache_info().currsize
+    long = "x" * user_agent.MAX_LENGTH
+    before = user_agent._read.cache_info().currsize
     assert _read(long + " Firefox/131.0") == _read(long + "y" * 100_000) == _read(long)
-    assert agent._read.cache_info().currsize == before + 1
+    assert user_agent._read.cache_info().currsize == before + 1
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    assert agent._read.cache_info().maxsize == agent.REMEMBERED
+    assert user_agent._read.cache_info().maxsize == user_agent.REMEMBERED

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from services.collector import pixel, reply
 from services.collector.app import App
-from services.collector.quick import LARGEST, Reader, line
+from services.collector.fast_path import LARGEST, Reader, line
 from services.shared import hit
 from tests.collector.conftest import Running, Start
 from tests.waiting import until

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.loader import service
 from services.loader.config import Config
-from services.shared import names, rows
-from services.shared.names import subscription_path, topic_path
-from tests import child
+from services.shared import resource_names, rows
+from services.shared.resource_names import subscription_path, topic_path
+from tests import process
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -29,8 +29,8 @@ class RowTopics(Topics):
 
     def __init__(self, project: str) -> None:
         super().__init__(project)
-        self.create(names.ROWS_TOPIC, names.ROWS_SUBSCRIPTION)
-        self.create(names.DEAD_TOPIC, names.DEAD_SUBSCRIPTION)
+        self.create(resource_names.ROWS_TOPIC, resource_names.ROWS_SUBSCRIPTION)
+        self.create(resource_names.DEAD_TOPIC, resource_names.DEAD_SUBSCRIPTION)
 
     def subscribe(self, topic: str, subscription: str) -> None:
         """As provisioned, what is given back waits: a loader that stops is gone before it comes again."""
@@ -49,7 +49,7 @@ class RowTopics(Topics):
 
     def publish_rows(self, batch: pa.RecordBatch, table: str = "events", pack: str | None = None) -> None:
         """Publish one pack and wait until Pub/Sub has it."""
-        self.publish(names.ROWS_TOPIC, *rows.pack(batch, table, pack or str(uuid.uuid4())))
+        self.publish(resource_names.ROWS_TOPIC, *rows.pack(batch, table, pack or str(uuid.uuid4())))
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Loader:
 
 @asynccontextmanager
 async def running(project: str, **settings: Any) -> AsyncIterator[Loader]:
-    port, stop = child.free_port(), asyncio.Event()
+    port, stop = process.free_port(), asyncio.Event()
     cfg = Config(**{"project": project, "host": "127.0.0.1", "admin_port": port, "linger": 0.02, **settings})
     loader = Loader(port, stop, asyncio.create_task(service.run(cfg, stop)))
 

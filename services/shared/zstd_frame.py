@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zstandard
 
-from services.shared.poison import Poison
+from services.shared.errors import Poison
 
 MAX_BYTES = 64 * 1024 * 1024  # a pack is at most a few MB; sixteen times that is an attack or a fault
 

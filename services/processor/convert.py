@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from services.shared import nesting
+from services.shared import json_depth
 
 WRONG_TYPE = "wrong_type"
 OUT_OF_RANGE = "out_of_range"
@@ -81,7 +81,7 @@ def decode_json(text: str | bytes) -> Any:
         raise Invalid(WRONG_TYPE, "JSON with a number beyond any decimal") from error
     except RecursionError as error:
         raise Invalid(WRONG_TYPE, "JSON nested too deeply") from error
-    if nesting.too_deep(text if isinstance(text, bytes) else text.encode()):
+    if json_depth.too_deep(text if isinstance(text, bytes) else text.encode()):
         raise Invalid(WRONG_TYPE, "JSON nested too deeply")
     return found
 

@@ -13,9 +13,9 @@ import msgspec
 import pyarrow as pa
 
 from services.processor import log_entry
-from services.shared import frame, hit, rows
+from services.shared import hit, rows, zstd_frame
+from services.shared.errors import Poison
 from services.shared.hit import Hit
-from services.shared.poison import Poison
 
 # What our services add, and what Pub/Sub adds where its own dead-letter policy forwards a message.
 _OURS = ("dead_reason", "dead_source")
@@ -90,7 +90,7 @@ def _hits(letter: Letter, limit: int) -> dict[str, Any]:
     except Poison as error:
         problem = str(error)
     try:
-        lines = frame.decompress(letter.data).splitlines()
+        lines = zstd_frame.decompress(letter.data).splitlines()
     except Poison:
         return {"problem": problem, **_excerpt(letter.data)}
     events: list[Any] = []
@@ -115,7 +115,7 @@ def _rows(letter: Letter, limit: int) -> dict[str, Any]:
     except Poison as error:
         problem = str(error)
     try:
-        with pa.ipc.open_stream(frame.decompress(letter.data)) as stream:
+        with pa.ipc.open_stream(zstd_frame.decompress(letter.data)) as stream:
             table = stream.read_all()
         table.validate(full=True)
         columns = {field.name: str(field.type) for field in table.schema}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.shared import tracing
-from services.shared.recent import Recent
+from services.shared.lru_set import Recent
 from services.shared.subscriber import Delivery
 
 Key = tuple[str, int]

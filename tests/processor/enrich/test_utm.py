@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.processor import utm
-from services.processor.utm import NOTHING, Utm
+from services.processor.enrich import utm
+from services.processor.enrich.utm import NOTHING, Utm
 
 PAGE = "https://shop.example.com/?utm_source=page&utm_medium=e%2Dmail&gclid=G1&utm_term=a+b#utm_id=no"
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from services.loader import reject_rows
 from services.ops.rejects import Reject
-from services.processor import parse, typed
+from services.processor import convert, parse
 from services.shared import hit, rows
+from services.shared.errors import Poison
 from services.shared.hit import Hit
-from services.shared.poison import Poison
 from services.shared.schema import REJECTS, Column, Schema
 
 # What the processor says of a body that is JSON and no object; any other bad body stands in the reject as a text.
@@ -64,8 +64,8 @@ def row_of(reject: Reject, schema: Schema) -> tuple[str, pa.RecordBatch]:
     if table is None or table.name == REJECTS:
         raise NotReplayable(f"the schema file has no table {reject.table!r} for its row")
     try:
-        found = typed.decode_json(_text(reject))
-    except typed.Invalid as error:
+        found = convert.decode_json(_text(reject))
+    except convert.Invalid as error:
         raise NotReplayable(f"its row cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise NotReplayable("its row is no JSON object")
@@ -109,6 +109,6 @@ def _value(column: Column, value: Any) -> Any:
             raise NotReplayable(f"column {column.name}: {value!r} is no text")
         return value
     try:
-        return typed.CONVERTERS[column.type](value)
-    except typed.Invalid as error:
+        return convert.CONVERTERS[column.type](value)
+    except convert.Invalid as error:
         raise NotReplayable(f"column {column.name}: {error}") from error

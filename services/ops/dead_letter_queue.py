@@ -13,10 +13,10 @@ from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
 from services.ops import option
+from services.ops.dead_letter import Letter
 from services.ops.deployment import TIMEOUT, Refused
-from services.ops.letter import Letter
-from services.shared import emulators, names
-from services.shared.names import subscription_path
+from services.shared import emulators, resource_names
+from services.shared.resource_names import subscription_path
 
 MAX_LETTERS = 5_000  # held at a time
 MAX_BYTES = 200_000_000  # of data held at a time
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subscription",
         type=option.name("subscription"),
-        default=names.DEAD_SUBSCRIPTION,
+        default=resource_names.DEAD_SUBSCRIPTION,
         help="the subscription of dead letters (%(default)s)",
     )
     parser.add_argument(

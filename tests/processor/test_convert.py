@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.processor import typed
-from services.processor.typed import OUT_OF_RANGE, WRONG_TYPE, Invalid
+from services.processor import convert
+from services.processor.convert import OUT_OF_RANGE, WRONG_TYPE, Invalid
 
 US = 1_000_000
 NEW_YEAR = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * US
@@ -95,7 +95,7 @@ ACCEPTED: list[tuple[str, Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "value", "wanted"), ACCEPTED)
 def test_what_is_accepted(kind: str, value: Any, wanted: Any) -> None:
-    got = typed.CONVERTERS[kind](value)
+    got = convert.CONVERTERS[kind](value)
     assert (got, type(got)) == (wanted, type(wanted))
 
 
@@ -169,7 +169,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
 @pytest.mark.parametrize(("kind", "value", "reason", "words"), REFUSED)
 def test_what_is_refused_and_why(kind: str, value: Any, reason: str, words: str) -> None:
     with pytest.raises(Invalid) as caught:
-        typed.CONVERTERS[kind](value)
+        convert.CONVERTERS[kind](value)
     assert caught.value.reason == reason
     assert words in caught.value.detail
 
@@ -197,14 +197,14 @@ LIMITS = [
 ]
 
 
-@pytest.mark.parametrize("kind", typed.CONVERTERS)
+@pytest.mark.parametrize("kind", convert.CONVERTERS)
 def test_the_limits_of_the_language_are_no_limits_here(kind: str) -> None:
-    for convert in {typed.CONVERTERS[kind], typed.json_from_text if kind == "JSON" else typed.CONVERTERS[kind]}:
+    for converter in {convert.CONVERTERS[kind], convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]}:
         for value in LIMITS:
-            if convert is typed.json_from_text and not isinstance(value, str):
+            if converter is convert.json_from_text and not isinstance(value, str):
                 continue
             with suppress(Invalid):
-                assert convert(value) is not None
+                assert converter(value) is not None
 
 
 ANY_JSON = st.recursive(
@@ -219,10 +219,10 @@ ANY_JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(typed.CONVERTERS)), ANY_JSON | st.text())
+@given(st.sampled_from(sorted(convert.CONVERTERS)), ANY_JSON | st.text())
 def test_a_value_is_converted_or_refused_and_nothing_else(kind: str, value: Any) -> None:
     try:
-        got = typed.CONVERTERS[kind](value)
+        got = convert.CONVERTERS[kind](value)
     except Invalid as error:
         refusal = error
     else:
@@ -234,7 +234,7 @@ def test_a_value_is_converted_or_refused_and_nothing_else(kind: str, value: Any)
 
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_integers_survive_text(number: int) -> None:
-    assert typed.int64(str(number)) == number
+    assert convert.int64(str(number)) == number
 
 
 @given(st.datetimes(timezones=st.timezones()))
@@ -243,7 +243,7 @@ def test_times_survive_text_with_their_zone(moment: datetime) -> None:
     if offset is None or offset.total_seconds() % 60 or not 1 < moment.year < 9999:
         return
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    assert typed.timestamp(moment.isoformat()) == _us(moment, epoch)
+    assert convert.timestamp(moment.isoformat()) == _us(moment, epoch)
 
 
 def _us(moment: datetime, epoch: datetime) -> int:
@@ -253,17 +253,17 @@ def _us(moment: datetime, epoch: datetime) -> int:
 
 @given(st.decimals(min_value=-(10**28), max_value=10**28, places=9))
 def test_numerics_survive_text_exactly(number: Decimal) -> None:
-    assert typed.numeric(f"{number:f}") == number
+    assert convert.numeric(f"{number:f}") == number
 
 
 @given(ANY_JSON)
 def test_json_survives_exactly(value: Any) -> None:
-    text = typed.encode_json(value)
-    assert typed.decode_json(text) == value
-    assert typed.json_from_text(text) == text
+    text = convert.encode_json(value)
+    assert convert.decode_json(text) == value
+    assert convert.json_from_text(text) == text
 
 
 @pytest.mark.parametrize("text", ["{", "nope", "NaN", "{'a':1}", "[" * 100_000, "[" * 491 + "]" * 491, '"\ud800"'])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
-        typed.json_from_text(text)
+        convert.json_from_text(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from services.collector.durations import BOUNDS, KINDS, Durations
+from services.collector.fast_histogram import BOUNDS, KINDS, Durations
 from tests.collector.conftest import Running
 
 _NAME = "pixelpipe_collector_reply_seconds"

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.processor import geo
-from services.processor.geo import NOTHING, Geo
+from services.processor.enrich import geo
+from services.processor.enrich.geo import NOTHING, Geo
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.processor import referrer, url
-from services.processor.referrer import NONE, NOTHING, Referrer
+from services.processor import url
+from services.processor.enrich import referrer
+from services.processor.enrich.referrer import NONE, NOTHING, Referrer
 
 
 def _read(address: Any, page: str = "https://shop.example.com/cart") -> Referrer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from services.processor import query, typed, url
+from services.processor import convert, query, url
 
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "utm_id")
 # Ids that advertisers' networks append to a link; the first that is there counts.
@@ -65,6 +65,6 @@ def _text(value: Any) -> str | None:
     if not value or isinstance(value, str):
         return value or None
     try:
-        return typed.string(value)
-    except typed.Invalid:
+        return convert.string(value)
+    except convert.Invalid:
         return None

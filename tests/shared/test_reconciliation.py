@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.shared import ledger
-from services.shared.ledger import Incomplete, Row
+from services.shared import reconciliation
+from services.shared.reconciliation import Incomplete, Row
 from tests.observability.unit import exposed
 from tests.tools import require
 
@@ -38,7 +38,7 @@ Change = tuple[str, str, str, float]
 def scrapes(*changes: Change, started: dict[str, float | None] | None = None) -> dict[str, str]:
     """What each of the three processes answers: BALANCED with some values increased."""
     texts = {}
-    for service in ledger.SERVICES:
+    for service in reconciliation.SERVICES:
         lines = [f'pixelpipe_build_info{{service="{service}",version="1"}} 1']
         begun = (started or {}).get(service, START)
         if begun is not None:
@@ -55,11 +55,11 @@ def scrapes(*changes: Change, started: dict[str, float | None] | None = None) ->
 def added(*changes: Change) -> Row:
     known = {one[:3] for one in BALANCED}
     assert {change[:3] for change in changes} <= known, "a typing error would change nothing"
-    return ledger.row(scrapes(*changes))
+    return reconciliation.row(scrapes(*changes))
 
 
 def test_what_is_accounted_for_leaves_nothing() -> None:
-    row = ledger.row(scrapes())
+    row = reconciliation.row(scrapes())
     assert (row.collected, row.loaded, row.rejected, row.dead, row.spooled) == (1010, 850, 34, 26, 100)
     assert row.in_flight == row.missing == 0
     assert row.stretches == {"spool": 0, "hits": 0, "rows": 0}
@@ -144,33 +144,35 @@ def test_the_sign_says_what_happened(
 
 
 def test_pods_of_a_service_are_summed() -> None:
-    row = ledger.row({f"{name} {pod}": text for name, text in scrapes().items() for pod in "ab"})
+    row = reconciliation.row({f"{name} {pod}": text for name, text in scrapes().items() for pod in "ab"})
     assert (row.collected, row.loaded, row.in_flight) == (2020, 1700, 0)
     assert [len(times) for times in row.started.values()] == [2, 2, 2]
 
 
 def test_a_process_that_was_restarted_is_told() -> None:
-    (note,) = ledger.row(scrapes(started={"loader": START + 3600})).notes
+    (note,) = reconciliation.row(scrapes(started={"loader": START + 3600})).notes
     assert "loader counts only since 2026-05-28T21:26:40+00:00, 3600 s after the first process" in note
-    assert ledger.row(scrapes(started={"loader": START + 5})).notes == []
-    (note,) = ledger.row(scrapes(started={"collector": None})).notes
+    assert reconciliation.row(scrapes(started={"loader": START + 5})).notes == []
+    (note,) = reconciliation.row(scrapes(started={"collector": None})).notes
     assert note == "collector does not say since when it counts"
 
 
 def test_without_all_three_services_there_is_no_ledger() -> None:
     all_three = scrapes()
     with pytest.raises(Incomplete, match="no metrics of processor and collector; a ledger needs all"):
-        ledger.row({"loader": all_three["loader"]})
+        reconciliation.row({"loader": all_three["loader"]})
     with pytest.raises(Incomplete, match=r"^http://other has no metric pixelpipe_build_info"):
-        ledger.row({**all_three, "http://other": "up 1\n"})
+        reconciliation.row({**all_three, "http://other": "up 1\n"})
     with pytest.raises(Incomplete, match=r"^http://other answers no metrics but '<html>'"):
-        ledger.row({**all_three, "http://other": "<html>"})
+        reconciliation.row({**all_three, "http://other": "<html>"})
 
 
 def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
     """A counter that is born with its first hit would hide that hit from `increase()`."""
-    samples = [sample for service in ledger.SERVICES for sample in ledger._samples(service, exposed(service))]
-    sides = [side for pair in (ledger.IN_FLIGHT, *ledger.STRETCHES.values()) for side in pair]
+    samples = [
+        sample for service in reconciliation.SERVICES for sample in reconciliation._samples(service, exposed(service))
+    ]
+    sides = [side for pair in (reconciliation.IN_FLIGHT, *reconciliation.STRETCHES.values()) for side in pair]
     for series in {series for side in sides for series in side}:
         matched = [sample for sample in samples if series.matches(sample)]
         wanted = 1
@@ -200,17 +202,17 @@ def test_prometheus_comes_to_the_same_over_restarts(tmp_path: Path) -> None:
         return {"expr": expression, "eval_time": f"{minute}m", "exp_samples": [sample]}
 
     checks = [
-        at(15, ledger.in_flight("10m"), 0),
-        at(15, ledger.missing("10m"), 0),
-        at(26, ledger.missing("4m"), 0),
-        at(25, ledger.stretch("spool", "10m"), 0),  # 10 went in, and lie there
-        at(29, ledger.stretch("hits", "10m"), -60),
-        at(40, ledger.in_flight("20m"), 90 - 60),
-        at(40, ledger.stretch("rows", "15m"), 90),
-        at(40, ledger.missing("20m"), 90),
-        at(55, ledger.missing("15m"), 0),
+        at(15, reconciliation.in_flight("10m"), 0),
+        at(15, reconciliation.missing("10m"), 0),
+        at(26, reconciliation.missing("4m"), 0),
+        at(25, reconciliation.stretch("spool", "10m"), 0),  # 10 went in, and lie there
+        at(29, reconciliation.stretch("hits", "10m"), -60),
+        at(40, reconciliation.in_flight("20m"), 90 - 60),
+        at(40, reconciliation.stretch("rows", "15m"), 90),
+        at(40, reconciliation.missing("20m"), 90),
+        at(55, reconciliation.missing("15m"), 0),
     ]
-    rules = tmp_path / "ledger.yaml"
+    rules = tmp_path / "reconciliation.yaml"
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     rules.write_text(
         yaml.safe_dump({"tests": [{"interval": "1m", "input_series": inputs, "promql_expr_test": checks}]})
