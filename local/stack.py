@@ -166,7 +166,7 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             "collector",
             ports.collector_admin,
             shared,
-            {"PIPE_DRAIN": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
+            {"PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
             port=ports.collector,
         ),
     )

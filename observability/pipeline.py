@@ -7,8 +7,8 @@ from observability.panel import CLOUD, RULES, Panel, Query, Row, rate, select, s
 from services.shared import resource_names
 
 _WAITING = f'subscription_id=~"{resource_names.HITS_SUBSCRIPTION}|{resource_names.ROWS_SUBSCRIPTION}"'
-_REFUSED = rate("pixelpipe_collector_replies_total", 'kind=~"pixel|events"', 'status=~"5.."')
-_REPLIES = rate("pixelpipe_collector_replies_total", 'kind=~"pixel|events"')
+_REFUSED = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events"', 'status=~"5.."')
+_REPLIES = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events"')
 _LATE = f"histogram_quantile(0.95, {rate('pixelpipe_loader_end_to_end_seconds_bucket', by='le')}) >= 0"
 _HPA = 'namespace=~"$namespace"'
 
@@ -61,7 +61,7 @@ def _stats() -> tuple[Panel, ...]:
             "Dead packs, last day",
             "short",
             "0: each holds hits that are in no table.",
-            f"sum (increase({select('pixelpipe_processor_dead_total')}[1d]))"
+            f"sum (increase({select('pixelpipe_processor_messages_dead_total')}[1d]))"
             f" + sum (increase({select('pixelpipe_loader_messages_dead_total')}[1d]))",
             1,
             1,
@@ -98,7 +98,7 @@ ROWS: tuple[Row, ...] = (
                 "Hits by kind",
                 "reqps",
                 "Follows the site's visitors; `other` are paths nobody serves.",
-                (Query(rate("pixelpipe_collector_replies_total", by="kind"), "{{kind}}"),),
+                (Query(rate("pixelpipe_collector_http_responses_total", by="kind"), "{{kind}}"),),
                 stacked=True,
                 runbook="PixelpipeNoTraffic",
             ),
@@ -135,7 +135,7 @@ ROWS: tuple[Row, ...] = (
                 "Replies by status",
                 "reqps",
                 "200 and 204; 503 are hits that were not safe anywhere.",
-                (Query(rate("pixelpipe_collector_replies_total", by="status"), "{{status}}"),),
+                (Query(rate("pixelpipe_collector_http_responses_total", by="status"), "{{status}}"),),
                 stacked=True,
                 runbook="PixelpipeAvailabilityBurn",
             ),
@@ -280,7 +280,7 @@ ROWS: tuple[Row, ...] = (
                 "short",
                 "Near 0. Above: on its way there, or lost there. Below: came twice, or left an hour's window later. "
                 f"{RULES}",
-                (Query(f"sum by (stretch) ({select('pixelpipe:ledger_stretch:hits1h')})", "{{stretch}}"),),
+                (Query(f"sum by (stretch) ({select('pixelpipe:ledger_hop:hits1h')})", "{{stretch}}"),),
                 width=12,
                 runbook="PixelpipeLedgerOff",
             ),

@@ -39,11 +39,11 @@ OBJECTIVES = (
         "availability",
         "PixelpipeAvailabilityBurn",
         (
-            f'pixelpipe_collector_replies_total{{{SCOPE},kind=~"pixel|events"}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events"}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         (
-            f'pixelpipe_collector_replies_total{{{SCOPE},kind=~"pixel|events",status=~"5.."}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events",status=~"5.."}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         None,
@@ -119,9 +119,7 @@ def ledger_rules() -> str:
     ):
         lines.append(_record(f"pixelpipe:ledger_{name}", " ".join(expression.split())))
     for name in reconciliation.STRETCHES:
-        lines.append(
-            _record("pixelpipe:ledger_stretch:hits1h", reconciliation.stretch(name, "1h", SCOPE), stretch=name)
-        )
+        lines.append(_record("pixelpipe:ledger_hop:hits1h", reconciliation.stretch(name, "1h", SCOPE), stretch=name))
     return "".join(lines)
 
 

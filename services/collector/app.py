@@ -13,7 +13,7 @@ from aiohttp import HttpVersion11, web
 from multidict import istr
 
 from services.collector import body, capture, content_encoding, encode_batch, fast_path, pixel
-from services.collector.config import RECEIVED, Config
+from services.collector.config import IMMEDIATE, Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox, Refused, Reserved, Tell
 from services.collector.reply import FRESH, TEXT, Reply, Sending
@@ -53,7 +53,7 @@ class App:
 
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
-        self._received = cfg.ack == RECEIVED
+        self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers that hits have, in lower case
         self._traced = tracing.on and cfg.trace_requests
@@ -106,10 +106,10 @@ class App:
         self._metrics.hits.of["GET",] += 1
         line = fast_path.line(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
         try:
-            self._outbox.take_one(line, None if self._received else tell)
+            self._outbox.take_one(line, None if self._immediate else tell)
         except Refused as error:
             return unavailable(error), origin, True
-        return image, origin, self._received
+        return image, origin, self._immediate
 
     def replied(self, kind: str, status: int, began: float) -> None:
         """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
@@ -132,7 +132,7 @@ class App:
             with self._outbox.reserve() as reserved:
                 data = await self._read(request, reserved)
             encoding = ",".join(request.headers.getall("Content-Encoding", ()))
-            found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body), media)
+            found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body_bytes), media)
         except body.BadBody as error:
             return _json_error(error)
         except Refused as error:
@@ -151,7 +151,7 @@ class App:
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return when the reply may go. Raises Refused."""
         trace = _trace(request) if self._traced else None
-        if self._received:
+        if self._immediate:
             self._outbox.take(lines, trace)
         else:
             await self._outbox.put(lines, trace)
@@ -161,7 +161,7 @@ class App:
 
         Raises Refused where memory is full.
         """
-        limit = self._cfg.max_body
+        limit = self._cfg.max_body_bytes
         too_large = body.BadBody(413, f"the body is over {limit} bytes")
         if (request.content_length or 0) > limit:
             raise too_large

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.shared import log, resource_names
 from services.shared.config import setting
 
-PUBLISHED, RECEIVED = "published", "received"
+DURABLE, IMMEDIATE = "durable", "immediate"
 
 
 @dataclass(frozen=True)
@@ -29,34 +29,38 @@ class Config:
         maximum=10,
     )
     truncate_ip: bool = setting(False, "keep only the network of the client's address: /24 for IPv4, /48 for IPv6")
-    max_body: int = setting(
+    max_body_bytes: int = setting(
         1_048_576, "bytes a POST may have, before and after decompression", minimum=1, maximum=2**20
     )
     ack: str = setting(
-        PUBLISHED,
-        "when the reply goes: `published`, once Pub/Sub or the spool has the hit; `received`, at once, and a crash"
+        DURABLE,
+        "when the reply goes: `durable`, once Pub/Sub or the spool has the hit; `immediate`, at once, and a crash"
         " loses hits that were acknowledged",
-        choices=(PUBLISHED, RECEIVED),
+        choices=(DURABLE, IMMEDIATE),
     )
     max_connections: int = setting(
         8_192, "connections at a time; one more closes the longest idle one, or is answered 503", minimum=1
     )
-    linger: float = setting(0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1)
+    linger_seconds: float = setting(
+        0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1
+    )
     in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
-    publish_timeout: float = setting(
+    publish_timeout_seconds: float = setting(
         0.5, "seconds until Pub/Sub must have confirmed a pack; then it is spooled", minimum=0.1, maximum=60
     )
     spool: str = setting("", "folder for packs Pub/Sub has not confirmed; without one their hits are answered 503")
-    spool_bytes: int = setting(
+    spool_max_bytes: int = setting(
         1_073_741_824, "bytes of packs the spool may hold; its disk needs a quarter more", minimum=2**20, maximum=2**40
     )
-    max_pending: int = setting(
+    max_pending_bytes: int = setting(
         67_108_864, "bytes of hits that may wait for Pub/Sub; more are answered 503", minimum=2**22, maximum=2**30
     )
-    drain: float = setting(
+    drain_delay_seconds: float = setting(
         5.0, "seconds to keep serving after SIGTERM, while load balancers stop routing to it", minimum=0, maximum=600
     )
-    grace: float = setting(10.0, "seconds that requests in progress may take after that", minimum=0, maximum=600)
+    shutdown_timeout_seconds: float = setting(
+        10.0, "seconds that requests in progress may take after that", minimum=0, maximum=600
+    )
     trace_requests: bool = setting(
         False,
         "trace the pack of a request with a sampled `traceparent`; then anyone who sends that header can start traces",

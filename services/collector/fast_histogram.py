@@ -30,7 +30,7 @@ class Durations(Collector):
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(
-            "pixelpipe_collector_reply_seconds",
+            "pixelpipe_collector_http_request_duration_seconds",
             "Time from a request's header to its reply, by kind of request",
             labels=("kind",),
         )

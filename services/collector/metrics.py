@@ -17,7 +17,7 @@ class Metrics:
             {"service": "collector", "version": __version__}
         )
         self.replies = Counts(
-            "pixelpipe_collector_replies_total",
+            "pixelpipe_collector_http_responses_total",
             "Replies by kind of request and status",
             ("kind", "status"),
             registry=registry,

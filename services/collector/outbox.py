@@ -75,18 +75,18 @@ class Outbox:
         metrics: Metrics,
         background: Background,
         *,
-        linger: float,
+        linger_seconds: float,
         in_flight: int,
-        max_pending: int,
+        max_pending_bytes: int,
         now: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._metrics, self._background = metrics, background
         self._sender = Sender(publisher, topic, spool, metrics, now, entropy)
-        self._linger, self._max_pending = linger, max_pending
+        self._linger, self._max_pending = linger_seconds, max_pending_bytes
         self._slots = asyncio.Semaphore(in_flight)
         self._open: _Pack | None = None
-        self._full: deque[_Pack] = deque()  # bounded by max_pending
+        self._full: deque[_Pack] = deque()  # bounded by max_pending_bytes
         self._changed = asyncio.Event()
         self._pending = 0
         metrics.pending_bytes.set_function(lambda: self._pending)  # read when asked for, not set with each hit

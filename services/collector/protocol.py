@@ -1,6 +1,6 @@
 """The protocol of the public port: a bounded number of connections, and a fast path for pixels.
 
-A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered without aiohttp (fast_path.py).
+A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered by fast_path.py.
 Until it is answered what follows it is kept back, a little of it, so that replies stay in order. A connection of a load
 balancer carries requests of many clients, posts and pixels: what aiohttp answers is no obstacle for the next one. All
 other requests go to aiohttp by way of framed.py.

@@ -46,7 +46,10 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR))
         publisher = await stack.enter_async_context(
             Publisher(
-                cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
+                cfg.project,
+                in_flight=cfg.in_flight,
+                timeout=cfg.publish_timeout_seconds,
+                credentials=account.credentials,
             )
         )
         outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
@@ -59,7 +62,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 async with asyncio.timeout(READINESS_SECONDS):
                     await stop.wait()
         admin.ready(because="draining")
-        await asyncio.sleep(cfg.drain)
+        await asyncio.sleep(cfg.drain_delay_seconds)
 
 
 @asynccontextmanager
@@ -75,16 +78,16 @@ async def outgoing(
         spool = None
         if cfg.spool:
             folder = Folder(Path(cfg.spool))
-            spool = await stack.enter_async_context(Spool(folder, cfg.spool_bytes, metrics, background))
+            spool = await stack.enter_async_context(Spool(folder, cfg.spool_max_bytes, metrics, background))
         outbox = Outbox(
             publisher,
             cfg.hits_topic,
             spool,
             metrics,
             background,
-            linger=cfg.linger,
+            linger_seconds=cfg.linger_seconds,
             in_flight=cfg.in_flight,
-            max_pending=cfg.max_pending,
+            max_pending_bytes=cfg.max_pending_bytes,
         )
         if spool is not None:
             patient = await stack.enter_async_context(
@@ -97,8 +100,8 @@ async def outgoing(
                     cfg.hits_topic,
                     outbox.breaker,
                     background,
-                    fast=cfg.publish_timeout,
-                    grace=cfg.grace,
+                    fast=cfg.publish_timeout_seconds,
+                    grace=cfg.shutdown_timeout_seconds,
                 )
             )
         yield await stack.enter_async_context(outbox)
@@ -117,7 +120,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics, background: Backgroun
         keepalive_timeout=KEEPALIVE_SECONDS,
         max_line_size=MAX_LINE,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=cfg.grace)
+    runner = web.ServerRunner(server, shutdown_timeout=cfg.shutdown_timeout_seconds)
     await runner.setup()
     sweeping = background.start("sweep", _sweep(connections))
     try:

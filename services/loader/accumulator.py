@@ -20,7 +20,7 @@ class Limits:
 
     rows: int
     bytes: int
-    linger: float
+    linger_seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Accumulator:
         """Seconds until the next append is due: 0 when rows or bytes are enough, or the oldest slice has waited."""
         if self._rows >= self._limits.rows or self._bytes >= self._limits.bytes:
             return 0.0
-        return max(0.0, self._limits.linger - (now - self._waiting[0][0]))
+        return max(0.0, self._limits.linger_seconds - (now - self._waiting[0][0]))
 
     def take(self) -> AppendBatch:
         """The oldest slices, as many as keep within the limits of rows and bytes, at least one."""

@@ -98,7 +98,7 @@ class Answers:
             _log.exception("pack failed", pack=dead.key[0])
             self._give_back(dead)
             return
-        _log.warning("a pack is dead", pack=dead.key[0], reason=reason)
+        _log.warning("message dead-lettered", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
         self._metrics.dead_rows.inc(dead.unwritten)
         # Not remembered: published again once what was wrong is repaired, it must not pass for one that is written.

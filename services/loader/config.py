@@ -18,7 +18,9 @@ class Config:
     schema: Path = setting(schema.DEFAULT_FILE, "path of the schema file")
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - a pod serves the whole cluster
     admin_port: int = setting(9103, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
-    linger: float = setting(0.2, "seconds rows are batched for before an append, at most", minimum=0, maximum=60)
+    linger_seconds: float = setting(
+        0.2, "seconds rows are batched for before an append, at most", minimum=0, maximum=60
+    )
     batch_rows: int = setting(50_000, "rows that close a batch", minimum=1, maximum=1_000_000)
     batch_bytes: int = setting(
         4_000_000, "bytes of Arrow that close a batch; BigQuery takes 10 MB", minimum=100_000, maximum=9_000_000
@@ -29,10 +31,10 @@ class Config:
     max_bytes: int = setting(
         48_000_000, "bytes of rows held at a time; beyond that none are taken", minimum=1_000_000, maximum=2**34
     )
-    append_timeout: float = setting(
+    append_timeout_seconds: float = setting(
         30.0, "seconds BigQuery may take to answer an append before it is sent again", minimum=0.1, maximum=600
     )
-    grace: float = setting(
+    shutdown_timeout_seconds: float = setting(
         20.0, "seconds after SIGTERM to write what is in hand; the rest goes back to Pub/Sub", minimum=0, maximum=600
     )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

@@ -42,7 +42,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             Publisher(cfg.project, in_flight=4, timeout=_DEAD_LETTER_SECONDS, credentials=account.credentials)
         )
         api = await stack.enter_async_context(
-            WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout, credentials=credentials)
+            WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout_seconds, credentials=credentials)
         )
         puller = await stack.enter_async_context(
             Subscriber(
@@ -64,4 +64,4 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         puller.drain()
         worker.end()
         await receiving
-        await worker.finish(cfg.grace)
+        await worker.finish(cfg.shutdown_timeout_seconds)

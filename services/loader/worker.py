@@ -62,9 +62,9 @@ class Worker:
     ) -> None:
         self._cfg, self._schema, self._metrics = cfg, schema, metrics
         self._background = background
-        appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout)
+        appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout_seconds)
         self._writer = make_writer(api, metrics, self._share, appending)
-        self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger)
+        self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger_seconds)
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._queues: dict[Target, TableQueue] = {}

@@ -71,7 +71,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     # The one setting that the bill of Pub/Sub hangs on: it decides how large packs are.
     parser.add_argument(
-        "--linger", type=_positive, default=Config.linger, help="the collector's setting, in seconds (%(default)s)"
+        "--linger",
+        type=_positive,
+        default=Config.linger_seconds,
+        help="the collector's setting, in seconds (%(default)s)",
     )
 
 
@@ -88,7 +91,7 @@ def _positive(text: str) -> float:
 async def run(options: argparse.Namespace) -> int:
     """Print one JSON object."""
     rate = options.hits_per_second
-    bill = estimate(rate, options.event_bytes, options.linger)
+    bill = estimate(rate, options.event_bytes, options.linger_seconds)
     outcome = {
         "hits_per_second": rate,
         "prices_read": prices.READ.isoformat(),
@@ -101,7 +104,7 @@ async def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: float = Config.linger) -> Bill:
+def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: float = Config.linger_seconds) -> Bill:
     """The bill of a steady rate, with the chart's defaults behind a load balancer on Autopilot."""
     hits = hits_per_second * HOURS * 3600
     size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger)

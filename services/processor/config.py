@@ -22,6 +22,10 @@ class Config:
     max_messages: int = setting(64, "messages held at a time; more wait in Pub/Sub", minimum=1, maximum=1000)
     max_bytes: int = setting(33_554_432, "bytes of messages held at a time, decompressed", minimum=2**22, maximum=2**28)
     in_flight: int = setting(16, "packs of rows being published at a time", minimum=1, maximum=64)
-    publish_timeout: float = setting(30.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=300)
-    grace: float = setting(20.0, "seconds after SIGTERM for the packs in hand", minimum=0, maximum=600)
+    publish_timeout_seconds: float = setting(
+        30.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=300
+    )
+    shutdown_timeout_seconds: float = setting(
+        20.0, "seconds after SIGTERM for the packs in hand", minimum=0, maximum=600
+    )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

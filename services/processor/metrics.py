@@ -30,8 +30,8 @@ class Metrics:
         self.packs, self.log_entries = messages.labels("pack"), messages.labels("log_entry")
         self.message_bytes = counter("message_bytes", "Bytes received")
         self.leases = counter("leases", "Leases of messages in hand: one at receipt, then one per extension")
-        self.redelivered = counter("redelivered", "Messages Pub/Sub delivered before, as it counts them")
-        self.duplicates = counter("duplicates", "Packs dropped since this pod has published their rows already")
+        self.redelivered = counter("messages_redelivered", "Messages Pub/Sub delivered before, as it counts them")
+        self.duplicates = counter("messages_duplicate", "Packs dropped since this pod has published their rows already")
         self.hits = counter("hits", "Hits decoded")
         self._settled = counter(
             "hits_settled",
@@ -51,10 +51,10 @@ class Metrics:
         ignored = counter("log_entries_ignored", "Log entries that are not events, by reason", ("reason",))
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
-        self.acked = counter("acked", "Messages acknowledged")
-        self.nacked = counter("nacked", "Messages given back to be delivered again")
-        self.newer = counter("newer", "Messages given back since their format is newer than this processor")
-        self.dead = counter("dead", "Messages sent to the dead-letter topic")
+        self.acked = counter("messages_acked", "Messages acknowledged")
+        self.nacked = counter("messages_nacked", "Messages given back to be delivered again")
+        self.newer = counter("messages_newer", "Messages given back since their format is newer than this processor")
+        self.dead = counter("messages_dead", "Messages sent to the dead-letter topic")
         self.parse_seconds = Histogram(
             "pixelpipe_processor_parse_seconds", "Time to parse one message", buckets=_SECONDS, registry=registry
         )

@@ -33,7 +33,7 @@ _ID_DAYS_US = 7 * DAY_US  # how old an event id may be and still say the event's
 
 
 # What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
-# raises, and none takes a parameter from the column of `query.*`.
+# raises, and none takes a parameter from the column of `param.*`.
 _ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
     "agent": user_agent.read,
     "referrer": referrer.read,
@@ -199,7 +199,7 @@ def _day(event_id: str, received: int) -> int:
 
 def _read(column: Column) -> Callable[[Event], Any]:
     """A function that gives a column's typed value, or None; it raises convert.Invalid."""
-    if all(source.namespace == "query" and source.name != "*" for source in column.sources):
+    if all(source.namespace == "param" and source.name != "*" for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
     readers = [_reader(source, column.type) for source in column.sources]
     if len(readers) == 1:
@@ -231,9 +231,9 @@ def _required(column: Column) -> Callable[[Event], Any]:
 def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
     name = source.name
     match source.namespace:
-        case "query" if name == "*":
+        case "param" if name == "*":
             return lambda event: None  # filled when all other columns have taken theirs
-        case "query":
+        case "param":
             return _parameter([name], kind)
         case "header":
             converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
@@ -310,7 +310,7 @@ def _original(one: Hit) -> str:
 
 def _plain(event: Event, source: Source) -> str | None:
     """A source's value as text, for the conditions of a table."""
-    if source.namespace == "query":
+    if source.namespace == "param":
         value = event.first.get(source.name)
         try:
             return None if value is None else convert.string(value)
@@ -328,7 +328,7 @@ def _plain(event: Event, source: Source) -> str | None:
 def _sent(event: Event, column: Column) -> str | None:
     """What was sent for a refused column, as text, cut."""
     for source in column.sources:
-        given: Mapping[str, Any] = event.first if source.namespace == "query" else event.hit.headers
+        given: Mapping[str, Any] = event.first if source.namespace == "param" else event.hit.headers
         value = given.get(source.name) if source.namespace in OPEN_SOURCES else None
         if value is not None and value != "":
             text = value if isinstance(value, str) else convert.encode_json(value)

@@ -38,7 +38,10 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             return
         publisher = await stack.enter_async_context(
             Publisher(
-                cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout, credentials=account.credentials
+                cfg.project,
+                in_flight=cfg.in_flight,
+                timeout=cfg.publish_timeout_seconds,
+                credentials=account.credentials,
             )
         )
         puller = await stack.enter_async_context(
@@ -50,7 +53,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 max_bytes=cfg.max_bytes,
                 credentials=account.credentials(),
                 leased=metrics.leases.inc,
-                answer_seconds=_STUCK_SECONDS + 2 * cfg.publish_timeout,
+                answer_seconds=_STUCK_SECONDS + 2 * cfg.publish_timeout_seconds,
             )
         )
         worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
@@ -61,7 +64,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         admin.ready(because="draining")
         puller.drain()
         try:
-            async with asyncio.timeout(cfg.grace):
+            async with asyncio.timeout(cfg.shutdown_timeout_seconds):
                 await work
         except TimeoutError:
             _log.warning("grace is over; the packs in hand will be delivered again")

@@ -161,7 +161,7 @@ class Worker:
             _log.error("dead letter not confirmed", error=str(error))
             self._give_back(delivery)
             return
-        _log.error("message is poison", message=delivery.id, reason=reason)
+        _log.error("message dead-lettered", message=delivery.id, reason=reason)
         delivery.ack()
         self._metrics.dead.inc()
         self._metrics.acked.inc()

@@ -2,9 +2,9 @@
 
     @dataclass(frozen=True)
     class Config:
-        linger: float = setting(0.01, "seconds a hit may wait for company", minimum=0, maximum=1)
+        linger_seconds: float = setting(0.01, "seconds a hit may wait for company", minimum=0, maximum=1)
 
-The field `linger` is read from `PIPE_LINGER`.
+The field `linger` is read from `PIPE_LINGER_SECONDS`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ HITS_SUBSCRIPTION = "pixelpipe-hits-processor"
 ROWS_TOPIC = "pixelpipe-rows"
 ROWS_SUBSCRIPTION = "pixelpipe-rows-loader"
 DEAD_TOPIC = "pixelpipe-dead"
-DEAD_SUBSCRIPTION = "pixelpipe-dead-keeper"
+DEAD_SUBSCRIPTION = "pixelpipe-dead-letters"
 DATASET = "pixelpipe"
 
 

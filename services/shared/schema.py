@@ -23,7 +23,7 @@ LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each e
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
 
-# Sources whose names are fixed; `query.*`, `query.NAME` and `header.NAME` are open.
+# Sources whose names are fixed; `param.*`, `param.NAME` and `header.NAME` are open.
 FIXED_SOURCES = {
     "hit": {
         "received_at": "TIMESTAMP",
@@ -66,7 +66,7 @@ FIXED_SOURCES = {
         "hit": "JSON",
     },
 }
-OPEN_SOURCES = ("query", "header")
+OPEN_SOURCES = ("param", "header")
 ENRICHMENTS = ("agent", "referrer", "utm", "geo")  # worked out by the processor, each by a file of its own
 
 
@@ -76,7 +76,7 @@ class SchemaError(ConfigError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value comes from, such as `query.user_id`: a namespace and a name in it; the name `*` is all the rest."""
+    """Where a value comes from, such as `param.user_id`: a namespace and a name in it; the name `*` is all the rest."""
 
     namespace: str
     name: str

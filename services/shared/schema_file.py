@@ -246,7 +246,7 @@ class _Reader(NodeReader):
             rest += any(source.name == "*" for source in column.sources)
             columns.append(column)
         if rest > 1:
-            self._error(node, f"table {table}: two columns take `query.*`; what no column took can go to one only")
+            self._error(node, f"table {table}: two columns take `param.*`; what no column took can go to one only")
         if not columns:
             self._error(node, f"table {table}: it has no columns")
         return columns
@@ -257,7 +257,7 @@ class _Reader(NodeReader):
             if fixed is not None and column.type and column.type != fixed:
                 self._error(node, f"{where}: {source} is {fixed}, the column is {column.type}; use {fixed}")
             if source.name == "*" and (column.type != "JSON" or len(column.sources) > 1 or column.required):
-                self._error(node, f"{where}: `query.*` fills a JSON column, alone, which may be NULL")
+                self._error(node, f"{where}: `param.*` fills a JSON column, alone, which may be NULL")
 
     def _sources(self, node: yaml.Node | None, where: str, table: str) -> list[Source]:
         sources = []

@@ -34,7 +34,7 @@ def _start(name: str) -> float:
     port = process.free_port()
     env = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port)}
     if name == "collector":
-        env |= {"PIPE_PORT": "0", "PIPE_DRAIN": "0", "PIPE_GRACE": "1"}
+        env |= {"PIPE_PORT": "0", "PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1"}
     began = time.monotonic()
     started = process.start(f"services.{name}", env=env, wait_ready=False)
     try:

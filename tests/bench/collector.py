@@ -3,14 +3,14 @@
 Servers run on one core, wrk and the Pub/Sub emulator on another; only the servers' CPU counts. All contenders run at
 the same time, each paused unless it is its turn (slices.py), and get the same requests (pixels.lua, posts.lua).
 
-- `collector_at_once_vs_nginx`: nginx's CPU a request over the collector's with PIPE_ACK=received, 64 connections each.
+- `collector_at_once_vs_nginx`: nginx's CPU a request over the collector's with PIPE_ACK=immediate, 64 connections each.
 - `collector_after_ack_vs_nginx`: the same with the default, a reply after Pub/Sub's; 512 connections each.
 - `collector_vs_publish_per_event`: CPU a request of per_event.py over the collector's; 512 connections each.
 - `collector_at_once_per_s`, `collector_after_ack_per_s`: requests a second on one core, by the clock on the wall.
 - `collector_post_batch_events_per_s`: events a CPU second, posted 100 a request, confirmed by Pub/Sub; 16 connections.
   CPU, since one core for wrk, emulator and neighbours says little of ours; saturated, both are the same.
 - `scale_2_workers`: requests a second of two collectors on one port (PIPE_REUSE_PORT) over those of one,
-  PIPE_ACK=received, 64 connections in all.
+  PIPE_ACK=immediate, 64 connections in all.
   Both cores are for everybody, wrk and emulator too, which have less of them with two collectors than with one.
 - `scale_2_workers_cpu`: the same by CPU, as if both cores were the collectors' alone: 2, less what a request takes
   more when there are two.
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from services.collector.config import RECEIVED
+from services.collector.config import IMMEDIATE
 from tests.bench import cpu, figure, needs, served, slices, unit
 from tests.bench.figure import Figure
 from tests.bench.nginx import Nginx
@@ -65,12 +65,12 @@ class Bench:
             self._nginx = stack.enter_context(Nginx())
         self._pubsub = stack.enter_context(served.pubsub(self._load_core))
         one, both = (self._server_core,), self._cores
-        at_once = self._collector(*one, ack=RECEIVED)
+        at_once = self._collector(*one, ack=IMMEDIATE)
         self.after_ack = self._collector(*one)
         per_event = self._collector(*one, module=PER_EVENT)
-        alone = self._collector(*both, ack=RECEIVED)
-        first = self._collector(*both, ack=RECEIVED, reuse_port="true")
-        pair = [first, self._collector(*both, ack=RECEIVED, reuse_port="true", port=str(first.port))]
+        alone = self._collector(*both, ack=IMMEDIATE)
+        first = self._collector(*both, ack=IMMEDIATE, reuse_port="true")
+        pair = [first, self._collector(*both, ack=IMMEDIATE, reuse_port="true", port=str(first.port))]
         self.posting = self._collector(*one)
         self._servers = [self._nginx.pid, *(s.pid for s in (at_once, self.after_ack, per_event, alone, *pair))]
         self._servers.append(self.posting.pid)

@@ -14,7 +14,7 @@ from tests.bench import processor, traffic
 from tests.bench.figure import Figure
 
 RATES = (10, 100, 1_000, 10_000)  # hits a second
-LINGERS = (Config.linger, 0.01)  # the default, and the one that the README names
+LINGERS = (Config.linger_seconds, 0.01)  # the default, and the one that the README names
 _SAMPLE = 64  # packs, at most, and hits, at least, that sizes are taken of
 _HITS = 2_000
 

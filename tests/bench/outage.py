@@ -83,8 +83,8 @@ class Bench:
             "PIPE_HOST": "127.0.0.1",
             "PIPE_PORT": "0",
             "PIPE_ADMIN_PORT": "0",
-            "PIPE_DRAIN": "0",
-            "PIPE_GRACE": "1",
+            "PIPE_DRAIN_DELAY_SECONDS": "0",
+            "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1",
             "PIPE_SPOOL": str(Path(spool)),
         }
         self.collector = process.start_service("collector", env)

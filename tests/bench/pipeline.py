@@ -167,7 +167,7 @@ def measure(quick: bool = False) -> dict[str, Figure]:
     }
     if not quick:
         linger = cost.LINGERS[-1]
-        other = cost.measured(_run(OTHER_SECONDS, PIPE_LINGER=str(linger))[1])
+        other = cost.measured(_run(OTHER_SECONDS, PIPE_LINGER_SECONDS=str(linger))[1])
         figures[f"dollars_per_million_linger_{linger * 1000:.0f}_ms"] = Figure(other.dollars(RATE))
     return {**figures, **cost.by_rate()}
 

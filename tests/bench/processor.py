@@ -153,7 +153,9 @@ def _process(messages: list[tuple[bytes, dict[str, str]]]) -> dict[str, Figure]:
         Emulators(stack)
         publisher = pubsub_v1.PublisherClient()
         stack.callback(publisher.stop)
-        backlog = Backlog(publisher, resource_names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_acked_total")
+        backlog = Backlog(
+            publisher, resource_names.HITS_TOPIC, messages, EVENTS, "pixelpipe_processor_messages_acked_total"
+        )
         with emulators.service("processor") as process:
             rounds = backlog.rounds(*process, PROCESS_PACKS, PROCESS_ROUNDS)
             most = memory(process[0].process.pid, "VmHWM")

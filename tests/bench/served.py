@@ -38,7 +38,7 @@ class Served:
     def answered(self) -> float:
         """Hits and posts answered with 200 or 204 since it started; one that is refused is cost without gain."""
         replies = self.metrics()
-        return sum(replies.get(f"pixelpipe_collector_replies_total{{{labels}}}", 0.0) for labels in GOOD)
+        return sum(replies.get(f"pixelpipe_collector_http_responses_total{{{labels}}}", 0.0) for labels in GOOD)
 
     def metrics(self) -> dict[str, float]:
         """Every sample of the admin port, by its name and labels."""
@@ -71,8 +71,8 @@ def collector(emulator: Child, *cores: int, module: str = COLLECTOR, **settings:
         "PIPE_HOST": "127.0.0.1",
         "PIPE_PORT": "0",
         "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN": "0",
-        "PIPE_GRACE": "1",
+        "PIPE_DRAIN_DELAY_SECONDS": "0",
+        "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1",
         **{f"PIPE_{name.upper()}": value for name, value in settings.items()},
     }
     with cpu.on(*cores):

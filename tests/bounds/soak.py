@@ -191,7 +191,7 @@ async def soak(stack: Stack, *, down: str, how: str, seconds: float, rate: float
         "spooled_at_end": held["collector"]["pixelpipe_collector_spool_hits"],
         "held_rows_at_end": held["loader"]["pixelpipe_loader_held_rows"],
         "redelivered": {
-            "processor": after["processor"]["pixelpipe_processor_redelivered_total"],
+            "processor": after["processor"]["pixelpipe_processor_messages_redelivered_total"],
             "loader": after["loader"]["pixelpipe_loader_messages_redelivered_total"],
         },
     }

@@ -60,8 +60,8 @@ async def test_replies_do_not_wait_for_a_slow_pubsub_and_none_is_refused(
         "PIPE_HOST": "127.0.0.1",
         "PIPE_PORT": "0",
         "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN": "0",
-        "PIPE_GRACE": "0",
+        "PIPE_DRAIN_DELAY_SECONDS": "0",
+        "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "0",
         "PIPE_SPOOL": str(tmp_path),
     }
     collector = await asyncio.to_thread(process.start_service, "collector", env)

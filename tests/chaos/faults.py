@@ -218,7 +218,7 @@ def _newer_schema(scene: Scene) -> Path:
     before = "      params:"
     assert text.count(before) == 1
     file = scene.fleet.folder / "newer.yaml"
-    file.write_text(text.replace(before, f"      session: {{type: STRING, from: query.session}}\n{before}"))
+    file.write_text(text.replace(before, f"      session: {{type: STRING, from: param.session}}\n{before}"))
     return file
 
 

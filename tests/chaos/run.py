@@ -55,7 +55,7 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
     since of a pack that fills for 10 ms a kill may find nothing but requests that have no reply yet.
     """
     faults.clean(folder)
-    settings = {"PIPE_ACK": "received", "PIPE_LINGER": "0.25"} if plant else {}
+    settings = {"PIPE_ACK": "immediate", "PIPE_LINGER_SECONDS": "0.25"} if plant else {}
     async with fleet.running(folder) as ships:
         fault.compose(ships, settings)
         await ships.start(*ships.members)

@@ -242,9 +242,13 @@ def test_a_pods_end_leaves_time_for_all_that_the_service_does(case: str) -> None
     for _, pod, container in containers(release.case(case)):
         if container["name"] in SERVICES and "env" in container:
             variables = release.env(container)
-            needed = float(variables["PIPE_GRACE"]) + 15  # services/loader/README.md
+            needed = float(variables["PIPE_SHUTDOWN_TIMEOUT_SECONDS"]) + 15  # services/loader/README.md
             if container["name"] == "collector":
-                needed += float(variables["PIPE_DRAIN"]) + float(variables["PIPE_GRACE"]) + 10
+                needed += (
+                    float(variables["PIPE_DRAIN_DELAY_SECONDS"])
+                    + float(variables["PIPE_SHUTDOWN_TIMEOUT_SECONDS"])
+                    + 10
+                )
             assert needed <= pod["spec"]["terminationGracePeriodSeconds"] < needed + 3
             assert "lifecycle" not in container, "a hook that sleeps would add to the time that drain takes"
 
@@ -256,7 +260,9 @@ def test_the_balancer_drains_while_the_collector_serves(case: str) -> None:
         for _, _, container in containers(found):
             if container["name"] == "collector":
                 variables = release.env(container)
-                assert draining == float(variables["PIPE_DRAIN"]) + float(variables["PIPE_GRACE"])
+                assert draining == float(variables["PIPE_DRAIN_DELAY_SECONDS"]) + float(
+                    variables["PIPE_SHUTDOWN_TIMEOUT_SECONDS"]
+                )
 
 
 def test_replicas_are_set_where_nothing_else_sets_them(case: str) -> None:

@@ -63,12 +63,18 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
 
         async def go(**settings: object) -> Running:
             # A busy machine is not an outage: half a second can pass until the emulator has its turn.
-            usual = {"project": project, "hits_topic": "hits", "host": "127.0.0.1", "port": 0, "publish_timeout": 20}
+            usual = {
+                "project": project,
+                "hits_topic": "hits",
+                "host": "127.0.0.1",
+                "port": 0,
+                "publish_timeout_seconds": 20,
+            }
             cfg = Config(**{**usual, **settings})  # type: ignore[arg-type]
             registry = CollectorRegistry()
             metrics = Metrics(registry)
             publisher = await stack.enter_async_context(
-                Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout)
+                Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout_seconds)
             )
             outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
             public = await stack.enter_async_context(AsyncExitStack())

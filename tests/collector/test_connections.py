@@ -211,7 +211,7 @@ POSTS = b"".join([b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: 60000\r\
 
 
 async def test_requests_behind_another_wait_outside(start: Start) -> None:
-    running = await start(linger=0.3)
+    running = await start(linger_seconds=0.3)
     for first in (PIXEL, PIXEL.replace(b"Host", b"TE: x\r\nHost")):  # answered here, and by aiohttp
         async with AsyncExitStack() as stack:
             reader, writer = await _connect(stack, running)
@@ -221,7 +221,7 @@ async def test_requests_behind_another_wait_outside(start: Start) -> None:
 
 async def test_requests_behind_others_are_bounded_in_bytes(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.collector.connections.WAITING_BYTES", 200_000)
-    running = await start(linger=1.0)
+    running = await start(linger_seconds=1.0)
     async with AsyncExitStack() as stack:
         clients = [await _connect(stack, running) for _ in range(6)]
         for _, writer in clients:
@@ -233,7 +233,7 @@ async def test_requests_behind_others_are_bounded_in_bytes(start: Start, monkeyp
 
 
 async def test_bodies_on_their_way_in_count_as_waiting_and_are_shed_over_the_bound(start: Start) -> None:
-    running = await start(max_pending=2**22)
+    running = await start(max_pending_bytes=2**22)
     body = b'{"user_id": "1", "x": "%s"}' % (b"x" * 1_000_000)
     head = b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with AsyncExitStack() as stack:

@@ -76,7 +76,9 @@ async def _parts(folder: Path) -> AsyncIterator[Parts]:
     async with (
         Background() as background,
         Spool(disk, 10**7, metrics, background, scan_seconds=0.02) as spool,
-        Outbox(pubsub, "hits", spool, metrics, background, linger=0, in_flight=4, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+        Outbox(
+            pubsub, "hits", spool, metrics, background, linger_seconds=0, in_flight=4, max_pending_bytes=10**7
+        ) as outbox,  # type: ignore[arg-type]
     ):
         yield Parts(pubsub, disk, spool, outbox, background, registry)
 

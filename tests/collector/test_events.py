@@ -168,7 +168,7 @@ async def test_two_events_are_found_however_they_are_wrapped(collector: Running,
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
-    collector = await start(max_body=1000)
+    collector = await start(max_body_bytes=1000)
 
     async def chunks():  # type: ignore[no-untyped-def]
         for _ in range(100):
@@ -221,7 +221,7 @@ async def test_a_hit_pubsub_does_not_confirm_is_answered_503_and_may_be_sent_aga
 
 
 async def test_a_client_that_leaves_does_not_take_its_pack_along(start: Start) -> None:
-    collector = await start(linger=0.3)
+    collector = await start(linger_seconds=0.3)
     impatient = aiohttp.ClientTimeout(total=0.05)
     async with aiohttp.ClientSession(timeout=impatient) as leaving:
         with pytest.raises(TimeoutError):

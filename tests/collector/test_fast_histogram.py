@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.fast_histogram import BOUNDS, KINDS, Durations
 from tests.collector.conftest import Running
 
-_NAME = "pixelpipe_collector_reply_seconds"
+_NAME = "pixelpipe_collector_http_request_duration_seconds"
 
 
 def _bucket(registry: CollectorRegistry, kind: str, bound: float | str) -> float | None:

@@ -201,7 +201,7 @@ async def test_where_the_parser_may_be_anywhere_aiohttp_goes_on(
 
 
 async def test_what_comes_while_a_reply_is_due_is_answered_after_it(start: Start) -> None:
-    collector = await start(linger=0.3)
+    collector = await start(linger_seconds=0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     writer.write(GET % 0)
     await until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1, "the hit")
@@ -215,7 +215,7 @@ async def test_what_comes_while_a_reply_is_due_is_answered_after_it(start: Start
 
 
 async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(start: Start) -> None:
-    collector = await start(linger=0.5)
+    collector = await start(linger_seconds=0.5)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     writer.write(GET % 0)
     await until(lambda: collector.metric('pixelpipe_collector_hits_total{method="GET"}') == 1, "the hit")
@@ -229,7 +229,7 @@ async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(star
 
 async def test_a_connection_is_not_idle_while_a_reply_is_due(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.collector.service.KEEPALIVE_SECONDS", 1.0)
-    collector = await start(linger=0.9)
+    collector = await start(linger_seconds=0.9)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
     await asyncio.sleep(0.5)  # its time of idleness would end before its reply is due
     writer.write(GET % 0)
@@ -239,7 +239,7 @@ async def test_a_connection_is_not_idle_while_a_reply_is_due(start: Start, monke
 
 
 async def test_a_client_that_leaves_before_its_reply_disturbs_nobody(start: Start) -> None:
-    collector = await start(linger=0.2)
+    collector = await start(linger_seconds=0.2)
     for n in range(20):
         _, writer = await asyncio.open_connection("127.0.0.1", collector.port)
         writer.write(GET % n)

@@ -84,7 +84,7 @@ def _events(one: hit.Hit) -> str:
 async def test_damaged_requests_are_answered_and_what_is_acknowledged_is_stored(
     start: Start, seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collector: Running = await start(linger=0.002)
+    collector: Running = await start(linger_seconds=0.002)
     dice = random.Random(seed)
     statuses: Counter[int] = Counter()
     images = 0

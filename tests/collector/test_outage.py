@@ -47,7 +47,7 @@ class Outage:
             "PIPE_HOST": "127.0.0.1",
             "PIPE_PORT": "0",
             "PIPE_ADMIN_PORT": "0",
-            "PIPE_DRAIN": "0",
+            "PIPE_DRAIN_DELAY_SECONDS": "0",
             "PIPE_SPOOL": str(self.spool),
             **settings,
         }
@@ -170,7 +170,7 @@ async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_
 
 async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Outage) -> None:
     outage.pubsub_up()
-    url = outage.collector_up(PIPE_GRACE="20")
+    url = outage.collector_up(PIPE_SHUTDOWN_TIMEOUT_SECONDS="20")
     outage.pubsub_down()
     statuses = await _fire(url, 0, 100)
     assert set(statuses.values()) == {200}
@@ -182,7 +182,7 @@ async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Out
 
 async def test_a_full_spool_answers_503_and_readiness_tells(outage: Outage) -> None:
     outage.pubsub_up()
-    url = outage.collector_up(PIPE_SPOOL_BYTES=str(2**20), PIPE_GRACE="0")
+    url = outage.collector_up(PIPE_SPOOL_MAX_BYTES=str(2**20), PIPE_SHUTDOWN_TIMEOUT_SECONDS="0")
     outage.pubsub_down()
     async with aiohttp.ClientSession() as http:
         for _ in range(20):
@@ -221,7 +221,7 @@ async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outag
 
 async def test_ack_received_replies_at_once_and_what_pubsub_never_got_is_lost(outage: Outage) -> None:
     outage.pubsub_up()
-    url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="received")
+    url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="immediate")
     assert set((await _fire(url, 0, 10)).values()) == {200}
     settled = "pixelpipe_collector_hits_settled_total"
     wait_for(lambda: outage.metric(f'{settled}{{outcome="published"}}') == 10, 10, "published hits")

@@ -58,7 +58,7 @@ def publisher() -> Scripted:
 
 @asynccontextmanager
 async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: float) -> AsyncIterator[Outbox]:
-    options = {"linger": 0, "in_flight": 1, "max_pending": 10**7, **settings}
+    options = {"linger": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
     async with (
         Background() as background,
         Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ async def test_a_cancelled_request_leaves_its_pack_whole(outbox: Outbox, publish
 
 
 async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Scripted) -> None:
-    async with _outbox(publisher, max_pending=1000) as outbox:
+    async with _outbox(publisher, max_pending_bytes=1000) as outbox:
         put = asyncio.create_task(outbox.put([_line("a", 800)]))
         await publisher.until_asked(1)
         with pytest.raises(Refused, match="too many hits wait"):
@@ -199,7 +199,7 @@ async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Sc
 
 
 async def test_closing_sends_what_lingers(publisher: Scripted) -> None:
-    async with _outbox(publisher, linger=60) as outbox:
+    async with _outbox(publisher, linger_seconds=60) as outbox:
         put = asyncio.create_task(outbox.put([_line("a")]))
         await asyncio.sleep(0)
         publisher.answer()
@@ -265,9 +265,9 @@ async def test_what_is_not_foreseen_refuses_its_pack_and_no_reply_waits_for_ever
             None,
             Metrics(registry := CollectorRegistry()),
             background,
-            linger=0,
+            linger_seconds=0,
             in_flight=1,
-            max_pending=1000,
+            max_pending_bytes=1000,
             entropy=no_entropy,
         ) as outbox,
     ):
@@ -293,9 +293,9 @@ async def test_when_the_service_fails_no_reply_waits_for_a_pack_that_nobody_send
                 None,
                 Metrics(CollectorRegistry()),
                 background,
-                linger=0,
+                linger_seconds=0,
                 in_flight=1,
-                max_pending=10**7,
+                max_pending_bytes=10**7,
             ) as outbox,
         ):
             puts = [asyncio.create_task(outbox.put([_line("sent")]))]

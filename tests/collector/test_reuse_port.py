@@ -27,7 +27,7 @@ def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> It
             "PIPE_HOST": "127.0.0.1",
             "PIPE_PORT": "0",
             "PIPE_ADMIN_PORT": "0",
-            "PIPE_DRAIN": "0",
+            "PIPE_DRAIN_DELAY_SECONDS": "0",
             **settings,
         }
         started.append(process.start_service("collector", env))

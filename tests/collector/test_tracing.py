@@ -50,7 +50,9 @@ async def test_a_pack_is_the_first_sampled_requests_trace_with_links_to_the_othe
     metrics = Metrics(CollectorRegistry())
     async with (
         Background() as background,
-        Outbox(publisher, "hits", None, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+        Outbox(
+            publisher, "hits", None, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
+        ) as outbox,  # type: ignore[arg-type]
     ):
         puts = [asyncio.create_task(outbox.put([LINE]))]
         await publisher.until_asked(1)  # from now on a pack gathers
@@ -77,7 +79,9 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
     async with (
         Background() as background,
         Spool(Folder(tmp_path), 10**6, metrics, background) as spool,
-        Outbox(publisher, "hits", spool, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+        Outbox(
+            publisher, "hits", spool, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
+        ) as outbox,  # type: ignore[arg-type]
     ):
         publisher.answer(Unconfirmed("away"))
         await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
@@ -95,7 +99,9 @@ async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) 
     metrics = Metrics(CollectorRegistry())
     async with (
         Background() as background,
-        Outbox(publisher, "hits", None, metrics, background, linger=0, in_flight=1, max_pending=10**7) as outbox,  # type: ignore[arg-type]
+        Outbox(
+            publisher, "hits", None, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
+        ) as outbox,  # type: ignore[arg-type]
     ):
         publisher.answer(Unconfirmed("away"))
         with pytest.raises(Refused):

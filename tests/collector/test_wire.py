@@ -53,8 +53,8 @@ def process(pubsub_host: str) -> Iterator[Wire]:
         "PIPE_HOST": "127.0.0.1",
         "PIPE_PORT": "0",
         "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN": "0",
-        "PIPE_PUBLISH_TIMEOUT": "20",
+        "PIPE_DRAIN_DELAY_SECONDS": "0",
+        "PIPE_PUBLISH_TIMEOUT_SECONDS": "20",
     }
     one = processes.start_service("collector", env)
 

@@ -75,7 +75,9 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
     mode: str, seconds: float, pod: dict[str, str], metadata: MetadataServer, topics: Topics, tmp_path: Path
 ) -> None:
     metadata.start()
-    with running("collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN": "0"}) as collector:
+    with running(
+        "collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN_DELAY_SECONDS": "0"}
+    ) as collector:
         collector.until_logged("listening")
         assert collector.hit() == 200
         topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=1)
@@ -105,7 +107,7 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
     mode: str, seconds: float, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
     metadata.start()
-    with running("processor", {**pod, "PIPE_PUBLISH_TIMEOUT": "1"}) as processor:
+    with running("processor", {**pod, "PIPE_PUBLISH_TIMEOUT_SECONDS": "1"}) as processor:
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
@@ -139,7 +141,7 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
 
     def load() -> None:
         metadata.start()
-        with running("loader", {**pod, "PIPE_APPEND_TIMEOUT": "1"}) as loader:
+        with running("loader", {**pod, "PIPE_APPEND_TIMEOUT_SECONDS": "1"}) as loader:
             publish_rows(topics, 0, 1)
             wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
             lose(metadata, mode)
@@ -160,7 +162,7 @@ def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
     pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
     metadata.start()
-    with running("processor", {**pod, "PIPE_GRACE": "1"}) as processor:
+    with running("processor", {**pod, "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1"}) as processor:
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
@@ -175,7 +177,7 @@ async def test_a_loader_stops_in_time_while_its_token_cannot_be_renewed(
 
     def load() -> None:
         metadata.start()
-        with running("loader", {**pod, "PIPE_GRACE": "1"}) as loader:
+        with running("loader", {**pod, "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1"}) as loader:
             publish_rows(topics, 0, 1)
             wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
             lose(metadata, SILENT)

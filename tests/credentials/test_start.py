@@ -19,7 +19,9 @@ AWAITED = "waiting for credentials"
 def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
     pod: dict[str, str], metadata: MetadataServer, topics: Topics, tmp_path: Path
 ) -> None:
-    with running("collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN": "0"}) as collector:
+    with running(
+        "collector", {**pod, "PIPE_SPOOL": str(tmp_path / "spool"), "PIPE_DRAIN_DELAY_SECONDS": "0"}
+    ) as collector:
         collector.until("/readyz", 200)
         assert [collector.hit() for _ in range(3)] == [200] * 3
         collector.until_logged(f'"message":"{AWAITED}"')
@@ -35,7 +37,9 @@ def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
 def test_a_collector_without_a_spool_refuses_until_credentials_come(
     pod: dict[str, str], metadata: MetadataServer, topics: Topics
 ) -> None:
-    with running("collector", {**pod, "PIPE_DRAIN": "0", "PIPE_PUBLISH_TIMEOUT": "5"}) as collector:
+    with running(
+        "collector", {**pod, "PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_PUBLISH_TIMEOUT_SECONDS": "5"}
+    ) as collector:
         collector.until("/readyz", 503, AWAITED)
         assert collector.hit() == 503
         metadata.start()

@@ -7,6 +7,7 @@ import yaml
 from tests.chart.release import CHART
 from tests.docs.markers import table
 from tests.observability.proofs import PROOFS
+from tests.process import ROOT
 
 
 def alerts() -> str:
@@ -17,7 +18,7 @@ def alerts() -> str:
                 severities.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
     rows = []
     for name in sorted(severities):
-        page = CHART / "runbooks" / f"{name}.md"
+        page = ROOT / "observability" / "runbooks" / f"{name}.md"
         fires = page.read_text().split("\n\n")[1].replace("\n", " ")
         link = f"[{name}](../{page.relative_to(CHART.parent.parent)})"
         rows.append((link, ", ".join(sorted(severities[name])), fires))

@@ -23,7 +23,7 @@ TABLE_KEYS = {
         "`source: value` or `source: [value, …]`",
         "every event",
         "Conditions, all of which an event must meet. Tables are tried in the order of the file, and the first that "
-        "fits takes the event. A condition reads any source but `event.*`, `query.*` and `hit.received_at`; "
+        "fits takes the event. A condition reads any source but `event.*`, `param.*` and `hit.received_at`; "
         f"`{schema.REJECTS}` has none",
     ),
     "tenants": (
@@ -65,10 +65,10 @@ COLUMN_KEYS = {
 }
 # Sources with open names.
 OPEN = {
-    "query": (
-        ("query.NAME", "any", "A parameter of the event: from the query string, or a member of the posted JSON object"),
+    "param": (
+        ("param.NAME", "any", "A parameter of the event: from the query string, or a member of the posted JSON object"),
         (
-            "query.*",
+            "param.*",
             "JSON",
             "All parameters that no column took, as one object. One NULLABLE column, this source alone",
         ),
@@ -123,8 +123,8 @@ _GOOD = """tables:
       day: {type: DATE, mode: REQUIRED, from: event.day}
       event_id: {type: STRING, mode: REQUIRED, from: event.id}
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      total: {type: NUMERIC, from: query.total}
-      params: {type: JSON, from: query.*}
+      total: {type: NUMERIC, from: param.total}
+      params: {type: JSON, from: param.*}
   rejects:
     partition: day
     columns:
@@ -137,12 +137,12 @@ _GOOD = """tables:
 # A piece of the file above, and what to put in its place to get an error. If the piece stays, what follows it is shown.
 MISTAKES = (
     ("type: NUMERIC", "type: NUMBER"),
-    ("from: query.total", "from: qery.total"),
-    ("from: query.total", "from: geo.town"),
+    ("from: param.total", "from: qery.total"),
+    ("from: param.total", "from: geo.town"),
     ("type: NUMERIC", "type: NUMERIC, colour: red"),
-    ("{type: NUMERIC, from: query.total}", "{type: STRING, from: hit.received_at}"),
-    ("{type: NUMERIC, from: query.total}", "{type: JSON, from: query.*}"),
-    ("{type: NUMERIC, from: query.total}", "{type: STRING, from: Header.Referer}"),
+    ("{type: NUMERIC, from: param.total}", "{type: STRING, from: hit.received_at}"),
+    ("{type: NUMERIC, from: param.total}", "{type: JSON, from: param.*}"),
+    ("{type: NUMERIC, from: param.total}", "{type: STRING, from: Header.Referer}"),
     ("total:", "_PARTITIONTIME:"),
     ("    partition: day\n", ""),
     ("partition: day", "partition: total"),

@@ -127,7 +127,7 @@ def _run(report: Report, hits: int, stack: ExitStack) -> None:
     for name, port in zip(SERVICES, admin, strict=True):
         own = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port)}
         if name == "collector":
-            own |= {"PIPE_PORT": str(public), "PIPE_DRAIN": "1", "PIPE_PUBLISH_TIMEOUT": "10"}
+            own |= {"PIPE_PORT": str(public), "PIPE_DRAIN_DELAY_SECONDS": "1", "PIPE_PUBLISH_TIMEOUT_SECONDS": "10"}
         one = containers[name] = Container(name, env | own, admin_port=port)
         report.figures(name, cold_start_s=one.start(), rss_start_mb=one.memory("VmRSS") / 1e6)
         report.check(f"{name} /livez", one.get("/livez"), 200)

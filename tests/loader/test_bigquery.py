@@ -53,7 +53,7 @@ async def test_rows_bigquery_refuses_are_rejects_with_its_reason(
     dataset.table(REJECTS)
     topics.publish_rows(batch([event(0), event(1, params="{not json"), event(2)]))
     topics.publish_rows(batch([event(3, params="["), event(4)]))
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(2)
     assert dataset.query("SELECT event_id FROM pixelpipe.events_log ORDER BY event_id") == [
         ("event-000000",),

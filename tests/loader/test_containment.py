@@ -77,7 +77,7 @@ class _Publisher:
 
 @asynccontextmanager
 async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_Delivery]) -> AsyncIterator[None]:
-    cfg = Config(project="p", linger=0.05)
+    cfg = Config(project="p", linger_seconds=0.05)
     async with Background() as background:
         api, publisher, puller = _Api(check), _Publisher(), _Puller(deliveries)
         metrics = Metrics(CollectorRegistry(), SCHEMA.tables)

@@ -48,7 +48,7 @@ async def test_nothing_is_lost_between_one_loader_and_the_next(
             topics.publish_rows(events(number, 20))
 
     def first() -> int:
-        with loading(project, PIPE_LINGER="0.01") as loader:
+        with loading(project, PIPE_LINGER_SECONDS="0.01") as loader:
             publish(0)
             process.wait_for(lambda: bigquery.written, what="the first rows")
             publish(200)
@@ -71,7 +71,7 @@ def test_wrong_settings_are_named_at_once() -> None:
         "services.loader", env={"PIPE_BATCH_BYTES": "10000001", "PIPE_LINGERS": "1"}, wait_ready=False
     )
     assert wrong.process.wait(30) == 2
-    for text in ("PIPE_PROJECT is not set", "PIPE_BATCH_BYTES='10000001'", "did you mean PIPE_LINGER?"):
+    for text in ("PIPE_PROJECT is not set", "PIPE_BATCH_BYTES='10000001'", "did you mean PIPE_LINGER_SECONDS?"):
         assert text in wrong.output()
     wrong.log.unlink()
 

@@ -20,14 +20,14 @@ tables:
       day:     {type: DATE, mode: REQUIRED, from: event.day}
       id:      {type: STRING, mode: REQUIRED, from: event.id}
       at:      {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      text:    {type: STRING, from: query.text}
-      whole:   {type: INT64, from: query.whole}
-      real:    {type: FLOAT64, from: query.real}
-      flag:    {type: BOOL, from: query.flag}
-      when:    {type: TIMESTAMP, from: query.when}
-      date:    {type: DATE, from: query.date}
-      money:   {type: NUMERIC, from: query.money}
-      rest:    {type: JSON, from: query.*}
+      text:    {type: STRING, from: param.text}
+      whole:   {type: INT64, from: param.whole}
+      real:    {type: FLOAT64, from: param.real}
+      flag:    {type: BOOL, from: param.flag}
+      when:    {type: TIMESTAMP, from: param.when}
+      date:    {type: DATE, from: param.date}
+      money:   {type: NUMERIC, from: param.money}
+      rest:    {type: JSON, from: param.*}
   rejects:
     partition: seen_on
     columns:
@@ -35,9 +35,9 @@ tables:
       seen_on: {type: DATE, mode: REQUIRED, from: event.day}
       key:     {type: STRING, mode: REQUIRED, from: event.id}
       at:      {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      label:   {type: STRING, from: [reject.column, query.text, reject.table]}
-      amount:  {type: NUMERIC, from: query.money}
-      whole:   {type: STRING, from: query.whole}
+      label:   {type: STRING, from: [reject.column, param.text, reject.table]}
+      amount:  {type: NUMERIC, from: param.money}
+      whole:   {type: STRING, from: param.whole}
       agent:   {type: STRING, from: header.user-agent}
       original: {type: JSON, from: reject.hit}
 """

@@ -67,7 +67,7 @@ async def test_the_next_pack_comes_once_the_last_is_acknowledged(
 async def test_many_packs_become_few_appends(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
     for number in range(40):
         topics.publish_rows(events(number * 5, 5))
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(40)
     assert numbers(bigquery.rows("events_log")) == list(range(200))
     assert len(bigquery.appends) < 10
@@ -107,7 +107,7 @@ async def test_an_append_without_an_answer_is_sent_again(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with harness.running(project, append_timeout=0.2) as loader:
+    async with harness.running(project, append_timeout_seconds=0.2) as loader:
         await loader.until_acked(1)
         assert await loader.metric("append_retries_total{DEADLINE_EXCEEDED}") == 1
     assert len(bigquery.calls) == 2
@@ -139,7 +139,7 @@ async def test_bad_rows_become_rejects_and_the_rest_is_written(
                 ]
             )
         )
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(3)
         assert await loader.metric("rows_rejected_total{bigquery}") == 3
         assert await loader.metric("rows_loaded_total{events}") == 27
@@ -168,7 +168,7 @@ async def test_a_pack_whose_rejects_are_refused_is_dead(bigquery: WriteServer, t
     bigquery.otherwise = RowErrors(lambda row: row.get("type") == "bad" or "stage" in row)
     topics.publish_rows(batch([event(0), event(1, type="bad")]))
     topics.publish_rows(events(2, 2))
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(2)
         assert await loader.metric("messages_dead_total") == 1
         assert await loader.metric("rows_dead_total") == 1  # the pack's other row is loaded
@@ -253,7 +253,7 @@ async def test_a_table_and_a_column_that_the_schema_file_does_not_know_are_appen
     topics.publish_rows(newer)
     topics.publish_rows(events(3, 3))
     topics.publish_rows(events(6, 2), table="purchases")
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(3)
         assert await loader.metric("rows_loaded_total{purchases}") == 2
         assert await loader.metric("end_to_end_seconds_count") == 6
@@ -318,7 +318,7 @@ async def test_packs_that_no_table_of_these_columns_takes_wait_for_an_operator(
     bigquery.otherwise = Error(StatusCode.INVALID_ARGUMENT, "Field 'url' has BigQuery type INT64")
     topics.publish_rows(events(0, 3))
     topics.publish_rows(events(3, 3))
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_metric("column_refused{url,events}", 1)
         await loader.until_metric("append_retries_total{INVALID_ARGUMENT}", 20)
         assert await loader.metric("messages_nacked_total") == 0
@@ -361,7 +361,7 @@ async def test_a_request_refused_as_a_whole_is_halved_until_the_pack_that_spoils
     for first in range(0, 40, 10):
         topics.publish_rows(events(first, 10))
     bigquery.refuse = lambda row: row["event_id"] == "event-000015"
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(3)
         await loader.until_metric("messages_nacked_total", 2)  # it comes again, alone, and is given back again
         assert await loader.metric("messages_acked_total") == 3
@@ -386,7 +386,7 @@ async def test_memory_is_bounded_while_bigquery_does_not_answer(
 
 
 async def test_stopping_writes_what_is_in_hand(bigquery: WriteServer, topics: RowTopics, project: str) -> None:
-    async with harness.running(project, linger=60) as loader:
+    async with harness.running(project, linger_seconds=60) as loader:
         topics.publish_rows(events(0, 3))
         await loader.until_metric("held_rows", 3)
         assert not bigquery.appends
@@ -434,7 +434,7 @@ async def test_older_packs_without_new_columns_are_written(
     older = events(0, 3).select(["day", "event_id", "received_at", "user_id"])
     topics.publish_rows(older)
     topics.publish_rows(events(3, 3))
-    async with harness.running(project, linger=0.3) as loader:
+    async with harness.running(project, linger_seconds=0.3) as loader:
         await loader.until_acked(2)
     assert numbers(bigquery.rows("events_log")) == [0, 1, 2, 3, 4, 5]
     assert len(bigquery.calls) == 2  # one connection for each set of columns

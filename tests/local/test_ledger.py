@@ -24,7 +24,7 @@ from tests.processor.test_log_entry import ENTRY
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     # A short timeout, so that hits reach the spool soon.
-    with run_stack.running(tmp_path_factory.mktemp("stack"), PIPE_PUBLISH_TIMEOUT="0.5") as running:
+    with run_stack.running(tmp_path_factory.mktemp("stack"), PIPE_PUBLISH_TIMEOUT_SECONDS="0.5") as running:
         yield running
 
 

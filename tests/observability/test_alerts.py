@@ -38,7 +38,7 @@ def _availability(fleet: Fleet) -> Sequence[Seen]:
     """One in twenty is answered 503 from the first hour to the second."""
     fleet.traffic((HITS, 200))
     refused = counter((0, 60), (HITS / 20, 60), (0, 80))
-    fleet.set('pixelpipe_collector_replies_total{kind="pixel",status="503"}', refused, born=True)
+    fleet.set('pixelpipe_collector_http_responses_total{kind="pixel",status="503"}', refused, born=True)
     name = "PixelpipeAvailabilityBurn"
     return [
         nothing(59),
@@ -53,7 +53,7 @@ def _availability_slowly(fleet: Fleet) -> Sequence[Seen]:
     """One in two hundred spends the budget in six days: no reason to wake anyone."""
     fleet.traffic((HITS, 200))
     refused = counter((HITS / 200, 200))
-    fleet.set('pixelpipe_collector_replies_total{kind="pixel",status="503"}', refused, born=True)
+    fleet.set('pixelpipe_collector_http_responses_total{kind="pixel",status="503"}', refused, born=True)
     name = "PixelpipeAvailabilityBurn"
     return [firing(name, 190, False, severity="page"), firing(name, 190, True, severity="ticket")]
 
@@ -68,7 +68,9 @@ def _connections_refused(fleet: Fleet) -> Sequence[Seen]:
 def _few(fleet: Fleet) -> Sequence[Seen]:
     """Half of twenty requests fail: too few to say anything."""
     fleet.traffic((0, 10), (1, 20), (0, 70))
-    fleet.set('pixelpipe_collector_replies_total{kind="pixel",status="503"}', counter((0, 10), (1, 10)), born=True)
+    fleet.set(
+        'pixelpipe_collector_http_responses_total{kind="pixel",status="503"}', counter((0, 10), (1, 10)), born=True
+    )
     return [nothing(minute) for minute in (12, 30, 60)]
 
 
@@ -200,7 +202,7 @@ def _dead(series: str) -> Case:
 
 
 def _dead_in_the_cloud(fleet: Fleet) -> Sequence[Seen]:
-    fleet.set(_CLOUD.format("num_undelivered_messages", "pixelpipe-dead-keeper"), gauge((3, 40), (5, 60)))
+    fleet.set(_CLOUD.format("num_undelivered_messages", "pixelpipe-dead-letters"), gauge((3, 40), (5, 60)))
     return [nothing(39), firing("PixelpipeDeadLetters", 50, True), firing("PixelpipeDeadLetters", 80, False)]
 
 
@@ -315,7 +317,7 @@ CASES: dict[str, tuple[int, Case]] = {
     "breaker": (61, _breaker),
     "rejects": (480, _rejects),
     "rejects, from the start": (90, _rejects_from_the_start),
-    "dead letters of the processor": (60, _dead("pixelpipe_processor_dead_total")),
+    "dead letters of the processor": (60, _dead("pixelpipe_processor_messages_dead_total")),
     "dead letters of the loader": (60, _dead("pixelpipe_loader_messages_dead_total")),
     "dead letters of Pub/Sub": (100, _dead_in_the_cloud),
     "rows not arriving": (100, _not_arriving),
@@ -323,7 +325,7 @@ CASES: dict[str, tuple[int, Case]] = {
     "denied": (60, _denied),
     "apart": (60, _apart),
     "column refused": (65, _column_refused),
-    "hits of a newer format": (90, _newer("pixelpipe_processor_newer_total")),
+    "hits of a newer format": (90, _newer("pixelpipe_processor_messages_newer_total")),
     "rows of a newer format": (90, _newer("pixelpipe_loader_messages_newer_total")),
     "quota": (160, _quota),
     "throttled": (80, _throttled),

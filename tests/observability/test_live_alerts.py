@@ -131,13 +131,13 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP]}
         made = [sys.executable, "-m", "services.provision"]
         await asyncio.to_thread(subprocess.run, made, cwd=process.ROOT, env=provision, check=True)
-        small = {"PIPE_SPOOL_BYTES": "1048576"}
+        small = {"PIPE_SPOOL_MAX_BYTES": "1048576"}
         ours = [ships.add(service, small if service == "collector" else None) for service in SERVICES]
         ours += [ships.add("collector"), ships.add("processor"), ships.add("loader")]
         shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
         await ships.start(*ours, *shop)
         other = tmp_path / "schema.yaml"
-        extra = "      visit:       {type: STRING, from: query.visit}\n      params:"
+        extra = "      visit:       {type: STRING, from: param.visit}\n      params:"
         other.write_text(DEFAULT_FILE.read_text().replace("      params:", extra))
         shop.append(ships.add("processor", {"PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(other)}))
         urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}

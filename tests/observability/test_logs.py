@@ -19,4 +19,4 @@ def test_the_table_leads_to_runbooks_that_exist() -> None:
     named = set(re.findall(r"runbook (\w+)", LOGS.read_text()))
     assert named
     for name in named:
-        assert (ROOT / "charts" / "pixelpipe" / "runbooks" / f"{name}.md").is_file(), name
+        assert (ROOT / "observability" / "runbooks" / f"{name}.md").is_file(), name

@@ -14,7 +14,7 @@ from services.shared.reconciliation import SERVICES
 from tests.observability.unit import FILES, exposed
 from tests.process import ROOT
 
-PAGES = sorted((CHART / "runbooks").glob("*.md"))
+PAGES = sorted((ROOT / "observability" / "runbooks").glob("*.md"))
 SECTIONS = ["What users feel", "How to confirm", "Likely causes, in order", "Commands", "It is over when"]
 ALERTS = {
     rule["alert"]

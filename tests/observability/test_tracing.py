@@ -37,7 +37,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         patch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
         patch.setenv("PIPE_TRACE_REQUESTS", "true")
-        patch.setenv("PIPE_LINGER", "0.3")  # so that it is seen from when on a pack's time counts
+        patch.setenv("PIPE_LINGER_SECONDS", "0.3")  # so that it is seen from when on a pack's time counts
         stack = start_stack(tmp_path_factory.mktemp("traced"))
         yield Traced(stack, receiver)
         assert stack.process.stop() == 0, stack.process.output()

@@ -90,7 +90,7 @@ class Fleet:
     def traffic(self, *pieces: tuple[float, int]) -> None:
         """So many hits a minute, all of which become rows within a second."""
         grows = counter(*pieces)
-        self.set('pixelpipe_collector_replies_total{kind="pixel",status="200"}', grows, born=True)
+        self.set('pixelpipe_collector_http_responses_total{kind="pixel",status="200"}', grows, born=True)
         for selector in (
             'pixelpipe_collector_hits_total{method="GET"}',
             'pixelpipe_collector_hits_settled_total{outcome="published"}',

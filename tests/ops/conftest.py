@@ -126,7 +126,7 @@ class Pipeline:
     @contextmanager
     def collector(self) -> Iterator[str]:
         """Run a collector of production on this project; its URL."""
-        own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN": "0"}
+        own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN_DELAY_SECONDS": "0"}
         running = process.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
         try:
             yield f"http://127.0.0.1:{running.ready['port']}"
@@ -141,7 +141,7 @@ class Pipeline:
             for name in services:
                 settings = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
                 if name == "loader":
-                    settings["PIPE_LINGER"] = "0.05"
+                    settings["PIPE_LINGER_SECONDS"] = "0.05"
                 environment = {**self.env, "PIPE_PROJECT": self.project, **settings}
                 running = process.start(f"services.{name}", env=environment, wait_ready=False)
                 stack.callback(running.log.unlink, missing_ok=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NUMBER = "n: {type: INT64, from: query.n}"
+NUMBER = "n: {type: INT64, from: param.n}"
 REJECTS = """
   rejects:
     partition: day
@@ -42,10 +42,10 @@ def text(*columns: str, number: str = NUMBER, table: str = "partition: day", rej
             "day: {type: DATE, mode: REQUIRED, from: event.day}",
             "event_id: {type: STRING, mode: REQUIRED, from: event.id}",
             "received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}",
-            "user_id: {type: STRING, from: query.user_id}",
+            "user_id: {type: STRING, from: param.user_id}",
             number,
             *columns,
-            "params: {type: JSON, from: query.*}",
+            "params: {type: JSON, from: param.*}",
         )
     )
     settings = "".join(f"\n    {line}" for line in ("cluster: [user_id, n]", *table.splitlines()))

@@ -134,14 +134,14 @@ def test_of_events_the_view_cannot_tell_apart_one_stays_and_the_others_are_moved
 
 def test_a_column_the_schema_file_lost_is_kept(pipeline: Pipeline) -> None:
     pipeline.load("events", [row("a", n=7), row("a", n=7)])
-    lost = schemas.text(number="m: {type: INT64, from: query.m}").replace("[user_id, n]", "[user_id]")
+    lost = schemas.text(number="m: {type: INT64, from: param.m}").replace("[user_id, n]", "[user_id]")
     pipeline.provision(lost)
     removed(pipeline)
     assert [(one["n"], one["m"]) for one in pipeline.rows(LOG)] == [(7, None)]
 
 
 def test_a_column_named_as_the_number_of_the_copy_is_kept(pipeline: Pipeline) -> None:
-    pipeline.provision(schemas.text("copy_number: {type: STRING, from: query.copy}"))
+    pipeline.provision(schemas.text("copy_number: {type: STRING, from: param.copy}"))
     pipeline.load("events", [row("a", copy_number="x")] * 2)
     assert removed(pipeline) == 1
     assert [one["copy_number"] for one in pipeline.rows(LOG)] == ["x"]
@@ -264,15 +264,15 @@ TRAVEL = (  # columns that say how an event travelled, under names that do not
     "with: {type: STRING, from: header.user-agent}",
     "browser: {type: STRING, from: agent.browser}",
     "country: {type: STRING, from: geo.country}",
-    "sent: {type: TIMESTAMP, from: query.sent_at}",
+    "sent: {type: TIMESTAMP, from: param.sent_at}",
 )
 CONTENT = (  # columns of which that cannot be said
-    "ip: {type: STRING, from: query.ip}",
-    "user_agent: {type: STRING, from: [query.agent, header.user-agent]}",
-    "f: {type: FLOAT64, from: query.f}",
-    "b: {type: BOOL, from: query.b}",
-    "amount: {type: NUMERIC, from: query.amount}",
-    "at: {type: TIMESTAMP, from: query.at}",
+    "ip: {type: STRING, from: param.ip}",
+    "user_agent: {type: STRING, from: [param.agent, header.user-agent]}",
+    "f: {type: FLOAT64, from: param.f}",
+    "b: {type: BOOL, from: param.b}",
+    "amount: {type: NUMERIC, from: param.amount}",
+    "at: {type: TIMESTAMP, from: param.at}",
 )
 
 

@@ -158,7 +158,7 @@ def test_no_content_is_ever_nowhere_whatever_the_order_of_appends_and_statements
     pipeline: Pipeline, made: list[tuple[list[tuple[str, str, int, int]], str]]
 ) -> None:
     """Two runs that get in each other's way, or are cut off, have the statements in such an order."""
-    text = schemas.text("tenant: {type: STRING, from: query.tenant}")
+    text = schemas.text("tenant: {type: STRING, from: param.tenant}")
     if pipeline.file.read_text() != text:
         pipeline.provision(text)
     for table in ("events_log", "conflicts_log"):
@@ -196,14 +196,14 @@ def test_two_runs_that_move_the_same_at_once_show_it_once(pipeline: Pipeline) ->
 
 def test_the_value_of_a_column_the_schema_file_lost_is_content(pipeline: Pipeline) -> None:
     pipeline.load("events", [row("a", n=1), row("a", n=2, seconds=1)])
-    pipeline.provision(schemas.text(number="m: {type: INT64, from: query.m}").replace("[user_id, n]", "[user_id]"))
+    pipeline.provision(schemas.text(number="m: {type: INT64, from: param.m}").replace("[user_id, n]", "[user_id]"))
     assert compact(pipeline).conflicts == 1
     assert numbers(pipeline) == ([1], [2])
 
 
 def test_columns_of_any_name_are_kept(pipeline: Pipeline) -> None:
     names = ("place", "fingerprint", "First_Place", "last_place_", "copies", "select", "at", "rows", "key", "table")
-    pipeline.provision(schemas.text(*(f"{name}: {{type: STRING, from: query.{name}}}" for name in names)))
+    pipeline.provision(schemas.text(*(f"{name}: {{type: STRING, from: param.{name}}}" for name in names)))
     pipeline.load("events", [row("a", **dict.fromkeys(names, "x"))] * 2 + [row("a", seconds=1, place="y")])
     outcome = compact(pipeline)
     assert (outcome.removed, outcome.conflicts) == (2, 1)
@@ -214,7 +214,7 @@ def test_columns_of_any_name_are_kept(pipeline: Pipeline) -> None:
 
 
 def test_the_key_of_the_file_decides_what_is_one_event(pipeline: Pipeline) -> None:
-    tenant = "tenant: {type: STRING, from: query.tenant}"
+    tenant = "tenant: {type: STRING, from: param.tenant}"
     shops = [row("a", tenant="x"), row("a", tenant="y", seconds=1), row("a", seconds=2)]
     pipeline.provision(schemas.text(tenant))
     pipeline.load("events", shops * 2)

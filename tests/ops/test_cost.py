@@ -108,8 +108,8 @@ def test_pods_are_those_of_the_chart() -> None:
 
 
 def test_a_bill_by_hand() -> None:
-    """Ten hits a second and next to no linger: a pack is a hit, and every request is Pub/Sub's smallest."""
-    bill = cost.estimate(10, event_bytes=500, linger=1e-9)
+    """Ten hits a second and next to no linger_seconds: a pack is a hit, and every request is Pub/Sub's smallest."""
+    bill = cost.estimate(10, event_bytes=500, linger_seconds=1e-9)
     month = 10 * 730 * 3600
     assert bill.pubsub == pytest.approx((month * 4 * 1000 - 10 * 2**30) / 2**40 * 40)
     assert (bill.bigquery_write, bill.bigquery_storage, bill.cluster) == (0, 0, 0)
@@ -120,7 +120,7 @@ def test_a_bill_by_hand() -> None:
 
 
 def test_larger_packs_cost_less_and_more_hits_cost_more() -> None:
-    assert cost.estimate(1_000, linger=0.05).pubsub < cost.estimate(1_000, linger=0.01).pubsub / 2
+    assert cost.estimate(1_000, linger_seconds=0.05).pubsub < cost.estimate(1_000, linger_seconds=0.01).pubsub / 2
     totals = [cost.estimate(rate).total for rate in (1, 10, 100, 1_000, 10_000, 100_000)]
     assert totals == sorted(totals)
     a_million = [total / rate for total, rate in zip(totals, (1, 10, 100, 1_000, 10_000, 100_000), strict=True)]

@@ -74,7 +74,7 @@ def test_replaying_twice_counts_once(pipeline: Pipeline) -> None:
         send(pipeline, *hits, own, posted, good)
         pipeline.until(REJECTS, 32)
         pipeline.until(EVENTS, 1)
-    mended = schemas.text(number="n_text: {type: STRING, from: query.n}")
+    mended = schemas.text(number="n_text: {type: STRING, from: param.n}")
     pipeline.provision(mended.replace("[user_id, n]", "[user_id]"))
     with pipeline.services("processor", "loader"):
         plan = pipeline.ops("replay", "--dry-run").json
@@ -163,8 +163,8 @@ def test_only_what_is_asked_for(pipeline: Pipeline) -> None:
     assert "is no time" in pipeline.ops("replay", "--since", "soon", code=2).err
 
 
-SHOP = "tenant: {type: STRING, from: query.tenant}"
-KIND = "type: {type: STRING, from: query.type}"
+SHOP = "tenant: {type: STRING, from: param.tenant}"
+KIND = "type: {type: STRING, from: param.type}"
 
 
 def test_an_order_of_one_shop_does_not_pass_for_that_of_another(pipeline: Pipeline) -> None:
@@ -188,7 +188,7 @@ def test_an_order_of_one_shop_does_not_pass_for_that_of_another(pipeline: Pipeli
 def test_tables_of_different_keys_are_each_looked_through_by_their_own(pipeline: Pipeline) -> None:
     """A table without tenants holds an event whatever the tenant of its reject."""
     own = schemas.REJECTS.replace("    columns:", f"    columns:\n      {SHOP}\n      {KIND}")
-    other = schemas.text(table="partition: day\nwhen: {query.to: other}").partition("  rejects:")[0]
+    other = schemas.text(table="partition: day\nwhen: {param.to: other}").partition("  rejects:")[0]
     text = schemas.text(SHOP, KIND, rejects=own)
     pipeline.provision(text.replace("  events:", other.replace("tables:\n  events:", "  other:") + "  events:", 1))
     at = datetime.fromtimestamp(NOW / 1e6, UTC)
@@ -270,10 +270,10 @@ def test_a_dataset_that_is_not_there_is_a_line(bare: Pipeline) -> None:
 
 SCHEMA = schema_file.parse(
     schemas.text(
-        "f: {type: FLOAT64, from: query.f}",
-        "ok: {type: BOOL, from: query.ok}",
-        "amount: {type: NUMERIC, from: query.amount}",
-        "at: {type: TIMESTAMP, from: query.at}",
+        "f: {type: FLOAT64, from: param.f}",
+        "ok: {type: BOOL, from: param.ok}",
+        "amount: {type: NUMERIC, from: param.amount}",
+        "at: {type: TIMESTAMP, from: param.at}",
     )
 )
 

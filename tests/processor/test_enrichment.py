@@ -19,10 +19,10 @@ COLUMNS = """\
       browser: {type: STRING, from: user_agent.browser}
       is_bot: {type: BOOL, from: user_agent.is_bot}
       medium: {type: STRING, from: referrer.medium}
-      campaign: {type: STRING, from: [utm.campaign, query.campaign]}
+      campaign: {type: STRING, from: [utm.campaign, param.campaign]}
       country: {type: STRING, from: geo.country}
 """
-N = "      n: {type: INT64, from: query.n}\n"
+N = "      n: {type: INT64, from: param.n}\n"
 ENRICHED = WIDE.replace(N, N + COLUMNS, 1)
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -78,7 +78,7 @@ def test_rejects_can_be_enriched() -> None:
 
 
 def test_bots_can_have_a_table_of_their_own() -> None:
-    tables = schema_file.parse(WIDE.replace("when: {query.type: [click, tap]}", 'when: {user_agent.is_bot: "true"}'))
+    tables = schema_file.parse(WIDE.replace("when: {param.type: [click, tap]}", 'when: {user_agent.is_bot: "true"}'))
     assert _row(_hit("x=1", headers={"user-agent": GOOGLEBOT}), tables)["table"] == "clicks"
     assert _row(_hit("x=1", headers={"user-agent": FIREFOX}), tables)["table"] == "events"
     assert _row(_hit("x=1"), tables)["table"] == "events"

@@ -25,12 +25,12 @@ from tests.processor.test_worker import _counted, _Delivery, _now, _Puller
 
 PARTITIONED = ENRICHED.replace(
     "  events:\n    partition: day",
-    "  by_day:\n    when: {query.by: day}\n    partition: d\n    columns:\n"
+    "  by_day:\n    when: {param.by: day}\n    partition: d\n    columns:\n"
     + (needed := ENRICHED[ENRICHED.index("      day:") : ENRICHED.index("      x:")])
-    + "      d: {type: DATE, mode: REQUIRED, from: query.d}\n"
-    "  by_time:\n    when: {query.by: time}\n    partition: t\n    columns:\n"
+    + "      d: {type: DATE, mode: REQUIRED, from: param.d}\n"
+    "  by_time:\n    when: {param.by: time}\n    partition: t\n    columns:\n"
     + needed
-    + "      t: {type: TIMESTAMP, mode: REQUIRED, from: query.t}\n"
+    + "      t: {type: TIMESTAMP, mode: REQUIRED, from: param.t}\n"
     "  events:\n    partition: day",
 )
 TABLES = schema_file.parse(PARTITIONED)

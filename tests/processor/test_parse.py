@@ -22,28 +22,28 @@ DEFAULT = schema_file.load(schema.DEFAULT_FILE)
 WIDE = """
 tables:
   clicks:
-    when: {query.type: [click, tap]}
+    when: {param.type: [click, tap]}
     partition: day
     columns:
       day: {type: DATE, mode: REQUIRED, from: event.day}
       event_id: {type: STRING, mode: REQUIRED, from: event.id}
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      x: {type: INT64, mode: REQUIRED, from: [query.x, header.x-position]}
+      x: {type: INT64, mode: REQUIRED, from: [param.x, header.x-position]}
   events:
     partition: day
     columns:
-      rest: {type: JSON, from: query.*}
+      rest: {type: JSON, from: param.*}
       day: {type: DATE, mode: REQUIRED, from: event.day}
       event_id: {type: STRING, mode: REQUIRED, from: event.id}
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      n: {type: INT64, from: query.n}
-      f: {type: FLOAT64, from: query.f}
-      b: {type: BOOL, from: query.b}
-      t: {type: TIMESTAMP, from: query.t}
-      d: {type: DATE, from: query.d}
-      m: {type: NUMERIC, from: query.m}
-      j: {type: JSON, from: query.j}
-      n_again: {type: STRING, from: query.n}
+      n: {type: INT64, from: param.n}
+      f: {type: FLOAT64, from: param.f}
+      b: {type: BOOL, from: param.b}
+      t: {type: TIMESTAMP, from: param.t}
+      d: {type: DATE, from: param.d}
+      m: {type: NUMERIC, from: param.m}
+      j: {type: JSON, from: param.j}
+      n_again: {type: STRING, from: param.n}
       path: {type: STRING, from: hit.path}
   rejects:
     partition: day
@@ -53,7 +53,7 @@ tables:
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
       reason: {type: STRING, mode: REQUIRED, from: reject.reason}
       hit: {type: JSON, from: reject.hit}
-      n: {type: INT64, mode: REQUIRED, from: query.n}
+      n: {type: INT64, mode: REQUIRED, from: param.n}
 """
 
 
@@ -156,9 +156,9 @@ def test_the_first_table_whose_conditions_hold_takes_the_hit() -> None:
 
 
 def test_an_unlisted_tenant_gets_no_table() -> None:
-    n = "      n: {type: INT64, from: query.n}\n"
+    n = "      n: {type: INT64, from: param.n}\n"
     text = WIDE.replace("  events:", '  "events_{tenant}":\n    tenants: [acme]')
-    text = text.replace(n, n + "      tenant: {type: STRING, from: query.tenant}\n", 1)
+    text = text.replace(n, n + "      tenant: {type: STRING, from: param.tenant}\n", 1)
     tables = schema_file.parse(text)
     assert _row(_hit("tenant=acme"), tables)["table"] == "events_acme"
     assert _reject(_hit("tenant=evil"), tables).reason == "no_table"
@@ -250,7 +250,7 @@ def test_a_row_that_no_partition_takes_is_a_reject_that_says_so(text: str, query
 @pytest.mark.parametrize("at", [1, NOW, NOW + 400 * DAY])
 def test_a_row_of_rejects_is_in_a_partition_that_takes_it(partition: str, at: int) -> None:
     text = WIDE.replace("  rejects:\n    partition: day", f"  rejects:\n    partition: {partition}")
-    tables = schema_file.parse(text + "      t: {type: TIMESTAMP, mode: REQUIRED, from: query.t}\n")
+    tables = schema_file.parse(text + "      t: {type: TIMESTAMP, mode: REQUIRED, from: param.t}\n")
     parser = Parser(tables)
     one = _hit("n=many&t=9999-12-31T00:00:00Z", at=at)
     reject = parser.parse(one, NOW)
@@ -263,7 +263,7 @@ def test_a_row_of_rejects_is_in_a_partition_that_takes_it(partition: str, at: in
 def test_the_status_of_a_log_entry_fills_a_column_and_chooses_a_table() -> None:
     path = "      path: {type: STRING, from: hit.path}\n"
     text = WIDE.replace(path, path + "      status: {type: INT64, from: hit.status}\n", 1)
-    tables = schema_file.parse(text.replace("when: {query.type: [click, tap]}", 'when: {hit.status: ["304"]}'))
+    tables = schema_file.parse(text.replace("when: {param.type: [click, tap]}", 'when: {hit.status: ["304"]}'))
     assert (_row(_hit(status=200), tables)["status"], _row(_hit(), tables)["status"]) == (200, None)
     assert _row(_hit("x=1", status=304), tables)["table"] == "clicks"
 

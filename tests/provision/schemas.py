@@ -16,8 +16,8 @@ REJECTS = f"""
       reason: {{type: STRING, mode: REQUIRED, from: reject.reason}}
       hit: {{type: JSON, from: reject.hit}}
 """
-USER = "user_id: {type: STRING, mode: REQUIRED, from: query.user_id, description: Who did it}"
-TYPE = "type: {type: STRING, from: query.type}"
+USER = "user_id: {type: STRING, mode: REQUIRED, from: param.user_id, description: Who did it}"
+TYPE = "type: {type: STRING, from: param.type}"
 
 
 def text(*columns: str, table: str = "partition: day") -> str:

@@ -135,7 +135,7 @@ def pipeline(run: Run) -> None:
     with (
         run.service("loader"),
         run.service("processor"),
-        run.service("collector", PIPE_PORT="0", PIPE_DRAIN="0") as collector,
+        run.service("collector", PIPE_PORT="0", PIPE_DRAIN_DELAY_SECONDS="0") as collector,
     ):
         port = wait_for(lambda: _port(collector), 30, "the collector")
         for query in ("user_id=ada", "user_id=ada", "type=no-user"):

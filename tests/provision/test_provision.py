@@ -20,7 +20,7 @@ from tests.process import ROOT
 from tests.provision import schemas
 from tests.provision.schemas import TYPE, USER, text
 
-NUMBER = "n: {type: INT64, from: query.n}"
+NUMBER = "n: {type: INT64, from: param.n}"
 
 
 def provision(
@@ -54,7 +54,7 @@ def test_the_command_makes_everything_once(emulated) -> None:
         "topic pixelpipe-dead",
         "topic pixelpipe-hits",
         "topic pixelpipe-rows",
-        "subscription pixelpipe-dead-keeper",
+        "subscription pixelpipe-dead-letters",
         "subscription pixelpipe-hits-processor",
         "subscription pixelpipe-rows-loader",
         "dataset pixelpipe",
@@ -75,7 +75,7 @@ def test_a_wrong_setting_or_schema_file_ends_it_with_2(tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "PIPE_TOPIC_OF_HITS" in wrong.stderr
     file = tmp_path / "schema.yaml"
-    file.write_text(text("n: {type: INT, from: query.n}"))
+    file.write_text(text("n: {type: INT, from: param.n}"))
     wrong = provision("p", schema=str(file))
     assert wrong.returncode == 2
     assert f"{file}:8:" in wrong.stderr
@@ -84,7 +84,7 @@ def test_a_wrong_setting_or_schema_file_ends_it_with_2(tmp_path: Path) -> None:
 def test_a_refusal_ends_the_command_with_1_and_names_both_types(provisioned, tmp_path: Path) -> None:
     project = provisioned(NUMBER, USER)
     file = tmp_path / "schema.yaml"
-    file.write_text(text("n: {type: STRING, from: query.n}", "user_id: {type: NUMERIC, from: query.user_id}", TYPE))
+    file.write_text(text("n: {type: STRING, from: param.n}", "user_id: {type: NUMERIC, from: param.user_id}", TYPE))
     refused = provision(project.id, schema=str(file))
     assert refused.returncode == 1
     assert refused.stdout == ""
@@ -99,14 +99,14 @@ def test_the_subscriptions_are_kept_for_ever_retried_and_backed_by_the_dead_topi
     for name, days in (
         ("pixelpipe-hits-processor", 7),
         ("pixelpipe-rows-loader", 7),
-        ("pixelpipe-dead-keeper", 31),
+        ("pixelpipe-dead-letters", 31),
     ):
         found = project.subscription(name)
         assert "expiration_policy" in found and "ttl" not in found.expiration_policy
         assert (found.retry_policy.minimum_backoff.seconds, found.retry_policy.maximum_backoff.seconds) == (1, 600)
         assert found.message_retention_duration.days == days
         assert dict(found.labels) == {"managed-by": "pixelpipe"}
-        if name == "pixelpipe-dead-keeper":
+        if name == "pixelpipe-dead-letters":
             assert "dead_letter_policy" not in found
             assert found.topic == f"projects/{project.id}/topics/pixelpipe-dead"
         else:

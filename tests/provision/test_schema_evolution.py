@@ -19,7 +19,7 @@ def stored(*names_types_modes: tuple[str, str, str]) -> list[SchemaField]:
 
 def test_a_table_like_its_file_needs_nothing() -> None:
     table = events(
-        "n: {type: INT64, from: query.n}", "f: {type: FLOAT64, from: query.f}", "b: {type: BOOL, from: query.b}"
+        "n: {type: INT64, from: param.n}", "f: {type: FLOAT64, from: param.f}", "b: {type: BOOL, from: param.b}"
     )
     existing = stored(("n", "INTEGER", "NULLABLE"), ("f", "FLOAT", "NULLABLE"), ("b", "BOOLEAN", "NULLABLE"))
     evolution = schema_evolution.evolve(table, existing)
@@ -29,7 +29,7 @@ def test_a_table_like_its_file_needs_nothing() -> None:
 
 def test_a_new_column_comes_last_and_nullable() -> None:
     evolution = schema_evolution.evolve(
-        events(TYPE, "n: {type: INT64, from: query.n}"), stored(("type", "STRING", "NULLABLE"))
+        events(TYPE, "n: {type: INT64, from: param.n}"), stored(("type", "STRING", "NULLABLE"))
     )
     assert [field.name for field in evolution.fields] == ["day", "event_id", "received_at", "type", "n"]
     assert evolution.fields[-1].mode == "NULLABLE"
@@ -57,7 +57,7 @@ def test_a_new_required_column_is_refused_with_the_way_out() -> None:
     ],
 )
 def test_a_type_change_is_refused_naming_both_types(have: SchemaField, wanted: str) -> None:
-    table = events(f"n: {{type: {wanted}, from: query.n}}")
+    table = events(f"n: {{type: {wanted}, from: param.n}}")
     (problem,) = schema_evolution.evolve(table, [*stored(), have]).problems
     assert f"n is {schema_evolution.type_name(have)} in the table and {wanted} in the schema file" in problem
     assert schema_evolution.type_name(have) != wanted
@@ -114,5 +114,5 @@ def test_a_name_in_other_case_is_refused_not_added_twice() -> None:
 
 
 def test_every_problem_is_told() -> None:
-    table = events(USER, "n: {type: INT64, from: query.n}")
+    table = events(USER, "n: {type: INT64, from: param.n}")
     assert len(schema_evolution.evolve(table, stored(("n", "STRING", "NULLABLE"))).problems) == 2

@@ -23,13 +23,13 @@ def test_the_view_names_every_column_and_counts_by_day_type_and_id() -> None:
     )
 
 
-TENANT = "tenant: {type: STRING, from: query.tenant}"
+TENANT = "tenant: {type: STRING, from: param.tenant}"
 KEYS = {
     "day and id": ((USER,), "", ("day", "event_id")),
     "tenant": ((TENANT,), "", ("day", "tenant", "event_id")),
     "tenant and type": ((TYPE, USER, TENANT), "", ("day", "tenant", "type", "event_id")),
     "a type that cannot be grouped": (
-        ("type: {type: JSON, from: query.type}", TENANT),
+        ("type: {type: JSON, from: param.type}", TENANT),
         "",
         ("day", "tenant", "event_id"),
     ),
@@ -51,7 +51,7 @@ def test_the_key_is_day_tenant_type_and_id_or_what_the_file_says(
 
 def test_the_view_follows_the_sources_not_the_names() -> None:
     text = view.sql(
-        events("day2: {type: DATE, from: query.day}", table="partition: day\ncluster: [event_id, day2]"),
+        events("day2: {type: DATE, from: param.day}", table="partition: day\ncluster: [event_id, day2]"),
         "p",
         "d",
         ["day"],

@@ -13,7 +13,7 @@ from services.shared.config import ConfigError, setting
 class Example:
     project: str = setting(help="the project")
     port: int = setting(8080, "the port", minimum=0, maximum=65535)
-    linger: float = setting(0.01, "seconds to wait", minimum=0, maximum=1)
+    linger_seconds: float = setting(0.01, "seconds to wait", minimum=0, maximum=1)
     truncate: bool = setting(False, "cut addresses")
     paths: tuple[str, ...] = setting((), "more paths")
     schema: Path = setting(Path("schema.yaml"), "the schema file")
@@ -25,7 +25,13 @@ class Example:
 
 
 def test_values_are_read_by_type_and_defaults_fill_the_rest() -> None:
-    environ = {"PIPE_PROJECT": "p", "PIPE_LINGER": "0.5", "PIPE_TRUNCATE": "Yes", "PIPE_PATHS": "/a, /b,", "HOME": "/x"}
+    environ = {
+        "PIPE_PROJECT": "p",
+        "PIPE_LINGER_SECONDS": "0.5",
+        "PIPE_TRUNCATE": "Yes",
+        "PIPE_PATHS": "/a, /b,",
+        "HOME": "/x",
+    }
     assert config.read(Example, environ) == Example("p", 8080, 0.5, True, ("/a", "/b"), Path("schema.yaml"), "info")
 
 
@@ -36,10 +42,13 @@ def test_values_are_read_by_type_and_defaults_fill_the_rest() -> None:
         ({"PIPE_PROJECT": "  "}, ["PIPE_PROJECT='  ': it is empty"]),
         ({"PIPE_PROJECT": "p", "PIPE_PORT": "http"}, ["PIPE_PORT='http': use a whole number (the port)"]),
         ({"PIPE_PROJECT": "p", "PIPE_PORT": "70000"}, ["PIPE_PORT='70000': use a number from 0 to 65535"]),
-        ({"PIPE_PROJECT": "p", "PIPE_LINGER": "nan"}, ["PIPE_LINGER='nan': use a number from 0 to 1"]),
+        ({"PIPE_PROJECT": "p", "PIPE_LINGER_SECONDS": "nan"}, ["PIPE_LINGER_SECONDS='nan': use a number from 0 to 1"]),
         ({"PIPE_PROJECT": "p", "PIPE_TRUNCATE": "maybe"}, ["PIPE_TRUNCATE='maybe': use true or false"]),
         ({"PIPE_PROJECT": "p", "PIPE_LEVEL": "loud"}, ["PIPE_LEVEL='loud': use one of debug, info"]),
-        ({"PIPE_PROJECT": "p", "PIPE_LINGR": "1"}, ["PIPE_LINGR is not a setting", "did you mean PIPE_LINGER?"]),
+        (
+            {"PIPE_PROJECT": "p", "PIPE_LINGR": "1"},
+            ["PIPE_LINGR is not a setting", "did you mean PIPE_LINGER_SECONDS?"],
+        ),
         ({"PIPE_PROJECT": "p", "PIPE_PORT": "9" * 5000}, [f"PIPE_PORT='{'9' * 80}…': use a whole number (the port)"]),
         ({"PIPE_PROJECT": "p", "PIPE_PORT": ""}, ["PIPE_PORT='': it is empty; unset it for the default (the port)"]),
         ({"PIPE_PROJECT": "p", "PIPE_SCHEMA": ""}, ["PIPE_SCHEMA='': it is empty; unset it for the default"]),

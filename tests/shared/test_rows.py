@@ -17,7 +17,7 @@ def _batch(count: int = 3) -> pa.RecordBatch:
 
 
 def test_every_type_has_its_arrow_type() -> None:
-    columns = tuple(schema.Column(kind, kind, (schema.Source("query", "a"),)) for kind in schema.TYPES)
+    columns = tuple(schema.Column(kind, kind, (schema.Source("param", "a"),)) for kind in schema.TYPES)
     arrow = rows.arrow_schema(schema.Table("t", columns, "DATE"))
     assert [str(field.type) for field in arrow] == [
         "string",

@@ -44,7 +44,7 @@ def test_the_default_file_has_the_documented_columns() -> None:
         "received_at",
         "user_id",
     ]
-    assert [str(source) for source in events.column("type").sources] == ["query.type", "query.event"]
+    assert [str(source) for source in events.column("type").sources] == ["param.type", "param.event"]
     assert (events.partition, events.cluster) == ("day", ("tenant", "user_id", "type"))
     assert events.log_name == "events_log"
     assert all(column.description for table in default.tables.values() for column in table.columns)
@@ -52,12 +52,12 @@ def test_the_default_file_has_the_documented_columns() -> None:
 
 def test_a_table_per_tenant_becomes_one_table_for_each_listed() -> None:
     text = _file(
-        "      tenant: {type: STRING, from: query.tenant}\n", "    tenants: [acme, globex]\n", name='"events_{tenant}"'
+        "      tenant: {type: STRING, from: param.tenant}\n", "    tenants: [acme, globex]\n", name='"events_{tenant}"'
     )
     tables = schema_file.parse(text).tables
     assert list(tables) == ["events_acme", "events_globex", "rejects"]
     (condition,) = tables["events_acme"].conditions
-    assert (str(condition.source), condition.values) == ("query.tenant", {"acme"})
+    assert (str(condition.source), condition.values) == ("param.tenant", {"acme"})
 
 
 # Each case: the text, and for every error expected its line, column and a part of its words.
@@ -69,15 +69,15 @@ CASES = {
     "unknown key": ("tabels: {}", [(1, 1, "did you mean 'tables'?"), (1, 1, "'tables' is missing")]),
     "no rejects": (_file().partition("  rejects:")[0], [(2, 3, "there is no table `rejects`")]),
     "only rejects": ("tables:\n" + REJECTS, [(2, 3, "there is no table for events")]),
-    "type": (_file("      a: {type: STRNG, from: query.a}\n"), [(8, 17, "did you mean 'STRING'?")]),
-    "type in lower case": (_file("      a: {type: int64, from: query.a}\n"), [(8, 17, "; use INT64")]),
+    "type": (_file("      a: {type: STRNG, from: param.a}\n"), [(8, 17, "did you mean 'STRING'?")]),
+    "type in lower case": (_file("      a: {type: int64, from: param.a}\n"), [(8, 17, "; use INT64")]),
     "mode": (
-        _file("      a: {type: STRING, mode: REPEATED, from: query.a}\n"),
+        _file("      a: {type: STRING, mode: REPEATED, from: param.a}\n"),
         [(8, 31, "none of NULLABLE, REQUIRED")],
     ),
     "no from": (_file("      a: {type: STRING}\n"), [(8, 10, "'from' is missing")]),
     "namespace": (_file("      a: {type: STRING, from: cookie.a}\n"), [(8, 31, "starts with none of query, header")]),
-    "no name": (_file("      a: {type: STRING, from: query}\n"), [(8, 31, "names nothing in 'query'")]),
+    "no name": (_file("      a: {type: STRING, from: param}\n"), [(8, 31, "names nothing in 'param'")]),
     "fixed name": (_file("      a: {type: STRING, from: hit.ipp}\n"), [(8, 31, "did you mean 'ip'?")]),
     "fixed type": (_file("      a: {type: STRING, from: hit.received_at}\n"), [(8, 31, "is TIMESTAMP")]),
     "enrichment": (_file("      a: {type: STRING, from: agnt.browser}\n"), [(8, 31, "did you mean 'agent'?")]),
@@ -88,28 +88,28 @@ CASES = {
     "enrichment type": (_file("      a: {type: STRING, from: agent.is_bot}\n"), [(8, 31, "is BOOL")]),
     "header case": (_file("      a: {type: STRING, from: header.Referer}\n"), [(8, 31, "lower case")]),
     "reject source": (_file("      a: {type: STRING, from: reject.reason}\n"), [(8, 31, "`rejects` only")]),
-    "rest is json": (_file("      a: {type: STRING, from: query.*}\n"), [(8, 31, "fills a JSON column")]),
+    "rest is json": (_file("      a: {type: STRING, from: param.*}\n"), [(8, 31, "fills a JSON column")]),
     "two rests": (
-        _file("      a: {type: JSON, from: query.*}\n      b: {type: JSON, from: query.*}\n"),
-        [(5, 7, "two columns take `query.*`")],
+        _file("      a: {type: JSON, from: param.*}\n      b: {type: JSON, from: param.*}\n"),
+        [(5, 7, "two columns take `param.*`")],
     ),
-    "twice": (_file("      a: {type: STRING, from: query.a}\n" * 2), [(9, 7, "'a' is there twice")]),
+    "twice": (_file("      a: {type: STRING, from: param.a}\n" * 2), [(9, 7, "'a' is there twice")]),
     "case": (
-        _file("      a: {type: STRING, from: query.a}\n      A: {type: STRING, from: query.a}\n"),
+        _file("      a: {type: STRING, from: param.a}\n      A: {type: STRING, from: param.a}\n"),
         [(9, 10, "upper and lower case are the same")],
     ),
-    "name": (_file("      1a: {type: STRING, from: query.a}\n"), [(8, 11, "not starting with a digit")]),
-    "reserved": (_file("      _TABLE_a: {type: STRING, from: query.a}\n"), [(8, 17, "BigQuery keeps names")]),
+    "name": (_file("      1a: {type: STRING, from: param.a}\n"), [(8, 11, "not starting with a digit")]),
+    "reserved": (_file("      _TABLE_a: {type: STRING, from: param.a}\n"), [(8, 17, "BigQuery keeps names")]),
     "partition": (_file(partition="dya"), [(3, 16, "no column 'dya'; did you mean 'day'?")]),
     "partition type": (_file(partition="event_id"), [(3, 16, "event_id is STRING")]),
     "cluster": (_file(table="    cluster: [tenant]\n"), [(4, 14, "no column 'tenant'")]),
     "cluster type": (
-        _file("      a: {type: JSON, from: query.*}\n", "    cluster: [a]\n"),
+        _file("      a: {type: JSON, from: param.*}\n", "    cluster: [a]\n"),
         [(4, 14, "BigQuery cannot cluster by JSON")],
     ),
     "five clusters": (
         _file(
-            "      a: {type: INT64, from: query.a}\n      b: {type: INT64, from: query.b}\n",
+            "      a: {type: INT64, from: param.a}\n      b: {type: INT64, from: param.b}\n",
             "    cluster: [day, event_id, received_at, a, b]\n",
         ),
         [(4, 14, "at most 4")],
@@ -123,7 +123,7 @@ CASES = {
         [(2, 3, "has the name of the log table of events")],
     ),
     "no tenants": (
-        _file("      tenant: {type: STRING, from: query.tenant}\n", name='"e_{tenant}"'),
+        _file("      tenant: {type: STRING, from: param.tenant}\n", name='"e_{tenant}"'),
         [(3, 5, "list its `tenants`")],
     ),
     "tenants without place": (_file(table="    tenants: [a]\n"), [(4, 14, "{tenant}")]),
@@ -131,7 +131,7 @@ CASES = {
     "unique alone": (_file(table="    unique: evnt_id\n"), [(4, 13, "did you mean 'event_id'?")]),
     "unique type": (
         _file(
-            "      a: {type: FLOAT64, from: query.a}\n      b: {type: JSON, from: query.b}\n", "    unique: [a, b]\n"
+            "      a: {type: FLOAT64, from: param.a}\n      b: {type: JSON, from: param.b}\n", "    unique: [a, b]\n"
         ),
         [(4, 14, "a is FLOAT64, which BigQuery cannot group by"), (4, 17, "b is JSON")],
     ),
@@ -148,7 +148,7 @@ CASES = {
     "filter": (_file(table="    require_partition_filter: sure\n"), [(4, 31, "none of true, false")]),
     "when": (_file(table="    when: {event.day: x}\n"), [(4, 23, "a condition is on a query parameter")]),
     "mode of another kind": (
-        _file("      a: {type: JSON, mode: 'NOT NULL', from: query.a}\n"),
+        _file("      a: {type: JSON, mode: 'NOT NULL', from: param.a}\n"),
         [(8, 29, "; use REQUIRED")],
     ),
     "no source": (
@@ -156,13 +156,13 @@ CASES = {
         [(8, 31, "a: from: the list is empty; name at least one")],
     ),
     "source twice": (
-        _file("      a: {type: STRING, from: [query.a, query.a]}\n"),
-        [(8, 41, "'query.a' is there twice")],
+        _file("      a: {type: STRING, from: [param.a, param.a]}\n"),
+        [(8, 41, "'param.a' is there twice")],
     ),
     "clustered twice": (_file(table="    cluster: [day, day]\n"), [(4, 20, "'day' is there twice")]),
     "empty cluster": (_file(table="    cluster: []\n"), [(4, 14, "the list is empty")]),
     "required rest": (
-        _file("      a: {type: JSON, mode: REQUIRED, from: query.*}\n"),
+        _file("      a: {type: JSON, mode: REQUIRED, from: param.*}\n"),
         [(8, 45, "fills a JSON column, alone, which may be NULL")],
     ),
     "rest of headers": (_file("      a: {type: JSON, from: header.*}\n"), [(8, 29, "a header's name has no such")]),
@@ -170,27 +170,27 @@ CASES = {
     "nothing": (_file(table="    description:\n"), [(4, 17, "a text is wanted here, not nothing")]),
     "a list for a text": (_file(table="    description: [a]\n"), [(4, 18, "a text is wanted here, not a list")]),
     "null condition": (
-        _file(table="    when: {query.x: [null]}\n"),
+        _file(table="    when: {param.x: [null]}\n"),
         [(4, 22, "not null, which means nothing; put it in quotes if that is its name")],
     ),
-    "condition without values": (_file(table="    when: {query.x: []}\n"), [(4, 21, "the list is empty")]),
+    "condition without values": (_file(table="    when: {param.x: []}\n"), [(4, 21, "the list is empty")]),
     "condition that is never true": (
         _file(table="    when: {agent.is_bot: [True]}\n"),
         [(4, 26, "'True' is none of true, false; did you mean 'true'?")],
     ),
     "a list for a name": (
-        _file("      ? [a]\n      : {type: STRING, from: query.a}\n"),
+        _file("      ? [a]\n      : {type: STRING, from: param.a}\n"),
         [(8, 9, "a name is wanted here, not a list")],
     ),
-    "a number for a name": (_file("      5: {type: STRING, from: query.a}\n"), [(8, 10, "not starting with a digit")]),
-    "long name": (_file(f"      {'a' * 301}: {{type: STRING, from: query.a}}\n"), [(8, 310, "at most 300 of them")]),
+    "a number for a name": (_file("      5: {type: STRING, from: param.a}\n"), [(8, 10, "not starting with a digit")]),
+    "long name": (_file(f"      {'a' * 301}: {{type: STRING, from: param.a}}\n"), [(8, 310, "at most 300 of them")]),
     "lines in a name": (
-        _file('      "a\\nb": {type: STRING, from: query.a}\n'),
+        _file('      "a\\nb": {type: STRING, from: param.a}\n'),
         [(8, 15, "column events.a\\nb: a name is letters")],
     ),
     "no expiry": (_file(table="    expire_days: 0\n"), [(4, 18, "from 1 to 99999")]),
     "partition may be null": (
-        _file("      at: {type: TIMESTAMP, from: query.at}\n", partition="at"),
+        _file("      at: {type: TIMESTAMP, from: param.at}\n", partition="at"),
         [(3, 16, "partition: at may be NULL")],
     ),
     "log name in capitals": (
@@ -199,7 +199,7 @@ CASES = {
     ),
     "no columns, one line": (_file().replace("    columns:\n" + NEEDED, "", 1), [(3, 5, "'columns' is missing")]),
     "long description": (
-        _file(f"      a: {{type: STRING, from: query.a, description: {'x' * 1025}}}\n"),
+        _file(f"      a: {{type: STRING, from: param.a, description: {'x' * 1025}}}\n"),
         [(8, 53, "column events.a: description: 1,025 characters; BigQuery takes at most 1,024")],
     ),
     "long table description": (
@@ -229,9 +229,9 @@ def test_every_problem_is_named_with_its_line_and_column(case: str) -> None:
 
 
 def test_enrichments_are_sources_of_columns_and_conditions() -> None:
-    columns = "      a: {type: STRING, from: [utm.source, query.a]}\n      b: {type: BOOL, from: agent.is_bot}\n"
+    columns = "      a: {type: STRING, from: [utm.source, param.a]}\n      b: {type: BOOL, from: agent.is_bot}\n"
     plain, found = schema_file.parse(_file()), schema_file.parse(_file(columns))
-    assert [str(source) for source in found.tables["events"].column("a").sources] == ["utm.source", "query.a"]
+    assert [str(source) for source in found.tables["events"].column("a").sources] == ["utm.source", "param.a"]
     assert [found.asks_for(name) for name in schema.ENRICHMENTS] == [True, False, True, False]
     assert not any(plain.asks_for(name) for name in schema.ENRICHMENTS)
     chosen = schema_file.parse(_file(table="    when: {geo.country: [DE, AT]}\n"))
@@ -263,7 +263,7 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
 )
 def test_a_type_of_another_database_is_answered_with_ours(type_: str, hint: str) -> None:
     with pytest.raises(SchemaError) as caught:
-        schema_file.parse(_file(f'      a: {{type: "{type_}", from: query.a}}\n'))
+        schema_file.parse(_file(f'      a: {{type: "{type_}", from: param.a}}\n'))
     (error,) = str(caught.value).splitlines()
     assert error.startswith("schema.yaml:8:17: column events.a: type: ") and error.endswith(f"; use {hint}"), error
 
@@ -278,22 +278,22 @@ def _routed(*whens: str) -> str:
 
 
 REACHED = {
-    "the general last": ["{query.a: x}", "{query.a: [x, y]}", "{}"],
-    "other sources": ["{query.a: x}", "{query.b: x}"],
-    "other values": ["{query.a: x}", "{query.a: y}"],
-    "weaker later": ["{query.a: x, query.b: y}", "{query.a: x}"],
-    "one value is left": ["{query.a: [x, y]}", "{query.a: [y, z]}"],
-    "two sources do not add up": ["{query.a: x}", "{query.b: y}", "{query.a: [x, z], query.b: [y, w]}"],
+    "the general last": ["{param.a: x}", "{param.a: [x, y]}", "{}"],
+    "other sources": ["{param.a: x}", "{param.b: x}"],
+    "other values": ["{param.a: x}", "{param.a: y}"],
+    "weaker later": ["{param.a: x, param.b: y}", "{param.a: x}"],
+    "one value is left": ["{param.a: [x, y]}", "{param.a: [y, z]}"],
+    "two sources do not add up": ["{param.a: x}", "{param.b: y}", "{param.a: [x, z], param.b: [y, w]}"],
 }
 # What the table at the end finds taken, and by whom.
 UNREACHED = {
-    "the general first": (["{}", "{query.a: x}"], "t0"),
+    "the general first": (["{}", "{param.a: x}"], "t0"),
     "no conditions twice": (["{}", "{}"], "t0"),
-    "the same": (["{query.a: [x, y]}", "{query.a: [y, x]}"], "t0"),
-    "narrower": (["{query.a: [x, y]}", "{query.a: y, query.b: z}"], "t0"),
-    "together": (["{query.a: x}", "{query.a: [y, z]}", "{query.a: [x, z], query.b: w}"], "t0, t1"),
+    "the same": (["{param.a: [x, y]}", "{param.a: [y, x]}"], "t0"),
+    "narrower": (["{param.a: [x, y]}", "{param.a: y, param.b: z}"], "t0"),
+    "together": (["{param.a: x}", "{param.a: [y, z]}", "{param.a: [x, z], param.b: w}"], "t0, t1"),
     "together, each under a condition": (
-        ["{query.a: x, query.b: [w, v]}", "{query.a: y}", "{query.a: [x, y], query.b: w}"],
+        ["{param.a: x, param.b: [w, v]}", "{param.a: y}", "{param.a: [x, y], param.b: w}"],
         "t0, t1",
     ),
 }
@@ -316,7 +316,7 @@ def test_a_table_that_no_event_can_reach_is_refused_with_the_tables_that_take_th
     )
 
 
-_SOURCES = st.sampled_from(["query.a", "query.b", "query.c"])
+_SOURCES = st.sampled_from(["param.a", "param.b", "param.c"])
 _CONDITIONS = st.dictionaries(_SOURCES, st.sets(st.sampled_from("xyz"), min_size=1), max_size=3)
 
 
@@ -332,7 +332,7 @@ def test_a_table_is_refused_only_if_really_no_event_gets_there(conditions: list[
             None,
         )
 
-    sources = ("query.a", "query.b", "query.c")
+    sources = ("param.a", "param.b", "param.c")
     reached = {taker(dict(zip(sources, values, strict=True))) for values in itertools.product("xyz-", repeat=3)}
     whens = ["{" + ", ".join(f"{key}: [{', '.join(value)}]" for key, value in one.items()) + "}" for one in conditions]
     try:
@@ -348,7 +348,7 @@ def test_a_table_is_refused_only_if_really_no_event_gets_there(conditions: list[
             assert number in refused
 
 
-TENANT = "      tenant: {type: STRING, from: query.tenant}\n"
+TENANT = "      tenant: {type: STRING, from: param.tenant}\n"
 
 
 def test_tenants_after_a_table_for_all_are_refused_in_one_line() -> None:
@@ -360,16 +360,16 @@ def test_tenants_after_a_table_for_all_are_refused_in_one_line() -> None:
 
 
 def test_a_tenant_that_the_conditions_exclude_is_refused() -> None:
-    table = "    tenants: [acme, globex]\n    when: {query.tenant: acme}\n"
+    table = "    tenants: [acme, globex]\n    when: {param.tenant: acme}\n"
     with pytest.raises(SchemaError, match=r"schema.yaml:5:11: table e_globex: .*two of its conditions exclude each"):
         schema_file.parse(_file(TENANT, table, name='"e_{tenant}"'))
 
 
 def test_work_grows_with_the_size_of_the_file_and_no_faster() -> None:
     def work(columns: int, tenants: int) -> int:
-        wide = "".join(f"      c{number}: {{type: STRING, from: query.c{number}}}\n" for number in range(columns))
+        wide = "".join(f"      c{number}: {{type: STRING, from: param.c{number}}}\n" for number in range(columns))
         names = ", ".join(f"n{number}" for number in range(tenants))
-        text = _file(TENANT + wide, f"    when: {{query.env: prod}}\n    tenants: [{names}]\n", name='"e_{tenant}"')
+        text = _file(TENANT + wide, f"    when: {{param.env: prod}}\n    tenants: [{names}]\n", name='"e_{tenant}"')
         calls = 0
 
         def count(*_: object) -> None:
@@ -389,10 +389,10 @@ def test_work_grows_with_the_size_of_the_file_and_no_faster() -> None:
 
 def test_as_many_columns_as_bigquery_takes_and_no_more() -> None:
     # Flow mappings without descriptions, since most of the time goes into YAML.
-    text = "".join(f"      c{number}: {{type: STRING, from: query.c{number}}}\n" for number in range(9_998))
+    text = "".join(f"      c{number}: {{type: STRING, from: param.c{number}}}\n" for number in range(9_998))
     with pytest.raises(SchemaError, match=r"^schema.yaml:5:7: table events: 10,001 columns; .* at most 10,000$"):
         schema_file.parse(_file(text))
-    text = text.replace("      c9997: {type: STRING, from: query.c9997}\n", "")
+    text = text.replace("      c9997: {type: STRING, from: param.c9997}\n", "")
     assert len(schema_file.parse(_file(text)).tables["events"].columns) == 10_000
 
 
@@ -441,7 +441,7 @@ def test_a_file_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 def test_many_mistakes_are_cut_and_counted() -> None:
-    wrong = "".join(f"      c{number}: {{type: INTEGER, from: query.c}}\n" for number in range(200))
+    wrong = "".join(f"      c{number}: {{type: INTEGER, from: param.c}}\n" for number in range(200))
     with pytest.raises(SchemaError) as caught:
         schema_file.parse(_file(wrong))
     lines = str(caught.value).splitlines()
@@ -452,15 +452,15 @@ def test_many_mistakes_are_cut_and_counted() -> None:
 def test_no_value_makes_a_line_long_or_two_of_one() -> None:
     long = "y" * 100_000
     for text in (
-        _file(f"      {long}: {{type: STRING, from: query.a}}\n"),
-        _file(f"      a: {{type: {long}, from: query.a}}\n"),
+        _file(f"      {long}: {{type: STRING, from: param.a}}\n"),
+        _file(f"      a: {{type: {long}, from: param.a}}\n"),
         _file(f"      a: {{type: STRING, from: {long}}}\n"),
         _file(table=f"    cluster: {long}\n"),
         _file(table=f'    cluster: "{long} {long}"\n'),
         _file(table=f"    {long}: x\n"),
         _file(table=f"    expire_days: {long}\n"),
         f"tables: *{long}",
-        _file('      a: {type: "a\\nb\\u2028c", from: query.a}\n'),
+        _file('      a: {type: "a\\nb\\u2028c", from: param.a}\n'),
     ):
         with pytest.raises(SchemaError) as caught:
             schema_file.parse(text)

@@ -50,7 +50,7 @@ LOADER_CONFIG = LoaderConfig(
     batch_bytes=100_000,
     max_messages=20,
     max_bytes=30_000,
-    append_timeout=30.0,
+    append_timeout_seconds=30.0,
 )
 BOUNDS = {
     "pending bytes": MAX_PENDING,
@@ -153,9 +153,9 @@ class Fleet:
                 spool,
                 metrics,
                 background,
-                linger=0.05,
+                linger_seconds=0.05,
                 in_flight=4,
-                max_pending=MAX_PENDING,
+                max_pending_bytes=MAX_PENDING,
                 now=now,
                 entropy=self.world.entropy,
             )
@@ -200,7 +200,7 @@ class Fleet:
         metrics = loader_metrics.Metrics(process.registry, SCHEMA.tables)
         process.bounded = {"held bytes": lambda: value(metrics.held_bytes)}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
-        api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout)
+        api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout_seconds)
         make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())

@@ -30,9 +30,9 @@
 {{- if and (eq $v.collector.kind "StatefulSet") (not $persistent) -}}
 {{- fail "collector.kind=StatefulSet is for a spool on disks: set collector.spool.enabled=true and collector.spool.storage=persistent, or collector.kind=Deployment" -}}
 {{- end -}}
-{{- $needed := div (add (mul (int64 $v.collector.settings.spoolBytes) 5) 4194303) 4194304 -}}
+{{- $needed := div (add (mul (int64 $v.collector.settings.spoolMaxBytes) 5) 4194303) 4194304 -}}
 {{- if and $v.collector.spool.enabled (lt (int64 (include "pixelpipe.spoolMi" .)) (int64 $needed)) -}}
-{{- fail (printf "collector.spool.size=%s is too small for collector.settings.spoolBytes, which needs a quarter more: set collector.spool.size=%dMi" $v.collector.spool.size (int64 $needed)) -}}
+{{- fail (printf "collector.spool.size=%s is too small for collector.settings.spoolMaxBytes, which needs a quarter more: set collector.spool.size=%dMi" $v.collector.spool.size (int64 $needed)) -}}
 {{- end -}}
 {{- range $name := list "collector" "processor" "loader" -}}
 {{- $scaling := (index $v $name).autoscaling -}}

@@ -5,7 +5,7 @@
 {{- $text := index . 1 -}}
 {{- $text = $text | replace "pixelpipe-hits-processor" $v.pubsub.hitsSubscription -}}
 {{- $text = $text | replace "pixelpipe-rows-loader" $v.pubsub.rowsSubscription -}}
-{{- $text = $text | replace "pixelpipe-dead-keeper" $v.pubsub.deadSubscription -}}
+{{- $text = $text | replace "pixelpipe-dead-letters" $v.pubsub.deadSubscription -}}
 {{- $text -}}
 {{- end -}}
 
