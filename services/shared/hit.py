@@ -29,8 +29,11 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
     `id` is a UUIDv7 unless a log gave it, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
-    (truncated where the collector is told to), `body` one JSON object as it was posted, empty for a pixel, `status` the
-    one it was answered with if a log says so, else 0, `index` which of the events of its request this is.
+    (truncated where the collector is told to), `body` one JSON value as it was posted, empty for a pixel, `status` the
+    one it was answered with if a log says so, else 0, `index` which of the items of its request this is.
+
+    `via` is the protocol whose path took it, such as "snowplow" or "segment.track", empty for our own; `text` an item
+    that is not JSON, such as a form or a query string; `envelope` what surrounded the items of a body, as JSON.
     """
 
     id: str
@@ -43,6 +46,9 @@ class Hit(msgspec.Struct, omit_defaults=True):
     body: msgspec.Raw = NO_BODY
     index: int = 0
     status: Status = 0
+    via: str = ""
+    text: str = ""
+    envelope: msgspec.Raw = NO_BODY
 
 
 class Unreadable(NamedTuple):
@@ -79,6 +85,7 @@ def encode(hit: Hit) -> bytes:
                 hit,
                 path=_repair(hit.path),
                 query=_repair(hit.query),
+                text=_repair(hit.text),
                 headers={_repair(name): _repair(value) for name, value in hit.headers.items()},
             )
         )
