@@ -18,7 +18,7 @@ from services.collector import body as native
 from services.collector import content_encoding, json_items, unwrap
 from services.collector.body import BadBody
 from services.collector.json_items import TOO_MANY, Found, Item
-from services.collector.routes import BINARY, BY_LIST, FORM, JSON, LINES, NATIVE, QUERY, Route, media
+from services.collector.routes import BINARY, BY_LIST, BY_TOKEN, FORM, JSON, LINES, NATIVE, QUERY, Route, media
 from services.collector.unwrap import TOO_LARGE, Uncut, Unwrapped
 from services.shared import hit, json_depth
 
@@ -37,6 +37,7 @@ class Cut(NamedTuple):
     `route` says by its `via` which protocol the body turned out to be. `uncut` is why it could not be cut: then there
     is one item, text, and the envelope holds the reason and the size. `refused`: nothing is kept, and this is the
     reply. `fields` are the other fields of a form, `form` says that it was one, `listed` that its items were a list.
+    `query` is what hits keep of the query string where the items were in it, else None: they keep all of it.
     """
 
     route: Route
@@ -47,6 +48,7 @@ class Cut(NamedTuple):
     fields: Mapping[str, str] = {}
     form: bool = False
     listed: bool = False
+    query: str | None = None
 
 
 class _Request(NamedTuple):
@@ -93,9 +95,10 @@ def cut(route: Route, body: bytes, *, query: str, headers: Mapping[str, str], li
 
 
 def uncut(route: Route, reason: str, seen: bytes, size: int) -> Cut:
-    """A body of `size` bytes that cannot be cut, of which `seen` is known."""
+    """A body of `size` bytes that cannot be cut, of which `seen` is known, at least its beginning."""
     for how, other in route.rivals:
-        if how == BY_LIST and _names(other.items, seen) and not _names(route.items, seen):
+        by_list = how == BY_LIST and _names(other.items, seen) and not _names(route.items, seen)
+        if by_list or (how == BY_TOKEN and seen.startswith(b"data=")):
             route = other
     status = 413 if reason in (TOO_LARGE, TOO_MANY) else 400
     if route.own or (route.splits and status == 413):
@@ -106,7 +109,7 @@ def uncut(route: Route, reason: str, seen: bytes, size: int) -> Cut:
 
 def _names(member: str, seen: bytes) -> bool:
     """Whether the beginning of a body looks as if it had a list of this name."""
-    return re.search(rb'"%b"\s*:\s*\[' % member.encode(), seen[: json_items.MAX_TEXT]) is not None
+    return re.search(rb'"%b"\s*:\s*\[' % member.encode(), seen[: json_items.MAX_UNCUT]) is not None
 
 
 def _native(request: _Request) -> Cut:
@@ -184,7 +187,7 @@ def _json(request: _Request) -> Cut:
         found = json_items.read(unwrapped.text, names, lines=media(request.headers) in _NDJSON)
     except Uncut as error:
         cannot = uncut(_turned_out(route, Found([]), unwrapped), error.reason, error.seen, size)
-        return cannot._replace(fields=unwrapped.fields, form=unwrapped.form)
+        return cannot._replace(fields=unwrapped.fields, form=unwrapped.form, query=unwrapped.query)
     return Cut(
         route=rivals.get(found.name, route) if found.name else _turned_out(route, found, unwrapped),
         items=found.items,
@@ -192,13 +195,14 @@ def _json(request: _Request) -> Cut:
         fields=unwrapped.fields,
         form=unwrapped.form,
         listed=bool(found.name),
+        query=unwrapped.query,
     )
 
 
 def _turned_out(route: Route, found: Found, unwrapped: Unwrapped) -> Route:
     """The route, or its rival that is told by a form, or a token among an event's properties."""
     for how, other in route.rivals:
-        if how != BY_LIST and (unwrapped.form or _has_token(found.items[:1])):
+        if how == BY_TOKEN and (unwrapped.form or _has_token(found.items[:1])):
             return other
     return route
 

@@ -21,7 +21,7 @@ Item = bytes | str  # JSON without a line end, or text that is not JSON
 MAX_ITEMS = 10_000  # of one body: ten packs
 MAX_LINES = 100_000  # of one body, empty ones too
 MAX_REST = 65_536  # bytes of an object beside its list
-MAX_TEXT = 65_536  # bytes kept of what cannot be cut or carried
+MAX_UNCUT = 65_536  # bytes kept of what cannot be cut or carried
 TOO_MANY = f"over {MAX_ITEMS} items"
 
 _SHORT = 65_536  # bytes of JSON that has few enough members or elements to make them all
@@ -58,9 +58,10 @@ def _lists(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 
 
 def read(text: bytes, names: Sequence[str], *, lines: bool = False) -> Found:
-    """The items of a text, which is UTF-8; `names` are the members of an object that may be the list, the first first.
+    """The items of a text, which is UTF-8.
 
-    `lines` says that there is one a line. Raises Uncut.
+    `names` are the members of an object that may be the list, in order of preference. `lines` says that there is one
+    item a line. Raises Uncut.
     """
     try:
         if lines:
@@ -118,7 +119,7 @@ def _rest(text: bytes, name: str, value: bytes) -> dict[str, msgspec.Raw] | None
     if len(text) > MAX_REST:
         return None
     members = _members.decode(text)
-    del members[name]
+    members.pop(name, None)
     return members
 
 
@@ -169,10 +170,10 @@ def whole(text: bytes) -> Item | None:
 
 def shortened(data: bytes) -> str:
     """As much of the data as is kept, as text: Latin-1 where it is not UTF-8."""
-    kept = data[:MAX_TEXT]
+    kept = data[:MAX_UNCUT]
     try:
         return kept.decode()
     except UnicodeDecodeError as error:
-        if error.start > len(kept) - 4 and len(data) > MAX_TEXT:  # only its last character is cut
+        if error.start > len(kept) - 4 and len(data) > MAX_UNCUT:  # only its last character is cut
             return kept[: error.start].decode()
         return kept.decode("latin-1")

@@ -17,8 +17,8 @@ from services.collector.body import BadBody
 MAX_FORM_DATA = 65_536  # bytes of multipart/form-data: what a beacon may carry
 MAX_FIELDS = 100  # fields of a form that are read beside the one that holds the events
 MAX_FIELD = 1_024  # bytes of each of them
-MAX_REPAIRS = 50_000  # numbers that JSON has not, and stray percent signs, in one text; they take 0.3 µs each
-MAX_QUOTES = 200_000  # of a text whose numbers are repaired; each takes 0.2 µs
+MAX_REPAIRS = 50_000  # of `NaN` and the like, and of stray percent signs, in one text; they take 0.3 µs each
+MAX_QUOTES = 200_000  # of a text in which `NaN` is repaired; each takes 0.2 µs
 TOO_LARGE = "too large"
 
 _GZIP = b"\x1f\x8b"
@@ -44,11 +44,15 @@ class Uncut(Exception):
 
 
 class Unwrapped(NamedTuple):
-    """UTF-8 text, and the other fields of the form it came in; `form` says whether it came in one."""
+    """UTF-8 text; `form` says whether it was a field of a form, `fields` are the others of that.
+
+    `query` is what is left of the query string where that was the form, else None.
+    """
 
     text: bytes
     fields: dict[str, str]
     form: bool = False
+    query: str | None = None
 
 
 def unwrap(data: bytes, *, query: str, encoding: str, limit: int) -> Unwrapped:
@@ -59,20 +63,28 @@ def unwrap(data: bytes, *, query: str, encoding: str, limit: int) -> Unwrapped:
     text = trim(decompress(data, encoding, limit))
     form = text or query.encode("utf-8", "replace")
     fields: dict[str, str] = {}
+    left = None
     at = -1 if is_json(text) else _field(form)
     if at >= 0:
         value, _, after = form[at:].partition(b"&")
-        fields = _fields(form[: max(at - len(b"&data="), 0)]) | _fields(after)
-        text = trim(decompress(percent_decode(value), "", limit))
+        others = [part for part in (form[: max(at - len(b"&data="), 0)], after) if part]
+        if text:
+            fields = {name: value for part in others for name, value in _fields(part).items()}
+        else:
+            left = b"&".join(others).decode()
+        try:
+            text = trim(decompress(percent_decode(value), "", limit))
+        except Uncut as error:
+            raise Uncut(error.reason, form) from error
     if not is_json(text) and (decoded := _from_base64(text)) is not None:
         decoded = trim(decompress(decoded, "", limit))
         if is_json(decoded):
             text = decoded
-    return Unwrapped(to_utf8(text, limit), fields, at >= 0)
+    return Unwrapped(to_utf8(text, limit), fields, at >= 0, left)
 
 
 def decompress(data: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its Content-Encoding, and without gzip that no header told of. Raises Uncut."""
+    """The body without its Content-Encoding, and without gzip that no header announces. Raises Uncut."""
     if encoding:
         try:
             data = content_encoding.decompress(data, encoding, limit)
@@ -136,7 +148,7 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def repair(text: bytes) -> bytes:
-    """The text, which is UTF-8 but not quite JSON, without halves of characters and numbers that JSON has not.
+    """The text, which is UTF-8 but not quite JSON, without halves of characters and `NaN`.
 
     Raises Uncut.
     """

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.collector import routes
@@ -313,6 +313,7 @@ def test_a_protocol_that_there_is_not_is_named() -> None:
         Table(protocols=["snowplough"])
 
 
+@settings(deadline=None)  # on a busy machine any example may wait
 @given(st.text(max_size=30) | st.lists(st.sampled_from([*PATHS, "/", "%2f", "?", "tp2", "settings"])).map("".join))
 def test_any_path_has_a_route_or_none(path: str) -> None:
     found = TABLE.at(path)

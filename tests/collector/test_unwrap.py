@@ -8,7 +8,7 @@ from contextlib import suppress
 from urllib.parse import parse_qsl, quote, quote_plus, unquote_to_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.collector import unwrap
@@ -81,7 +81,7 @@ def test_a_query_is_read_where_there_is_no_body(way: str) -> None:
 
 def test_other_fields_of_the_form_are_kept() -> None:
     found = _unwrapped(b"a+b=1%2B1&data=%7B%7D&verbose=1&caf%E9=\xff&empty&=x&long=" + b"y" * 2_000)
-    assert found == (b"{}", {"a b": "1+1", "verbose": "1", "caf\ufffd": "\ufffd", "empty": "", "": "x"}, True)
+    assert found == (b"{}", {"a b": "1+1", "verbose": "1", "caf\ufffd": "\ufffd", "empty": "", "": "x"}, True, None)
     many = b"&".join(b"f%d=1" % number for number in range(10_000))
     for form in (many + b"&data=[]", b"data=[]&" + many):
         found = _unwrapped(form)
@@ -149,6 +149,7 @@ def test_what_is_neither_json_nor_base64_of_it_stays_as_it_is(text: bytes) -> No
     assert _unwrapped(_b64(_b64(TEXT))).text == _b64(_b64(TEXT))
 
 
+@settings(deadline=None)  # on a busy machine any example may wait
 @given(st.binary(max_size=200))
 def test_percent_encoding_is_undone_as_urllib_does_it(value: bytes) -> None:
     pieces = [value, b"%", b"%4", b"%41", b"%zz", b"+", b"\\", b"\\x41", b"%5c", b"\n"]
@@ -157,6 +158,7 @@ def test_percent_encoding_is_undone_as_urllib_does_it(value: bytes) -> None:
         assert unwrap.percent_decode(sent) == unquote_to_bytes(sent.replace(b"+", b" "))
 
 
+@settings(deadline=None)  # on a busy machine any example may wait
 @given(st.binary(max_size=60), st.sampled_from(sorted(WAYS)), st.integers(0, 200), st.binary(max_size=5), st.text())
 def test_any_bytes_become_utf8_or_a_reason(data: bytes, way: str, at: int, put: bytes, query: str) -> None:
     whole = WAYS[way](TEXT)
@@ -185,6 +187,7 @@ def _part(name: str, value: bytes, more: str = "") -> bytes:
     return f'Content-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value
 
 
+@settings(deadline=None)  # on a busy machine any example may wait
 @given(st.lists(st.tuples(st.text("abcé .%22", max_size=5), st.text(max_size=10))))
 def test_form_data_becomes_a_query_string(pairs: list[tuple[str, str]]) -> None:
     data, content_type = _multipart(*(_part(name, value.encode()) for name, value in pairs))
