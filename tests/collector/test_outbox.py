@@ -58,7 +58,7 @@ def publisher() -> Scripted:
 
 @asynccontextmanager
 async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: float) -> AsyncIterator[Outbox]:
-    options = {"linger": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
+    options = {"linger_seconds": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
     async with (
         Background() as background,
         Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
