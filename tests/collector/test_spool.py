@@ -20,10 +20,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.collector import pack_file
+from services.collector.config import Config
 from services.collector.disk import FileState, Folder
 from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
-from services.collector.spool import Spool, SpoolError
+from services.collector.spool import MAX_FILES, Spool, SpoolError
 from services.shared import zstd_frame
 from services.shared.background import Background, BackgroundTaskEnded
 from services.shared.config import ConfigError
@@ -160,6 +161,12 @@ async def test_ten_thousand_files_at_start_are_drained_oldest_first(opened: Open
             drained += [int(one.pack) for one in packs]
             await spool.delete(packs)
     assert drained == list(range(10_000))
+
+
+def test_the_bound_of_files_is_reached_before_the_disk_of_the_default_size_has_no_inodes_left() -> None:
+    disk_bytes = Config("p").spool_max_bytes * 5 // 4
+    reserved = 100  # by ext4, for the lock and a file being written
+    assert disk_bytes // 16_384 - reserved > MAX_FILES  # mke2fs makes an inode for each 16 KiB
 
 
 async def test_more_files_than_the_bound_are_drained_bit_by_bit(opened: Open, tmp_path: Path) -> None:
