@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
-from services.collector.fast_counter import Counts
-from services.collector.fast_histogram import Durations
+from services.collector.fast_counter import FastCounter
+from services.collector.fast_histogram import FastHistogram
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -16,16 +16,18 @@ class Metrics:
         Info("pixelpipe_build", "What runs here", registry=registry).info(
             {"service": "collector", "version": __version__}
         )
-        self.replies = Counts(
+        self.responses = FastCounter(
             "pixelpipe_collector_http_responses_total",
             "Replies by kind of request and status",
             ("kind", "status"),
             registry=registry,
         )
-        self.durations = Durations(registry)
-        self.hits = Counts("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
+        self.request_seconds = FastHistogram(registry)
+        self.hits = FastCounter(
+            "pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry
+        )
         for method in ("GET", "HEAD", "POST"):
-            self.hits.of[method,] = 0
+            self.hits.by_labels[method,] = 0
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",
             "Hits whose fate is known: published, spooled, or refused with 503 as unconfirmed or shed",
