@@ -69,6 +69,7 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
                 "host": "127.0.0.1",
                 "port": 0,
                 "publish_timeout_seconds": 20,
+                "linger_seconds": 0.005,  # aiohttp answers the requests of a connection one after the other
             }
             cfg = Config(**{**usual, **settings})  # type: ignore[arg-type]
             registry = CollectorRegistry()

@@ -55,6 +55,7 @@ def process(pubsub_host: str) -> Iterator[Wire]:
         "PIPE_ADMIN_PORT": "0",
         "PIPE_DRAIN_DELAY_SECONDS": "0",
         "PIPE_PUBLISH_TIMEOUT_SECONDS": "20",
+        "PIPE_LINGER_SECONDS": "0.005",
     }
     one = processes.start_service("collector", env)
 
