@@ -61,7 +61,7 @@ class Drainer:
         self._progress.idle()
 
     async def _run(self) -> None:
-        disk_backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
+        disk_backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, random=lambda: 1.0)  # one disk, one client: no jitter
         while True:
             self._progress.idle()
             await self._spool.wait()

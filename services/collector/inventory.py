@@ -39,11 +39,6 @@ class Inventory:
     def files(self) -> int:
         return len(self.packs) + len(self.confirmed) + len(self._unreadable) + len(self._aside)
 
-    @property
-    def oldest(self) -> float | None:
-        """The Unix time at which the oldest pack was written."""
-        return next(iter(self.packs.values())).at if self.packs else None
-
     def new_name(self, pack: str, hits: int) -> str:
         """A name for a new pack, which sorts after all earlier ones, whatever the clock does."""
         self._order = max(int(self._now() * 1e6), self._order + 1)
@@ -161,5 +156,5 @@ class Inventory:
         self._metrics.spool_packs.set(len(self.packs))
         self._metrics.spool_hits.set(self.hits)
         self._metrics.spool_bytes.set(self.bytes)
-        self._metrics.spool_oldest.set(self.oldest or 0)
+        self._metrics.spool_oldest.set(next(iter(self.packs.values())).at if self.packs else 0)
         (self.stored.set if self.packs else self.stored.clear)()

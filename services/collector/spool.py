@@ -45,12 +45,11 @@ class SpoolError(Exception):
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written."""
+    """A pack on disk: `data` is the data of a message for the topic of hits."""
 
     name: str
     pack: str
     hits: int
-    at: float
     data: bytes
 
 
@@ -149,11 +148,6 @@ class Spool:
         return self._held.bytes
 
     @property
-    def oldest(self) -> float | None:
-        """The Unix time at which the oldest pack was written."""
-        return self._held.oldest
-
-    @property
     def refuses(self) -> str | None:
         """Why the last pack was refused; None if it was accepted."""
         return self._full or self._writer.broken
@@ -244,7 +238,7 @@ class Spool:
             self._put_off(name, why(error))
             return None
         self._reported.discard(name)
-        return Spooled(name, entry.pack, entry.hits, entry.at, data)
+        return Spooled(name, entry.pack, entry.hits, data)
 
     def _put_off(self, name: str, reason: str) -> bool:
         """Skip this file until the next scan. Returns whether it was still there to drain.
