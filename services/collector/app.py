@@ -1,51 +1,43 @@
-"""The public port: pixels, events, and the requests browsers make besides."""
+"""The public port: pixels, events, other trackers' requests, and those browsers make besides."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, content_encoding, encode_batch, fast_path, pixel
+from services.collector import body, capture, cut, encode_batch, fast_path, replies
 from services.collector.config import IMMEDIATE, Config
+from services.collector.cut import Cut
 from services.collector.metrics import Metrics
-from services.collector.outbox import HitsRefused, OnSettled, Outbox, Reservation
+from services.collector.outbox import HitsRefused, OnSettled, Outbox
+from services.collector.receive import Received, receive
+from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
+from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, Table
+from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
+from services.shared.config import ConfigError
 
-PIXELS = ("/pixel.gif", "/pixel.png", "/i")
-EVENTS = "/events"
-BODY_SECONDS = 15.0  # a body that takes longer is answered 408
 RETRY_SECONDS = "1"
 PREFLIGHT_SECONDS = "86400"
-MAX_PATH = 1_024  # characters of a path that is normalized
+MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
 _FORWARDED = istr("X-Forwarded-For")
 _TRACEPARENT = istr(tracing.HEADER)
+_ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
 _ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Access-Control-Request-Headers")
 _METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
 _ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
 
-_ACCEPTED = Reply(204, {})
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
-
-Handler = Callable[[web.BaseRequest], Awaitable[Reply]]
-
-
-class _Route(NamedTuple):
-    """A path as it appears in hits, the kind of its requests, and the handler of each method."""
-
-    path: str
-    kind: str
-    methods: Mapping[str, Handler]
-    other_method: Reply
+_KINDS = {"pixel": "pixel", "events": "events", "form": "events", "robots": "robots"}
 
 
 class App:
@@ -59,36 +51,27 @@ class App:
         self._traced = tracing.on and cfg.trace_requests
         self._fast_parser = fast_path.FastParser(self.kept, [tracing.HEADER] if self._traced else [])
         self._ids = identity.Ids()
+        self._table = _table(cfg)
+        # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
-        self._routes: dict[str, _Route] = {}
-        self._route("/robots.txt", "robots", {"GET": self._robots, "HEAD": self._robots})
-        self._route(EVENTS, "events", {"POST": self._events})
-        for path in (*PIXELS, *cfg.paths):
-            self._route(path, "pixel", {"GET": self._pixel, "HEAD": self._pixel})
-            self._images[path.encode()] = _image(path)
-
-    def _route(self, path: str, kind: str, methods: Mapping[str, Handler]) -> None:
-        allowed = ", ".join([*methods, "OPTIONS"])
-        other = Reply(405, {**TEXT, **FRESH, "Allow": allowed}, b"method not allowed\n")
-        route = _Route(path, kind, {**methods, "OPTIONS": _preflight}, other)
-        self._routes.setdefault(capture.plain_path(path), route)
-        self._routes[path] = route
-
-    def _at(self, path: str) -> _Route | None:
-        route = self._routes.get(path)
-        if route is None and len(path) <= MAX_PATH:
-            route = self._routes.get(capture.plain_path(path))
-        return route
+        self._shared: dict[bytes, Route] = {}
+        for route in self._table:
+            if route.name == "pixel":
+                self._images[route.path.encode()] = _pixel_reply(route.path)
+                if route.unless:
+                    self._shared[route.path.encode()] = route
 
     async def handle(self, request: web.BaseRequest) -> Sending:
         began = time.perf_counter()
-        route = self._at(request.raw_path.partition("?")[0])
-        if route is not None:
-            handler = route.methods.get(request.method)
-            reply = await handler(request) if handler is not None else route.other_method
+        path, _, query = request.raw_path.partition("?")
+        found = self._table.at(path)
+        if found is not None:
+            route = found[0].choose(query, request.headers)
+            kind = _KINDS.get(route.protocol, "tracker")
+            reply = await self._answer(request, route, query, found[1])
         else:
-            reply = await _preflight(request) if request.method == "OPTIONS" else _UNKNOWN
-        self.replied(route.kind if route is not None else "other", reply.status, began)
+            kind, reply = "other", _preflight(request) if request.method == "OPTIONS" else _UNKNOWN
+        self.replied(kind, reply.status, began)
         return reply.to(request)
 
     def handle_fast(self, data: bytes, remote: str, on_settled: OnSettled) -> tuple[Reply, bytes, bool] | None:
@@ -101,6 +84,8 @@ class App:
             return None
         path, query, headers, forwarded, origin = parsed
         if (image := self._images.get(path)) is None:
+            return None
+        if path in self._shared and (route := self._shared[path]).choose(query.decode(), {}) is not route:
             return None
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
@@ -116,37 +101,85 @@ class App:
         self._metrics.responses.by_labels[kind, str(status)] += 1
         self._metrics.request_seconds.observe(kind, time.perf_counter() - began)
 
-    async def _pixel(self, request: web.BaseRequest) -> Reply:
-        now = time.time_ns() // 1000
-        captured = self._capture(request, now, self._ids.next(now))
-        self._metrics.hits.by_labels[request.method,] += 1
+    async def _answer(self, request: web.BaseRequest, route: Route, query: str, key: str) -> Reply:
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        if request.method not in route.methods:
+            return _other_method(route.methods)
         try:
-            await self._keep([hit.encode(captured)], request)
-        except HitsRefused as error:
-            return unavailable(error)
-        return self._images[captured.path.encode()]
-
-    async def _events(self, request: web.BaseRequest) -> Reply:
-        try:
-            media = body.check_type(request.headers.get("Content-Type", ""))
-            with self._outbox.reserve() as reservation:
-                data = await self._read(request, reservation)
-            encoding = ",".join(request.headers.getall("Content-Encoding", ()))
-            found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body_bytes), media)
+            if route.name == "pixel":
+                return await self._pixel(request, route, query)
+            if route.name == "robots":
+                return _ROBOTS
+            if route.outcome in (ANSWERED, DROPPED):
+                with self._outbox.reserve() as reservation:
+                    await receive(request, reservation, 0, discard=True)
+                if route.outcome == DROPPED:
+                    self._metrics.items.labels(route.protocol, "dropped").inc()
+                asked = Asked(request.method, route.path, query, key)
+                return _reply(replies.answer(route.reply, asked))
+            return await self._items(request, route, query)
         except body.BadBody as error:
             return _json_error(error)
         except HitsRefused as error:
             return unavailable(error)
+
+    async def _pixel(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         now = time.time_ns() // 1000
-        like = self._capture(request, now, "")
-        # A microsecond apart, so that BigQuery still knows the order of a batch.
-        lines = encode_batch.encode(like, identity.uuid7s(now, len(found)), found)
-        self._metrics.hits.by_labels[request.method,] += len(lines)
-        try:
+        captured = self._capture(request, route, query, now, self._ids.next(now))
+        self._metrics.hits.by_labels[request.method,] += 1
+        await self._keep([hit.encode(captured)], request)
+        return self._images[route.path.encode()]
+
+    async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
+        """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
+        received = Received(b"", 0)
+        if request.method == "POST":
+            if route.shape == NATIVE:
+                body.check_type(request.headers.get(_TYPE, ""))
+            with self._outbox.reserve() as reservation:
+                received = await receive(request, reservation, self._cfg.max_body_bytes, discard=not route.own)
+        found = self._cut(request, route, query, received)
+        now = time.time_ns() // 1000
+        lines = self._lines(request, found, query, now, received)
+        if lines:
+            self._metrics.hits.by_labels[request.method,] += len(lines)
             await self._keep(lines, request)
-        except HitsRefused as error:
-            return unavailable(error)
-        return _ACCEPTED
+        route = found.route
+        asked = Asked(request.method, route.path, query, "", found, received.size, now)
+        return _reply(replies.answer(route.reply, asked))
+
+    def _cut(self, request: web.BaseRequest, route: Route, query: str, received: Received) -> Cut:
+        limit = self._cfg.max_body_bytes
+        if received.size > limit:
+            return cut.uncut(route, TOO_LARGE, received.data, received.size)
+        headers: Mapping[str, str] = request.headers
+        if len(encodings := request.headers.getall(_ENCODING, ())) > 1:
+            headers = {name.lower(): value for name, value in headers.items()} | {
+                "content-encoding": ",".join(encodings)
+            }
+        return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
+
+    def _lines(self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received) -> list[bytes]:
+        """The hits of a body as lines, in order. Raises BadBody."""
+        if found.refused is not None:
+            raise found.refused
+        route = found.route
+        captured = self._capture(request, route, query if found.query is None else found.query, now, "")
+        like = msgspec.structs.replace(
+            captured,
+            headers=captured.headers | route.kept(request.headers),
+            via=route.via,
+            envelope=msgspec.Raw(found.envelope) if found.envelope else hit.NO_BODY,
+        )
+        if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
+            found = cut.uncut(route, TOO_LARGE, received.data, received.size)
+            return self._lines(request, found, query, now, received)
+        # A microsecond apart, so that BigQuery still knows the order of a batch.
+        lines = encode_batch.encode(like, identity.uuid7s(now, len(found.items)), found.items)
+        if not route.own:
+            self._metrics.items.labels(route.protocol, "uncut" if found.uncut else "captured").inc(len(lines))
+        return lines
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return once the reply may be sent. Raises HitsRefused."""
@@ -156,39 +189,10 @@ class App:
         else:
             await self._outbox.put(lines, trace)
 
-    async def _read(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
-        """The body as sent, within the limits of size and time.
-
-        Raises BadBody 408, 413, or 400 if it breaks off; HitsRefused if there is no memory for it.
-        """
-        limit = self._cfg.max_body_bytes
-        too_large = body.BadBody(413, f"the body is over {limit} bytes")
-        if (request.content_length or 0) > limit:
-            raise too_large
-        _go_on(request)
-        data = bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.content.iter_any():
-                    data += chunk
-                    if len(data) > limit:
-                        raise too_large
-                    reservation.add(len(chunk))
-        except (web.PayloadAccessError, web.RequestPayloadError, ValueError) as error:
-            raise body.BadBody(400, f"the body cannot be read: {error}") from error
-        except TimeoutError as error:
-            raise body.BadBody(408, f"the body did not arrive in {BODY_SECONDS:.0f} s") from error
-        return bytes(data)
-
-    async def _robots(self, _request: web.BaseRequest) -> Reply:
-        return _ROBOTS
-
-    def _capture(self, request: web.BaseRequest, now: int, id: str) -> hit.Hit:
-        path, _, query = request.raw_path.partition("?")
-        route = self._at(path)
+    def _capture(self, request: web.BaseRequest, route: Route, query: str, now: int, id: str) -> hit.Hit:
         return capture.hit(
             method=request.method,
-            path=route.path if route is not None else path,
+            path=route.path,
             query=query,
             headers=self._kept(request),
             ip=self._ip(request),
@@ -209,17 +213,38 @@ class App:
         return capture.truncate(ip) if self._cfg.truncate_ip else ip
 
 
-def _image(path: str) -> Reply:
-    image, kind = pixel.image(path)
-    # Pages that isolate themselves (COEP) can still load the pixel.
-    return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **FRESH}, image)
+def _table(cfg: Config) -> Table:
+    try:
+        return Table(cfg.paths, cfg.protocols)
+    except ValueError as error:
+        raise ConfigError(f"PIPE_PATHS, PIPE_PROTOCOLS: {error}") from error
+
+
+@lru_cache(256)
+def _reply(answer: Answer) -> Reply:
+    if not answer.media:
+        return Reply(answer.status, {})
+    # Pages that isolate themselves (COEP) can still load images and scripts.
+    loaded = answer.media.startswith(("image/", "application/javascript"))
+    policy = {"Cross-Origin-Resource-Policy": "cross-origin"} if loaded else {}
+    return Reply(answer.status, {"Content-Type": answer.media, **policy, **FRESH}, answer.body)
+
+
+def _pixel_reply(path: str) -> Reply:
+    return _reply(replies.answer("pixel", Asked("GET", path)))
+
+
+@lru_cache(16)
+def _other_method(methods: tuple[str, ...]) -> Reply:
+    allowed = ", ".join([*methods, "OPTIONS"])
+    return Reply(405, {**TEXT, **FRESH, "Allow": allowed}, b"method not allowed\n")
 
 
 def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
 
 
-async def _preflight(request: web.BaseRequest) -> Reply:
+def _preflight(request: web.BaseRequest) -> Reply:
     """Allow whatever a page asks to send: one header that is not allowed would cost all its events."""
     method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
     return Reply(
@@ -230,13 +255,6 @@ async def _preflight(request: web.BaseRequest) -> Reply:
             "Access-Control-Max-Age": PREFLIGHT_SECONDS,
         },
     )
-
-
-def _go_on(request: web.BaseRequest) -> None:
-    """Ask for the body if the client waits for that."""
-    expects = request.headers.get("Expect", "").lower() == "100-continue" and request.version == HttpVersion11
-    if expects and request.transport is not None and not request.content.total_bytes:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.collector.routes import PROTOCOLS
 from services.shared import log, resource_names
 from services.shared.config import setting
 
@@ -17,7 +18,11 @@ class Config:
     host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
     port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
     admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
-    paths: tuple[str, ...] = setting((), "more paths that serve the pixel, comma-separated, such as /open.gif")
+    paths: tuple[str, ...] = setting(
+        (),
+        "more paths, comma-separated: `/open.gif` serves the pixel, `/x/a=snowplow` a tracker's protocol",
+    )
+    protocols: tuple[str, ...] = setting(PROTOCOLS, "protocols of other trackers that are spoken, comma-separated")
     headers: tuple[str, ...] = setting(
         ("user-agent", "referer", "accept-language", "host"), "request headers kept with a hit, comma-separated"
     )

@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-KINDS = ("pixel", "events")
+KINDS = ("pixel", "events", "tracker")
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
 
 class FastHistogram(Collector):
-    """Observed only from the event loop's thread. Requests that are neither pixel nor events are not counted."""
+    """Observed only from the event loop's thread. Requests of other kinds are not counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts = {kind: [0] * (len(BOUNDS) + 1) for kind in KINDS}

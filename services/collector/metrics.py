@@ -37,6 +37,14 @@ class Metrics:
         for method in ("GET", "HEAD", "POST"):
             self.hits.by_labels[method,] = 0
 
+        self.items = Counter(
+            "pixelpipe_collector_tracker_items_total",
+            "Items that other trackers sent, by protocol: captured; bodies kept whole as uncut, which become rejects;"
+            " requests answered and dropped, such as session replays",
+            ("protocol", "outcome"),
+            registry=registry,
+        )
+
     def _count_hits(self, registry: CollectorRegistry) -> None:
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",
