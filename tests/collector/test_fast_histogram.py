@@ -39,6 +39,8 @@ async def test_a_collector_times_its_replies_by_kind(collector: Running) -> None
         assert answer.status == 200
     async with collector.http.post(collector.url + "/events", json=[{"user_id": "1"}]) as answer:
         assert answer.status == 204
+    async with collector.http.post(collector.url + "/v1/t", json={"userId": "1"}) as answer:
+        assert answer.status == 200
     async with collector.http.get(collector.url + "/robots.txt") as answer:
         assert answer.status == 200
     for kind in KINDS:
