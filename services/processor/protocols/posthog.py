@@ -66,8 +66,10 @@ def _times(received_us: int, item: dict[str, Any], around: dict[str, Any], ignor
     if happened is None:
         found = reading.times(received_us, None, sent)
         offset = item.get("offset")
-        if isinstance(offset, (int, Decimal)) and 0 <= offset < _LONGEST_OFFSET:
-            found["event_time"] = reading.iso(received_us - int(offset * reading.MILLISECONDS))
+        if isinstance(offset, (int, Decimal)) and not isinstance(offset, bool) and 0 <= offset < _LONGEST_OFFSET:
+            happened_us = reading.corrected(received_us, 0, int(offset * reading.MILLISECONDS))
+            if happened_us is not None:
+                found["event_time"] = reading.iso(happened_us)
         return found
     if ignore_sent:
         return reading.times(received_us, happened) | reading.times(received_us, None, sent)
