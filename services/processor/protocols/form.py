@@ -10,11 +10,11 @@ from services.shared.hit import Hit
 
 NAME = "form"
 FIELDS: tuple[tuple[str, str], ...] = (
-    ("properties, context", "the object in it where its text is JSON of one, else as it is"),
+    ("properties, context", "the object in it; a text that is not JSON of one is in `form` under its name"),
     ("(all others)", "parameters of the same names"),
     (
         "(a name that comes again, in the form or the query string)",
-        "a list of its values; of a canonical name the first counts, others are lists in `repeated`",
+        "a list of its values; of a canonical name the first counts, a list of the others is in `form` under its name",
     ),
 )
 
@@ -30,27 +30,23 @@ def read(hit: Hit) -> dict[str, Any]:
     for name, value in (*given, *query.pairs(hit.query)):
         if value or name not in _CANONICAL:
             values.setdefault(name, []).append(value)
-    found: dict[str, Any] = {}
-    repeated: dict[str, list[str]] = {}
+    canonical: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     for name, (first, *more) in values.items():
-        found[name] = first if not more or name in _CANONICAL else [first, *more]
-        if more and name in _CANONICAL:
-            repeated[name] = more
-    for name in _OBJECTS:
-        found |= _object(name, found.get(name))
-    if repeated:
-        if reading.REPEATED in found:
-            repeated[reading.REPEATED] = values[reading.REPEATED]
-        found[reading.REPEATED] = repeated
-    return found
+        if name not in _CANONICAL:
+            others[name] = [first, *more] if more else first
+            continue
+        canonical[name] = _object(first) if name in _OBJECTS else first
+        if canonical[name] is None:
+            more = [first, *more]
+        if more:
+            others[name] = more
+    return reading.event(NAME, canonical, others)
 
 
-def _object(name: str, value: str | None) -> dict[str, Any]:
-    if value is not None:
-        try:
-            decoded = reading.from_json(value)
-        except Unreadable:
-            return {}
-        if isinstance(decoded, dict):
-            return {name: decoded}
-    return {}
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        found = reading.from_json(text)
+    except Unreadable:
+        return None
+    return found if isinstance(found, dict) else None
