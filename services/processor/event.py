@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.processor import convert, query
+from services.processor.protocols import Unreadable, reading
+from services.processor.protocols.readers import READERS
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
@@ -24,11 +26,38 @@ class Event:
         self.left: dict[str, Any] = {}
         self.enriched: dict[str, tuple[Any, ...]] = {}
 
+    @property
+    def client_time(self) -> Any:
+        """When it happened by the client's own clock, as it was sent; None where that is not said."""
+        raw = self.first.get("client_event_time")
+        return self.first.get("event_time") if raw is None else raw
+
 
 def gather(event: Event) -> None:
-    """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too.
+    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is no event of it."""
+    if event.hit.via:
+        _by_protocol(event)
+    else:
+        _native(event)
 
-    Raises convert.Invalid for a body that is not a JSON object.
+
+def _by_protocol(event: Event) -> None:
+    hit = event.hit
+    read = READERS.get(hit.via.partition(".")[0])
+    if read is None:
+        raise convert.Invalid(BAD_BODY, "this processor does not know the protocol")
+    try:
+        event.first = read(hit)
+    except Unreadable as error:
+        raise convert.Invalid(BAD_BODY, str(error)) from error
+    event.posted = frozenset(event.first)
+    event.left = event.first.copy()
+
+
+def _native(event: Event) -> None:
+    """Members of a posted object first, then the query string; what comes twice is kept too.
+
+    A client that says when it sent an event has its clock corrected.
     """
     pairs = query.pairs(event.hit.query)
     body = bytes(event.hit.body)
@@ -36,7 +65,10 @@ def gather(event: Event) -> None:
         event.first = _posted(body)
         event.posted = frozenset(event.first)
     elif len(first := dict(pairs)) == len(pairs):
-        event.first, event.left = first, first.copy()
+        event.first = first
+        if "sent_at" in first:
+            _correct(event)
+        event.left = first.copy()
         return
     first = event.first
     for name, value in pairs:
@@ -44,7 +76,17 @@ def gather(event: Event) -> None:
             event.more.setdefault(name, []).append(value)
         else:
             first[name] = value
+    if "sent_at" in first:
+        _correct(event)
     event.left = first.copy()
+
+
+def _correct(event: Event) -> None:
+    first = event.first
+    found = reading.times(event.hit.at, first.get("event_time"), first["sent_at"])
+    if "client_event_time" in found:
+        first["event_time"] = found["event_time"]
+        first.setdefault("client_event_time", found["client_event_time"])
 
 
 def _posted(body: bytes) -> dict[str, Any]:

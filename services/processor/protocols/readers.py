@@ -1,0 +1,40 @@
+"""Which reader is for which protocol."""
+
+from __future__ import annotations
+
+from services.processor.protocols import (
+    Reader,
+    amplitude,
+    cloudevents,
+    form,
+    ga4,
+    gtag,
+    hook,
+    matomo,
+    mixpanel,
+    plausible,
+    posthog,
+    segment,
+    snowplow,
+    umami,
+)
+
+# By the first part of a hit's `via`.
+READERS: dict[str, Reader] = {
+    one.NAME: one.read
+    for one in (
+        amplitude,
+        cloudevents,
+        form,
+        ga4,
+        gtag,
+        hook,
+        matomo,
+        mixpanel,
+        plausible,
+        posthog,
+        segment,
+        snowplow,
+        umami,
+    )
+}
