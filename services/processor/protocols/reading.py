@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -176,6 +176,15 @@ def take(members: dict[str, Any], *names: str) -> Any:
         elif found is None and first(value) is not None:
             found = members.pop(name)
     return found
+
+
+def take_of(places: Sequence[dict[str, Any]], name: str) -> Any:
+    """The member of this name of the first of these objects that has it, taken out as by `take`."""
+    for members in places:
+        found = take(members, name)
+        if found is not None:
+            return found
+    return None
 
 
 def take_object(members: dict[str, Any], name: str) -> dict[str, Any]:
