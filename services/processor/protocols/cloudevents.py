@@ -64,21 +64,26 @@ def _is_binary(hit: Hit) -> bool:
 def _binary(hit: Hit) -> dict[str, Any]:
     """The event as the structured mode would write it."""
     event: dict[str, Any] = {
-        name[len(_HEADER) :]: _decoded(value) for name, value in hit.headers.items() if name.startswith(_HEADER)
+        _whole(name[len(_HEADER) :]): _decoded(value) for name, value in hit.headers.items() if name.startswith(_HEADER)
     }
     if "content-type" in hit.headers:
-        event["datacontenttype"] = hit.headers["content-type"]
+        event["datacontenttype"] = _whole(hit.headers["content-type"])
     if body := bytes(hit.body):
         return event | {"data": reading.from_json(body)}
-    return event | {"data": hit.text} if hit.text else reading.envelope(hit) | event
+    return event | {"data": _whole(hit.text)} if hit.text else reading.envelope(hit) | event
 
 
 def _decoded(value: str) -> str:
     """A header's value without quotes around it and with its percent-encoding undone, once."""
-    value = value.strip()
+    value = _whole(value.strip())
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = _ESCAPED.sub(r"\1", value[1:-1])
-    return query.text(unquote_to_bytes(value.encode("utf-8", "replace"))) if "%" in value else value
+    return query.text(unquote_to_bytes(value)) if "%" in value else value
+
+
+def _whole(text: str) -> str:
+    """The text with `?` for each half of a character, which nothing after this could encode."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _required(event: dict[str, Any], name: str) -> Any:

@@ -31,8 +31,11 @@ def read(hit: Hit) -> dict[str, Any]:
     name = reading.take(item, "name")
     if name is None:
         raise Unreadable("the event has no name")
-    for members in (around, shared, reading.inner(shared, reading.REPEATED)):
+    repeated = reading.take_object(shared, reading.REPEATED)
+    for members in (around, shared, repeated):
         members.pop("api_secret", None)
+    if repeated:
+        shared[reading.REPEATED] = repeated
     params = reading.take_object(item, "params")
     moment = reading.take(item, "timestamp_micros")
     if moment is None:

@@ -59,7 +59,7 @@ _TILDE = "\udc00"  # half a character, which no text that was sent can hold
 
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one event; those of its line come before the shared ones. Raises Unreadable."""
-    item, shared = reading.fields(hit.text), reading.fields(hit.query)
+    item, shared = reading.fields(hit.text.strip()), reading.fields(hit.query)
     overridden = {name: value for name, value in shared.items() if item.setdefault(name, value) != value}
     name = reading.take(item, "en")
     if name is None:
@@ -123,7 +123,7 @@ def _product(text: str) -> dict[str, Any]:
                 continue
             name, value = _ITEM.get(part[:2], part[:2]), part[2:]
         if len(part) < 2 or name in found:
-            more.append(part)
+            more += [part] if part else []
         else:
             found[name] = reading.number(value) if name in _NUMBERS else value
     if own:

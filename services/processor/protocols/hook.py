@@ -39,7 +39,7 @@ def _body(hit: Hit) -> Any:
     if not hit.text.strip():
         raise Unreadable("there is no body")
     if "=" not in hit.text:
-        return hit.text
+        return hit.text.encode("utf-8", "replace").decode()  # half a character is nothing that could be encoded
     form = reading.fields(hit.text)
     if form.keys() == {"payload"}:
         with suppress(Unreadable):

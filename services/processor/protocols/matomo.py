@@ -63,6 +63,7 @@ _NUMBERS = {
     "idgoal": "idgoal",
 }
 _JSON = {"cvar": "cvar", "_pkc": "product_category"}  # the category may be a text of its own as well
+_TOKEN = re.compile(r"\s*token[_. ]auth", re.IGNORECASE)
 _DIMENSION = re.compile(r"dimension[0-9]{1,4}")
 _ITEM = ("sku", "name", "category", "price", "quantity")
 # What a request is about, the first that has a value; `e_a` comes before, and a page view is what is left.
@@ -114,10 +115,12 @@ def _fields_of(text: str) -> str:
 
 def _drop_token(members: dict[str, Any]) -> None:
     """PHP takes `token.auth` and ` token_auth` for the same name, and so may who sends it."""
-    for found in (members, reading.inner(members, reading.REPEATED)):
-        for name in [name for name in found if name.strip().lower().startswith("token")]:
-            if re.fullmatch(r"token[_. ]auth.*", name.strip().lower(), re.DOTALL):
-                del found[name]
+    repeated = reading.take_object(members, reading.REPEATED)
+    for found in (members, repeated):
+        for name in [name for name in found if _TOKEN.match(name)]:
+            del found[name]
+    if repeated:
+        members[reading.REPEATED] = repeated
 
 
 def _type(item: dict[str, Any]) -> Any:
