@@ -9,7 +9,8 @@ from services.shared.hit import Hit
 
 NAME = "plausible"
 FIELDS: tuple[tuple[str, str], ...] = (
-    ("(an id, a time, a visitor)", "none is sent: an event sent again counts again, and it names nobody"),
+    ("(an id, a time)", "none is sent: an event sent again counts again"),
+    ("(a visitor)", "anonymous_id: made of the day, the domain, the address and the browser, as the vendor does"),
     ("n, name", "type, such as pageview, engagement, or a name of yours"),
     ("u, url", "url"),
     ("r, referrer", "referrer"),
@@ -33,6 +34,7 @@ def read(hit: Hit) -> dict[str, Any]:
         raise Unreadable("the event has no name: neither `n` nor `name`")
     properties = _properties(item)
     found = {
+        "anonymous_id": reading.visitor(hit, item.get("d", item.get("domain"))),
         "type": name,
         "url": reading.take(item, "u", "url"),
         "referrer": reading.take(item, "r", "referrer"),

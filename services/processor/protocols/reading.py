@@ -10,7 +10,10 @@ from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from services.processor import convert, query
 from services.processor.protocols import CANONICAL, Unreadable
@@ -18,6 +21,7 @@ from services.shared.hit import Hit
 
 SECONDS, MILLISECONDS = 1_000_000, 1_000  # microseconds in what a tracker counts its time in
 
+_DAY_US = 86_400_000_000
 REPEATED = "repeated"  # the member of a form's fields that holds what came again under a name
 _CANONICAL = frozenset(CANONICAL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,6 +157,19 @@ def times(received_us: int, happened: Any, sent: Any = None, unit: int = MILLISE
         if by_our_clock is not None and by_our_clock != happened_us:
             found |= {"event_time": iso(by_our_clock), "client_event_time": happened}
     return found
+
+
+def visitor(hit: Hit, site: Any) -> str | None:
+    """An anonymous id for trackers that send none: of one site, address and browser, and of one UTC day.
+
+    It says nothing that the row does not say, and cannot follow anybody into the next day. None where the hit has
+    neither address nor user agent.
+    """
+    browser = hit.headers.get("user-agent", "")
+    if not hit.ip and not browser:
+        return None
+    name = msgspec.json.encode([hit.at // _DAY_US, str(site or ""), hit.ip, browser.encode("utf-8", "replace").hex()])
+    return "day-" + sha256(name).hexdigest()[:32]
 
 
 def first(*values: Any) -> Any:

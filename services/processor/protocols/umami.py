@@ -12,7 +12,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("(an id of the event)", "none is sent: event_id is the collector's, so an event sent again counts again"),
     ("payload.timestamp", "event_time; browsers send none"),
     ("payload.id", "user_id: what the page gave to `identify`"),
-    ("payload.vid", "anonymous_id; trackers before 3.2 send none"),
+    ("payload.vid", "anonymous_id; where there is none, made of the day, the website, the address and the browser"),
     ("payload.name", "type of an event; page where it has none"),
     ("type", "type of all others, such as identify, performance"),
     ("payload.url", "url; a path becomes an address by payload.hostname, with https"),
@@ -34,7 +34,7 @@ def read(hit: Hit) -> dict[str, Any]:
     found = {
         **reading.times(hit.at, reading.take(payload, "timestamp"), unit=reading.SECONDS),
         "user_id": reading.take(payload, "id"),
-        "anonymous_id": reading.take(payload, "vid"),
+        "anonymous_id": reading.first(reading.take(payload, "vid"), reading.visitor(hit, payload.get("website"))),
         "type": kind,
         "url": _address(reading.take(payload, "url"), payload.get("hostname")),
         "referrer": reading.take(payload, "referrer"),
