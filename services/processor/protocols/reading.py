@@ -67,6 +67,17 @@ def fields(form: str) -> dict[str, Any]:
     return found
 
 
+def asked(hit: Hit, *transport: str) -> dict[str, Any]:
+    """The fields of the request's query string, without those that say how to take the items or to answer.
+
+    A GET's `data` is where the collector found its items.
+    """
+    found = fields(hit.query)
+    for name in (*transport, "data") if hit.method == "GET" else transport:
+        found.pop(name, None)
+    return found
+
+
 def from_json(text: str | bytes) -> Any:
     r"""The JSON value with exact numbers; half a character, escaped (`\ud83d`) or as CESU-8, becomes U+FFFD.
 
