@@ -10,6 +10,7 @@ from services.processor.protocols.readers import READERS
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
+_REASON = 200  # characters of why a body could not be cut; the collector wrote it, unless a stranger pretends to be it
 _NONE_POSTED: frozenset[str] = frozenset()
 
 
@@ -46,12 +47,21 @@ def _by_protocol(event: Event) -> None:
     read = READERS.get(hit.via.partition(".")[0])
     if read is None:
         raise convert.Invalid(BAD_BODY, "this processor does not know the protocol")
+    if hit.text and (reason := _uncut(hit)):
+        raise convert.Invalid(BAD_BODY, f"the body cannot be cut into items: {reason}")
     try:
         event.first = read(hit)
     except Unreadable as error:
         raise convert.Invalid(BAD_BODY, str(error)) from error
     event.posted = frozenset(event.first)
     event.left = event.first.copy()
+
+
+def _uncut(hit: Hit) -> str:
+    """Why the collector could not cut the body; "" where it could."""
+    around = reading.envelope(hit)
+    reason = around.get("uncut") if around.keys() == {"uncut", "bytes"} else None
+    return reason[:_REASON] if isinstance(reason, str) else ""
 
 
 def _native(event: Event) -> None:

@@ -76,13 +76,12 @@ def _reject(one: Hit) -> Reject:
 
 SENT = "2025-11-29T18:00:10Z"  # by a clock that is ten seconds ahead
 HAPPENED = "2025-11-29T17:59:00Z"
+TRACK = {"type": "track", "event": "Order", "messageId": "m", "userId": "ada", "timestamp": HAPPENED,
+         "properties": {"total": 4.5}}  # fmt: skip
 CASES = {
-    "segment": _hit(
-        "segment",
-        {"type": "track", "event": "Order", "messageId": "m", "userId": "ada", "timestamp": HAPPENED,
-         "properties": {"total": 4.5}},
-        envelope={"sentAt": SENT, "writeKey": "k"},
-    ),
+    "rudderstack": _hit("rudderstack.track", {**TRACK, "sentAt": SENT}),
+    "jitsu": _hit("jitsu.track", {**TRACK, "sentAt": SENT}),
+    "segment": _hit("segment", TRACK, envelope={"sentAt": SENT, "writeKey": "k"}),
     "posthog": _hit(
         "posthog",
         {"event": "Order", "uuid": "m", "timestamp": HAPPENED,
@@ -130,6 +129,10 @@ def test_a_retry_over_midnight_has_the_day_of_the_event() -> None:
     [
         (_hit("segment", 42), "the item is not a JSON object"),
         (_hit("segment", None, text="nonsense"), "the item is not JSON"),
+        (
+            _hit("segment", None, text="{", envelope={"uncut": "not JSON", "bytes": 1}),
+            "the body cannot be cut into items: not JSON",
+        ),
         (_hit("someday.new", {}), "this processor does not know the protocol"),
     ],
 )

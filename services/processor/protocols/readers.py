@@ -38,3 +38,4 @@ READERS: dict[str, Reader] = {
         umami,
     )
 }
+READERS |= {"rudderstack": segment.read, "jitsu": segment.read}  # they speak Segment's protocol
