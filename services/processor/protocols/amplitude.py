@@ -55,4 +55,4 @@ def read(hit: Hit) -> dict[str, Any]:
         "properties": properties,
         "context": {key: value for key, value in item.items() if value is not None},
     }
-    return reading.event(NAME, found, own, around, reading.fields(hit.query))
+    return reading.event(NAME, found, own, around, reading.asked(hit))

@@ -58,11 +58,8 @@ def read(hit: Hit) -> dict[str, Any]:
         "properties": properties,
         "token": reading.take(properties, "token"),
     }
-    around, asked = reading.envelope(hit), reading.fields(hit.query)
-    for key in _NOT_KEPT:
-        around.pop(key, None)
-        asked.pop(key, None)
-    return reading.event(NAME, found, item, around, asked)
+    around = {key: value for key, value in reading.envelope(hit).items() if key not in _NOT_KEPT}
+    return reading.event(NAME, found, item, around, reading.asked(hit, *_NOT_KEPT))
 
 
 def _who(properties: dict[str, Any]) -> tuple[Any, Any]:

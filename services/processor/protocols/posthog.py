@@ -23,7 +23,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("properties.title", "title, and in properties"),
     ("$set, $set_once", "properties of the same names"),
     ("properties", "properties, without those that are null"),
-    ("compression, ver, ip, _, retry_count (in the query)", "not kept"),
+    ("compression, ver, ip, _, retry_count (of the request)", "not kept"),
     ("all others: api_key, historical_migration, …", "parameters of the same names"),
 )
 
@@ -33,7 +33,7 @@ _LONGEST_OFFSET = 10**12  # milliseconds, over thirty years
 
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one event. Raises Unreadable."""
-    item, around, asked = reading.item(hit), reading.envelope(hit), reading.fields(hit.query)
+    item, around = reading.item(hit), reading.envelope(hit)
     name = reading.take(item, "event")
     if name is None:
         raise Unreadable("the event has no name")
@@ -55,9 +55,9 @@ def read(hit: Hit) -> dict[str, Any]:
         "title": reading.first(properties.get("title")),
         "properties": properties,
     }
-    for key in _TRANSPORT:
-        asked.pop(key, None)
-    return reading.event(NAME, found, {key: value for key, value in item.items() if value is not None}, around, asked)
+    left = {key: value for key, value in item.items() if value is not None}
+    around = {key: value for key, value in around.items() if key not in _TRANSPORT}
+    return reading.event(NAME, found, left, around, reading.asked(hit, *_TRANSPORT))
 
 
 def _times(received_us: int, item: dict[str, Any], around: dict[str, Any], ignore_sent: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SECONDS, MILLISECONDS = 1_000_000, 1_000  # microseconds in what a tracker count
 REPEATED = "repeated"  # the member of a form's fields that holds what came again under a name
 _CANONICAL = frozenset(CANONICAL)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLAIN_EPOCH = _EPOCH.replace(tzinfo=None)
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # of the years 1 to 9999
 _COUNT = re.compile(r"[+-]?[0-9]{1,15}(?:\.[0-9]{0,9})?")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?")
@@ -63,6 +64,17 @@ def fields(form: str) -> dict[str, Any]:
             found[name] = value
     if more:
         found[REPEATED] = more
+    return found
+
+
+def asked(hit: Hit, *transport: str) -> dict[str, Any]:
+    """The fields of the request's query string, without those that say how to take the items or to answer.
+
+    A GET's `data` is where the collector found its items.
+    """
+    found = fields(hit.query)
+    for name in (*transport, "data") if hit.method == "GET" else transport:
+        found.pop(name, None)
     return found
 
 
@@ -112,6 +124,12 @@ def moment(value: Any, unit: int = MILLISECONDS) -> int | None:
     Unix times of 10, 13 and 16 digits are seconds, milliseconds and microseconds; others, as of a clock that stands at
     1970, count in `unit`.
     """
+    if isinstance(value, str) and value[10:11] == "T" and value[-1] == "Z":  # nearly always; in a fifth of the time
+        try:
+            since = datetime.fromisoformat(value) - _EPOCH
+            return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        except ValueError:
+            pass
     try:
         found = convert.timestamp(value)
     except convert.Invalid:
@@ -127,7 +145,7 @@ def moment(value: Any, unit: int = MILLISECONDS) -> int | None:
 
 def iso(moment_us: int) -> str:
     """RFC 3339 in UTC with microseconds; `moment_us` must be in the years 1 to 9999."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return (_PLAIN_EPOCH + timedelta(microseconds=moment_us)).isoformat(timespec="microseconds") + "Z"
 
 
 def corrected(received_us: int, happened_us: int, sent_us: int) -> int | None:
@@ -147,11 +165,11 @@ def times(received_us: int, happened: Any, sent: Any = None, unit: int = MILLISE
         found["sent_at"] = sent if sent_us is None else iso(sent_us)
     if happened is None:
         return found
-    found["event_time"] = happened if happened_us is None else iso(happened_us)
-    if happened_us is not None and sent_us is not None:
-        by_our_clock = corrected(received_us, happened_us, sent_us)
-        if by_our_clock is not None and by_our_clock != happened_us:
-            found |= {"event_time": iso(by_our_clock), "client_event_time": happened}
+    true_us = None if happened_us is None or sent_us is None else corrected(received_us, happened_us, sent_us)
+    if true_us is not None and true_us != happened_us:
+        found |= {"event_time": iso(true_us), "client_event_time": happened}
+    else:
+        found["event_time"] = happened if happened_us is None else iso(happened_us)
     return found
 
 
@@ -206,7 +224,7 @@ def event(protocol: str, canonical: Mapping[str, Any], *others: Mapping[str, Any
 
     What would hide a canonical name, or comes again with another value, is in the object named as the protocol.
     """
-    found = {name: value for name, value in canonical.items() if value not in (None, "", {})}
+    found = {name: value for name, value in canonical.items() if value or value == 0}
     hidden: dict[str, list[Any]] = {}
     for members in others:
         for name, value in members.items():

@@ -26,6 +26,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("traits, context.traits", "properties of identify and group"),
     ("context", "context; that of the batch lies under that of the message"),
     ("integrations", "`integrations`, likewise"),
+    ("X-Write-Key (header of Jitsu)", "`writeKey` up to its colon, instead of the masked one of the message"),
     ("all others: groupId, previousId, channel, writeKey, …", "parameters of the same names"),
 )
 
@@ -41,6 +42,9 @@ def read(hit: Hit) -> dict[str, Any]:
     properties = _properties(kind, item, context)
     page = reading.inner(context, "page")
     sent = reading.take_of((around, item), "sentAt")  # the batch knows better than a message that waited
+    key = hit.headers.get("x-write-key", "").partition(":")[0]  # what follows is the secret of a server
+    if key:
+        item.pop("writeKey", None)  # the same, masked
     found = {
         "event_id": reading.take(item, "messageId"),
         **reading.times(hit.at, reading.take(item, "originalTimestamp", "timestamp"), sent),
@@ -54,8 +58,9 @@ def read(hit: Hit) -> dict[str, Any]:
         "properties": properties,
         "context": context,
         "integrations": integrations,
+        "writeKey": key,
     }
-    return reading.event(NAME, found, item, around, reading.fields(hit.query))
+    return reading.event(NAME, found, item, around, reading.asked(hit))
 
 
 def _kind(item: dict[str, Any], of_path: str) -> Any:

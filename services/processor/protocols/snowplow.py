@@ -50,8 +50,8 @@ _NO_SCHEMA = "entities"  # the key in the context of entities that name no schem
 
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one event. What cannot be decoded stays as it came. Raises Unreadable."""
-    posted = bool(bytes(hit.body))
-    item = reading.item(hit) if posted else reading.fields(hit.text or hit.query)
+    posted = bool(hit.text or bytes(hit.body))
+    item = reading.item(hit) if posted else reading.fields(hit.query)
     code = reading.first(item.get("e"))
     if code is None:
         raise Unreadable("the item has no `e`, which says what kind of event it is")
@@ -85,7 +85,7 @@ def read(hit: Hit) -> dict[str, Any]:
         found["sp_anonymous"] = "true"
     around = reading.envelope(hit)
     around.pop("schema", None)
-    return reading.event(NAME, found, item, around, reading.fields(hit.query) if posted or hit.text else {})
+    return reading.event(NAME, found, item, around, reading.asked(hit) if posted else {})
 
 
 def _times(received_us: int, item: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -86,6 +87,11 @@ def _who(**properties: Any) -> tuple[Any, Any, Any]:
 )
 def test_an_event_of_the_browser_before_identify(query: str, envelope: Any) -> None:
     assert mixpanel.read(hit("mixpanel", BROWSER, query=query, envelope=envelope)) == COMMON
+
+
+def test_an_event_in_a_query() -> None:
+    one = hit("mixpanel", BROWSER, query="data=eyJldmVudCI6IngifQ&ip=1&_=1764439199000", envelope={"ip": "1"})
+    assert mixpanel.read(msgspec.structs.replace(one, method="GET")) == COMMON
 
 
 def test_an_event_of_the_python_library() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
@@ -85,6 +86,11 @@ def _read(item: Any = BROWSER, query: str = "", envelope: Any = ENVELOPE, **prop
 @pytest.mark.parametrize("query", ["", "compression=gzip-js&ip=0&_=1764439199000&ver=1.449.2&retry_count=1"])
 def test_an_event_of_the_browser_before_identify(query: str) -> None:
     assert _read(query=query) == COMMON
+
+
+def test_an_event_in_a_query() -> None:
+    one = hit("posthog", BROWSER, query="data=e30&ver=1&_=1", envelope={**ENVELOPE, "compression": "base64"})
+    assert posthog.read(msgspec.structs.replace(one, method="GET")) == COMMON
 
 
 def test_an_event_of_the_browser_after_identify() -> None:
