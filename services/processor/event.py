@@ -53,7 +53,10 @@ def _by_protocol(event: Event) -> None:
         event.first = read(hit)
     except Unreadable as error:
         raise convert.Invalid(BAD_BODY, str(error)) from error
-    event.posted = frozenset(event.first)
+    # What was not JSON is text that may hold JSON, as the values of a query string are.
+    event.posted = frozenset(
+        event.first if hit.body else [name for name, value in event.first.items() if type(value) is not str]
+    )
     event.left = event.first.copy()
 
 
@@ -65,11 +68,13 @@ def _uncut(hit: Hit) -> str:
 
 
 def _native(event: Event) -> None:
-    """Members of a posted object first, then the query string; what comes twice is kept too.
+    """Members of a posted object or fields of a form first, then the query string; what comes twice is kept too.
 
     A client that says when it sent an event has its clock corrected.
     """
     pairs = query.pairs(event.hit.query)
+    if event.hit.text:
+        pairs = [*query.pairs(event.hit.text), *pairs]
     body = bytes(event.hit.body)
     if body:
         event.first = _posted(body)

@@ -145,6 +145,12 @@ def test_what_is_no_event_of_its_protocol_is_a_reject_with_the_whole_hit(one: Hi
     assert kept.get("text", "") == one.text
 
 
+def test_a_form_of_our_own_is_parameters_before_the_query_string() -> None:
+    row = _row(_hit(text="user_id=ada&type=view&tag=a&tag=b", query="type=x&user_id=y"))
+    assert (row["user_id"], row["type"], row["protocol"]) == ("ada", "view", "native")
+    assert json.loads(row["params"]) == {"tag": ["a", "b"], "type": "x", "user_id": "y"}
+
+
 def test_an_event_that_names_nobody_is_a_reject() -> None:
     found = _reject(_hit(query="type=view"))
     assert (found.reason, found.detail, found.table) == (MISSING, "no value in any of user_id, anonymous_id", "events")

@@ -20,6 +20,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ),
     ("time", "event_time"),
     ("subject", "user_id, which is a convention only"),
+    ("source", "anonymous_id of an event without a subject: then it is the system that did it"),
     ("type", "type"),
     ("source", "url, if it is an http or https address"),
     ("data", "properties; what is no object is properties.data"),
@@ -41,12 +42,14 @@ def read(hit: Hit) -> dict[str, Any]:
     event, around = (_binary(hit), {}) if _is_binary(hit) else (reading.item(hit), reading.envelope(hit))
     properties = _properties(event)
     source, id, kind = (_required(event, name) for name in ("source", "id", "type"))
+    subject = reading.take(event, "subject")
     others = {"source": source, "id": id}
     others |= {name: event.pop(name) for name in _CORE if name in event}
     found = {
         "event_id": f"{source}#{str(id).replace('%', '%25').replace('#', '%23')}",
         **reading.times(hit.at, reading.take(event, "time")),
-        "user_id": reading.take(event, "subject"),
+        "user_id": subject,
+        "anonymous_id": source if subject is None else None,
         "type": kind,
         "url": source if isinstance(source, str) and _WEB.match(source) else None,
         "properties": properties,

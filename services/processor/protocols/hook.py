@@ -11,26 +11,42 @@ from services.shared.hit import Hit
 NAME = "hook"
 FIELDS: tuple[tuple[str, str], ...] = (
     ("(the whole body)", "properties; of JSON that is no object properties.data"),
-    ("type, event", "type, the first that is a text; else hook.NAME after the path"),
-    ("id", "event_id as NAME#id if it is a text or a number, else the collector's"),
+    ("(the field configured as the type)", "type, if it is a text; else hook.NAME after the path"),
+    (
+        "(the field configured as the id)",
+        "event_id as NAME#id, if it is text or a number; else the collector's",
+    ),
+    ("(the source)", "anonymous_id, as hook.NAME"),
     ("payload (of a form)", "the JSON in it is the body"),
     ("(the query string)", "not kept: senders put secrets there"),
 )
 
 
 def read(hit: Hit) -> dict[str, Any]:
-    """The parameters of one call. Raises Unreadable for an empty body and for one that is not JSON, nor text."""
+    """The parameters of one call. Raises Unreadable for an empty body and for one that is not JSON, nor text.
+
+    The envelope says which fields are the type and the id, as `body.NAME` with dots, or `header.NAME`.
+    """
+    around, body = reading.envelope(hit), _body(hit)
     source = hit.via.partition(".")[2]
-    body = _body(hit)
-    properties = body if isinstance(body, dict) else {"data": body}
-    said = (properties.get(name) for name in ("type", "event"))
-    id = reading.first(properties.get("id"))
+    kind, id = (_field(hit, body, around.get(f"{name}_from")) for name in ("type", "id"))
     found = {
         "event_id": None if id is None else f"{source}#{id}",
-        "type": next((value for value in said if value and isinstance(value, str)), hit.via or NAME),
-        "properties": properties,
+        "anonymous_id": hit.via,
+        "type": kind if isinstance(kind, str) else hit.via,
+        "properties": body if isinstance(body, dict) else {"data": body},
     }
-    return reading.event(NAME, found, reading.envelope(hit))
+    return reading.event(NAME, found)
+
+
+def _field(hit: Hit, body: Any, field: Any) -> Any:
+    """The text or number at a field, else None."""
+    place, _, name = field.partition(".") if isinstance(field, str) else ("", "", "")
+    if place == "header":
+        return hit.headers.get(name) or None
+    for part in name.split("."):
+        body = body.get(part) if isinstance(body, dict) else None
+    return reading.first(body)
 
 
 def _body(hit: Hit) -> Any:

@@ -6,7 +6,6 @@ from services.processor.protocols import (
     Reader,
     amplitude,
     cloudevents,
-    form,
     ga4,
     gtag,
     hook,
@@ -25,7 +24,6 @@ READERS: dict[str, Reader] = {
     for one in (
         amplitude,
         cloudevents,
-        form,
         ga4,
         gtag,
         hook,

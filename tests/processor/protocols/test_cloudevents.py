@@ -42,7 +42,14 @@ HEADERS = {
     "ce-source": "/orders",
     "ce-type": "completed",
 }
-SHORT = {"event_id": "/orders#e-1", "type": "completed", "source": "/orders", "id": "e-1", "specversion": "1.0"}
+SHORT = {
+    "event_id": "/orders#e-1",
+    "anonymous_id": "/orders",
+    "type": "completed",
+    "source": "/orders",
+    "id": "e-1",
+    "specversion": "1.0",
+}
 
 
 def _read(**fields: Any) -> dict[str, Any]:
@@ -133,6 +140,7 @@ def test_an_event_id_is_that_of_one_source_and_id_alone(fields: dict[str, Any], 
 )
 def test_what_becomes_of_attributes(fields: dict[str, Any], found: dict[str, Any]) -> None:
     read = _read(**fields)
+    assert read.pop("anonymous_id") == read["source"]
     for name in ("event_id", "id", "source", "type"):
         del read[name]
     assert read == found

@@ -20,60 +20,61 @@ STRIPE = {
 GITHUB = {"action": "opened", "issue": {"title": "A 🙂"}, "repository": {"full_name": "a/b"}}
 
 
+STRIPES = {"type_from": "body.type", "id_from": "body.id"}
+GITHUBS = {"type_from": "header.x-github-event", "id_from": "header.x-github-delivery"}
+HEADERS = {"x-github-event": "issues", "x-github-delivery": "d-1"}
+
+
 @pytest.mark.parametrize(
-    ("via", "body", "found"),
+    ("via", "body", "fields", "found"),
     [
         (
             "hook.stripe",
             STRIPE,
+            STRIPES,
             {
                 "event_id": "stripe#evt_1Q",
                 "type": "charge.succeeded",
                 "properties": {**STRIPE, "data": {"object": {"amount": 1250, "rate": Decimal("0.5")}}},
             },
         ),
-        ("hook.github", GITHUB, {"type": "hook.github", "properties": GITHUB}),
-        (
-            "hook.a",
-            {"type": 5, "event": "b", "id": 7},
-            {"event_id": "a#7", "type": "b", "properties": {"type": 5, "event": "b", "id": 7}},
-        ),
-        ("hook.a.b", {"id": True}, {"type": "hook.a.b", "properties": {"id": True}}),
-        ("hook.a", {"id": {"x": 1}, "type": ""}, {"type": "hook.a", "properties": {"id": {"x": 1}, "type": ""}}),
-        (
-            "hook.a",
-            {"user_id": "u", "event_time": "t"},
-            {"type": "hook.a", "properties": {"user_id": "u", "event_time": "t"}},
-        ),
-        ("hook.a", {}, {"type": "hook.a"}),
-        ("hook.a", [1, "b"], {"type": "hook.a", "properties": {"data": [1, "b"]}}),
-        ("hook.a", b"null", {"type": "hook.a", "properties": {"data": None}}),
-        ("hook", {"a": 1}, {"type": "hook", "properties": {"a": 1}}),
+        ("hook.github", GITHUB, GITHUBS, {"event_id": "github#d-1", "type": "issues", "properties": GITHUB}),
+        ("hook.github", GITHUB, {"type_from": "body.issue.title"}, {"type": "A 🙂", "properties": GITHUB}),
+        ("hook.github", GITHUB, {"type_from": "body.issue.none", "id_from": "body.issue"}, {"properties": GITHUB}),
+        ("hook.github", GITHUB, {"type_from": 5, "id_from": "header."}, {"properties": GITHUB}),
+        ("hook.a", {"id": 7}, STRIPES, {"event_id": "a#7", "properties": {"id": 7}}),
+        ("hook.a", {"id": True, "type": ""}, STRIPES, {"properties": {"id": True, "type": ""}}),
+        ("hook.a", {"user_id": "u", "event_time": "t"}, {}, {"properties": {"user_id": "u", "event_time": "t"}}),
+        ("hook.a", {}, None, {}),
+        ("hook.a", [1, "b"], STRIPES, {"properties": {"data": [1, "b"]}}),
+        ("hook.a", b"null", STRIPES, {"properties": {"data": None}}),
     ],
 )
-def test_json(via: str, body: Any, found: dict[str, Any]) -> None:
-    assert hook.read(hit(via, body)) == found
+def test_json(via: str, body: Any, fields: Any, found: dict[str, Any]) -> None:
+    wanted = {"anonymous_id": via, "type": via, **found}
+    assert hook.read(hit(via, body, envelope=fields, headers=HEADERS)) == wanted
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
         (
-            "event=paid&id=o-1&a=1&a=2",
+            "type=paid&id=o-1&a=1&a=2",
             {
                 "event_id": "x#o-1",
                 "type": "paid",
-                "properties": {"event": "paid", "id": "o-1", "a": "1", "repeated": {"a": ["2"]}},
+                "properties": {"type": "paid", "id": "o-1", "a": "1", "repeated": {"a": ["2"]}},
             },
         ),
-        (urlencode({"payload": json.dumps(GITHUB)}), {"type": "hook.x", "properties": GITHUB}),
-        ("payload={&a=1", {"type": "hook.x", "properties": {"payload": "{", "a": "1"}}),
-        ("payload={", {"type": "hook.x", "properties": {"payload": "{"}}),
-        ("hello", {"type": "hook.x", "properties": {"data": "hello"}}),
+        (urlencode({"payload": json.dumps(GITHUB)}), {"properties": GITHUB}),
+        ("payload={&a=1", {"properties": {"payload": "{", "a": "1"}}),
+        ("payload={", {"properties": {"payload": "{"}}),
+        ("hello", {"properties": {"data": "hello"}}),
     ],
 )
 def test_text(text: str, found: dict[str, Any]) -> None:
-    assert hook.read(hit("hook.x", text=text)) == found
+    wanted = {"anonymous_id": "hook.x", "type": "hook.x", **found}
+    assert hook.read(hit("hook.x", text=text, envelope=STRIPES)) == wanted
 
 
 def test_a_query_string_may_hold_a_secret_and_is_not_kept() -> None:
