@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+import msgspec
+
 TOLERANCE_SECONDS = 300  # how far a signed time may be from ours, as Stripe's own libraries have it
 MAX_SIGNATURES = 16  # in one header
 
@@ -21,21 +23,26 @@ _STAMP = re.compile(r"[0-9]{1,12}")
 class Hook:
     """One source: how it signs, if it does, and which of its fields say the event's type and id.
 
-    A field is `header.NAME`, or `body.NAME` with dots for what is nested. `keys` are tried in turn, so that one can
-    replace another.
+    A field is `header.NAME`, or `body.NAME` with dots for what is nested; "" is none: many services send the id of what
+    has changed, not of the change. `keys` are tried in turn, so that one can replace another.
     """
 
     name: str
     scheme: str = ""
     key_file: str = ""
     type: str = "body.type"
-    id: str = "body.id"
+    id: str = ""
     keys: tuple[bytes, ...] = ()
 
     @property
     def headers(self) -> tuple[str, ...]:
         """The request headers that the fields are in."""
         return tuple(field.removeprefix("header.") for field in (self.type, self.id) if field.startswith("header."))
+
+    @property
+    def envelope(self) -> bytes:
+        """What its hits carry, for who reads them."""
+        return msgspec.json.encode({"type_from": self.type, "id_from": self.id})
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: float) -> str | None:
         """Why a request is not this source's, in words without anything of it; None where it is.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from services.processor import convert, query
+from services.processor.protocols import Unreadable, reading
+from services.processor.protocols.readers import READERS
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
+_REASON = 200  # characters of why a body could not be cut; the collector wrote it, unless a stranger pretends to be it
 _NONE_POSTED: frozenset[str] = frozenset()
 
 
@@ -24,19 +27,63 @@ class Event:
         self.left: dict[str, Any] = {}
         self.enriched: dict[str, tuple[Any, ...]] = {}
 
+    @property
+    def client_time(self) -> Any:
+        """When it happened by the client's own clock, as it was sent; None where that is not said."""
+        raw = self.first.get("client_event_time")
+        return self.first.get("event_time") if raw is None else raw
+
 
 def gather(event: Event) -> None:
-    """Read the parameters: members of a posted object first, then the query string; what comes twice is kept too.
+    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is no event of it."""
+    if event.hit.via:
+        _by_protocol(event)
+    else:
+        _native(event)
 
-    Raises convert.Invalid for a body that is not a JSON object.
+
+def _by_protocol(event: Event) -> None:
+    hit = event.hit
+    read = READERS.get(hit.via.partition(".")[0])
+    if read is None:
+        raise convert.Invalid(BAD_BODY, "this processor does not know the protocol")
+    if hit.text and (reason := _uncut(hit)):
+        raise convert.Invalid(BAD_BODY, f"the body cannot be cut into items: {reason}")
+    try:
+        event.first = read(hit)
+    except Unreadable as error:
+        raise convert.Invalid(BAD_BODY, str(error)) from error
+    # What was not JSON is text that may hold JSON, as the values of a query string are.
+    event.posted = frozenset(
+        event.first if hit.body else [name for name, value in event.first.items() if type(value) is not str]
+    )
+    event.left = event.first.copy()
+
+
+def _uncut(hit: Hit) -> str:
+    """Why the collector could not cut the body; "" where it could."""
+    around = reading.envelope(hit)
+    reason = around.get("uncut") if around.keys() == {"uncut", "bytes"} else None
+    return reason[:_REASON] if isinstance(reason, str) else ""
+
+
+def _native(event: Event) -> None:
+    """Members of a posted object or fields of a form first, then the query string; what comes twice is kept too.
+
+    A client that says when it sent an event has its clock corrected.
     """
     pairs = query.pairs(event.hit.query)
+    if event.hit.text:
+        pairs = [*query.pairs(event.hit.text), *pairs]
     body = bytes(event.hit.body)
     if body:
         event.first = _posted(body)
         event.posted = frozenset(event.first)
     elif len(first := dict(pairs)) == len(pairs):
-        event.first, event.left = first, first.copy()
+        event.first = first
+        if "sent_at" in first:
+            _correct(event)
+        event.left = first.copy()
         return
     first = event.first
     for name, value in pairs:
@@ -44,7 +91,17 @@ def gather(event: Event) -> None:
             event.more.setdefault(name, []).append(value)
         else:
             first[name] = value
+    if "sent_at" in first:
+        _correct(event)
     event.left = first.copy()
+
+
+def _correct(event: Event) -> None:
+    first = event.first
+    found = reading.times(event.hit.at, first.get("event_time"), first["sent_at"])
+    if "client_event_time" in found:
+        first["event_time"] = found["event_time"]
+        first.setdefault("client_event_time", found["client_event_time"])
 
 
 def _posted(body: bytes) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from services.processor import convert, query
+from services.processor import convert, event_day, query
 from services.processor.enrich import geo, referrer, user_agent, utm
 from services.processor.event import BAD_BODY as BAD_BODY  # for who reads rejects
 from services.processor.event import Event, gather
-from services.processor.partition import DAY_US, Partition, plausible
-from services.shared import hit, identity
+from services.processor.partition import Partition, plausible
+from services.shared import hit
 from services.shared.hit import Hit
 from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
 
@@ -29,7 +29,6 @@ UNEXPECTED = "unexpected"
 REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
 
 MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
-_ID_DAYS_US = 7 * DAY_US  # how old an event id may be and still say the event's day
 
 
 # What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
@@ -74,6 +73,7 @@ class _Plan:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.readers = [_required(column) if column.required else _read(column) for column in table.columns]
+        self.any_of = [[column.name for column in table.columns].index(name) for name in table.require_any]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
         partition = Partition(table)
         self.partition = None if partition.always_fits else partition
@@ -98,7 +98,7 @@ class Parser:
                 raise _Refused(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
-            event.day = _day(event.id, hit.at)
+            event.day = event_day.of(event.id, event.client_time, hit.at)
             return Row(plan.table.name, _values(plan, event, now))
         except _Refused as refused:
             return refused.reject
@@ -114,7 +114,7 @@ class Parser:
         except (_Refused, convert.Invalid):
             pass  # the hit's own id names it well enough, and the reason is known already
         received = hit.at if plausible(hit.at, now) else now
-        event.day = _day(event.id, received)
+        event.day = event_day.of(event.id, event.client_time, received)
         values: list[Any] = []
         for column, read in self._rejects:
             try:
@@ -151,6 +151,8 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
         column = plan.table.columns[len(values)]
         sources = " or ".join(map(str, column.sources))
         raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+    if plan.any_of and all(values[index] is None for index in plan.any_of):
+        raise _Refused(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
@@ -187,14 +189,6 @@ def _event_id(event: Event) -> str:
         # The request's id, in its query string, stands for all of its events: each but the first needs one of its own.
         return f"{text}#{event.hit.index}"
     return text
-
-
-def _day(event_id: str, received: int) -> int:
-    """Days since 1970 of the time in a UUIDv7 of the last seven days, else of the receipt."""
-    made = identity.time_of(event_id.partition("#")[0])
-    if made is not None and 0 <= received // 1000 - made <= _ID_DAYS_US // 1000:
-        return made * 1000 // DAY_US
-    return received // DAY_US
 
 
 def _read(column: Column) -> Callable[[Event], Any]:

@@ -21,6 +21,7 @@ MAX_PACK_BYTES = 2_000_000  # of NDJSON; what is over closes the pack, so a pack
 # The years 1 to 9999, which are those of a datetime and of BigQuery's TIMESTAMP.
 Microseconds = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]
 Status = Annotated[int, msgspec.Meta(ge=0, le=999)]
+NATIVE = "native"  # the protocol of a hit without `via`
 NO_BODY = msgspec.Raw()  # one object: msgspec leaves a field out where it is the default itself, not an equal
 
 
@@ -49,6 +50,11 @@ class Hit(msgspec.Struct, omit_defaults=True):
     via: str = ""
     text: str = ""
     envelope: msgspec.Raw = NO_BODY
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name: `segment` of segment.track, and `native` for our own."""
+        return self.via.partition(".")[0] or NATIVE
 
 
 class Unreadable(NamedTuple):

@@ -32,6 +32,7 @@ FIXED_SOURCES = {
         "query": "STRING",
         "ip": "STRING",
         "status": "INT64",
+        "protocol": "STRING",
     },
     "event": {"id": "STRING", "day": "DATE"},
     "agent": {
@@ -117,6 +118,7 @@ class Table:
     require_partition_filter: bool = False
     expire_days: int | None = None
     unique: tuple[str, ...] | None = None  # as the file has it; what counts is `key`
+    require_any: tuple[str, ...] = ()  # columns of which one must have a value
 
     @property
     def log_name(self) -> str:

@@ -23,6 +23,7 @@ TABLE_KEYS = (
     "expire_days",
     "cluster",
     "unique",
+    "require_any",
     "write",
     "columns",
 )
@@ -113,6 +114,7 @@ class _Reader(NodeReader):
         cluster = self._texts(keys.get("cluster"), f"table {name}: cluster")
         self._check_cluster(name, keys.get("cluster"), by_name, cluster)
         unique = self._unique(name, keys["unique"], by_name) if "unique" in keys else None
+        require_any = self._require_any(name, keys.get("require_any"), by_name)
         if columns is not None:
             self._check_needed(name, node, columns)
         if "write" in keys:
@@ -132,6 +134,7 @@ class _Reader(NodeReader):
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
             expire_days=self._days(keys.get("expire_days"), name),
             unique=unique,
+            require_any=require_any,
         )
         tables = self._per_tenant(table, keys.get("tenants"), node)
         self._places |= dict.fromkeys((one.name for one in tables), keys.get("when", node))
@@ -201,6 +204,18 @@ class _Reader(NodeReader):
             chosen.append(column)
         if isinstance(node, yaml.SequenceNode) and not node.value:
             self._error(node, f"{where}: name at least one column; for day and event id alone name that of event.id")
+        return tuple(chosen)
+
+    def _require_any(self, name: str, node: yaml.Node | None, columns: dict[str, Column]) -> tuple[str, ...]:
+        where = f"table {name}: require_any"
+        chosen = self._texts(node, where)
+        if node is not None and len(set(chosen)) < 2:
+            self._error(node, f"{where}: name two columns or more; for one alone write `mode: REQUIRED` at the column")
+        if node is not None and name == schema.REJECTS:
+            self._error(node, f"table {name} takes what no other table could: it has no `require_any`")
+        for item in chosen:
+            if item not in columns:
+                self._error(node, f"{where}: there is no column {quoted(item)}{near(item, columns)}")
         return tuple(chosen)
 
     def _check_needed(self, name: str, node: yaml.Node, columns: list[Column]) -> None:
