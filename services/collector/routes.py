@@ -81,8 +81,8 @@ class Route:
 
     @property
     def via(self) -> str:
-        """What hits of it carry: "" for what is read as parameters as it is."""
-        return "" if self.own and self.name != "form" else self.name
+        """What hits of it carry: "" for our own, forms included."""
+        return "" if self.own else self.name
 
     def kept(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a request's headers that hits keep because they are of this protocol, by name in lower case."""
@@ -121,6 +121,9 @@ def _is_cloud_event(_query: str, headers: Mapping[str, str]) -> bool:
 
 def _is_binary_cloud_event(query: str, headers: Mapping[str, str]) -> bool:
     return "ce-id" in headers and not _is_cloud_event(query, headers)
+
+
+PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 
 
 def pixel(path: str) -> Route:
@@ -165,8 +168,8 @@ def _document(path: str, name: str, methods: tuple[str, ...] = _GET) -> Route:
 
 ROUTES: tuple[Route, ...] = (
     _document("/robots.txt", "robots"),
-    *map(pixel, ("/pixel.gif", "/pixel.png")),
-    replace(pixel("/i"), unless=((_has_event, replace(_SNOWPLOW, path="/i")),)),
+    *map(pixel, PIXELS[:2]),
+    replace(pixel(PIXELS[2]), unless=((_has_event, replace(_SNOWPLOW, path="/i")),)),
     _EVENTS,
     _SNOWPLOW,
     replace(_SNOWPLOW, path="/{vendor}/tp2"),

@@ -130,10 +130,10 @@ RECORDED: dict[str, tuple[str, bytes, str, dict[str, str], str, list[Any], Any]]
     "a binary CloudEvent without data": ("/events", b"", "", {"ce_id": "1"}, "cloudevents.binary", [""], None),
     "our own": ("/events", b"[" + A + b"," + B + b"]", "", {"content_type": "application/json"}, "", [A, B], None),
     "our own as a form's label": ("/events", A, "", {"content_type": FORM}, "", [A], None),
-    "URLSearchParams": ("/events", b"type=a&n=1+2", "", {"content_type": FORM}, "form", ["type=a&n=1+2"], None),
+    "URLSearchParams": ("/events", b"type=a&n=1+2", "", {"content_type": FORM}, "", ["type=a&n=1+2"], None),
     "FormData": (
         "/events", b'--x\r\nContent-Disposition: form-data; name="type"\r\n\r\na&b\r\n--x--\r\n', "",
-        {"content_type": "multipart/form-data; boundary=x"}, "form", ["type=a%26b"], None,
+        {"content_type": "multipart/form-data; boundary=x"}, "", ["type=a%26b"], None,
     ),
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ def _count(collector: Running, protocol: str, outcome: str) -> float:
 
 
 async def test_each_item_of_a_batch_is_a_hit_with_what_surrounds_it(collector: Running) -> None:
-    body = gzip.compress(b'{"batch":[{"n":0},"text",{"n":2}],"sentAt":"2026-01-02"}')
+    body = gzip.compress(b'{"batch":[{"n":0},"text",{"n":2}],"sentAt":"2026-01-02"}', mtime=0)
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     assert await _send(collector, "POST", "/v1/batch/?a=1", body, headers) == (200, b'{"success":true}')
     hits = collector.hits(3)
@@ -73,7 +73,7 @@ async def test_items_that_are_text_are_hits_too(collector: Running) -> None:
         ("gtag", "en=b", "v=2"),
     ]
     assert (await _send(collector, "POST", "/events", b"type=a&n=1", FORM))[0] == 204
-    assert [(one.via, one.text) for one in collector.hits(1)] == [("form", "type=a&n=1")]
+    assert [(one.via, one.text) for one in collector.hits(1)] == [("", "type=a&n=1")]
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 200)])
@@ -109,7 +109,7 @@ async def test_a_cloud_event_keeps_its_headers(collector: Running) -> None:
     assert "cookie" not in one.headers
 
 
-@pytest.mark.parametrize("body", [b"broken", b'{"batch":[{"a":1}', gzip.compress(b"[1,2]")[:-5], bytes(100)])
+@pytest.mark.parametrize("body", [b"broken", b'{"batch":[{"a":1}', gzip.compress(b"[1,2]", mtime=0)[:-5], bytes(100)])
 async def test_a_body_that_cannot_be_cut_is_one_hit_and_accepted(collector: Running, body: bytes) -> None:
     assert await _send(collector, "POST", "/v1/b", body) == (200, b'{"success":true}')
     (one,) = collector.hits(1)
