@@ -241,7 +241,7 @@ def test_a_renamed_path_does_all_that_the_usual_one_does() -> None:
     for path, query, headers, name, key in [
         ("/x/a", "", {"ce-id": "1"}, "cloudevents.binary", ""),
         ("/x/wk/b", "", {}, "segment.settings", "wk"),
-        ("/x/e", "", {"content-type": FORM}, "", ""),
+        ("/x/e", "", {"content-type": FORM}, "form", ""),
         ("/x/m", "", {}, "matomo", ""),
     ]:
         found = table.at(path)
