@@ -59,7 +59,7 @@ class Reject(msgspec.Struct, frozen=True):
     value: str | None = None
 
 
-class _Refused(Exception):
+class _Rejection(Exception):
     def __init__(self, reject: Reject) -> None:
         self.reject = reject
 
@@ -95,13 +95,13 @@ class Parser:
         try:
             gather(event)
             if not plausible(hit.at, now):
-                raise _Refused(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
+                raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = _day(event.id, hit.at)
             return Row(plan.table.name, _values(plan, event, now))
-        except _Refused as refused:
-            return refused.reject
+        except _Rejection as found:
+            return found.reject
         except convert.Invalid as error:  # the body
             return Reject(error.reason, error.detail)
 
@@ -111,7 +111,7 @@ class Parser:
         try:
             gather(event)
             event.id = _event_id(event)
-        except (_Refused, convert.Invalid):
+        except (_Rejection, convert.Invalid):
             pass  # the hit's own id names it well enough, and the reason is known already
         received = hit.at if plausible(hit.at, now) else now
         event.day = _day(event.id, received)
@@ -135,7 +135,7 @@ class Parser:
                     break
             else:
                 return plan
-        raise _Refused(Reject(NO_TABLE, "no table of the schema file takes this event"))
+        raise _Rejection(Reject(NO_TABLE, "no table of the schema file takes this event"))
 
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
@@ -146,16 +146,16 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     except convert.Invalid as error:
         column = plan.table.columns[len(values)]
         sent = _sent(event, column)
-        raise _Refused(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
+        raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
     except _Missing:
         column = plan.table.columns[len(values)]
         sources = " or ".join(map(str, column.sources))
-        raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+        raise _Rejection(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
         detail = "the table is partitioned by it, and BigQuery takes rows from 5 years ago to a year ahead"
-        raise _Refused(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
+        raise _Rejection(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
     # Every other column has taken its own by now; the rest goes last, wherever its column stands.
     for index in plan.rest:
         values[index] = _rest(event)
@@ -181,7 +181,7 @@ def _event_id(event: Event) -> str:
     try:
         text = convert.string(given)
     except convert.Invalid as error:
-        raise _Refused(Reject(error.reason, error.detail, column="event_id")) from error
+        raise _Rejection(Reject(error.reason, error.detail, column="event_id")) from error
     event.left.pop("event_id", None)
     if event.hit.index and "event_id" not in event.posted:
         # The request's id, in its query string, stands for all of its events: each but the first needs one of its own.

@@ -44,7 +44,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 credentials=account.credentials,
             )
         )
-        puller = await stack.enter_async_context(
+        subscriber = await stack.enter_async_context(
             Subscriber(
                 cfg.project,
                 cfg.hits_subscription,
@@ -57,12 +57,12 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             )
         )
         worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
-        work = background.start("processor", worker.run(puller), ending=stop.is_set)
+        work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)
         await stop.wait()
         admin.ready(because="draining")
-        puller.drain()
+        subscriber.drain()
         try:
             async with asyncio.timeout(cfg.shutdown_timeout_seconds):
                 await work

@@ -21,7 +21,7 @@ from services.shared import hit, log, rows, tracing, zstd_frame
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
-from services.shared.lru_set import Recent
+from services.shared.lru_set import LruSet
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
@@ -79,22 +79,22 @@ class Worker:
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._buried, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
-        self._done: Recent[str] = Recent(_REMEMBERED)
+        self._done: LruSet[str] = LruSet(_REMEMBERED)
 
-    async def run(self, puller: Subscriber) -> None:
-        """Handle messages until the puller drains, then finish those in hand.
+    async def run(self, subscriber: Subscriber) -> None:
+        """Handle messages until the subscriber drains, then finish those in hand.
 
-        The puller bounds how many there are, and while their hits take too much memory, no more are taken from it.
+        The subscriber bounds how many there are, and while their hits take too much memory, no more are taken from it.
         """
         async with asyncio.TaskGroup() as tasks:
-            async for delivery in puller:
+            async for delivery in subscriber:
                 compressed = log_entry.is_compressed(delivery.data)
                 size = log_entry.MAX_BYTES if compressed else zstd_frame.held(delivery.data)
                 while self._held and self._held + size > self._max_bytes:
                     self._changed.clear()
                     await self._changed.wait()
                 self._held += size
-                tasks.create_task(self._hold(delivery, puller.subscription, size))
+                tasks.create_task(self._hold(delivery, subscriber.subscription, size))
                 await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
 
     async def _hold(self, delivery: Delivery, source: str, size: int) -> None:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
-class Recent(Generic[K]):
+class LruSet(Generic[K]):
     """A set of at most `size` ids; the one not used for longest is forgotten first."""
 
     def __init__(self, size: int) -> None:

@@ -201,13 +201,13 @@ class _Delivery:
         self.log.append("nack")
 
 
-class _Puller:
+class _Subscriber:
     subscription = "hits"
 
     def __init__(self, *deliveries: _Delivery) -> None:
         self._left = list(deliveries)
 
-    def __aiter__(self) -> _Puller:
+    def __aiter__(self) -> _Subscriber:
         return self
 
     async def __anext__(self) -> _Delivery:
@@ -240,8 +240,8 @@ def _worker(
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:
     log.clear()
-    puller: Any = _Puller(_Delivery(log, data, attributes))
-    await worker.run(puller)
+    subscriber: Any = _Subscriber(_Delivery(log, data, attributes))
+    await worker.run(subscriber)
     return list(log)
 
 
