@@ -117,7 +117,7 @@ class Worker:
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
-                hits, dead, outcome = delivery.count, 0, "duplicate"
+                hits, dead, outcome = _count(delivery), 0, "duplicate"
             else:
                 hits, dead = await self._process(delivery, pack, source)
                 outcome = "published"
@@ -165,7 +165,7 @@ class Worker:
         delivery.ack()
         self._metrics.dead.inc()
         self._metrics.acked.inc()
-        self._metrics.settled(_kind(delivery), "dead", delivery.count)
+        self._metrics.settled(_kind(delivery), "dead", _count(delivery))
 
     async def _process(self, delivery: Delivery, pack: str, source: str) -> tuple[int, int]:
         """How many hits are rows now and how many dead letters, each safe; raises Poison if all would be the latter."""
@@ -248,6 +248,11 @@ class Worker:
 
 def _kind(delivery: Delivery) -> str:
     return "pack" if "schema" in delivery.attributes else "log_entry"
+
+
+def _count(delivery: Delivery) -> int:
+    """How many hits a message holds that is not processed."""
+    return delivery.count if _kind(delivery) == "pack" else log_entry.count(delivery.data)
 
 
 @contextmanager
