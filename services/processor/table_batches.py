@@ -120,6 +120,6 @@ class Batcher:
 
 
 def fault(error: Exception) -> str:
-    """What was raised and where, such as `ValueError at typed.py:101`. Its text may hold what a stranger sent."""
+    """What was raised and where, such as `ValueError at convert.py:101`. Its text may hold what a stranger sent."""
     *_, (frame, line) = walk_tb(error.__traceback__)
     return f"{type(error).__name__} at {Path(frame.f_code.co_filename).name}:{line}"
