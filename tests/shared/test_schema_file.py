@@ -147,10 +147,10 @@ CASES = {
     "expiry": (_file(table="    expire_days: -3\n"), [(4, 18, "not a whole number of days")]),
     "write": (
         _file(table="    write: load_job\n"),
-        [(4, 12, "table events: `write` was taken out: rows are appended by the Storage Write API")],
+        [(4, 12, "table events: `write` is gone: the Storage Write API appends all rows; remove it")],
     ),
     "filter": (_file(table="    require_partition_filter: sure\n"), [(4, 31, "none of true, false")]),
-    "when": (_file(table="    when: {event.day: x}\n"), [(4, 23, "a condition is on a query parameter")]),
+    "when": (_file(table="    when: {event.day: x}\n"), [(4, 23, "a condition is on a parameter")]),
     "mode of another kind": (
         _file("      a: {type: JSON, mode: 'NOT NULL', from: param.a}\n"),
         [(8, 29, "; use REQUIRED")],
