@@ -42,15 +42,20 @@ async def background() -> AsyncIterator[Background]:
         yield background
 
 
-@pytest.fixture
-def failing(project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Topics, Control]]:
-    """An emulator of its own, whose faults are the test's."""
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[process.Child]:
+    """An emulator of this module's own, whose faults are those of the test that runs."""
     with process.running("emulators.pubsub", "--port", "0", "--control-port", "0") as emulator:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{emulator.ready['grpc']}")
-        topics = Topics(project)
-        topics.create("hits", "work")
-        yield topics, Control(emulator.ready["control"])
-        topics.subscriber.close()
+        yield emulator
+
+
+@pytest.fixture
+def failing(faulty: process.Child, project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Topics, Control]]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{faulty.ready['grpc']}")
+    topics = Topics(project)
+    topics.create("hits", "work")
+    yield topics, Control(faulty.ready["control"])
+    topics.subscriber.close()
 
 
 async def test_a_published_message_is_received_whole(topics: Topics, background: Background) -> None:
