@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import random as _random
+import random
 from collections.abc import Callable
 
 
 class Backoff:
-    """The waits between attempts at one thing; all times are in seconds."""
+    """`first` and `most` are the first and the largest bound of a wait, in seconds; `random` is uniform in [0, 1)."""
 
-    def __init__(self, first: float, most: float, random: Callable[[], float] = _random.random) -> None:
-        """`random` gives numbers from 0 to 1."""
+    def __init__(self, first: float, most: float, random: Callable[[], float] = random.random) -> None:
         self._first, self._most, self._random = first, most, random
         self._bound = min(first, most)
 
     def wait(self) -> float:
         """The next wait in seconds: at most the doubled bound, at least half of it."""
         bound = self._bound
-        self._bound = min(bound * 2, self._most)
-        return bound * (1 + self._random()) / 2
+        self._bound = min(2 * bound, self._most)
+        return bound * (0.5 + self._random() / 2)
 
     def reset(self) -> None:
         """What was waited for has come: begin again."""
