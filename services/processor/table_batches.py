@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from traceback import walk_tb
 from typing import Protocol
 
 import pyarrow as pa
 
 from services.processor.parse import UNENCODABLE, UNEXPECTED, Reject, Row
 from services.shared import rows
+from services.shared.fault import fault
 from services.shared.hit import Hit
 from services.shared.schema import Schema
 
@@ -117,9 +116,3 @@ class Batcher:
         columns = zip(*values, strict=True)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def fault(error: Exception) -> str:
-    """What was raised and where, such as `ValueError at convert.py:101`. Its text may hold what a stranger sent."""
-    *_, (frame, line) = walk_tb(error.__traceback__)
-    return f"{type(error).__name__} at {Path(frame.f_code.co_filename).name}:{line}"

@@ -16,7 +16,6 @@ from services.processor import log_entry
 from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
 from services.processor.table_batches import Batcher, HitParser, TableBatches
-from services.processor.throttle import Throttle
 from services.shared import hit, log, rows, tracing, zstd_frame
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
@@ -25,6 +24,7 @@ from services.shared.lru_set import LruSet
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
+from services.shared.throttle import Throttle
 
 _REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, long before so many others
 _LOG_SECONDS = 60.0  # between two lines about the same thing

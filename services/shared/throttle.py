@@ -1,4 +1,4 @@
-"""Keeps a log line that strangers can trigger from filling the log."""
+"""Keeps a log line that strangers can cause from filling the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Throttle:
-    """Lets one through every `seconds`, and then says how many there were since the last."""
+    """Lets one through every `seconds`, and says then how many there were since the last."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds, self._clock = seconds, clock
