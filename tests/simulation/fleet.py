@@ -41,7 +41,7 @@ MAX_PENDING = 8_000
 SPOOL_BYTES = 15 * 4096
 PROCESSOR_BYTES = 10_000
 ONE_PACK = 8_000  # the largest there is in a run, decompressed: it is taken while there is any room
-LOADER_MESSAGES = 20
+LOADER_PACKS = 20
 LOADER_CONFIG = LoaderConfig(
     project="simulation",
     dataset="simulation",
@@ -206,7 +206,7 @@ class Fleet:
         make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
-            pulling = self._parts.subscriber(self.broker.rows, process, max_messages=LOADER_MESSAGES)
+            pulling = self._parts.subscriber(self.broker.rows, process, max_messages=LOADER_PACKS)
             subscriber = await stack.enter_async_context(pulling)
             worker = loader_worker.Worker(
                 LOADER_CONFIG, SCHEMA, api, publisher, metrics, background, make_writer=make_writer

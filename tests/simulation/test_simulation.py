@@ -58,9 +58,9 @@ class RepliesAtOnce(Outbox):
     async def put(self, lines: Sequence[bytes], trace: Any = None) -> None:
         self.take(lines, trace)
 
-    def take_one(self, line: bytes, tell: Any) -> None:
+    def take_one(self, line: bytes, on_settled: Any) -> None:
         super().take_one(line, None)
-        tell(None)
+        on_settled(None)
 
 
 class FailsToForget(Spool):
