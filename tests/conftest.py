@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import process
+
+# A busy machine is no reason to fail: pytest-timeout bounds what a test may take.
+settings.register_profile("pixelpipe", deadline=None)
+settings.load_profile("pixelpipe")
 
 
 @dataclass(frozen=True)

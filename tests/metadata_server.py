@@ -47,7 +47,7 @@ class MetadataServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
-                outer._answer(self)
+                outer.answer(self)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing to say: `asked` holds it."""
@@ -65,7 +65,7 @@ class MetadataServer:
             self._server.server_close()
             self._server = None
 
-    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
         if self.mode == SILENT:
             self._awake.wait(60)
             return
