@@ -109,7 +109,7 @@ async def test_a_cloud_event_keeps_its_headers(collector: Running) -> None:
     assert "cookie" not in one.headers
 
 
-@pytest.mark.parametrize("body", [b"broken", b'{"batch":[{"a":1}', gzip.compress(b"[1,2]")[:-5], bytes(100)])
+@pytest.mark.parametrize("body", [b"broken", b'{"batch":[{"a":1}', gzip.compress(b"[1,2]", mtime=0)[:-5], bytes(100)])
 async def test_a_body_that_cannot_be_cut_is_one_hit_and_accepted(collector: Running, body: bytes) -> None:
     assert await _send(collector, "POST", "/v1/b", body) == (200, b'{"success":true}')
     (one,) = collector.hits(1)
