@@ -181,9 +181,9 @@ def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path:
 
 
 def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
-    with run_stack.begun(tmp_path, PIPE_LINGRE="1") as started:
+    with run_stack.begun(tmp_path, PIPE_LINGER_SECOND="1") as started:
         assert started.process.wait(30) == 2
-        assert "PIPE_LINGRE is a setting of no service; did you mean PIPE_LINGER_SECONDS?" in started.output()
+        assert "PIPE_LINGER_SECOND is a setting of no service; did you mean PIPE_LINGER_SECONDS?" in started.output()
 
 
 def test_settings_and_a_schema_file_that_are_wrong_are_refused_before_anything_starts(tmp_path: Path) -> None:

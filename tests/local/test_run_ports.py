@@ -3,14 +3,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import socket
-import subprocess
-import sys
 
 import pytest
 
 from local import ports
 from local.ports import HOST, PortError, Ports
-from tests import process
 from tests.local import run_stack
 
 
@@ -105,32 +102,3 @@ def test_run_refuses_a_taken_port_before_anything_starts(tmp_path) -> None:
             )
     assert not (tmp_path / "logs").exists()
     assert not (tmp_path / "run.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("bigquery", "--rest-port", "99999"), 2, "argument --rest-port: '99999' is not a port"),
-        (("bigquery", "--grpc-port", "-1"), 2, "argument --grpc-port: '-1' is not a port"),
-        (("bigquery", "--host", ""), 2, "argument --host: '': use an address or a host name"),
-        (("bigquery", "--data", ""), 2, "argument --data: it is empty"),
-        (("bigquery", "--host", "192.0.2.1"), 1, "bigquery emulator: cannot listen on 192.0.2.1:0 for REST: "),
-        (("bigquery", "--host", "no-such-host.invalid"), 1, "cannot listen on no-such-host.invalid:0 for REST: "),
-        (("pubsub", "--control-port", "x"), 2, "argument --control-port: 'x' is not a port"),
-        (("pubsub", "--host", "192.0.2.1"), 1, "cannot listen for calls on 192.0.2.1:0"),
-    ],
-)
-def test_an_emulator_says_what_it_cannot_listen_on(arguments: tuple[str, ...], code: int, said: str, tmp_path) -> None:
-    name, *options = arguments
-    free = (
-        ("--rest-port", "0", "--grpc-port", "0", "--data", f"{tmp_path}/x") if name == "bigquery" else ("--port", "0")
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", f"local.{name}", *free, *options],
-        cwd=process.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr.splitlines()[-1], done.stderr

@@ -2,7 +2,7 @@
 
 A line says `NAME(TYPES) TYPE = DuckDB text`. `T` is any one type, the same wherever it stands; `T...` repeats the
 last. The first line whose types all coerce is taken, exact matches first. What is not here is an error: each line
-is a promise that DuckDB's text gives BigQuery's answer, and tests/local/test_bigquery_functions.py holds it.
+is a promise that DuckDB's text gives BigQuery's answer, and tests/emulators/bigquery/test_functions.py holds it.
 """
 
 from __future__ import annotations
