@@ -63,7 +63,7 @@ def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         url = _bigquery_url(options.data, environ)
         if not options.sql.strip():
-            raise query.QueryError(f"there is no SQL; try '{stack.sample_sql(stack.Layout.dataset)}'")
+            raise query.QueryError(f"the SQL is empty; try '{stack.sample_sql(stack.Layout.dataset)}'")
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = stack.past_proxies(environ)
         client = query.client(stack.PROJECT, url)
         with query.explained():

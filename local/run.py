@@ -14,7 +14,7 @@ from local.child import Spec
 from local.ports import PortError, Ports
 from local.run_file import Busy, Running, Unusable
 from local.stack import Layout
-from local.supervisor import Failed, Stopped, Supervisor
+from local.supervisor import ChildFailed, Stopped, Supervisor
 from services.shared.config import ConfigError
 
 
@@ -38,7 +38,7 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
         return _complain(str(error), 2)
     except OSError as error:  # later on, such as a disk that is full
         return _complain(f"cannot go on: {error.filename or data}: {error.strerror}", 1)
-    except (PortError, Busy, Failed) as error:
+    except (PortError, Busy, ChildFailed) as error:
         return _complain(str(error), 1)
     except Stopped:
         killed = bool(supervisor and supervisor.killed)

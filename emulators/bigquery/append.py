@@ -132,7 +132,7 @@ def _nested_errors(column: Column, values: pa.Array) -> Iterator[tuple[int, str]
 
 
 def check_rows_of(table: Table, rows: pa.Table, today: dt.date) -> None:
-    """The same for rows of a file, which may lie in any partition; indices count through the whole file."""
+    """The same for rows of a file, which may be in any partition; indices count through the whole file."""
     start = 0
     for batch in rows.to_batches():
         try:
@@ -224,7 +224,7 @@ def insert_all(table: Table, connection: Connection, batches: list[pa.RecordBatc
 
 
 def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
-    """One record batch from IPC bytes; `SchemaMismatch` when they are not one, or lie about their content."""
+    """One record batch from IPC bytes; `SchemaMismatch` when they are not one, or misdescribe their content."""
     try:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         for values in batch.columns:

@@ -39,7 +39,7 @@ _any = msgspec.json.Decoder()
 
 
 class BadLine(Exception):
-    """A line that is no row of the table; `row` counts from 1."""
+    """A line that is not a row of the table; `row` counts from 1."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(f"Row {row}: {message}")

@@ -151,7 +151,7 @@ def bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 
 def check_range(rows: pa.Table) -> None:
-    """ApiError where a DATE or TIMESTAMP lies outside of the years 1 to 9999: no client could read it."""
+    """ApiError where a DATE or TIMESTAMP is outside the years 1 to 9999: no client could read it."""
     for values in (leaf for column in rows.columns for leaf in _leaves(column)):
         if pa.types.is_date(values.type):
             numbers, ends = values.cast(pa.int32()), DATES

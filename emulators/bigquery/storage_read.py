@@ -46,7 +46,7 @@ class Session:
     source: Table | pa.Table
 
 
-class Refused(Exception):
+class ReadError(Exception):
     """The call ends with this status."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -80,7 +80,7 @@ class BigQueryRead:
     async def create_read_session(self, request: Any, context: Any) -> Any:
         try:
             session = await self._session(request.read_session)
-        except Refused as refused:
+        except ReadError as refused:
             await context.abort(refused.code, str(refused))
         except ApiError as error:
             await context.abort(STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
@@ -96,12 +96,12 @@ class BigQueryRead:
     async def _session(self, wanted: Any) -> Session:
         matched = TABLE.fullmatch(wanted.table)
         if matched is None:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid table name: {wanted.table}")
+            raise ReadError(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid table name: {wanted.table}")
         if wanted.data_format != types.DataFormat.ARROW:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "the local BigQuery emulator reads rows as ARROW only")
+            raise ReadError(grpc.StatusCode.UNIMPLEMENTED, "the local BigQuery emulator reads rows as ARROW only")
         options = wanted.read_options
         if options.row_restriction or options.HasField("sample_percentage") or wanted.HasField("table_modifiers"):
-            raise Refused(
+            raise ReadError(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "the local BigQuery emulator does not support row_restriction, sample_percentage or table_modifiers",
             )
@@ -111,18 +111,18 @@ class BigQueryRead:
         chosen = {name.lower() for name in options.selected_fields}
         columns = tuple(column for column in session.columns if column.name.lower() in chosen)
         if len(columns) != len(chosen):
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{wanted.table} lacks a field of selected_fields")
+            raise ReadError(grpc.StatusCode.INVALID_ARGUMENT, f"{wanted.table} lacks a field of selected_fields")
         return Session(columns, session.source)
 
     async def _source(self, project: str, dataset: str, name: str) -> Session:
         if dataset != RESULTS_DATASET or not name.startswith(RESULTS_PREFIX):
             table = self._store.catalog.table(project, dataset, name)
             if table.view is not None:
-                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view, which cannot be read so")
+                raise ReadError(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view, which cannot be read so")
             return Session(table.columns, table)
         result = (await self._jobs.get(project, name.removeprefix(RESULTS_PREFIX))).result
         if result is None:
-            raise Refused(grpc.StatusCode.NOT_FOUND, f"Not found: the result {name}, which is no longer kept")
+            raise ReadError(grpc.StatusCode.NOT_FOUND, f"Not found: the result {name}, which is no longer kept")
         columns = tuple(of_type(f["name"], type_) for f, type_ in zip(result.schema, result.types, strict=True))
         return Session(columns, result.rows.rename_columns([column.name for column in columns]))
 

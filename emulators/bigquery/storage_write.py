@@ -25,7 +25,7 @@ from emulators.bigquery.table_schema import Column
 from emulators.bigquery.writer import Busy
 from emulators.faults.active_faults import Call
 from emulators.faults.fault import AppendError, RowErrors
-from emulators.faults.fault_runtime import Broken, Outage, Swallowed, Watch
+from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence, Watch
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryWrite"
 MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
@@ -62,15 +62,15 @@ class Connection:
     name: str = ""
     key: tuple[str, str, str] = ("", "", "")
     schema: pa.Schema | None = None
-    columns: tuple[Column, ...] = ()  # of the table, as last told to the client
+    columns: tuple[Column, ...] = ()  # of the table, as last reported to the client
 
 
 class BigQueryWrite:
     """The servicer; `append` is the one place every append passes."""
 
-    def __init__(self, store: Store, outage: Outage) -> None:
+    def __init__(self, store: Store, runtime: FaultRuntime) -> None:
         self._store = store
-        self._outage = outage
+        self._runtime = runtime
 
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = {
@@ -91,7 +91,7 @@ class BigQueryWrite:
 
     async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Serve one stream until the client ends it, or something here does."""
-        with self._outage.watch(fault_effects.APPEND) as watch:
+        with self._runtime.watch(fault_effects.APPEND) as watch:
             answering = asyncio.create_task(self._answer_all(requests, context, watch))
             dropping = asyncio.create_task(watch.dropped())
             try:
@@ -100,10 +100,10 @@ class BigQueryWrite:
                 answering.cancel()
                 dropping.cancel()
                 outcome, dropped = await asyncio.gather(answering, dropping, return_exceptions=True)
-        end: object = dropped if isinstance(dropped, Broken) else outcome
+        end: object = dropped if isinstance(dropped, InjectedError) else outcome
         if isinstance(end, Ended):
             await context.abort(end.code, str(end))
-        elif isinstance(end, Broken):
+        elif isinstance(end, InjectedError):
             await self._break(context, end)
         elif isinstance(end, Exception):
             raise end
@@ -124,10 +124,10 @@ class BigQueryWrite:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
-    async def _break(self, context: Any, broken: Broken) -> None:
-        if isinstance(broken, Swallowed):
-            await self._outage.sit_out(broken)
-        await context.abort(grpc.StatusCode[broken.code], broken.text)
+    async def _break(self, context: Any, injected: InjectedError) -> None:
+        if isinstance(injected, InjectedSilence):
+            await self._runtime.sit_out(injected)
+        await context.abort(grpc.StatusCode[injected.code], injected.text)
 
     async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any], watch: Watch) -> None:
         connection = Connection()
@@ -195,22 +195,22 @@ class BigQueryWrite:
         try:
             try:
                 try:
-                    if self._outage.on:
-                        await self._outage.before(call)
+                    if self._runtime.on:
+                        await self._runtime.before(call)
                 finally:
                     # One request at a time is read, so rows are committed in the order in which they were sent.
                     await before.wait()
                 batch = await self._batch(connection, table, request)
-                if self._outage.on:
-                    await self._strike(call, batch, request.ByteSize())
+                if self._runtime.on:
+                    await self._apply_faults(call, batch, request.ByteSize())
                 commit = asyncio.ensure_future(self.append(table, batch))
                 await asyncio.sleep(0)
             finally:
                 turn.set()
             await commit
-            if self._outage.on:
-                await self._outage.after(call)
-        except fault_effects.Refused as refused:
+            if self._runtime.on:
+                await self._runtime.after(call)
+        except fault_effects.AppendRefused as refused:
             code = getattr(code_pb2, refused.code)
             response.error.CopyFrom(status_pb2.Status(code=code, message=str(refused)))
         except append.BadRows as bad:
@@ -260,14 +260,14 @@ class BigQueryWrite:
             key = (table.id, batch.schema)
             await self._store.append(key, batch, batch.nbytes, partial(append.insert_all, table))
 
-    async def _strike(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
-        """The faults of an append that was read: raises `Broken`, `fault_effects.Refused` or `append.BadRows`."""
-        self._outage.admit(call, size, batch.num_rows)
-        if (refused := self._outage.first(AppendError, call)) is not None:
-            fault_effects.check_append(refused)
-        for active in self._outage.about(RowErrors, call):
+    async def _apply_faults(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
+        """Inject faults into a parsed append: raises `InjectedError`, `AppendRefused` or `append.BadRows`."""
+        self._runtime.admit(call, size, batch.num_rows)
+        if (refused := self._runtime.first(AppendError, call)) is not None:
+            fault_effects.refuse_append(refused)
+        for active in self._runtime.about(RowErrors, call):
             bad = await asyncio.to_thread(fault_effects.bad_rows, active, batch)
-            if bad is not None and self._outage.spend(active):
+            if bad is not None and self._runtime.spend(active):
                 raise bad
 
     async def get_write_stream(self, request: Any, context: Any) -> Any:
@@ -276,19 +276,19 @@ class BigQueryWrite:
             if matched is None:
                 raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
             key = (matched[1], matched[2], matched[3])
-            if not self._outage.on:
+            if not self._runtime.on:
                 return self._write_stream(key, request)
             call = fault_effects.table_call(fault_effects.STREAM, key)
-            await self._outage.before(call)
+            await self._runtime.before(call)
             stream = self._write_stream(key, request)
-            await self._outage.after(call)
+            await self._runtime.after(call)
             return stream
         except ApiError as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
         except Ended as ended:
             await context.abort(ended.code, str(ended))
-        except Broken as broken:
-            await self._break(context, broken)
+        except InjectedError as injected:
+            await self._break(context, injected)
 
     def _write_stream(self, key: tuple[str, str, str], request: Any) -> Any:
         table = self._store.catalog.table(*key)

@@ -20,7 +20,7 @@ from random import Random
 
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.consumer import Consumer
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 from emulators.pubsub.message import Delivery, Ledger, Message
 from emulators.pubsub.resources import Policy
 
@@ -60,7 +60,7 @@ class Backlog:
     ) -> None:
         self.alarm = inf
         self.used = -inf  # when the last consumer left
-        self.ended: Refused | None = None
+        self.ended: PubsubError | None = None
         self._ack_ids = ack_ids
         self._policy = policy
         self._ledger = ledger
@@ -259,7 +259,7 @@ class Backlog:
             self._waiting.remove(consumer)
         self._offer()
 
-    def end(self, reason: Refused) -> None:
+    def end(self, reason: PubsubError) -> None:
         """Drop everything, and finish every consumer with this reason."""
         self.ended = reason
         for number, entry in list(self._entries.items()):

@@ -16,7 +16,7 @@ from emulators.pubsub import message as messages
 from emulators.pubsub import names, resources
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.backlog import Backlog
-from emulators.pubsub.failure import Refused, already_exists, not_found, unsupported
+from emulators.pubsub.errors import PubsubError, already_exists, not_found, unsupported
 from emulators.pubsub.message import Ledger, Message
 from emulators.pubsub.resources import Policy
 
@@ -46,7 +46,7 @@ class Subscription:
 
 
 class Broker:
-    """`sooner(time)` is told when `advance` is wanted at a time earlier than any told since the last `advance`.
+    """Calls `sooner(time)` when `advance` is due earlier than any time given since the last `advance`.
 
     `first_number` starts the message ids: take it from the time, so that a restarted emulator repeats none.
     """
@@ -57,7 +57,7 @@ class Broker:
         self._subscriptions: dict[str, Subscription] = {}
         self._next_number = first_number
         self._sooner = sooner
-        self._finished: Refused | None = None
+        self._finished: PubsubError | None = None
 
     # Topics
 
@@ -204,7 +204,7 @@ class Broker:
         idle = [s.active + s.policy.ttl for s in self._subscriptions.values() if s.policy.ttl is not None]
         return min(times + idle, default=inf)
 
-    def finish(self, reason: Refused) -> None:
+    def finish(self, reason: PubsubError) -> None:
         """End every open Pull and StreamingPull, and let no new one begin."""
         self._finished = reason
         for subscription in self._subscriptions.values():
@@ -262,5 +262,5 @@ class Broker:
             self._sooner(subscription.active + subscription.policy.ttl)
 
 
-def _detached(name: str) -> Refused:
-    return Refused(StatusCode.FAILED_PRECONDITION, f"Subscription is detached (resource={names.id_of(name)}).")
+def _detached(name: str) -> PubsubError:
+    return PubsubError(StatusCode.FAILED_PRECONDITION, f"Subscription is detached (resource={names.id_of(name)}).")

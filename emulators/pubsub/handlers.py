@@ -1,4 +1,4 @@
-"""One method here a method there: the raw request in, the broker asked, the raw response out."""
+"""One method per RPC: takes the raw request, calls the broker, returns the raw response."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from emulators.faults.fault_runtime import Watch
 from emulators.pubsub import limits, names, page, pull
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
-from emulators.pubsub.failure import invalid, unsupported
-from emulators.pubsub.rpc_gate import Gate, call_of
+from emulators.pubsub.errors import invalid, unsupported
+from emulators.pubsub.rpc_gate import RpcGate, call_of
 
 
 class Publisher:
@@ -59,7 +59,7 @@ class Publisher:
 class Subscriber:
     """google.pubsub.v1.Subscriber"""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: Gate) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
@@ -86,7 +86,7 @@ class Subscriber:
         return Empty()
 
     async def modify_push_config(self, request: Any) -> Any:
-        """An empty configuration asks for what every subscription here is: pull."""
+        """An empty configuration means pull, which every subscription here is."""
         self._broker.get_subscription(request.subscription, self._clock.now())
         if request.push_config.ByteSize():
             raise unsupported("Subscription.push_config")

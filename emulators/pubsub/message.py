@@ -10,7 +10,7 @@ from google.pubsub_v1 import types
 from grpc import StatusCode
 
 from emulators.pubsub import names
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 
 _PubsubMessage = types.PubsubMessage.pb()
 
@@ -55,7 +55,7 @@ class Ledger:
     def check(self) -> None:
         """Refuse a publish while the cap is reached; one request may pass it by its own size."""
         if self.held >= self.cap:
-            raise Refused(
+            raise PubsubError(
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"The emulator holds {self.held} bytes of messages; its cap is {self.cap} (--max-bytes).",
             )

@@ -14,8 +14,8 @@ from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
 from emulators.pubsub.consumer import Consumer
-from emulators.pubsub.failure import Refused, invalid
-from emulators.pubsub.rpc_gate import Gate, call_of
+from emulators.pubsub.errors import PubsubError, invalid
+from emulators.pubsub.rpc_gate import RpcGate, call_of
 
 # Small enough for a client that keeps gRPC's 4 MiB receive cap, large enough to make the cost of a response small.
 BATCH_BYTES = 1024 * 1024
@@ -31,7 +31,7 @@ class Turn:
         self._backlog = backlog
         self._clock = clock
         self._woken = asyncio.Event()
-        self.over: asyncio.Future[Refused] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[PubsubError] = asyncio.get_running_loop().create_future()
         self.consumer = Consumer(max_messages, max_bytes, self._woken.set, self._finish)
 
     def __enter__(self) -> Turn:
@@ -42,7 +42,7 @@ class Turn:
         self._backlog.leave(self.consumer, self._clock.now())
 
     async def come(self) -> None:
-        """Return when the backlog has called this consumer; raises `Refused` if it was finished instead."""
+        """Return when the backlog has called this consumer; raises `PubsubError` if it was finished instead."""
         if not self.over.done():
             self._woken.clear()
             self._backlog.wait(self.consumer)
@@ -50,14 +50,14 @@ class Turn:
         if self.over.done():
             raise self.over.result()
 
-    def _finish(self, reason: Refused) -> None:
+    def _finish(self, reason: PubsubError) -> None:
         if not self.over.done():
             self.over.set_result(reason)
         self._woken.set()
 
 
-async def pull(broker: Broker, clock: Clock, gate: Gate, request: Any) -> bytes:
-    """Answer one raw PullRequest: waits for a first message, for `PULL_WAIT` or not at all; raises `Refused`."""
+async def pull(broker: Broker, clock: Clock, gate: RpcGate, request: Any) -> bytes:
+    """Answer one raw PullRequest: waits for a first message, for `PULL_WAIT` or not at all; raises `PubsubError`."""
     if request.max_messages <= 0:
         raise invalid(f"Invalid max_messages given ({request.max_messages}). It must be positive.")
     most = min(request.max_messages, limits.PULL_MESSAGES)
@@ -81,7 +81,7 @@ async def pull(broker: Broker, clock: Clock, gate: Gate, request: Any) -> bytes:
 class Session:
     """One StreamingPull: requests bring acks and deadlines, responses bring messages; each side has its own task."""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: Gate, context: Any, watch: Watch) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate, context: Any, watch: Watch) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
@@ -92,7 +92,7 @@ class Session:
         self._deadline = 0
 
     async def run(self) -> None:
-        """Serve until the client ends its side; raises `Refused` or `Broken` where the stream ends otherwise."""
+        """Serve until the client ends its side; raises `PubsubError` or `InjectedError` for any other end."""
         first = await self._context.read()
         if first is grpc.aio.EOF:
             raise invalid("A StreamingPull must begin with a request that names a subscription.")

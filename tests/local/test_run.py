@@ -116,9 +116,9 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     (late,) = fault("pubsub", '{"effect": "latency_after", "method": "Publish", "delay": 0.05}')
     (lost,) = fault("bigquery", '{"effect": "lost_reply", "method": "AppendRows", "times": 1}')
     assert stack.fire("user_id=grace&type=view") == 200
-    process.wait_for(lambda: fault("bigquery")[0]["struck"] == 1, 30, "the append whose reply is lost")
+    process.wait_for(lambda: fault("bigquery")[0]["applied"] == 1, 30, "the append whose reply is lost")
     process.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
-    assert [(found["id"], found["struck"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
+    assert [(found["id"], found["applied"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
     fault("bigquery", "--remove", lost["id"])
     assert fault("pubsub", "--clear") == [{"removed": 1}]
     assert fault("pubsub") == fault("bigquery") == []

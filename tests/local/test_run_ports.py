@@ -17,7 +17,7 @@ def read(*options: str, **environ: str) -> Ports:
     return ports.read(parser.parse_args(options), environ)
 
 
-def test_ports_are_fixed_unless_told() -> None:
+def test_ports_are_fixed_by_default() -> None:
     assert read() == Ports(8080, 9101, 9102, 9103, 8000, 8085, 9050, 9060, 8086, 9070)
 
 
@@ -52,12 +52,12 @@ def test_what_is_no_port_is_refused_with_its_variable_or_option(value: str, caps
 def test_a_base_too_high_is_refused_once_with_the_highest() -> None:
     with pytest.raises(PortError) as caught:
         read("--port-base", "65530")
-    assert str(caught.value) == "--port-base 65530: 10 ports from there on are too many; use at most 65526"
+    assert str(caught.value) == "--port-base 65530: 10 ports do not fit above it; use at most 65526"
     assert read("--port-base", "65526").bigquery_control == 65_535
 
 
 def test_a_port_wanted_twice_is_refused() -> None:
-    with pytest.raises(PortError, match=r"port 8080 is wanted twice; .*--page-port"):
+    with pytest.raises(PortError, match=r"port 8080 is used twice; .*--page-port"):
         read("--page-port", "8080")
 
 

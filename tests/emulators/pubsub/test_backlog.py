@@ -8,7 +8,7 @@ import pytest
 from google.pubsub_v1 import types
 from grpc import StatusCode
 
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 from tests.emulators.pubsub.bench import DEAD, DEAD_SUB, START, SUB, TOPIC, Bench, bodies
 
 
@@ -130,7 +130,7 @@ def test_publishing_is_refused_above_the_cap_until_something_is_acked() -> None:
     bench = Bench(max_bytes=250_000)
     for _ in range(3):
         bench.publish("x" * 100_000)
-    with pytest.raises(Refused, match="RESOURCE_EXHAUSTED"):
+    with pytest.raises(PubsubError, match="RESOURCE_EXHAUSTED"):
         bench.publish("more")
     bench.ack(*bench.take(most=1))
     bench.publish("more")
@@ -178,7 +178,7 @@ def test_an_idle_subscription_expires_and_a_used_one_does_not() -> None:
     assert bench.sleep(0) == pytest.approx(bench.now + 1)
     bench.sleep(day)
     assert bench.broker.subscriptions_of_topic(TOPIC) == []
-    with pytest.raises(Refused, match="NOT_FOUND"):
+    with pytest.raises(PubsubError, match="NOT_FOUND"):
         bench.take()
 
 
@@ -256,9 +256,9 @@ def test_deleting_finishes_consumers_and_frees_what_was_held() -> None:
 def test_after_the_end_nobody_begins_to_wait() -> None:
     bench = Bench()
     with bench.consumer() as taker:
-        bench.broker.finish(Refused(StatusCode.UNAVAILABLE, "over"))
+        bench.broker.finish(PubsubError(StatusCode.UNAVAILABLE, "over"))
         assert [refused.code.name for refused in taker.finished] == ["UNAVAILABLE"]
-    with pytest.raises(Refused, match="UNAVAILABLE"):
+    with pytest.raises(PubsubError, match="UNAVAILABLE"):
         bench.consumer()
 
 
@@ -281,9 +281,9 @@ def test_malformed_and_foreign_ack_ids_refuse_the_whole_call(ack_id: str) -> Non
     bench = Bench()
     bench.publish("a")
     (good,) = bench.take(seconds=10)
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
+    with pytest.raises(PubsubError, match="INVALID_ARGUMENT"):
         bench.broker.acknowledge(SUB, [good.ack_id, ack_id], bench.now)
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
+    with pytest.raises(PubsubError, match="INVALID_ARGUMENT"):
         bench.broker.modify(SUB, [(good.ack_id, 0), (ack_id, 0)], bench.now)
     assert bench.take() == []
     bench.sleep(10)
