@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
+# gRPC refuses trailers above 8 KiB, and sends each byte outside ASCII as three.
+MAX_TEXT = 500
+
 
 class PubsubError(Exception):
-    """Ends a call with a gRPC status other than OK; `text` is what the caller reads."""
+    """Ends a call with a gRPC status other than OK; `text`, cut at 500 characters, is what the caller reads."""
 
     def __init__(self, code: StatusCode, text: str) -> None:
+        text = text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
         super().__init__(f"{code.name}: {text}")
         self.code = code
         self.text = text

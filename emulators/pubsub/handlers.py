@@ -13,7 +13,7 @@ from emulators.pubsub import limits, names, page, pull
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
 from emulators.pubsub.errors import invalid, unsupported
-from emulators.pubsub.rpc_gate import RpcGate, call_of
+from emulators.pubsub.rpc_gate import RpcGate, Stream, call_of
 
 
 class Publisher:
@@ -108,8 +108,8 @@ class Subscriber:
         self._broker.modify(request.subscription, changes, self._clock.now())
         return Empty()
 
-    async def streaming_pull(self, context: Any, watch: Watch) -> None:
-        await pull.Session(self._broker, self._clock, self._gate, context, watch).run()
+    async def streaming_pull(self, stream: Stream, watch: Watch) -> None:
+        await pull.Session(self._broker, self._clock, self._gate, stream, watch).run()
 
     async def seek(self, request: Any) -> Any:
         if request.WhichOneof("target") == "snapshot":

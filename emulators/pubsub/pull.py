@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import grpc
-
 from emulators.faults.active_faults import Call
 from emulators.faults.fault_runtime import Watch
 from emulators.pubsub import limits
@@ -15,7 +13,7 @@ from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
 from emulators.pubsub.consumer import Consumer
 from emulators.pubsub.errors import PubsubError, invalid
-from emulators.pubsub.rpc_gate import RpcGate, call_of
+from emulators.pubsub.rpc_gate import RpcGate, Stream, call_of
 
 # Small enough for a client that keeps gRPC's 4 MiB receive cap, large enough to make the cost of a response small.
 BATCH_BYTES = 1024 * 1024
@@ -81,11 +79,11 @@ async def pull(broker: Broker, clock: Clock, gate: RpcGate, request: Any) -> byt
 class Session:
     """One StreamingPull: requests bring acks and deadlines, responses bring messages; each side has its own task."""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate, context: Any, watch: Watch) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate, stream: Stream, watch: Watch) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
-        self._context = context
+        self._stream = stream
         self._watch = watch
         self._call = Call("StreamingPull")
         self._subscription = ""
@@ -93,8 +91,8 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the client ends its side; raises `PubsubError` or `InjectedError` for any other end."""
-        first = await self._context.read()
-        if first is grpc.aio.EOF:
+        first = await self._stream.read()
+        if first is None:
             raise invalid("A StreamingPull must begin with a request that names a subscription.")
         self._subscription = first.subscription
         self._call = call_of("StreamingPull", first)
@@ -125,7 +123,7 @@ class Session:
                 raise outcome
 
     async def _read(self) -> None:
-        while (request := await self._context.read()) is not grpc.aio.EOF:
+        while (request := await self._stream.read()) is not None:
             if request.subscription:
                 raise invalid("The subscription must be set in the first request of a StreamingPull only.")
             if request.max_outstanding_messages or request.max_outstanding_bytes or request.protocol_version:
@@ -164,7 +162,7 @@ class Session:
             if taken:
                 await self._gate.after(self._call)
                 self._watch.sending(len(taken))
-                await self._context.write(self._gate.outgoing(self._call, backlog, taken))
+                await self._stream.write(self._gate.outgoing(self._call, backlog, taken))
                 self._watch.sent(len(taken))
             else:
                 await turn.come()

@@ -9,16 +9,33 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from emulators.faults.active_faults import Call
 from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence, Watch
 from emulators.pubsub import names, wire
 from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.clock import Clock
-from emulators.pubsub.errors import PubsubError, unsupported
+from emulators.pubsub.errors import PubsubError, invalid, unsupported
 from emulators.pubsub.message import Delivery
 
 _NAMED = ("name", "subscription", "topic", "project", "resource")
+
+
+class Stream:
+    """The two directions of a bidirectional call."""
+
+    def __init__(self, context: Any, request: Any) -> None:
+        self._context = context
+        self._request = request
+
+    async def read(self) -> Any:
+        """The next raw request, or None once the client has half-closed; raises `PubsubError` for a malformed one."""
+        encoded = await self._context.read()
+        return None if encoded is grpc.aio.EOF else _parsed(self._request, encoded)
+
+    async def write(self, encoded: bytes) -> None:
+        await self._context.write(encoded)
 
 
 class RpcGate:
@@ -32,22 +49,24 @@ class RpcGate:
         """A handler for a unary method: `work` takes the raw request and returns a raw message, or encoded bytes."""
         short = names.id_of(method)
 
-        async def handle(raw: Any, context: Any) -> Any:
-            if self._runtime.on:
-                return await self._enter(context, lambda: self._with_faults(call_of(short, raw), lambda: work(raw)))
-            return await self._enter(context, lambda: work(raw))
+        async def serve(encoded: bytes) -> Any:
+            raw = _parsed(request, encoded)
+            return await (self._with_faults(call_of(short, raw), lambda: work(raw)) if self._runtime.on else work(raw))
 
-        return grpc.unary_unary_rpc_method_handler(handle, request.FromString, _encoded)
+        async def handle(encoded: bytes, context: Any) -> Any:
+            return await self._enter(context, lambda: serve(encoded))
 
-    def stream(self, method: str, request: Any, work: Callable[[Any, Watch], Awaitable[None]]) -> Any:
-        """A handler for a bidirectional method: `work` reads raw requests from the context, writes encoded bytes."""
+        return grpc.unary_unary_rpc_method_handler(handle, None, _encoded)
+
+    def stream(self, method: str, request: Any, work: Callable[[Stream, Watch], Awaitable[None]]) -> Any:
+        """A handler for a bidirectional method: `work` reads raw requests and writes encoded bytes."""
         short = names.id_of(method)
 
         async def handle(_: Any, context: Any) -> None:
             with self._runtime.watch(short) as watch:
-                await self._enter(context, lambda: work(context, watch))
+                await self._enter(context, lambda: work(Stream(context, request), watch))
 
-        return grpc.stream_stream_rpc_method_handler(handle, request.FromString, _encoded)
+        return grpc.stream_stream_rpc_method_handler(handle, None, _encoded)
 
     def unknown(self, method: str) -> Any:
         """A handler that refuses a method, whatever its requests and responses are."""
@@ -113,6 +132,14 @@ def call_of(method: str, raw: Any) -> Call:
         if name:
             return Call(method, (name, names.id_of(name)))
     return Call(method)
+
+
+def _parsed(request: Any, encoded: bytes) -> Any:
+    """Parsed here, since gRPC would answer UNKNOWN for bytes that its deserializer refuses."""
+    try:
+        return request.FromString(encoded)
+    except DecodeError as error:
+        raise invalid(f"The request is not a valid {request.DESCRIPTOR.name}.") from error
 
 
 def _encoded(response: Any) -> bytes:
