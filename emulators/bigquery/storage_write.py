@@ -16,9 +16,10 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2, status_pb2
 
-from emulators.bigquery import append, fault_effects
+from emulators.bigquery import append, fault_effects, grpc_calls
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError
+from emulators.bigquery.grpc_calls import CallError, abort
 from emulators.bigquery.nested_types import element, is_array
 from emulators.bigquery.store import Store, first_line
 from emulators.bigquery.table_schema import Column
@@ -47,14 +48,6 @@ RowErrorMessage = types.RowError.pb()
 OTHER_CALLS = ("CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams", "FlushRows")
 
 
-class Ended(Exception):
-    """The call ends with this status, as the real service ends it."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass
 class Connection:
     """What one AppendRows call remembers between requests."""
@@ -74,16 +67,8 @@ class BigQueryWrite:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = {
-            "AppendRows": grpc.stream_stream_rpc_method_handler(
-                self.append_rows,
-                request_deserializer=AppendRowsRequest.FromString,
-                response_serializer=AppendRowsResponse.SerializeToString,
-            ),
-            "GetWriteStream": grpc.unary_unary_rpc_method_handler(
-                self.get_write_stream,
-                request_deserializer=GetWriteStreamRequest.FromString,
-                response_serializer=WriteStream.SerializeToString,
-            ),
+            "AppendRows": grpc_calls.both_stream(self.append_rows, AppendRowsRequest, AppendRowsResponse),
+            "GetWriteStream": grpc_calls.unary(self.get_write_stream, GetWriteStreamRequest, WriteStream),
         }
         for name in OTHER_CALLS:
             calls[name] = grpc.unary_unary_rpc_method_handler(_application_stream)
@@ -101,8 +86,8 @@ class BigQueryWrite:
                 dropping.cancel()
                 outcome, dropped = await asyncio.gather(answering, dropping, return_exceptions=True)
         end: object = dropped if isinstance(dropped, InjectedError) else outcome
-        if isinstance(end, Ended):
-            await context.abort(end.code, str(end))
+        if isinstance(end, CallError):
+            await abort(context, end.code, str(end))
         elif isinstance(end, InjectedError):
             await self._break(context, end)
         elif isinstance(end, Exception):
@@ -110,11 +95,11 @@ class BigQueryWrite:
 
     async def _answer_all(self, requests: AsyncIterator[Any], context: Any, watch: Watch) -> None:
         """Take requests as they come, commit several at a time, and answer them in their order."""
-        answers: asyncio.Queue[asyncio.Future[Any] | Ended | None] = asyncio.Queue(IN_FLIGHT)
+        answers: asyncio.Queue[asyncio.Future[Any] | CallError | None] = asyncio.Queue(IN_FLIGHT)
         taking = asyncio.create_task(self._take(requests, answers, watch))
         try:
             while (answer := await answers.get()) is not None:
-                if isinstance(answer, Ended):
+                if isinstance(answer, CallError):
                     raise answer
                 response = await answer
                 watch.sending(1)
@@ -127,7 +112,7 @@ class BigQueryWrite:
     async def _break(self, context: Any, injected: InjectedError) -> None:
         if isinstance(injected, InjectedSilence):
             await self._runtime.sit_out(injected)
-        await context.abort(grpc.StatusCode[injected.code], injected.text)
+        await abort(context, grpc.StatusCode[injected.code], injected.text)
 
     async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any], watch: Watch) -> None:
         connection = Connection()
@@ -139,7 +124,7 @@ class BigQueryWrite:
                 before, turn = turn, asyncio.Event()
                 try:
                     table = self._destination(connection, request)
-                except Ended as ended:
+                except CallError as ended:
                     turn.set()
                     await answers.put(ended)
                     return
@@ -150,33 +135,37 @@ class BigQueryWrite:
                 task.add_done_callback(pending.discard)
                 await answers.put(task)
             await answers.put(None)
+        except CallError as error:
+            await answers.put(error)
         except Exception as error:  # noqa: BLE001 - a call whose reader has died must end, not wait for ever
-            await answers.put(Ended(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
+            await answers.put(CallError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
         finally:
             # A client that hung up still gets its accepted appends committed; nobody waits for the answers.
             await asyncio.gather(*pending, return_exceptions=True)
 
     def _destination(self, connection: Connection, request: Any) -> Table:
-        """The table a request goes to; `Ended` for what ends the call in the real service."""
+        """The table a request goes to; `CallError` for what ends the call in the real service."""
         name = request.write_stream or connection.name
         if not name:
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
         matched = STREAM.fullmatch(name)
         if matched is None:
             if ANY_STREAM.fullmatch(name):
-                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported locally, not {name}")
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
+                raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported, not {name}")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
         if request.WhichOneof("rows") == "proto_rows":
-            raise Ended(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
+            raise CallError(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
         if request.HasField("offset"):
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream")
+            raise CallError(
+                grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream"
+            )
         key = (matched[1], matched[2], matched[3])
         try:
             table = self._store.catalog.table(*key)
         except ApiError as error:
-            raise Ended(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
         if table.view is not None:
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
         if key != connection.key:
             connection.name, connection.key, connection.schema = name, key, None
             connection.columns = table.columns
@@ -274,7 +263,7 @@ class BigQueryWrite:
         matched = STREAM.fullmatch(request.name)
         try:
             if matched is None:
-                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
+                raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
             key = (matched[1], matched[2], matched[3])
             if not self._runtime.on:
                 return self._write_stream(key, request)
@@ -284,9 +273,7 @@ class BigQueryWrite:
             await self._runtime.after(call)
             return stream
         except ApiError as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
-        except Ended as ended:
-            await context.abort(ended.code, str(ended))
+            await abort(context, grpc.StatusCode.NOT_FOUND, error.message)
         except InjectedError as injected:
             await self._break(context, injected)
 
