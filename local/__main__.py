@@ -68,7 +68,7 @@ def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         client = query.client(stack.PROJECT, url)
         with query.explained():
             found = query.rows(client, options.sql, limit=query.TABLE_ROWS + 1 if as_table else None)
-            (query.print_table if as_table else query.print_json)(found)
+            (query.print_table if as_table else query.print_json)(found, sys.stdout)
         sys.stdout.flush()
     except (query.QueryError, run_file.NotRunning) as error:
         print(f"query: {error}", file=sys.stderr)

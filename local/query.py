@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -69,7 +68,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def print_table(found: Any, out: TextIO = sys.stdout) -> None:
+def print_table(found: Any, out: TextIO) -> None:
     """An aligned table and the number of rows. Expects at most TABLE_ROWS + 1 rows."""
     names = [field.name for field in found.schema]
     if not names:
@@ -94,7 +93,7 @@ def print_table(found: Any, out: TextIO = sys.stdout) -> None:
         print(f"only the first {TABLE_ROWS} rows are shown; use LIMIT, or --format json for all", file=out)
 
 
-def print_json(found: Any, out: TextIO = sys.stdout) -> None:
+def print_json(found: Any, out: TextIO) -> None:
     """One JSON object per row, printed as it arrives."""
     for line in json_lines(found):
         print(line, file=out)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import requests
 from playwright.sync_api import sync_playwright
 
 from local import run_file
+from local.__main__ import main
 from local.run_file import NotRunning, Unusable, alive
 from tests import process
 from tests.local import run_stack
@@ -219,10 +222,14 @@ def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> 
 
 def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:
     """Exit code and stderr of a run that must not start."""
-    command = [sys.executable, "-m", "local", "run", "--port-base", "0", "--data", data, *options]
-    said = subprocess.run(command, cwd=process.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
-    assert said.stdout == b""
-    return said.returncode, said.stderr.decode()
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(["run", "--port-base", "0", "--data", str(data), *options], {**os.environ, **env})
+        except SystemExit as ended:  # argparse
+            code = int(ended.code or 0)
+    assert out.getvalue() == ""
+    return code, err.getvalue()
 
 
 def test_a_data_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> None:
