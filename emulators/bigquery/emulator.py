@@ -42,7 +42,7 @@ class Ports:
 async def emulator(
     host: str, rest_port: int, grpc_port: int, data: Path, control_port: int | None
 ) -> AsyncIterator[Ports]:
-    """Serve until left; raises `PortTaken` or `store.Locked` before anything is served."""
+    """Serve until left; raises `PortTaken` or `store.FileLocked` before anything is served."""
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(Store, data)
         stack.push_async_callback(asyncio.to_thread, store.close)

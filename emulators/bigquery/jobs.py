@@ -16,7 +16,7 @@ from typing import Any
 from emulators.bigquery.errors import ApiError, duplicate, invalid, not_found
 from emulators.bigquery.query import Result
 from emulators.bigquery.store import Store, first_line
-from emulators.bigquery.writer import Busy, Connection
+from emulators.bigquery.writer import Connection, WriterBusy
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 KEPT_JOBS = 2_000  # finished jobs in memory; older ones are read from the file
@@ -120,7 +120,7 @@ class Jobs:
         if id_ is not None and not JOB_ID.fullmatch(id_):
             raise invalid(f'Invalid job ID "{id_}". Use letters, numbers, underscores and dashes, at most 1024.')
         if len(self._tasks) >= RUNNING_JOBS:
-            raise Busy("too many jobs are running")
+            raise WriterBusy("too many jobs are running")
         job = Job(project, id_ or f"job_{uuid.uuid4().hex}", kind, configuration, now_ms())
         key = (project, job.id)
         if key in self._jobs:
@@ -161,7 +161,7 @@ class Jobs:
             await work
         except ApiError as error:
             job.error = error
-        except Busy as busy:
+        except WriterBusy as busy:
             job.error = ApiError(503, "backendError", str(busy))
         except Exception as error:  # noqa: BLE001 - a job that fails in any way must say so
             job.error = ApiError(500, "internalError", first_line(error))

@@ -24,8 +24,8 @@ from emulators.bigquery.query_job import RESULTS_DATASET, RESULTS_PREFIX
 from emulators.bigquery.sql import nested
 from emulators.bigquery.store import Store, first_line
 from emulators.bigquery.table_schema import Column, of_type, quote
-from emulators.bigquery.writer import Busy
 from emulators.bigquery.writer import Connection as Cursor
+from emulators.bigquery.writer import WriterBusy
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryRead"
 TABLE = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)")
@@ -115,7 +115,7 @@ class BigQueryRead:
             raise CallError(grpc.StatusCode.NOT_FOUND, f"Not found: read stream {request.read_stream}")
         try:
             rows = await self._rows(session)
-        except Busy as busy:
+        except WriterBusy as busy:
             await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except ApiError as error:
             await abort(context, STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)

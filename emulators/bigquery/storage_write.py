@@ -23,7 +23,7 @@ from emulators.bigquery.grpc_calls import CallError, abort
 from emulators.bigquery.nested_types import element, is_array
 from emulators.bigquery.store import Store, first_line
 from emulators.bigquery.table_schema import Column
-from emulators.bigquery.writer import Busy
+from emulators.bigquery.writer import WriterBusy
 from emulators.faults.active_faults import Call
 from emulators.faults.fault import AppendError, RowErrors
 from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence, Watch
@@ -216,7 +216,7 @@ class BigQueryWrite:
                 response.error.details.add().Pack(extra)
         except append.TableGone as gone:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.NOT_FOUND, message=f"Table not found: {gone}"))
-        except Busy as busy:
+        except WriterBusy as busy:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=str(busy)))
         except duckdb.Error as error:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.INTERNAL, message=first_line(error)))

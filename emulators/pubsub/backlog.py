@@ -21,7 +21,7 @@ from random import Random
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.consumer import Consumer
 from emulators.pubsub.errors import PubsubError
-from emulators.pubsub.message import Delivery, Ledger, Message
+from emulators.pubsub.message import Delivery, HeldBytes, Message
 from emulators.pubsub.resources import Policy
 
 
@@ -54,7 +54,7 @@ class Backlog:
         self,
         ack_ids: AckIds,
         policy: Policy,
-        ledger: Ledger,
+        held_bytes: HeldBytes,
         bury: Callable[[Message, int, float], bool],
         sooner: Callable[[float], None],
     ) -> None:
@@ -63,7 +63,7 @@ class Backlog:
         self.ended: PubsubError | None = None
         self._ack_ids = ack_ids
         self._policy = policy
-        self._ledger = ledger
+        self._held_bytes = held_bytes
         self._bury = bury
         self._sooner = sooner
         self._entries: OrderedDict[int, Entry] = OrderedDict()  # in order of publishing
@@ -97,7 +97,7 @@ class Backlog:
         for message in messages:
             if message.published < self._discard_before:
                 continue
-            self._ledger.hold(message)
+            self._held_bytes.hold(message)
             entry = Entry(message)
             self._entries[message.number] = entry
             self._ready[message.number] = entry
@@ -314,7 +314,7 @@ class Backlog:
         self._unlease(entry)
         self._ready.pop(number, None)
         del self._entries[number]
-        self._ledger.release(entry.message)
+        self._held_bytes.release(entry.message)
 
     def _unlease(self, entry: Entry) -> None:
         if entry.holder is not None:

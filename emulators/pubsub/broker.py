@@ -17,7 +17,7 @@ from emulators.pubsub import names, resources
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.errors import PubsubError, already_exists, not_found, unsupported
-from emulators.pubsub.message import Ledger, Message
+from emulators.pubsub.message import HeldBytes, Message
 from emulators.pubsub.resources import Policy
 
 
@@ -52,7 +52,7 @@ class Broker:
     """
 
     def __init__(self, max_bytes: int, first_number: int, sooner: Callable[[float], None]) -> None:
-        self.ledger = Ledger(max_bytes)
+        self.held_bytes = HeldBytes(max_bytes)
         self._topics: dict[str, Topic] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._next_number = first_number
@@ -98,7 +98,7 @@ class Broker:
     def publish(self, name: str, raw: Any, now: float) -> list[str]:
         """Publish raw PubsubMessages, checked before, to a topic; returns their ids. They are stamped in place."""
         topic = self._topic(name)
-        self.ledger.check()
+        self.held_bytes.check()
         return [str(message.number) for message in self._publish(topic, raw, now)]
 
     # Subscriptions
@@ -115,7 +115,7 @@ class Broker:
         backlog = Backlog(
             AckIds(name),
             policy,
-            self.ledger,
+            self.held_bytes,
             lambda message, attempts, at: self._bury(name, message, attempts, at),
             self._sooner,
         )

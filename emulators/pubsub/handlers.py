@@ -16,7 +16,7 @@ from emulators.pubsub.errors import invalid, unsupported
 from emulators.pubsub.rpc_gate import RpcGate, Stream, call_of
 
 
-class Publisher:
+class PublisherApi:
     """google.pubsub.v1.Publisher"""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class Publisher:
         return types.DetachSubscriptionResponse.pb()()
 
 
-class Subscriber:
+class SubscriberApi:
     """google.pubsub.v1.Subscriber"""
 
     def __init__(self, broker: Broker, clock: Clock, gate: RpcGate) -> None:
@@ -109,7 +109,7 @@ class Subscriber:
         return Empty()
 
     async def streaming_pull(self, stream: Stream, watch: Watch) -> None:
-        await pull.Session(self._broker, self._clock, self._gate, stream, watch).run()
+        await pull.StreamingPull(self._broker, self._clock, self._gate, stream, watch).run()
 
     async def seek(self, request: Any) -> Any:
         if request.WhichOneof("target") == "snapshot":

@@ -45,7 +45,7 @@ class Delivery:
     copy: bool = False
 
 
-class Ledger:
+class HeldBytes:
     """The bytes that all subscriptions together keep; a message kept by several counts its bytes once."""
 
     def __init__(self, cap: int) -> None:

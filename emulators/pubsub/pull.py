@@ -76,7 +76,7 @@ async def pull(broker: Broker, clock: Clock, gate: RpcGate, request: Any) -> byt
             return b""
 
 
-class Session:
+class StreamingPull:
     """One StreamingPull: requests bring acks and deadlines, responses bring messages; each side has its own task."""
 
     def __init__(self, broker: Broker, clock: Clock, gate: RpcGate, stream: Stream, watch: Watch) -> None:

@@ -15,7 +15,7 @@ from emulators.pubsub import limits, names
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
 from emulators.pubsub.errors import PubsubError
-from emulators.pubsub.handlers import Publisher, Subscriber
+from emulators.pubsub.handlers import PublisherApi, SubscriberApi
 from emulators.pubsub.rpc_gate import RpcGate
 
 _PUBLISHER = "/google.pubsub.v1.Publisher/"
@@ -35,7 +35,7 @@ _OPTIONS = [
 class Methods:
     """Finds the handler of a call; methods of Pub/Sub that are not here are refused by name."""
 
-    def __init__(self, publisher: Publisher, subscriber: Subscriber, gate: RpcGate) -> None:
+    def __init__(self, publisher: PublisherApi, subscriber: SubscriberApi, gate: RpcGate) -> None:
         self._gate = gate
         unary = {
             _PUBLISHER + "CreateTopic": (types.Topic, publisher.create_topic),
@@ -98,7 +98,7 @@ class Server:
         self._runtime = runtime
         gate = RpcGate(runtime, clock)
         self._server = grpc.aio.server(options=_OPTIONS)
-        methods = Methods(Publisher(broker, clock), Subscriber(broker, clock, gate), gate)
+        methods = Methods(PublisherApi(broker, clock), SubscriberApi(broker, clock, gate), gate)
         self.vocabulary = methods.vocabulary()
         self._server.add_generic_rpc_handlers((methods,))
 

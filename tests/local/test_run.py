@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from local import run_file
 from local.__main__ import main
-from local.run_file import NotRunning, Unusable, alive
+from local.run_file import DataUnusable, NotRunning, alive
 from tests import process
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -251,7 +251,7 @@ def test_a_data_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path)
 
 def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path) -> None:
     run_file.prepare(tmp_path, needed=1)
-    with pytest.raises(Unusable, match=r"[0-9,]+ bytes free on its disk, and 1,125,899,906,842,624 are needed"):
+    with pytest.raises(DataUnusable, match=r"[0-9,]+ bytes free on its disk, and 1,125,899,906,842,624 are needed"):
         run_file.prepare(tmp_path, needed=2**50)
 
 

@@ -10,7 +10,7 @@ from emulators.bigquery import fault_effects
 from emulators.bigquery.errors import ApiError, invalid
 from emulators.bigquery.rest import datasets, discovery, exceptions, jobs, method, tables, upload
 from emulators.bigquery.rest.state import STATE, State
-from emulators.bigquery.writer import Busy
+from emulators.bigquery.writer import WriterBusy
 from emulators.faults.active_faults import Call
 from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence
 
@@ -33,7 +33,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(fault_effects.api_error(injected))
     except ApiError as error:
         return refusal(error)
-    except Busy as busy:
+    except WriterBusy as busy:
         return refusal(ApiError(503, "backendError", str(busy)))
     except RecursionError:
         return refusal(invalid("The request is nested too deeply"))

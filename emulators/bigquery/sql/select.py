@@ -11,7 +11,7 @@ from emulators.bigquery.sql.compiler import compile_, handles_query
 from emulators.bigquery.sql.dialect import only
 from emulators.bigquery.sql.expr import NONE, NULL, PARTITION, Expr, groupable
 from emulators.bigquery.sql.scope import Output, Relation, Scope
-from emulators.bigquery.sql.select_list import items_of, unambiguous
+from emulators.bigquery.sql.select_list import Item, items_of, unambiguous
 from emulators.bigquery.sql.sources import from_clause
 
 SELECT_PARTS = (
@@ -67,22 +67,8 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
     if keys is not None:
         listed = ", ".join(key.sql for key in keys)
         clauses.append(" GROUP BY " + (f"ROLLUP ({listed})" if grouping.rollup(group) is not None else listed or "()"))
-    also_read: list[Expr] = []
-    # Without rows there is no group at all, where DuckDB gives the one of everything.
-    some = "count(*) > 0" if group is not None and grouping.rollup(group) is not None else None
-    for clause in ("having", "qualify"):
-        if node.args.get(clause) is None:
-            if some and clause == "having":
-                clauses.append(f" HAVING {some}")
-            continue
-        scope.aliases = unambiguous(names, scope, clause)
-        scope.windows_allowed = "HAVING clause" if clause == "having" else None
-        condition = boolean(compile_(node.args[clause].this, scope), f"{clause.upper()} clause")
-        scope.aliases, scope.windows_allowed = {}, None
-        also = f"{some} AND " if some and clause == "having" else ""
-        clauses.append(f" {clause.upper()} {also}{condition.sql}")
-        context.reads |= condition.reads
-        also_read.append(condition)
+    written, also_read = _group_conditions(node, names, scope)
+    clauses += written
     aggregate = keys is not None or any(part.aggregate for part in [*(item.expr for item in items), *also_read])
     distinct = bool(node.args.get("distinct"))
     if distinct:
@@ -106,6 +92,29 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
         return ordering.finished(Relation(sql, outputs), node, outer)
     tail = ordering.order(node, items, names, scope) + ordering.limits(node, scope)
     return Relation(sql + tail, outputs)
+
+
+def _group_conditions(node: exp.Select, names: dict[str, Item], scope: Scope) -> tuple[list[str], list[Expr]]:
+    """HAVING and QUALIFY, as DuckDB text and as what they read."""
+    group = node.args.get("group")
+    written: list[str] = []
+    found: list[Expr] = []
+    # Without rows there is no group at all, where DuckDB gives the one of everything.
+    some = "count(*) > 0" if group is not None and grouping.rollup(group) is not None else None
+    for clause in ("having", "qualify"):
+        if node.args.get(clause) is None:
+            if some and clause == "having":
+                written.append(f" HAVING {some}")
+            continue
+        scope.aliases = unambiguous(names, scope, clause)
+        scope.windows_allowed = "HAVING clause" if clause == "having" else None
+        condition = boolean(compile_(node.args[clause].this, scope), f"{clause.upper()} clause")
+        scope.aliases, scope.windows_allowed = {}, None
+        also = f"{some} AND " if some and clause == "having" else ""
+        written.append(f" {clause.upper()} {also}{condition.sql}")
+        scope.context.reads |= condition.reads
+        found.append(condition)
+    return written, found
 
 
 def _check_bare(node: exp.Select) -> None:

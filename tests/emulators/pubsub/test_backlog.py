@@ -85,7 +85,7 @@ def test_a_late_ack_counts_wherever_the_message_is(state: str) -> None:
     bench.ack(late)
     bench.sleep(700)
     assert bench.take() == []
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_a_late_nack_or_extension_leaves_the_newer_lease_alone() -> None:
@@ -111,19 +111,19 @@ def test_messages_older_than_the_retention_are_dropped_in_any_state() -> None:
     assert bodies(bench.take()) == ["younger"]
     bench.ack(held)
     bench.sleep(600)
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_what_several_subscriptions_keep_is_counted_once_and_given_back() -> None:
     bench = Bench()
     bench.publish("x" * 100_000)
-    one = bench.broker.ledger.held
+    one = bench.broker.held_bytes.held
     bench.subscribe("projects/shop/subscriptions/second", TOPIC)
     bench.publish("y" * 100_000)
-    assert one < bench.broker.ledger.held - one < one + 2_000
+    assert one < bench.broker.held_bytes.held - one < one + 2_000
     bench.ack(*bench.take())
     bench.broker.delete_subscription("projects/shop/subscriptions/second", bench.now)
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_publishing_is_refused_above_the_cap_until_something_is_acked() -> None:
@@ -250,7 +250,7 @@ def test_deleting_finishes_consumers_and_frees_what_was_held() -> None:
     with bench.consumer() as taker:
         bench.broker.delete_subscription(SUB, bench.now)
         assert [refused.code.name for refused in taker.finished] == ["NOT_FOUND"]
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_after_the_end_nobody_begins_to_wait() -> None:
