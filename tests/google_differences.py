@@ -129,6 +129,14 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        "a stream that has ended keeps a share of what is published for ever, so a restarted subscriber misses messages",
+        (
+            "tests/loader/test_process.py::test_nothing_is_lost_between_one_loader_and_the_next",
+            "tests/loader/test_service.py::test_stopping_gives_back_what_bigquery_does_not_take",
+        ),
+        skip=True,
+    ),
+    Difference(
         "never answers, or goes on with a stream that the service ends",
         (
             f"{PUBLISH}a_receiving_call_that_makes_no_sense_is_refused[pull-fields7]",
