@@ -129,7 +129,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "a stream that has ended keeps a share of what is published for ever, so a restarted subscriber misses messages",
+        "a stream that has ended keeps a share of what is published for ever, so restarts strand messages",
         (
             "tests/loader/test_process.py::test_nothing_is_lost_between_one_loader_and_the_next",
             "tests/loader/test_service.py::test_stopping_gives_back_what_bigquery_does_not_take",
