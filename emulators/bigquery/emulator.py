@@ -1,4 +1,4 @@
-"""The emulator as a whole: the file, the REST server and the gRPC server, opened in order and left in reverse."""
+"""The emulator as a whole: the file, the REST server and the gRPC server, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRACE = 0.6  # seconds that calls in progress get at a stop, REST and gRPC one a
 
 
 class PortTaken(Exception):
-    """A port that was asked for cannot be listened on: another process has it, or the host is not this machine."""
+    """A port cannot be listened on: it is taken, or the host is not this machine."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Ports:
 async def emulator(
     host: str, rest_port: int, grpc_port: int, data: Path, control_port: int | None
 ) -> AsyncIterator[Ports]:
-    """Serve until left; raises `PortTaken` or `store.FileLocked` before anything is served."""
+    """Serve while entered; raises `PortTaken` or `store.FileLocked` before anything is served."""
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(Store, data)
         stack.push_async_callback(asyncio.to_thread, store.close)

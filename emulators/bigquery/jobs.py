@@ -1,4 +1,4 @@
-"""Jobs: made once, found again by their id, also after a restart, and run as tasks that the emulator owns."""
+"""Jobs: created once, found by id even after a restart, and run as tasks that the emulator owns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Job:
         return "DONE" if self.ended is not None else "RUNNING"
 
     async def settled(self, seconds: float) -> bool:
-        """Wait until the job is done, at most so long; whether it is."""
+        """Wait a limited time for the job; returns whether it is done."""
         try:
             await asyncio.wait_for(self.done.wait(), seconds)
         except TimeoutError:
@@ -74,7 +74,7 @@ class Job:
         }
 
     def known(self) -> str:
-        """The job as it is kept in the file."""
+        """The job as stored in the file."""
         return json.dumps(
             {
                 "configuration": self.configuration,
@@ -100,7 +100,7 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> None:
-        """Say of jobs that a crash cut short that they failed: what they wrote went with them."""
+        """Mark jobs that a crash interrupted as failed; nothing they wrote was committed."""
         stopped = ApiError(500, "backendError", "The job was cut short by a stop of the emulator; it wrote nothing")
 
         def apply(connection: Connection) -> None:
@@ -213,7 +213,7 @@ class Jobs:
         return sorted(filter(keep_, found.values()), key=lambda job: (-job.created, job.id))[:LISTED]
 
     async def remember(self, job: Job) -> None:
-        """Write a finished job down, together with whatever else is being committed."""
+        """Store a finished job in the same commit as its effects."""
         job.ended = now_ms()
         await self._store.append("jobs", (job, job.known()), 0, _keep_all)
 

@@ -142,12 +142,12 @@ class Backlog:
         return taken
 
     def repeat(self, deliveries: list[Delivery]) -> None:
-        """Have deliveries handed over once more, whatever becomes of them; whoever takes next gets them."""
+        """Deliver these once more, whatever becomes of the first delivery; the next consumer to take gets them."""
         self._copies += [replace(one, ack_id=self._ack_ids.copy(one.ack_id), copy=True) for one in deliveries]
         self._offer()
 
     def shuffle(self, count: int, random: Random) -> None:
-        """Bring the first so many that are ready into another order."""
+        """Shuffle the first `count` ready messages."""
         first = [self._ready.popitem(last=False) for _ in range(min(count, len(self._ready)))]
         random.shuffle(first)
         for number, entry in first:
@@ -155,11 +155,11 @@ class Backlog:
             self._ready.move_to_end(number, last=False)
 
     def oldest(self) -> float:
-        """When the first that is ready was published; infinity if none is."""
+        """When the oldest ready message was published; infinity if there is none."""
         return next(iter(self._ready.values())).message.published if self._ready else inf
 
     def acknowledge(self, ack_ids: list[str], now: float) -> None:
-        """Be done with messages. Unknown, expired and repeated ids are fine, malformed ones refuse the whole call."""
+        """Acknowledge messages. Unknown, expired and repeated ids are ignored; a malformed one fails the whole call."""
         found = [self._ack_ids.read(ack_id) for ack_id in ack_ids]
         self.advance(now)
         for number, attempt in found:
@@ -169,7 +169,7 @@ class Backlog:
         self._offer()
 
     def modify(self, changes: list[tuple[str, float]], now: float) -> None:
-        """Set leases to end in so many seconds from now, 0 being a nack; ids of ended leases change nothing."""
+        """Set leases to end this many seconds from now, 0 being a nack; ids of ended leases are ignored."""
         found = [(self._ack_ids.read(ack_id), seconds) for ack_id, seconds in changes]
         self.advance(now)
         for (number, attempt), seconds in found:
@@ -231,7 +231,7 @@ class Backlog:
         self._offer()
 
     def obey(self, policy: Policy, now: float) -> None:
-        """Change the policy; leases and delays that run keep their times."""
+        """Change the policy; leases and delays already running keep their times."""
         self._policy = policy
         if not policy.retain_acked:
             for number, entry in list(self._entries.items()):

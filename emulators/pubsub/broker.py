@@ -1,4 +1,4 @@
-"""All topics and subscriptions: who gets what is published, and what may be asked of a resource.
+"""All topics and subscriptions: routes what is published, and applies changes to resources.
 
 Pure calls with the time passed in, like `backlog`. Resources go in and out as raw protobuf messages.
 """
@@ -150,7 +150,7 @@ class Broker:
         self._remove(self._subscription(name, now))
 
     def detach_subscription(self, name: str, now: float) -> None:
-        """Drop what it holds and give it nothing more; it can only be looked at and deleted then."""
+        """Drop what it holds and give it nothing more; after that it can only be read and deleted."""
         subscription = self._subscription(name, now)
         subscription.resource.detached = True
         if subscription.topic is not None:
@@ -182,7 +182,7 @@ class Broker:
         subscription.backlog.modify(changes, now)
 
     def seek(self, name: str, time: float, now: float) -> None:
-        """See `Backlog.seek`; where the topic retains messages itself, going back would need more than is kept here."""
+        """See `Backlog.seek`; not back in time where the topic itself retains messages, which are not kept here."""
         backlog = self.backlog(name, now)
         subscription = self._subscriptions[name]
         retained = subscription.topic is not None and subscription.topic.resource.HasField("message_retention_duration")
@@ -193,7 +193,7 @@ class Broker:
     # Time
 
     def advance(self, now: float) -> float:
-        """Do what became due everywhere; returns the next time at which there is something to do, or infinity."""
+        """Process everything that is due; returns when the next thing is due, or infinity."""
         for subscription in list(self._subscriptions.values()):
             subscription.backlog.advance(now)
             subscription.active = now if subscription.backlog.consumers else subscription.last_use()
@@ -205,7 +205,7 @@ class Broker:
         return min(times + idle, default=inf)
 
     def finish(self, reason: PubsubError) -> None:
-        """End every open Pull and StreamingPull, and let no new one begin."""
+        """End every open Pull and StreamingPull, and refuse new ones."""
         self._finished = reason
         for subscription in self._subscriptions.values():
             for consumer in subscription.backlog.consumers:

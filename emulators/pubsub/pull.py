@@ -40,7 +40,7 @@ class Turn:
         self._backlog.leave(self.consumer, self._clock.now())
 
     async def come(self) -> None:
-        """Return when the backlog has called this consumer; raises `PubsubError` if it was finished instead."""
+        """Return when the backlog has called this consumer; raises `PubsubError` if it was ended instead."""
         if not self.over.done():
             self._woken.clear()
             self._backlog.wait(self.consumer)

@@ -33,7 +33,7 @@ _OPTIONS = [
 
 
 class Methods:
-    """Finds the handler of a call; methods of Pub/Sub that are not here are refused by name."""
+    """Finds the handler of a call; methods of Pub/Sub that are not implemented are refused by name."""
 
     def __init__(self, publisher: PublisherApi, subscriber: SubscriberApi, gate: RpcGate) -> None:
         self._gate = gate
@@ -83,7 +83,7 @@ class Methods:
         )
 
     def service(self, call: Any) -> Any:
-        """gRPC's `GenericRpcHandler.service`: the handler of `call.method`, or None where it is not ours at all."""
+        """gRPC's `GenericRpcHandler.service`: the handler of `call.method`, or None if it is not one of Pub/Sub's."""
         path = call.method if isinstance(call.method, str) else call.method.decode()
         if path in self._handlers:
             return self._handlers[path]
@@ -103,8 +103,8 @@ class Server:
         self._server.add_generic_rpc_handlers((methods,))
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, on a free port for port 0; raises OSError where the address cannot be had."""
-        # gRPC says less, and to the process's stderr, about an address that cannot be had.
+        """Listen, on a free port for port 0; raises OSError if the address cannot be used."""
+        # gRPC says less, and to the process's stderr, about an address that cannot be used.
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
