@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pubsub_host() -> Iterator[str]:
     """The Pub/Sub emulator as its own process, one per test session; tests use a project id each."""
     if GOOGLE:
+        host, _, port = GOOGLE.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            pytest.exit(f"PUBSUB_EMULATOR={GOOGLE} is not the HOST:PORT of a running emulator: {error}", returncode=2)
         yield GOOGLE
         return
     with process.running("emulators.pubsub", "--port", "0") as emulator:
