@@ -26,12 +26,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements/local.txt | $(BIN)/python
-	@echo "installing the $(call count,$<) packages that running needs into $(VENV): a minute or two, only the first time"
+	@echo "installing the $(call count,$<) packages that running needs into $(VENV): a minute or two, only the first time" >&2
 	@$(call install_lock,$<)
 	@touch $@
 
 $(VENV)/.installed: requirements/dev.txt | $(BIN)/python
-	@echo "installing $(call count,$<) packages into $(VENV): a few minutes, only the first time"
+	@echo "installing $(call count,$<) packages into $(VENV): a few minutes, only the first time" >&2
 	@$(call install_lock,$<)
 	@touch $@ $(VENV)/.run
 
