@@ -84,7 +84,7 @@ class TableBreaker:
         return now - self._took_rows.get(target, float("-inf")) < RECENT_SECONDS
 
     def takes(self, target: Target, now: float, *, held: float) -> bool:
-        """Whether to hold a pack now; where a crowded loader has the target suspended, this pack is the one that tries."""
+        """Whether to hold a pack now; for a suspended target of a crowded loader, this pack is the one that tries."""
         trouble = self._troubles.get(target)
         if trouble is None or trouble.next_try is None or held < CROWDED:
             return True
