@@ -110,7 +110,7 @@ def test_compact_keeps_what_the_view_shows_and_destroys_no_content(
     events = len({one["event_id"] for one in rows if one["day"] == str(DAY)})
     contents = {content(one) for one in before if one["day"] == DAY}
     outcome = Compactor(pipeline.client, pipeline.project, "pixelpipe").compact(
-        pipeline.schema.tables["events"], DAY, NEXT, dry_run=False
+        pipeline.schema.tables["events"], DAY, dry_run=False
     )
     assert (outcome.rows, outcome.duplicates) == (events, 0)
     assert outcome.removed == sum(one["day"] == str(DAY) for one in rows) - events

@@ -322,7 +322,7 @@ def test_orders_of_two_shops_a_refund_a_retry_and_a_conflict_end_to_end(bare: Pi
     today = datetime.now(UTC).date()
     compactor = Compactor(bare.client, bare.project, "pixelpipe")
     for day in (today - timedelta(days=1), today):  # midnight may just have passed
-        compactor.compact(bare.schema.tables["events"], day, today, dry_run=False)
+        compactor.compact(bare.schema.tables["events"], day, dry_run=False)
     assert len(bare.rows(LOG)) == 3
     (moved,) = bare.rows(CONFLICTS)
     assert (moved["table"], moved["event_id"], moved["whole_row"]["params"]["total"]) == ("events", "1001", 99)
