@@ -122,6 +122,17 @@ class Pipeline:
             running.log.unlink()
 
     @contextmanager
+    def processor(self) -> Iterator[None]:
+        """Run a processor of production on this project, which pulls already."""
+        own = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
+        running = process.start_service("processor", {**self.env, "PIPE_PROJECT": self.project, **own})
+        try:
+            yield
+        finally:
+            running.stop()
+            running.log.unlink()
+
+    @contextmanager
     def services(self, *services: str) -> Iterator[None]:
         """Run services of production on this project."""
         with ExitStack() as stack:

@@ -159,9 +159,9 @@ def test_a_letter_is_acknowledged_only_after_it_is_published(pipeline: Pipeline)
 
 
 def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
-    """The processor is not mended: the replayed letter comes back while the command still listens."""
+    """The processor is not repaired: what is replayed is dead-lettered again while the command still listens."""
     bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", resource_names.HITS_SUBSCRIPTION)
-    with pipeline.services("processor"):
+    with pipeline.processor():
         done = pipeline.dead("replay", "--wait", "3").json
     assert (done["published"], done["failed"]) == (1, 0)
     assert done["skipped"] >= 1

@@ -22,13 +22,14 @@ from google.cloud import bigquery
 from services.provision import service_accounts
 from services.provision.bindings import CUSTOM_ROLES, METRICS_READER, SERVICE_AGENT, Binding, CustomRole, bindings
 from services.provision.config import Config
-from services.shared import resource_names, schema, schema_file
+from services.shared import resource_names
 from services.shared.resource_names import subscription_path, topic_path
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.process import ROOT, wait_for
 from tests.provision.permissions import PREDEFINED, Need, needs
 from tests.provision.wire import Noted, noting
+from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.topics import Topics
 
 SERVICES = ("collector", "processor", "loader", "provision", "ops")
@@ -43,7 +44,8 @@ class Run:
         self.client = bigquery.Client(project, AnonymousCredentials(), client_options={"api_endpoint": rest})
 
     def environment(self, service: str, **settings: str) -> dict[str, str]:
-        return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **settings}
+        file = {"PIPE_SCHEMA": str(SCHEMA_FILE)} if service != "collector" else {}
+        return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **file, **settings}
 
     def command(self, service: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -98,7 +100,7 @@ def verbs(said: str) -> set[str]:
 
 
 def drift(run: Run) -> None:
-    """Change something of each kind of resource that the provisioner mends."""
+    """Change something of each kind of resource that the provisioner repairs."""
     run.topics.publisher.update_topic(
         request={
             "topic": {"name": topic_path(run.project, resource_names.HITS_TOPIC), "labels": {}},
@@ -194,7 +196,7 @@ def judged(
 @pytest.mark.slow
 def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
     pipeline(run)
-    bound = bindings(Config(project), schema_file.load(schema.DEFAULT_FILE))
+    bound = bindings(Config(project), SCHEMA)
     own = [binding for binding in bound if binding.account != SERVICE_AGENT]
     assert judged(own, notes) == (set(), set())
     # The judge sees a binding that is missing, and one too many.
@@ -206,7 +208,7 @@ def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, se
 
 def test_pubsubs_own_account_may_move_dead_letters() -> None:
     """The emulator does that itself, so no call of a client shows it: this is what Google's documentation asks for."""
-    found = bindings(Config("my-project"), schema_file.load(schema.DEFAULT_FILE))
+    found = bindings(Config("my-project"), SCHEMA)
     assert [(one.role, one.resource) for one in found if one.account == SERVICE_AGENT] == [
         ("roles/pubsub.publisher", "pixelpipe-dead"),
         ("roles/pubsub.subscriber", "pixelpipe-hits-processor"),
@@ -263,7 +265,7 @@ Grant = tuple[str, str, str]  # resource, member, role
 def wanted(cfg: Config, prefix: str, **options: Any) -> set[Grant]:
     """What both formats must say."""
     found = set()
-    for binding in bindings(cfg, schema_file.load(schema.DEFAULT_FILE), **options):
+    for binding in bindings(cfg, SCHEMA, **options):
         member = PRINCIPAL.format("web", f"{prefix}-{binding.account}")
         if binding.account == SERVICE_AGENT:
             member = "serviceAccount:service-123456@gcp-sa-pubsub.iam.gserviceaccount.com"
