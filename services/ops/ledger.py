@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _window(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]*[smhdw]", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m or 1h")
     return text
 
 

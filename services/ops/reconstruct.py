@@ -68,7 +68,7 @@ def row_of(reject: Reject, schema: Schema) -> tuple[str, pa.RecordBatch]:
     except convert.Invalid as error:
         raise NotReplayable(f"its row cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise NotReplayable("its row is no JSON object")
+        raise NotReplayable("its row is not a JSON object")
     _check_whole(found)
     if unknown := [name for name in found if all(column.name != name for column in table.columns)]:
         raise NotReplayable(f"the schema file has no column {', '.join(map(repr, unknown))} in table {table.name}")
@@ -106,7 +106,7 @@ def _value(column: Column, value: Any) -> Any:
         return _FLOATS[value]
     if column.type in ("STRING", "JSON"):  # JSON stays the text it was
         if not isinstance(value, str):
-            raise NotReplayable(f"column {column.name}: {value!r} is no text")
+            raise NotReplayable(f"column {column.name}: {value!r} is not a text")
         return value
     try:
         return convert.CONVERTERS[column.type](value)

@@ -94,7 +94,7 @@ def _made_at(event_id: str) -> datetime | None:
 
 
 def _rows(client: Any, dataset: str, schema: Schema, event_id: str, first: date) -> list[dict[str, Any]]:
-    """A line for each table and day the event is in: how often it lies there, and how often the view shows it."""
+    """One entry per table and day: how many rows the event has, and how often the view shows it."""
     found = []
     for table in schema.tables.values():
         if table.name == REJECTS:

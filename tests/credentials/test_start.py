@@ -66,7 +66,7 @@ def test_processor_and_loader_wait_alive_and_not_ready(
 def test_a_metadata_server_that_answers_wrongly_is_asked_again(pod: dict[str, str], metadata: MetadataServer) -> None:
     metadata.mode = ERROR
     metadata.start()
-    with running("processor", {**pod, "GCE_METADATA_DETECT_RETRIES": "1"}) as processor:
+    with running("processor", pod) as processor:
         for mode in (ERROR, HTML, NO_TOKEN, SILENT):
             metadata.mode, before = mode, len(metadata.asked)
             process.wait_for(lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}")

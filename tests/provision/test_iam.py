@@ -340,14 +340,14 @@ def test_the_names_are_those_of_the_chart(release: str, name: str) -> None:
 GOOD = {"--project": "my-project", "--namespace": "web"}
 BAD: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "project": ({"--project": "My Project"}, {}, "--project='My Project': use a project's id, such as my-project"),
-    "short project": ({"--project": "abc"}, {}, "--project='abc' is no project id, such as my-project"),
-    "shell": ({"--namespace": "web;id"}, {}, "--namespace='web;id' is no Kubernetes namespace"),
-    "release": ({"--release": "Web"}, {}, "--release='Web' is no Helm release"),
+    "short project": ({"--project": "abc"}, {}, "--project='abc' is not a project id, such as my-project"),
+    "shell": ({"--namespace": "web;id"}, {}, "--namespace='web;id' is not a Kubernetes namespace"),
+    "release": ({"--release": "Web"}, {}, "--release='Web' is not a Helm release"),
     "long": ({"--release": "w" * 60}, {}, "choose a shorter --release"),
-    "fullname": ({"--fullname": "a_b"}, {}, "--fullname='a_b' is no name Kubernetes takes"),
+    "fullname": ({"--fullname": "a_b"}, {}, "--fullname='a_b' is not a name that Kubernetes accepts"),
     "dataset": ({"--dataset": "a-b"}, {}, "--dataset='a-b': use letters, digits and underscores"),
     "topic": ({}, {"PIPE_DEAD_TOPIC": "$(id)"}, "PIPE_DEAD_TOPIC='$(id)': use 3 to 255 letters"),
-    "reader": ({"--metrics-reader": "keda"}, {}, "--metrics-reader='keda' is no NAMESPACE/NAME"),
+    "reader": ({"--metrics-reader": "keda"}, {}, "--metrics-reader='keda' is not NAMESPACE/NAME"),
     "schema": ({"--schema": "nowhere.yaml"}, {}, "nowhere.yaml"),
     "setting": ({}, {"PIPE_DATASETS": "x"}, "did you mean PIPE_DATASET?"),
 }
