@@ -1,4 +1,4 @@
-"""A table that only a human can mend must not stall the others, nor use up its packs' delivery attempts for nothing."""
+"""A table that needs an operator must not block the others, nor use up delivery attempts of its packs for nothing."""
 
 from __future__ import annotations
 
