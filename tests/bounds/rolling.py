@@ -41,7 +41,7 @@ def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
         "PIPE_ADMIN_PORT": str(port),
         "PIPE_SCHEMA": str(SCHEMA_FILE),
     }
-    started = process.start(f"services.{name}", env=env, wait_ready=False)
+    started = process.start(f"services.{name}", env={**env, **settings}, wait_ready=False)
 
     def ready() -> bool:
         assert started.process.poll() is None, started.output()

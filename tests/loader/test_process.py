@@ -28,7 +28,7 @@ def loading(project: str, **settings: str) -> Iterator[Child]:
         "PIPE_ADMIN_PORT": str(port),
         "PIPE_SCHEMA": str(SCHEMA_FILE),
     }
-    started = process.start("services.loader", env=env, wait_ready=False)
+    started = process.start("services.loader", env={**env, **settings}, wait_ready=False)
 
     def ready() -> bool:
         assert started.process.poll() is None, started.output()

@@ -109,7 +109,7 @@ async def test_an_append_without_an_answer_is_sent_again(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with harness.running(project, append_timeout_seconds=0.2) as loader:
+    async with harness.running(project, append_timeout_seconds=1.0) as loader:
         await loader.until_acked(1)
         assert await loader.metric("append_retries_total{DEADLINE_EXCEEDED}") == 1
     assert len(bigquery.calls) == 2
