@@ -36,6 +36,7 @@ class MetadataServer:
             "GCE_METADATA_HOST": address,
             "GCE_METADATA_IP": address,
             "GCE_METADATA_TIMEOUT": "1",
+            "GCE_METADATA_DETECT_RETRIES": "1",  # services look again by themselves
             "GOOGLE_APPLICATION_CREDENTIALS": "",
             "CLOUDSDK_CONFIG": "/nonexistent",
         }
