@@ -118,8 +118,8 @@ def ledger_rules() -> str:
         ("collected:rate5m", settled),
     ):
         lines.append(_record(f"pixelpipe:ledger_{name}", " ".join(expression.split())))
-    for name in reconciliation.STRETCHES:
-        lines.append(_record("pixelpipe:ledger_hop:hits1h", reconciliation.stretch(name, "1h", SCOPE), stretch=name))
+    for name in reconciliation.HOPS:
+        lines.append(_record("pixelpipe:ledger_hop:hits1h", reconciliation.hop(name, "1h", SCOPE), hop=name))
     return "".join(lines)
 
 
