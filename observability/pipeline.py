@@ -168,7 +168,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Publish latency",
                 "s",
-                "Under 0.1 s: every reply waits for it. Above `publishTimeout` packs are spooled.",
+                "Under 0.1 s: every reply waits for it. Above `publishTimeoutSeconds` packs are spooled.",
                 shares("pixelpipe_collector_publish_seconds"),
                 warn=0.2,
                 bad=0.5,

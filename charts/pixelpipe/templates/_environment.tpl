@@ -6,10 +6,9 @@ values shared by several parts. All other settings are the part's `settings`.
 {{- $v := .Values -}}
 collector:
   ports: {http: 8080, admin: 9101}
-  # Serve for `drain`; requests in hand and then the spool have `grace` each. There is no preStop hook: after SIGTERM
-  # the collector is not ready, and serves on for `drain` seconds, as a hook that sleeps would have it do.
-  # What a disk or a Pub/Sub that hangs may add to that is bounded, too: 25 s at most.
-  grace: {{ add (ceil $v.collector.settings.drainDelaySeconds) (ceil (mulf 2 $v.collector.settings.shutdownTimeoutSeconds)) 25 }}
+  # After SIGTERM the collector reports not ready and keeps serving for drainDelaySeconds, so there is no preStop hook.
+  # Then requests in flight and the spool get shutdownTimeoutSeconds each. A disk or a Pub/Sub that hangs adds at most 25 s.
+  gracePeriod: {{ add (ceil $v.collector.settings.drainDelaySeconds) (ceil (mulf 2 $v.collector.settings.shutdownTimeoutSeconds)) 25 }}
   env:
     PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
     PIPE_PORT: 8080
@@ -19,7 +18,7 @@ collector:
     {{- end }}
 processor:
   ports: {admin: 9102}
-  grace: {{ add (ceil $v.processor.settings.shutdownTimeoutSeconds) 15 }}
+  gracePeriod: {{ add (ceil $v.processor.settings.shutdownTimeoutSeconds) 15 }}
   env:
     PIPE_HITS_SUBSCRIPTION: {{ quote $v.pubsub.hitsSubscription }}
     PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
@@ -27,7 +26,7 @@ processor:
     PIPE_SCHEMA: /schema/schema.yaml
 loader:
   ports: {admin: 9103}
-  grace: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
+  gracePeriod: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
   env:
     PIPE_DATASET: {{ quote $v.bigquery.dataset }}
     PIPE_ROWS_SUBSCRIPTION: {{ quote $v.pubsub.rowsSubscription }}

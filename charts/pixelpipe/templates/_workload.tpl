@@ -42,7 +42,7 @@ template:
       {{- end }}
   spec:
     {{- include "pixelpipe.podCommon" . | nindent 4 }}
-    terminationGracePeriodSeconds: {{ $part.grace }}
+    terminationGracePeriodSeconds: {{ $part.gracePeriod }}
     topologySpreadConstraints:
       {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
       - maxSkew: 1
