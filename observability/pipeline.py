@@ -276,11 +276,11 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeLedgerOff",
             ),
             Panel(
-                "Missing by stretch",
+                "Missing by hop",
                 "short",
                 "Near 0. Above: on its way there, or lost there. Below: came twice, or left an hour's window later. "
                 f"{RULES}",
-                (Query(f"sum by (stretch) ({select('pixelpipe:ledger_hop:hits1h')})", "{{stretch}}"),),
+                (Query(f"sum by (hop) ({select('pixelpipe:ledger_hop:hits1h')})", "{{hop}}"),),
                 width=12,
                 runbook="PixelpipeLedgerOff",
             ),
