@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+SCHEMA_FILE = ROOT / "tests" / "schema.yaml"
 
 
 @dataclass
@@ -70,7 +71,9 @@ def start(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30,
 
 
 def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
-    """Run `python -m services.NAME`; `ready` is its log line that says which ports it listens on."""
+    """Run `python -m services.NAME` with the tests' schema file; `ready` is its log line that says its ports."""
+    if name in ("processor", "loader"):  # a setting that a service does not have is an error
+        env = {"PIPE_SCHEMA": str(SCHEMA_FILE), **env}
     return start_listening(f"services.{name}", env, timeout)
 
 

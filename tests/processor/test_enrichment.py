@@ -16,8 +16,8 @@ from services.shared.schema import FIXED_SOURCES, Schema
 from tests.processor.test_parse import NOW, WIDE, _hit
 
 COLUMNS = """\
-      browser: {type: STRING, from: user_agent.browser}
-      is_bot: {type: BOOL, from: user_agent.is_bot}
+      browser: {type: STRING, from: agent.browser}
+      is_bot: {type: BOOL, from: agent.is_bot}
       medium: {type: STRING, from: referrer.medium}
       campaign: {type: STRING, from: [utm.campaign, param.campaign]}
       country: {type: STRING, from: geo.country}
@@ -68,7 +68,7 @@ def test_a_required_column_without_a_value_is_missing() -> None:
 
 
 def test_rejects_can_be_enriched() -> None:
-    text = ENRICHED.replace("      reason:", "      browser: {type: STRING, from: user_agent.browser}\n      reason:")
+    text = ENRICHED.replace("      reason:", "      browser: {type: STRING, from: agent.browser}\n      reason:")
     tables = schema_file.parse(text)
     parser, one = Parser(tables), _hit("n=many", headers={"user-agent": FIREFOX})
     reject = parser.parse(one, NOW)
@@ -78,7 +78,7 @@ def test_rejects_can_be_enriched() -> None:
 
 
 def test_bots_can_have_a_table_of_their_own() -> None:
-    tables = schema_file.parse(WIDE.replace("when: {param.type: [click, tap]}", 'when: {user_agent.is_bot: "true"}'))
+    tables = schema_file.parse(WIDE.replace("when: {param.type: [click, tap]}", 'when: {agent.is_bot: "true"}'))
     assert _row(_hit("x=1", headers={"user-agent": GOOGLEBOT}), tables)["table"] == "clicks"
     assert _row(_hit("x=1", headers={"user-agent": FIREFOX}), tables)["table"] == "events"
     assert _row(_hit("x=1"), tables)["table"] == "events"

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.processor.parse import MAX_VALUE, REASONS, Parser, Reject, Row
-from services.shared import hit, identity, rows, schema, schema_file
+from services.shared import hit, identity, rows, schema_file
 from services.shared.hit import Hit
 from services.shared.schema import Schema
+from tests.schemas import SCHEMA
 
 DAY = 86_400_000_000
 NOW = 20_000 * DAY + 3_600_000_000  # one hour into a day
-DEFAULT = schema_file.load(schema.DEFAULT_FILE)
 
 WIDE = """
 tables:
@@ -63,14 +63,14 @@ def _hit(query: str = "", body: Any = None, at: int = NOW, **fields: Any) -> Hit
     return Hit(at=at, query=query, body=raw, **given)
 
 
-def _row(one: Hit, tables: Schema = DEFAULT) -> dict[str, Any]:
+def _row(one: Hit, tables: Schema = SCHEMA) -> dict[str, Any]:
     result = Parser(tables).parse(one, NOW)
     assert isinstance(result, Row), result
     names = [column.name for column in tables.tables[result.table].columns]
     return {"table": result.table, **dict(zip(names, result.values, strict=True))}
 
 
-def _reject(one: Hit, tables: Schema = DEFAULT) -> Reject:
+def _reject(one: Hit, tables: Schema = SCHEMA) -> Reject:
     result = Parser(tables).parse(one, NOW)
     assert isinstance(result, Reject), result
     return result
@@ -120,7 +120,7 @@ def test_a_posted_object_is_read_like_a_query() -> None:
     ],
 )
 def test_no_value_is_lost(query: str, body: Any, user: str | None, params: Any) -> None:
-    result = Parser(DEFAULT).parse(_hit(query, body), NOW)
+    result = Parser(SCHEMA).parse(_hit(query, body), NOW)
     if user is None:
         assert isinstance(result, Reject)
         return
@@ -191,10 +191,10 @@ def test_a_refused_hit_says_why(one: Hit, reason: str, column: str | None, value
 
 def test_a_row_of_rejects_holds_the_whole_hit() -> None:
     one = _hit("type=click&event_id=mine", headers={"user-agent": "x"}, ip="1.2.3.4")
-    parser = Parser(DEFAULT)
+    parser = Parser(SCHEMA)
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
-    names = [column.name for column in DEFAULT.rejects.columns]
+    names = [column.name for column in SCHEMA.rejects.columns]
     row = dict(zip(names, parser.reject_row(one, reject, NOW).values, strict=True))
     assert (row["event_id"], row["stage"], row["table"], row["reason"]) == ("mine", "processor", "events", "missing")
     assert msgspec.json.decode(row["hit"], type=Hit) == one
@@ -323,7 +323,7 @@ HITS = st.builds(
 )
 
 
-SCHEMAS = {"default": DEFAULT, "wide": schema_file.parse(WIDE)}
+SCHEMAS = {"default": SCHEMA, "wide": schema_file.parse(WIDE)}
 PARSERS = {name: Parser(tables) for name, tables in SCHEMAS.items()}
 
 

@@ -25,10 +25,11 @@ from services.processor.parse import Parser, Reject, Row
 from services.processor.table_batches import HitParser
 from services.processor.worker import Topics as Names
 from services.processor.worker import Worker
-from services.shared import hit, identity, rows, schema, schema_file, zstd_frame
+from services.shared import hit, identity, rows, zstd_frame
 from services.shared.hit import Hit
 from services.shared.publisher import Unconfirmed
 from tests.processor.test_log_entry import ENTRY
+from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.topics import Topics
 
 
@@ -41,7 +42,7 @@ async def _running(topics: Topics, **settings: Any) -> AsyncIterator[None]:
         dead_topic=settings.pop("dead_topic", "dead"),
         host="127.0.0.1",
         admin_port=0,
-        **settings,
+        **{"schema": SCHEMA_FILE, **settings},
     )
     stop = asyncio.Event()
     running = asyncio.create_task(service.run(cfg, stop))
@@ -91,7 +92,7 @@ async def test_a_hit_is_enriched_as_the_schema_file_says(topics: Topics, tmp_pat
       region:   {type: STRING, from: geo.region}
 """
     file = tmp_path / "schema.yaml"
-    file.write_text(schema.DEFAULT_FILE.read_text().replace("      params:", columns + "      params:", 1))
+    file.write_text(SCHEMA_FILE.read_text().replace("      params:", columns + "      params:", 1))
     now, good = _now(), {"user-agent": ENTRY["httpRequest"]["userAgent"], "x-client-geo-location": "US,USCA,Fresno"}
     page = "url=https%3A%2F%2Fshop.example.com%2F%3Futm_campaign%3Dspring"
     hits = [
@@ -226,13 +227,12 @@ def _counted(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], fl
 def _worker(
     log: list[str], failures: int = 0, registry: CollectorRegistry | None = None, parser: HitParser | None = None
 ) -> Worker:
-    tables = schema_file.load(schema.DEFAULT_FILE)
     publisher: Any = _Publisher(log, failures)
     return Worker(
-        tables,
+        SCHEMA,
         publisher,
         Names("rows", "dead"),
-        Metrics(registry or CollectorRegistry(), tables.tables),
+        Metrics(registry or CollectorRegistry(), SCHEMA.tables),
         max_bytes=10**7,
         parser=parser,
     )
@@ -378,7 +378,7 @@ class _Faulty:
     """A parser with a bug: what it does to a hit is what the hit's query says."""
 
     def __init__(self) -> None:
-        self._parser = Parser(schema_file.load(schema.DEFAULT_FILE))
+        self._parser = Parser(SCHEMA)
 
     def parse(self, one: Hit, now: int) -> Row | Reject:
         if "raise" in one.query:

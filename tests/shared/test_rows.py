@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared import identity, rows, schema, schema_file, zstd_frame
+from services.shared import identity, rows, schema, zstd_frame
 from services.shared.errors import Poison
+from tests.schemas import SCHEMA
 
-EVENTS = schema_file.load(schema.DEFAULT_FILE).tables["events"]
+EVENTS = SCHEMA.tables["events"]
 
 
 def _batch(count: int = 3) -> pa.RecordBatch:

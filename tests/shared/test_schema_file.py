@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.shared import schema, schema_file
 from services.shared.schema import SchemaError
+from tests.schemas import SCHEMA
 
 NEEDED = """\
       day: {type: DATE, mode: REQUIRED, from: event.day}
@@ -32,10 +33,9 @@ def _file(columns: str = "", table: str = "", name: str = "events", partition: s
     return f"tables:\n  {name}:\n    partition: {partition}\n{table}    columns:\n{NEEDED}{columns}{REJECTS}"
 
 
-def test_the_default_file_has_the_documented_columns() -> None:
-    default = schema_file.load(schema.DEFAULT_FILE)
-    assert list(default.tables) == ["events", "rejects"]
-    events = default.tables["events"]
+def test_a_file_is_read_as_it_says() -> None:
+    assert list(SCHEMA.tables) == ["events", "rejects"]
+    events = SCHEMA.tables["events"]
     names = "day event_id received_at event_time tenant user_id type order_id url referrer ip user_agent params"
     assert [column.name for column in events.columns] == names.split()
     assert [column.name for column in events.columns if column.required] == [
@@ -47,7 +47,11 @@ def test_the_default_file_has_the_documented_columns() -> None:
     assert [str(source) for source in events.column("type").sources] == ["param.type", "param.event"]
     assert (events.partition, events.cluster) == ("day", ("tenant", "user_id", "type"))
     assert events.log_name == "events_log"
-    assert all(column.description for table in default.tables.values() for column in table.columns)
+    assert all(column.description for table in SCHEMA.tables.values() for column in table.columns)
+
+
+def test_the_file_at_the_root_can_be_used() -> None:
+    assert schema.REJECTS in schema_file.load(schema.DEFAULT_FILE).tables
 
 
 def test_a_table_per_tenant_becomes_one_table_for_each_listed() -> None:
@@ -76,7 +80,7 @@ CASES = {
         [(8, 31, "none of NULLABLE, REQUIRED")],
     ),
     "no from": (_file("      a: {type: STRING}\n"), [(8, 10, "'from' is missing")]),
-    "namespace": (_file("      a: {type: STRING, from: cookie.a}\n"), [(8, 31, "starts with none of query, header")]),
+    "namespace": (_file("      a: {type: STRING, from: cookie.a}\n"), [(8, 31, "starts with none of param, header")]),
     "no name": (_file("      a: {type: STRING, from: param}\n"), [(8, 31, "names nothing in 'param'")]),
     "fixed name": (_file("      a: {type: STRING, from: hit.ipp}\n"), [(8, 31, "did you mean 'ip'?")]),
     "fixed type": (_file("      a: {type: STRING, from: hit.received_at}\n"), [(8, 31, "is TIMESTAMP")]),

@@ -215,4 +215,4 @@ class Fleet:
             puller.drain()
             worker.end()
             await receiving
-            await worker.finish(LOADER_CONFIG.grace)
+            await worker.finish(LOADER_CONFIG.shutdown_timeout_seconds)
