@@ -68,23 +68,24 @@ soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for
 images: install ## build the container images, run them, send pixels through them (needs buildah, podman, runc, mmdebstrap)
 	$(BIN)/python -m tests.images
 
-check: install ## lint, format, types, arrows
+check: install ## lint, format, types, arrows, and that the chart carries schema.yaml as it is
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_arrows.py
+	@cmp schema.yaml charts/pixelpipe/files/schema.yaml || { echo "the chart has an older schema.yaml: run make docs"; exit 1; }
 
 format: install ## format the sources
 	$(BIN)/ruff check --quiet --fix $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
 
-docs: install ## write the generated parts of the documents: settings, metrics, log lines, schema keys, costs, alerts, chart values
+docs: install ## write the generated parts of documents and chart: settings, metrics, log lines, schema keys, costs, alerts, values
 	$(BIN)/python -m tests.docs
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
 
-dashboards: install ## write the chart's dashboards and generated rules, after a change in observability or a runbook
+dashboards: install ## write the chart's dashboards, rules and alerts, after a change in observability
 	$(BIN)/python -m observability
 
 lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
