@@ -278,7 +278,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Missing by hop",
                 "short",
-                "Near 0. Above: on its way there, or lost there. Below: came twice, or left an hour's window later. "
+                "Near 0. Above: in flight there, or lost there. Below: duplicates, or hits that left after the window. "
                 f"{RULES}",
                 (Query(f"sum by (hop) ({select('pixelpipe:ledger_hop:hits1h')})", "{{hop}}"),),
                 width=12,

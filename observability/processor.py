@@ -21,7 +21,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Answers",
                 "wps",
-                "`acked`. `nacked` come again; `dead` went to the dead-letter topic.",
+                "`acked`. `nacked` are redelivered; `dead` went to the dead-letter topic.",
                 (
                     Query(rate(_P + "messages_acked_total"), "acked"),
                     Query(rate(_P + "messages_nacked_total"), "nacked"),
@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "What became of hits",
                 "wps",
-                "`published`. `duplicate` were known already.",
+                "`published`. `duplicate` had been processed before.",
                 (Query(rate(_P + "hits_settled_total", by="kind, outcome"), "{{kind}} {{outcome}}"),),
                 stacked=True,
             ),

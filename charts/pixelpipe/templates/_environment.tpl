@@ -1,6 +1,6 @@
 {{/*
-What the chart decides for each part: its ports, its seconds from SIGTERM to SIGKILL, and the settings that follow from
-values shared by several parts. All other settings are the part's `settings`.
+What the chart decides for each part: ports, the seconds from SIGTERM to SIGKILL, and the settings derived from values
+that several parts share. All other settings are in the part's `settings`.
 */}}
 {{- define "pixelpipe.parts" -}}
 {{- $v := .Values -}}
@@ -67,7 +67,7 @@ ops:
 {{- end }}
 {{- range $key, $value := (index $root.Values $name).settings }}
 - name: PIPE_{{ $key | snakecase | upper }}
-  {{- /* As JSON: printed plainly, a number of seven digits and more would come out as 1.048576e+06. */}}
+  {{- /* As JSON: a plain number of seven digits or more would be printed as 1.048576e+06. */}}
   value: {{ if kindIs "slice" $value }}{{ join "," $value | quote }}{{ else if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ toJson $value | quote }}{{ end }}
 {{- end }}
 {{- if and $root.Values.tracing.endpoint $part.ports }}
@@ -85,7 +85,7 @@ ops:
 {{- end }}
 {{- end -}}
 
-{{/* What makes Google's clients talk to the emulators. */}}
+{{/* Points Google's clients at the emulators. */}}
 {{- define "pixelpipe.emulators" -}}
 {{- $bigquery := include "pixelpipe.name" (list . "bigquery" 63) -}}
 - name: PUBSUB_EMULATOR_HOST
