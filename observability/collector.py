@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
         Panel(
             "Bytes that wait for Pub/Sub",
             "bytes",
-            "Near 0. At `maxPendingBytes` hits are shed.",
+            "Near 0. At `maxPendingBytes` hits are refused.",
             (Query(_each("pending_bytes"), "{{pod}}"),),
         ),
     ),

@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Hits by kind",
                 "reqps",
-                "Follows the site's visitors; `other` are paths nobody serves.",
+                "Follows the site's visitors; `other` are unknown paths.",
                 (Query(rate("pixelpipe_collector_http_responses_total", by="kind"), "{{kind}}"),),
                 stacked=True,
                 runbook="PixelpipeNoTraffic",
@@ -120,7 +120,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "From receipt to row, heatmap",
                 "s",
-                "A dark band near a second. A second band above is what an outage made wait.",
+                "A dark band near a second. A second band above it is what waited for an outage to end.",
                 (
                     Query(
                         "sum by (le) "
@@ -190,7 +190,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Rows per append",
                 "short",
-                "The more the cheaper: grows with the traffic.",
+                "More is cheaper: grows with the traffic.",
                 shares("pixelpipe_loader_append_rows"),
             ),
             Panel(
