@@ -88,10 +88,12 @@ dashboard: install ## draw the pipeline's dashboard from a local run with an out
 dashboards: install ## write the chart's dashboards, rules and alerts, after a change in observability
 	$(BIN)/python -m observability
 
+# dev comes first: it holds all other groups, and the images get the versions that the tests ran on.
 lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
-	for group in collector processor loader ops emulators local dev; do \
+	for group in dev collector processor loader ops emulators local; do \
+	  [ $$group = dev ] && constraint= || constraint="--constraint requirements/dev.txt"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
+	    --no-emit-index-url --no-emit-find-links $$constraint --group $$group --output-file requirements/$$group.txt || exit 1; done
 
 clean: ## remove what was installed and the local data
 	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis
