@@ -6,6 +6,7 @@ import importlib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,7 @@ Key = tuple[str, Label]
 INSTALL = "apt-get install prometheus"
 
 
+@cache
 def exposed(service: str) -> str:
     """What a pod of the service answers at /metrics before its first hit."""
     registry = CollectorRegistry()
