@@ -115,12 +115,9 @@ def locked(image: str) -> set[str]:
 
 def clear() -> None:
     """Remove what builds left beside the images, and containers of a run that was cut off."""
-    remove = ("rm", "--all", "--force", "--time", "0")
-    try:
-        podman(*remove)
-    except Failed:  # one whose network others share goes only after them, and they are gone now
-        podman(*remove)
-    podman("image", "prune", "--force")
+    for container in podman("ps", "--all", "--quiet").split():  # with those that share its network, which are gone then
+        podman("rm", "--depend", "--force", "--ignore", "--time", "0", container, timeout=600)
+    podman("image", "prune", "--force", timeout=600)
 
 
 def say(text: str) -> None:
