@@ -1,4 +1,4 @@
-"""The public port: pixels, events, and what browsers ask around them."""
+"""The public port: pixels, events, and the requests browsers make besides."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from multidict import istr
 from services.collector import body, capture, content_encoding, encode_batch, fast_path, pixel
 from services.collector.config import IMMEDIATE, Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox, Refused, Reserved, Tell
+from services.collector.outbox import HitsRefused, OnSettled, Outbox, Reservation
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.shared import address, hit, identity, tracing
 
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 EVENTS = "/events"
-BODY_SECONDS = 15.0  # a client that sends its body slower than this is not waited for
+BODY_SECONDS = 15.0  # a body that takes longer is answered 408
 RETRY_SECONDS = "1"
 PREFLIGHT_SECONDS = "86400"
-MAX_PATH = 1_024  # characters of a path whose spelling is looked at
+MAX_PATH = 1_024  # characters of a path that is normalized
 
 _FORWARDED = istr("X-Forwarded-For")
 _TRACEPARENT = istr(tracing.HEADER)
@@ -32,7 +32,7 @@ _ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Acc
 _METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
 _ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
 
-_TAKEN = Reply(204, {})
+_ACCEPTED = Reply(204, {})
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 
@@ -40,7 +40,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[Reply]]
 
 
 class _Route(NamedTuple):
-    """What is at a path: how it is written, the kind of its requests, and who answers which method."""
+    """A path as it appears in hits, the kind of its requests, and the handler of each method."""
 
     path: str
     kind: str
@@ -49,15 +49,15 @@ class _Route(NamedTuple):
 
 
 class App:
-    """Answers one request; the reply to a hit leaves after the outbox says it is safe."""
+    """Answers one request; the reply to a hit is sent once the outbox says the hit is safe."""
 
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
-        self.kept = [name for name, _ in self._headers]  # headers that hits have, in lower case
+        self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._reader = fast_path.Reader(self.kept, [tracing.HEADER] if self._traced else [])
+        self._fast_parser = fast_path.FastParser(self.kept, [tracing.HEADER] if self._traced else [])
         self._ids = identity.Ids()
         self._images: dict[bytes, Reply] = {}
         self._routes: dict[str, _Route] = {}
@@ -91,75 +91,75 @@ class App:
         self.replied(route.kind if route is not None else "other", reply.status, began)
         return reply.to(request)
 
-    def quick(self, data: bytes, remote: str, tell: Tell) -> tuple[Reply, bytes, bool] | None:
-        """What `handle` does, for a pixel's request as it came; None for what only `handle` can answer.
+    def handle_fast(self, data: bytes, remote: str, on_settled: OnSettled) -> tuple[Reply, bytes, bool] | None:
+        """Answer a plain pixel GET, given as raw bytes; None means that `handle` must answer the request.
 
-        `remote` is the peer's address, or "". The reply, the Origin that it goes to, and whether it may go now. Else
-        `tell` is told when: with an error, `unavailable` goes in its place.
+        `remote` is the peer's address, or "". Returns the reply, the Origin it goes to, and whether it may be sent now.
+        If not, `on_settled` is called once it may; with an error, send `unavailable` instead.
         """
-        if (read := self._reader.read(data)) is None:
+        if (parsed := self._fast_parser.parse(data)) is None:
             return None
-        path, query, headers, forwarded, origin = read
+        path, query, headers, forwarded, origin = parsed
         if (image := self._images.get(path)) is None:
             return None
         now = time.time_ns() // 1000
-        self._metrics.hits.of["GET",] += 1
-        line = fast_path.line(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
+        self._metrics.hits.by_labels["GET",] += 1
+        line = fast_path.encode(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
         try:
-            self._outbox.take_one(line, None if self._immediate else tell)
-        except Refused as error:
+            self._outbox.take_one(line, None if self._immediate else on_settled)
+        except HitsRefused as error:
             return unavailable(error), origin, True
         return image, origin, self._immediate
 
     def replied(self, kind: str, status: int, began: float) -> None:
-        """Count a reply to a request that came at `began`, by `time.perf_counter()`."""
-        self._metrics.replies.of[kind, str(status)] += 1
-        self._metrics.durations.observe(kind, time.perf_counter() - began)
+        """Count a reply; `began` is when its request arrived, by `time.perf_counter()`."""
+        self._metrics.responses.by_labels[kind, str(status)] += 1
+        self._metrics.request_seconds.observe(kind, time.perf_counter() - began)
 
     async def _pixel(self, request: web.BaseRequest) -> Reply:
         now = time.time_ns() // 1000
         captured = self._capture(request, now, self._ids.next(now))
-        self._metrics.hits.of[request.method,] += 1
+        self._metrics.hits.by_labels[request.method,] += 1
         try:
             await self._keep([hit.encode(captured)], request)
-        except Refused as error:
+        except HitsRefused as error:
             return unavailable(error)
         return self._images[captured.path.encode()]
 
     async def _events(self, request: web.BaseRequest) -> Reply:
         try:
             media = body.check_type(request.headers.get("Content-Type", ""))
-            with self._outbox.reserve() as reserved:
-                data = await self._read(request, reserved)
+            with self._outbox.reserve() as reservation:
+                data = await self._read(request, reservation)
             encoding = ",".join(request.headers.getall("Content-Encoding", ()))
             found = body.events(content_encoding.decompress(data, encoding, self._cfg.max_body_bytes), media)
         except body.BadBody as error:
             return _json_error(error)
-        except Refused as error:
+        except HitsRefused as error:
             return unavailable(error)
         now = time.time_ns() // 1000
         like = self._capture(request, now, "")
-        # A microsecond apart, so that the order of a batch is still known in BigQuery.
+        # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(like, identity.uuid7s(now, len(found)), found)
-        self._metrics.hits.of[request.method,] += len(lines)
+        self._metrics.hits.by_labels[request.method,] += len(lines)
         try:
             await self._keep(lines, request)
-        except Refused as error:
+        except HitsRefused as error:
             return unavailable(error)
-        return _TAKEN
+        return _ACCEPTED
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
-        """Return when the reply may go. Raises Refused."""
+        """Return once the reply may be sent. Raises HitsRefused."""
         trace = _trace(request) if self._traced else None
         if self._immediate:
             self._outbox.take(lines, trace)
         else:
             await self._outbox.put(lines, trace)
 
-    async def _read(self, request: web.BaseRequest, reserved: Reserved) -> bytes:
-        """The body as sent, within the limits of size and time. Raises BadBody 408, 413, or 400 where it breaks off.
+    async def _read(self, request: web.BaseRequest, reservation: Reservation) -> bytes:
+        """The body as sent, within the limits of size and time.
 
-        Raises Refused where memory is full.
+        Raises BadBody 408, 413, or 400 if it breaks off; HitsRefused if there is no memory for it.
         """
         limit = self._cfg.max_body_bytes
         too_large = body.BadBody(413, f"the body is over {limit} bytes")
@@ -173,7 +173,7 @@ class App:
                     data += chunk
                     if len(data) > limit:
                         raise too_large
-                    reserved.add(len(chunk))
+                    reservation.add(len(chunk))
         except (web.PayloadAccessError, web.RequestPayloadError, ValueError) as error:
             raise body.BadBody(400, f"the body cannot be read: {error}") from error
         except TimeoutError as error:
@@ -211,7 +211,7 @@ class App:
 
 def _image(path: str) -> Reply:
     image, kind = pixel.image(path)
-    # A page that isolates itself (COEP) may still load the pixel.
+    # Pages that isolate themselves (COEP) can still load the pixel.
     return Reply(200, {"Content-Type": kind, "Cross-Origin-Resource-Policy": "cross-origin", **FRESH}, image)
 
 
@@ -220,7 +220,7 @@ def unavailable(error: Exception) -> Reply:
 
 
 async def _preflight(request: web.BaseRequest) -> Reply:
-    """Whatever a page asks to send may be sent: a header that is not allowed would cost all its events."""
+    """Allow whatever a page asks to send: one header that is not allowed would cost all its events."""
     method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
     return Reply(
         204,
@@ -233,7 +233,7 @@ async def _preflight(request: web.BaseRequest) -> Reply:
 
 
 def _go_on(request: web.BaseRequest) -> None:
-    """Ask for the body, where the client waits to be asked."""
+    """Ask for the body if the client waits for that."""
     expects = request.headers.get("Expect", "").lower() == "100-continue" and request.version == HttpVersion11
     if expects and request.transport is not None and not request.content.total_bytes:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -241,7 +241,7 @@ def _go_on(request: web.BaseRequest) -> None:
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
     headers = request.headers.getall(_TRACEPARENT, ())
-    return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several none can be told to be right
+    return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several, none is known to be right
 
 
 def _json_error(error: body.BadBody) -> Reply:

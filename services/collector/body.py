@@ -1,6 +1,6 @@
-"""Reads the body of a POST: one JSON object, an array of them, or one a line. Each event stays the bytes it was.
+"""Reads the body of a POST: one JSON object, an array of objects, or one per line. Events keep their bytes.
 
-JSON is checked and cut without building what it holds, which strangers choose: a megabyte takes 2 to 16 ms.
+JSON is validated and cut without decoding its content, which strangers choose: a megabyte takes 2 to 16 ms.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from services.shared import json_depth
 
 T = TypeVar("T")
 
-MAX_EVENTS = 1_000  # in one request: as many as fit one pack
-MAX_LINES = 10_000  # in one request, empty ones too
+MAX_EVENTS = 1_000  # in one request; as many as fit into one pack
+MAX_LINES = 10_000  # in one request, including empty ones
 _LINES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 _JSON = {"", "application/json", "text/plain", "application/octet-stream"}
 _NO_OBJECT = "an event is a JSON object, this is not one"
 _TOO_DEEP = f"nested too deeply, over {json_depth.DEEPEST} levels"
 _TOO_MANY = f"over {MAX_EVENTS} events in one request"
-_SHORT = 65_536  # bytes of an array that has few enough elements to make them all
+_SHORT = 65_536  # bytes of an array small enough to build all its elements
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SPACE = b" \t\r\n"  # of JSON
+_SPACE = b" \t\r\n"  # as JSON defines it
 _GAP = re.compile(rb"[ \t\r\n,]*")
-_BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte ([0-9]+)\)")  # how msgspec says what is wrong, and where
-_BYTE_BEFORE = {"trailing characters", "invalid character in unicode escape"}  # of which it names the byte behind
+_BYTE = re.compile(r"(?:JSON is malformed: )?(.*) \(byte ([0-9]+)\)")  # the text of msgspec's errors
+_BYTE_BEFORE = {"trailing characters", "invalid character in unicode escape"}  # errors for which it names the next byte
 _NOTHING = msgspec.Raw()
 
 
 class _Object(msgspec.Struct):
-    """An object whose members are checked and passed over; how many were complete is what is asked for."""
+    """An object whose members are validated and skipped; only complete objects are counted."""
 
     complete: ClassVar[int] = 0
 
@@ -41,7 +41,7 @@ class _Object(msgspec.Struct):
 
 
 def _elements_of(kind: type) -> type[msgspec.Struct]:
-    """An array of which one element more than is allowed is kept, and the others are checked and passed over."""
+    """An array type that keeps one element more than allowed, and validates and skips the others."""
     fields = [(f"_{number}", kind, _NOTHING) for number in range(MAX_EVENTS + 1)]
     return msgspec.defstruct("Elements", fields, array_like=True)
 
@@ -53,7 +53,7 @@ _objects = msgspec.json.Decoder(_elements_of(_Object))
 
 
 class BadBody(Exception):
-    """The body cannot be used: the HTTP status to answer with, what is wrong, and where if that is known."""
+    """The body is not acceptable: the HTTP status to answer, what is wrong, and where, if known."""
 
     def __init__(self, status: int, error: str, where: str = "") -> None:
         super().__init__(error)
@@ -61,7 +61,7 @@ class BadBody(Exception):
 
 
 class _Fault(Exception):
-    """What is wrong at a byte of the text."""
+    """What is wrong, and at which byte of the text."""
 
     def __init__(self, status: int, error: str, at: int) -> None:
         super().__init__(error)
@@ -77,9 +77,9 @@ def check_type(content_type: str) -> str:
 
 
 def events(data: bytes, media: str) -> list[bytes]:
-    """The JSON objects of a body, each as one line of the bytes sent. Raises BadBody 400 or 413, saying where.
+    """The JSON objects of a body, each as one line, otherwise as sent. Raises BadBody 400 or 413 with the position.
 
-    Only halves of characters are changed, as surrogates.py says.
+    Only lone surrogates are changed (surrogates.py).
     """
     text = data.removeprefix(_BYTE_ORDER_MARK)
     if not text.strip(_SPACE):
@@ -89,7 +89,7 @@ def events(data: bytes, media: str) -> list[bytes]:
     try:
         try:
             found = _cut(text, media, array=array)
-        except _Fault:  # msgspec refuses half a character, so only now can there be one
+        except _Fault:  # msgspec rejects lone surrogates, so only now can there be any
             repaired = _repaired(text)
             if repaired == text:
                 raise
@@ -99,7 +99,7 @@ def events(data: bytes, media: str) -> list[bytes]:
         raise BadBody(fault.status, fault.error, _where(text[: fault.at], array=array)) from fault
     if not found:
         raise BadBody(400, "there is no event in the body")
-    # A line end outside a string means nothing to JSON, and inside it must be escaped: a hit stays one line.
+    # A line end in JSON is either insignificant, outside a string, or escaped; a hit must be one line.
     for end in (b"\n", b"\r"):
         if end in text:
             found = [event.replace(end, b" ") for event in found]
@@ -133,7 +133,7 @@ def _utf8(text: bytes, *, array: bool) -> bytes:
 
 
 def _object_or_lines(text: bytes) -> list[bytes]:
-    """One object, or one a line if the first line is JSON by itself; of a broken object only the rest of it is."""
+    """One object, or one per line if the first line is JSON by itself, which the start of a broken object is not."""
     start = len(text) - len(text.lstrip(_SPACE))
     try:
         event = _decode(_one, text)
@@ -155,9 +155,9 @@ def _lines(text: bytes) -> list[bytes]:
         if not event:
             continue
         try:
-            if number == MAX_LINES:  # it is all the rest
+            if number == MAX_LINES:  # this is all the rest
                 raise _Fault(413, f"over {MAX_LINES} lines in one request", 0)
-            _one.decode(event)  # not by _decode: the call, and a text of where it is, are a third of this loop
+            _one.decode(event)  # not _decode: its call, and the position's text, would be a third of this loop
             if not event.startswith(b"{"):
                 raise _Fault(400, _NO_OBJECT, 0)
             if len(found) == MAX_EVENTS:
@@ -175,7 +175,7 @@ def _lines(text: bytes) -> list[bytes]:
 def _array(text: bytes) -> list[bytes]:
     if len(text) < _SHORT:
         found = [bytes(raw) for raw in _decode(_few, text)]
-    else:  # it may have any number of elements, which are not all to be made
+    else:  # it may have any number of elements; do not build them all
         found = [bytes(raw) for raw in msgspec.structs.astuple(_decode(_many, text)) if raw is not _NOTHING]
     for index, event in enumerate(found):
         if not event.startswith(b"{"):
@@ -188,7 +188,7 @@ def _array(text: bytes) -> list[bytes]:
 
 
 def _start(text: bytes, found: list[bytes], index: int) -> int:
-    """Where an element of an array begins."""
+    """The offset of an element of an array."""
     at = text.index(b"[") + 1
     for event in found[:index]:
         at = _after_gap(text, at) + len(event)
@@ -196,11 +196,11 @@ def _start(text: bytes, found: list[bytes], index: int) -> int:
 
 
 def _after_gap(text: bytes, at: int) -> int:
-    return _GAP.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+    return _GAP.match(text, at).end()  # type: ignore[union-attr]  # it always matches
 
 
 def _shallow(event: bytes, start: int) -> bytes:
-    """The event, which begins there. Raises _Fault if it is nested too deeply."""
+    """The event, which begins at `start`. Raises _Fault if it is nested too deeply."""
     if (deep := json_depth.first_too_deep(event)) is not None:
         raise _Fault(400, _TOO_DEEP, start + deep)
     return event
@@ -215,7 +215,7 @@ def _is_json(text: bytes) -> bool:
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
-    """What the decoder makes of a text. Raises _Fault."""
+    """Decode the text. Raises _Fault."""
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -223,17 +223,17 @@ def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
 
 
 def _fault(error: msgspec.MsgspecError | RecursionError, text: bytes, levels: int = json_depth.DEEPEST) -> _Fault:
-    """What is wrong with a text that is not JSON, or that has far more levels than these."""
+    """What is wrong with a text that is not JSON, or that is nested far deeper than `levels`."""
     if isinstance(error, RecursionError):
         return _Fault(400, _TOO_DEEP, json_depth.first_too_deep(text, levels) or 0)
     if said := _BYTE.fullmatch(str(error)):
         return _Fault(400, f"not JSON: {said[1]}", int(said[2]) - (said[1] in _BYTE_BEFORE))
-    # "Input data was truncated", which it also says of halves of characters, but there are none.
+    # "Input data was truncated"; msgspec also says that of lone surrogates, but there are none left.
     return _Fault(400, "not JSON: the end is missing", len(text.rstrip(_SPACE)))
 
 
 def _where(before: bytes, *, array: bool) -> str:
-    """The place behind this part of a body: which element of an array, from 0 on, line, and column in characters."""
+    """The position after this part of a body: the array's element, from 0, the line, and the column in characters."""
     line = before.count(b"\n") + 1
     column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
     element = _element(before) if array else None
@@ -241,11 +241,11 @@ def _where(before: bytes, *, array: bool) -> str:
 
 
 def _element(before: bytes) -> int | None:
-    """How many objects of an array are complete before this place; None behind the array, and where not all are."""
+    """How many objects of an array are complete so far; None after its end, or if an element is not an object."""
     _Object.complete = 0
     try:
         _objects.decode(before)
-    except (msgspec.ValidationError, RecursionError):  # an element before it is not an object, or it is far too deep
+    except (msgspec.ValidationError, RecursionError):  # an earlier element is not an object, or far too deep
         return None
     except msgspec.DecodeError:
         return _Object.complete if _Object.complete <= MAX_EVENTS else None

@@ -1,51 +1,50 @@
-"""A circuit breaker: after a failure nobody waits for Pub/Sub until one try has shown that it answers again. Pure."""
+"""A circuit breaker: after a failure, replies stop waiting for Pub/Sub until a trial publish succeeds. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from services.shared.backoff import Backoff
 
 CLOSED, HALF_OPEN, OPEN = 0, 1, 2  # the values of the metric
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between tries, doubling
 
 
 class Breaker:
-    """Closed: publish. Open: do not, until `try_at`; then one may try, and its outcome decides.
+    """Closed: publish. Open: do not publish until `try_at`; then one caller may try, and its outcome decides.
 
     `now` is a monotonic time in seconds; `changed` is called with the new state.
     """
 
     def __init__(self, changed: Callable[[int], None]) -> None:
         self._changed = changed
-        self._wait = FIRST_WAIT
+        self._backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, random=lambda: 1.0)  # a try is one pack: no jitter
         self.state = CLOSED
         self.try_at = 0.0
 
     def failed(self, now: float) -> None:
-        if self.state == CLOSED:
-            self._wait = FIRST_WAIT
-        elif self.state == HALF_OPEN:
-            self._wait = min(self._wait * 2, LONGEST_WAIT)
-        else:
-            return  # one of those that were under way when it opened
-        self.try_at = now + self._wait
+        if self.state == OPEN:
+            return  # it was already under way when the breaker opened
+        self.try_at = now + self._backoff.wait()
         self._set(OPEN)
 
     def succeeded(self) -> None:
         if self.state != CLOSED:
+            self._backoff.reset()
             self._set(CLOSED)
 
     def slow(self, now: float) -> None:
-        """A try was answered, but later than replies can wait: stay open, and try the next at once."""
-        self._wait = FIRST_WAIT
+        """A try succeeded, but too slowly for replies: stay open, and allow the next try at once."""
+        self._backoff.reset()
         self.try_at = now
         self._set(OPEN)
 
     def due(self, now: float) -> bool:
-        """Whether it is time for a try, and nobody tries."""
+        """Whether a try is due and none is under way."""
         return self.state == OPEN and now >= self.try_at
 
     def may_try(self, now: float) -> bool:
-        """Whether the caller is the one to try; it must report how it went, whatever happens to it."""
+        """Whether the caller may try; if so, it must report the outcome, even if it is cancelled."""
         if self.due(now):
             self._set(HALF_OPEN)
             return True

@@ -1,4 +1,4 @@
-"""Turns a request into hits. It captures and never interprets: a malformed query string is kept as it came."""
+"""Turns a request into a hit. It captures and never interprets: a malformed query string is kept as sent."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def hit(
     id: str,
     body: msgspec.Raw = NO_BODY,
 ) -> Hit:
-    """One hit: `query` is as sent, `headers` are those to keep, `now` is microseconds since 1970."""
+    """One hit: `query` is as sent, `headers` are the kept ones, `now` is in microseconds since 1970."""
     return Hit(id, now, method, path, query, dict(headers), ip, body)
 
 
 def plain_path(path: str) -> str:
-    """The path as its owner would write it: percent-encoding undone, slashes once, none at the end, no fragment."""
+    """The normalized path: percent-decoded, without repeated or trailing slashes, without a fragment."""
     return "/" + "/".join(part for part in unquote(path.partition("#")[0], errors="replace").split("/") if part)
 
 

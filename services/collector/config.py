@@ -16,7 +16,6 @@ class Config:
     hits_topic: str = setting(resource_names.HITS_TOPIC, "topic the packs of hits are published to")
     host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
     port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
-    reuse_port: bool = setting(False, "several collectors of one machine share the port, each with a spool of its own")
     admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
     paths: tuple[str, ...] = setting((), "more paths that serve the pixel, comma-separated, such as /open.gif")
     headers: tuple[str, ...] = setting(
@@ -44,7 +43,6 @@ class Config:
     linger_seconds: float = setting(
         0.05, "seconds hits are batched for, and their replies held, at most", minimum=0, maximum=1
     )
-    in_flight: int = setting(8, "packs being published at a time", minimum=1, maximum=64)
     publish_timeout_seconds: float = setting(
         0.5, "seconds until Pub/Sub must have confirmed a pack; then it is spooled", minimum=0.1, maximum=60
     )

@@ -1,8 +1,7 @@
-"""How many clients may be connected, and how much of requests that are not complete may wait in memory.
+"""Bounds the number of connections, and the memory that incomplete requests take.
 
-A connection costs 5 to 12 kB; a request's head, before it is complete, may have 192 kB. So both are bounded, and what
-goes first is what nobody waits for: a connection without a request, the one idle for longest. A client that does not
-read its replies is not waited for either.
+A connection costs 5 to 12 kB, an incomplete head up to 192 kB. Over the limit, the connection that has been idle for
+longest is closed first. A client that does not read its replies is disconnected too.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from typing import Protocol
 
 from services.collector.metrics import Metrics
 
-IDLE_SECONDS = 5.0  # a connection idle for less keeps its place
+IDLE_SECONDS = 5.0  # a connection is only closed to make room after being idle for this long
 HEADER_SECONDS = 10.0  # from the first byte of a request to the last of its header
-WAITING_BYTES = 16_000_000  # of all headers that are not complete, and of requests that wait for others before them
-UNREAD_SECONDS = 30.0  # how long a client may leave replies unread once the buffers between it and us are full
+WAITING_BYTES = 16_000_000  # of all incomplete heads, and of requests queued behind others
+UNREAD_SECONDS = 30.0  # how long a client may leave replies unread once all buffers are full
 
 
 class Connection(Protocol):
@@ -25,23 +24,23 @@ class Connection(Protocol):
 
 @dataclass
 class _Begun:
-    since: float | None  # None: it does not wait for its client
+    since: float | None  # None: it is not waiting for its client
     bytes: int = 0
 
 
 class Connections:
-    """At most `limit` of them; each method takes a connection and `now`, a monotonic time in seconds."""
+    """At most `limit` connections. `now` is always a monotonic time in seconds."""
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
         self.limit, self._metrics = limit, metrics
         self._open: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # since when, longest first
-        self._begun: dict[Connection, _Begun] = {}  # a part of a header is there, oldest first
+        self._begun: dict[Connection, _Begun] = {}  # with an incomplete request, oldest first
         self._begun_bytes = 0
         self._unread: dict[Connection, float] = {}  # since when, longest first
 
     def opened(self, connection: Connection, now: float) -> bool:
-        """Whether there is room for it; where all places are taken, one that is idle is closed."""
+        """Whether there is room for it; at the limit, an idle connection is closed to make room."""
         if len(self._open) >= self.limit:
             longest, since = next(iter(self._idle.items()), (None, now))
             if longest is None or now - since < IDLE_SECONDS:
@@ -61,7 +60,7 @@ class Connections:
         self.complete(connection)
 
     def busy(self, connection: Connection) -> None:
-        """It has a request, and is not idle until that is answered."""
+        """It has a request, and is not idle until the reply is sent."""
         self._idle.pop(connection, None)
 
     def idle(self, connection: Connection, now: float) -> None:
@@ -69,7 +68,7 @@ class Connections:
             self._idle[connection] = now
 
     def incomplete(self, connection: Connection, size: int, now: float | None) -> None:
-        """It has `size` bytes buffered, for want of the rest of a request since `now`; None: for want of room here."""
+        """It has `size` bytes buffered, waiting for the rest of a request since `now`; None: waiting for room here."""
         if connection not in self._open:
             return
         begun = self._begun.setdefault(connection, _Begun(now))
@@ -85,7 +84,7 @@ class Connections:
             self._begun_bytes -= begun.bytes
 
     def unread(self, connection: Connection, now: float) -> None:
-        """Its client does not read, and the buffers for what it is sent are full."""
+        """Its client does not read, and the buffers towards it are full."""
         if connection in self._open:
             self._unread.setdefault(connection, now)
 
@@ -93,7 +92,7 @@ class Connections:
         self._unread.pop(connection, None)
 
     def sweep(self, now: float) -> None:
-        """Close those whose header takes too long, and those that do not read."""
+        """Close connections whose header takes too long, and those whose client does not read."""
         for connection, begun in list(self._begun.items()):
             if begun.since is not None and now - begun.since >= HEADER_SECONDS:
                 self._close(connection, "slow")

@@ -1,4 +1,4 @@
-"""Takes the Content-Encoding off a body: gzip, of several members too, and deflate, which clients write in two ways."""
+"""Decompresses a body: gzip, also of several members, and deflate, with or without zlib's header."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zlib
 from services.collector.body import BadBody
 
 MAX_MEMBERS = 1_000  # of one gzip body, at 4 µs each
-_WINDOW = 16_384  # bytes given to zlib at a time: behind the end of a member it copies the rest of them
-_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's numbers for what surrounds the compressed bytes
+_WINDOW = 16_384  # bytes given to zlib at a time: it copies what follows the end of a member
+_GZIP, _ZLIB, _RAW = 31, 15, -15  # zlib's `wbits` for each container format
 _MAGIC = b"\x1f\x8b"
 _KNOWN = "send gzip, deflate or none"
 
 
 def decompress(data: bytes, encoding: str, limit: int) -> bytes:
-    """The body without its encoding, the values of all its Content-Encoding headers; at most `limit` bytes.
+    """The decompressed body, at most `limit` bytes; `encoding` joins the values of all its Content-Encoding headers.
 
     Raises BadBody 400, 413 or 415.
     """
@@ -27,14 +27,14 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
         case "gzip" | "x-gzip":
             return _inflate(data, "gzip", _GZIP, MAX_MEMBERS, limit)
         case "deflate":
-            # RFC 9110 means zlib's format; many clients leave its header out.
+            # RFC 9110 means zlib's format, but many clients leave out its header.
             zlib_header = len(data) >= 2 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
             return _inflate(data, "deflate", _ZLIB if zlib_header else _RAW, 1, limit)
     raise BadBody(415, f"content encoding {names[0][:100]!r} is not supported", _KNOWN)
 
 
 def _inflate(data: bytes, name: str, wbits: int, most: int, limit: int) -> bytes:
-    """The content of as many members, one behind the other; zeros that fill up the end are ignored, as gzip does."""
+    """The content of up to `most` concatenated members; zero padding at the end is ignored, as gzip does."""
     found: list[bytes] = []
     at = size = members = 0
     stream = None

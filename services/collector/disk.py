@@ -1,4 +1,4 @@
-"""The folder of a spool, as the spool uses it: whole files, written so that they survive a crash."""
+"""The folder of a spool: whole files, written so that they survive a crash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from services.collector import pack_file
 
 LOCK = "lock"
-PARTIAL = ".partial"  # ends the name of a pack's file that is being written
+PARTIAL = ".partial"  # suffix of a file that is being written
 _WRITERS = 8  # files fsynced at a time: the file system's journal commits them together
 
 T = TypeVar("T")
@@ -28,38 +28,38 @@ class FileState(NamedTuple):
 
 
 class Disk(Protocol):
-    """What a Spool needs of a disk. Every method but `open` raises OSError where the disk fails as a whole."""
+    """What a Spool needs of a disk. Every method raises OSError if the disk as a whole fails."""
 
     async def open(self) -> None:
-        """Make the folder where there is none, and lock it. Raises OSError, also where another process has the lock."""
+        """Create the folder if there is none, and lock it. Raises BlockingIOError if another process has the lock."""
 
     async def close(self) -> None:
-        """Give the lock back. Does not wait for work that a failing disk holds up."""
+        """Release the lock, without waiting for work that is stuck on a failing disk."""
 
     async def names(self) -> set[str]:
-        """All names in the folder but those of packs that were never written whole, which are removed."""
+        """All names in the folder. Packs that were not completely written are removed and left out."""
 
     async def states(self, names: Iterable[str]) -> dict[str, FileState]:
-        """Of those names that are regular files. What cannot be looked at seems empty: reading it says why."""
+        """The states of those names that are regular files; one that cannot be examined counts as empty."""
 
     async def write(self, files: Sequence[tuple[str, bytes]]) -> list[OSError | None]:
-        """Write whole files of new names; for each, None once it survives a crash, or why it may not be there.
+        """Write new files; returns for each None once it survives a crash, or why it may be missing.
 
-        Where the caller is cancelled meanwhile, any of them may be there or not, but none in part.
+        If the caller is cancelled, any of them may exist or not, but none in part.
         """
 
     async def read(self, name: str, limit: int) -> bytes:
-        """The content; of a larger file the first `limit` bytes."""
+        """The first `limit` bytes of the file."""
 
     async def remove(self, names: Iterable[str]) -> dict[str, OSError]:
-        """Remove files, durably or not; returns those that could not be. One that is not there counts as removed."""
+        """Remove files, not necessarily durably; returns the failures. A missing file counts as removed."""
 
     async def rename(self, name: str, to: str) -> None:
-        """Rename a file within the folder, durably or not."""
+        """Rename a file within the folder, not necessarily durably."""
 
 
 class Folder:
-    """A Disk in a real folder. Its work happens in a thread of its own, in the order of the calls."""
+    """A Disk in a real folder. Its work is done in a thread of its own, in the order of the calls."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -100,12 +100,12 @@ class Folder:
         await self._run(partial(os.rename, self._path / name, self._path / to))
 
     async def _run(self, work: Callable[[], T]) -> T:
-        """The thread has one call at a time: behind one that hangs, those given up must not keep their packs."""
+        """Queue one call at a time on the thread: if it hangs, calls that were given up must not hold their packs."""
         async with self._turn:
             if self._call is not None:
                 await asyncio.wait({self._call})
             call = self._call = asyncio.get_running_loop().run_in_executor(self._thread, work)
-            call.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may have left
+            call.add_done_callback(lambda done: done.cancelled() or done.exception())  # its caller may be gone
         return await asyncio.shield(call)
 
     # What follows runs in the thread.
@@ -114,7 +114,7 @@ class Folder:
         self._path.mkdir(parents=True, exist_ok=True)
         lock = os.open(self._path / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # Two that drain one spool would publish everything twice.
+            # Two collectors draining one spool would publish everything twice.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
@@ -125,7 +125,7 @@ class Folder:
         whole = set()
         for name in os.listdir(self._path):
             if name.endswith(PARTIAL) and pack_file.parse(name.removesuffix(PARTIAL)) is not None:
-                # No write is under way in this thread: it is of one that failed, or of a process that was killed.
+                # No write is under way in this thread: the file is left from a failed write or a killed process.
                 with suppress(OSError):
                     os.unlink(self._path / name)
             else:
@@ -152,7 +152,7 @@ class Folder:
             outcomes = [failed] * len(files)
         for (name, _), outcome in zip(files, outcomes, strict=True):
             if outcome is not None:
-                # Its hits are refused. Where it cannot be removed it is found later, and published after all.
+                # Its hits are refused. If it cannot be removed, it is found later and published after all.
                 for left in (name, name + PARTIAL):
                     with suppress(OSError):
                         os.unlink(self._path / left)
@@ -170,7 +170,7 @@ class Folder:
         return None
 
     def _write_one(self, file: tuple[str, bytes]) -> OSError | None:
-        """Write one file, fsync it and give it its name."""
+        """Write one file under a temporary name, fsync it and rename it."""
         name, data = file
         path = self._path / name
         partly = self._path / (name + PARTIAL)

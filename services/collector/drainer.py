@@ -1,4 +1,4 @@
-"""Publishes what is in the spool, oldest first, beside live traffic, and forgets it once Pub/Sub has confirmed."""
+"""Publishes spooled packs, oldest first, beside live traffic, and deletes them once Pub/Sub has confirmed."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from services.collector.breaker import CLOSED, Breaker
 from services.collector.spool import Spool, Spooled, SpoolError
 from services.shared import hit, log
 from services.shared.background import Background
+from services.shared.backoff import Backoff
 from services.shared.publisher import Publisher, Unconfirmed
 
 PACKS = 16  # published at a time
-_DISK_WAITS = (1.0, 30.0)  # seconds until a disk that failed is read again: the first, and the longest, doubling
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0  # seconds until a disk that failed is read again
 _STUCK_SECONDS = 120.0
 
 _log = log.get("collector.drainer")
 
 
 class Drainer:
-    """While the breaker is open its tries are what tests Pub/Sub: no request has to wait for that.
+    """While the breaker is open, the drainer tests Pub/Sub, so that no request has to wait for that.
 
-    `publisher` is its own, with a time limit that suits a slow Pub/Sub; an answer later than `fast` seconds empties the
-    spool but does not close the breaker, since replies would wait that long again. On leaving it goes on for as long as
-    `grace` seconds while packs are confirmed.
+    It has a `publisher` of its own, with a timeout that suits a slow Pub/Sub. An answer slower than `fast` seconds
+    empties the spool but does not close the breaker, since replies would have to wait that long again. On exit it keeps
+    draining for up to `grace` seconds while packs are confirmed.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Drainer:
         self._background = background
         self._fast, self._grace = fast, grace
         self._works = True
-        self._slow = False  # the last try was answered, but late
+        self._slow = False  # the last try succeeded, but late
 
     async def __aenter__(self) -> Drainer:
         self._loop = asyncio.get_running_loop()
@@ -60,7 +61,7 @@ class Drainer:
         self._progress.idle()
 
     async def _run(self) -> None:
-        disk_wait, longest = _DISK_WAITS
+        disk_backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT, random=lambda: 1.0)  # one disk, one client: no jitter
         while True:
             self._progress.idle()
             await self._spool.wait()
@@ -68,15 +69,14 @@ class Drainer:
             if self._breaker.state != CLOSED and not self._breaker.due(self._loop.time()):
                 await asyncio.sleep(max(0.01, self._breaker.try_at - self._loop.time()))
                 continue
-            # One pack is enough to find out whether Pub/Sub answers; one that answers late takes many at once as well.
+            # One pack is enough to test Pub/Sub; if it answers, but late, it is sent many at once.
             try:
                 packs = await self._spool.oldest_packs(1 if self._breaker.state != CLOSED and not self._slow else PACKS)
-            except SpoolError:  # it has said so; live traffic tests Pub/Sub meanwhile
+            except SpoolError:  # the spool has logged it; live traffic tests Pub/Sub meanwhile
                 self._works = False
-                await asyncio.sleep(disk_wait)
-                disk_wait = min(2 * disk_wait, longest)
+                await asyncio.sleep(disk_backoff.wait())
                 continue
-            disk_wait = _DISK_WAITS[0]
+            disk_backoff.reset()
             if packs:
                 await self._publish(packs)
 
@@ -88,7 +88,7 @@ class Drainer:
         try:
             outcomes = await asyncio.gather(*(self._confirmed(pack) for pack in packs))
         except BaseException:
-            if trying:  # whoever tries says how it went, even where it is cancelled
+            if trying:  # the outcome of a try is always reported, even if it is cancelled
                 self._breaker.failed(self._loop.time())
             raise
         done = [pack for pack, confirmed in zip(packs, outcomes, strict=True) if confirmed]
@@ -96,7 +96,7 @@ class Drainer:
         self._slow = self._works and self._loop.time() - started > self._fast
         if not self._works:
             self._breaker.failed(self._loop.time())
-        elif not self._slow or len(done) == self._spool.packs:  # with nothing left to drain, nobody else would try
+        elif not self._slow or len(done) == self._spool.packs:  # once it is empty, nothing else tests Pub/Sub
             self._breaker.succeeded()
         elif trying:
             self._breaker.slow(self._loop.time())
@@ -107,7 +107,7 @@ class Drainer:
             await self._publisher.publish(self._topic, pack.data, hit.attributes(pack.hits, pack.pack))
         except Unconfirmed:
             return False
-        except Exception:  # noqa: BLE001 - the pack stays in the spool, and the next try comes
+        except Exception:  # noqa: BLE001 - the pack stays in the spool until a later try
             _log.exception("draining failed")
             return False
         return True

@@ -1,6 +1,6 @@
-"""The lines of a request that brought many events, as `hit.encode` makes each: what they share is encoded once.
+"""Encodes the hits of one posted batch, with the same result as `hit.encode` for each: shared fields are encoded once.
 
-A line takes 0.35 µs this way, by a Hit of its own 1.3.
+A line takes 0.35 µs this way; encoding a Hit for each event takes 1.3.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from services.collector.body import MAX_EVENTS
 from services.shared import hit
 
 _ENDS = (b"}", *(b',"index":%d}' % index for index in range(1, MAX_EVENTS)))
-_OWN = b'{"id":"","at":0'  # what a line begins with that is not shared
+_OWN = b'{"id":"","at":0'  # the start of a line, which is not shared
 
 
 def encode(like: hit.Hit, ids: Sequence[str], events: Sequence[bytes]) -> list[bytes]:
-    """A hit for each event, a JSON object, at most MAX_EVENTS: its own id, a microsecond later each, and its index."""
+    """One line per event, a JSON object, at most MAX_EVENTS: each with its own id, index, and time, 1 µs apart."""
     line = hit.encode(msgspec.structs.replace(like, id="", at=0, body=hit.NO_BODY))
     shared = line.removeprefix(_OWN).removesuffix(b"}") + b',"body":'
     return [

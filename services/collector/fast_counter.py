@@ -1,6 +1,6 @@
-"""Counters of what each request changes: plain ints, exported as prometheus_client exports its own.
+"""A counter for the request path: plain ints, exposed in the same format as prometheus_client's own counters.
 
-`inc()` of a counter with labels takes a lock and three calls: on a prototype 2.7 µs a request, against 0.7.
+`inc()` on a counter with labels takes a lock and three calls: 2.7 µs per request in a prototype, against 0.7 here.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Counts(Collector):
-    """One counter: `of[values of its labels] += 1`, in the event loop's thread alone."""
+class FastCounter(Collector):
+    """One counter: `by_labels[label values] += 1`, only from the event loop's thread."""
 
     def __init__(self, name: str, help: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
         self._name, self._help = name, help
         self._labelnames = labels  # where prometheus_client's own counters have theirs
-        self.of: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        self.by_labels: defaultdict[tuple[str, ...], int] = defaultdict(int)
         registry.register(self)
 
     def describe(self) -> Iterator[CounterMetricFamily]:
@@ -27,7 +27,7 @@ class Counts(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = self._family()
-        for values, count in sorted(self.of.items()):
+        for values, count in sorted(self.by_labels.items()):
             family.add_metric(values, count)
         yield family
 

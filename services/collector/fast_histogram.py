@@ -1,4 +1,4 @@
-"""How long replies took: a histogram that costs a request one search among its bounds, and no lock."""
+"""The histogram of request durations: an observation costs one binary search, and no lock."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ KINDS = ("pixel", "events")
 BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds
 
 
-class Durations(Collector):
-    """Counted in the event loop alone. Kinds of request that are neither pixel nor events are left out."""
+class FastHistogram(Collector):
+    """Observed only from the event loop's thread. Requests that are neither pixel nor events are not counted."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts = {kind: [0] * (len(BOUNDS) + 1) for kind in KINDS}

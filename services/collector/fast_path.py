@@ -1,11 +1,11 @@
-"""Reads the one kind of request that nearly all are: a whole GET over HTTP/1.1, nothing before it and nothing after it.
+"""Parses the most common request, a complete pixel GET over HTTP/1.1 that arrives in one piece.
 
-Only what can mean one thing is read here: one Host, no body, no word about the connection, a target of plain URL
-characters, and a head that is small and complete. Whatever else there is in it, the answer is None, and the request
-goes the way of any other, through aiohttp. What is read here, aiohttp would read the same: a test compares the two.
+Parses only unambiguous requests: one Host, no body, no header about the connection, a target of plain URL characters,
+and a small, complete head. Everything else falls back to aiohttp. A test checks that aiohttp parses the same requests
+to the same values.
 
-All but one or two header lines of a request were there before, from others. So what a line means is remembered, as the
-JSON that it is in a hit: most headers are not taken apart, decoded and encoded again for each request.
+Nearly all header lines have been seen before, in other requests. So each parsed line is cached as the JSON it becomes
+in a hit, and most headers are not split, decoded and encoded again for each request.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import NamedTuple
 from services.collector import reply
 from services.shared import hit
 
-LARGEST = 8_000  # bytes of a head; aiohttp refuses a single header of more than 8,190
-_LINES, _LONG = 4_096, 400  # lines that are remembered, 3 MB at most; those that have so many bytes are not
+LARGEST = 8_000  # bytes of a head; aiohttp refuses a header line over 8,190
+_CACHED_LINES, _LONG_LINE = 4_096, 400  # cached lines, 3 MB at most; lines of this many bytes are not cached
 
 _TARGET = b"-.~:/?[]@!$&'()*+,;=%_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _LINE = re.compile(rb"([\w!#$%&'*+.^`|~-]+):([\t -~\x80-\xff]*)", re.ASCII)
-# Headers that change what a request is or what its reply must be.
-_OTHER = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"})
+# Headers that change how a request or its reply is framed.
+_UNSUPPORTED = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _FORWARDED, _ORIGIN = "x-forwarded-for", "origin"
 
 
 class _Line(NamedTuple):
-    """What a header line means. Of the lines of a request that is read no two share a bit of `marks`."""
+    """A parsed header line. No two lines of an accepted request share a bit of `marks`."""
 
-    marks: int = 0  # none: the line does not matter
-    member: bytes = b""  # a header to keep, as in a hit's JSON
+    marks: int = 0  # 0: the line is ignored
+    member: bytes = b""  # a kept header, as a member of the hit's JSON
     other: tuple[str, bytes] | None = None  # X-Forwarded-For, or an Origin as it may be echoed
 
 
@@ -40,22 +40,22 @@ _START, _HOST = 1, 2
 _IGNORED, _REFUSED = _Line(), _Line(_START)
 
 
-class Reader:
-    """`names` are the headers to keep, in lower case; a request with one of `others` is left to aiohttp."""
+class FastParser:
+    """`names` are the headers to keep, in lower case; a request that has one of `others` falls back to aiohttp."""
 
     def __init__(self, names: Collection[str], others: Collection[str] = ()) -> None:
         self._names = {name: b"%b:" % hit.text(name) for name in names}
-        self._others = _OTHER | frozenset(others)
+        self._others = _UNSUPPORTED | frozenset(others)
         self._marks = {"host": _HOST}
         for name in (_FORWARDED, _ORIGIN, *names):
             self._marks.setdefault(name, _HOST << len(self._marks))
-        self._remembered = lru_cache(_LINES)(self._meaning)
+        self._cached_line = lru_cache(_CACHED_LINES)(self._parse_line)
 
-    def read(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes] | None:
-        """Path, query, the headers to keep, X-Forwarded-For, and Origin; None for any other request.
+    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes] | None:
+        """Path, query, the headers to keep, X-Forwarded-For, and Origin; None for a request left to aiohttp.
 
-        `data` is what one read of an idle connection gave. Headers are the members of a JSON object; path and query
-        are such that they can stand in JSON as they are.
+        `data` is the result of one read of an idle connection. Headers are the members of a JSON object; path and query
+        need no escaping in JSON.
         """
         if data[:5] != b"GET /" or len(data) > LARGEST:
             return None
@@ -67,7 +67,7 @@ class Reader:
             return None
         seen, forwarded, origin, members = _START, "", b"", []
         for line in lines:
-            marks, member, other = self._remembered(line) if len(line) < _LONG else self._meaning(line)
+            marks, member, other = self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line)
             if seen & marks:
                 return None
             if marks:
@@ -81,7 +81,7 @@ class Reader:
         path, _, query = target.partition(b"?")
         return path, query, b",".join(members), forwarded, origin
 
-    def _meaning(self, line: bytes) -> _Line:
+    def _parse_line(self, line: bytes) -> _Line:
         match = _LINE.fullmatch(line)
         if match is None:
             return _REFUSED
@@ -96,8 +96,8 @@ class Reader:
         return _Line(self._marks[name], member, ("", reply.origin(value)) if name == _ORIGIN else None)
 
 
-def line(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: str) -> bytes:
-    """The line of a pack for a request that was read; what `hit.encode` makes of the same hit is read the same."""
+def encode(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: str) -> bytes:
+    """The pack's line for a parsed request; it decodes to the same hit as a line made by `hit.encode`."""
     return b'{"id":"%b","at":%d,"method":"GET","path":"%b","query":"%b","headers":{%b},"ip":%b}' % (
         id.encode(), at, path, query, headers, hit.text(ip)
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Repairs a request's head so that aiohttp's parser accepts it, or refuses it with a status.
+"""Repairs a request's head so that aiohttp's parser accepts it, or rejects it with a status.
 
-Linear in its input: no regular expression here backtracks over more than it has to read.
+Takes time linear in its input, whatever that is.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _AUTHORITY = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,512})[ \t]*\r\n", re.IGNORECASE)
 _VISIBLE = bytes(range(0x21, 0x7F))
 _ENCODED = [bytes([byte]) if byte in _VISIBLE else b"%%%02X" % byte for byte in range(256)]
-# The parser allows one line each of these. A second one changes nothing here, so it is dropped.
+# The parser allows each of these only once. A second one is harmless here, so it is dropped.
 _ONCE = frozenset(
     {b"content-location", b"content-range", b"content-type", b"etag", b"max-forwards", b"server", b"user-agent"}
 )
 
 
-# Headers that may have to go, and lines that continue the previous one.
+# Headers that may have to be dropped, and folded lines.
 _NOTED = re.compile(rb"\r\n(?:(%b):|[ \t])" % b"|".join(sorted(_ONCE | {b"cookie", b"upgrade"})))
 
 
-class Refused(Exception):
-    """The request cannot be read: the status to answer with."""
+class MalformedRequest(Exception):
+    """The request is not acceptable HTTP; `status` is what to answer."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -46,18 +46,18 @@ class Repairer:
         self._dropped = frozenset({b"upgrade"} if "cookie" in kept else {b"upgrade", b"cookie"})
 
     def repair(self, head: bytes) -> tuple[bytes, bool]:
-        """The head that the parser gets, and whether raw bytes of its target were percent-encoded. Raises Refused.
+        """The head for the parser, and whether raw bytes of its target were percent-encoded.
 
-        `head` ends with an empty line. The target becomes its origin form without raw bytes; a Cookie, an Upgrade and
-        repeated lines of harmless headers are dropped.
+        `head` ends with an empty line. The target is converted to origin form without raw bytes; a Cookie, an Upgrade
+        and repeated lines of harmless headers are dropped. Raises MalformedRequest.
         """
         end = head.find(b"\r\n")
         line, raw = request_line(head[:end])
         count = head.count(b"\n")
         if count - 2 > MAX_COUNT:
-            raise Refused(431)
+            raise MalformedRequest(431)
         if count != head.count(b"\r\n"):
-            raise Refused(400)
+            raise MalformedRequest(400)
         names = _NOTED.findall(head.lower(), end)
         plain = len(set(names)) == len(names) and b"" not in names and self._dropped.isdisjoint(names)
         if plain and len(head) - end <= MAX_FIELD:
@@ -68,13 +68,13 @@ class Repairer:
         found = []
         seen = set()
         for field in fields:
-            if field[:1] in (b" ", b"\t"):  # with the line before it dropped, it would continue another
-                raise Refused(400)
+            if field[:1] in (b" ", b"\t"):  # a folded line; if the line before it is dropped, it would continue another
+                raise MalformedRequest(400)
             name = field.partition(b":")[0].lower()
             if name in self._dropped or name in seen:
                 continue
             if len(field) > MAX_FIELD and name != b"cookie":
-                raise Refused(431)
+                raise MalformedRequest(431)
             if name in _ONCE:
                 seen.add(name)
             found.append(field)
@@ -84,23 +84,23 @@ class Repairer:
 def request_line(line: bytes) -> tuple[bytes, bool]:
     """The request line with a target in origin form, and whether raw bytes of it were percent-encoded.
 
-    Raises Refused: 400 for what is not a request line of HTTP, 405 for a tunnel, 414 for one that is too long, 505
-    for another version.
+    Raises MalformedRequest: 400 for anything that is not a request line, 405 for CONNECT, 414 for one that is too long,
+    505 for another HTTP version.
     """
     if len(line) > MAX_LINE:
-        raise Refused(414)
+        raise MalformedRequest(414)
     if _PLAIN.fullmatch(line) and not line.startswith(b"CONNECT "):
         return line, False
     if b"\n" in line or b"\r" in line:  # some would read this as two lines
-        raise Refused(400)
+        raise MalformedRequest(400)
     method, _, rest = line.partition(b" ")
     target, version = rest[:-9].strip(b" "), rest[-9:]
     if not _METHOD.fullmatch(method) or not _VERSION.fullmatch(version) or not target:
-        raise Refused(400)
+        raise MalformedRequest(400)
     if version not in (b" HTTP/1.0", b" HTTP/1.1"):
-        raise Refused(505)
+        raise MalformedRequest(505)
     if method == b"CONNECT":
-        raise Refused(405)
+        raise MalformedRequest(405)
     if (authority := _AUTHORITY.match(target)) is not None:
         target = target[authority.end() :]
         if not target.startswith(b"/"):
@@ -112,11 +112,11 @@ def request_line(line: bytes) -> tuple[bytes, bool]:
 
 
 def may_begin(start: bytes) -> bool:
-    """Whether a request line can begin with these bytes: a method, or a part of one."""
+    """Whether a request line can begin with these bytes: a method, or the start of one."""
     return _METHOD.fullmatch(start.partition(b" ")[0]) is not None
 
 
 def origin(data: bytes) -> bytes:
-    """The Origin that the head names which `data` begins with, whole or not; empty without one."""
+    """The Origin in the head, possibly incomplete, that `data` begins with; empty if there is none."""
     match = _ORIGIN.search(data.partition(b"\r\n\r\n")[0] + b"\r\n")
     return match[1] if match else b""

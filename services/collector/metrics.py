@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
-from services.collector.fast_counter import Counts
-from services.collector.fast_histogram import Durations
+from services.collector.fast_counter import FastCounter
+from services.collector.fast_histogram import FastHistogram
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -16,16 +16,28 @@ class Metrics:
         Info("pixelpipe_build", "What runs here", registry=registry).info(
             {"service": "collector", "version": __version__}
         )
-        self.replies = Counts(
+        self._count_requests(registry)
+        self._count_hits(registry)
+        self._count_spool(registry)
+        self._count_malformed(registry)
+        self._count_packs(registry)
+        self._count_connections(registry)
+
+    def _count_requests(self, registry: CollectorRegistry) -> None:
+        self.responses = FastCounter(
             "pixelpipe_collector_http_responses_total",
             "Replies by kind of request and status",
             ("kind", "status"),
             registry=registry,
         )
-        self.durations = Durations(registry)
-        self.hits = Counts("pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry)
+        self.request_seconds = FastHistogram(registry)
+        self.hits = FastCounter(
+            "pixelpipe_collector_hits_total", "Hits captured, by method", ("method",), registry=registry
+        )
         for method in ("GET", "HEAD", "POST"):
-            self.hits.of[method,] = 0
+            self.hits.by_labels[method,] = 0
+
+    def _count_hits(self, registry: CollectorRegistry) -> None:
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",
             "Hits whose fate is known: published, spooled, or refused with 503 as unconfirmed or shed",
@@ -39,6 +51,8 @@ class Metrics:
         self.breaker = Gauge(
             "pixelpipe_collector_breaker_state", "0 closed: Pub/Sub answers; 1 half open; 2 open", registry=registry
         )
+
+    def _count_spool(self, registry: CollectorRegistry) -> None:
         self.drained = Counter(
             "pixelpipe_collector_spool_drained_hits_total", "Hits published from the spool", registry=registry
         )
@@ -72,6 +86,8 @@ class Metrics:
             "Packs in the spool whose file could not be read and was set aside",
             registry=registry,
         )
+
+    def _count_malformed(self, registry: CollectorRegistry) -> None:
         self.malformed = Counter(
             "pixelpipe_collector_malformed_requests_total",
             "Requests refused as malformed HTTP, answered 400, 405, 414, 431 or 505",
@@ -87,6 +103,8 @@ class Metrics:
             "Requests whose target held raw bytes that were percent-encoded to keep the hit",
             registry=registry,
         )
+
+    def _count_packs(self, registry: CollectorRegistry) -> None:
         self.pack_hits = Histogram(
             "pixelpipe_collector_pack_hits",
             "Hits in a pack",
@@ -109,6 +127,8 @@ class Metrics:
         self.pending_bytes = Gauge(
             "pixelpipe_collector_pending_bytes", "Bytes of hits that wait for Pub/Sub", registry=registry
         )
+
+    def _count_connections(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge("pixelpipe_collector_connections", "Connections that are open", registry=registry)
         self.connections_refused = Counter(
             "pixelpipe_collector_connections_refused_total",

@@ -1,9 +1,9 @@
-"""Group commit: hits gather in packs, a pack is made safe, and only then the replies of its hits may leave.
+"""Group commit: hits are gathered into packs, and the replies to a pack's hits are sent once the pack is safe.
 
-Safe is what Pub/Sub has confirmed; where it does not answer, what the spool has on disk.
+Safe means confirmed by Pub/Sub, or, where Pub/Sub does not answer, on disk in the spool.
 
-While all publish slots are busy the next pack fills; when one is free, a pack goes out as soon as its first hit has
-waited `linger`, so load makes packs larger, not slower.
+While all publish slots are busy, the next pack fills up. When a slot is free, a pack is sent once its first hit has
+waited `linger_seconds`. So load makes packs larger, not slower.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _STUCK_SECONDS = 120.0  # above the longest publish and the longest write to the
 _log = log.get("collector.outbox")
 
 
-class Refused(Exception):
-    """The hits are not safe: neither Pub/Sub nor the spool has them, or too many wait already. Try again later."""
+class HitsRefused(Exception):
+    """The hits are not safe: neither Pub/Sub nor the spool has them, or too many are waiting already. Try again."""
 
 
-# Told once, in the event loop: None when hits are safe, or why they are not.
-Tell = Callable[[Exception | None], None]
+# Called once, in the event loop, when the fate of hits is known: with None if they are safe, else with the reason.
+OnSettled = Callable[[Exception | None], None]
 
 
 @dataclass
@@ -43,29 +43,32 @@ class _Pack:
     opened: float
     lines: list[bytes] = field(default_factory=list)
     size: int = 0
-    tell: list[Tell] = field(default_factory=list)
-    traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, each once, as many as a span has
+    callbacks: list[OnSettled] = field(default_factory=list)
+    traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, without duplicates, bounded
 
-    def note(self, trace: tracing.Trace) -> None:
+    def add_trace(self, trace: tracing.Trace) -> None:
         if len(self.traces) <= tracing.MAX_LINKS and trace not in self.traces:
             self.traces.append(trace)
 
 
-class Reserved:
-    """Room in an outbox for what is not a hit yet, such as a body on its way in."""
+class Reservation:
+    """Memory of an outbox, reserved for bytes that are not hits yet, such as a body being received."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.bytes = 0
 
     def add(self, size: int) -> None:
-        """Raises Refused where there is no room for more."""
+        """Reserve `size` more bytes. Raises HitsRefused if there is no room."""
         self._outbox.take_room(size)
         self.bytes += size
 
 
 class Outbox:
-    """`now` gives the Unix time in seconds, `entropy` as many random bytes as asked for."""
+    """Publishes at most `in_flight` packs at a time, and holds at most `max_pending_bytes` of hits.
+
+    `now` returns the Unix time in seconds, `entropy(n)` n random bytes.
+    """
 
     def __init__(
         self,
@@ -89,7 +92,7 @@ class Outbox:
         self._full: deque[_Pack] = deque()  # bounded by max_pending_bytes
         self._changed = asyncio.Event()
         self._pending = 0
-        metrics.pending_bytes.set_function(lambda: self._pending)  # read when asked for, not set with each hit
+        metrics.pending_bytes.set_function(lambda: self._pending)  # computed on scrape, not set on each hit
         self._closing = self._ended = False
 
     async def __aenter__(self) -> Outbox:
@@ -102,31 +105,31 @@ class Outbox:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what is left without lingering; each pack has its publish timeout and no more."""
+        """Send what is left without lingering; no pack takes longer than its publish timeout."""
         self._closing = True
         self._changed.set()
         await asyncio.wait({self._dispatcher})
         await asyncio.gather(*self._sending)
 
     async def put(self, lines: Sequence[bytes], trace: tracing.Trace | None = None) -> None:
-        """Return when every one of these encoded hits is in Pub/Sub or in the spool. Raises Refused when one is not.
+        """Return once all these encoded hits are in Pub/Sub or in the spool. Raises HitsRefused if any of them is not.
 
-        The hits of one call share a pack where they fit one, so that they are safe, or refused, together.
+        The hits of one call share a pack if they fit into one, so that they are safe, or refused, together.
         """
-        # Each call waits on futures of its own: a cancelled request must not take its pack's others with it.
+        # Each call waits on its own futures: cancelling one request must not affect the others of its pack.
         failed: Exception | None = None
         for waiter in self.take(lines, trace):
             error = await waiter
             failed = failed or error
         if failed is not None:
-            raise Refused(str(failed)) from failed
+            raise HitsRefused(str(failed)) from failed
 
     def take(
         self, lines: Sequence[bytes], trace: tracing.Trace | None = None
     ) -> list[asyncio.Future[Exception | None]]:
-        """Have these hits published without waiting; each future says later whether a part of them is safe.
+        """Queue these hits and return at once; each future resolves to why a part of them is not safe, or to None.
 
-        `trace` is what their request is a part of. Raises Refused where too many wait already.
+        `trace` is the trace their request belongs to. Raises HitsRefused if too many are waiting already.
         """
         size = sum(map(len, lines))
         self._check_room(size, len(lines))
@@ -134,11 +137,11 @@ class Outbox:
             return [self._waiting(lines, size, trace)]
         return [self._waiting(part, sum(map(len, part)), trace) for part in _parts(lines)]
 
-    def take_one(self, line: bytes, tell: Tell | None) -> None:
-        """Have one hit published without waiting. Raises Refused where too many wait already."""
+    def take_one(self, line: bytes, on_settled: OnSettled | None) -> None:
+        """Queue one hit and return at once. Raises HitsRefused if too many are waiting already."""
         size = len(line)
         self._check_room(size, 1)
-        self._add([line], size, tell)
+        self._add([line], size, on_settled)
 
     def _waiting(
         self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None
@@ -147,34 +150,36 @@ class Outbox:
         self._add(lines, size, lambda error: None if waiter.done() else waiter.set_result(error), trace)
         return waiter
 
-    def _add(self, lines: Sequence[bytes], size: int, tell: Tell | None, trace: tracing.Trace | None = None) -> None:
+    def _add(
+        self, lines: Sequence[bytes], size: int, on_settled: OnSettled | None, trace: tracing.Trace | None = None
+    ) -> None:
         pack = self._pack_for(len(lines), size)
         pack.lines.extend(lines)
-        if tell is not None:
-            pack.tell.append(tell)
+        if on_settled is not None:
+            pack.callbacks.append(on_settled)
         if trace is not None:
-            pack.note(trace)
+            pack.add_trace(trace)
 
     @contextmanager
-    def reserve(self) -> Iterator[Reserved]:
-        """Room for bytes that are about to become hits; given back at the end."""
-        reserved = Reserved(self)
+    def reserve(self) -> Iterator[Reservation]:
+        """Reserve room for bytes that are about to become hits; it is released at the end."""
+        reservation = Reservation(self)
         try:
-            yield reserved
+            yield reservation
         finally:
-            self._pending -= reserved.bytes
+            self._pending -= reservation.bytes
 
     def take_room(self, size: int) -> None:
-        """Count bytes as waiting. Raises Refused where there is no room."""
+        """Count bytes as pending. Raises HitsRefused if there is no room."""
         self._check_room(size)
         self._pending += size
 
     def _check_room(self, size: int, hits: int = 0) -> None:
         if self._ended:
-            raise Refused("the collector is stopping")
+            raise HitsRefused("the collector is stopping")
         if self._pending + size > self._max_pending:
             self._metrics.shed.inc(hits)
-            raise Refused("too many hits wait for Pub/Sub")
+            raise HitsRefused("too many hits wait for Pub/Sub")
 
     @property
     def breaker(self) -> Breaker:
@@ -182,7 +187,7 @@ class Outbox:
 
     @property
     def unsafe(self) -> str | None:
-        """Why hits are refused now; None while they are taken, or some are needed to find out."""
+        """Why hits are refused now; None while they are accepted, or while a hit is needed to test Pub/Sub."""
         return self._sender.unsafe
 
     def _pack_for(self, count: int, size: int) -> _Pack:
@@ -200,14 +205,14 @@ class Outbox:
         try:
             await self._dispatch()
         finally:
-            # Where it was cancelled, replies that wait must not wait for ever.
+            # Even if it was cancelled, no reply may wait for ever.
             self._ended = True
             self._progress.idle()
             waiting = [*self._full, *([self._open] if self._open is not None else [])]
             self._full.clear()
             self._open = None
             for pack in waiting:
-                self._refuse(pack, Refused("the collector is stopping"))
+                self._refuse(pack, HitsRefused("the collector is stopping"))
 
     async def _dispatch(self) -> None:
         while True:
@@ -225,7 +230,7 @@ class Outbox:
         self._slots.release()
 
     async def _next(self) -> _Pack | None:
-        """The oldest pack that is full or has lingered; None when the outbox closes and is empty."""
+        """The oldest pack that is full or has lingered; None once the outbox is closing and empty."""
         while True:
             if self._full:
                 return self._full.popleft()
@@ -247,15 +252,15 @@ class Outbox:
                 timer.cancel()
 
     async def _send(self, pack: _Pack) -> None:
-        """Have the pack safe, in Pub/Sub or in the spool, or refuse its hits."""
+        """Make the pack safe, in Pub/Sub or in the spool, or refuse its hits."""
         age = self._loop.time() - pack.opened
-        error: Exception | None = Refused("the collector is stopping")
+        error: Exception | None = HitsRefused("the collector is stopping")
         try:
             with tracing.span("collect", pack.traces, kind=tracing.Kind.PRODUCER, age=age, root=True) as span:
                 error = await self._sender.send(pack.lines, pack.size, span)
                 if error is not None:
                     span.fail(str(error))
-        except Exception as failure:  # noqa: BLE001 - whatever it was, the replies that wait must not wait for ever
+        except Exception as failure:  # noqa: BLE001 - whatever it was, no reply may wait for ever
             _log.exception("sending failed")
             error = failure
         finally:
@@ -271,15 +276,15 @@ class Outbox:
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
         self._pending -= pack.size
         self._metrics.pack_hits.observe(len(pack.lines))
-        for tell in pack.tell:
+        for on_settled in pack.callbacks:
             try:
-                tell(error)
-            except Exception:  # noqa: BLE001 - the others of the pack are told all the same
+                on_settled(error)
+            except Exception:  # noqa: BLE001 - the pack's other replies must still be sent
                 _log.exception("a reply failed")
 
 
 def _parts(lines: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """The lines in as few runs as fit one pack each."""
+    """Split the lines into runs that fit one pack each."""
     if (len(lines) <= hit.MAX_HITS and sum(map(len, lines)) <= hit.MAX_PACK_BYTES) or len(lines) == 1:
         return [lines]
     half = len(lines) // 2

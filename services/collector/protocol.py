@@ -1,12 +1,12 @@
 """The protocol of the public port: a bounded number of connections, and a fast path for pixels.
 
-A pixel's plain GET, alone on a connection on which aiohttp waits for a request, is answered by fast_path.py.
-Until it is answered what follows it is kept back, a little of it, so that replies stay in order. A connection of a load
-balancer carries requests of many clients, posts and pixels: what aiohttp answers is no obstacle for the next one. All
-other requests go to aiohttp by way of framed.py.
+A plain pixel GET, alone on a connection on which aiohttp is waiting for a request, takes the fast path (fast_path.py).
+Until it is answered, what follows is buffered, so that replies stay in order. Connections of a load balancer mix the
+requests of many clients: after a request that aiohttp answered, the next one may take the fast path again. All other
+requests go to aiohttp through framed.py.
 
-This leans on what aiohttp does not promise (`_messages`, `_waiter`, `_paused`, `_next_keepalive_close_time`, and that
-connections are ended by `close` and `shutdown`), so the version is bounded in pyproject.toml and tests hold the bytes.
+This relies on internals of aiohttp (`_messages`, `_waiter`, `_paused`, `_next_keepalive_close_time`, and that
+connections are ended by `close` and `shutdown`), so its version is bounded in pyproject.toml, and tests pin the bytes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from services.collector.metrics import Metrics
 from services.collector.reply import Reply, cors
 from services.shared import address
 
-_FULL = Reply(503, {"Retry-After": "1"}).render(b"Connection: close\r\n")
+_NO_ROOM = Reply(503, {"Retry-After": "1"}).render(b"Connection: close\r\n")
 
 
 class Protocol(FramedHandler):
-    __slots__ = ("_app", "_began", "_ending", "_no_place", "_origin", "_released", "_remote", "_reply")
+    __slots__ = ("_app", "_began", "_close_requested", "_origin", "_rejected", "_remote", "_reply", "_resumed")
 
     def __init__(
         self,
@@ -45,19 +45,19 @@ class Protocol(FramedHandler):
     ) -> None:
         super().__init__(manager, connections, metrics, repairer, **options)
         self._app = app
-        self._no_place = False
+        self._rejected = False
         self._remote = ""
-        self._ending = False
-        self._released: asyncio.Future[None] | None = None  # where somebody waits until nothing is kept back
-        self._reply: Reply | None = None  # the one that is due, to a request of that origin that began then
+        self._close_requested = False
+        self._resumed: asyncio.Future[None] | None = None  # set while `shutdown` waits for the fast path
+        self._reply: Reply | None = None  # the pending reply of the fast path, its Origin, and when its request came
         self._origin = b""
         self._began = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not self._connections.opened(self, self._loop.time()):
-            self._no_place = self._over = True
+            self._rejected = self._finished = True
             refusing = cast(asyncio.Transport, transport)
-            refusing.write(_FULL)
+            refusing.write(_NO_ROOM)
             refusing.close()
             return
         super().connection_made(transport)
@@ -65,29 +65,28 @@ class Protocol(FramedHandler):
         self._remote = address.normalize(peer[0]) if isinstance(peer, tuple) else ""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if not self._no_place:
+        if not self._rejected:
             super().connection_lost(exc)
             self._connections.lost(self)
 
     def data_received(self, data: bytes) -> None:
-        if data and self._framer.idle and not (self._holding or self._over):
-            if self._quick(data):
+        if data and self._framer.idle and not (self._feed_paused or self._finished):
+            if self._try_fast(data):
                 return
             if self._waiter is None:
-                # aiohttp has replied and does not wait yet, or it is at work: it is known which in the loop's next
-                # round.
-                self._holding = True
+                # aiohttp has replied but is not waiting yet, or it is busy; the loop's next round will show which.
+                self._feed_paused = True
                 self._framer.add(data)
-                self._loop.call_soon(self._release)
+                self._loop.call_soon(self._resume_feed)
                 return
-        elif data and self._holding:
+        elif data and self._feed_paused:
             self._framer.add(data)
             self._account(needs_more=False)
             return
         super().data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
-        return not self._no_place and super().eof_received()
+        return not self._rejected and super().eof_received()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -97,15 +96,15 @@ class Protocol(FramedHandler):
         self._connections.read(self)
         super().resume_writing()
 
-    def _quick(self, data: bytes) -> bool:
-        """Whether this was a request that is answered here: at once, or when its hit is safe."""
-        # aiohttp waits for the next request only when it is done with the last one. Where the client does not read its
-        # replies, aiohttp is left to wait for it.
+    def _try_fast(self, data: bytes) -> bool:
+        """Whether the fast path takes this request: it is answered at once, or when its hit is safe."""
+        # aiohttp waits for the next request only once it is done with the last one. If the client does not read its
+        # replies, aiohttp does the waiting for it.
         waiter = self._waiter
         if waiter is None or self._messages or self._paused or waiter.done():
             return False
         began = time.perf_counter()
-        answer = self._app.quick(data, self._remote, self._safe)
+        answer = self._app.handle_fast(data, self._remote, self._on_settled)
         if answer is None:
             return False
         reply, origin, now = answer
@@ -114,16 +113,16 @@ class Protocol(FramedHandler):
         if now:
             self._answer(reply, origin, began)
         else:
-            self._holding = True
+            self._feed_paused = True
             self._reply, self._origin, self._began = reply, origin, began
-            # aiohttp, which knows of no request, is not to close the connection meanwhile.
+            # aiohttp does not know of this request; it must not close the connection as idle.
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
 
-    def _safe(self, error: Exception | None) -> None:
-        """The hit is, or why it is not."""
+    def _on_settled(self, error: Exception | None) -> None:
+        """Answer the pending request: its hit is safe, or `error` says why not."""
         self._answer(cast(Reply, self._reply) if error is None else unavailable(error), self._origin, self._began)
-        self._release()
+        self._resume_feed()
 
     def _answer(self, reply: Reply, origin: bytes, began: float) -> None:
         now = self._loop.time()
@@ -133,31 +132,31 @@ class Protocol(FramedHandler):
             self.transport.write(reply.render(cors(origin)) if origin else reply.rendered())
             self._connections.idle(self, now)
 
-    def _release(self) -> None:
-        """Go on with what was kept back."""
-        self._holding = False
-        if self._released is not None:
-            self._released.set_result(None)
-            self._released = None
-        if self._ending:
+    def _resume_feed(self) -> None:
+        """Continue with what was buffered meanwhile."""
+        self._feed_paused = False
+        if self._resumed is not None:
+            self._resumed.set_result(None)
+            self._resumed = None
+        if self._close_requested:
             self.close()
         elif self.transport is not None:
-            if 0 < len(self._framer) <= fast_path.LARGEST and self._quick(self._framer.waiting()):
+            if 0 < len(self._framer) <= fast_path.LARGEST and self._try_fast(self._framer.waiting()):
                 self._framer.clear()
-            if self._eof or self._full or not self._framer.idle:
+            if self._eof or self._buffer_full or not self._framer.idle:
                 self._advance()
 
     def close(self) -> None:
-        """Answer what is in hand, then close."""
-        if self._holding:
-            self._ending = True
+        """Answer the pending request, then close."""
+        if self._feed_paused:
+            self._close_requested = True
         else:
             super().close()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        if self._holding:
-            self._released = self._loop.create_future()
-            await asyncio.wait({self._released}, timeout=timeout)
+        if self._feed_paused:
+            self._resumed = self._loop.create_future()
+            await asyncio.wait({self._resumed}, timeout=timeout)
         await super().shutdown(timeout)
 
 
@@ -168,7 +167,7 @@ class Server(web.Server):
         super().__init__(self._handle)
         self._app, self._places, self._metrics = app, connections, metrics
         self._repairer = Repairer(app.kept)
-        # The sizes are bounded before aiohttp sees them; a Cookie that is kept may be as long as all headers.
+        # Sizes are checked before aiohttp sees them; a kept Cookie may be as long as all headers together.
         self._options = {**options, "max_field_size": head.MAX_FIELDS, "max_headers": head.MAX_COUNT}
 
     def __call__(self) -> RequestHandler:

@@ -1,11 +1,11 @@
-"""Replies as the bytes they are: the headers that clients need, and none that they do not.
+"""Replies as raw bytes, with only the headers that clients need.
 
-Each reply carries its own few headers, `Content-Length`, `Date`, which HTTP requires of a server that has a clock, and
-for a page of another origin the three of CORS. What is the same for each request is rendered once a second.
-`web.Response` adds a `Server`, and renders its headers for each request: a fifth to two fifths of a pixel's CPU.
+Each reply has its own few headers, `Content-Length`, `Date`, which HTTP requires of a server with a clock, and for a
+page of another origin the three of CORS. What all requests share is rendered once a second. `web.Response` adds a
+`Server` header and renders for each request, which takes a fifth to two fifths of a pixel's CPU.
 
-This leans on what aiohttp does not promise: of a response it uses `prepare`, `write_eof` and `keep_alive`, and nothing
-is between it and the transport. The version is bounded in pyproject.toml, and tests hold the bytes.
+This relies on internals of aiohttp: it uses only `prepare`, `write_eof` and `keep_alive` of a response, and writes
+straight to the transport. Its version is bounded in pyproject.toml, and tests pin the bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from aiohttp import ClientConnectionResetError, HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 TEXT = {"Content-Type": "text/plain"}
-FRESH = {"Cache-Control": "no-store"}  # for what a cache might keep: replies to a GET with 200, 404, 405 and 414
+FRESH = {"Cache-Control": "no-store"}  # for replies a cache might keep: to a GET, with 200, 404, 405 and 414
 
 _ORIGIN = re.compile(r"[!-~]{1,512}")
 _CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 
 
 class Reply:
-    """Status, headers and body of a reply, to be sent any number of times."""
+    """A reply's status, headers and body, which can be sent any number of times."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         self.status, self._body = status, body
@@ -41,7 +41,7 @@ class Reply:
         self._rendered = b""
 
     def to(self, request: web.BaseRequest) -> Sending:
-        """What a handler returns, once for each request."""
+        """What a handler returns for this request."""
         extra = cors(origin(request.headers.get("Origin", "")))
         if not request.keep_alive:
             return Sending(self.status, self.render(extra + _CLOSE, body=request.method != "HEAD"), keep_alive=False)
@@ -52,11 +52,11 @@ class Reply:
         return Sending(self.status, self.rendered())
 
     def last(self, origin: bytes, then: Callable[[], Awaitable[None]]) -> Sending:
-        """What a handler returns for the last request of a connection. `then` is awaited before that closes."""
+        """What a handler returns for a connection's last request. `then` is awaited before the connection closes."""
         return Sending(self.status, self.render(cors(origin) + _CLOSE), keep_alive=False, then=then)
 
     def rendered(self) -> bytes:
-        """The bytes for a request over HTTP/1.1 that has no Origin and leaves the connection open."""
+        """The bytes for an HTTP/1.1 request without an Origin that keeps the connection open."""
         now = int(time.time())
         if now != self._second:
             self._second = now
@@ -64,7 +64,7 @@ class Reply:
         return self._rendered
 
     def render(self, extra: bytes = b"", *, body: bool = True) -> bytes:
-        """The bytes with `extra` header lines, each with its line end."""
+        """The bytes with `extra` header lines, each including its line end."""
         return b"%b%b%b\r\n%b" % (self._head, _date(int(time.time())), extra, self._body if body else b"")
 
 
@@ -74,12 +74,12 @@ def _date(now: int) -> bytes:
 
 
 def origin(value: str) -> bytes:
-    """The value of an Origin header as it may be echoed; empty for none, and for what no browser sends."""
+    """The value of an Origin header, safe to echo; empty for none, and for values no browser sends."""
     return value.encode() if _ORIGIN.fullmatch(value) else b""
 
 
 def cors(origin: bytes) -> bytes:
-    """The header lines by which a page of `origin` may read a reply; none without one.
+    """The header lines that let a page of `origin` read the reply; none without an origin.
 
     Trackers send credentials, which a browser allows only with the page's own origin, never with `*`.
     """
@@ -89,7 +89,7 @@ def cors(origin: bytes) -> bytes:
 
 
 class Silence(web.StreamResponse):
-    """No reply, where there is nothing more to answer on a connection: `then` is awaited before it closes."""
+    """No reply, when nothing is left to answer on a connection: `then` is awaited before it closes."""
 
     _keep_alive = False
 
@@ -104,7 +104,7 @@ class Silence(web.StreamResponse):
 
 
 class Sending(web.StreamResponse):
-    """One sending of a reply. It has nothing of what aiohttp's own keeps of a reply.
+    """A reply being sent once, without the state that aiohttp's own responses have.
 
     `then` is awaited after it was sent.
     """
@@ -129,7 +129,7 @@ class Sending(web.StreamResponse):
         return writer
 
     async def write_eof(self, data: bytes = b"") -> None:
-        # A client that does not read stops here, so that what it has asked for does not fill memory.
+        # A client that does not read is held here, so that its replies do not fill memory.
         await cast(AbstractStreamWriter, self._payload_writer).drain()
         if self.then is not None:
             await self.then()

@@ -1,4 +1,4 @@
-"""One pack on its way: to Pub/Sub, or into the spool where Pub/Sub does not answer."""
+"""Sends one pack: to Pub/Sub, or to the spool while Pub/Sub does not answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = log.get("collector.outbox")
 
 
 class Sender:
-    """`now` gives the Unix time in seconds, `entropy` as many random bytes as asked for."""
+    """`now` returns the Unix time in seconds, `entropy(n)` n random bytes."""
 
     def __init__(
         self,
@@ -34,16 +34,16 @@ class Sender:
 
     @property
     def unsafe(self) -> str | None:
-        """Why packs are refused now; None while they are taken, or one is needed to find out."""
+        """Why packs are refused now; None while they are accepted, or while one is needed to test Pub/Sub."""
         if self._spool is None or self.breaker.state == CLOSED:
             return None
-        # With nothing to drain only live traffic tries Pub/Sub, and a pod that is not ready gets none.
+        # With nothing to drain, only live traffic can test Pub/Sub, and a pod that is not ready gets none.
         if not self._spool.drainable and self.breaker.due(asyncio.get_running_loop().time()):
             return None
         return self._spool.refuses
 
     async def send(self, lines: Sequence[bytes], size: int, span: tracing.Span) -> Exception | None:
-        """Why the pack of these lines, `size` bytes in all, is safe nowhere; None when it is."""
+        """Send a pack of these lines, `size` bytes in all. Returns None once it is safe, else why it is not."""
         started = asyncio.get_running_loop().time()
         pack_id = identity.uuid7(int(self._now() * 1e6), self._entropy(10))
         span.note(pack=pack_id, hits=len(lines))
@@ -60,9 +60,9 @@ class Sender:
         return error
 
     async def _publish(self, data: bytes, attributes: dict[str, str]) -> Exception | None:
-        """Publish unless the breaker is open; when it opens, those under way no longer wait for their own limit.
+        """Publish unless the breaker is open; when it opens, publishes under way are cancelled.
 
-        Without a spool there is nowhere else to go, so the breaker stays closed and every pack is tried.
+        Without a spool there is no alternative, so the breaker stays closed and every pack is tried.
         """
         if not self._may_publish():
             return Unconfirmed("Pub/Sub does not answer")
@@ -80,7 +80,7 @@ class Sender:
         except Exception as failure:  # noqa: BLE001 - the spool takes it
             _log.exception("publish failed")
             error = failure
-        finally:  # whoever tries says how it went, even where it is cancelled
+        finally:  # the outcome of a try is always reported, even if it is cancelled
             self._publishing.discard(publishing)
             self._report(error)
         return error
@@ -100,7 +100,7 @@ class Sender:
         if self.breaker.state == CLOSED:
             return True
         if self._spool is not None and self._spool.drainable:
-            return False  # the drainer tries, so that no reply has to wait for the outcome
+            return False  # the drainer tests Pub/Sub, so that no reply has to wait for the outcome
         return self.breaker.may_try(asyncio.get_running_loop().time())
 
     async def _store(self, spool: Spool, pack_id: str, hits: int, data: bytes) -> Exception | None:

@@ -27,18 +27,24 @@ from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.publisher import Publisher
 
-# Google's load balancer keeps a connection for 600 s: the one that closes first must not be us.
+# Google's load balancer keeps connections for 600 s, and must be the side that closes them.
 KEEPALIVE_SECONDS = 620
 READINESS_SECONDS = 1.0
 SWEEP_SECONDS = 1.0
 OTHER_FILES = 256  # the spool, Pub/Sub, the admin port, Python's own
-DRAIN_SECONDS = 15.0  # a spooled pack is safe: its publish may take as long as a slow Pub/Sub needs
+# At 50 ms a publish, 8 packs of 1,000 hits are 160,000 hits/s, more than one process can take; more slots would only
+# make packs smaller.
+PACKS_IN_FLIGHT = 8
+DRAIN_SECONDS = 15.0  # a spooled pack is safe, so publishing it may take as long as a slow Pub/Sub needs
 
 _log = log.get("collector")
 
 
-async def run(cfg: Config, stop: asyncio.Event) -> None:
-    """Serve until `stop`; then keep serving for `drain`, stop accepting, answer what is in hand, flush, close."""
+async def run(cfg: Config, stop: asyncio.Event, *, reuse_port: bool = False) -> None:
+    """Serve until `stop`; then keep serving for the drain delay, stop accepting, finish requests, flush, close.
+
+    With `reuse_port`, other processes that do the same may listen on the public port too; the benchmark does.
+    """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     async with Background() as background, AsyncExitStack() as stack:
@@ -47,13 +53,14 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         publisher = await stack.enter_async_context(
             Publisher(
                 cfg.project,
-                in_flight=cfg.in_flight,
+                in_flight=PACKS_IN_FLIGHT,
                 timeout=cfg.publish_timeout_seconds,
                 credentials=account.credentials,
             )
         )
         outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
-        port = await stack.enter_async_context(serving(cfg, App(cfg, outbox, metrics), metrics, background))
+        app = App(cfg, outbox, metrics)
+        port = await stack.enter_async_context(serving(cfg, app, metrics, background, reuse_port=reuse_port))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():
             # Hits that have a spool are safe without credentials.
@@ -73,7 +80,7 @@ async def outgoing(
     background: Background,
     credentials: Callable[[], Any] = lambda: None,
 ) -> AsyncIterator[Outbox]:
-    """The outbox, with spool and drainer where a folder is set; leaving it flushes."""
+    """The outbox, with spool and drainer if a folder is set; leaving it flushes."""
     async with AsyncExitStack() as stack:
         spool = None
         if cfg.spool:
@@ -86,7 +93,7 @@ async def outgoing(
             metrics,
             background,
             linger_seconds=cfg.linger_seconds,
-            in_flight=cfg.in_flight,
+            in_flight=PACKS_IN_FLIGHT,
             max_pending_bytes=cfg.max_pending_bytes,
         )
         if spool is not None:
@@ -108,15 +115,17 @@ async def outgoing(
 
 
 @asynccontextmanager
-async def serving(cfg: Config, app: App, metrics: Metrics, background: Background) -> AsyncIterator[int]:
-    """The public port while it accepts; leaving it waits for the requests in hand. Gives the port's number."""
+async def serving(
+    cfg: Config, app: App, metrics: Metrics, background: Background, *, reuse_port: bool = False
+) -> AsyncIterator[int]:
+    """The public port, accepting; yields its number. Leaving it waits for the requests in progress."""
     connections = Connections(_allowed(cfg.max_connections), metrics)
     server = Server(
         app,
         connections,
         metrics,
         access_log=None,
-        auto_decompress=False,  # the cap on decompressed bytes is ours
+        auto_decompress=False,  # content_encoding.py limits the decompressed bytes
         keepalive_timeout=KEEPALIVE_SECONDS,
         max_line_size=MAX_LINE,
     )
@@ -124,7 +133,7 @@ async def serving(cfg: Config, app: App, metrics: Metrics, background: Backgroun
     await runner.setup()
     sweeping = background.start("sweep", _sweep(connections))
     try:
-        site = web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=cfg.reuse_port or None)
+        site = web.TCPSite(runner, cfg.host, cfg.port, backlog=1024, reuse_port=reuse_port or None)
         await listen.start(site, cfg.host, cfg.port, "PIPE_PORT")
         yield runner.addresses[0][1]
     finally:
@@ -139,7 +148,7 @@ async def _sweep(connections: Connections) -> None:
 
 
 def _allowed(wanted: int) -> int:
-    """The connections the limit of open files leaves room for; it is raised where the system lets us."""
+    """As many connections as the limit of open files allows; it is raised as far as the system permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:

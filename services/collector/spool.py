@@ -1,7 +1,7 @@
-"""Packs that Pub/Sub has not confirmed, safe on this pod's disk: one file for each, fsynced before a reply goes.
+"""Packs that Pub/Sub has not confirmed, safe on this pod's disk: one file per pack, fsynced before the reply is sent.
 
-A file's name says when it was written, its pack's id and how many hits it holds; its content is the message's data, a
-zstd frame with a checksum. A copy of it in another collector's folder is published by that one.
+A file's name holds the time of writing, the pack's id and the number of its hits; the content is the message's data, a
+zstd frame with a checksum. A file copied into another collector's folder is published by that collector.
 """
 
 from __future__ import annotations
@@ -25,41 +25,40 @@ from services.shared.config import ConfigError
 from services.shared.errors import Poison
 
 DISK_SECONDS = 5.0
-MAX_FILES = 100_000  # an ext4 disk of 2 GiB has 131,072 inodes
+MAX_FILES = 80_000  # an ext4 disk of 1280 MiB, which the default of `spool_max_bytes` needs, has 81,920 inodes
 SCAN_SECONDS = 10.0
 _LONGEST_SCAN_WAIT = 60.0
-LOCK_SECONDS = 30.0  # how long a process that is ending may keep the folder
-_LOCK_WAIT_SECONDS = 0.2  # between two looks at that
+LOCK_SECONDS = 30.0  # how long a process that is shutting down may keep the folder
+_LOCK_WAIT_SECONDS = 0.2  # between two attempts to lock it
 _OPEN_SECONDS = 60.0
 _STUCK_SECONDS = 120.0
-_RETRIED = 1_000  # files whose removal failed, in one look
-_SQLITE = "hits.sqlite"  # what held the packs before each had a file
-_PASSING = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})  # errors that say nothing about the file
+_RETRIED = 1_000  # failed removals that one scan retries
+_SQLITE = "hits.sqlite"  # the format of earlier versions
+_PASSING = frozenset({EAGAIN, EMFILE, ENFILE, ENOMEM})  # errors that are not about the file itself
 
 _log = log.get("collector.spool")
 
 
 class SpoolError(Exception):
-    """The disk did not do what was asked: it is full, read-only or broken, does not answer, or the spool is full."""
+    """The spool is full, or its disk is full, read-only, broken, or does not answer."""
 
 
 @dataclass(frozen=True)
 class Spooled:
-    """A pack on disk: `data` is one message for the topic of hits, `at` the Unix time it was written."""
+    """A pack on disk: `data` is the data of a message for the topic of hits."""
 
     name: str
     pack: str
     hits: int
-    at: float
     data: bytes
 
 
 class Spool:
-    """At most `limit` bytes and `max_files` files; what an earlier process left there is drained as well.
+    """At most `limit` bytes and `max_files` files; packs left by an earlier process are drained as well.
 
-    Entering waits up to `lock_seconds` for another process to leave the folder. A step of the disk that takes longer
-    than `disk_seconds` is one that failed. Every `scan_seconds` what failed is tried again, and the folder is searched
-    for what someone else put there. `now` gives the Unix time in seconds.
+    Entering waits up to `lock_seconds` for another process to release the folder. A disk operation that takes longer
+    than `disk_seconds` counts as failed. Every `scan_seconds`, failures are retried, and the folder is searched for
+    files that were copied there. `now` returns the Unix time in seconds.
     """
 
     def __init__(
@@ -83,9 +82,9 @@ class Spool:
         self._writer = SpoolWriter(disk, metrics, disk_seconds, self._written)
         self._full: str | None = None
         self._reads_fail = False
-        self._ailing = False  # something but a write fails: it is in the log
-        self._ailed = False  # something did since the last scan began
-        self._reported: set[str] = set()  # unreadable files that are in the log
+        self._ailing = False  # an operation other than writing fails, and that was logged
+        self._ailed = False  # one failed since the last scan began
+        self._reported: set[str] = set()  # unreadable files that were logged
 
     async def __aenter__(self) -> Spool:
         try:
@@ -120,7 +119,7 @@ class Spool:
             _log.warning("packs stay in the spool for the next start", packs=self.packs, hits=self.hits)
 
     async def _lock(self) -> None:
-        """Open the disk; a process that still has it gets a while to end, as one does that was deleted by force."""
+        """Open the disk; wait for the process that still has it, such as a pod that was deleted by force."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._lock_seconds
         waited = False
@@ -145,32 +144,27 @@ class Spool:
 
     @property
     def bytes_on_disk(self) -> int:
-        """Of all its files, in whole blocks: those set aside or not removed yet as well."""
+        """Of all its files, in whole blocks, including those set aside and those not removed yet."""
         return self._held.bytes
 
     @property
-    def oldest(self) -> float | None:
-        """The Unix time at which the oldest pack was written."""
-        return self._held.oldest
-
-    @property
     def refuses(self) -> str | None:
-        """Why the last pack was not taken; None while they are."""
+        """Why the last pack was refused; None if it was accepted."""
         return self._full or self._writer.broken
 
     @property
     def drainable(self) -> bool:
-        """Whether there are packs, and the disk lets them be read."""
+        """Whether there are packs, and they can be read."""
         return bool(self.packs) and not self._reads_fail
 
     async def put(self, pack: str, hits: int, data: bytes) -> None:
-        """Return when the pack is on disk, fsynced.
+        """Return once the pack is on disk, fsynced.
 
-        Raises SpoolError when it may not be, at the latest after twice `disk_seconds`. It can be there all the same.
+        Raises SpoolError if it may not be, at the latest after twice `disk_seconds`. It may be on disk nevertheless.
         """
         pending = self._writer.pending
         self._check_room(len(data), pending)
-        if self._writer.hangs and pending:  # one at a time finds out whether the disk answers again
+        if self._writer.hangs and pending:  # one write at a time tests the disk
             raise SpoolError(self._writer.broken)
         done = asyncio.get_running_loop().create_future()
         self._writer.add(NewPack(self._held.new_name(pack, hits), pack, hits, data, done))
@@ -178,13 +172,13 @@ class Spool:
             raise SpoolError(reason)
 
     async def wait(self) -> None:
-        """Return when there is something in the spool."""
+        """Return once there is something in the spool."""
         await self._held.stored.wait()
 
     async def oldest_packs(self, count: int) -> list[Spooled]:
-        """The first packs written, oldest first, without those that cannot be read, which are set aside.
+        """The oldest packs, oldest first. Those that cannot be read are set aside and left out.
 
-        Raises SpoolError where the disk cannot be read now.
+        Raises SpoolError if the disk cannot be read now.
         """
         packs: list[Spooled] = []
         try:
@@ -203,8 +197,8 @@ class Spool:
     async def delete(self, packs: Iterable[Spooled]) -> None:
         """Forget packs that Pub/Sub has confirmed, and remove their files.
 
-        They are forgotten at once, so that those behind them get their turn even where files cannot be removed; that
-        is tried again later. A process killed before then publishes them once more.
+        They are forgotten at once, so that the packs behind them get their turn even if files cannot be removed, which
+        is retried later. If the process is killed before that, the next one publishes them again.
         """
         await self._remove(self._held.confirm(pack.name for pack in packs))
 
@@ -226,7 +220,7 @@ class Spool:
         self._held.written(one.name, one.pack, one.hits, len(one.data))
 
     async def _read(self, name: str) -> Spooled | None:
-        """The pack of a file; None where it is set aside or no longer there."""
+        """The pack in a file; None if it is missing or was set aside."""
         if (entry := self._held.packs.get(name)) is None:
             return None
         try:
@@ -244,12 +238,12 @@ class Spool:
             self._put_off(name, why(error))
             return None
         self._reported.discard(name)
-        return Spooled(name, entry.pack, entry.hits, entry.at, data)
+        return Spooled(name, entry.pack, entry.hits, data)
 
     def _put_off(self, name: str, reason: str) -> bool:
-        """Let the others go on without this file until the next scan. Returns whether it was still there to drain.
+        """Skip this file until the next scan. Returns whether it was still there to drain.
 
-        It keeps its name: its content may be whole, and readable once the disk works again.
+        It keeps its name: its content may be intact, and readable once the disk works again.
         """
         if (entry := self._held.unreadable(name)) is None:
             return False
@@ -260,7 +254,7 @@ class Spool:
         return True
 
     async def _set_aside(self, name: str, reason: str) -> None:
-        """Let the others go on without this file for good: it is damaged, and kept for someone to look at."""
+        """Skip this file for good: it is damaged, and kept for inspection."""
         if not self._put_off(name, reason):
             return
         try:
@@ -272,7 +266,7 @@ class Spool:
             self._held.set_aside(name, name + pack_file.DAMAGED)
 
     async def _remove(self, names: Iterable[str]) -> None:
-        """Remove files of confirmed packs. What fails is left for later."""
+        """Remove files of confirmed packs. Failures are retried by a later scan."""
         if not (names := list(names)):
             return
         try:
@@ -299,7 +293,7 @@ class Spool:
         clock = asyncio.get_running_loop().time
         took = 0.0
         while True:
-            # A scan of many files takes a twentieth of the disk's time.
+            # Scans take at most a twentieth of the time.
             await asyncio.sleep(min(max(self._scan_seconds, 20 * took), _LONGEST_SCAN_WAIT))
             started, self._ailed = clock(), False
             try:
@@ -313,7 +307,7 @@ class Spool:
             took = clock() - started
 
     async def _scan(self) -> None:
-        """Try again what failed, and see what someone else put here or took away."""
+        """Retry what failed, and find files that were put here or taken away."""
         await self._remove(islice(list(self._held.confirmed), _RETRIED))
         known = list(self._held.packs)
         names = await self._disk.names()
@@ -330,7 +324,7 @@ class Spool:
             _log.warning("spooled packs were taken away", packs=packs, hits=hits)
 
     def _ails(self, error: OSError) -> str:
-        """Note that the disk failed at something but a write."""
+        """Note that a disk operation other than a write failed."""
         self._metrics.spool_errors.inc()
         if not self._ailing:
             _log.error("the spool's disk fails", path=str(self._disk), error=why(error))
@@ -339,7 +333,7 @@ class Spool:
 
 
 async def _select(names: Iterable[str], wanted: Callable[[str], bool]) -> list[str]:
-    """The names that are wanted. They are looked at in parts: replies do not wait for a hundred thousand."""
+    """Filter the names, in parts, so that replies do not wait for many thousands."""
     found: list[str] = []
     rest = iter(names)
     while part := list(islice(rest, 1_000)):

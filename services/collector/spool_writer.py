@@ -1,4 +1,4 @@
-"""Group commit on disk: packs that arrive while others are written share the next batch and its fsync of the folder."""
+"""Group commit on disk: packs that arrive during a write share the next batch and its fsync of the folder."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from services.collector.metrics import Metrics
 from services.shared import log
 from services.shared.background import Progress
 
-_BATCH_BYTES = 16_000_000  # so that no pack waits long for many others
+_BATCH_BYTES = 16_000_000  # so that no pack waits long for others
 
 _log = log.get("collector.spool")
 
 
 @dataclass(frozen=True)
 class NewPack:
-    """A pack to be written: its file's name, and a future that gets None once it is safe, or why it may not be."""
+    """A pack to be written, its file name, and a future: None once it is safe, or why it may not be."""
 
     name: str
     pack: str
@@ -28,9 +28,9 @@ class NewPack:
 
 
 class SpoolWriter:
-    """Writes packs while `run()` runs, each batch in at most `seconds`.
+    """Writes packs while `run()` runs; a batch that takes longer than `seconds` has failed.
 
-    `written` is called for each pack that is safe, before its future is done.
+    `written` is called for each safe pack before its future resolves.
     """
 
     def __init__(self, disk: Disk, metrics: Metrics, seconds: float, written: Callable[[NewPack], None]) -> None:
@@ -41,7 +41,7 @@ class SpoolWriter:
         self._closing = False
         self.ended = False
         self.broken: str | None = None  # why the last write failed
-        self.hangs = False  # it failed since the disk did not answer
+        self.hangs = False  # it failed because the disk did not answer
 
     @property
     def pending(self) -> list[NewPack]:
@@ -57,7 +57,7 @@ class SpoolWriter:
         self._changed.set()
 
     def close(self) -> None:
-        """Have `run()` return once everything is written."""
+        """Let `run()` return once everything is written."""
         self._closing = True
         self._changed.set()
 
@@ -112,7 +112,7 @@ class SpoolWriter:
 
 
 def why(error: OSError) -> str:
-    """The error's text; those of asyncio's timeouts have none."""
+    """The error's text; asyncio's timeouts have none."""
     return str(error) or "no answer in time"
 
 

@@ -1,19 +1,19 @@
-"""Repairs JSON whose texts hold halves of characters.
+"""Repairs JSON that contains lone surrogates, the halves of characters.
 
 JavaScript, Java and Windows write a character beyond U+FFFF, such as an emoji, as a pair of surrogates. Cut between the
-two, as by JavaScript's `slice`, a text holds half a character, which no UTF-8 can carry: it becomes U+FFFD. Encoders
-that know no pairs (CESU-8) write each half as three bytes: a pair of those becomes the character it stands for.
+two, as by JavaScript's `slice`, a text holds half a character, which UTF-8 cannot represent: it becomes U+FFFD. CESU-8
+encoders write each half as three bytes: such a pair becomes the character it stands for.
 """
 
 from __future__ import annotations
 
 import re
 
-MOST = 50_000  # of each kind that one text may hold; they take 0.1 to 0.4 µs each
+MOST = 50_000  # of each kind in one text; each takes 0.1 to 0.4 µs
 
 _HEX = rb"[0-9a-fA-F]{2}"
 _HIGH, _LOW = rb"\\u[dD][89abAB]" + _HEX, rb"\\u[dD][c-fC-F]" + _HEX
-# Both begin with `\u`, which is found fast. A low half is looked back from: six bytes are its own.
+# Both begin with `\u`, which is found fast. The lookbehind skips the six bytes of the low half itself.
 _HALF_ESCAPED = re.compile(
     rb"\\u(?:[dD][89abAB]%b(?!%b)|[dD][c-fC-F]%b(?<!%b.{6}))" % (_HEX, _LOW, _HEX, _HIGH), re.DOTALL
 )
@@ -23,7 +23,7 @@ _TWO_BACKSLASHES, _STAND_IN = rb"\\", b"\xff\xff"
 
 
 class TooMany(Exception):
-    """More to repair than is allowed."""
+    """There is more to repair than is allowed."""
 
 
 def replace_escaped(text: bytes) -> bytes:
@@ -33,7 +33,7 @@ def replace_escaped(text: bytes) -> bytes:
     """
     if b"\\" not in text or (rb"\ud" not in text and rb"\uD" not in text):
         return text
-    # With escaped backslashes out of the way, every backslash begins an escape. UTF-8 has no such byte as 0xFF.
+    # With escaped backslashes out of the way, every backslash begins an escape. UTF-8 never contains the byte 0xFF.
     text = text.replace(_TWO_BACKSLASHES, _STAND_IN)
     text, found = _HALF_ESCAPED.subn(rb"\\ufffd", text, MOST)
     if found == MOST and _HALF_ESCAPED.search(text):
@@ -42,7 +42,7 @@ def replace_escaped(text: bytes) -> bytes:
 
 
 def join_encoded(text: bytes) -> bytes:
-    """The text with each encoded pair as its character, and U+FFFD for each half that is left. Raises TooMany."""
+    """The text with each encoded pair as its character, and U+FFFD for each remaining half. Raises TooMany."""
     if b"\xed" not in text:
         return text
     for encoded, repaired in ((_PAIR, _joined), (_HALF, "\ufffd".encode())):

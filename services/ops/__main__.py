@@ -22,6 +22,7 @@ from services.shared.config import ConfigError
 _COMMANDS = {  # modules of this package, each with add_options() and run()
     "smoke": "fire one pixel and wait for its row",
     "load": "fire hits at a collector and count what arrives in BigQuery",
+    "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",
     "replay": "publish the events of `rejects` again, once schema or code are mended",
     "dead": "look at dead-letter messages, publish them again, or drop them",
     "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",

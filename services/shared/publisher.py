@@ -1,6 +1,6 @@
-"""Publishes one message to Pub/Sub and returns once it is safe.
+"""Publishes one message to Pub/Sub and returns once Pub/Sub has confirmed it.
 
-The official client switches to an emulator by itself where PUBSUB_EMULATOR_HOST is set.
+The official client uses an emulator by itself if PUBSUB_EMULATOR_HOST is set.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _CLOSE_SECONDS = 5.0
 
 
 class Unconfirmed(Exception):
-    """Pub/Sub did not confirm a message in time: it may or may not be there; the text says the last error."""
+    """Pub/Sub did not confirm a message in time: it may have it or not. The text is the last error."""
 
 
 class Publisher:
-    """Publishes single messages; at most `in_flight` requests at a time, the others wait their turn.
+    """Publishes single messages, at most `in_flight` at a time, each within `timeout` seconds.
 
-    `credentials` gives those of google.auth, or raises NoCredentials as long as there are none; the official client
-    looks for its own where it gives None.
+    `credentials` returns credentials of google.auth, or raises NoCredentials as long as there are none; if it returns
+    None, the official client finds its own.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Publisher:
     ) -> None:
         self._project, self._timeout, self._credentials = project, timeout, credentials
         self._slots = asyncio.Semaphore(in_flight)
-        self._client: PublisherAsyncClient | None = None  # made when there are credentials
+        self._client: PublisherAsyncClient | None = None  # created once there are credentials
 
     async def __aenter__(self) -> Publisher:
         with suppress(NoCredentials):
@@ -67,8 +67,8 @@ class Publisher:
     async def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish one message and return its id once Pub/Sub has it.
 
-        Transient errors are tried again inside the time limit. Raises Unconfirmed when it passes, at an error that
-        another try would not change, and at once where there are no credentials yet.
+        Transient errors are retried within the timeout. Raises Unconfirmed when it passes, at once for any other
+        error, and at once while there are no credentials.
         """
         request = PublishRequest.pb()()
         request.topic = topic_path(self._project, topic)
@@ -104,7 +104,7 @@ def _is_transient(error: Exception) -> bool:
 def dead_letter(
     data: bytes, attributes: Mapping[str, str], *, reason: str, source: str
 ) -> tuple[bytes, dict[str, str]]:
-    """A message for the dead-letter topic: the original, with where it came from and why it could not be used."""
+    """A message for the dead-letter topic: the original, its source, and why it could not be used."""
     why = reason.encode()[:MAX_ATTRIBUTE_BYTES].decode(errors="ignore")
     kept = dict(list(attributes.items())[: MAX_ATTRIBUTES - 2])
     return data, {**kept, "dead_reason": why, "dead_source": source}

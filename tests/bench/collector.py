@@ -9,7 +9,7 @@ the same time, each paused unless it is its turn (slices.py), and get the same r
 - `collector_at_once_per_s`, `collector_after_ack_per_s`: requests a second on one core, by the clock on the wall.
 - `collector_post_batch_events_per_s`: events a CPU second, posted 100 a request, confirmed by Pub/Sub; 16 connections.
   CPU, since one core for wrk, emulator and neighbours says little of ours; saturated, both are the same.
-- `scale_2_workers`: requests a second of two collectors on one port (PIPE_REUSE_PORT) over those of one,
+- `scale_2_workers`: requests a second of two collectors on one port over those of one,
   PIPE_ACK=immediate, 64 connections in all.
   Both cores are for everybody, wrk and emulator too, which have less of them with two collectors than with one.
 - `scale_2_workers_cpu`: the same by CPU, as if both cores were the collectors' alone: 2, less what a request takes
@@ -40,7 +40,7 @@ from tests.bounds.soak import memory
 
 AT_ONCE, AFTER_ACK, POSTING, SCALING = 64, 512, 16, 64  # connections
 BATCH = 100  # events a post, as posts.lua makes them
-PER_EVENT = "tests.bench.per_event"
+PER_EVENT, SHARED_PORT = "tests.bench.per_event", "tests.bench.shared_port"
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Bench:
         self.after_ack = self._collector(*one)
         per_event = self._collector(*one, module=PER_EVENT)
         alone = self._collector(*both, ack=IMMEDIATE)
-        first = self._collector(*both, ack=IMMEDIATE, reuse_port="true")
-        pair = [first, self._collector(*both, ack=IMMEDIATE, reuse_port="true", port=str(first.port))]
+        first = self._collector(*both, module=SHARED_PORT, ack=IMMEDIATE)
+        pair = [first, self._collector(*both, module=SHARED_PORT, ack=IMMEDIATE, port=str(first.port))]
         self.posting = self._collector(*one)
         self._servers = [self._nginx.pid, *(s.pid for s in (at_once, self.after_ack, per_event, alone, *pair))]
         self._servers.append(self.posting.pid)

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
-from services.collector.outbox import Reserved, Tell
+from services.collector.outbox import OnSettled, Reservation
 from services.collector.service import serving
 from services.shared import lifecycle, log
 from services.shared.admin import Admin
@@ -31,17 +31,17 @@ class PerEvent:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
 
-    def take_one(self, line: bytes, tell: Tell | None) -> None:
+    def take_one(self, line: bytes, on_settled: OnSettled | None) -> None:
         published = asyncio.wrap_future(self._client.publish(self._topic, line))
-        if tell is not None:
-            published.add_done_callback(lambda done: tell(done.exception()))
+        if on_settled is not None:
+            published.add_done_callback(lambda done: on_settled(done.exception()))
 
     async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
 
     @contextmanager
-    def reserve(self) -> Iterator[Reserved]:
-        yield Reserved(self)
+    def reserve(self) -> Iterator[Reservation]:
+        yield Reservation(self)
 
     def take_room(self, size: int) -> None:
         """There is no bound."""

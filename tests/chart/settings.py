@@ -15,7 +15,6 @@ DERIVED = {
     "project",
     "host",
     "port",
-    "reuse_port",
     "admin_port",
     "schema",
     "spool",

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
-from services.collector.service import outgoing, serving
+from services.collector.service import PACKS_IN_FLIGHT, outgoing, serving
 from services.shared import hit
 from services.shared.background import Background
 from services.shared.hit import Hit
@@ -69,12 +69,13 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
                 "host": "127.0.0.1",
                 "port": 0,
                 "publish_timeout_seconds": 20,
+                "linger_seconds": 0.005,  # aiohttp answers the requests of a connection one after the other
             }
             cfg = Config(**{**usual, **settings})  # type: ignore[arg-type]
             registry = CollectorRegistry()
             metrics = Metrics(registry)
             publisher = await stack.enter_async_context(
-                Publisher(cfg.project, in_flight=cfg.in_flight, timeout=cfg.publish_timeout_seconds)
+                Publisher(cfg.project, in_flight=PACKS_IN_FLIGHT, timeout=cfg.publish_timeout_seconds)
             )
             outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
             public = await stack.enter_async_context(AsyncExitStack())

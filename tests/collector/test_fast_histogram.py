@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from services.collector.fast_histogram import BOUNDS, KINDS, Durations
+from services.collector.fast_histogram import BOUNDS, KINDS, FastHistogram
 from tests.collector.conftest import Running
 
 _NAME = "pixelpipe_collector_http_request_duration_seconds"
@@ -16,7 +16,7 @@ def _bucket(registry: CollectorRegistry, kind: str, bound: float | str) -> float
 
 def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
     registry = CollectorRegistry()
-    durations = Durations(registry)
+    durations = FastHistogram(registry)
     for seconds in (BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1] * 2):
         durations.observe("pixel", seconds)
     durations.observe("events", 0.0)
@@ -28,7 +28,7 @@ def test_buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
 
 def test_every_kind_is_there_before_its_first_request_and_no_other() -> None:
     registry = CollectorRegistry()
-    Durations(registry).observe("other", 1.0)
+    FastHistogram(registry).observe("other", 1.0)
     for kind in KINDS:
         assert _bucket(registry, kind, "+Inf") == 0
     assert _bucket(registry, "other", "+Inf") is None

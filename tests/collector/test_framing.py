@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.collector.framing import Framer
-from services.collector.head import MAX_FIELDS, MAX_LINE, Refused, Repairer
+from services.collector.head import MAX_FIELDS, MAX_LINE, MalformedRequest, Repairer
 from tests.growth import assert_linear
 
 GET = b"GET /i?n=1 HTTP/1.1\r\nHost: t\r\n\r\n"
@@ -33,7 +33,7 @@ class _Cut:
         try:
             for piece in pieces:
                 self._one(piece)
-        except Refused as refused:
+        except MalformedRequest as refused:
             self.status = refused.status
         return self.heads, self.bodies, self.status
 

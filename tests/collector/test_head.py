@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.collector.capture import client_ip, plain_path
-from services.collector.fast_path import Reader
+from services.collector.fast_path import FastParser
 from services.collector.head import (
     MAX_COUNT,
     MAX_FIELD,
     MAX_FIELDS,
     MAX_LINE,
-    Refused,
+    MalformedRequest,
     Repairer,
     may_begin,
     origin,
@@ -99,7 +99,7 @@ def test_a_request_line_is_repaired(line: bytes, repaired: bytes) -> None:
     ],
 )
 def test_a_line_that_is_not_a_request_of_ours_has_its_status(line: bytes, status: int) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(MalformedRequest) as refused:
         request_line(line)
     assert refused.value.status == status
 
@@ -144,7 +144,7 @@ def test_a_cookie_that_is_kept_may_be_as_long_as_all_headers() -> None:
     ],
 )
 def test_headers_that_cannot_be_read_have_their_status(fields: list[bytes], status: int) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(MalformedRequest) as refused:
         _repair(b"\r\n".join([b"GET /i HTTP/1.1", b"Host: t", *fields, b"", b""]))
     assert refused.value.status == status
 
@@ -267,14 +267,14 @@ def test_the_position_of_the_client_is_counted_from_the_right(forwarded: str, tr
 
 def test_a_request_line_is_read_in_linear_time() -> None:
     for end in (b" HTTP/1.1", b"", b" HTTP/"):
-        assert_linear(request_line, b"GET /i?n=", end, refused=Refused)
-    assert_linear(request_line, b"GET http://t", b"/i", b" HTTP/1.1", refused=Refused)
+        assert_linear(request_line, b"GET /i?n=", end, refused=MalformedRequest)
+    assert_linear(request_line, b"GET http://t", b"/i", b" HTTP/1.1", refused=MalformedRequest)
 
 
 def test_header_lines_are_read_in_linear_time() -> None:
     lines = (b"GET /i HTTP/1.1\r\nHost: t\r\nOrigin: ", b"a\r\nCookie: ", b"\r\nX-")
     for last in (b": y\r\n\r\n", b""):
-        assert_linear(_repair, *lines, last, refused=Refused)
+        assert_linear(_repair, *lines, last, refused=MalformedRequest)
         assert_linear(origin, *lines, last)
 
 
@@ -282,15 +282,15 @@ def test_aiohttps_parser_reads_what_it_is_given_in_linear_time() -> None:
     def read(head: bytes) -> None:
         _parsed(_repair(head)[0])
 
-    refused = (Refused, HttpProcessingError, ValueError)
+    refused = (MalformedRequest, HttpProcessingError, ValueError)
     frame = (b"GET /i?n=", b"x HTTP/1.1\r\nHost: t\r\nUser-Agent: ", b"\r\n\r\n")
     assert_linear(read, *frame, size=MAX_LINE // 4, refused=refused)
 
 
 def test_a_plain_get_is_read_in_linear_time() -> None:
-    reader = Reader(["user-agent"])
+    parser = FastParser(["user-agent"])
     for last in (b": y\r\n\r\n", b""):
-        assert_linear(reader.read, b"GET /i?n=", b" HTTP/1.1\r\nHost: t\r\nUser-Agent: ", b"\r\nX-", last)
+        assert_linear(parser.parse, b"GET /i?n=", b" HTTP/1.1\r\nHost: t\r\nUser-Agent: ", b"\r\nX-", last)
 
 
 def test_paths_and_addresses_are_read_in_linear_time() -> None:

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -22,26 +23,33 @@ from tests.topics import Topics
 
 
 class Outage:
-    """A Pub/Sub that comes and goes on one port, and a collector that publishes to it."""
+    """A Pub/Sub that hangs and goes on, and a collector that publishes to it."""
 
-    def __init__(self, port: int, project: str, spool: Path) -> None:
-        self.port, self.project, self.spool = port, project, spool
-        self.pubsub: Child | None = None
+    def __init__(self, pubsub: Child, project: str, spool: Path) -> None:
+        self.pubsub, self.project, self.spool = pubsub, project, spool
         self.collector: Child | None = None
-
-    def pubsub_up(self) -> Topics:
-        self.pubsub = process.start("emulators.pubsub", "--port", str(self.port))
-        topics = Topics(self.project)
-        topics.create("hits", "work")
-        return topics
+        self.topics = Topics(project)
+        self.topics.create("hits", "work")
 
     def pubsub_down(self) -> None:
-        assert self.pubsub is not None
+        """From now on it takes calls and answers none."""
+        self.pubsub.process.send_signal(signal.SIGSTOP)
+
+    def pubsub_up(self) -> Topics:
+        self.pubsub.process.send_signal(signal.SIGCONT)
+        return self.topics
+
+    def pubsub_killed(self) -> None:
         self.pubsub.stop(signal.SIGKILL)
+
+    def pubsub_restarted(self) -> Topics:
+        """On the same port, and it has forgotten everything."""
+        self.pubsub = process.start("emulators.pubsub", "--port", str(self.pubsub.ready["grpc"]))
+        self.topics.create("hits", "work")
+        return self.topics
 
     def collector_up(self, **settings: str) -> str:
         env = {
-            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{self.port}",
             "PIPE_PROJECT": self.project,
             "PIPE_HITS_TOPIC": "hits",
             "PIPE_HOST": "127.0.0.1",
@@ -67,17 +75,41 @@ class Outage:
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + " "))
 
     def stop(self) -> None:
-        for one in (self.collector, self.pubsub):
-            if one is not None:
-                one.stop()
+        self.pubsub_up()
+        if self.collector is not None:
+            self.collector.stop()
+
+
+@pytest.fixture(scope="module")
+def pubsub() -> Iterator[Child]:
+    """An emulator of this module's own, which its tests may stop."""
+    with process.running("emulators.pubsub", "--port", "0") as emulator:
+        yield emulator
+
+
+@contextmanager
+def _outage(pubsub: Child, project: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{pubsub.ready['grpc']}")
+    outage = Outage(pubsub, project, folder / "spool")
+    try:
+        yield outage
+    finally:
+        outage.stop()
 
 
 @pytest.fixture
-def outage(free_port: int, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_port}")
-    outage = Outage(free_port, project, tmp_path / "spool")
-    yield outage
-    outage.stop()
+def outage(pubsub: Child, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    with _outage(pubsub, project, tmp_path, monkeypatch) as outage:
+        yield outage
+
+
+@pytest.fixture
+def mortal(free_port: int, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    """The same with an emulator that a test may kill."""
+    emulator = process.start("emulators.pubsub", "--port", str(free_port))
+    with _outage(emulator, project, tmp_path, monkeypatch) as outage:
+        yield outage
+    outage.pubsub.stop()
 
 
 async def _fire(url: str, first: int, count: int) -> dict[int, int]:
@@ -110,16 +142,22 @@ def _received(topics: Topics, wanted: set[int]) -> dict[int, set[str]]:
     return found
 
 
-async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outage(outage: Outage) -> None:
-    outage.pubsub_up()
+@pytest.mark.parametrize("kind", ["outage", "mortal"])
+async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outage(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    outage: Outage = request.getfixturevalue(kind)
     url = outage.collector_up()
     assert set((await _fire(url, 0, 50)).values()) == {200}
-    outage.pubsub_down()
+    if kind == "mortal":
+        outage.pubsub_killed()
+    else:
+        outage.pubsub_down()
     assert set((await _fire(url, 1000, 300)).values()) == {200}
     assert outage.metric("pixelpipe_collector_spool_hits") == 300
     assert outage.metric("pixelpipe_collector_breaker_state") > 0
     assert outage.admin("/readyz")[0] == 200
-    topics = outage.pubsub_up()
+    topics = outage.pubsub_restarted() if kind == "mortal" else outage.pubsub_up()
     found = _received(topics, set(range(1000, 1300)))
     assert all(len(ids) == 1 for ids in found.values())
     wait_for(lambda: outage.metric("pixelpipe_collector_spool_packs") == 0, 10, "an empty spool")
@@ -129,7 +167,6 @@ async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outa
 
 
 async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: Outage) -> None:
-    outage.pubsub_up()
     url = outage.collector_up()
     outage.pubsub_down()
     statuses = await _fire(url, 0, 200)
@@ -144,7 +181,6 @@ async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: O
 
 @pytest.mark.slow
 async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_nothing(outage: Outage) -> None:
-    outage.pubsub_up()
     url = outage.collector_up()
     outage.pubsub_down()
     firing = asyncio.create_task(_fire(url, 0, 2000))
@@ -169,7 +205,6 @@ async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_
 
 
 async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Outage) -> None:
-    outage.pubsub_up()
     url = outage.collector_up(PIPE_SHUTDOWN_TIMEOUT_SECONDS="20")
     outage.pubsub_down()
     statuses = await _fire(url, 0, 100)
@@ -180,8 +215,7 @@ async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Out
     _received(topics, set(statuses))
 
 
-async def test_a_full_spool_answers_503_and_readiness_tells(outage: Outage) -> None:
-    outage.pubsub_up()
+async def test_a_full_spool_answers_503_and_readiness_says_so(outage: Outage) -> None:
     url = outage.collector_up(PIPE_SPOOL_MAX_BYTES=str(2**20), PIPE_SHUTDOWN_TIMEOUT_SECONDS="0")
     outage.pubsub_down()
     async with aiohttp.ClientSession() as http:
@@ -197,13 +231,12 @@ async def test_a_full_spool_answers_503_and_readiness_tells(outage: Outage) -> N
 
 def _until_unready(outage: Outage) -> tuple[int, str]:
     found: tuple[int, str] = wait_for(
-        lambda: answer if (answer := outage.admin("/readyz"))[0] == 503 else None, 10, "readiness to tell"
+        lambda: answer if (answer := outage.admin("/readyz"))[0] == 503 else None, 10, "readiness to say so"
     )
     return found
 
 
 async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outage) -> None:
-    outage.pubsub_up()
     url = outage.collector_up(PIPE_SPOOL="")
     outage.pubsub_down()
     assert set((await _fire(url, 0, 10)).values()) == {503}
@@ -219,8 +252,7 @@ async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outag
     _received(topics, {number})
 
 
-async def test_ack_received_replies_at_once_and_what_pubsub_never_got_is_lost(outage: Outage) -> None:
-    outage.pubsub_up()
+async def test_ack_immediate_replies_at_once_and_what_pubsub_never_got_is_lost(outage: Outage) -> None:
     url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="immediate")
     assert set((await _fire(url, 0, 10)).values()) == {200}
     settled = "pixelpipe_collector_hits_settled_total"

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.collector.breaker import CLOSED, HALF_OPEN, OPEN
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox, Refused
+from services.collector.outbox import HitsRefused, Outbox
 from services.collector.spool import Spool
 from services.shared import hit
 from services.shared.background import Background, BackgroundTaskEnded
@@ -58,7 +58,7 @@ def publisher() -> Scripted:
 
 @asynccontextmanager
 async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: float) -> AsyncIterator[Outbox]:
-    options = {"linger": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
+    options = {"linger_seconds": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
     async with (
         Background() as background,
         Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ async def test_the_hits_of_one_request_share_a_pack_or_are_all_awaited(outbox: O
     await publisher.until_asked(5)
     assert not split.done()
     publisher.answer(Unconfirmed("the last part failed"))
-    with pytest.raises(Refused, match="the last part failed"):
+    with pytest.raises(HitsRefused, match="the last part failed"):
         await asyncio.wait_for(split, 10)
     await asyncio.gather(first, small, whole)
     assert [len(ids) for ids in publisher.asked] == [1, 600, 600, 750, 750]
@@ -159,7 +159,7 @@ async def test_a_failed_pack_refuses_its_hits_and_no_others(outbox: Outbox, publ
     good = asyncio.create_task(outbox.put([_line("good")]))
     publisher.answer(Unconfirmed("no"))
     publisher.answer()
-    with pytest.raises(Refused, match="no"):
+    with pytest.raises(HitsRefused, match="no"):
         await asyncio.wait_for(bad, 10)
     await asyncio.wait_for(good, 10)
 
@@ -169,7 +169,7 @@ async def test_an_unexpected_error_of_the_publisher_leaves_no_reply_waiting(
 ) -> None:
     put = asyncio.create_task(outbox.put([_line("a")]))
     publisher.answer(RuntimeError("a bug"))
-    with pytest.raises(Refused, match="a bug"):
+    with pytest.raises(HitsRefused, match="a bug"):
         await asyncio.wait_for(put, 10)
 
 
@@ -190,7 +190,7 @@ async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Sc
     async with _outbox(publisher, max_pending_bytes=1000) as outbox:
         put = asyncio.create_task(outbox.put([_line("a", 800)]))
         await publisher.until_asked(1)
-        with pytest.raises(Refused, match="too many hits wait"):
+        with pytest.raises(HitsRefused, match="too many hits wait"):
             await outbox.put([_line("b", 800)])
         publisher.answer()
         await asyncio.wait_for(put, 10)
@@ -226,7 +226,7 @@ async def test_a_hit_that_neither_pubsub_nor_the_spool_takes_is_refused_and_read
         assert outbox.breaker.state == CLOSED
         disk.fails["write"] = READ_ONLY
         publisher.answer(Unconfirmed("away"))
-        with pytest.raises(Refused, match="Read-only"):
+        with pytest.raises(HitsRefused, match="Read-only"):
             await asyncio.wait_for(outbox.put([_line("a")]), 10)
         assert outbox.breaker.state == OPEN
         assert "Read-only" in (outbox.unsafe or "")
@@ -243,7 +243,7 @@ async def test_without_a_spool_that_works_a_pod_is_ready_again_when_a_try_is_due
     disk.fails["write"] = READ_ONLY
     async with _spooling(publisher, disk) as (outbox, _):
         publisher.answer(Unconfirmed("away"))
-        with pytest.raises(Refused, match="Read-only"):
+        with pytest.raises(HitsRefused, match="Read-only"):
             await asyncio.wait_for(outbox.put([_line("a")]), 10)
         assert outbox.unsafe is not None
         await until(lambda: outbox.unsafe is None, "readiness")
@@ -272,7 +272,7 @@ async def test_what_is_not_foreseen_refuses_its_pack_and_no_reply_waits_for_ever
         ) as outbox,
     ):
         for _ in range(3):  # the slot and the room come back
-            with pytest.raises(Refused, match="a bug"):
+            with pytest.raises(HitsRefused, match="a bug"):
                 await asyncio.wait_for(outbox.put([_line("a", 600)]), 10)
     refused = registry.get_sample_value("pixelpipe_collector_hits_settled_total", {"outcome": "unconfirmed"})
     assert refused == 3
@@ -328,6 +328,6 @@ async def test_a_cancelled_try_leaves_the_breaker_open_not_half_open(publisher: 
         assert outbox.breaker.state == HALF_OPEN
         for task in asyncio.all_tasks() - before - {put}:
             task.cancel()
-        with pytest.raises(Refused):
+        with pytest.raises(HitsRefused):
             await asyncio.wait_for(put, 10)
         assert outbox.breaker.state == OPEN

@@ -48,7 +48,7 @@ async def test_a_pixels_reply_has_what_clients_need_and_no_more(
     collector: Running, path: bytes, kind: bytes, image: bytes
 ) -> None:
     origin = b"Origin: https://shop.example.com"
-    for slow in ([], [b"TE: trailers"]):  # by quick.py and by aiohttp
+    for slow in ([], [b"TE: trailers"]):  # by the fast path and by aiohttp
         assert await _bytes(collector.port, get(path, *slow)) == IMAGE % (kind, len(image), b"", image)
         assert await _bytes(collector.port, get(path, origin, *slow)) == IMAGE % (kind, len(image), CORS, image)
     collector.hits(4)

@@ -20,10 +20,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.collector import pack_file
+from services.collector.config import Config
 from services.collector.disk import FileState, Folder
 from services.collector.inventory import Inventory
 from services.collector.metrics import Metrics
-from services.collector.spool import Spool, SpoolError
+from services.collector.spool import MAX_FILES, Spool, SpoolError
 from services.shared import zstd_frame
 from services.shared.background import Background, BackgroundTaskEnded
 from services.shared.config import ConfigError
@@ -33,6 +34,7 @@ from tests.process import ROOT
 from tests.waiting import until
 
 BLOCK = 4096
+OLDEST = "pixelpipe_collector_spool_oldest_timestamp_seconds"
 Open = Callable[..., AbstractAsyncContextManager[Spool]]
 
 
@@ -116,8 +118,8 @@ async def test_packs_come_back_oldest_first_and_are_gone_when_deleted(
     await spool.delete(found)
     assert await _names(spool) == ["b"]
     await spool.delete(await spool.oldest_packs(9))
-    assert (spool.packs, spool.hits, spool.bytes_on_disk, spool.oldest) == (0, 0, 0, None)
-    assert registry.get_sample_value("pixelpipe_collector_spool_oldest_timestamp_seconds") == 0
+    assert (spool.packs, spool.hits, spool.bytes_on_disk) == (0, 0, 0)
+    assert registry.get_sample_value(OLDEST) == 0
     assert registry.get_sample_value("pixelpipe_collector_spool_drained_hits_total") == 30
     assert [one.name for one in tmp_path.iterdir()] == ["lock"]
 
@@ -160,6 +162,12 @@ async def test_ten_thousand_files_at_start_are_drained_oldest_first(opened: Open
             drained += [int(one.pack) for one in packs]
             await spool.delete(packs)
     assert drained == list(range(10_000))
+
+
+def test_the_bound_of_files_is_reached_before_the_disk_of_the_default_size_has_no_inodes_left() -> None:
+    disk_bytes = Config("p").spool_max_bytes * 5 // 4
+    reserved = 100  # by ext4, for the lock and a file being written
+    assert disk_bytes // 16_384 - reserved > MAX_FILES  # mke2fs makes an inode for each 16 KiB
 
 
 async def test_more_files_than_the_bound_are_drained_bit_by_bit(opened: Open, tmp_path: Path) -> None:
@@ -229,7 +237,7 @@ async def test_what_a_killed_process_left_half_written_is_removed(opened: Open, 
         assert not half.exists()
 
 
-async def test_names_keep_their_order_when_the_clock_steps_back(opened: Open) -> None:
+async def test_names_keep_their_order_when_the_clock_steps_back(opened: Open, registry: CollectorRegistry) -> None:
     clock = [1.8e9]
     async with opened(now=lambda: clock[0]) as spool:
         await spool.put("first", 1, _data("1"))
@@ -239,8 +247,9 @@ async def test_names_keep_their_order_when_the_clock_steps_back(opened: Open) ->
         clock[0] = -1.0
         await spool.put("third", 1, _data("3"))
         assert await _names(spool) == ["first", "second", "third"]
-        assert spool.oldest is not None
-        assert spool.oldest <= 1.8e9
+        oldest = registry.get_sample_value(OLDEST)
+        assert oldest is not None
+        assert oldest <= 1.8e9
 
 
 # Bounds
@@ -475,7 +484,7 @@ async def test_files_that_cannot_be_removed_do_not_keep_those_behind_them(
             await spool.delete(packs)
             await spool.delete(packs)
         assert seen == [str(number) for number in range(20)]
-        assert (spool.packs, spool.hits, spool.oldest) == (0, 0, None)
+        assert (spool.packs, spool.hits, registry.get_sample_value(OLDEST)) == (0, 0, 0)
         assert spool.bytes_on_disk == 20 * BLOCK
         assert registry.get_sample_value(drained) == 40
         errors = registry.get_sample_value("pixelpipe_collector_spool_errors_total") or 0

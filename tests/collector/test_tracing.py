@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.disk import Folder
 from services.collector.drainer import Drainer
 from services.collector.metrics import Metrics
-from services.collector.outbox import Outbox, Refused
+from services.collector.outbox import HitsRefused, Outbox
 from services.collector.spool import Spool
 from services.shared import hit, tracing
 from services.shared.background import Background
@@ -104,7 +104,7 @@ async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) 
         ) as outbox,  # type: ignore[arg-type]
     ):
         publisher.answer(Unconfirmed("away"))
-        with pytest.raises(Refused):
+        with pytest.raises(HitsRefused):
             await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
     assert (await asyncio.to_thread(receiver.wait, TRACES[0], "collect"))["collect"].failed == "away"
 

@@ -12,7 +12,6 @@ collector:
   env:
     PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
     PIPE_PORT: 8080
-    PIPE_REUSE_PORT: false
     {{- if $v.collector.spool.enabled }}
     PIPE_SPOOL: /spool
     {{- end }}

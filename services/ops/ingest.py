@@ -1,0 +1,171 @@
+"""Publishes the hits of access logs: exports of a load balancer's log, nginx, Apache, CloudFront; plain or gzip.
+
+Every event gets an id made of what its line says, so a file that is read twice, or that a log sink has sent too, counts
+once; its day is the one of the log. Only requests of the pixel are taken, unless --path says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import io
+import json
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from services.collector.app import PIXELS
+from services.ops import access_log, deployment, option
+from services.shared import emulators, hit, identity, resource_names
+from services.shared.hit import Hit
+from services.shared.publisher import Publisher, Unconfirmed
+
+IN_FLIGHT = 8  # packs being published at a time
+PUBLISH_SECONDS = 60.0
+_GZIP = b"\x1f\x8b"
+_LINE = access_log.MAX_LINE + 1
+
+
+class _Failed(Exception):
+    """A file cannot be read further, or Pub/Sub did not confirm; the text says which."""
+
+
+class Pack(NamedTuple):
+    """Encoded hits for one message, and where in the file they end, in bytes of it as it is stored."""
+
+    lines: list[bytes]
+    place: int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=option.file, metavar="FILE", help="a log file, plain or gzip")
+    deployment.add_project(parser)
+    parser.add_argument(
+        "--format", choices=access_log.FORMATS, help="what wrote the files (default: known by the first line of each)"
+    )
+    parser.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        help=f"take requests of this path only, * for all; may be repeated ({', '.join(PIXELS)})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="read and count, and publish nothing")
+    parser.add_argument(
+        "--hits-topic", type=option.name("topic"), default=resource_names.HITS_TOPIC, help="where hits go (%(default)s)"
+    )
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Print one JSON object: hits found and published, first and last time, and lines that are no hits, by reason.
+
+    The exit code is 1 if a file could not be read to its end or a pack was not confirmed.
+    """
+    paths = frozenset() if "*" in options.path else frozenset(options.path or PIXELS)
+    counts, times, published, failed = Counter[str](), [0, 0], 0, False
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    if not options.dry_run:
+        emulators.check(emulators.PUBSUB)
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
+            for path in options.files:
+                try:
+                    shown = progress.add_task(path.name, total=path.stat().st_size)
+                    packs = _packs(path, options.format, paths, counts, times)
+                    async for count, place in _published(
+                        packs, None if options.dry_run else publisher, options.hits_topic
+                    ):
+                        published += count
+                        progress.update(shown, completed=place)
+                except (_Failed, OSError) as error:
+                    failed = True
+                    print(f"ingest: {path}: {error}; read it again, what is there already counts once", file=sys.stderr)
+    skipped = {reason: count for reason, count in sorted(counts.items()) if reason != "hits"}
+    first, last = (_iso(moment) if counts["hits"] else None for moment in times)
+    print(
+        json.dumps(
+            {
+                **({"dry_run": True} if options.dry_run else {}),
+                "hits": counts["hits"],
+                "published": published,
+                "skipped": skipped,
+                "first": first,
+                "last": last,
+            }
+        )
+    )
+    return 1 if failed else 0
+
+
+def _iso(us: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(us // 1_000_000))
+
+
+def _packs(
+    path: Path, format: str | None, paths: frozenset[str], counts: Counter[str], times: list[int]
+) -> Iterator[Pack]:
+    """The file's hits in packs, within the limits of one message each; what is counted goes to `counts` and `times`."""
+    lines: list[bytes] = []
+    size = 0
+    with path.open("rb") as file, _content(file) as content:
+        for found in access_log.read(_lines(content), format, paths):
+            if not isinstance(found, Hit):
+                counts[found] += 1
+                continue
+            times[0] = min(times[0] or found.at, found.at)
+            times[1] = max(times[1], found.at)
+            counts["hits"] += 1
+            line = hit.encode(found)
+            if lines and (len(lines) >= hit.MAX_HITS or size + len(line) > hit.MAX_PACK_BYTES):
+                yield Pack(lines, file.tell())
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line) + 1
+        yield Pack(lines, file.tell())
+
+
+@contextmanager
+def _content(file: BinaryIO) -> Iterator[BinaryIO]:
+    compressed = file.read(2) == _GZIP
+    file.seek(0)
+    if not compressed:
+        yield file
+        return
+    with gzip.open(file) as content:
+        try:
+            yield io.BufferedReader(content)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _Failed(f"gzip: {error}") from error
+
+
+def _lines(content: BinaryIO) -> Iterator[bytes]:
+    """Lines of any length in bounded memory: what is over the limit of a line is passed over."""
+    while line := content.readline(_LINE):
+        yield line
+        while len(line) == _LINE and not line.endswith(b"\n"):
+            line = content.readline(_LINE)
+
+
+async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: str) -> AsyncIterator[tuple[int, int]]:
+    """Publish a few packs at a time; how many hits are safe now, and where in the file they end. Raises _Failed."""
+    while group := await asyncio.to_thread(lambda: [pack for _, pack in zip(range(IN_FLIGHT), packs, strict=False)]):
+        if publisher is not None:
+            sent = (publisher.publish(topic, *hit.pack(pack.lines, _new_id())) for pack in group if pack.lines)
+            for outcome in await asyncio.gather(*sent, return_exceptions=True):
+                if isinstance(outcome, Unconfirmed):
+                    raise _Failed(f"not confirmed: {outcome}") from outcome
+                if isinstance(outcome, BaseException):
+                    raise outcome
+        yield (sum(len(pack.lines) for pack in group) if publisher is not None else 0), group[-1].place
+
+
+def _new_id() -> str:
+    return identity.uuid7(time.time_ns() // 1000)
