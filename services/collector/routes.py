@@ -27,6 +27,7 @@ PROTOCOLS = (
     "snowplow",
     "umami",
 )
+PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 MAX_PATH = 1_024  # characters of a path whose spelling is looked at
 
 # How a body is cut; cut.py has a function for each.
@@ -170,8 +171,8 @@ def _document(path: str, name: str, methods: tuple[str, ...] = _GET) -> Route:
 
 ROUTES: tuple[Route, ...] = (
     _document("/robots.txt", "robots"),
-    *map(pixel, ("/pixel.gif", "/pixel.png")),
-    replace(pixel("/i"), unless=((_has_event, replace(_SNOWPLOW, path="/i")),)),
+    *map(pixel, PIXELS[:-1]),
+    replace(pixel(PIXELS[-1]), unless=((_has_event, replace(_SNOWPLOW, path=PIXELS[-1])),)),
     _EVENTS,
     _SNOWPLOW,
     replace(_SNOWPLOW, path="/{vendor}/tp2"),

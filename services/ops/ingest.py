@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from services.collector.app import PIXELS
+from services.collector.routes import PIXELS
 from services.ops import access_log, deployment, option
 from services.shared import emulators, hit, identity, resource_names
 from services.shared.hit import Hit
