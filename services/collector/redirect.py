@@ -34,7 +34,7 @@ class Redirects:
         for part in query.split("&"):
             name, _, value = part.partition("=")
             if name in values and not values[name] and len(value) <= 3 * MAX_TARGET:
-                values[name] = unquote_to_bytes(value.replace("+", "%20"))
+                values[name] = unquote_to_bytes(value.replace("+", "%20").encode("utf-8", "surrogateescape"))
         to = values[TO]
         match = _TARGET.fullmatch(to) if len(to) <= MAX_TARGET else None
         if match is None or not (self._listed(match[1].decode().lower()) or self._signed(to, values[SIGNATURE])):

@@ -47,7 +47,7 @@ def _by_protocol(event: Event) -> None:
     read = READERS.get(hit.via.partition(".")[0])
     if read is None:
         raise convert.Invalid(BAD_BODY, "this processor does not know the protocol")
-    if hit.text and (reason := _uncut(hit)):
+    if not bytes(hit.body) and (reason := _uncut(hit)):
         raise convert.Invalid(BAD_BODY, f"the body cannot be cut into items: {reason}")
     try:
         event.first = read(hit)
