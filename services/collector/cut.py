@@ -200,7 +200,7 @@ def _json(request: _Request) -> Cut:
 
 
 def _turned_out(route: Route, found: Found, unwrapped: Unwrapped) -> Route:
-    """The route, or its rival that is told by a form, or a token among an event's properties."""
+    """The route, or its rival, which a form gives away, or a token among an event's properties."""
     for how, other in route.rivals:
         if how == BY_TOKEN and (unwrapped.form or _has_token(found.items[:1])):
             return other

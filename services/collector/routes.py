@@ -268,7 +268,7 @@ class Table:
     def __init__(self, paths: Sequence[str] = (), protocols: Collection[str] = PROTOCOLS) -> None:
         for protocol in protocols:
             if protocol not in PROTOCOLS:
-                raise ValueError(f"{_shown(protocol)} is no protocol; use some of {', '.join(PROTOCOLS)}")
+                raise ValueError(f"{_shown(protocol)} is not a protocol; use some of {', '.join(PROTOCOLS)}")
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[str, str, bool, Route]] = []
         for route in (*parse_paths(paths), *ROUTES):

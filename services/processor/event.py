@@ -35,7 +35,7 @@ class Event:
 
 
 def gather(event: Event) -> None:
-    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is no event of it."""
+    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is not an event."""
     if event.hit.via:
         _by_protocol(event)
     else:
@@ -68,7 +68,7 @@ def _uncut(hit: Hit) -> str:
 
 
 def _native(event: Event) -> None:
-    """Members of a posted object or fields of a form first, then the query string; what comes twice is kept too.
+    """Members of a posted object or fields of a form first, then the query string; repeated ones are kept too.
 
     A client that says when it sent an event has its clock corrected.
     """

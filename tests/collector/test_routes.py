@@ -318,7 +318,7 @@ def test_with_every_protocol_off_only_our_own_is_spoken() -> None:
 
 
 def test_a_protocol_that_there_is_not_is_named() -> None:
-    with pytest.raises(ValueError, match="'snowplough' is no protocol; use some of amplitude, "):
+    with pytest.raises(ValueError, match="'snowplough' is not a protocol; use some of amplitude, "):
         Table(protocols=["snowplough"])
 
 

@@ -24,7 +24,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("context.page.url, .referrer, .title", "url, referrer, title, and in context; else `properties` of those names"),
     ("properties", "properties"),
     ("traits, context.traits", "properties of identify and group"),
-    ("context", "context; that of the batch lies under that of the message"),
+    ("context", "context, over that of the batch"),
     ("integrations", "`integrations`, likewise"),
     ("X-Write-Key (header of Jitsu)", "`writeKey` up to its colon, instead of the masked one of the message"),
     ("all others: groupId, previousId, channel, writeKey, …", "parameters of the same names"),
