@@ -31,7 +31,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("c_n, c_p, c_t, c_i", "properties: content_name, content_piece, content_target, content_interaction"),
     ("dimension1, dimension2, …; cvar", "properties of the same names"),
     ("uadata", "context.uadata"),
-    ("token_auth", "never kept"),
+    ("token_auth", "not kept"),
     ("all others: idsite, rec, pv_id, h, m, s, res, lang, ua, pf_…, …", "parameters of the same names"),
 )
 
