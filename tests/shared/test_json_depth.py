@@ -87,7 +87,7 @@ def test_the_work_is_linear() -> None:
 
 
 def test_asking_whether_costs_no_walk_to_where() -> None:
-    """Each of a batch's items is asked, and none needs the place: with it a megabyte stalled the event loop for 0.2 s."""
+    """Each of a batch's items is asked, and none needs the place: finding it stalled the event loop for 0.2 s."""
 
     def cpu(levels: int) -> float:
         item = b"[" + b"[" * (levels - 1) + b"]" * (levels - 1) + b",[]]"  # more brackets than levels are allowed
