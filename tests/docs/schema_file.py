@@ -50,6 +50,11 @@ TABLE_KEYS = {
         "What identifies an event together with day and event id: [the key](guarantees.md#every-event-counts-once). "
         f"No {_without(schema.GROUPABLE)} column",
     ),
+    "require_any": (
+        "column, or list of columns",
+        "none",
+        "An event that has a value in none of these columns becomes a reject, whatever their modes are",
+    ),
     "write": ("nothing", "none", "Leave it out: rows are appended by the Storage Write API"),
     "columns": ("`name: column`", "required", f"At most {code.MOST_COLUMNS:,}"),
 }
@@ -81,6 +86,7 @@ SOURCES = {
     "hit.path": "The path, such as `/pixel.gif`",
     "hit.query": "The query string as sent",
     "hit.ip": "The client's address, truncated if the collector is set to",
+    "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The event's UTC day: the time in a UUIDv7 id within 7 days of receipt, else the day of receipt",
