@@ -86,29 +86,32 @@ soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for
 images: install ## build the container images, run them, send pixels through them (needs buildah, podman, runc, mmdebstrap)
 	$(BIN)/python -m tests.images
 
-check: install ## lint, format, types, arrows
+check: install ## lint, format, types, arrows, and that the chart carries schema.yaml as it is
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_arrows.py
+	@cmp schema.yaml charts/pixelpipe/files/schema.yaml || { echo "the chart has an older schema.yaml: run make docs"; exit 1; }
 
 format: install ## format the sources
 	$(BIN)/ruff check --quiet --fix $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
 
-docs: install ## write the generated parts of the documents: settings, metrics, log lines, schema keys, costs, alerts, chart values
+docs: install ## write the generated parts of documents and chart: settings, metrics, log lines, schema keys, costs, alerts, values
 	$(BIN)/python -m tests.docs
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
 
-dashboards: install ## write the chart's dashboards and generated rules, after a change in observability or a runbook
+dashboards: install ## write the chart's dashboards, rules and alerts, after a change in observability
 	$(BIN)/python -m observability
 
+# dev comes first: it holds all other groups, and the images get the versions that the tests ran on.
 lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
-	for group in collector processor loader ops emulators local dev; do \
+	for group in dev collector processor loader ops emulators local; do \
+	  [ $$group = dev ] && constraint= || constraint="--constraint requirements/dev.txt"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
+	    --no-emit-index-url --no-emit-find-links $$constraint --group $$group --output-file requirements/$$group.txt || exit 1; done
 
 clean: ## remove what was installed and the local data
 	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -151,7 +151,7 @@ async def _ledger(session: aiohttp.ClientSession, running: Running) -> dict[str,
             for name in reconciliation.SERVICES
             if name in children
         }
-        return {**reconciliation.row(scrapes).shown(), "error": None}
+        return {**reconciliation.reconcile(scrapes).shown(), "error": None}
     except (NoAnswer, reconciliation.Incomplete) as error:
         return {"error": str(error)}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.shared import tracing
-from services.shared.lru_set import Recent
+from services.shared.lru_set import LruSet
 from services.shared.subscriber import Delivery
 
 Key = tuple[str, int]
@@ -44,7 +44,7 @@ class PackTracker:
 
     def __init__(self, remember: int) -> None:
         self._open: dict[Key, Pack] = {}
-        self._settled: Recent[Key] = Recent(remember)
+        self._settled: LruSet[Key] = LruSet(remember)
 
     def __len__(self) -> int:
         return len(self._open)

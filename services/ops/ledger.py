@@ -39,15 +39,15 @@ async def run(options: argparse.Namespace) -> int:
             "missing": reconciliation.missing(options.window),
             "in_flight": reconciliation.in_flight(options.window),
         }
-        stretches = {name: reconciliation.stretch(name, options.window) for name in reconciliation.STRETCHES}
-        print(json.dumps({**expressions, "stretches": stretches}, indent=2))
+        hops = {name: reconciliation.hop(name, options.window) for name in reconciliation.HOPS}
+        print(json.dumps({**expressions, "hops": hops}, indent=2))
         return 0
     if not options.urls:
         raise CommandRefused("name the admin URL of every loader, processor and collector")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
         scrapes = {url: await _read(session, url) for url in options.urls}
     try:
-        print(json.dumps(reconciliation.row(scrapes).shown(), indent=2))
+        print(json.dumps(reconciliation.reconcile(scrapes).shown(), indent=2))
     except reconciliation.Incomplete as error:
         raise CommandRefused(str(error)) from error
     return 0

@@ -310,11 +310,13 @@ async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_ar
         assert sorted(zstd_frame.decompress(one.data) for one in dead) == sorted(bad)
         for one in dead:
             shown = dead_letter.read(
-                dead_letter.Letter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
+                dead_letter.DeadLetter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
             )
             assert (one.attributes["dead_reason"], shown["found"]) == (shown["problem"], 1)
         # Published once more as `ops dead replay` does, each dies again and is then the very same message.
-        originals = [dead_letter.Letter("", now, dict(one.attributes), one.data).original_attributes() for one in dead]
+        originals = [
+            dead_letter.DeadLetter("", now, dict(one.attributes), one.data).original_attributes() for one in dead
+        ]
         for one, original in zip(dead, originals, strict=True):
             topics.publish("hits", one.data, original)
         again = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))

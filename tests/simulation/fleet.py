@@ -47,7 +47,6 @@ LOADER_CONFIG = LoaderConfig(
     dataset="simulation",
     dead_topic="dead",
     rows_subscription="rows",
-    batch_rows=40,
     batch_bytes=100_000,
     max_bytes=30_000,
     append_timeout_seconds=30.0,
@@ -203,13 +202,21 @@ class Fleet:
         process.bounded = {"held bytes": lambda: value(metrics.held_bytes)}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout_seconds)
-        make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)
+        make_writer = partial(Writer, now_us=process.now_us, random=self.world.random.random)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
             pulling = self._parts.subscriber(self.broker.rows, process, max_messages=LOADER_PACKS)
             subscriber = await stack.enter_async_context(pulling)
             worker = loader_worker.Worker(
-                LOADER_CONFIG, SCHEMA, api, publisher, metrics, background, make_writer=make_writer
+                LOADER_CONFIG,
+                SCHEMA,
+                api,
+                publisher,
+                metrics,
+                background,
+                max_packs=LOADER_PACKS,
+                batch_rows=40,
+                make_writer=make_writer,
             )
             receiving = background.start("receiving", worker.receive(subscriber), ending=process.stop.is_set)
             await process.stop.wait()
