@@ -35,6 +35,14 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
     "form of JSON": lambda body: b"verbose=1&data=" + quote_plus(body).encode(),
     "CESU-8": lambda body: body.replace(b"\\ud83d\\ude42", b"\xed\xa0\xbd\xed\xb9\x82"),
 }
+
+
+def _escaped(text: str) -> str:
+    """Text of a request's head as aiohttp reads it: what is not UTF-8 is escaped, byte by byte."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
+
+
+HEAD = TEXT.map(_escaped)
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
@@ -45,8 +53,8 @@ HEADERS = st.fixed_dictionaries(
         ),
         "content-encoding": st.sampled_from(["gzip", "deflate", "br"]),
         "user-agent": st.sampled_from(["Mozilla/5.0", "\udce9", ""]),
-        "ce-id": TEXT, "ce-source": TEXT, "ce-type": TEXT, "ce-time": TEXT, "ce-subject": TEXT,
-        "x-write-key": TEXT, "sp-anonymous": st.just("*"),
+        "ce-id": HEAD, "ce-source": HEAD, "ce-type": HEAD, "ce-time": HEAD, "ce-subject": HEAD,
+        "x-write-key": HEAD, "sp-anonymous": st.just("*"),
     },
 )  # fmt: skip
 
@@ -104,7 +112,7 @@ def test_every_item_that_is_cut_is_one_row_or_reject(data: st.DataObject) -> Non
     assert found is not None
     route = found[0]
     body = data.draw(bodies(route))
-    query = data.draw(QUERIES | TEXT | st.just(urlencode(strange.ITEMS["snowplow"])))
+    query = data.draw(QUERIES.map(_escaped) | HEAD | st.just(urlencode(strange.ITEMS["snowplow"])))
     lines = _captured(route, body, query, data.draw(HEADERS))
     if not lines:
         return

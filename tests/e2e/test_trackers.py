@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import requests
@@ -11,6 +10,14 @@ from services.collector.routes import PROTOCOLS
 from tests.contract import strange
 from tests.e2e.conftest import Stack
 from tests.process import wait_for
+
+SOME = (
+    "good ones",
+    "items of every type",
+    "lines of every kind",
+    "names",
+    "half of gzip",
+)  # the others: tests/contract
 
 
 def _ledger(stack: Stack) -> dict[str, Any]:
@@ -33,13 +40,7 @@ def test_the_ledger_closes_over_bad_and_good_bodies_of_every_path(stack: Stack) 
         for protocol in PROTOCOLS:
             for route in strange.kept(protocol):
                 for sent in strange.bodies(protocol, route) if "POST" in route.methods else ():
-                    if sent.name in (
-                        "good ones",
-                        "items of every type",
-                        "lines of every kind",
-                        "names",
-                        "half of gzip",
-                    ):
+                    if sent.name in SOME:
                         reply = http.post(
                             stack.collector + strange.path(route), data=sent.body, headers=sent.headers, timeout=20
                         )
@@ -50,11 +51,9 @@ def test_the_ledger_closes_over_bad_and_good_bodies_of_every_path(stack: Stack) 
     assert change["collected"] >= wanted
     assert change["collected"] == change["loaded"] + change["rejected"]
     assert (change["dead"], change["missing"]) == (0, 0)
-    counted = stack.rows(
-        "SELECT protocol, COUNT(*) AS rows FROM pixelpipe.events_log GROUP BY 1", wanted=len(PROTOCOLS) + 1
-    )
+    counted = stack.query("SELECT DISTINCT protocol FROM pixelpipe.events_log")
     assert {row["protocol"] for row in counted} >= set(PROTOCOLS)
     said = stack.process.output()
     assert strange.SECRET not in said, [line for line in said.splitlines() if strange.SECRET in line][:3]
-    rejects = stack.query("SELECT hit FROM pixelpipe.rejects WHERE reason = 'bad_body' LIMIT 50")
-    assert all(json.loads(row["hit"]) if isinstance(row["hit"], str) else row["hit"] for row in rejects)
+    rejects = stack.query("SELECT JSON_VALUE(hit, '$.via') AS via FROM pixelpipe.rejects WHERE reason = 'bad_body'")
+    assert {row["via"].partition(".")[0] for row in rejects if row["via"]} >= set(PROTOCOLS)
