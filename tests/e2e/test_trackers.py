@@ -12,12 +12,6 @@ from tests.e2e.conftest import Stack
 from tests.process import wait_for
 
 SOME = ("good ones", "items of every type", "lines of every kind", "half of gzip")  # tests/contract has the others
-    "good ones",
-    "items of every type",
-    "lines of every kind",
-    "names",
-    "half of gzip",
-)  # the others: tests/contract
 
 
 def _ledger(stack: Stack) -> dict[str, Any]:
