@@ -354,7 +354,7 @@ def test_a_row_that_is_not_the_original_any_more_is_refused() -> None:
         (Reject("e", "loader", "events", "r", None, '{"day": "2026-03-01"}', False), "event_id is REQUIRED"),
         (Reject("e", "loader", "events", "r", None, '{"old": 1}', False), "no column 'old'"),
         (Reject("e", "loader", "rejects", "r", None, "{}", False), "no table"),
-        (Reject("e", "loader", "events", "r", None, "[]", False), "no JSON object"),
+        (Reject("e", "loader", "events", "r", None, "[]", False), "not a JSON object"),
         (Reject("e", "loader", "events", "r", None, "null", False), "no original"),
     ):
         with pytest.raises(NotReplayable, match=why):
