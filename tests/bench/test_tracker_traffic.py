@@ -9,12 +9,12 @@ import pytest
 
 from services.processor.parse import Parser
 from services.processor.table_batches import Batcher
-from services.shared import hit, schema, schema_file
+from services.shared import hit
 from tests.bench import tracker_traffic
 from tests.bench.tracker_traffic import NATIVE, SEGMENT, SNOWPLOW, Kind
+from tests.processor.test_protocols import SCHEMA
 
-SCHEMA = schema_file.load(schema.DEFAULT_FILE)
-ALIKE = ("event_id", "user_id", "anonymous_id", "session_id", "type", "url", "referrer", "title")
+ALIKE = ("event_id", "user_id", "anonymous_id", "type", "url")
 
 
 def _rows(kind: Kind, events: int) -> list[dict[str, Any]]:

@@ -17,12 +17,12 @@ from services.collector import capture, cut, encode_batch
 from services.collector.routes import ANSWERED, DROPPED, PROTOCOLS, ROUTES, Route, Table
 from services.processor.parse import Parser
 from services.processor.table_batches import Batcher
-from services.shared import hit, identity, schema, schema_file
+from services.shared import hit, identity
 from tests.contract import strange
 from tests.processor.protocols.hits import JSON, NAMES, QUERIES, TEXT, mutations
+from tests.processor.test_protocols import SCHEMA
 
 NOW = 1_764_439_200_000_000  # 2025-11-29T18:00:00Z
-SCHEMA = schema_file.load(schema.DEFAULT_FILE)
 BATCHER = Batcher(SCHEMA, Parser(SCHEMA))
 TABLE = Table()
 KEPT = [route for route in ROUTES if route.outcome not in (ANSWERED, DROPPED)]

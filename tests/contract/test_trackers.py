@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 from services.collector.routes import PROTOCOLS, Route
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import rows, schema, schema_file
+from services.shared import rows
 from tests.collector.conftest import Running, Start
 from tests.contract import strange
 from tests.contract.strange import SECRET, Sent
+from tests.processor.test_protocols import SCHEMA
 
-SCHEMA = schema_file.load(schema.DEFAULT_FILE)
 SETTLED = "pixelpipe_collector_hits_settled_total"
 
 
