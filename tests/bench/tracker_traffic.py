@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import msgspec
+
 from services.collector import capture, cut, encode_batch
 from services.collector.routes import Route, Table
 from services.shared import hit, identity
@@ -67,7 +69,7 @@ class Kind(NamedTuple):
         like = capture.hit(method="POST", path=self.path, query="", headers=agent, ip="203.0.113.7", now=now, id="")
         like.via = found.route.via
         if found.envelope:
-            like.envelope = hit.msgspec.Raw(found.envelope)
+            like.envelope = msgspec.Raw(found.envelope)
         return encode_batch.encode(like, identity.uuid7s(now, len(found.items)), found.items)
 
 
