@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import requests
 
 from services.collector.routes import PROTOCOLS
@@ -27,6 +28,7 @@ def _settled(stack: Stack) -> dict[str, Any]:
     return wait_for(lambda: (now := _ledger(stack))["in_flight"] == now["spooled"] == 0 and now, 40, "the ledger")
 
 
+@pytest.mark.slow
 def test_the_ledger_closes_over_bad_and_good_bodies_of_every_path(stack: Stack) -> None:
     before = _settled(stack)
     wanted = 0
