@@ -1,7 +1,7 @@
 """Cuts the body of a tracker's request into items, each of which becomes a hit; it knows where they are, no more.
 
 Nothing that a stranger sends raises here. For protocols of others a body that cannot be cut is one item, its text, and
-the reason: their clients throw a whole batch away on a 4xx, or send it for ever. On our own path a developer is better
+the reason: their clients throw a whole batch away on a 4xx, or resend it forever. On our own path a developer is better
 served by an error.
 """
 
