@@ -54,7 +54,7 @@ async def chromium() -> AsyncIterator[Browser]:
 async def shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A site of another origin than the collector's, with a page for each tracker: /NAME/."""
     scripts = tmp_path_factory.mktemp("scripts")
-    npm.bundle([path.name for path in npm.PAGES.glob("*.js")], scripts, "browser")
+    npm.bundle(npm.PAGES, scripts)
 
     async def handle(request: aiohttp.web.BaseRequest) -> aiohttp.web.StreamResponse:
         file = scripts / Path(request.path).name

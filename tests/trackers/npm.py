@@ -12,7 +12,8 @@ from pathlib import Path
 from tests import tools
 
 FOLDER = Path(__file__).parent
-PAGES = FOLDER / "pages"
+PAGES, SERVERS = FOLDER / "pages", FOLDER / "servers"
+_REQUIRE = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);'
 _LOCKED = ("package.json", "package-lock.json", ".npmrc")
 
 
@@ -35,7 +36,12 @@ def installed() -> Path:
             for name in _LOCKED:
                 shutil.copy(FOLDER / name, unfinished)
             done = subprocess.run(
-                [npm, "ci", "--ignore-scripts"], cwd=unfinished, capture_output=True, text=True, timeout=300, check=False
+                [npm, "ci", "--ignore-scripts"],
+                cwd=unfinished,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
             )
             if done.returncode:
                 tools.missing(f"needs what tests/trackers/package-lock.json pins; npm ci: {done.stderr[-2_000:]}")
@@ -43,18 +49,21 @@ def installed() -> Path:
     return folder
 
 
-def bundle(names: list[str], into: Path, platform: str) -> None:
-    """One script of each of pages/NAME, with all that it imports. `platform` is `browser` or `node`.
+def bundle(sources: Path, into: Path) -> None:
+    """A script NAME.js of each file of PAGES or SERVERS, with all that it imports.
 
-    In a page it defines `tracker`, an object of what the file exports.
+    In a page it defines `tracker`, an object of what the file exports; for Node it is NAME.mjs.
     """
     folder = installed()
     # esbuild is a program in a package of its own; the script that would link it is not run.
     (esbuild,) = (folder / "node_modules" / "@esbuild").glob("*/bin/esbuild")
-    how = ["--format=iife", "--global-name=tracker"] if platform == "browser" else ["--format=cjs"]
+    how = {
+        PAGES: ["--platform=browser", "--format=iife", "--global-name=tracker"],
+        # Packages for Node that are not modules ask for others by `require`, which a module does not have.
+        SERVERS: ["--platform=node", "--format=esm", "--out-extension:.js=.mjs", f"--banner:js={_REQUIRE}"],
+    }[sources]
     done = subprocess.run(
-        [esbuild, *names, "--bundle", f"--platform={platform}", *how, f"--outdir={into}", "--log-level=warning"],
-        cwd=PAGES,
+        [esbuild, *sorted(sources.glob("*.js")), "--bundle", *how, f"--outdir={into}", "--log-level=warning"],
         env={**os.environ, "NODE_PATH": str(folder / "node_modules")},
         capture_output=True,
         text=True,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from local import query
 from tests.waiting import until
 
-_COLUMNS = "event_id, event_time, received_at, user_id, anonymous_id, session_id, type, url, title, referrer, protocol, params"
+_COLUMNS = (
+    "event_id, event_time, received_at, user_id, anonymous_id, session_id, type, url, title, referrer, protocol, params"
+)
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,27 @@ class Pipeline:
         return await self.ask("SELECT reason, detail, hit FROM pixelpipe.rejects")
 
     async def until(
-        self, where: str, enough: Callable[[list[dict[str, Any]]], Any], what: str, timeout: float = 30
+        self,
+        where: str,
+        enough: Callable[[list[dict[str, Any]]], Any],
+        what: str,
+        meanwhile: Callable[[], Awaitable[None]] | None = None,
     ) -> list[dict[str, Any]]:
-        """The rows, once they are enough."""
+        """The rows, once they are enough; `meanwhile` is done every second."""
         last: list[dict[str, Any]] = []
+        began = time.monotonic()
+        done = 0
 
         async def found() -> Any:
+            nonlocal done
+            if meanwhile is not None and time.monotonic() - began > done + 1:
+                done += 1
+                await meanwhile()
             last[:] = await self.events(where)
             return enough(last)
 
         try:
-            await until(found, what, timeout)
+            await until(found, what, timeout=60)
         except AssertionError as error:
             raise AssertionError(f"{error}; there are {[row['type'] for row in last]}") from None
         return last

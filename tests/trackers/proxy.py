@@ -18,14 +18,14 @@ _HOP = {"connection", "transfer-encoding", "content-length", "keep-alive", "host
 _BESIDE = ("/flags", "/decide", "/array/", "/static/", "/v1/projects/", "/sourceConfig", "/engage")  # no events
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sent:
-    """One request of a tracker, and how it was answered; `text` is what it says, decoded as far as can be."""
+    """One request of a tracker; `text` is what it says, decoded as far as can be, `status` how it was answered."""
 
     method: str
     path: str
-    status: int
     text: str
+    status: int = 0  # not yet
 
     @property
     def events(self) -> bool:
@@ -33,53 +33,65 @@ class Sent:
 
 
 class Proxy:
-    """Passes requests on as they are; `refuse` answers the next ones that carry events with 503, for itself."""
+    """Passes requests on as they are, but for those that carry events and are to fail."""
 
     def __init__(self, session: aiohttp.ClientSession, collector: str) -> None:
         self._session, self._collector = session, collector
-        self._left = 0
-        self.sent: list[Sent] = []
+        self.reset()
         self.url = ""
 
-    def refuse(self, requests: int = 1) -> None:
-        self._left = requests
-
     def reset(self) -> None:
-        self._left = 0
-        self.sent.clear()
+        self._refusing = self._losing = 0
+        self.sent: list[Sent] = []
+
+    def refuse(self, requests: int = 1) -> None:
+        """Answer the next requests with 503 in the collector's place."""
+        self._refusing = requests
+
+    def lose_answer(self) -> None:
+        """Answer the next request with 503 although the collector has it."""
+        self._losing = 1
 
     @property
     def refused(self) -> int:
         return sum(1 for one in self.sent if one.status == 503)
 
     def said(self) -> str:
-        """All that was sent and accepted."""
-        return "\n".join(one.text for one in self.sent if one.status < 400)
+        """All that was sent."""
+        return "\n".join(one.text for one in self.sent)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
-        text = _readable(request.raw_path, body)
-        if self._left and Sent(request.method, request.path, 0, "").events:
-            self._left -= 1
-            self.sent.append(Sent(request.method, request.path, 503, text))
-            cors = {
-                "Access-Control-Allow-Origin": request.headers.get("Origin", "*"),
-                "Access-Control-Allow-Credentials": "true",
-                "Vary": "Origin",
-            }
-            return web.Response(status=503, headers={"Retry-After": "1", **cors}, text="try again\n")
+        attributes = [value for name, value in request.headers.items() if name.lower().startswith("ce-")]
+        sent = Sent(request.method, request.path, "\n".join([_readable(request.raw_path, body), *attributes]))
+        self.sent.append(sent)
+        if sent.events and self._refusing:
+            self._refusing -= 1
+            return _unavailable(request, sent)
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP]
         url = URL(self._collector + request.raw_path, encoded=True)
         async with self._session.request(
             request.method, url, headers=headers, data=body or None, skip_auto_headers=("Content-Type", "User-Agent")
         ) as reply:
             answered = await reply.read()
-            kept = [(name, value) for name, value in reply.headers.items() if name.lower() not in _HOP]
-            self.sent.append(Sent(request.method, request.path, reply.status, text))
-            found = web.Response(status=reply.status, body=answered)
-            found.headers.clear()
-            found.headers.extend(kept)
-            return found
+        if sent.events and self._losing:
+            self._losing -= 1
+            return _unavailable(request, sent)
+        sent.status = reply.status
+        found = web.Response(status=reply.status, body=answered)
+        found.headers.clear()
+        found.headers.extend((name, value) for name, value in reply.headers.items() if name.lower() not in _HOP)
+        return found
+
+
+def _unavailable(request: web.BaseRequest, sent: Sent) -> web.Response:
+    sent.status = 503
+    cors = {
+        "Access-Control-Allow-Origin": request.headers.get("Origin", "*"),
+        "Access-Control-Allow-Credentials": "true",
+        "Vary": "Origin",
+    }
+    return web.Response(status=503, headers={"Retry-After": "1", **cors}, text="try again\n")
 
 
 @asynccontextmanager
@@ -108,7 +120,11 @@ def _readable(target: str, body: bytes) -> str:
     for part in (text, *(pair.partition("=")[2] for pair in target.partition("?")[2].split("&"))):
         found.append(part)
         try:
-            found.append(base64.b64decode(unquote_plus(part).replace("-", "+").replace("_", "/") + "==").decode("utf-8", "replace"))
+            found.append(
+                base64.b64decode(unquote_plus(part).replace("-", "+").replace("_", "/") + "==").decode(
+                    "utf-8", "replace"
+                )
+            )
         except (binascii.Error, ValueError):
             continue
     return "\n".join(found)

@@ -49,13 +49,38 @@ SET_UPS = (
     SetUp("snowplow by GET", "snowplow", "snowplow", "page_view", options={"get": True}, keeps_queue=True),
     SetUp("segment", "segment", "segment", "page", "identify", places=ALL, keeps_queue=True),
     SetUp("rudderstack", "rudderstack", "segment", "page", "identify", places=ALL, keeps_queue=True),
-    SetUp("rudderstack by beacon", "rudderstack", "rudderstack", "page", "identify", {"beacon": True}, places=ALL, sends_again=False),
+    SetUp(
+        "rudderstack by beacon",
+        "rudderstack",
+        "rudderstack",
+        "page",
+        "identify",
+        {"beacon": True},
+        places=ALL,
+        sends_again=False,
+    ),
     SetUp("jitsu", "jitsu", "jitsu", "page", "identify", places=ALL, sends_again=False, survives_leaving=False),
     SetUp("posthog", "posthog", "posthog", "$pageview", "$identify"),
     SetUp("posthog uncompressed", "posthog", "posthog", "$pageview", "$identify", {"plain": True}),
     SetUp("mixpanel", "mixpanel", "mixpanel", "$mp_web_page_view", "$identify", keeps_queue=True),
-    SetUp("mixpanel as json", "mixpanel", "mixpanel", "$mp_web_page_view", "$identify", {"format": "json"}, keeps_queue=True),
-    SetUp("amplitude", "amplitude", "amplitude", "[Amplitude] Page Viewed", "$identify", places=frozenset({"url", "title"}), keeps_queue=True),
+    SetUp(
+        "mixpanel as json",
+        "mixpanel",
+        "mixpanel",
+        "$mp_web_page_view",
+        "$identify",
+        {"format": "json"},
+        keeps_queue=True,
+    ),
+    SetUp(
+        "amplitude",
+        "amplitude",
+        "amplitude",
+        "[Amplitude] Page Viewed",
+        "$identify",
+        places=frozenset({"url", "title"}),
+        keeps_queue=True,
+    ),
     SetUp("plausible", "plausible", "plausible", "pageview", knows_user=False, **FORGETFUL),
     SetUp(
         "matomo's protocol",
@@ -66,7 +91,7 @@ SET_UPS = (
         places=ALL,
         **FORGETFUL,
     ),
-)  # fmt: skip
+)
 
 
 def each(*set_ups: SetUp) -> Any:
@@ -91,7 +116,9 @@ class Visit:
         await self._start()
 
     async def _start(self) -> None:
-        await self._page.evaluate("([to, how]) => tracker.start(to, how)", [self._collector, dict(self._set_up.options)])
+        await self._page.evaluate(
+            "([to, how]) => tracker.start(to, how)", [self._collector, dict(self._set_up.options)]
+        )
 
     async def identify(self) -> None:
         await self._page.evaluate("user => void tracker.identify(user)", self.user)
@@ -172,7 +199,7 @@ async def test_each_event_of_a_visit_is_one_row(
         await until(lambda: collector.refused, "the refusal")
         await visit.track("order_later")
         again = ["order_refused"] if set_up.sends_again else []
-        rows = await pipeline.until(visit.where, has("order_later", *again), "events after a 503")
+        rows = await pipeline.until(visit.where, has("order_later", *again), "events after a 503", visit.view)
         for name in ("order_later", *again):
             row = expected.one(rows, name)
             if set_up.has_id:
@@ -199,7 +226,7 @@ async def test_what_was_tracked_without_a_network_counts_once_it_is_back(
         await visit.track_offline_and_leave("order_offline")
         await visit.open(2)
         await visit.view()
-        rows = await pipeline.until(visit.where, has("order_offline"), "the event tracked offline", timeout=60)
+        rows = await pipeline.until(visit.where, has("order_offline"), "the event tracked offline", visit.view)
         row = expected.one(rows, "order_offline")
         assert row["user_id"] == visit.user
         expected.check_properties(row, set_up.properties)
@@ -207,3 +234,30 @@ async def test_what_was_tracked_without_a_network_counts_once_it_is_back(
         expected.check_time(row, visit.called["order_offline"])
         expected.check_unique(rows, {"order_completed", "order_offline"})
         assert await pipeline.rejects() == []
+
+
+@pytest.mark.slow
+@each(*(set_up for set_up in SET_UPS if set_up.sends_again))
+async def test_an_event_that_was_kept_and_is_sent_again_counts_once(
+    pipeline: Pipeline, collector: Proxy, chromium: Browser, shop: str, mark: str, set_up: SetUp
+) -> None:
+    """The collector has it, and its answer is lost on the way."""
+    async with visiting(set_up, chromium, shop, collector.url, mark) as visit:
+        await visit.identify()
+        await visit.track("order_before")
+        await pipeline.until(visit.where, has("order_before"), "an event")
+        collector.lose_answer()
+        await visit.track("order_completed")
+        await until(lambda: collector.refused, "the answer that is lost")
+        await visit.track("order_after")
+        rows = await pipeline.until(visit.where, has("order_after"), "the next event", visit.view)
+        row = expected.one(rows, "order_completed")
+        log = f"SELECT event_id FROM pixelpipe.events_log WHERE event_id = '{row['event_id']}'"
+
+        async def twice() -> bool:
+            return len(await pipeline.ask(log)) > 1
+
+        await until(twice, "the event to be stored twice", timeout=60)
+        rows = await pipeline.events(visit.where)
+        expected.check_unique(rows, {"order_before", "order_completed", "order_after"})
+        check_tracked(set_up, expected.one(rows, "order_completed"), visit, await visit.anonymous(), collector.said())
