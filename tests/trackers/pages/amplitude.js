@@ -1,10 +1,11 @@
 import * as amplitude from "@amplitude/analytics-browser";
 
-export async function start(collector) {
+export async function start(collector, options) {
   const quiet = { sessions: false, formInteractions: false, fileDownloads: false, elementInteractions: false };
   await amplitude.init("key", {
     serverUrl: `${collector}/2/httpapi`,
     flushIntervalMillis: 100,
+    ...options,
     fetchRemoteConfig: false,
     autocapture: { ...quiet, attribution: false, pageViews: true },
   }).promise;

@@ -1,11 +1,12 @@
 import mixpanel from "mixpanel-browser";
 
-export function start(collector, { format }) {
+export function start(collector, { format, ...others }) {
   mixpanel.init("token", {
     api_host: collector,
     persistence: "localStorage",
     batch_flush_interval_ms: 250,
     ...(format && { api_payload_format: format }),
+    ...others,
   });
 }
 export const identify = (user) => mixpanel.identify(user);

@@ -2,9 +2,10 @@ import { AnalyticsBrowser } from "@segment/analytics-next";
 
 let analytics;
 
-export async function start(collector) {
+export async function start(collector, { batch }) {
   const api = { apiHost: `${new URL(collector).host}/v1`, protocol: "http" };
-  const delivery = { deliveryStrategy: { config: { keepalive: true } } };
+  const config = batch ? { size: 3, timeout: 300 } : { keepalive: true };
+  const delivery = { deliveryStrategy: { strategy: batch ? "batching" : "standard", config } };
   analytics = AnalyticsBrowser.load(
     { writeKey: "key", cdnURL: collector },
     { integrations: { "Segment.io": { ...api, ...delivery } } },

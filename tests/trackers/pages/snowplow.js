@@ -2,8 +2,13 @@ import * as snowplow from "@snowplow/browser-tracker";
 
 let tracker;
 
-export function start(collector, { get }) {
-  tracker = snowplow.newTracker("shop", collector, { appId: "shop", eventMethod: get ? "get" : "post" });
+export function start(collector, { get, anonymous }) {
+  const settings = {
+    appId: "shop",
+    eventMethod: get ? "get" : "post",
+    anonymousTracking: anonymous ? { withServerAnonymisation: true } : false,
+  };
+  tracker = snowplow.newTracker("shop", collector, settings);
 }
 export const identify = (user) => snowplow.setUserId(user);
 export const page = () => snowplow.trackPageView();
