@@ -1,12 +1,11 @@
 import mixpanel from "mixpanel-browser";
 
-export function start(collector, { format, ...others }) {
+export function start(collector, options) {
   mixpanel.init("token", {
     api_host: collector,
     persistence: "localStorage",
     batch_flush_interval_ms: 250,
-    ...(format && { api_payload_format: format }),
-    ...others,
+    ...options,
   });
 }
 export const identify = (user) => mixpanel.identify(user);
