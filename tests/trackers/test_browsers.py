@@ -206,7 +206,7 @@ def check_tracked(set_up: SetUp, row: Row, visit: Visit, anonymous: str | None, 
 
 @each(*SET_UPS)
 async def test_each_event_of_a_visit_is_one_row(
-    pipeline: Pipeline, collector: Proxy, chromium: Browser, shop: str, mark: str, set_up: SetUp
+    shop: str, chromium: Browser, pipeline: Pipeline, collector: Proxy, mark: str, set_up: SetUp
 ) -> None:
     """Identify, track, page view; again with a 503 in between; again while the page goes."""
     async with visiting(set_up, chromium, shop, collector.url, mark) as visit:
@@ -244,7 +244,7 @@ async def test_each_event_of_a_visit_is_one_row(
 @pytest.mark.slow
 @each(*(set_up for set_up in SET_UPS if set_up.keeps_queue))
 async def test_what_was_tracked_without_a_network_counts_once_it_is_back(
-    pipeline: Pipeline, collector: Proxy, chromium: Browser, shop: str, mark: str, set_up: SetUp
+    shop: str, chromium: Browser, pipeline: Pipeline, collector: Proxy, mark: str, set_up: SetUp
 ) -> None:
     async with visiting(set_up, chromium, shop, collector.url, mark) as visit:
         await visit.identify()
@@ -266,7 +266,7 @@ async def test_what_was_tracked_without_a_network_counts_once_it_is_back(
 @pytest.mark.slow
 @each(*(set_up for set_up in SET_UPS if set_up.sends_again))
 async def test_an_event_that_was_kept_and_is_sent_again_counts_once(
-    pipeline: Pipeline, collector: Proxy, chromium: Browser, shop: str, mark: str, set_up: SetUp
+    shop: str, chromium: Browser, pipeline: Pipeline, collector: Proxy, mark: str, set_up: SetUp
 ) -> None:
     """The collector has it, and its answer is lost on the way."""
     async with visiting(set_up, chromium, shop, collector.url, mark) as visit:

@@ -38,7 +38,7 @@ async def _run(script: Path, collector: str, user: str) -> dt.datetime:
 
 
 @pytest.mark.parametrize("refusals", [0, 1])
-async def test_segment(pipeline: Pipeline, collector: Proxy, scripts: Path, mark: str, refusals: int) -> None:
+async def test_segment(scripts: Path, pipeline: Pipeline, collector: Proxy, mark: str, refusals: int) -> None:
     collector.refuse(refusals)
     began = await _run(scripts / "segment.mjs", collector.url, mark)
     assert collector.refused == refusals
@@ -56,7 +56,7 @@ async def test_segment(pipeline: Pipeline, collector: Proxy, scripts: Path, mark
     assert await pipeline.rejects() == []
 
 
-async def test_umami(pipeline: Pipeline, collector: Proxy, scripts: Path, mark: str) -> None:
+async def test_umami(scripts: Path, pipeline: Pipeline, collector: Proxy, mark: str) -> None:
     await _run(scripts / "umami.mjs", collector.url, mark)
     rows = await pipeline.until(f"user_id = '{mark}'", has("page", "order_completed"), "events")
     assert len(rows) == 2
@@ -68,7 +68,7 @@ async def test_umami(pipeline: Pipeline, collector: Proxy, scripts: Path, mark: 
     assert await pipeline.rejects() == []
 
 
-async def test_cloudevents(pipeline: Pipeline, collector: Proxy, scripts: Path, mark: str) -> None:
+async def test_cloudevents(scripts: Path, pipeline: Pipeline, collector: Proxy, mark: str) -> None:
     began = await _run(scripts / "cloudevents.mjs", collector.url, mark)
     rows = await pipeline.until(f"user_id = '{mark}'", has("order_completed", "order_shipped"), "events")
     assert len(rows) == 2
