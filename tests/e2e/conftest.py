@@ -45,6 +45,7 @@ class Stack:
 
 
 def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
+    env = {"PIPE_SCHEMA": str(process.SCHEMA_FILE), **(env or {})}
     started = process.start("local", "run", "--port-base", "0", "--data", str(data), env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:

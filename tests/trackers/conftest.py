@@ -23,7 +23,8 @@ _PERSON = ("--disable-component-update", "--disable-sync", "--disable-blink-feat
 
 @pytest.fixture(scope="package")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    running = start_stack(tmp_path_factory.mktemp("stack"), {"PIPE_LINGER_SECONDS": "0.02"})
+    env = {"PIPE_LINGER_SECONDS": "0.02", "PIPE_SCHEMA": str(npm.FOLDER / "schema.yaml")}
+    running = start_stack(tmp_path_factory.mktemp("stack"), env)
     yield Pipeline(running.collector, query.client("local", running.bigquery))
     assert running.process.stop() == 0, running.process.output()
 
