@@ -195,9 +195,11 @@ class App:
             await self._outbox.put(lines, trace)
 
     def _capture(self, request: web.BaseRequest, route: Route, query: str, now: int, id: str) -> hit.Hit:
+        # A path of many holds what only the request knows, such as Snowplow's vendor.
+        path = capture.plain_path(request.raw_path.partition("?")[0]) if "{" in route.path else route.path
         return capture.hit(
             method=request.method,
-            path=route.path,
+            path=path,
             query=query,
             headers=self._kept(request),
             ip=self._ip(request),

@@ -100,6 +100,13 @@ async def test_snowplow_and_the_pixel_share_a_path(collector: Running) -> None:
     assert ["sp-anonymous" in one.headers for one in hits] == [True, False, True]
 
 
+async def test_a_hit_says_which_of_many_paths_it_came_by(start: Start) -> None:
+    collector = await start(paths=("/open/{mail}.gif=pixel",))
+    assert await _send(collector, "GET", "/open//a%2D1.gif?n=1") == (200, pixel.GIF)
+    assert await _send(collector, "POST", "/com.acme/tp2/?n=1", b"{}") == (200, b"ok")
+    assert sorted(one.path for one in collector.hits(2)) == ["/com.acme/tp2", "/open/a-1.gif"]
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_no_address_is_kept_of_who_asks_snowplow_for_that(collector: Running, method: str) -> None:
     target, body = ("/i?e=pv", b"") if method == "GET" else ("/com.acme/tp2", b'{"data":[{"e":"pv"}]}')
