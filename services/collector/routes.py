@@ -56,6 +56,7 @@ class Route:
     the member of an object whose array holds the items. `empty` says that a request without a body is one item, its
     query string; `splits` that its clients answer 413 with smaller batches, so that a reject would count them twice.
     `headers` are those that its hits keep beside the usual ones, in lower case; `ce-` is all that begin so.
+    `anonymous` is that of them by which a client asks that its address is not kept.
     `unless` are the protocols that a request may turn out to be, `rivals` those that its body may.
     """
 
@@ -69,6 +70,7 @@ class Route:
     empty: bool = False
     splits: bool = False
     headers: tuple[str, ...] = ()
+    anonymous: str = ""
     unless: tuple[tuple[Test, Route], ...] = ()
     rivals: tuple[tuple[str, Route], ...] = ()
 
@@ -84,6 +86,11 @@ class Route:
     def via(self) -> str:
         """What hits of it carry: "" for our own, forms included."""
         return "" if self.own else self.name
+
+    @property
+    def cloud_events(self) -> bool:
+        """Whether a request may turn out to be a CloudEvent."""
+        return any(route.protocol == "cloudevents" for route in (self, *(other for _, other in self.unless)))
 
     def kept(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a request's headers that hits keep because they are of this protocol, by name in lower case."""
@@ -141,6 +148,7 @@ _SNOWPLOW = Route(
     items="data",
     empty=True,
     headers=("sp-anonymous",),
+    anonymous="sp-anonymous",
 )
 _POSTHOG = Route("/e", "posthog", "posthog", (*_GET, *_POST), items="batch")
 _MIXPANEL = Route("/track", "mixpanel", "mixpanel", (*_GET, *_POST), splits=True)
@@ -206,8 +214,8 @@ ROUTES: tuple[Route, ...] = (
     *(replace(_MATOMO, path=path) for path in ("/matomo.php", "/piwik.php", "/ppms.php")),
     Route("/api/event", "plausible", "plausible"),
     Route("/api/send", "umami", "umami"),
-    Route("/mp/collect", "ga4", "empty", items="events"),
-    Route("/debug/mp/collect", "ga4.debug", "ga4.debug", outcome=DROPPED),
+    Route("/mp/collect", "ga4", "empty", (*_GET, *_POST), items="events"),
+    Route("/debug/mp/collect", "ga4.debug", "ga4.debug", (*_GET, *_POST), outcome=DROPPED),
     Route("/g/collect", "gtag", "empty", (*_GET, *_POST), LINES, empty=True),
 )
 

@@ -14,7 +14,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
         "originalTimestamp, timestamp",
         "event_time, the first of them, corrected by `sentAt`; as sent in client_event_time",
     ),
-    ("sentAt", "sent_at; that of the batch comes before that of the message"),
+    ("sentAt", "sent_at: that of the batch, else that of the message"),
     ("userId", "user_id"),
     ("anonymousId", "anonymous_id"),
     ("context.sessionId", "session_id, and in context"),
@@ -42,6 +42,7 @@ def read(hit: Hit) -> dict[str, Any]:
     properties = _properties(kind, item, context)
     page = reading.inner(context, "page")
     sent = reading.take_of((around, item), "sentAt")  # the batch knows better than a message that waited
+    reading.take(item, "sentAt")  # the other one differs each time that a message is sent
     key = hit.headers.get("x-write-key", "").partition(":")[0]  # what follows is the secret of a server
     if key:
         item.pop("writeKey", None)  # the same, masked
