@@ -29,6 +29,7 @@ MAX_ENVELOPES = 4_194_304  # bytes of it in all items together, since each carri
 
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _NOTHING = msgspec.Raw()
+_LEFT_OUT = msgspec.Raw(b'"the envelope is too large or too deep"')
 
 
 class Cut(NamedTuple):
@@ -219,13 +220,26 @@ def _envelope(rest: Mapping[str, msgspec.Raw] | None, fields: Mapping[str, str],
     """What surrounds `count` items: the other members of the body, and the other fields of the form it came in."""
     if not rest and not fields and rest is not None:
         return b""
-    size = MAX_ENVELOPE + 1
+    members = {name: _raw(value) for name, value in fields.items()} | dict(rest or {})
+    room = min(MAX_ENVELOPE, MAX_ENVELOPES // max(count, 1))
     if rest is not None:
-        envelope = msgspec.json.encode({**{name: _raw(value) for name, value in fields.items()}, **rest})
-        size = len(envelope)
-        if size <= MAX_ENVELOPE and size * count <= MAX_ENVELOPES and not json_depth.too_deep(envelope):
+        envelope = msgspec.json.encode(members)
+        if len(envelope) <= room and not json_depth.too_deep(envelope):
             return json_items.on_one_line(envelope)
-    return msgspec.json.encode({"left_out": "the envelope is too large or too deep"})
+    members = _fitting(members, room - len(_LEFT_OUT)) | {"left_out": _LEFT_OUT}
+    return json_items.on_one_line(msgspec.json.encode(members))
+
+
+def _fitting(members: Mapping[str, msgspec.Raw], room: int) -> dict[str, msgspec.Raw]:
+    """Those that fit into so many bytes, small ones before large ones: who and when is short."""
+    kept = set()
+    for size, name in sorted((len(memoryview(value)) + 6 * len(name) + 4, name) for name, value in members.items()):
+        room -= size
+        if room < 0:
+            break
+        if json_depth.first_too_deep(bytes(members[name]), json_depth.DEEPEST - 1) is None:
+            kept.add(name)
+    return {name: value for name, value in members.items() if name in kept}
 
 
 def _raw(text: str) -> msgspec.Raw:

@@ -20,7 +20,8 @@ Item = bytes | str  # JSON without a line end, or text that is not JSON
 
 MAX_ITEMS = 10_000  # of one body: ten packs
 MAX_LINES = 100_000  # of one body, empty ones too
-MAX_REST = 65_536  # bytes of an object beside its list
+MAX_REST = 65_536  # bytes of an object beside its list, if it may have many members
+MAX_QUOTES = 2_000  # of a larger one; each member has two in its name
 MAX_UNCUT = 65_536  # bytes kept of what cannot be cut or carried
 TOO_MANY = f"over {MAX_ITEMS} items"
 
@@ -116,7 +117,7 @@ def _rest(text: bytes, name: str, value: bytes) -> dict[str, msgspec.Raw] | None
     at = text.find(value)
     if text.find(value, at + 1) < 0:  # else it is a small one, or much of the rest is the same
         text = text[:at] + b"0" + text[at + len(value) :]
-    if len(text) > MAX_REST:
+    if len(text) > MAX_REST and text.count(b'"') > MAX_QUOTES:
         return None
     members = _members.decode(text)
     members.pop(name, None)

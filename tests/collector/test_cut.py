@@ -349,6 +349,20 @@ def test_an_envelope_that_is_too_large_or_too_deep_costs_no_item(around: bytes, 
     assert json.loads(found.envelope) == {"left_out": "the envelope is too large or too deep"}
 
 
+@pytest.mark.parametrize(
+    ("around", "count"),
+    [(b'"x":"' + b"y" * 70_000 + b'"', 1), (b'"x":"' + b"y" * 60_000 + b'"', 100), (b'"x":' + _deep(490), 1)],
+)
+def test_of_an_envelope_that_is_too_large_or_too_deep_is_kept_what_fits(around: bytes, count: int) -> None:
+    items = [b"%d" % n for n in range(count)]
+    body = b'{"user_id":"u",' + around + b',"batch":[' + b",".join(items) + b'],"sentAt":"2026-01-02"}'
+    found = _cut("/v1/batch", body)
+    assert found.items == items
+    assert json.loads(found.envelope) == {
+        "user_id": "u", "sentAt": "2026-01-02", "left_out": "the envelope is too large or too deep"
+    }  # fmt: skip
+
+
 def test_an_envelope_without_items_has_none() -> None:
     for body in (b'{"batch":[],"sentAt":1}', b"[]", _gzip(b'{"batch":[]}')):
         assert _cut("/v1/batch", body)[1:4] in [([], b'{"sentAt":1}', ""), ([], b"", "")]
