@@ -1,100 +1,113 @@
-/* pixelpipe: page views and events to your own collector. docs/tracker.md */
-(function (w, d) {
+/* pixelpipe, documented in docs/tracker.md */
+((w, d, nav) => {
   "use strict";
-  var s = d.currentScript || d.querySelector("script[data-pixelpipe]"), set = (s && s.dataset) || {}, nav = navigator, loc = w.location;
-  var to = new URL(set.endpoint || "/events", (s && !set.endpoint && s.src) || loc.href).href;
-  var quiet = nav.globalPrivacyControl || nav.doNotTrack === "1";
-  var KEY = "pixelpipe", MOST = 50, waiting = [], busy = false, timer = 0, wait = 1000, user, last, here = d.referrer;
+  if (w.pixelpipe && w.pixelpipe.track) return;
+  const script = d.currentScript || d.querySelector("script[data-endpoint]") || { dataset: {} };
+  const { endpoint, tenant, storage, pages } = script.dataset;
+  const to = new URL(endpoint || "/events", endpoint ? d.URL : script.src || d.URL);
+  const quiet = nav.globalPrivacyControl || nav.doNotTrack === "1";
+  const LIMIT = 2e4; // characters a page may send as it ends
+  let flying = [], timer, wait = 1000, last, referrer = d.referrer;
 
-  function store(kind) { try { return w[kind + "Storage"]; } catch (e) { return null; } }
-  function keep(box, name, value) { try { box.setItem(name, value); } catch (e) { return; } }
-  function load(box, name) { try { return box.getItem(name); } catch (e) { return null; } }
-  var tab = quiet ? null : store("session"), long = !quiet && set.storage === "local" ? store("local") : tab;
-
-  // A UUIDv7: the collector takes the day of the event from it, whenever it arrives.
-  function id() {
-    var b = w.crypto.getRandomValues(new Uint8Array(10)), hex = Date.now().toString(16).padStart(12, "0");
-    b[0] = 112 | (b[0] & 15);
-    b[2] = 128 | (b[2] & 63);
-    b.forEach(function (x) { hex += (x + 256).toString(16).slice(1); });
-    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
-  }
-  function known(box, name) {
-    var value = box && load(box, KEY + name);
-    if (!value) { value = id(); if (box) keep(box, KEY + name, value); }
+  const tab = "sessionStorage", long = storage === "local" ? "localStorage" : tab;
+  const stored = (box, call, name, value) => {
+    try { return quiet ? null : w[box][call + "Item"]("pixelpipe." + name, value); } catch (e) { return null; }
+  };
+  // UUIDv7
+  const uuid = () => {
+    let hex = Date.now().toString(16).padStart(12, "0");
+    w.crypto.getRandomValues(new Uint8Array(20)).forEach((byte) => { hex += (byte & 15).toString(16); });
+    return hex.replace(/(.{8})(.{4}).(.{3}).(.{3})/, "$1-$2-7$3-8$4-");
+  };
+  const known = (box, name) => {
+    const value = stored(box, "get", name) || uuid();
+    stored(box, "set", name, value);
     return value;
-  }
-  var person = known(long, ".id"), visit = known(tab, ".visit");
-  if (!quiet) user = load(long, KEY + ".user") || undefined;
-
-  function body(events) {
-    var now = new Date().toISOString();
-    return JSON.stringify(events.map(function (e) { return Object.assign({ sent_at: now }, e); }));
-  }
-  function save() { if (tab) keep(tab, KEY + ".q", JSON.stringify(waiting)); }
-  function later() {
-    clearTimeout(timer);
-    timer = setTimeout(send, wait);
-    wait = Math.min(wait * 2, 60000);
-  }
-  // An event leaves the queue when the collector has it; one that is sent twice counts once, by its event_id.
-  function send() {
-    var events = waiting.slice(0, MOST);
-    if (busy || !events.length) return;
-    busy = true;
-    w.fetch(to, { method: "POST", body: body(events), keepalive: true, headers: { "Content-Type": "text/plain" } }).then(function (r) {
-      busy = false;
-      if (r.status === 429 || r.status > 499) return later();
-      waiting = waiting.slice(events.length);
+  };
+  const person = known(long, "id"), visit = known(tab, "visit");
+  let user = stored(long, "get", "user"), waiting = JSON.parse(stored(tab, "get", "queue")) || [];
+  // Events wait as JSON until the collector has them.
+  const keep = (events) => {
+    waiting = events;
+    stored(tab, "set", "queue", JSON.stringify(events));
+  };
+  const next = (size) => waiting.filter((event) => !flying.includes(event) && (size -= event.length) > 0);
+  const body = (events) => {
+    const now = '{"sent_at":"' + new Date().toISOString() + '",';
+    return "[" + events.map((event) => now + event.slice(1)) + "]";
+  };
+  const post = (events) => w.fetch(to, { method: "POST", body: body(events), keepalive: true });
+  const later = () => {
+    flying = [];
+    timer = setTimeout(send, wait * (1 + Math.random()));
+    wait = Math.min(wait * 2, 6e4);
+  };
+  const send = () => {
+    if (flying[0] || !waiting[0]) return;
+    timer = clearTimeout(timer);
+    if (!w.fetch) {
+      leave();
+      return keep([]);
+    }
+    flying = next(LIMIT);
+    post(flying).then((reply) => {
+      if (/408|429|5../.test(reply.status)) return later();
+      keep(waiting.filter((event) => !flying.includes(event)));
+      flying = [];
       wait = 1000;
-      save();
       send();
-    }, function () { busy = false; later(); });
-  }
-  function leave() {
-    var events = waiting.slice(-MOST);
-    if (!events.length) return;
-    var text = body(events);
-    if (nav.sendBeacon && nav.sendBeacon(to, text)) return;
-    if (w.fetch) w.fetch(to, { method: "POST", body: text, keepalive: true, mode: "no-cors" }).catch(function () {});
-    else new Image().src = to.replace(/\/[^/]*$/, "/pixel.gif?") + new URLSearchParams(events[0]);
-  }
-  function track(type, properties) {
-    var e = { event_id: id(), event_time: new Date().toISOString(), type: String(type), url: loc.href, referrer: here, title: d.title,
-      anonymous_id: person, session_id: visit, user_id: user, tenant: set.tenant, properties: properties };
-    if (quiet) e.consent = "denied";
-    waiting.push(e);
-    if (waiting.length > MOST) waiting.shift();
-    save();
-    clearTimeout(timer);
-    timer = setTimeout(send, 0);
-  }
-  function identify(name, traits) {
-    if (!quiet) { user = name == null ? undefined : String(name); if (long) keep(long, KEY + ".user", user || ""); }
-    track("identify", traits);
-  }
-  function page(properties) {
-    if (last === loc.href) return;
-    if (last) here = last;
-    last = loc.href;
-    track("page", properties);
-  }
+    }, later);
+  };
+  // Unconfirmed, they stay for the next page.
+  const leave = () => {
+    const events = next(LIMIT);
+    if (!events[0] || (nav.sendBeacon && nav.sendBeacon(to, body(events)))) return;
+    if (w.fetch) post(events).catch(() => {});
+    else events.forEach((event) => { new Image().src = new URL("pixel.gif?" + new URLSearchParams(JSON.parse(event)), to); });
+  };
 
-  var api = { track: track, identify: identify, page: page }, early = w.pixelpipe;
-  api.push = function (call) { api[call[0]].apply(null, [].slice.call(call, 1)); };
+  const track = (type, properties) => {
+    const event = { event_id: uuid(), event_time: new Date(), type, url: d.URL, referrer, title: d.title,
+      anonymous_id: person, session_id: visit, user_id: user || undefined, tenant, consent: quiet ? "denied" : undefined };
+    let text;
+    try { text = JSON.stringify({ ...event, properties }); } catch (e) { text = ""; }
+    if (!text || text.length >= LIMIT) text = JSON.stringify(event);
+    if (text.length < LIMIT) keep([...waiting, text].slice(-50));
+    if (!timer) Promise.resolve().then(send);
+  };
+  const address = () => d.URL.replace(/#(?![/!]).*/, "");
+  const page = (properties) => {
+    if (address() !== last) referrer = last || referrer;
+    last = address();
+    track("page", properties);
+  };
+  const look = () => setTimeout(() => { if (address() !== last) page(); }, 50);
+  const identify = (name, traits) => {
+    if (quiet) return;
+    user = name == null ? "" : String(name);
+    stored(long, "set", "user", user);
+    track("identify", traits);
+  };
+  const push = (...calls) => calls.forEach((call) => {
+    const [name, ...rest] = Array.from(call || []);
+    if (api[name]) api[name](...rest);
+  });
+
+  const api = { track, identify, page, push }, early = [].concat(w.pixelpipe || []);
   w.pixelpipe = api;
-  try { waiting = JSON.parse(load(tab, KEY + ".q") || "[]"); } catch (e) { waiting = []; }
-  if (set.pages !== "off") {
-    ["pushState", "replaceState"].forEach(function (name) {
-      var was = history[name];
-      history[name] = function () { var r = was.apply(this, arguments); setTimeout(page, 0); return r; };
+  push(...early);
+  if (pages !== "off") {
+    ["pushState", "replaceState"].forEach((name) => {
+      const usual = w.history[name];
+      w.history[name] = function (...rest) { look(); return usual.apply(this, rest); };
     });
-    w.addEventListener("popstate", function () { setTimeout(page, 0); });
-    page();
+    w.addEventListener("popstate", look);
+    w.addEventListener("pageshow", (event) => { if (event.persisted) page(); });
+    if (d.prerendering) d.addEventListener("prerenderingchange", () => page());
+    else page();
   }
-  if (early && early.forEach) early.forEach(api.push);
-  if (waiting.length) send();
+  send();
   w.addEventListener("online", send);
   w.addEventListener("pagehide", leave);
-  d.addEventListener("visibilitychange", function () { if (d.visibilityState === "hidden") leave(); });
-})(window, document);
+  d.addEventListener("visibilitychange", () => { if (d.hidden) (flying[0] ? leave : send)(); });
+})(window, document, navigator);
