@@ -144,16 +144,16 @@ class App:
         return Reply(302, {"Location": target, **FRESH})
 
     async def _hook(self, request: web.BaseRequest, route: Route) -> Reply:
-        count = self._metrics.hook_requests
+        count, name = self._metrics.hook_requests, self._endpoints.hooks[route.name].name
         try:
             reply = await self._items(request, route, "")
         except body.BadBody as error:
-            count.labels(route.name, "unsigned" if error.status == 401 else "malformed").inc()
+            count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
         except HitsRefused:
-            count.labels(route.name, "unsafe").inc()
+            count.labels(name, "unsafe").inc()
             raise
-        count.labels(route.name, "captured").inc()
+        count.labels(name, "captured").inc()
         return reply
 
     async def _one(self, request: web.BaseRequest, route: Route, query: str) -> None:
