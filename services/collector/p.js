@@ -6,7 +6,7 @@
   const { endpoint, tenant, storage, pages } = script.dataset;
   const to = new URL(endpoint || "/events", endpoint ? d.URL : script.src || d.URL);
   const quiet = nav.globalPrivacyControl || nav.doNotTrack === "1";
-  const LIMIT = 2e4; // characters a page may send as it ends
+  const LIMIT = 2e4; // characters
   let flying = [], timer, wait = 1000, last, referrer = d.referrer;
 
   const tab = "sessionStorage", long = storage === "local" ? "localStorage" : tab;
@@ -33,8 +33,8 @@
   };
   const next = (size) => waiting.filter((event) => !flying.includes(event) && (size -= event.length) > 0);
   const body = (events) => {
-    const now = '{"sent_at":"' + new Date().toISOString() + '",';
-    return "[" + events.map((event) => now + event.slice(1)) + "]";
+    const now = `{"sent_at":"${new Date().toJSON()}",`;
+    return `[${events.map((event) => now + event.slice(1))}]`;
   };
   const post = (events) => w.fetch(to, { method: "POST", body: body(events), keepalive: true });
   const later = () => {
@@ -47,12 +47,14 @@
     timer = clearTimeout(timer);
     if (!w.fetch) {
       leave();
+      flying = [];
       return keep([]);
     }
-    flying = next(LIMIT);
-    post(flying).then((reply) => {
+    const events = next(LIMIT);
+    flying = events;
+    post(events).then((reply) => {
       if (/408|429|5../.test(reply.status)) return later();
-      keep(waiting.filter((event) => !flying.includes(event)));
+      keep(waiting.filter((event) => !events.includes(event)));
       flying = [];
       wait = 1000;
       send();
@@ -61,6 +63,7 @@
   // Unconfirmed, they stay for the next page.
   const leave = () => {
     const events = next(LIMIT);
+    flying = flying.concat(events);
     if (!events[0] || (nav.sendBeacon && nav.sendBeacon(to, body(events)))) return;
     if (w.fetch) post(events).catch(() => {});
     else events.forEach((event) => { new Image().src = new URL("pixel.gif?" + new URLSearchParams(JSON.parse(event)), to); });
@@ -102,12 +105,18 @@
       w.history[name] = function (...rest) { look(); return usual.apply(this, rest); };
     });
     w.addEventListener("popstate", look);
-    w.addEventListener("pageshow", (event) => { if (event.persisted) page(); });
     if (d.prerendering) d.addEventListener("prerenderingchange", () => page());
     else page();
   }
   send();
   w.addEventListener("online", send);
   w.addEventListener("pagehide", leave);
+  w.addEventListener("pageshow", (event) => {
+    if (event.persisted) {
+      flying = [];
+      send();
+      if (pages !== "off") page();
+    }
+  });
   d.addEventListener("visibilitychange", () => { if (d.hidden) (flying[0] ? leave : send)(); });
 })(window, document, navigator);

@@ -89,7 +89,7 @@ async def test_a_click_goes_nowhere_else_and_is_not_counted(clicks: Running, que
 
 
 async def test_bytes_that_are_no_ascii_are_encoded_in_the_location(clicks: Running) -> None:
-    asked = "/r?to=https://shop.example.com/caf\u00e9/%C3%A9\"<>".encode()
+    asked = '/r?to=https://shop.example.com/caf\u00e9/%C3%A9"<>'.encode()
     (reply,) = await exchange(clicks.port, get(asked, b"Connection: close"))
     assert reply.headers["location"] == "https://shop.example.com/caf%C3%A9/%C3%A9%22%3C%3E"
 

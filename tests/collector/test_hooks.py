@@ -32,7 +32,13 @@ def key_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def hooks(start: Start, key_file: Path) -> Running:
-    sources = ("open", f"gh=github:{key_file}", f"pay=stripe:{key_file}", f"shop=shopify:{key_file}", "own;id=header.x-id")
+    sources = (
+        "open",
+        f"gh=github:{key_file}",
+        f"pay=stripe:{key_file}",
+        f"shop=shopify:{key_file}",
+        "own;id=header.x-id",
+    )
     return await start(hooks=sources, paths=("/x/h=hook.gh",))
 
 
@@ -69,7 +75,10 @@ async def test_a_signed_call_is_a_hit_with_what_its_reader_needs(hooks: Running)
     assert await _post(hooks, "/hook/gh?token=secret", EVENT, sent) == (204, {})
     (hit,) = hooks.hits(1)
     assert (hit.via, hit.method, hit.path, hit.query, bytes(hit.body)) == ("hook.gh", "POST", "/hook/gh", "", EVENT)
-    assert json.loads(bytes(hit.envelope)) == {"type_from": "header.x-github-event", "id_from": "header.x-github-delivery"}
+    assert json.loads(bytes(hit.envelope)) == {
+        "type_from": "header.x-github-event",
+        "id_from": "header.x-github-delivery",
+    }
     assert (hit.headers["x-github-event"], hit.headers["x-github-delivery"]) == ("push", "d-1")
     assert "x-hub-signature-256" not in hit.headers
     found = reader.read(hit)
@@ -99,9 +108,7 @@ async def test_stripe_and_shopify_sign_in_their_own_ways(hooks: Running) -> None
         ("/hook/shop", {"X-Shopify-Hmac-Sha256": "?"}, "the signature is missing"),
     ],
 )
-async def test_a_call_of_somebody_else_is_refused(
-    hooks: Running, path: str, headers: dict[str, str], why: str
-) -> None:
+async def test_a_call_of_somebody_else_is_refused(hooks: Running, path: str, headers: dict[str, str], why: str) -> None:
     assert await _post(hooks, path, EVENT, headers) == (401, {"error": why})
     assert sum(_count(hooks, name, "unsigned") for name in ("gh", "pay", "shop")) == 1
     assert hooks.registry.get_sample_value("pixelpipe_collector_hits_total", {"method": "POST"}) == 0

@@ -74,7 +74,9 @@ async def test_scripts_of_a_folder_are_served_under_their_names_and_others(start
     (tmp_path / "matomo.js").write_bytes(b"var a = 1;")
     (tmp_path / "Sp-3.24_x.MJS").write_bytes(b"export {};")
     (tmp_path / "data.bin").write_bytes(b"\0")
-    collector = await start(scripts=str(tmp_path), paths=("/x/a.js=script.matomo.js", "/x/p=script", "/p.js=script.data.bin"))
+    collector = await start(
+        scripts=str(tmp_path), paths=("/x/a.js=script.matomo.js", "/x/p=script", "/p.js=script.data.bin")
+    )
     for path, content, media in [
         ("/matomo.js", b"var a = 1;", "text/javascript; charset=utf-8"),
         ("/x/a.js", b"var a = 1;", "text/javascript; charset=utf-8"),
