@@ -4,35 +4,49 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 FORMAT ?= table
+GOOGLE ?= tests/emulators/pubsub tests/collector tests/processor tests/loader tests/shared
 PYTEST ?= -n 2
 CODE   := services emulators local observability tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow fuzz-sql asked-sql chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-# The locked packages, installed again only when the lock changes. The lock is complete: without --no-deps an older pip
-# (23.2) looks for a newer google-auth to satisfy an extra of it, and refuses what it finds, since that has no hash.
-$(VENV)/.installed: requirements/dev.txt
+# Locked packages, installed again only when their lock changes: requirements/local.txt is what running needs,
+# requirements/dev.txt the same and more, so whoever has installed that can run too. The locks are complete: without
+# --no-deps an older pip (23.2) looks for a newer google-auth to satisfy an extra of it, and refuses what it finds, since
+# that has no hash.
+count = $$(grep -c '==' $(1))
+install_lock = $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(1)
+
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pixelpipe needs Python 3.11 or newer: make PYTHON=python3.13 …"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/local.txt | $(BIN)/python
+	@echo "installing the $(call count,$<) packages that running needs into $(VENV): a minute or two, only the first time" >&2
+	@$(call install_lock,$<)
 	@touch $@
 
-install: $(VENV)/.installed ## install the locked packages into .venv
+$(VENV)/.installed: requirements/dev.txt | $(BIN)/python
+	@echo "installing $(call count,$<) packages into $(VENV): a few minutes, only the first time" >&2
+	@$(call install_lock,$<)
+	@touch $@ $(VENV)/.run
 
-run: install ## run everything on this machine, until Ctrl-C
+install: $(VENV)/.installed ## install the locked packages of development into .venv
+
+run: $(VENV)/.run ## run everything on this machine, until Ctrl-C
 	@$(BIN)/python -m local run
 
-query: install ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
+query: $(VENV)/.run ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
 	@$(BIN)/python -m local query --format $(FORMAT) "$$QUERY"
 
-ops: install ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
+ops: $(VENV)/.run ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
 	@$(BIN)/python -m local ops $(ARGS)
 
-compact: install ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
+compact: $(VENV)/.run ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
 	@$(BIN)/python -m local ops compact --date $(or $(DATE),yesterday)
 
 test: install ## run the tests
@@ -49,6 +63,10 @@ asked-sql: install ## run the tests and keep every statement they asked, for Goo
 	mkdir -p .local && BIGQUERY_ASKED=$(CURDIR)/.local/asked-sql $(BIN)/python -m pytest $(PYTEST) -m 'not slow'
 	$(BIN)/python -m tests.emulators.bigquery.sql_statements .local/asked-sql
 	@rm -f .local/asked-sql
+
+test-google: install ## run the tests that need Pub/Sub against Google's own emulator: make test-google PUBSUB=127.0.0.1:8085
+	@test -n "$(PUBSUB)" || { echo "which emulator? make test-google PUBSUB=HOST:PORT, after: gcloud beta emulators pubsub start"; exit 2; }
+	PUBSUB_EMULATOR=$(PUBSUB) $(BIN)/python -m pytest $(PYTEST) -m 'not slow' $(GOOGLE)
 
 test-chart: install ## render the Helm chart and check it against the code, Kubernetes' schemas and golden renders
 	$(BIN)/python -m pytest $(PYTEST) tests/chart
@@ -68,29 +86,32 @@ soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for
 images: install ## build the container images, run them, send pixels through them (needs buildah, podman, runc, mmdebstrap)
 	$(BIN)/python -m tests.images
 
-check: install ## lint, format, types, arrows
+check: install ## lint, format, types, arrows, and that the chart carries schema.yaml as it is
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_arrows.py
+	@cmp schema.yaml charts/pixelpipe/files/schema.yaml || { echo "the chart has an older schema.yaml: run make docs"; exit 1; }
 
 format: install ## format the sources
 	$(BIN)/ruff check --quiet --fix $(CODE)
 	$(BIN)/ruff format --quiet $(CODE)
 
-docs: install ## write the generated parts of the documents: settings, metrics, log lines, schema keys, costs, alerts, chart values
+docs: install ## write the generated parts of documents and chart: settings, metrics, log lines, schema keys, costs, alerts, values
 	$(BIN)/python -m tests.docs
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
 
-dashboards: install ## write the chart's dashboards and generated rules, after a change in observability or a runbook
+dashboards: install ## write the chart's dashboards, rules and alerts, after a change in observability
 	$(BIN)/python -m observability
 
+# dev comes first: it holds all other groups, and the images get the versions that the tests ran on.
 lock: install ## resolve pyproject.toml's groups again into requirements/, with hashes
-	for group in collector processor loader ops emulators local dev; do \
+	for group in dev collector processor loader ops emulators local; do \
+	  [ $$group = dev ] && constraint= || constraint="--constraint requirements/dev.txt"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --no-emit-index-url --no-emit-find-links --group $$group --output-file requirements/$$group.txt; done
+	    --no-emit-index-url --no-emit-find-links $$constraint --group $$group --output-file requirements/$$group.txt || exit 1; done
 
 clean: ## remove what was installed and the local data
 	rm -rf $(VENV) .local .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`python -m emulators pubsub …` or `python -m emulators bigquery …`: one of them, with the arguments of its own."""
+"""`python -m emulators pubsub …` or `python -m emulators bigquery …`: runs that emulator with its own arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command line arguments of the emulators, and the one address that faults may be set from."""
+"""Parsers of the emulators' command line arguments, and the address that control ports listen on."""
 
 from __future__ import annotations
 

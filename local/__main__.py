@@ -63,12 +63,12 @@ def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         url = _bigquery_url(options.data, environ)
         if not options.sql.strip():
-            raise query.QueryError(f"there is no SQL; try '{stack.sample_sql(stack.Layout.dataset)}'")
+            raise query.QueryError(f"the SQL is empty; try '{stack.sample_sql(stack.Layout.dataset)}'")
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = stack.past_proxies(environ)
         client = query.client(stack.PROJECT, url)
         with query.explained():
             found = query.rows(client, options.sql, limit=query.TABLE_ROWS + 1 if as_table else None)
-            (query.print_table if as_table else query.print_json)(found)
+            (query.print_table if as_table else query.print_json)(found, sys.stdout)
         sys.stdout.flush()
     except (query.QueryError, run_file.NotRunning) as error:
         print(f"query: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Asks a service of the running stack at its admin port, for the page; silence is explained in one line."""
+"""Reads a service's admin port for the page; a failure is explained in one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import aiohttp
 
 from emulators.arguments import HOST
 
-SECONDS = 1.0  # a service may take; the page asks again every few seconds
+SECONDS = 1.0  # limit for one request; the page polls every few seconds
 
 
 class NoAnswer(Exception):
-    """Which service is silent, for how long or why, and where its log is."""
+    """A service did not answer; the text names it, the reason and its log."""
 
 
 async def ask(session: aiohttp.ClientSession, child: dict[str, Any], path: str) -> tuple[int, str]:

@@ -53,7 +53,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C goes to the whole group of the terminal; the children end in order, when they are told.
+                # Ctrl-C signals the whole process group; the supervisor stops the children itself, in order.
                 start_new_session=True,
                 preexec_fn=lambda: _die_with(parent),
             )

@@ -14,11 +14,11 @@ _TIMEOUT = 10.0  # seconds for one answer
 
 
 class FaultError(Exception):
-    """What was asked for was refused, or could not be asked."""
+    """The control port refused the request or could not be reached."""
 
 
 def fault(data: Path, emulator: str, given: str | None, *, clear: bool, remove: str | None) -> str:
-    """What to print, as JSON lines. Without a fault, `clear` or `remove` it lists those that are set.
+    """Returns what to print, as JSON lines. Without a fault, `clear` or `remove` it lists the faults that are set.
 
     Raises `FaultError`, and `run_file.NotRunning` where no stack runs with the folder `data`.
     """

@@ -44,7 +44,7 @@ function showLedger(ledger) {
 
 function balance(ledger) {
   const places = {spool: "at the spool", hits: "from collector to processor", rows: "from processor to loader"};
-  const told = Object.entries(ledger.stretches).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
+  const told = Object.entries(ledger.hops).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${left} ${places[name]}: on the way, or lost if this stays`
     : `${-left} ${places[name]}: came twice, or were replayed`));
   const dropped = ledger.duplicates.processor + ledger.duplicates.loader;

@@ -1,4 +1,4 @@
-"""The inspector page: what is running, a pixel to fire, what became of it. `python -m local.page`
+"""The inspector page: what is running, a pixel to fire, and the rows it became. `python -m local.page`
 
 A process of its own, started by `run`. It only reads: `run.json`, the services' admin ports, and BigQuery. The HTML
 holds no data; the script fetches `/api/state` and sets text, never markup, since events are strangers' input.
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def application(running: Callable[[], Running], recent: Recent) -> web.Application:
-    """`running` is asked anew for each request."""
+    """`running` is called for each request."""
     app = web.Application(middlewares=[_guard])
     app[_RUNNING], app[_RECENT] = running, recent
     for path, (file, content_type) in _ASSETS.items():
@@ -74,7 +74,7 @@ def application(running: Callable[[], Running], recent: Recent) -> web.Applicati
 async def _guard(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Keep other sites out: a name of theirs that points here must not read the events."""
+    """Keep other sites out: a foreign host name that resolves to this machine must not read the events."""
     try:
         ports = request.app[_RUNNING]().ports
     except NotRunning as error:
@@ -127,7 +127,7 @@ async def _state(request: web.Request) -> web.Response:
 
 
 async def _service(session: aiohttp.ClientSession, child: dict[str, Any]) -> dict[str, Any]:
-    """One child of run.json with its `state`: ready, running (it has no readiness to ask), not ready, or ended."""
+    """One child of run.json with its `state`: ready, running (without a readiness endpoint), not ready, or ended."""
     if not run_file.alive(child["pid"]):
         state = "ended"
     elif "admin" not in child["ports"]:
@@ -151,7 +151,7 @@ async def _ledger(session: aiohttp.ClientSession, running: Running) -> dict[str,
             for name in reconciliation.SERVICES
             if name in children
         }
-        return {**reconciliation.row(scrapes).shown(), "error": None}
+        return {**reconciliation.reconcile(scrapes).shown(), "error": None}
     except (NoAnswer, reconciliation.Incomplete) as error:
         return {"error": str(error)}
 

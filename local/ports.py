@@ -1,4 +1,4 @@
-"""The ports of the local stack: fixed unless told, all on the loopback address."""
+"""The ports of the local stack: fixed by default, all on the loopback address."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from emulators.arguments import HOST, LAST_PORT, port
 
-# Below where Linux takes the ports of outgoing connections from, so that none of those comes in between.
+# Below the range that Linux uses for outgoing connections, so that none of those can take the port first.
 _FREE = range(20_000, 32_000)
 _TRIES = 200
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Numbers of ports; 0 stands for any free one until `choose()`."""
+    """Port numbers; 0 means any free port, until `choose()` picks it."""
 
     collector: int = 8080
     collector_admin: int = 9101
@@ -49,7 +49,7 @@ USES = {
 
 
 class PortError(Exception):
-    """A port cannot be used; a line for each, with its number, its use and the option to change it."""
+    """Ports cannot be used; one line each: number, purpose, and the option that changes it."""
 
 
 def option(name: str) -> str:
@@ -74,15 +74,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
-    """The ports by option, else by environment, else by --port-base, else as always. Raises PortError."""
+    """Ports from the options, else the environment, else --port-base, else the defaults. Raises PortError."""
     numbers: dict[str, int] = {}
     errors = []
     fields = dataclasses.fields(Ports)
     base: int | None = options.port_base
     if base is not None and base + len(fields) - 1 > LAST_PORT:
         raise PortError(
-            f"--port-base {base}: {len(fields)} ports from there on are too many; "
-            f"use at most {LAST_PORT - len(fields) + 1}"
+            f"--port-base {base}: {len(fields)} ports do not fit above it; use at most {LAST_PORT - len(fields) + 1}"
         )
     for place, field in enumerate(fields):
         given: int | None = getattr(options, f"{field.name}_port")
@@ -97,7 +96,7 @@ def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
         chosen = int(field.default) if given is None else given  # type: ignore[arg-type]
         if chosen and chosen in numbers.values():
             errors.append(
-                f"port {chosen} is wanted twice; choose another for {USES[field.name]} with {option(field.name)}"
+                f"port {chosen} is used twice; choose another for {USES[field.name]} with {option(field.name)}"
             )
         numbers[field.name] = chosen
     if errors:
@@ -106,7 +105,7 @@ def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
 
 
 def choose(ports: Ports) -> Ports:
-    """The same with a free port for each 0. Raises PortError for every one that is taken."""
+    """Replace each 0 with a free port. Raises PortError, with a line for each port that is taken."""
     errors = []
     numbers = dataclasses.asdict(ports)
     for name, number in numbers.items():
@@ -129,9 +128,9 @@ def _free(used: set[int]) -> int:
 
 
 def _unusable(number: int) -> str | None:
-    """Why a port cannot be listened on; None if it can."""
+    """Why a port cannot be listened on, or None if it can."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection is no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, so that TIME_WAIT does not count
         try:
             probe.bind((HOST, number))
         except OSError as error:

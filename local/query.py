@@ -1,11 +1,10 @@
-"""`query`: one SQL statement to the running stack's BigQuery, through Google's client; a table or JSON lines."""
+"""`query`: runs one SQL statement on the stack's BigQuery, through Google's client; prints a table or JSON lines."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -21,23 +20,23 @@ from rich.table import Table
 from rich.text import Text
 
 TIMEOUT = 60.0  # seconds a query may take
-TABLE_ROWS = 1_000  # a table is laid out as a whole; JSON lines have no such limit
-_MOST_COLUMNS = 10_000  # of a terminal, for output that goes to a file
-# Written out in JSON, or a terminal might obey them: delete, the C1 controls, and what turns the writing direction.
+TABLE_ROWS = 1_000  # a table is laid out in memory; JSON lines have no such limit
+_MOST_COLUMNS = 10_000  # the width of the table where output goes to a file
+# Escaped in JSON, since a terminal might act on them: delete, the C1 controls, and changes of writing direction.
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class QueryError(Exception):
-    """One line: why there is no answer."""
+    """The query failed; the text is one line that says why."""
 
 
 def client(project: str, url: str) -> Any:
-    """Google's client for a BigQuery emulator."""
+    """Google's client, pointed at a BigQuery emulator."""
     return bigquery.Client(project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
 
 
 def rows(client: Any, sql: str, timeout: float = TIMEOUT, limit: int | None = None) -> Any:
-    """The RowIterator of a query, to be read inside `explained()`. Nothing is tried twice: the answer is wanted now."""
+    """The RowIterator of a query; read it inside `explained()`. Never retries: someone is waiting."""
     return client.query_and_wait(
         sql, retry=None, job_retry=None, api_timeout=timeout, wait_timeout=timeout, max_results=limit
     )
@@ -45,7 +44,7 @@ def rows(client: Any, sql: str, timeout: float = TIMEOUT, limit: int | None = No
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Whatever the client raises inside becomes a QueryError."""
+    """Turn whatever the client raises into a QueryError."""
     try:
         yield
     except exceptions.GoogleAPICallError as error:
@@ -69,7 +68,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def print_table(found: Any, out: TextIO = sys.stdout) -> None:
+def print_table(found: Any, out: TextIO) -> None:
     """An aligned table and the number of rows. Expects at most TABLE_ROWS + 1 rows."""
     names = [field.name for field in found.schema]
     if not names:
@@ -94,8 +93,8 @@ def print_table(found: Any, out: TextIO = sys.stdout) -> None:
         print(f"only the first {TABLE_ROWS} rows are shown; use LIMIT, or --format json for all", file=out)
 
 
-def print_json(found: Any, out: TextIO = sys.stdout) -> None:
-    """A JSON object a row, as it arrives."""
+def print_json(found: Any, out: TextIO) -> None:
+    """One JSON object per row, printed as it arrives."""
     for line in json_lines(found):
         print(line, file=out)
 
@@ -107,7 +106,7 @@ def json_lines(found: Any) -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """A value of the client as JSON has it: times as RFC 3339 in UTC, NUMERIC and what is no number as text."""
+    """A client value as JSON: times as RFC 3339 in UTC, NUMERIC, NaN and infinities as text."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if value.tzinfo else str(value)
@@ -130,7 +129,7 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """One line that no terminal obeys; events are strangers' input."""
+    """One line without control characters, since events are untrusted input."""
     if value is None:
         return "NULL"
     ready = plain(value)

@@ -14,11 +14,11 @@ ROWS = 20
 _TABLES = 8  # a schema with a table for each tenant may have hundreds
 _TIMEOUT = 10.0
 _FRESH_SECONDS = 1.0
-_EASE = 4  # between two looks the database rests at least this many times as long as the last look took
+_REST_FACTOR = 4  # the cache lasts at least this many times as long as the last query took
 
 
 class Recent:
-    """Asks BigQuery when somebody looks, one question at a time, and remembers the answers for a moment."""
+    """Queries BigQuery on demand, one query at a time, and caches the result briefly."""
 
     def __init__(self, client: Any, dataset: str, schema: Schema) -> None:
         self._client, self._dataset = client, dataset
@@ -35,7 +35,7 @@ class Recent:
             if began > self._good_until:
                 self._answer = [await asyncio.to_thread(self._read, table) for table in self._tables]
                 took = time.monotonic() - began
-                self._good_until = began + took + max(_FRESH_SECONDS, _EASE * took)
+                self._good_until = began + took + max(_FRESH_SECONDS, _REST_FACTOR * took)
             return self._answer
 
     def _read(self, table: Table) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Recent:
 
 
 def _shown(value: Any) -> Any:
-    """A value that a browser shows as it is: its numbers are doubles, so whole numbers and JSON go as text."""
+    """A value for the browser: JavaScript numbers are doubles, so integers and JSON go as text."""
     ready = query.plain(value)
     if ready is None or isinstance(ready, (bool, float, str)):
         return ready
@@ -61,7 +61,7 @@ def _shown(value: Any) -> Any:
 
 
 def _sql(table: Table, dataset: str) -> str:
-    """The newest rows of the view; an event's day is at most a week before its receipt."""
+    """The newest rows of the view; an event's day is at most a week before it was received."""
     day, received_at = table.column_from("event.day"), table.column_from("hit.received_at")
     if day is None or received_at is None:
         raise ValueError(f"table {table.name} has no column for the day or the time of receipt")

@@ -12,9 +12,9 @@ from pathlib import Path
 from local import ports, run_file, stack
 from local.child import Spec
 from local.ports import PortError, Ports
-from local.run_file import Busy, Running, Unusable
+from local.run_file import AlreadyRunning, DataUnusable, Running
 from local.stack import Layout
-from local.supervisor import Failed, Stopped, Supervisor
+from local.supervisor import ChildFailed, Stopped, Supervisor
 from services.shared.config import ConfigError
 
 
@@ -34,11 +34,11 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
                 _serve(supervisor, place, groups, began)
     except ConfigError as error:
         return _complain(f"cannot start:\n{error}", 2)
-    except Unusable as error:
+    except DataUnusable as error:
         return _complain(str(error), 2)
     except OSError as error:  # later on, such as a disk that is full
         return _complain(f"cannot go on: {error.filename or data}: {error.strerror}", 1)
-    except (PortError, Busy, Failed) as error:
+    except (PortError, AlreadyRunning, ChildFailed) as error:
         return _complain(str(error), 1)
     except Stopped:
         killed = bool(supervisor and supervisor.killed)

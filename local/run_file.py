@@ -27,11 +27,11 @@ class NotRunning(Exception):
     """No stack runs with this data folder."""
 
 
-class Busy(Exception):
+class AlreadyRunning(Exception):
     """Another stack runs with this data folder."""
 
 
-class Unusable(Exception):
+class DataUnusable(Exception):
     """The data folder cannot be used; the text says why and what to do."""
 
 
@@ -88,7 +88,7 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Keep the data folder, made if need be, for one stack; removes the file at the end. Raises Busy or Unusable."""
+    """Hold the data folder for one stack, creating it if needed. Raises AlreadyRunning or DataUnusable."""
     with ExitStack() as stack:
         with _usable(data):
             data.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def held(data: Path) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Busy(
+                raise AlreadyRunning(
                     f"a stack with the data in {data} is running already; stop it, or choose another folder with --data"
                 ) from None
             (data / _NAME).unlink(missing_ok=True)  # of a stack that was killed
@@ -105,13 +105,13 @@ def held(data: Path) -> Iterator[None]:
 
 
 def prepare(data: Path, needed: int = NEEDED_BYTES) -> None:
-    """Make the folders that the services write to, and see to it that there is room. Raises Unusable."""
+    """Make the folders that the services write to, and see to it that there is room. Raises DataUnusable."""
     with _usable(data):
         for folder in (LOGS, SPOOL):
             (data / folder).mkdir(exist_ok=True)
         free = shutil.disk_usage(data).free
     if free < needed:
-        raise Unusable(
+        raise DataUnusable(
             f"the data folder {data} has {free:,} bytes free on its disk, and {needed:,} are needed; {_OTHERWISE}"
         )
 
@@ -121,6 +121,6 @@ def _usable(data: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unusable(
+        raise DataUnusable(
             f"the data folder {data} cannot be used: {error.filename or data}: {error.strerror}; {_OTHERWISE}"
         ) from None

@@ -1,6 +1,6 @@
-"""Which processes make up the local stack, in the order they start, and the environment each is given.
+"""The processes of the local stack, in order of start, and the environment of each.
 
-The services are the ones of production: what makes them local is where the Google clients look.
+The services are the production ones; only the addresses of the Google clients make them local.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.shared.config import PREFIX
 PROJECT = "local"
 DATA = Path(".local")
 _CONFIGURED = ("provision", "collector", "processor", "loader")
-# Set for each service here; the rest of PIPE_* is the user's, as in production.
+# Set here for each service; every other PIPE_* comes from the user, as in production.
 _OURS = {
     "PIPE_PROJECT": f"the local stack is the project `{PROJECT}`",
     "PIPE_HOST": f"the local stack listens on {HOST} only",
@@ -35,7 +35,7 @@ _OURS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of one stack is."""
+    """The ports, files and names of one stack."""
 
     ports: Ports
     data: Path
@@ -51,17 +51,17 @@ class Layout:
         return self.data / "bigquery.duckdb"
 
     def url(self, name: str) -> str:
-        """http://127.0.0.1:PORT of one of the ports."""
+        """The URL of one of the ports: http://127.0.0.1:PORT."""
         return f"http://{HOST}:{getattr(self.ports, name)}"
 
 
 def pixel(ports: Ports) -> str:
-    """A pixel that the default schema file takes."""
+    """The URL of a pixel that fits the default schema file."""
     return f"http://{HOST}:{ports.collector}/pixel.gif?user_id=ada&type=view"
 
 
 def admin_urls(ports: Ports) -> dict[str, str]:
-    """Where each service shows its metrics."""
+    """The admin URL of each service, where its metrics are."""
     return {name: f"http://{HOST}:{getattr(ports, f'{name}_admin')}" for name in reconciliation.SERVICES}
 
 
@@ -70,7 +70,7 @@ def sample_sql(dataset: str) -> str:
 
 
 def sample_command(data: Path, dataset: str) -> str:
-    """How to ask the stack that runs with the folder `data`."""
+    """The command that queries the stack whose folder is `data`."""
     if data == DATA:
         return f"make query SQL='{sample_sql(dataset)}'"
     return f"python -m local query --data {shlex.quote(str(data))} '{sample_sql(dataset)}'"
@@ -86,7 +86,7 @@ def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:
 
 
 def remarks(environ: Mapping[str, str]) -> list[str]:
-    """A line for each setting of the user's that the stack does not use. Raises ConfigError for one nobody knows."""
+    """One line for each of the user's settings that the stack overrides. Raises ConfigError for an unknown one."""
     known = {key for service in _CONFIGURED for key in _settings(service)}
     errors = []
     for key in sorted(environ):
@@ -99,12 +99,12 @@ def remarks(environ: Mapping[str, str]) -> list[str]:
 
 
 def check(place: Layout, groups: Sequence[Sequence[Spec]]) -> None:
-    """Raises ConfigError, a line each, for what a service would refuse: found before anything starts."""
+    """Check every service's settings before anything starts. Raises ConfigError with one line per problem."""
     errors: dict[str, str] = {}
     for spec in (spec for group in groups for spec in group if spec.name in _CONFIGURED):
         try:
             config.read(_config(spec.name), spec.environment)
-        except config.ConfigError as error:  # two services may refuse the same, each with its own words in brackets
+        except config.ConfigError as error:  # two services may report the same setting, with different text in brackets
             errors |= {line.partition(" (")[0]: line for line in str(error).splitlines()}
     if errors:
         raise config.ConfigError("\n".join(errors.values()))
@@ -112,12 +112,12 @@ def check(place: Layout, groups: Sequence[Sequence[Spec]]) -> None:
 
 
 def past_proxies(environ: Mapping[str, str]) -> str:
-    """A value for NO_PROXY: what it was, and this machine."""
+    """A value for NO_PROXY: the current one plus this machine."""
     return ",".join(part for part in (environ.get("NO_PROXY") or environ.get("no_proxy"), HOST) if part)
 
 
 def emulator_environment(ports: Ports, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment that makes Google's clients talk to the emulators, past any proxy."""
+    """The environment that points Google's clients at the emulators, bypassing any proxy."""
     past = past_proxies(environ)
     return {
         **{key: value for key, value in environ.items() if not key.startswith(PREFIX)},
@@ -130,9 +130,9 @@ def emulator_environment(ports: Ports, environ: Mapping[str, str]) -> dict[str, 
 
 
 def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
-    """Groups that start side by side, each after the one before is ready.
+    """Groups of processes; a group starts at once, after the previous group is ready.
 
-    The readers start before the writer, so the end, which goes backwards, stops the flow at its source first.
+    Readers start before the writer, so that shutdown, in reverse order, stops the flow at its source first.
     """
     ports = place.ports
     shared = {**emulator_environment(ports, environ), "PYTHONUNBUFFERED": "1"}
@@ -161,7 +161,7 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
     services = (
         _service("loader", ports.loader_admin, shared, environ),
         _service("processor", ports.processor_admin, shared, environ),
-        # No load balancer has to look away here, so unless told the collector stops at once.
+        # There is no load balancer to drain here, so by default the collector stops at once.
         _service(
             "collector",
             ports.collector_admin,
@@ -196,7 +196,7 @@ def _service(
 def _configured(
     service: str, shared: Mapping[str, str], environ: Mapping[str, str], own: Mapping[str, str]
 ) -> dict[str, str]:
-    """What the service knows of the user's PIPE_*, with ours on top; a service refuses what it does not know."""
+    """The user's PIPE_* that this service knows, overridden by ours; a service refuses unknown settings."""
     theirs = {key: environ[key] for key in _settings(service) if key in environ and key not in _OURS}
     return {**shared, **theirs, "PIPE_PROJECT": PROJECT, **own}
 

@@ -18,7 +18,7 @@ from local.child import Child, Spec, finished
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READY_SECONDS = 60.0
-_GLANCE_SECONDS = 0.03  # between looks at a child that is starting
+_GLANCE_SECONDS = 0.03  # between checks of a child that is starting
 _WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
 
 
@@ -26,14 +26,14 @@ class Stopped(Exception):
     """A signal asked the stack to end."""
 
 
-class Failed(Exception):
-    """A child ended by itself, or was not ready in time; the text says which, and shows the end of its log."""
+class ChildFailed(Exception):
+    """A child exited by itself or was not ready in time; the text names it and shows the end of its log."""
 
 
 class Supervisor:
-    """A context that leaves no child behind.
+    """Runs child processes; on exit, none is left running.
 
-    `say` prints one line. After leaving, `killed` names the children that did not end within their grace.
+    `say` prints one line. After leaving, `killed` names the children that did not exit within their grace period.
     """
 
     def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
@@ -63,7 +63,7 @@ class Supervisor:
             self._woken.close()
 
     def start(self, specs: Sequence[Spec]) -> None:
-        """Start these side by side and wait until all are ready. Raises Failed or Stopped."""
+        """Start these in parallel and wait until all are ready. Raises ChildFailed or Stopped."""
         for spec in specs:
             self.children.append(Child(spec, self._logs))
         limit = time.monotonic() + _READY_SECONDS
@@ -71,15 +71,15 @@ class Supervisor:
             self._check()
             if time.monotonic() > limit:
                 late = waiting[0]
-                raise Failed(
+                raise ChildFailed(
                     f"{late.spec.name} was not ready in {_READY_SECONDS:.0f} s; the end of {late.log}:\n{late.tail()}"
                 )
             self._sleep(_GLANCE_SECONDS)
-        # One that ends when it is done is not watched any more.
+        # A one-off process that has finished is no longer watched.
         self.children = [child for child in self.children if child.spec.ready is not finished]
 
     def watch(self) -> None:
-        """Wait for ever. Raises Failed when a child ends, Stopped at a signal."""
+        """Wait for ever. Raises ChildFailed when a child ends, Stopped at a signal."""
         while True:
             self._check()
             self._sleep(_WATCH_SECONDS)
@@ -90,10 +90,10 @@ class Supervisor:
         for child in self.children:
             code = child.exit_code()
             if code is not None and not (code == 0 and child.spec.ready is finished):
-                raise Failed(f"{child.spec.name} ended: {_how(code)}; the end of {child.log}:\n{child.tail()}")
+                raise ChildFailed(f"{child.spec.name} ended: {_how(code)}; the end of {child.log}:\n{child.tail()}")
 
     def _end_all(self) -> None:
-        """SIGTERM to one after the other, the last started first; a second signal kills what is left."""
+        """Send SIGTERM to one child after another, the last started first; a second signal kills the rest."""
         asked = len(self._signals)
         for child in reversed(self.children):
             code = child.exit_code()
@@ -108,7 +108,7 @@ class Supervisor:
         while (code := child.exit_code()) is None:
             hurried = len(self._signals) > asked
             if hurried or time.monotonic() > limit:
-                why = "told to hurry" if hurried else f"it did not end {child.spec.grace:.0f} s after SIGTERM"
+                why = "a second signal" if hurried else f"it did not end {child.spec.grace:.0f} s after SIGTERM"
                 self._say(f"killing {child.spec.name}: {why}")
                 self.killed.append(child.spec.name)
                 child.signal(signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""What operators see, as code: dashboards and the rules that are made of something else, written into the chart."""
+"""Dashboards, rules, alerts and runbooks as sources, and the code that writes them into the chart."""

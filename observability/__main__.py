@@ -1,4 +1,4 @@
-"""Write the chart's dashboards and made rules: `python -m observability`. Tests compare them byte for byte."""
+"""Write the chart's dashboards, rules and alerts: `python -m observability`. Tests compare them byte for byte."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from observability import generate
 
 def main() -> None:
     for path, text in generate.files():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    for path in generate.left_over():
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every file of the chart that is made here, and what should stand in it."""
+"""Every file of the chart that is generated here, and its content."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from observability import collector, dashboard, loader, pipeline, processor, rul
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "pixelpipe"
-RUNBOOKS = ROOT / "observability" / "runbooks"
+HERE = ROOT / "observability"
+RUNBOOKS = HERE / "runbooks"
+FOLDERS = ("alerts", "rules", "dashboards")  # of the chart
 BOARDS = {"pipeline": pipeline.ROWS, "collector": collector.ROWS, "processor": processor.ROWS, "loader": loader.ROWS}
 
 
 def files() -> Iterator[tuple[Path, str]]:
+    for source in sorted((*HERE.glob("alerts/*.yaml"), *HERE.glob("rules/*.yaml"))):
+        yield CHART / source.relative_to(HERE), rules.handwritten(source)
     yield CHART / "rules" / "slo.yaml", rules.slo_rules()
     yield CHART / "rules" / "ledger.yaml", rules.ledger_rules()
     yield CHART / "alerts" / "slo.yaml", rules.slo_alerts()
@@ -22,3 +26,9 @@ def files() -> Iterator[tuple[Path, str]]:
         title = f"pixelpipe / {name.capitalize()}"
         yield CHART / "dashboards" / f"{name}.json", dashboard.dumped(f"pixelpipe-{name}", title, rows, runbooks)
     yield CHART / "dashboards" / "runbooks.json", dashboard.book(runbooks)
+
+
+def left_over() -> list[Path]:
+    """Files in the chart's folders that nothing generates any more. The dashboard's picture is drawn elsewhere."""
+    there = {path for folder in FOLDERS for path in (CHART / folder).iterdir() if path.suffix != ".png"}
+    return sorted(there - {path for path, _ in files()})

@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Not written again",
                 "wps",
-                "Near 0: what came twice and is in BigQuery already.",
+                "Near 0: redelivered rows that are in BigQuery already.",
                 (
                     Query(rate(_L + "messages_duplicate_total"), "packs"),
                     Query(rate(_L + "rows_duplicate_total"), "rows"),

@@ -7,8 +7,8 @@ from observability.panel import CLOUD, RULES, Panel, Query, Row, rate, select, s
 from services.shared import resource_names
 
 _WAITING = f'subscription_id=~"{resource_names.HITS_SUBSCRIPTION}|{resource_names.ROWS_SUBSCRIPTION}"'
-_REFUSED = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events"', 'status=~"5.."')
-_REPLIES = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events"')
+_REFUSED = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker"', 'status=~"5.."')
+_REPLIES = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker"')
 _LATE = f"histogram_quantile(0.95, {rate('pixelpipe_loader_end_to_end_seconds_bucket', by='le')}) >= 0"
 _HPA = 'namespace=~"$namespace"'
 
@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Hits by kind",
                 "reqps",
-                "Follows the site's visitors; `other` are paths nobody serves.",
+                "Follows the site's visitors; `other` are unknown paths.",
                 (Query(rate("pixelpipe_collector_http_responses_total", by="kind"), "{{kind}}"),),
                 stacked=True,
                 runbook="PixelpipeNoTraffic",
@@ -120,7 +120,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "From receipt to row, heatmap",
                 "s",
-                "A dark band near a second. A second band above is what an outage made wait.",
+                "A dark band near a second. A second band above it is what waited for an outage to end.",
                 (
                     Query(
                         "sum by (le) "
@@ -168,7 +168,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Publish latency",
                 "s",
-                "Under 0.1 s: every reply waits for it. Above `publishTimeout` packs are spooled.",
+                "Under 0.1 s: every reply waits for it. Above `publishTimeoutSeconds` packs are spooled.",
                 shares("pixelpipe_collector_publish_seconds"),
                 warn=0.2,
                 bad=0.5,
@@ -190,7 +190,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Rows per append",
                 "short",
-                "The more the cheaper: grows with the traffic.",
+                "More is cheaper: grows with the traffic.",
                 shares("pixelpipe_loader_append_rows"),
             ),
             Panel(
@@ -276,11 +276,11 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeLedgerOff",
             ),
             Panel(
-                "Missing by stretch",
+                "Missing by hop",
                 "short",
-                "Near 0. Above: on its way there, or lost there. Below: came twice, or left an hour's window later. "
+                "Near 0. Above: in flight there, or lost there. Below: duplicates, or hits that left after the window. "
                 f"{RULES}",
-                (Query(f"sum by (stretch) ({select('pixelpipe:ledger_hop:hits1h')})", "{{stretch}}"),),
+                (Query(f"sum by (hop) ({select('pixelpipe:ledger_hop:hits1h')})", "{{hop}}"),),
                 width=12,
                 runbook="PixelpipeLedgerOff",
             ),

@@ -21,12 +21,12 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Answers",
                 "wps",
-                "`acked`. `nacked` come again; `dead` went to the dead-letter topic.",
+                "`acked`. `nacked` are redelivered; `dead` went to the dead-letter topic.",
                 (
-                    Query(rate(_P + "acked_total"), "acked"),
-                    Query(rate(_P + "nacked_total"), "nacked"),
-                    Query(rate(_P + "newer_total"), "of a newer format"),
-                    Query(rate(_P + "dead_total"), "dead"),
+                    Query(rate(_P + "messages_acked_total"), "acked"),
+                    Query(rate(_P + "messages_nacked_total"), "nacked"),
+                    Query(rate(_P + "messages_newer_total"), "of a newer format"),
+                    Query(rate(_P + "messages_dead_total"), "dead"),
                 ),
                 runbook="PixelpipeDeadLetters",
             ),
@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "What became of hits",
                 "wps",
-                "`published`. `duplicate` were known already.",
+                "`published`. `duplicate` had been processed before.",
                 (Query(rate(_P + "hits_settled_total", by="kind, outcome"), "{{kind}} {{outcome}}"),),
                 stacked=True,
             ),
@@ -91,8 +91,8 @@ ROWS: tuple[Row, ...] = (
                 "wps",
                 "Near 0, except after an outage or a rollout.",
                 (
-                    Query(rate(_P + "redelivered_total"), "redelivered"),
-                    Query(rate(_P + "duplicates_total"), "dropped: rows are published"),
+                    Query(rate(_P + "messages_redelivered_total"), "redelivered"),
+                    Query(rate(_P + "messages_duplicate_total"), "dropped: rows are published"),
                 ),
             ),
             Panel(

@@ -1,4 +1,7 @@
-"""The rules that are made: of the ledger, and of three objectives the same recordings and burn-rate alerts each.
+"""The chart's rules: handwritten files with their scope filled in, the ledger's, and those of the three objectives.
+
+In alerts/*.yaml and rules/*.yaml `$scope` stands for the labels that select one release. Each objective gets the same
+recordings and burn-rate alerts.
 
 Multi-window burn rates: an alert needs the error budget of 30 days to burn at that rate in a long window, and still in
 a short one, so that it ends soon after the trouble does. Fewer than MINIMUM events in the long window say nothing.
@@ -7,6 +10,7 @@ a short one, so that it ends soon after the trouble does. Fewer than MINIMUM eve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.shared import reconciliation
 
@@ -17,7 +21,8 @@ WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 PAGE = ((14.4, "1h", "5m"), (6, "6h", "30m"))
 TICKET = ((3, "1d", "2h"), (1, "3d", "6h"))
 LONG = tuple(long for _, long, _ in (*PAGE, *TICKET))
-_MADE = "# Made by `make dashboards`, from observability/rules.py.\n"
+_MADE = "# Made by `make dashboards` from {}.\n"
+_HERE = "observability/rules.py"
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,11 @@ OBJECTIVES = (
         "availability",
         "PixelpipeAvailabilityBurn",
         (
-            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events"}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker"}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         (
-            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events",status=~"5.."}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker",status=~"5.."}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         None,
@@ -77,9 +82,16 @@ OBJECTIVES = (
 )
 
 
+def handwritten(source: Path) -> str:
+    """The text of a file of alerts/ or rules/, with the scope filled in."""
+    return _MADE.format(f"observability/{source.parent.name}/{source.name}") + source.read_text().replace(
+        "$scope", SCOPE
+    )
+
+
 def slo_rules() -> str:
     """The file of recordings: per objective and window, the share of bad events, and how many there were."""
-    lines = [_MADE + "groups:\n  - name: pixelpipe-slo\n    rules:\n"]
+    lines = [_MADE.format(_HERE) + "groups:\n  - name: pixelpipe-slo\n    rules:\n"]
     for one in OBJECTIVES:
         for window in WINDOWS:
             lines.append(_record(f"pixelpipe:slo_errors:ratio_rate{window}", _ratio(one, window), one.name))
@@ -92,7 +104,7 @@ def slo_rules() -> str:
 
 def slo_alerts() -> str:
     """The file of burn-rate alerts."""
-    lines = [_MADE + "groups:\n  - name: pixelpipe-burn-rates\n    rules:\n"]
+    lines = [_MADE.format(_HERE) + "groups:\n  - name: pixelpipe-burn-rates\n    rules:\n"]
     for one in OBJECTIVES:
         for severity in one.severities:
             burns = " or ".join(_burn(one, *rate) for rate in (PAGE if severity == "page" else TICKET))
@@ -109,7 +121,7 @@ def slo_alerts() -> str:
 
 def ledger_rules() -> str:
     """The file that records the ledger of the last hour."""
-    lines = [_MADE + "groups:\n  - name: pixelpipe-ledger\n    rules:\n"]
+    lines = [_MADE.format(_HERE) + "groups:\n  - name: pixelpipe-ledger\n    rules:\n"]
     settled = f"sum(rate(pixelpipe_collector_hits_settled_total{{{SCOPE}}}[5m])) or vector(0)"
     for name, expression in (
         ("missing:hits1h", reconciliation.missing("1h", SCOPE)),
@@ -118,8 +130,8 @@ def ledger_rules() -> str:
         ("collected:rate5m", settled),
     ):
         lines.append(_record(f"pixelpipe:ledger_{name}", " ".join(expression.split())))
-    for name in reconciliation.STRETCHES:
-        lines.append(_record("pixelpipe:ledger_hop:hits1h", reconciliation.stretch(name, "1h", SCOPE), stretch=name))
+    for name in reconciliation.HOPS:
+        lines.append(_record("pixelpipe:ledger_hop:hits1h", reconciliation.hop(name, "1h", SCOPE), hop=name))
     return "".join(lines)
 
 

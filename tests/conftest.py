@@ -1,13 +1,23 @@
 from __future__ import annotations
 
+import os
+import socket
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from tests import process
+from tests import google_differences, process
+
+# HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
+GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
+
+# A busy machine is no reason to fail: pytest-timeout bounds what a test may take.
+settings.register_profile("pixelpipe", deadline=None)
+settings.load_profile("pixelpipe")
 
 
 @dataclass(frozen=True)
@@ -16,16 +26,33 @@ class BigQueryAddress:
     grpc: str  # 127.0.0.1:PORT, for BIGQUERY_STORAGE_EMULATOR_HOST
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Against Google's emulator, keep the tests that use `pubsub_host`; the rest use no Pub/Sub or one of their own."""
+    if GOOGLE:
+        kept = [item for item in items if "pubsub_host" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+        google_differences.mark(items)
+
+
 @pytest.fixture(scope="session")
 def pubsub_host() -> Iterator[str]:
-    """The Pub/Sub emulator as its own process, one a test session; tests keep apart by project id."""
+    """The Pub/Sub emulator as its own process, one per test session; tests use a project id each."""
+    if GOOGLE:
+        host, _, port = GOOGLE.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            pytest.exit(f"PUBSUB_EMULATOR={GOOGLE} is not the HOST:PORT of a running emulator: {error}", returncode=2)
+        yield GOOGLE
+        return
     with process.running("emulators.pubsub", "--port", "0") as emulator:
         yield f"127.0.0.1:{emulator.ready['grpc']}"
 
 
 @pytest.fixture(scope="session")
 def bigquery_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQueryAddress]:
-    """The BigQuery emulator as its own process, one a test session; tests keep apart by project id."""
+    """The BigQuery emulator as its own process, one per test session; tests use a project id each."""
     data: Path = tmp_path_factory.mktemp("bigquery") / "bigquery.duckdb"
     with process.running("emulators.bigquery", "--rest-port", "0", "--grpc-port", "0", "--data", str(data)) as emulator:
         ports = emulator.ready

@@ -36,6 +36,7 @@ class MetadataServer:
             "GCE_METADATA_HOST": address,
             "GCE_METADATA_IP": address,
             "GCE_METADATA_TIMEOUT": "1",
+            "GCE_METADATA_DETECT_RETRIES": "1",  # services look again by themselves
             "GOOGLE_APPLICATION_CREDENTIALS": "",
             "CLOUDSDK_CONFIG": "/nonexistent",
         }
@@ -47,7 +48,7 @@ class MetadataServer:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
-                outer._answer(self)
+                outer.answer(self)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing to say: `asked` holds it."""
@@ -65,7 +66,7 @@ class MetadataServer:
             self._server.server_close()
             self._server = None
 
-    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
         if self.mode == SILENT:
             self._awake.wait(60)
             return

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # What each part may import of the heavy or foreign packages; what is not named here, nobody may.
 FOREIGN = {
-    "google.cloud.pubsub_v1": {"shared/subscriber.py", "provision", "ops"},
+    "google.cloud.pubsub_v1": {"shared/subscriber.py", "shared/subscriber_client.py", "provision", "ops"},
     "google.pubsub_v1": {"shared/publisher.py", "provision", "ops", "emulators"},
     "google.auth": {"shared/credentials.py", "shared/publisher.py", "loader", "ops", "provision", "local"},
     "google.cloud.bigquery": {"loader", "provision", "ops", "local"},
@@ -38,7 +38,7 @@ FOREIGN = {
     "grafana_foundation_sdk": {"observability"},
     "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
     "opentelemetry.exporter": {"shared/trace_export.py"},
-    "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py", "observability"},
+    "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py"},
 }
 
 
@@ -98,7 +98,7 @@ def test_every_part_has_its_arrows() -> None:
 
 
 def test_the_wire_format_of_hits_needs_no_google_client() -> None:
-    for name in ("hit", "frame", "identity", "poison"):
+    for name in ("hit", "zstd_frame", "identity", "errors"):
         assert not [item for item in _imports(SERVICES / "shared" / f"{name}.py") if item.startswith("google")]
 
 
@@ -107,4 +107,15 @@ def test_names_that_say_nothing_are_not_used() -> None:
 
 
 def test_no_file_holds_more_than_one_thing() -> None:
-    assert not {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 500}
+    for path in FILES:
+        most = 350 if path.is_relative_to(SERVICES) else 500
+        assert len(path.read_text().splitlines()) <= most, path
+
+
+def test_no_function_does_more_than_one_thing() -> None:
+    for path in FILES:
+        if path.name == "metrics.py" or not path.is_relative_to(SERVICES):  # the list of a service's metrics is long
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"

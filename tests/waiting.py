@@ -1,4 +1,4 @@
-"""Waiting for a condition, in a coroutine; `child.wait_for` is the same outside of one."""
+"""Waiting for a condition, in a coroutine; `process.wait_for` is the same for plain functions."""
 
 from __future__ import annotations
 

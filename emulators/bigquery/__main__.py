@@ -12,7 +12,7 @@ import sys
 
 from emulators.arguments import data_path, host, port
 from emulators.bigquery.emulator import PortTaken, emulator
-from emulators.bigquery.store import Locked, Unusable
+from emulators.bigquery.store import FileLocked, FileUnusable
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +48,7 @@ async def serve(args: argparse.Namespace) -> None:
 def main() -> int:
     try:
         asyncio.run(serve(arguments()))
-    except (PortTaken, Locked, Unusable) as error:
+    except (PortTaken, FileLocked, FileUnusable) as error:
         print(f"bigquery emulator: {error}", file=sys.stderr)
         return 1
     return 0

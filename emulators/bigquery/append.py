@@ -39,11 +39,11 @@ class SchemaMismatch(Exception):
 
 
 class ExtraFields(SchemaMismatch):
-    """It has a column that the table has not."""
+    """The batch has a column that the table lacks."""
 
 
 class TableGone(Exception):
-    """The table was dropped, or replaced by another of its name, since the append was accepted."""
+    """The table was dropped or recreated after the append was accepted."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RowError:
 
 
 class BadRows(Exception):
-    """Some rows cannot be written, so none was."""
+    """Some rows are invalid, so none was written."""
 
     def __init__(self, errors: list[RowError]) -> None:
         super().__init__(f"{len(errors)} rows cannot be written; the first, row {errors[0].index}: {errors[0].message}")
@@ -96,7 +96,7 @@ def check_rows(table: Table, batch: pa.RecordBatch, today: dt.date, *, bounded: 
 
 
 def conformed(table: Table, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Checked rows in the form in which they are kept; flat tables keep them as they came."""
+    """Checked rows in their stored form; for flat tables that is the form they came in."""
     if not table.nested:
         return batch
     columns = [table.column(name) for name in batch.schema.names]
@@ -132,7 +132,7 @@ def _nested_errors(column: Column, values: pa.Array) -> Iterator[tuple[int, str]
 
 
 def check_rows_of(table: Table, rows: pa.Table, today: dt.date) -> None:
-    """The same for rows of a file, which may lie in any partition; indices count through the whole file."""
+    """Like `check_rows`, for rows of a file, which may be in any partition; indices count through the whole file."""
     start = 0
     for batch in rows.to_batches():
         try:
@@ -202,7 +202,7 @@ def _partition_errors(column: Column, values: pa.Array, today: dt.date) -> Itera
 
 
 def insert(connection: Connection, table: Table, batch: pa.RecordBatch | pa.Table) -> None:
-    """Insert checked rows. Runs on the writer thread; `TableGone` when the table is no longer there."""
+    """Insert checked rows. Runs on the writer thread; `TableGone` if the table no longer exists."""
     columns = ", ".join(quote(column.name) for name in batch.schema.names if (column := table.column(name)))
     given = ", ".join(quote(name) for name in batch.schema.names)
     connection.register("incoming", batch)
@@ -224,7 +224,7 @@ def insert_all(table: Table, connection: Connection, batches: list[pa.RecordBatc
 
 
 def decode(schema: pa.Schema, data: bytes) -> pa.RecordBatch:
-    """One record batch from IPC bytes; `SchemaMismatch` when they are not one, or lie about their content."""
+    """One record batch from IPC bytes; `SchemaMismatch` when they are not one, or misdescribe their content."""
     try:
         batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
         for values in batch.columns:

@@ -1,4 +1,4 @@
-"""What the emulator was asked: with BIGQUERY_ASKED=FILE every statement it answered, one JSON object a line."""
+"""Records every statement the emulator answers, one JSON object per line, if BIGQUERY_ASKED names a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def described(sql: str, statement: Statement, context: Context) -> str | None:
 
 
 def keep(line: str | None) -> None:
-    """Append it to the file in one write, since several emulators may share that."""
+    """Append it to the file in one write, since several emulators may share the file."""
     if line is not None:
         with Path(os.environ[VARIABLE]).open("a") as asked:
             asked.write(line + "\n")

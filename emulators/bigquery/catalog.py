@@ -1,4 +1,4 @@
-"""Datasets, tables and views: what is known of them, and the rows of DuckDB's `meta` schema that keep it.
+"""Datasets, tables and views: their definitions, and the rows of DuckDB's `meta` schema that store them.
 
 The dictionaries are what every request reads. They change on the writer thread only, after the commit
 that made the change durable, and their values are frozen, so a reader never sees half a change.
@@ -102,7 +102,7 @@ class Catalog:
         return found
 
     def table(self, project: str, dataset: str, table: str) -> Table:
-        """The table or view; ApiError 404 saying whether the dataset or the table is what is missing."""
+        """The table or view; ApiError 404 that says whether the dataset or the table is missing."""
         self.dataset(project, dataset)
         found = self.tables.get((project, dataset, table))
         if found is None:
@@ -154,7 +154,7 @@ def load(connection: Any) -> Catalog:
 
 
 def next_id(connection: Any) -> int:
-    """An id no table had before."""
+    """An id that no table has ever had."""
     return int(connection.execute("UPDATE meta.ids SET last = last + 1 RETURNING last").fetchone()[0])
 
 
@@ -178,6 +178,6 @@ def drop_table(connection: Any, key: TableKey) -> None:
 
 
 def check_etag(wanted: str | None, found: str) -> None:
-    """Honour an If-Match header; ApiError 412 when what it names has changed since."""
+    """Honour an If-Match header; ApiError 412 if the resource has changed since."""
     if wanted and wanted.strip() not in ("*", found, f'"{found}"'):
         raise ApiError(412, "conditionNotMet", f"Precondition check failed. Expected etag {wanted}, found {found}.")

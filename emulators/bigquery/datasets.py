@@ -1,4 +1,4 @@
-"""Datasets: made, changed and dropped, each change on disk before it is answered."""
+"""Creates, changes and drops datasets; each change is on disk before the reply."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def resource(dataset: Dataset) -> dict[str, Any]:
 
 
 def settings(body: dict[str, Any]) -> dict[str, Any]:
-    """The fields a client may set; ApiError 400 for those the emulator would have to act on and does not."""
+    """The fields a client may set; ApiError 400 for fields that need behaviour the emulator lacks."""
     for name, value in body.items():
         if name not in SETTABLE | IGNORED and value not in (None, {}, [], "", False):
             raise invalid(f"The local BigQuery emulator does not support {name} of a dataset")

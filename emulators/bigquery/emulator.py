@@ -1,4 +1,4 @@
-"""The emulator as a whole: the file, the REST server and the gRPC server, opened in order and left in reverse."""
+"""The emulator as a whole: the file, the REST server and the gRPC server, opened in order and closed in reverse."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from emulators.bigquery.storage_read import BigQueryRead
 from emulators.bigquery.storage_write import MAX_RECEIVED, BigQueryWrite
 from emulators.bigquery.store import Store
 from emulators.faults import control
-from emulators.faults.fault_runtime import Outage
+from emulators.faults.fault_runtime import FaultRuntime
 
 GRACE = 0.6  # seconds that calls in progress get at a stop, REST and gRPC one after the other
 
 
 class PortTaken(Exception):
-    """A port that was asked for cannot be listened on: another process has it, or the host is not this machine."""
+    """A port cannot be listened on: it is taken, or the host is not this machine."""
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,28 @@ class Ports:
 async def emulator(
     host: str, rest_port: int, grpc_port: int, data: Path, control_port: int | None
 ) -> AsyncIterator[Ports]:
-    """Serve until left; raises `PortTaken` or `store.Locked` before anything is served."""
+    """Serve while entered; raises `PortTaken` or `store.FileLocked` before anything is served."""
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(Store, data)
         stack.push_async_callback(asyncio.to_thread, store.close)
         jobs = Jobs(store)
         stack.push_async_callback(jobs.close)
         await jobs.recover()
-        outage = Outage()
-        state = State(store, jobs, QueryJobs(store, jobs), outage)
+        runtime = FaultRuntime()
+        state = State(store, jobs, QueryJobs(store, jobs), runtime)
         rest = await stack.enter_async_context(_rest(state, host, rest_port))
-        write = await stack.enter_async_context(_grpc(store, jobs, outage, host, grpc_port))
-        faults = await stack.enter_async_context(_control(outage, control_port))
-        stack.callback(outage.clear)  # first of all, so that no call is held at the end
+        write = await stack.enter_async_context(_grpc(store, jobs, runtime, host, grpc_port))
+        faults = await stack.enter_async_context(_control(runtime, control_port))
+        stack.callback(runtime.clear)  # first of all, so that no call is held at the end
         yield Ports(rest, write, faults)
 
 
 @asynccontextmanager
-async def _control(outage: Outage, port: int | None) -> AsyncIterator[int | None]:
+async def _control(runtime: FaultRuntime, port: int | None) -> AsyncIterator[int | None]:
     async with AsyncExitStack() as stack:
         words = fault_effects.vocabulary(method.NAMES.values())
         try:
-            bound = await stack.enter_async_context(control.listening(outage, words, port))
+            bound = await stack.enter_async_context(control.listening(runtime, words, port))
         except OSError as error:
             raise PortTaken(f"cannot listen on port {port} for control: {error.strerror}") from error
         yield bound.get("control")
@@ -85,7 +85,7 @@ async def _rest(state: State, host: str, port: int) -> AsyncIterator[int]:
 
 
 def _check_free(host: str, port: int) -> None:
-    """gRPC writes lines of its own to stderr when a port is taken; whoever is told here reads one clear line."""
+    """gRPC writes lines of its own to stderr when a port is taken; the caller prints one clear line instead."""
     if port == 0:
         return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -97,7 +97,7 @@ def _check_free(host: str, port: int) -> None:
 
 
 @asynccontextmanager
-async def _grpc(store: Store, jobs: Jobs, outage: Outage, host: str, port: int) -> AsyncIterator[int]:
+async def _grpc(store: Store, jobs: Jobs, runtime: FaultRuntime, host: str, port: int) -> AsyncIterator[int]:
     server = grpc.aio.server(
         options=[
             ("grpc.so_reuseport", 0),
@@ -105,7 +105,7 @@ async def _grpc(store: Store, jobs: Jobs, outage: Outage, host: str, port: int) 
             ("grpc.max_send_message_length", MAX_RECEIVED),
         ]
     )
-    server.add_generic_rpc_handlers((BigQueryWrite(store, outage).handlers(), BigQueryRead(store, jobs).handlers()))
+    server.add_generic_rpc_handlers((BigQueryWrite(store, runtime).handlers(), BigQueryRead(store, jobs).handlers()))
     _check_free(host, port)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")

@@ -1,4 +1,4 @@
-"""What the emulator answers when it refuses: BigQuery's HTTP status, reason and wording."""
+"""Error responses with BigQuery's HTTP status, reason and wording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUS_NAMES = {
 
 
 class ApiError(Exception):
-    """One refusal; `reason` is BigQuery's word for it, from which clients choose the exception they raise."""
+    """An error response; clients map its `reason` to the exception they raise."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)

@@ -45,7 +45,7 @@ _FIELDS = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted", "TRUN
 
 
 def change_rows(connection: Connection, store: Store, change: dml.Change) -> Changed:
-    """Run an INSERT, UPDATE, DELETE, MERGE or TRUNCATE; return how many rows it touched, and how."""
+    """Run an INSERT, UPDATE, DELETE, MERGE or TRUNCATE; return how many rows it changed, and how."""
     now = store.catalog.tables.get(change.table.key)
     if now is None or now.id != change.table.id:
         raise not_found(f"Table {change.table.title}")

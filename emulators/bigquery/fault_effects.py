@@ -1,4 +1,4 @@
-"""What faults do to BigQuery in particular: which there are, how they are answered, which rows they refuse."""
+"""Faults specific to BigQuery: the effects on offer, their error responses, and which rows they reject."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pyarrow as pa
 from emulators.bigquery.append import BadRows, RowError
 from emulators.bigquery.errors import ApiError
 from emulators.faults import fault
-from emulators.faults.active_faults import Active, Call
+from emulators.faults.active_faults import ActiveFault, Call
 from emulators.faults.fault import AppendError, RowErrors, Vocabulary
-from emulators.faults.fault_runtime import Broken
+from emulators.faults.fault_runtime import InjectedError
 
 APPEND = "AppendRows"
 STREAM = "GetWriteStream"
@@ -36,8 +36,8 @@ _HTTP = {
 }
 
 
-class Refused(Exception):
-    """An append is answered with this error, and the stream goes on."""
+class AppendRefused(Exception):
+    """An append_error fault: the append gets this error as its response, and the stream stays open."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -68,19 +68,19 @@ def table_call(method: str, key: tuple[str, str, str]) -> Call:
     return Call(method, (f"{project}.{dataset}.{table}", f"{dataset}.{table}", table))
 
 
-def api_error(broken: Broken) -> ApiError:
-    status, reason = _HTTP[broken.code]
-    return ApiError(status, reason, broken.text)
+def api_error(injected: InjectedError) -> ApiError:
+    status, reason = _HTTP[injected.code]
+    return ApiError(status, reason, injected.text)
 
 
-def check_append(active: Active) -> None:
-    """Raise `Refused` for an append that an append_error struck."""
+def refuse_append(active: ActiveFault) -> None:
+    """Raise `AppendRefused` if the fault is an append_error."""
     if isinstance(active.fault, AppendError):
-        raise Refused(active.fault.code, active.fault.message)
+        raise AppendRefused(active.fault.code, active.fault.message)
 
 
-def bad_rows(active: Active, batch: pa.RecordBatch) -> BadRows | None:
-    """The rows of a batch that a row_errors fault takes: the same ones in whatever batch they come again."""
+def bad_rows(active: ActiveFault, batch: pa.RecordBatch) -> BadRows | None:
+    """The rows of a batch that a row_errors fault rejects: chosen by content, so a retry rejects the same rows."""
     message = active.fault.message if isinstance(active.fault, RowErrors) else ""
     errors = [
         RowError(index, message)

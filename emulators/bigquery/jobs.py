@@ -1,4 +1,4 @@
-"""Jobs: made once, found again by their id, also after a restart, and run as tasks that the emulator owns."""
+"""Jobs: created once, found by id even after a restart, and run as tasks that the emulator owns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from emulators.bigquery.errors import ApiError, duplicate, invalid, not_found
 from emulators.bigquery.query import Result
 from emulators.bigquery.store import Store, first_line
-from emulators.bigquery.writer import Busy, Connection
+from emulators.bigquery.writer import Connection, WriterBusy
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 KEPT_JOBS = 2_000  # finished jobs in memory; older ones are read from the file
@@ -46,7 +46,7 @@ class Job:
         return "DONE" if self.ended is not None else "RUNNING"
 
     async def settled(self, seconds: float) -> bool:
-        """Wait until the job is done, at most so long; whether it is."""
+        """Wait a limited time for the job; returns whether it is done."""
         try:
             await asyncio.wait_for(self.done.wait(), seconds)
         except TimeoutError:
@@ -74,7 +74,7 @@ class Job:
         }
 
     def known(self) -> str:
-        """The job as it is kept in the file."""
+        """The job as stored in the file."""
         return json.dumps(
             {
                 "configuration": self.configuration,
@@ -100,7 +100,7 @@ class Jobs:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> None:
-        """Say of jobs that a crash cut short that they failed: what they wrote went with them."""
+        """Mark jobs that a crash interrupted as failed; nothing they wrote was committed."""
         stopped = ApiError(500, "backendError", "The job was cut short by a stop of the emulator; it wrote nothing")
 
         def apply(connection: Connection) -> None:
@@ -120,7 +120,7 @@ class Jobs:
         if id_ is not None and not JOB_ID.fullmatch(id_):
             raise invalid(f'Invalid job ID "{id_}". Use letters, numbers, underscores and dashes, at most 1024.')
         if len(self._tasks) >= RUNNING_JOBS:
-            raise Busy("too many jobs are running")
+            raise WriterBusy("too many jobs are running")
         job = Job(project, id_ or f"job_{uuid.uuid4().hex}", kind, configuration, now_ms())
         key = (project, job.id)
         if key in self._jobs:
@@ -161,7 +161,7 @@ class Jobs:
             await work
         except ApiError as error:
             job.error = error
-        except Busy as busy:
+        except WriterBusy as busy:
             job.error = ApiError(503, "backendError", str(busy))
         except Exception as error:  # noqa: BLE001 - a job that fails in any way must say so
             job.error = ApiError(500, "internalError", first_line(error))
@@ -213,7 +213,7 @@ class Jobs:
         return sorted(filter(keep_, found.values()), key=lambda job: (-job.created, job.id))[:LISTED]
 
     async def remember(self, job: Job) -> None:
-        """Write a finished job down, together with whatever else is being committed."""
+        """Store a finished job in the same commit as its effects."""
         job.ended = now_ms()
         await self._store.append("jobs", (job, job.known()), 0, _keep_all)
 

@@ -1,4 +1,4 @@
-"""Load jobs: an uploaded file into a table, in one commit with the word that the job is done."""
+"""Load jobs: an uploaded file goes into a table in the same commit that marks the job as done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRITES = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
 
 
 def check(configuration: Mapping[str, Any]) -> None:
-    """Refuse a configuration that could not be followed to the letter, before any job is made."""
+    """Refuse a configuration that is not fully supported, before a job is created."""
     for key, value in configuration.items():
         if key not in KNOWN and value not in (None, False, [], {}, "", 0, "0"):
             raise invalid(f"The local BigQuery emulator does not support {key} of a load job")
@@ -56,7 +56,7 @@ def _choice(configuration: Mapping[str, Any], key: str, known: tuple[str, ...], 
 
 
 async def run(store: Store, job: Job, configuration: Mapping[str, Any], data: bytes) -> None:
-    """Load the bytes; what is wrong with them becomes the job's error, and the table stays as it was."""
+    """Load the bytes; if they are invalid, the job fails with the reason and the table is unchanged."""
     try:
         await _load(store, job, configuration, data)
     except ApiError as error:
@@ -136,7 +136,7 @@ def _destination(
     *,
     seen: Table | None,
 ) -> Table:
-    """The table to insert into, made or emptied as the dispositions say. Runs on the writer thread."""
+    """The table to insert into, created or truncated as the dispositions say. Runs on the writer thread."""
     store.catalog.dataset(*key[:2])
     table = store.catalog.tables.get(key)
     if (table is None) != (seen is None) or (table and seen and (table.id, table.columns) != (seen.id, seen.columns)):

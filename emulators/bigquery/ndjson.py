@@ -1,4 +1,4 @@
-"""Newline-delimited JSON to Arrow columns, each value read as its column's type and never by way of a float."""
+"""Newline-delimited JSON to Arrow columns, each value parsed as its column's type, never through a float."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _any = msgspec.json.Decoder()
 
 
 class BadLine(Exception):
-    """A line that is no row of the table; `row` counts from 1."""
+    """A line that is not a row of the table; `row` counts from 1."""
 
     def __init__(self, row: int, message: str) -> None:
         super().__init__(f"Row {row}: {message}")
@@ -83,7 +83,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """What is in a gzip file, which BigQuery knows by its first bytes."""
+    """The contents of a gzip file, which BigQuery recognizes by its first bytes."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         found = unpacker.decompress(data, MAX_UNPACKED)

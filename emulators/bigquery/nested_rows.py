@@ -1,4 +1,4 @@
-"""Nested Arrow columns: held to the RECORD and REPEATED columns of a table, and put into the form that is kept."""
+"""Nested Arrow columns: checked against a table's RECORD and REPEATED columns, and converted to their stored form."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Result:
-    """What a query gave: `rows` has the columns c0, c1 … in the order of `schema`."""
+    """The result of a query: `rows` has the columns c0, c1 … in the order of `schema`."""
 
     schema: list[dict[str, str]]
     types: tuple[str, ...]
@@ -60,7 +60,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A statement that was read, understood and not yet run."""
+    """A statement that has been translated and not yet run."""
 
     statement: statement.Statement
     query: Query
@@ -123,7 +123,7 @@ def row_width(connection: Connection, table: Table, names: tuple[str, ...]) -> f
 
 
 def fetch(connection: Connection, query: Query) -> Result:
-    """Run the query and keep its result; ApiError when it fails or gives too much."""
+    """Run the query and keep its result; ApiError if it fails or the result is too large."""
     stopped = ApiError(499, "stopped", "Job execution was cancelled: User requested cancellation")
     try:
         rows = bounded(connection.sql(query.sql).to_arrow_reader(100_000))
@@ -137,7 +137,7 @@ def fetch(connection: Connection, query: Query) -> Result:
 
 
 def bounded(reader: pa.RecordBatchReader) -> pa.Table:
-    """All that the reader gives; ApiError 403 when it is more than a result may have."""
+    """Everything the reader returns; ApiError 403 if that is more than a result may hold."""
     batches: list[pa.RecordBatch] = []
     size = 0
     for batch in reader:
@@ -151,7 +151,7 @@ def bounded(reader: pa.RecordBatchReader) -> pa.Table:
 
 
 def check_range(rows: pa.Table) -> None:
-    """ApiError where a DATE or TIMESTAMP lies outside of the years 1 to 9999: no client could read it."""
+    """ApiError where a DATE or TIMESTAMP is outside the years 1 to 9999: no client could read it."""
     for values in (leaf for column in rows.columns for leaf in _leaves(column)):
         if pa.types.is_date(values.type):
             numbers, ends = values.cast(pa.int32()), DATES
@@ -176,5 +176,5 @@ def _leaves(values: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
 
 
 def nothing(affected: int | None) -> Result:
-    """The result of a statement that gives no rows."""
+    """The result of a statement that returns no rows."""
     return Result([], (), pa.table({}), affected)

@@ -81,7 +81,7 @@ class QueryJobs:
         if prepared.configuration.get("destinationTable"):
             await load.store_result(self._store, job.project, prepared.configuration, result)
         elif prepared.configuration.get("allowLargeResults"):
-            # ibis wants to know the table. Others are not told: Python's client would read it with a Storage Read
+            # ibis wants to know the table. Others do not get it: Python's client would read it with a Storage Read
             # client of its own, which knows Google's address and not this one.
             asked = {**job.configuration["query"], "destinationTable": results_table(job)}
             job.configuration = {**job.configuration, "query": asked}

@@ -14,17 +14,18 @@ import grpc
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 
-from emulators.bigquery import query
+from emulators.bigquery import grpc_calls, query
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError
+from emulators.bigquery.grpc_calls import CallError, abort
 from emulators.bigquery.jobs import Jobs
 from emulators.bigquery.nested_types import arrow_type
 from emulators.bigquery.query_job import RESULTS_DATASET, RESULTS_PREFIX
 from emulators.bigquery.sql import nested
 from emulators.bigquery.store import Store, first_line
 from emulators.bigquery.table_schema import Column, of_type, quote
-from emulators.bigquery.writer import Busy
 from emulators.bigquery.writer import Connection as Cursor
+from emulators.bigquery.writer import WriterBusy
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryRead"
 TABLE = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)")
@@ -46,14 +47,6 @@ class Session:
     source: Table | pa.Table
 
 
-class Refused(Exception):
-    """The call ends with this status."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class BigQueryRead:
     """The servicer; a session is of the rows there are when its stream is read."""
 
@@ -64,26 +57,16 @@ class BigQueryRead:
 
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = {
-            "CreateReadSession": grpc.unary_unary_rpc_method_handler(
-                self.create_read_session,
-                request_deserializer=CreateReadSessionRequest.FromString,
-                response_serializer=ReadSession.SerializeToString,
-            ),
-            "ReadRows": grpc.unary_stream_rpc_method_handler(
-                self.read_rows,
-                request_deserializer=ReadRowsRequest.FromString,
-                response_serializer=ReadRowsResponse.SerializeToString,
-            ),
+            "CreateReadSession": grpc_calls.unary(self.create_read_session, CreateReadSessionRequest, ReadSession),
+            "ReadRows": grpc_calls.server_stream(self.read_rows, ReadRowsRequest, ReadRowsResponse),
         }
         return grpc.method_handlers_generic_handler(SERVICE, calls)
 
     async def create_read_session(self, request: Any, context: Any) -> Any:
         try:
             session = await self._session(request.read_session)
-        except Refused as refused:
-            await context.abort(refused.code, str(refused))
         except ApiError as error:
-            await context.abort(STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
+            await abort(context, STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
         name = f"{request.parent}/locations/us/sessions/{uuid.uuid4().hex}"
         self._sessions[f"{name}/streams/0"] = session
         while len(self._sessions) > MAX_SESSIONS:
@@ -96,12 +79,12 @@ class BigQueryRead:
     async def _session(self, wanted: Any) -> Session:
         matched = TABLE.fullmatch(wanted.table)
         if matched is None:
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid table name: {wanted.table}")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid table name: {wanted.table}")
         if wanted.data_format != types.DataFormat.ARROW:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "the local BigQuery emulator reads rows as ARROW only")
+            raise CallError(grpc.StatusCode.UNIMPLEMENTED, "the local BigQuery emulator reads rows as ARROW only")
         options = wanted.read_options
         if options.row_restriction or options.HasField("sample_percentage") or wanted.HasField("table_modifiers"):
-            raise Refused(
+            raise CallError(
                 grpc.StatusCode.UNIMPLEMENTED,
                 "the local BigQuery emulator does not support row_restriction, sample_percentage or table_modifiers",
             )
@@ -111,34 +94,33 @@ class BigQueryRead:
         chosen = {name.lower() for name in options.selected_fields}
         columns = tuple(column for column in session.columns if column.name.lower() in chosen)
         if len(columns) != len(chosen):
-            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{wanted.table} lacks a field of selected_fields")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"{wanted.table} lacks a field of selected_fields")
         return Session(columns, session.source)
 
     async def _source(self, project: str, dataset: str, name: str) -> Session:
         if dataset != RESULTS_DATASET or not name.startswith(RESULTS_PREFIX):
             table = self._store.catalog.table(project, dataset, name)
             if table.view is not None:
-                raise Refused(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view, which cannot be read so")
+                raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view, which cannot be read so")
             return Session(table.columns, table)
         result = (await self._jobs.get(project, name.removeprefix(RESULTS_PREFIX))).result
         if result is None:
-            raise Refused(grpc.StatusCode.NOT_FOUND, f"Not found: the result {name}, which is no longer kept")
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"Not found: the result {name}, which is no longer kept")
         columns = tuple(of_type(f["name"], type_) for f, type_ in zip(result.schema, result.types, strict=True))
         return Session(columns, result.rows.rename_columns([column.name for column in columns]))
 
     async def read_rows(self, request: Any, context: Any) -> AsyncIterator[Any]:
         session = self._sessions.get(request.read_stream)
         if session is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"Not found: read stream {request.read_stream}")
-            return
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"Not found: read stream {request.read_stream}")
         try:
             rows = await self._rows(session)
-        except Busy as busy:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
+        except WriterBusy as busy:
+            await abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(busy))
         except ApiError as error:
-            await context.abort(STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
+            await abort(context, STATUS.get(error.status, grpc.StatusCode.INTERNAL), error.message)
         except (duckdb.Error, OSError) as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, first_line(error))
+            await abort(context, grpc.StatusCode.NOT_FOUND, first_line(error))
         batches = rows.slice(max(request.offset, 0)).to_batches(max_chunksize=BATCH_ROWS)
         for place, batch in enumerate(batches):
             answer = ReadRowsResponse(row_count=batch.num_rows)

@@ -16,16 +16,17 @@ import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 from google.rpc import code_pb2, status_pb2
 
-from emulators.bigquery import append, fault_effects
+from emulators.bigquery import append, fault_effects, grpc_calls
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError
+from emulators.bigquery.grpc_calls import CallError, abort
 from emulators.bigquery.nested_types import element, is_array
 from emulators.bigquery.store import Store, first_line
 from emulators.bigquery.table_schema import Column
-from emulators.bigquery.writer import Busy
+from emulators.bigquery.writer import WriterBusy
 from emulators.faults.active_faults import Call
 from emulators.faults.fault import AppendError, RowErrors
-from emulators.faults.fault_runtime import Broken, Outage, Swallowed, Watch
+from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence, Watch
 
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryWrite"
 MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
@@ -47,14 +48,6 @@ RowErrorMessage = types.RowError.pb()
 OTHER_CALLS = ("CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams", "FlushRows")
 
 
-class Ended(Exception):
-    """The call ends with this status, as the real service ends it."""
-
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass
 class Connection:
     """What one AppendRows call remembers between requests."""
@@ -62,28 +55,20 @@ class Connection:
     name: str = ""
     key: tuple[str, str, str] = ("", "", "")
     schema: pa.Schema | None = None
-    columns: tuple[Column, ...] = ()  # of the table, as last told to the client
+    columns: tuple[Column, ...] = ()  # of the table, as last reported to the client
 
 
 class BigQueryWrite:
     """The servicer; `append` is the one place every append passes."""
 
-    def __init__(self, store: Store, outage: Outage) -> None:
+    def __init__(self, store: Store, runtime: FaultRuntime) -> None:
         self._store = store
-        self._outage = outage
+        self._runtime = runtime
 
     def handlers(self) -> grpc.GenericRpcHandler:
         calls = {
-            "AppendRows": grpc.stream_stream_rpc_method_handler(
-                self.append_rows,
-                request_deserializer=AppendRowsRequest.FromString,
-                response_serializer=AppendRowsResponse.SerializeToString,
-            ),
-            "GetWriteStream": grpc.unary_unary_rpc_method_handler(
-                self.get_write_stream,
-                request_deserializer=GetWriteStreamRequest.FromString,
-                response_serializer=WriteStream.SerializeToString,
-            ),
+            "AppendRows": grpc_calls.both_stream(self.append_rows, AppendRowsRequest, AppendRowsResponse),
+            "GetWriteStream": grpc_calls.unary(self.get_write_stream, GetWriteStreamRequest, WriteStream),
         }
         for name in OTHER_CALLS:
             calls[name] = grpc.unary_unary_rpc_method_handler(_application_stream)
@@ -91,7 +76,7 @@ class BigQueryWrite:
 
     async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Serve one stream until the client ends it, or something here does."""
-        with self._outage.watch(fault_effects.APPEND) as watch:
+        with self._runtime.watch(fault_effects.APPEND) as watch:
             answering = asyncio.create_task(self._answer_all(requests, context, watch))
             dropping = asyncio.create_task(watch.dropped())
             try:
@@ -100,21 +85,21 @@ class BigQueryWrite:
                 answering.cancel()
                 dropping.cancel()
                 outcome, dropped = await asyncio.gather(answering, dropping, return_exceptions=True)
-        end: object = dropped if isinstance(dropped, Broken) else outcome
-        if isinstance(end, Ended):
-            await context.abort(end.code, str(end))
-        elif isinstance(end, Broken):
+        end: object = dropped if isinstance(dropped, InjectedError) else outcome
+        if isinstance(end, CallError):
+            await abort(context, end.code, str(end))
+        elif isinstance(end, InjectedError):
             await self._break(context, end)
         elif isinstance(end, Exception):
             raise end
 
     async def _answer_all(self, requests: AsyncIterator[Any], context: Any, watch: Watch) -> None:
         """Take requests as they come, commit several at a time, and answer them in their order."""
-        answers: asyncio.Queue[asyncio.Future[Any] | Ended | None] = asyncio.Queue(IN_FLIGHT)
+        answers: asyncio.Queue[asyncio.Future[Any] | CallError | None] = asyncio.Queue(IN_FLIGHT)
         taking = asyncio.create_task(self._take(requests, answers, watch))
         try:
             while (answer := await answers.get()) is not None:
-                if isinstance(answer, Ended):
+                if isinstance(answer, CallError):
                     raise answer
                 response = await answer
                 watch.sending(1)
@@ -124,10 +109,10 @@ class BigQueryWrite:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
-    async def _break(self, context: Any, broken: Broken) -> None:
-        if isinstance(broken, Swallowed):
-            await self._outage.sit_out(broken)
-        await context.abort(grpc.StatusCode[broken.code], broken.text)
+    async def _break(self, context: Any, injected: InjectedError) -> None:
+        if isinstance(injected, InjectedSilence):
+            await self._runtime.sit_out(injected)
+        await abort(context, grpc.StatusCode[injected.code], injected.text)
 
     async def _take(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any], watch: Watch) -> None:
         connection = Connection()
@@ -139,7 +124,7 @@ class BigQueryWrite:
                 before, turn = turn, asyncio.Event()
                 try:
                     table = self._destination(connection, request)
-                except Ended as ended:
+                except CallError as ended:
                     turn.set()
                     await answers.put(ended)
                     return
@@ -150,33 +135,37 @@ class BigQueryWrite:
                 task.add_done_callback(pending.discard)
                 await answers.put(task)
             await answers.put(None)
+        except CallError as error:
+            await answers.put(error)
         except Exception as error:  # noqa: BLE001 - a call whose reader has died must end, not wait for ever
-            await answers.put(Ended(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
+            await answers.put(CallError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"))
         finally:
             # A client that hung up still gets its accepted appends committed; nobody waits for the answers.
             await asyncio.gather(*pending, return_exceptions=True)
 
     def _destination(self, connection: Connection, request: Any) -> Table:
-        """The table a request goes to; `Ended` for what ends the call in the real service."""
+        """The table a request goes to; `CallError` for what ends the call in the real service."""
         name = request.write_stream or connection.name
         if not name:
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, "write_stream is required in the first request")
         matched = STREAM.fullmatch(name)
         if matched is None:
             if ANY_STREAM.fullmatch(name):
-                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported locally, not {name}")
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
+                raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported, not {name}")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"Invalid stream name: {name}")
         if request.WhichOneof("rows") == "proto_rows":
-            raise Ended(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
+            raise CallError(grpc.StatusCode.UNIMPLEMENTED, "only arrow_rows are supported locally, not proto_rows")
         if request.HasField("offset"):
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream")
+            raise CallError(
+                grpc.StatusCode.INVALID_ARGUMENT, "offset is not allowed when appending to the default stream"
+            )
         key = (matched[1], matched[2], matched[3])
         try:
             table = self._store.catalog.table(*key)
         except ApiError as error:
-            raise Ended(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
+            raise CallError(grpc.StatusCode.NOT_FOUND, f"Requested entity was not found. {error.message}") from error
         if table.view is not None:
-            raise Ended(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
+            raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"{table.title} is a view; rows can only go into tables")
         if key != connection.key:
             connection.name, connection.key, connection.schema = name, key, None
             connection.columns = table.columns
@@ -195,22 +184,22 @@ class BigQueryWrite:
         try:
             try:
                 try:
-                    if self._outage.on:
-                        await self._outage.before(call)
+                    if self._runtime.on:
+                        await self._runtime.before(call)
                 finally:
                     # One request at a time is read, so rows are committed in the order in which they were sent.
                     await before.wait()
                 batch = await self._batch(connection, table, request)
-                if self._outage.on:
-                    await self._strike(call, batch, request.ByteSize())
+                if self._runtime.on:
+                    await self._apply_faults(call, batch, request.ByteSize())
                 commit = asyncio.ensure_future(self.append(table, batch))
                 await asyncio.sleep(0)
             finally:
                 turn.set()
             await commit
-            if self._outage.on:
-                await self._outage.after(call)
-        except fault_effects.Refused as refused:
+            if self._runtime.on:
+                await self._runtime.after(call)
+        except fault_effects.AppendRefused as refused:
             code = getattr(code_pb2, refused.code)
             response.error.CopyFrom(status_pb2.Status(code=code, message=str(refused)))
         except append.BadRows as bad:
@@ -227,7 +216,7 @@ class BigQueryWrite:
                 response.error.details.add().Pack(extra)
         except append.TableGone as gone:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.NOT_FOUND, message=f"Table not found: {gone}"))
-        except Busy as busy:
+        except WriterBusy as busy:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=str(busy)))
         except duckdb.Error as error:
             response.error.CopyFrom(status_pb2.Status(code=code_pb2.INTERNAL, message=first_line(error)))
@@ -260,35 +249,33 @@ class BigQueryWrite:
             key = (table.id, batch.schema)
             await self._store.append(key, batch, batch.nbytes, partial(append.insert_all, table))
 
-    async def _strike(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
-        """The faults of an append that was read: raises `Broken`, `fault_effects.Refused` or `append.BadRows`."""
-        self._outage.admit(call, size, batch.num_rows)
-        if (refused := self._outage.first(AppendError, call)) is not None:
-            fault_effects.check_append(refused)
-        for active in self._outage.about(RowErrors, call):
+    async def _apply_faults(self, call: Call, batch: pa.RecordBatch, size: int) -> None:
+        """Inject faults into a parsed append: raises `InjectedError`, `AppendRefused` or `append.BadRows`."""
+        self._runtime.admit(call, size, batch.num_rows)
+        if (refused := self._runtime.first(AppendError, call)) is not None:
+            fault_effects.refuse_append(refused)
+        for active in self._runtime.about(RowErrors, call):
             bad = await asyncio.to_thread(fault_effects.bad_rows, active, batch)
-            if bad is not None and self._outage.spend(active):
+            if bad is not None and self._runtime.spend(active):
                 raise bad
 
     async def get_write_stream(self, request: Any, context: Any) -> Any:
         matched = STREAM.fullmatch(request.name)
         try:
             if matched is None:
-                raise Ended(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
+                raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"only the default stream is supported: {request.name}")
             key = (matched[1], matched[2], matched[3])
-            if not self._outage.on:
+            if not self._runtime.on:
                 return self._write_stream(key, request)
             call = fault_effects.table_call(fault_effects.STREAM, key)
-            await self._outage.before(call)
+            await self._runtime.before(call)
             stream = self._write_stream(key, request)
-            await self._outage.after(call)
+            await self._runtime.after(call)
             return stream
         except ApiError as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, error.message)
-        except Ended as ended:
-            await context.abort(ended.code, str(ended))
-        except Broken as broken:
-            await self._break(context, broken)
+            await abort(context, grpc.StatusCode.NOT_FOUND, error.message)
+        except InjectedError as injected:
+            await self._break(context, injected)
 
     def _write_stream(self, key: tuple[str, str, str], request: Any) -> Any:
         table = self._store.catalog.table(*key)

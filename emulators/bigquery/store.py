@@ -19,7 +19,7 @@ import duckdb
 from emulators.bigquery import catalog
 from emulators.bigquery.errors import ApiError
 from emulators.bigquery.sql import json_values, macros, net, percentile
-from emulators.bigquery.writer import Busy, Connection, Write, Writer
+from emulators.bigquery.writer import Connection, Write, Writer, WriterBusy
 
 T = TypeVar("T")
 
@@ -42,16 +42,16 @@ SETTINGS = (
 )
 
 
-class Locked(Exception):
+class FileLocked(Exception):
     """Another process has the data file open."""
 
 
-class Unusable(Exception):
+class FileUnusable(Exception):
     """The data file cannot be opened, or is not one of ours; the text says why and what to do."""
 
 
 class Store:
-    """Opened by the constructor; `Locked` or `Unusable` if it cannot be. `close()` finishes what was accepted."""
+    """Opens the file; raises `FileLocked` or `FileUnusable`. `close()` finishes what was accepted."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -65,8 +65,8 @@ class Store:
             self.catalog = catalog.load(self._database)
         except (duckdb.Error, RuntimeError, OSError, ValueError) as error:
             if isinstance(error, duckdb.IOException) and "lock on file" in str(error).lower():
-                raise Locked(f"{path} is in use by another process") from error
-            raise Unusable(
+                raise FileLocked(f"{path} is in use by another process") from error
+            raise FileUnusable(
                 f"{path} cannot be opened: {first_line(error)}; move it away to start with an empty one"
             ) from error
         self._writer = Writer(self._database.cursor())
@@ -96,7 +96,7 @@ class Store:
     async def read(self, work: Callable[[Connection], T], started: Callable[[Connection], None] | None = None) -> T:
         """Run `work` with a cursor of its own on a reader thread; `started` gets that cursor, to interrupt it."""
         if self._closed or self._waiting_reads >= WAITING_READS:
-            raise Busy("too many queries are waiting")
+            raise WriterBusy("too many queries are waiting")
         self._waiting_reads += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work, started)
@@ -109,7 +109,7 @@ class Store:
             self._reading.add(cursor)
         try:
             if self._closed:
-                raise Busy("the emulator is stopping")
+                raise WriterBusy("the emulator is stopping")
             if started is not None:
                 started(cursor)
             return work(cursor)

@@ -19,7 +19,7 @@ SHARED = 64  # writes in one commit
 SHARED_BYTES = 32 * 1024 * 1024
 
 
-class Busy(Exception):
+class WriterBusy(Exception):
     """More work waits than the store lets wait."""
 
 
@@ -52,16 +52,16 @@ class Writer:
         self._thread.start()
 
     def put(self, write: Write) -> Future[Any]:
-        """A future of what the write gives once it is on disk; `Busy` when too much waits already."""
+        """A future of what the write gives once it is on disk; `WriterBusy` when too much waits already."""
         with self._lock:
             if self._closed:
-                raise Busy("the emulator is stopping")
+                raise WriterBusy("the emulator is stopping")
             if self._bytes + write.size > WAITING_BYTES:
-                raise Busy("too many bytes are waiting to be written")
+                raise WriterBusy("too many bytes are waiting to be written")
             try:
                 self._waiting.put_nowait(write)
             except queue.Full:
-                raise Busy("too many writes are waiting") from None
+                raise WriterBusy("too many writes are waiting") from None
             self._bytes += write.size
         return write.done
 

@@ -1,4 +1,4 @@
-"""Which of the faults that are set strikes a call: plain calls, with the time (seconds, any start) passed in."""
+"""Which of the faults that are set applies to a call. Pure: the time (seconds from any origin) is passed in."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _CERTAIN = 2**64
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a method; `resource` has every spelling of the name of what it is about, or nothing."""
+    """A call of a method; `resource` holds every way to spell the name of its resource, or nothing."""
 
     method: str
     resource: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
-class Active:
-    """A fault that is set; `ends` is the time at which it ends by itself."""
+class ActiveFault:
+    """A fault that is set; `ends` is the time at which it expires."""
 
     id: str
     fault: Fault
     ends: float
-    struck: int = 0
+    applied: int = 0
     removed: bool = False
     random: Random = field(init=False)
     _method: re.Pattern[str] = field(init=False)
@@ -43,7 +43,7 @@ class Active:
 
     def __post_init__(self) -> None:
         fault = self.fault
-        self.random = Random(f"{fault.seed} {self.id}")  # noqa: S311 - no secret, and the same in every run
+        self.random = Random(f"{fault.seed} {self.id}")  # noqa: S311 - not a secret, and the same in every run
         self._method = re.compile(translate(fault.method))
         self._resource = re.compile(translate(fault.resource)) if fault.resource is not None else None
         self._allowances = []
@@ -55,26 +55,26 @@ class Active:
         return self.removed or now >= self.ends
 
     def left(self) -> bool:
-        return self.fault.times is None or self.struck < self.fault.times
+        return self.fault.times is None or self.applied < self.fault.times
 
     def meets(self, call: Call) -> bool:
-        """Whether the call is one that the fault is about."""
+        """Whether the fault's globs match the call."""
         if not self._method.match(call.method):
             return False
         pattern = self._resource
         return pattern is None or any(pattern.match(name) for name in call.resource)
 
     def draw(self) -> bool:
-        """Whether this one belongs to the fault's share."""
+        """Draw whether this call falls into the fault's share."""
         return self.fault.share >= 1 or self.random.random() < self.fault.share
 
     def refuses(self, content: str) -> bool:
-        """Whether the fault's share takes a thing of this content: the same answer every time."""
+        """Whether this content falls into the fault's share: the same answer every time."""
         digest = blake2b(f"{self.fault.seed} {content}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest) < self.fault.share * _CERTAIN
 
     def exceeded(self, weights: tuple[float, float, float], now: float) -> bool:
-        """Whether (bytes, rows, requests) of a call go above a quota; they are taken from it if not."""
+        """Whether (bytes, rows, requests) of a call exceed the quota; if not, they are charged to it."""
         pairs = list(zip(self._allowances, weights, strict=True))
         if not all(allowance.allows(now) for allowance, _ in pairs):
             return True
@@ -83,14 +83,14 @@ class Active:
         return False
 
     def shown(self, now: float) -> dict[str, Any]:
-        """What was asked for, with `id`, `struck` and the seconds until it `ends_in`."""
+        """The fault as it was set, with `id`, how often it has `applied`, and `ends_in` seconds."""
         fault: dict[str, Any] = msgspec.to_builtins(self.fault)
         ends_in = None if self.ends == inf else round(self.ends - now, 3)
-        return {"id": self.id, **fault, "struck": self.struck, "ends_in": ends_in}
+        return {"id": self.id, **fault, "applied": self.applied, "ends_in": ends_in}
 
 
 class Allowance:
-    """A rate a second, of which one second's worth may be used at once; one use may go into debt."""
+    """A token bucket that holds one second's worth; a single use may take it below zero."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -110,20 +110,20 @@ class Allowance:
 
 
 class Faults:
-    """All faults that are set, in the order in which they were; `on` says whether any may strike."""
+    """All faults that are set, in order of setting; `on` is true while any may still apply."""
 
     def __init__(self) -> None:
         self.on = False
-        self._active: dict[str, Active] = {}
+        self._active: dict[str, ActiveFault] = {}
         self._count = 0
 
-    def add(self, fault: Fault, now: float) -> Active:
+    def add(self, fault: Fault, now: float) -> ActiveFault:
         """Raises `BadFault` above `MOST`."""
         self._tidy(now)
         if len(self._active) >= MOST:
             raise BadFault(f"{MOST} faults are set already; remove one first")
         self._count += 1
-        active = Active(str(self._count), fault, inf if fault.seconds is None else now + fault.seconds)
+        active = ActiveFault(str(self._count), fault, inf if fault.seconds is None else now + fault.seconds)
         self._active[active.id] = active
         self._tidy(now)
         return active
@@ -142,13 +142,13 @@ class Faults:
         """Remove all; returns how many there were."""
         return sum(self.remove(name, now) for name in list(self._active))
 
-    def listed(self, now: float) -> list[Active]:
-        """Those that are set. One that has struck as often as it may stays, since it may hold calls."""
+    def listed(self, now: float) -> list[ActiveFault]:
+        """The faults that are set. One that has reached its limit stays, since it may still hold calls."""
         self._tidy(now)
         return list(self._active.values())
 
-    def about(self, effects: type[Fault] | tuple[type[Fault], ...], call: Call, now: float) -> list[Active]:
-        """Those of these effects that may strike this call, in the order in which they were set."""
+    def about(self, effects: type[Fault] | tuple[type[Fault], ...], call: Call, now: float) -> list[ActiveFault]:
+        """The faults of these effects that may apply to the call, in order of setting."""
         self._tidy(now)
         return [
             active
@@ -156,25 +156,25 @@ class Faults:
             if isinstance(active.fault, effects) and active.left() and active.meets(call)
         ]
 
-    def strikes(self, active: Active, now: float) -> bool:
-        """Draw for one that is `about` a call, and count it if it strikes."""
+    def applies(self, active: ActiveFault, now: float) -> bool:
+        """Draw for a fault that is `about` a call, and count it if it applies."""
         return active.draw() and self.spend(active, now)
 
-    def spend(self, active: Active, now: float) -> bool:
-        """Count one strike, where the fault still may."""
+    def spend(self, active: ActiveFault, now: float) -> bool:
+        """Count one application; False if the fault has ended or reached its limit."""
         if active.over(now) or not active.left():
             return False
-        active.struck += 1
+        active.applied += 1
         if not active.left():
             self._tidy(now)
         return True
 
-    def striking(
+    def applying(
         self, effects: type[Fault] | tuple[type[Fault], ...], call: Call, now: Callable[[], float]
-    ) -> Iterator[Active]:
-        """Each that strikes this call, drawn when its turn comes, so that one behind an error is not counted."""
+    ) -> Iterator[ActiveFault]:
+        """Each fault that applies to the call, drawn lazily, so that one behind an error is not counted."""
         for active in self.about(effects, call, now()):
-            if self.strikes(active, now()):
+            if self.applies(active, now()):
                 yield active
 
     def _tidy(self, now: float) -> None:

@@ -1,6 +1,6 @@
 """The control port of an emulator: `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/ID`.
 
-On the loopback address only, whatever the emulator itself listens on, and not for pages of a browser.
+Listens on the loopback address only, whatever address the emulator itself uses, and refuses requests from web pages.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from aiohttp import web
 
 from emulators.arguments import HOST
 from emulators.faults.fault import BadFault, Vocabulary
-from emulators.faults.fault_runtime import Outage
+from emulators.faults.fault_runtime import FaultRuntime
 
 MOST_BYTES = 64 * 1024  # of one request
 _GRACE = 1.0  # seconds for requests in progress at a stop
 
-_OUTAGE: web.AppKey[Outage] = web.AppKey("outage", Outage)
+_RUNTIME: web.AppKey[FaultRuntime] = web.AppKey("fault_runtime", FaultRuntime)
 _VOCABULARY: web.AppKey[Vocabulary] = web.AppKey("vocabulary", Vocabulary)
 
 
 @asynccontextmanager
-async def listening(outage: Outage, vocabulary: Vocabulary, port: int | None) -> AsyncIterator[dict[str, int]]:
-    """Serve while entered, and give `{"control": PORT}`; nothing for no port. Raises OSError for one that is taken."""
+async def listening(runtime: FaultRuntime, vocabulary: Vocabulary, port: int | None) -> AsyncIterator[dict[str, int]]:
+    """Serve while entered; yields `{"control": PORT}`, or {} without a port. Raises OSError if the port is taken."""
     if port is None:
         yield {}
         return
-    runner = web.AppRunner(application(outage, vocabulary), access_log=None, shutdown_timeout=_GRACE)
+    runner = web.AppRunner(application(runtime, vocabulary), access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, port, reuse_address=True).start()
@@ -36,9 +36,9 @@ async def listening(outage: Outage, vocabulary: Vocabulary, port: int | None) ->
         await runner.cleanup()
 
 
-def application(outage: Outage, vocabulary: Vocabulary) -> web.Application:
+def application(runtime: FaultRuntime, vocabulary: Vocabulary) -> web.Application:
     app = web.Application(middlewares=[_guard], client_max_size=MOST_BYTES)
-    app[_OUTAGE], app[_VOCABULARY] = outage, vocabulary
+    app[_RUNTIME], app[_VOCABULARY] = runtime, vocabulary
     app.router.add_get("/faults", _list)
     app.router.add_post("/faults", _add)
     app.router.add_delete("/faults", _clear)
@@ -50,7 +50,7 @@ def application(outage: Outage, vocabulary: Vocabulary) -> web.Application:
 async def _guard(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Errors are JSON. A browser names the page that asks, and a foreign name that points here shows in the host."""
+    """Errors are JSON. Origin betrays a web page; Host betrays a foreign name that resolves to this machine."""
     if "Origin" in request.headers or request.host.rpartition(":")[0] not in (HOST, "localhost"):
         return _error(403, f"faults are set by programs on this machine, at http://{HOST}, not by pages")
     try:
@@ -60,31 +60,31 @@ async def _guard(
     except web.HTTPMethodNotAllowed as error:
         return _error(405, f"{request.path} has {', '.join(sorted(error.allowed_methods))}, not {request.method}")
     except web.HTTPNotFound:
-        return _error(404, f"there is no {request.path}; there are /faults and /faults/ID")
+        return _error(404, f"{request.path} does not exist; use /faults or /faults/ID")
 
 
 async def _list(request: web.Request) -> web.Response:
-    outage = request.app[_OUTAGE]
-    now = outage.now()
-    return web.json_response({"faults": [active.shown(now) for active in outage.faults.listed(now)]})
+    runtime = request.app[_RUNTIME]
+    now = runtime.now()
+    return web.json_response({"faults": [active.shown(now) for active in runtime.faults.listed(now)]})
 
 
 async def _add(request: web.Request) -> web.Response:
-    outage = request.app[_OUTAGE]
+    runtime = request.app[_RUNTIME]
     try:
-        active = outage.add(request.app[_VOCABULARY].read(await request.read()))
+        active = runtime.add(request.app[_VOCABULARY].read(await request.read()))
     except BadFault as error:
         return _error(400, str(error))
-    return web.json_response(active.shown(outage.now()), status=201)
+    return web.json_response(active.shown(runtime.now()), status=201)
 
 
 async def _clear(request: web.Request) -> web.Response:
-    return web.json_response({"removed": request.app[_OUTAGE].clear()})
+    return web.json_response({"removed": request.app[_RUNTIME].clear()})
 
 
 async def _remove(request: web.Request) -> web.Response:
     name = request.match_info["id"]
-    if not request.app[_OUTAGE].remove(name):
+    if not request.app[_RUNTIME].remove(name):
         return _error(404, f"no fault {name} is set")
     return web.json_response({"removed": 1})
 

@@ -1,6 +1,6 @@
-"""What a fault says: one JSON object, one class an effect, and how it is read and refused.
+"""The faults that can be set: a JSON object each, one class per effect, parsed and validated here.
 
-Which calls it strikes is decided in `faults`, what then happens in `outage`.
+`active_faults` decides which calls a fault applies to, `fault_runtime` what happens to them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The fields that every effect has."""
 
     method: str = "*"  # a glob on the names of methods, such as Publish, AppendRows, jobs.*
-    resource: str | None = None  # a glob on names; None strikes calls without a resource too
+    resource: str | None = None  # a glob on names; None also matches calls without a resource
     share: Share = 1.0
-    times: Annotated[int, Meta(ge=1)] | None = None  # how often it strikes at most
-    seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None  # after which it ends by itself
+    times: Annotated[int, Meta(ge=1)] | None = None  # the most often it applies
+    seconds: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None  # after which it expires
     seed: int = 0  # of its random choices
 
 
 class _Coded(Fault, frozen=True):
     code: str = "UNAVAILABLE"
-    message: Annotated[str, Meta(min_length=1, max_length=1_000)] = "A fault that was asked for."
+    message: Annotated[str, Meta(min_length=1, max_length=1_000)] = "Injected fault."
 
     def __post_init__(self) -> None:
         if self.code not in CODES:
@@ -73,7 +73,7 @@ class LostReply(_Coded, tag="lost_reply", frozen=True):
 
 
 class DropStream(Fault, tag="drop_stream", frozen=True):
-    """A stream ends with UNAVAILABLE, whichever comes first; at once where neither is said.
+    """A stream ends with UNAVAILABLE after whichever comes first; at once if neither is given.
 
     Counted from when the stream was opened or the fault was set, whichever is later.
     """
@@ -83,11 +83,11 @@ class DropStream(Fault, tag="drop_stream", frozen=True):
 
 
 class Duplicate(Fault, tag="duplicate", frozen=True):
-    """A share of deliveries comes again, at once, with another ack id; any consumer may get it."""
+    """A share of deliveries is repeated at once, with another ack id, to any consumer."""
 
 
 class Reorder(Fault, tag="reorder", frozen=True):
-    """Deliveries wait until so many are there, or the oldest for `delay` seconds, and come shuffled."""
+    """Deliveries wait until `window` are there or the oldest is `delay` seconds old, and come shuffled."""
 
     window: Annotated[int, Meta(ge=2, le=1_000)] = 100
     delay: Annotated[float, Meta(ge=0, le=60)] = 0.2
@@ -104,11 +104,11 @@ class AppendError(_Coded, tag="append_error", frozen=True):
 class RowErrors(Fault, tag="row_errors", frozen=True):
     """A share of rows is refused by index, chosen by the row's content: the same row fails again."""
 
-    message: Annotated[str, Meta(min_length=1, max_length=1_000)] = "A fault that was asked for."
+    message: Annotated[str, Meta(min_length=1, max_length=1_000)] = "Injected fault."
 
 
 class Quota(Fault, tag="quota", frozen=True):
-    """Calls above any of the rates fail with RESOURCE_EXHAUSTED; a second's worth may come at once."""
+    """Calls above any of the rates fail with RESOURCE_EXHAUSTED; bursts of one second's worth pass."""
 
     bytes_per_second: Rate | None = None
     rows_per_second: Rate | None = None
@@ -116,12 +116,12 @@ class Quota(Fault, tag="quota", frozen=True):
 
     def __post_init__(self) -> None:
         if not (self.bytes_per_second or self.rows_per_second or self.requests_per_second):
-            raise ValueError("a quota has at least one of bytes_per_second, rows_per_second, requests_per_second")
+            raise ValueError("a quota needs at least one of bytes_per_second, rows_per_second, requests_per_second")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What one emulator can be asked for: its effects, and the methods that each of them can strike."""
+    """What one emulator offers: its effects, and the methods that each can apply to."""
 
     effects: Mapping[type[Fault], Collection[str]]
 

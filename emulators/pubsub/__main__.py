@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 
 from emulators.arguments import HOST, host, port
 from emulators.faults import control
-from emulators.faults.fault_runtime import Outage
+from emulators.faults.fault_runtime import FaultRuntime
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Alarm, Clock
 from emulators.pubsub.server import Server
@@ -30,11 +30,11 @@ async def serve(host: str, port: int, max_bytes: int, control_port: int | None) 
     clock = Clock()
     alarm = Alarm(clock)
     broker = Broker(max_bytes, first_number=int(clock.now() * 1e6), sooner=alarm.sooner)
-    outage = Outage()
-    server = Server(broker, clock, outage)
+    runtime = FaultRuntime()
+    server = Server(broker, clock, runtime)
     async with AsyncExitStack() as stack:
         try:
-            control_bound = await stack.enter_async_context(control.listening(outage, server.vocabulary, control_port))
+            control_bound = await stack.enter_async_context(control.listening(runtime, server.vocabulary, control_port))
         except OSError as error:
             return _cannot_listen("control", HOST, control_port, error)
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from zlib import crc32
 
-from emulators.pubsub.failure import invalid
+from emulators.pubsub.errors import invalid
 
 _FORM = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,8})-([0-9a-f]{8})(?:-2)?")
 
@@ -32,7 +32,7 @@ class AckIds:
     def read(self, ack_id: str) -> tuple[int, int]:
         """Return (message number, attempt).
 
-        Raises `Refused` INVALID_ARGUMENT for what no emulator wrote, and for an id of another subscription.
+        Raises `PubsubError` INVALID_ARGUMENT for what no emulator wrote, and for an id of another subscription.
         """
         found = _FORM.fullmatch(ack_id)
         if found is None:

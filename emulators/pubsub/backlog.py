@@ -20,8 +20,8 @@ from random import Random
 
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.consumer import Consumer
-from emulators.pubsub.failure import Refused
-from emulators.pubsub.message import Delivery, Ledger, Message
+from emulators.pubsub.errors import PubsubError
+from emulators.pubsub.message import Delivery, HeldBytes, Message
 from emulators.pubsub.resources import Policy
 
 
@@ -54,16 +54,16 @@ class Backlog:
         self,
         ack_ids: AckIds,
         policy: Policy,
-        ledger: Ledger,
+        held_bytes: HeldBytes,
         bury: Callable[[Message, int, float], bool],
         sooner: Callable[[float], None],
     ) -> None:
         self.alarm = inf
         self.used = -inf  # when the last consumer left
-        self.ended: Refused | None = None
+        self.ended: PubsubError | None = None
         self._ack_ids = ack_ids
         self._policy = policy
-        self._ledger = ledger
+        self._held_bytes = held_bytes
         self._bury = bury
         self._sooner = sooner
         self._entries: OrderedDict[int, Entry] = OrderedDict()  # in order of publishing
@@ -97,7 +97,7 @@ class Backlog:
         for message in messages:
             if message.published < self._discard_before:
                 continue
-            self._ledger.hold(message)
+            self._held_bytes.hold(message)
             entry = Entry(message)
             self._entries[message.number] = entry
             self._ready[message.number] = entry
@@ -142,12 +142,12 @@ class Backlog:
         return taken
 
     def repeat(self, deliveries: list[Delivery]) -> None:
-        """Have deliveries handed over once more, whatever becomes of them; whoever takes next gets them."""
+        """Deliver these once more, whatever becomes of the first delivery; the next consumer to take gets them."""
         self._copies += [replace(one, ack_id=self._ack_ids.copy(one.ack_id), copy=True) for one in deliveries]
         self._offer()
 
     def shuffle(self, count: int, random: Random) -> None:
-        """Bring the first so many that are ready into another order."""
+        """Shuffle the first `count` ready messages."""
         first = [self._ready.popitem(last=False) for _ in range(min(count, len(self._ready)))]
         random.shuffle(first)
         for number, entry in first:
@@ -155,11 +155,11 @@ class Backlog:
             self._ready.move_to_end(number, last=False)
 
     def oldest(self) -> float:
-        """When the first that is ready was published; infinity if none is."""
+        """When the oldest ready message was published; infinity if there is none."""
         return next(iter(self._ready.values())).message.published if self._ready else inf
 
     def acknowledge(self, ack_ids: list[str], now: float) -> None:
-        """Be done with messages. Unknown, expired and repeated ids are fine, malformed ones refuse the whole call."""
+        """Acknowledge messages. Unknown, expired and repeated ids are ignored; a malformed one fails the whole call."""
         found = [self._ack_ids.read(ack_id) for ack_id in ack_ids]
         self.advance(now)
         for number, attempt in found:
@@ -169,7 +169,7 @@ class Backlog:
         self._offer()
 
     def modify(self, changes: list[tuple[str, float]], now: float) -> None:
-        """Set leases to end in so many seconds from now, 0 being a nack; ids of ended leases change nothing."""
+        """Set leases to end this many seconds from now, 0 being a nack; ids of ended leases are ignored."""
         found = [(self._ack_ids.read(ack_id), seconds) for ack_id, seconds in changes]
         self.advance(now)
         for (number, attempt), seconds in found:
@@ -231,7 +231,7 @@ class Backlog:
         self._offer()
 
     def obey(self, policy: Policy, now: float) -> None:
-        """Change the policy; leases and delays that run keep their times."""
+        """Change the policy; leases and delays already running keep their times."""
         self._policy = policy
         if not policy.retain_acked:
             for number, entry in list(self._entries.items()):
@@ -259,7 +259,7 @@ class Backlog:
             self._waiting.remove(consumer)
         self._offer()
 
-    def end(self, reason: Refused) -> None:
+    def end(self, reason: PubsubError) -> None:
         """Drop everything, and finish every consumer with this reason."""
         self.ended = reason
         for number, entry in list(self._entries.items()):
@@ -314,7 +314,7 @@ class Backlog:
         self._unlease(entry)
         self._ready.pop(number, None)
         del self._entries[number]
-        self._ledger.release(entry.message)
+        self._held_bytes.release(entry.message)
 
     def _unlease(self, entry: Entry) -> None:
         if entry.holder is not None:

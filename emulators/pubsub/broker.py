@@ -1,4 +1,4 @@
-"""All topics and subscriptions: who gets what is published, and what may be asked of a resource.
+"""All topics and subscriptions: routes what is published, and applies changes to resources.
 
 Pure calls with the time passed in, like `backlog`. Resources go in and out as raw protobuf messages.
 """
@@ -16,8 +16,8 @@ from emulators.pubsub import message as messages
 from emulators.pubsub import names, resources
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.backlog import Backlog
-from emulators.pubsub.failure import Refused, already_exists, not_found, unsupported
-from emulators.pubsub.message import Ledger, Message
+from emulators.pubsub.errors import PubsubError, already_exists, not_found, unsupported
+from emulators.pubsub.message import HeldBytes, Message
 from emulators.pubsub.resources import Policy
 
 
@@ -46,18 +46,18 @@ class Subscription:
 
 
 class Broker:
-    """`sooner(time)` is told when `advance` is wanted at a time earlier than any told since the last `advance`.
+    """Calls `sooner(time)` when `advance` is due earlier than any time given since the last `advance`.
 
     `first_number` starts the message ids: take it from the time, so that a restarted emulator repeats none.
     """
 
     def __init__(self, max_bytes: int, first_number: int, sooner: Callable[[float], None]) -> None:
-        self.ledger = Ledger(max_bytes)
+        self.held_bytes = HeldBytes(max_bytes)
         self._topics: dict[str, Topic] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._next_number = first_number
         self._sooner = sooner
-        self._finished: Refused | None = None
+        self._finished: PubsubError | None = None
 
     # Topics
 
@@ -98,7 +98,7 @@ class Broker:
     def publish(self, name: str, raw: Any, now: float) -> list[str]:
         """Publish raw PubsubMessages, checked before, to a topic; returns their ids. They are stamped in place."""
         topic = self._topic(name)
-        self.ledger.check()
+        self.held_bytes.check()
         return [str(message.number) for message in self._publish(topic, raw, now)]
 
     # Subscriptions
@@ -115,7 +115,7 @@ class Broker:
         backlog = Backlog(
             AckIds(name),
             policy,
-            self.ledger,
+            self.held_bytes,
             lambda message, attempts, at: self._bury(name, message, attempts, at),
             self._sooner,
         )
@@ -150,7 +150,7 @@ class Broker:
         self._remove(self._subscription(name, now))
 
     def detach_subscription(self, name: str, now: float) -> None:
-        """Drop what it holds and give it nothing more; it can only be looked at and deleted then."""
+        """Drop what it holds and give it nothing more; after that it can only be read and deleted."""
         subscription = self._subscription(name, now)
         subscription.resource.detached = True
         if subscription.topic is not None:
@@ -182,7 +182,7 @@ class Broker:
         subscription.backlog.modify(changes, now)
 
     def seek(self, name: str, time: float, now: float) -> None:
-        """See `Backlog.seek`; where the topic retains messages itself, going back would need more than is kept here."""
+        """See `Backlog.seek`; not back in time where the topic itself retains messages, which are not kept here."""
         backlog = self.backlog(name, now)
         subscription = self._subscriptions[name]
         retained = subscription.topic is not None and subscription.topic.resource.HasField("message_retention_duration")
@@ -193,7 +193,7 @@ class Broker:
     # Time
 
     def advance(self, now: float) -> float:
-        """Do what became due everywhere; returns the next time at which there is something to do, or infinity."""
+        """Process everything that is due; returns when the next thing is due, or infinity."""
         for subscription in list(self._subscriptions.values()):
             subscription.backlog.advance(now)
             subscription.active = now if subscription.backlog.consumers else subscription.last_use()
@@ -204,8 +204,8 @@ class Broker:
         idle = [s.active + s.policy.ttl for s in self._subscriptions.values() if s.policy.ttl is not None]
         return min(times + idle, default=inf)
 
-    def finish(self, reason: Refused) -> None:
-        """End every open Pull and StreamingPull, and let no new one begin."""
+    def finish(self, reason: PubsubError) -> None:
+        """End every open Pull and StreamingPull, and refuse new ones."""
         self._finished = reason
         for subscription in self._subscriptions.values():
             for consumer in subscription.backlog.consumers:
@@ -262,5 +262,5 @@ class Broker:
             self._sooner(subscription.active + subscription.policy.ttl)
 
 
-def _detached(name: str) -> Refused:
-    return Refused(StatusCode.FAILED_PRECONDITION, f"Subscription is detached (resource={names.id_of(name)}).")
+def _detached(name: str) -> PubsubError:
+    return PubsubError(StatusCode.FAILED_PRECONDITION, f"Subscription is detached (resource={names.id_of(name)}).")

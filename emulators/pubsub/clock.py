@@ -1,4 +1,4 @@
-"""Time that never goes back, and the one task that tells the broker when something is due."""
+"""A clock that never goes back, and the one task that calls the broker when something is due."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 
 
 class Consumer:
@@ -14,7 +14,7 @@ class Consumer:
     """
 
     def __init__(
-        self, max_messages: int, max_bytes: int, wake: Callable[[], None], finish: Callable[[Refused], None]
+        self, max_messages: int, max_bytes: int, wake: Callable[[], None], finish: Callable[[PubsubError], None]
     ) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes

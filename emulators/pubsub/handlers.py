@@ -1,4 +1,4 @@
-"""One method here a method there: the raw request in, the broker asked, the raw response out."""
+"""One method per RPC: takes the raw request, calls the broker, returns the raw response."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from emulators.faults.fault_runtime import Watch
 from emulators.pubsub import limits, names, page, pull
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
-from emulators.pubsub.failure import invalid, unsupported
-from emulators.pubsub.rpc_gate import Gate, call_of
+from emulators.pubsub.errors import invalid, unsupported
+from emulators.pubsub.rpc_gate import RpcGate, Stream, call_of
 
 
-class Publisher:
+class PublisherApi:
     """google.pubsub.v1.Publisher"""
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
@@ -56,10 +56,10 @@ class Publisher:
         return types.DetachSubscriptionResponse.pb()()
 
 
-class Subscriber:
+class SubscriberApi:
     """google.pubsub.v1.Subscriber"""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: Gate) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
@@ -86,7 +86,7 @@ class Subscriber:
         return Empty()
 
     async def modify_push_config(self, request: Any) -> Any:
-        """An empty configuration asks for what every subscription here is: pull."""
+        """An empty configuration means pull, which every subscription here is."""
         self._broker.get_subscription(request.subscription, self._clock.now())
         if request.push_config.ByteSize():
             raise unsupported("Subscription.push_config")
@@ -108,8 +108,8 @@ class Subscriber:
         self._broker.modify(request.subscription, changes, self._clock.now())
         return Empty()
 
-    async def streaming_pull(self, context: Any, watch: Watch) -> None:
-        await pull.Session(self._broker, self._clock, self._gate, context, watch).run()
+    async def streaming_pull(self, stream: Stream, watch: Watch) -> None:
+        await pull.StreamingPull(self._broker, self._clock, self._gate, stream, watch).run()
 
     async def seek(self, request: Any) -> Any:
         if request.WhichOneof("target") == "snapshot":

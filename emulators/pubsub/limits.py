@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulators.pubsub.failure import invalid
+from emulators.pubsub.errors import invalid
 
 PUBLISH_MESSAGES = 1_000
 PUBLISH_BYTES = 10 * 1024 * 1024
@@ -22,7 +22,7 @@ MAX_ACK_DEADLINE = 600
 PULL_MESSAGES = 1_000
 MAX_LABELS = 64
 
-# What may come in on the wire: above the publish limit, so that a request over it is told why.
+# Accepted on the wire: above the publish limit, so that a request over that limit gets an error that says so.
 RECEIVE_BYTES = 32 * 1024 * 1024
 
 
@@ -77,7 +77,7 @@ def _too_large(what: str, given: int, limit: int) -> Exception:
 
 
 def check_ack_deadline(seconds: int, least: int = MIN_ACK_DEADLINE) -> int:
-    """Return a deadline of `least` to 600 s, or raise `Refused` INVALID_ARGUMENT."""
+    """Return a deadline of `least` to 600 s, or raise `PubsubError` INVALID_ARGUMENT."""
     if not least <= seconds <= MAX_ACK_DEADLINE:
         raise invalid(
             f"Invalid ack deadline given (ack_deadline_seconds={seconds}). "

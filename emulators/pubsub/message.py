@@ -1,4 +1,4 @@
-"""A published message as it is kept: encoded once, shared by all subscriptions, counted against one cap."""
+"""A published message as stored: encoded once, shared by all subscriptions, counted against one cap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from google.pubsub_v1 import types
 from grpc import StatusCode
 
 from emulators.pubsub import names
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 
 _PubsubMessage = types.PubsubMessage.pb()
 
@@ -34,9 +34,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One hand-over of one message; `attempt` is 0 unless the subscription has a dead-letter policy.
+    """One delivery of one message; `attempt` is 0 unless the subscription has a dead-letter policy.
 
-    A `copy` is the same hand-over once more, as the real service may duplicate one.
+    A `copy` repeats a delivery, as the real service may.
     """
 
     ack_id: str
@@ -45,7 +45,7 @@ class Delivery:
     copy: bool = False
 
 
-class Ledger:
+class HeldBytes:
     """The bytes that all subscriptions together keep; a message kept by several counts its bytes once."""
 
     def __init__(self, cap: int) -> None:
@@ -53,9 +53,9 @@ class Ledger:
         self.held = 0
 
     def check(self) -> None:
-        """Refuse a publish while the cap is reached; one request may pass it by its own size."""
+        """Refuse a publish once the cap is reached; one request may exceed it by its own size."""
         if self.held >= self.cap:
-            raise Refused(
+            raise PubsubError(
                 StatusCode.RESOURCE_EXHAUSTED,
                 f"The emulator holds {self.held} bytes of messages; its cap is {self.cap} (--max-bytes).",
             )

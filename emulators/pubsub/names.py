@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from emulators.pubsub.failure import Refused, invalid
+from emulators.pubsub.errors import PubsubError, invalid
 
 DELETED_TOPIC = "_deleted-topic_"
 
@@ -19,7 +19,7 @@ _PROJECT_NAME = re.compile(rf"projects/{_PROJECT}")
 _RESOURCE_NAMES = {kind: re.compile(rf"projects/{_PROJECT}/{kind}/{_ID}") for kind in ("topics", "subscriptions")}
 
 
-def _refusal(name: str) -> Refused:
+def _refusal(name: str) -> PubsubError:
     return invalid(
         f"Invalid resource name given (name={name}). Refer to "
         "https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names for more information."
@@ -27,21 +27,21 @@ def _refusal(name: str) -> Refused:
 
 
 def check_topic(name: str) -> str:
-    """Return the name of a topic, or raise `Refused` INVALID_ARGUMENT."""
+    """Return the name of a topic, or raise `PubsubError` INVALID_ARGUMENT."""
     if not _RESOURCE_NAMES["topics"].fullmatch(name):
         raise _refusal(name)
     return name
 
 
 def check_subscription(name: str) -> str:
-    """Return the name of a subscription, or raise `Refused` INVALID_ARGUMENT."""
+    """Return the name of a subscription, or raise `PubsubError` INVALID_ARGUMENT."""
     if not _RESOURCE_NAMES["subscriptions"].fullmatch(name):
         raise _refusal(name)
     return name
 
 
 def check_project(name: str) -> str:
-    """Return `projects/PROJECT`, or raise `Refused` INVALID_ARGUMENT."""
+    """Return `projects/PROJECT`, or raise `PubsubError` INVALID_ARGUMENT."""
     if not _PROJECT_NAME.fullmatch(name):
         raise _refusal(name)
     return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from emulators.pubsub.failure import invalid
+from emulators.pubsub.errors import invalid
 
 MOST = 1_000
 _MARK = "after:"
@@ -16,7 +16,7 @@ T = TypeVar("T")
 def cut(items: list[T], key: Callable[[T], str], size: int, token: str) -> tuple[list[T], str]:
     """One page of items sorted by `key`, and the token of the next one, "" on the last; size 0 is 1,000, the most.
 
-    Raises `Refused` INVALID_ARGUMENT for a negative size or a token that no page gave.
+    Raises `PubsubError` INVALID_ARGUMENT for a negative size or a token that no page gave.
     """
     if size < 0:
         raise invalid(f"Invalid page_size given ({size}). It must not be negative.")

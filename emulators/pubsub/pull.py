@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import grpc
-
 from emulators.faults.active_faults import Call
 from emulators.faults.fault_runtime import Watch
 from emulators.pubsub import limits
@@ -14,8 +12,8 @@ from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
 from emulators.pubsub.consumer import Consumer
-from emulators.pubsub.failure import Refused, invalid
-from emulators.pubsub.rpc_gate import Gate, call_of
+from emulators.pubsub.errors import PubsubError, invalid
+from emulators.pubsub.rpc_gate import RpcGate, Stream, call_of
 
 # Small enough for a client that keeps gRPC's 4 MiB receive cap, large enough to make the cost of a response small.
 BATCH_BYTES = 1024 * 1024
@@ -31,7 +29,7 @@ class Turn:
         self._backlog = backlog
         self._clock = clock
         self._woken = asyncio.Event()
-        self.over: asyncio.Future[Refused] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[PubsubError] = asyncio.get_running_loop().create_future()
         self.consumer = Consumer(max_messages, max_bytes, self._woken.set, self._finish)
 
     def __enter__(self) -> Turn:
@@ -42,7 +40,7 @@ class Turn:
         self._backlog.leave(self.consumer, self._clock.now())
 
     async def come(self) -> None:
-        """Return when the backlog has called this consumer; raises `Refused` if it was finished instead."""
+        """Return when the backlog has called this consumer; raises `PubsubError` if it was ended instead."""
         if not self.over.done():
             self._woken.clear()
             self._backlog.wait(self.consumer)
@@ -50,14 +48,14 @@ class Turn:
         if self.over.done():
             raise self.over.result()
 
-    def _finish(self, reason: Refused) -> None:
+    def _finish(self, reason: PubsubError) -> None:
         if not self.over.done():
             self.over.set_result(reason)
         self._woken.set()
 
 
-async def pull(broker: Broker, clock: Clock, gate: Gate, request: Any) -> bytes:
-    """Answer one raw PullRequest: waits for a first message, for `PULL_WAIT` or not at all; raises `Refused`."""
+async def pull(broker: Broker, clock: Clock, gate: RpcGate, request: Any) -> bytes:
+    """Answer one raw PullRequest: waits for a first message, for `PULL_WAIT` or not at all; raises `PubsubError`."""
     if request.max_messages <= 0:
         raise invalid(f"Invalid max_messages given ({request.max_messages}). It must be positive.")
     most = min(request.max_messages, limits.PULL_MESSAGES)
@@ -78,23 +76,23 @@ async def pull(broker: Broker, clock: Clock, gate: Gate, request: Any) -> bytes:
             return b""
 
 
-class Session:
+class StreamingPull:
     """One StreamingPull: requests bring acks and deadlines, responses bring messages; each side has its own task."""
 
-    def __init__(self, broker: Broker, clock: Clock, gate: Gate, context: Any, watch: Watch) -> None:
+    def __init__(self, broker: Broker, clock: Clock, gate: RpcGate, stream: Stream, watch: Watch) -> None:
         self._broker = broker
         self._clock = clock
         self._gate = gate
-        self._context = context
+        self._stream = stream
         self._watch = watch
         self._call = Call("StreamingPull")
         self._subscription = ""
         self._deadline = 0
 
     async def run(self) -> None:
-        """Serve until the client ends its side; raises `Refused` or `Broken` where the stream ends otherwise."""
-        first = await self._context.read()
-        if first is grpc.aio.EOF:
+        """Serve until the client ends its side; raises `PubsubError` or `InjectedError` for any other end."""
+        first = await self._stream.read()
+        if first is None:
             raise invalid("A StreamingPull must begin with a request that names a subscription.")
         self._subscription = first.subscription
         self._call = call_of("StreamingPull", first)
@@ -125,7 +123,7 @@ class Session:
                 raise outcome
 
     async def _read(self) -> None:
-        while (request := await self._context.read()) is not grpc.aio.EOF:
+        while (request := await self._stream.read()) is not None:
             if request.subscription:
                 raise invalid("The subscription must be set in the first request of a StreamingPull only.")
             if request.max_outstanding_messages or request.max_outstanding_bytes or request.protocol_version:
@@ -164,7 +162,7 @@ class Session:
             if taken:
                 await self._gate.after(self._call)
                 self._watch.sending(len(taken))
-                await self._context.write(self._gate.outgoing(self._call, backlog, taken))
+                await self._stream.write(self._gate.outgoing(self._call, backlog, taken))
                 self._watch.sent(len(taken))
             else:
                 await turn.come()

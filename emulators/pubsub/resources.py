@@ -1,7 +1,7 @@
 """Topic and Subscription resources: what a client may set, the defaults, and what of it the backlog obeys.
 
-Resources are raw protobuf messages. What this emulator does not do is refused with UNIMPLEMENTED when it is set,
-never stored and ignored. `message_storage_policy` is kept and shown: there are no regions here to choose from.
+Resources are raw protobuf messages. What this emulator does not support is refused with UNIMPLEMENTED when it is
+set, never stored and ignored. `message_storage_policy` is stored and returned, and has no effect.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
 from emulators.pubsub import limits, names
-from emulators.pubsub.failure import invalid, unsupported
+from emulators.pubsub.errors import invalid, unsupported
 
 _DAY = 86_400.0
 DEFAULT_RETENTION = 7 * _DAY
@@ -55,7 +55,7 @@ class Policy:
     ttl: float | None  # idle time after which the subscription is deleted; None is never
     dead_letter_topic: str | None
     max_attempts: int
-    min_backoff: float | None  # None is no retry policy: redelivery is immediate
+    min_backoff: float | None  # None without a retry policy: redelivery is immediate
     max_backoff: float
 
     def backoff(self, attempt: int) -> float:
@@ -70,18 +70,18 @@ def seconds_of(duration: Any) -> float:
 
 
 def new_topic(requested: Any) -> Any:
-    """Return the Topic to store for a CreateTopic request, checked; raises `Refused`."""
+    """Return the Topic to store for a CreateTopic request, checked; raises `PubsubError`."""
     names.check_topic(requested.name)
     return _checked_topic(requested)
 
 
 def updated_topic(stored: Any, requested: Any, mask: Any) -> Any:
-    """Return the Topic to store for an UpdateTopic request, checked; raises `Refused` and leaves `stored` alone."""
+    """Return the Topic to store for an UpdateTopic request, checked; raises `PubsubError` and leaves `stored` alone."""
     return _checked_topic(_merged("Topic", stored, requested, mask, _TOPIC_MUTABLE))
 
 
 def new_subscription(requested: Any) -> Any:
-    """Return the Subscription to store for a CreateSubscription request, checked and completed; raises `Refused`."""
+    """Return the Subscription to store for a request, with defaults filled in; raises `PubsubError`."""
     names.check_subscription(requested.name)
     names.check_topic(requested.topic)
     return _checked_subscription(requested)

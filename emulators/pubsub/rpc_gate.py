@@ -1,6 +1,6 @@
-"""The one way in and out: every RPC of every method passes `Gate._enter`, every delivery passes `Gate.outgoing`.
+"""Every RPC enters through `RpcGate`, and every delivery leaves through `RpcGate.outgoing`.
 
-Faults strike here; a message either way on a StreamingPull is a call of its own to them.
+Faults are injected here; to them, each message in either direction on a StreamingPull is a call of its own.
 """
 
 from __future__ import annotations
@@ -9,45 +9,64 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from emulators.faults.active_faults import Call
-from emulators.faults.fault_runtime import Broken, Outage, Swallowed, Watch
+from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence, Watch
 from emulators.pubsub import names, wire
 from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.clock import Clock
-from emulators.pubsub.failure import Refused, unsupported
+from emulators.pubsub.errors import PubsubError, invalid, unsupported
 from emulators.pubsub.message import Delivery
 
 _NAMED = ("name", "subscription", "topic", "project", "resource")
 
 
-class Gate:
-    """Makes gRPC handlers of plain coroutines, and gRPC statuses of `Refused` and of faults."""
+class Stream:
+    """The two directions of a bidirectional call."""
 
-    def __init__(self, outage: Outage, clock: Clock) -> None:
-        self._outage = outage
+    def __init__(self, context: Any, request: Any) -> None:
+        self._context = context
+        self._request = request
+
+    async def read(self) -> Any:
+        """The next raw request, or None once the client has half-closed; raises `PubsubError` for a malformed one."""
+        encoded = await self._context.read()
+        return None if encoded is grpc.aio.EOF else _parsed(self._request, encoded)
+
+    async def write(self, encoded: bytes) -> None:
+        await self._context.write(encoded)
+
+
+class RpcGate:
+    """Turns plain coroutines into gRPC handlers, and `PubsubError` and injected errors into gRPC statuses."""
+
+    def __init__(self, runtime: FaultRuntime, clock: Clock) -> None:
+        self._runtime = runtime
         self._clock = clock
 
     def unary(self, method: str, request: Any, work: Callable[[Any], Awaitable[Any]]) -> Any:
         """A handler for a unary method: `work` takes the raw request and returns a raw message, or encoded bytes."""
         short = names.id_of(method)
 
-        async def handle(raw: Any, context: Any) -> Any:
-            if self._outage.on:
-                return await self._enter(context, lambda: self._disturbed(call_of(short, raw), lambda: work(raw)))
-            return await self._enter(context, lambda: work(raw))
+        async def serve(encoded: bytes) -> Any:
+            raw = _parsed(request, encoded)
+            return await (self._with_faults(call_of(short, raw), lambda: work(raw)) if self._runtime.on else work(raw))
 
-        return grpc.unary_unary_rpc_method_handler(handle, request.FromString, _encoded)
+        async def handle(encoded: bytes, context: Any) -> Any:
+            return await self._enter(context, lambda: serve(encoded))
 
-    def stream(self, method: str, request: Any, work: Callable[[Any, Watch], Awaitable[None]]) -> Any:
-        """A handler for a bidirectional method: `work` reads raw requests from the context, writes encoded bytes."""
+        return grpc.unary_unary_rpc_method_handler(handle, None, _encoded)
+
+    def stream(self, method: str, request: Any, work: Callable[[Stream, Watch], Awaitable[None]]) -> Any:
+        """A handler for a bidirectional method: `work` reads raw requests and writes encoded bytes."""
         short = names.id_of(method)
 
         async def handle(_: Any, context: Any) -> None:
-            with self._outage.watch(short) as watch:
-                await self._enter(context, lambda: work(context, watch))
+            with self._runtime.watch(short) as watch:
+                await self._enter(context, lambda: work(Stream(context, request), watch))
 
-        return grpc.stream_stream_rpc_method_handler(handle, request.FromString, _encoded)
+        return grpc.stream_stream_rpc_method_handler(handle, None, _encoded)
 
     def unknown(self, method: str) -> Any:
         """A handler that refuses a method, whatever its requests and responses are."""
@@ -61,48 +80,48 @@ class Gate:
         return grpc.stream_stream_rpc_method_handler(handle, None, None)
 
     async def before(self, call: Call) -> None:
-        """Before a message of a stream is taken up; raises `Broken`."""
-        if self._outage.on:
-            await self._outage.before(call)
+        """Called before a stream's message is processed; raises `InjectedError`."""
+        if self._runtime.on:
+            await self._runtime.before(call)
 
     async def before_delivery(self, call: Call, backlog: Backlog) -> None:
-        """Before messages are taken from a backlog that has some for the caller."""
-        if self._outage.on and (found := self._outage.reorder(call)) is not None:
+        """Called before messages are taken from a backlog that has some for the caller."""
+        if self._runtime.on and (found := self._runtime.reorder(call)) is not None:
             active, fault = found
             oldest = self._clock.now() - backlog.oldest()
-            await self._outage.until(lambda: backlog.ready >= fault.window, active, fault.delay - oldest)
+            await self._runtime.until(lambda: backlog.ready >= fault.window, active, fault.delay - oldest)
             backlog.shuffle(fault.window, active.random)
 
     async def after(self, call: Call) -> None:
-        """After messages were taken for a stream; raises `Broken` where they do not reach the client."""
-        if self._outage.on:
-            await self._outage.after(call)
+        """Called after messages were taken for a stream; raises `InjectedError` where the client must not get them."""
+        if self._runtime.on:
+            await self._runtime.after(call)
 
     def outgoing(self, call: Call, backlog: Backlog, deliveries: list[Delivery]) -> bytes:
-        """Encode what Pull or StreamingPull hands over."""
-        if self._outage.on:
-            backlog.repeat([one for one in deliveries if not one.copy and self._outage.doubled(call)])
+        """Encode what Pull or StreamingPull delivers."""
+        if self._runtime.on:
+            backlog.repeat([one for one in deliveries if not one.copy and self._runtime.doubled(call)])
         return wire.received(deliveries)
 
     def heard(self, call: Call, ack_ids: list[str]) -> list[str]:
-        """The ack ids of a request that are not lost on their way."""
-        return self._outage.heard(call, ack_ids) if self._outage.on else ack_ids
+        """The ack ids of a request that no fault drops."""
+        return self._runtime.heard(call, ack_ids) if self._runtime.on else ack_ids
 
-    async def _disturbed(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Any:
-        await self._outage.before(call)
+    async def _with_faults(self, call: Call, work: Callable[[], Awaitable[Any]]) -> Any:
+        await self._runtime.before(call)
         response = await work()
-        await self._outage.after(call)
+        await self._runtime.after(call)
         return response
 
     async def _enter(self, context: Any, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await work()
-        except Refused as refused:
+        except PubsubError as refused:
             await context.abort(refused.code, refused.text)
-        except Broken as broken:
-            if isinstance(broken, Swallowed):
-                await self._outage.sit_out(broken)
-            await context.abort(grpc.StatusCode[broken.code], broken.text)
+        except InjectedError as injected:
+            if isinstance(injected, InjectedSilence):
+                await self._runtime.sit_out(injected)
+            await context.abort(grpc.StatusCode[injected.code], injected.text)
 
 
 def call_of(method: str, raw: Any) -> Call:
@@ -113,6 +132,14 @@ def call_of(method: str, raw: Any) -> Call:
         if name:
             return Call(method, (name, names.id_of(name)))
     return Call(method)
+
+
+def _parsed(request: Any, encoded: bytes) -> Any:
+    """Parsed here, since gRPC would answer UNKNOWN for bytes that its deserializer refuses."""
+    try:
+        return request.FromString(encoded)
+    except DecodeError as error:
+        raise invalid(f"The request is not a valid {request.DESCRIPTOR.name}.") from error
 
 
 def _encoded(response: Any) -> bytes:

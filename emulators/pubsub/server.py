@@ -10,13 +10,13 @@ from google.pubsub_v1 import types
 
 from emulators.faults import fault
 from emulators.faults.fault import Vocabulary
-from emulators.faults.fault_runtime import Outage
+from emulators.faults.fault_runtime import FaultRuntime
 from emulators.pubsub import limits, names
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Clock
-from emulators.pubsub.failure import Refused
-from emulators.pubsub.handlers import Publisher, Subscriber
-from emulators.pubsub.rpc_gate import Gate
+from emulators.pubsub.errors import PubsubError
+from emulators.pubsub.handlers import PublisherApi, SubscriberApi
+from emulators.pubsub.rpc_gate import RpcGate
 
 _PUBLISHER = "/google.pubsub.v1.Publisher/"
 _SUBSCRIBER = "/google.pubsub.v1.Subscriber/"
@@ -26,16 +26,16 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", limits.RECEIVE_BYTES),
     # Otherwise a second emulator could share the port, and each would get half of the connections.
     ("grpc.so_reuseport", 0),
-    # Clients of the real service ping idle connections; they must not be told that it is too much.
+    # Clients of the real service ping idle connections; gRPC would answer "too many pings".
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
 ]
 
 
 class Methods:
-    """Finds the handler of a call; methods of Pub/Sub that are not here are refused by name."""
+    """Finds the handler of a call; methods of Pub/Sub that are not implemented are refused by name."""
 
-    def __init__(self, publisher: Publisher, subscriber: Subscriber, gate: Gate) -> None:
+    def __init__(self, publisher: PublisherApi, subscriber: SubscriberApi, gate: RpcGate) -> None:
         self._gate = gate
         unary = {
             _PUBLISHER + "CreateTopic": (types.Topic, publisher.create_topic),
@@ -65,7 +65,7 @@ class Methods:
         self._handlers[path] = gate.stream(path, types.StreamingPullRequest.pb(), subscriber.streaming_pull)
 
     def vocabulary(self) -> Vocabulary:
-        """The faults that these methods can be struck by."""
+        """The faults that can be injected into these methods."""
         every = [names.id_of(path) for path in self._handlers]
         deliveries = ("Pull", "StreamingPull")
         return Vocabulary(
@@ -83,7 +83,7 @@ class Methods:
         )
 
     def service(self, call: Any) -> Any:
-        """gRPC's `GenericRpcHandler.service`: the handler of `call.method`, or None where it is not ours at all."""
+        """gRPC's `GenericRpcHandler.service`: the handler of `call.method`, or None if it is not one of Pub/Sub's."""
         path = call.method if isinstance(call.method, str) else call.method.decode()
         if path in self._handlers:
             return self._handlers[path]
@@ -93,18 +93,18 @@ class Methods:
 class Server:
     """An emulator on one address. `start` returns the port; `stop` ends what is open with UNAVAILABLE."""
 
-    def __init__(self, broker: Broker, clock: Clock, outage: Outage) -> None:
+    def __init__(self, broker: Broker, clock: Clock, runtime: FaultRuntime) -> None:
         self._broker = broker
-        self._outage = outage
-        gate = Gate(outage, clock)
+        self._runtime = runtime
+        gate = RpcGate(runtime, clock)
         self._server = grpc.aio.server(options=_OPTIONS)
-        methods = Methods(Publisher(broker, clock), Subscriber(broker, clock, gate), gate)
+        methods = Methods(PublisherApi(broker, clock), SubscriberApi(broker, clock, gate), gate)
         self.vocabulary = methods.vocabulary()
         self._server.add_generic_rpc_handlers((methods,))
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, on a free port for port 0; raises OSError where the address cannot be had."""
-        # gRPC says less, and to the process's stderr, about an address that cannot be had.
+        """Listen, on a free port for port 0; raises OSError if the address cannot be used."""
+        # gRPC says less, and to the process's stderr, about an address that cannot be used.
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,6 +117,6 @@ class Server:
         return bound
 
     async def stop(self) -> None:
-        self._outage.clear()
-        self._broker.finish(Refused(grpc.StatusCode.UNAVAILABLE, "The emulator is shutting down."))
+        self._runtime.clear()
+        self._broker.finish(PubsubError(grpc.StatusCode.UNAVAILABLE, "The emulator is shutting down."))
         await self._server.stop(grace=0.5)

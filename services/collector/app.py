@@ -19,7 +19,7 @@ from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
-from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route
+from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
 from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
 
@@ -87,8 +87,10 @@ class App:
         path, query, headers, forwarded, origin = parsed
         if (image := self._images.get(path)) is None:
             return None
-        if path in self._shared and (route := self._shared[path]).choose(query.decode(), {}) is not route:
-            return None
+        if path in self._shared and not is_plain(query):
+            route = self._shared[path]
+            if route.choose(query.decode(), {}) is not route:
+                return None
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))

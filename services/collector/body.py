@@ -10,8 +10,7 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
-from services.collector import surrogates
-from services.shared import json_depth
+from services.shared import json_depth, surrogates
 
 T = TypeVar("T")
 

@@ -11,8 +11,9 @@ from codecs import unicode_escape_decode
 from typing import NamedTuple
 from urllib.parse import quote_plus
 
-from services.collector import content_encoding, surrogates
+from services.collector import content_encoding
 from services.collector.body import BadBody
+from services.shared import surrogates
 
 MAX_FORM_DATA = 65_536  # bytes of multipart/form-data: what a beacon may carry
 MAX_FIELDS = 100  # fields of a form that are read beside the one that holds the events

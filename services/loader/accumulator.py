@@ -1,4 +1,4 @@
-"""Accumulator: the rows of many packs become few appends, and each row still knows its pack. Pure: takes no clock."""
+"""Batches the rows of many packs into few appends, and keeps track of which row belongs to which pack. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.loader.table_breaker import Target
 
 @dataclass(frozen=True)
 class Limits:
-    """What closes a batch: so many rows, so many bytes of Arrow, or so many seconds since its first row came."""
+    """What closes a batch: its rows, its bytes of Arrow, or the seconds since its first row."""
 
     rows: int
     bytes: int
@@ -25,7 +25,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """So many rows of one pack, for one table; `bytes` are those of their Arrow buffers."""
+    """Some rows of one pack, for one table; `bytes` is the size of their Arrow buffers."""
 
     pack: Pack
     rows: int
@@ -34,7 +34,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class AppendBatch:
-    """One append: rows of one table, and how many of them belong to each slice, in order."""
+    """One append: the rows of one table, and how many of them belong to each slice, in order."""
 
     target: Target
     rows: pa.RecordBatch
@@ -45,9 +45,9 @@ class AppendBatch:
         return tuple(one for one, _ in self.shares)
 
     def without(self, bad: Iterable[int]) -> tuple[AppendBatch, list[tuple[Slice, list[int]]]]:
-        """The batch less the rows of these indices, and the indices again by the slice they belong to.
+        """The batch without the rows at these indices, and the indices grouped by slice.
 
-        A slice that has no row left keeps its place, so that it is settled with the others.
+        A slice with no row left keeps its place, so that it is settled with the others.
         """
         bad = sorted(set(bad))
         ends = list(accumulate(count for _, count in self.shares))
@@ -64,7 +64,7 @@ class AppendBatch:
         )
 
     def halves(self) -> tuple[AppendBatch, AppendBatch]:
-        """The first and the second half of the slices, for finding the one that spoils the whole."""
+        """The first and the second half of the slices, to find the one for which BigQuery refuses all of them."""
         middle = len(self.shares) // 2
         first = sum(count for _, count in self.shares[:middle])
         return (
@@ -74,7 +74,7 @@ class AppendBatch:
 
 
 class Accumulator:
-    """The slices of one table, with the same columns, that wait to be appended, oldest first."""
+    """The slices of one target that wait to be appended, oldest first. `now` is a monotonic time in seconds."""
 
     def __init__(self, target: Target, limits: Limits) -> None:
         self._target, self._limits = target, limits
@@ -91,13 +91,13 @@ class Accumulator:
         self._bytes += one.bytes
 
     def due_in(self, now: float) -> float:
-        """Seconds until the next append is due: 0 when rows or bytes are enough, or the oldest slice has waited."""
+        """Seconds until the next append is due: 0 once a limit is reached."""
         if self._rows >= self._limits.rows or self._bytes >= self._limits.bytes:
             return 0.0
         return max(0.0, self._limits.linger_seconds - (now - self._waiting[0][0]))
 
     def take(self) -> AppendBatch:
-        """The oldest slices, as many as keep within the limits of rows and bytes, at least one."""
+        """The oldest slices, as many as fit the limits of rows and bytes, at least one."""
         slices: list[Slice] = []
         batches: list[pa.RecordBatch] = []
         rows = size = 0

@@ -1,4 +1,4 @@
-"""The answers to packs: ack once all rows are safe, dead letter for what fails every time, nack for all else."""
+"""Acks and nacks: ack once every row is stored, dead-letter what can never be loaded, nack everything else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from services.loader.config import Config
 from services.loader.metrics import Metrics
 from services.loader.pack_tracker import Pack, PackTracker
 from services.shared import log, tracing
+from services.shared.fault import FAULT_LOG_SECONDS, fault
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.subscriber import Delivery
+from services.shared.throttle import Throttle
 
 REMEMBERED = 50_000  # pack ids
 
@@ -20,7 +22,7 @@ _log = log.get("loader.answers")
 
 
 class Answers:
-    """The packs that are open, each to be settled once. `start` runs work under a name; answers set `changed`."""
+    """The open packs, each settled once. `start` runs a named task; every answer sets `changed`."""
 
     def __init__(
         self,
@@ -33,12 +35,13 @@ class Answers:
         self._cfg, self._publisher, self._metrics = cfg, publisher, metrics
         self._start, self._changed = start, changed
         self._packs = PackTracker(REMEMBERED)
+        self._faults = Throttle(FAULT_LOG_SECONDS)
 
     def __len__(self) -> int:
         return len(self._packs)
 
-    def took(self, delivery: Delivery) -> Pack | None:
-        """The pack of a delivery; None if it is one already written or being written, whose answer is its own."""
+    def receive(self, delivery: Delivery) -> Pack | None:
+        """A new pack to be written; None for a duplicate, which is acked now or answered with its first delivery."""
         self._metrics.received.inc()
         self._metrics.message_bytes.inc(len(delivery.data))
         if delivery.attempt > 1:
@@ -57,17 +60,17 @@ class Answers:
         return new
 
     def settle(self, done: Pack) -> None:
-        """No part of the pack is open any more."""
+        """Answer a pack that has no open slice."""
         if done.dead is not None:
-            self._start("dead letter", self._bury(done, done.dead))
-        elif done.later:
-            self._give_back(done)
+            self._start("dead letter", self._dead_letter(done, done.dead))
+        elif done.retry:
+            self._nack_pack(done)
         else:
             self._answer(done)
 
-    def give_all_back(self) -> None:
+    def nack_all(self) -> None:
         for unfinished in self._packs:
-            self._give_back(unfinished)
+            self._nack_pack(unfinished)
 
     def nack(self, delivery: Delivery) -> None:
         delivery.nack()
@@ -77,8 +80,8 @@ class Answers:
         self._metrics.duplicates.inc()
         self._metrics.duplicate_rows.inc(delivery.count)
 
-    async def _bury(self, dead: Pack, reason: str) -> None:
-        """Publish the pack to the dead-letter topic and only then acknowledge it."""
+    async def _dead_letter(self, dead: Pack, reason: str) -> None:
+        """Publish the pack to the dead-letter topic, and only then ack it."""
         dead.span.fail(reason)
         with tracing.within(dead.span):
             await self._publish_dead(dead, reason)
@@ -92,16 +95,17 @@ class Answers:
             await self._publisher.publish(self._cfg.dead_topic, data, attributes)
         except Unconfirmed as error:
             _log.error("a dead pack could not be published", pack=dead.key[0], reason=reason, error=str(error))
-            self._give_back(dead)
+            self._nack_pack(dead)
             return
-        except Exception:  # noqa: BLE001 - the pack comes again, and others go on
-            _log.exception("pack failed", pack=dead.key[0])
-            self._give_back(dead)
+        except Exception as error:  # noqa: BLE001 - the pack is redelivered, the others are not affected
+            if packs := self._faults.add(1):
+                _log.error("pack failed", packs=packs, pack=dead.key[0], fault=fault(error))
+            self._nack_pack(dead)
             return
         _log.warning("message dead-lettered", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
         self._metrics.dead_rows.inc(dead.unwritten)
-        # Not remembered: published again once what was wrong is repaired, it must not pass for one that is written.
+        # Not remembered as written: an operator may repair the cause and publish it again.
         self._answer(dead, written=False)
 
     def _answer(self, done: Pack, *, written: bool = True) -> None:
@@ -111,9 +115,9 @@ class Answers:
             self._ack(delivery)
         self._changed.set()
 
-    def _give_back(self, undone: Pack) -> None:
+    def _nack_pack(self, undone: Pack) -> None:
         self._packs.close(undone, written=False)
-        undone.span.fail("given back to Pub/Sub")
+        undone.span.fail("nacked")
         undone.span.end()
         for delivery in undone.deliveries:
             self.nack(delivery)

@@ -1,4 +1,4 @@
-"""The values of a column as JSON takes them, for every value Arrow can hold."""
+"""The values of an Arrow column as JSON values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_json_values(values: pa.Array) -> list[Any]:
-    """One a row.
+    """One per row.
 
-    TIMESTAMP is RFC 3339 in UTC, DATE is YYYY-MM-DD, NUMERIC is text; times that no calendar has are their number as
-    text. JSON stays text too: it may be what BigQuery refused, and would be refused again as a part of the hit.
+    TIMESTAMP becomes RFC 3339 in UTC, DATE YYYY-MM-DD, NUMERIC text; a time outside the calendar becomes its number as
+    text. JSON stays text: it may be what BigQuery refused, and would be refused again inside the hit.
     """
     kind = values.type
     if pa.types.is_timestamp(kind):
@@ -28,7 +28,7 @@ def to_json_values(values: pa.Array) -> list[Any]:
         return [_number(value) for value in values.to_pylist()]
     if pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return list(values.to_pylist())
-    # A type of a newer processor, whose values JSON may not have.
+    # A type of a newer processor, whose values may have no JSON form.
     return [None if value is None else str(value) for value in values.to_pylist()]
 
 
@@ -47,4 +47,4 @@ def _date(days: int) -> str:
 
 
 def _number(value: float | None) -> float | str | None:
-    return value if value is None or value - value == 0 else str(value)  # NaN and infinities are no JSON
+    return value if value is None or value - value == 0 else str(value)  # JSON has no NaN or infinity

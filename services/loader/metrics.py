@@ -42,27 +42,40 @@ class Metrics:
         Info(
             "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
         ).info({"service": "loader", "version": __version__, "schema": digest})
+        received = {name: table.column_from("hit.received_at") for name, table in tables.items()}
+        self._received_at = {name: column.name for name, column in received.items() if column is not None}
+        self._newest_us = 0
+        self._count_messages(registry)
+        self._count_rows(registry, tables)
+        self._observe_appends(registry)
+        self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows batched or being written", registry=registry)
+        self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
+        self.troubles = Troubles(registry, tables)
 
+    def _count_messages(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
             return Counter(f"pixelpipe_loader_{name}", text, registry=registry)
 
         self.received = counter("messages_received_total", "Packs received from Pub/Sub")
         self.message_bytes = counter("message_bytes_total", "Bytes of the packs received")
-        self.leases = counter("leases_total", "Times a pack in hand was leased, first at its receipt")
+        self.leases = counter("leases_total", "Times a held pack was leased, first when it was received")
         self.redelivered = counter("messages_redelivered_total", "Packs received that Pub/Sub had delivered before")
         self.duplicates = counter("messages_duplicate_total", "Packs not written again: their rows are there already")
         self.acked = counter(
-            "messages_acked_total", "Packs acknowledged: every row is in BigQuery, or the pack is dead"
+            "messages_acked_total", "Packs acknowledged: every row is in BigQuery, or the pack is dead-lettered"
         )
-        self.nacked = counter("messages_nacked_total", "Packs given back to Pub/Sub, to be delivered again")
+        self.nacked = counter("messages_nacked_total", "Packs nacked, to be redelivered")
         self.dead = counter("messages_dead_total", "Packs published to the dead-letter topic")
-        self.newer = counter("messages_newer_total", "Packs given back since their format is newer than this loader")
+        self.newer = counter("messages_newer_total", "Packs nacked since their format is newer than this loader")
+        self.dead_rows = counter("rows_dead_total", "Rows of dead-lettered packs that are in no table")
+        self.duplicate_rows = counter("rows_duplicate_total", "Rows of packs not written again")
+        self.bytes = counter("appended_bytes_total", "Bytes of Arrow that BigQuery took")
+
+    def _count_rows(self, registry: CollectorRegistry, tables: Mapping[str, Table]) -> None:
         self._loaded = Counter(
             "pixelpipe_loader_rows_loaded_total", "Rows in BigQuery, by table", ("table",), registry=registry
         )
         self._tables = {name: self._loaded.labels(name) for name in tables}
-        received = {name: table.column_from("hit.received_at") for name, table in tables.items()}
-        self._received_at = {name: column.name for name, column in received.items() if column is not None}
         rejected = Counter(
             "pixelpipe_loader_rows_rejected_total",
             "Rows that went to `rejects`: refused by BigQuery, or too large for a request",
@@ -70,9 +83,8 @@ class Metrics:
             registry=registry,
         )
         self.rejected = {reason: rejected.labels(reason) for reason in REASONS}
-        self.dead_rows = counter("rows_dead_total", "Rows of dead packs that are in no table")
-        self.duplicate_rows = counter("rows_duplicate_total", "Rows of packs not written again")
-        self.bytes = counter("appended_bytes_total", "Bytes of Arrow that BigQuery took")
+
+    def _observe_appends(self, registry: CollectorRegistry) -> None:
         retries = Counter(
             "pixelpipe_loader_append_retries_total", "Appends that failed, by gRPC code", ("code",), registry=registry
         )
@@ -100,15 +112,11 @@ class Metrics:
             "When the newest event that is in BigQuery was received, seconds since 1970",
             registry=registry,
         )
-        self.held_rows = Gauge("pixelpipe_loader_held_rows", "Rows gathered or being written", registry=registry)
-        self.held_bytes = Gauge("pixelpipe_loader_held_bytes", "Bytes of the same rows", registry=registry)
-        self.troubles = Troubles(registry, tables)
-        self._newest_us = 0
 
     def retried(self, code: str) -> None:
         self._retries[code if code in self._retries else "OTHER"].inc()
 
-    def took(self, table: str, rows: pa.RecordBatch, now_us: int) -> None:
+    def loaded(self, table: str, rows: pa.RecordBatch, now_us: int) -> None:
         """BigQuery has the rows at `now_us`, microseconds since 1970."""
         self._counter(table).inc(rows.num_rows)
         place = rows.schema.get_field_index(self._received_at.get(table, ""))
@@ -133,7 +141,7 @@ class Metrics:
 
 
 class RowAges(Collector):
-    """A histogram that takes a whole column at a time: one `observe()` a row would cost more than writing it."""
+    """A histogram that takes a whole column at a time: an `observe()` per row would cost more than writing the row."""
 
     def __init__(self, registry: CollectorRegistry, name: str, text: str, bounds: tuple[float, ...]) -> None:
         self._name, self._text, self._bounds = name, text, bounds
@@ -164,7 +172,7 @@ class RowAges(Collector):
 
 
 class Troubles(Collector):
-    """What the table breaker knows when it is asked, as it forgets what has not failed for long."""
+    """Reads the table breaker at each scrape, since it forgets what has not failed for a while."""
 
     def __init__(self, registry: CollectorRegistry, tables: Mapping[str, Table]) -> None:
         self._tables = list(tables)
@@ -180,7 +188,7 @@ class Troubles(Collector):
         suspended = self._breaker.suspended(now)
         family = GaugeMetricFamily(
             "pixelpipe_loader_table_suspended",
-            "By table: 1 while it needs an operator and others load: its packs wait, or go back to make room",
+            "By table: 1 while it needs an operator and others load: its packs wait, or are nacked to make room",
             labels=("table",),
         )
         for table in dict.fromkeys((*self._tables, *sorted(suspended)[:MAX_REFUSED])):
@@ -188,7 +196,7 @@ class Troubles(Collector):
         yield family
         family = GaugeMetricFamily(
             "pixelpipe_loader_column_refused",
-            "By table and column: 1 while packs wait since BigQuery's table lacks the column, or has it otherwise",
+            "By table and column: 1 while packs wait, since the table lacks the column or has another type for it",
             labels=("table", "column"),
         )
         for labels in sorted(self._breaker.refused(now))[:MAX_REFUSED]:

@@ -1,4 +1,4 @@
-"""A pack on its way into BigQuery, and the memory of those that arrived."""
+"""The packs being written, and the ids of those that were."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.shared import tracing
-from services.shared.lru_set import Recent
+from services.shared.lru_set import LruSet
 from services.shared.subscriber import Delivery
 
 Key = tuple[str, int]
@@ -15,26 +15,26 @@ Key = tuple[str, int]
 
 @dataclass(eq=False)
 class Pack:
-    """One message and all its redeliveries, which are answered together once no part of it is open any more.
+    """One message and all its redeliveries, which are answered together once every slice of it is settled.
 
-    `dead` is the reason why it fails every time; `later` says that it failed now and may pass when tried again.
-    `unwritten` counts its rows that got into no table.
+    `dead` says why it can never be loaded; `retry` that it failed now and may pass next time. `unwritten` counts its
+    rows that are in no table.
     """
 
     key: Key
     deliveries: list[Delivery]
-    parts: int = 0
+    open_slices: int = 0
     dead: str | None = None
-    later: bool = False
+    retry: bool = False
     unwritten: int = 0
     span: tracing.Span = tracing.NONE
 
 
 def key(delivery: Delivery) -> Key:
-    """What two deliveries of the same rows share: the id of the pack, and the checksum of its bytes.
+    """What two deliveries of the same rows share: the pack id and the checksum of its bytes.
 
-    A pack id comes again when the processor works through the same hits once more. After a change of its code or
-    schema the pack may then hold other rows, and those must not be taken for the ones already written.
+    The processor reuses a pack id when it processes the same hits again. After a change of its code or schema that pack
+    may hold different rows, which must not pass for the ones already written.
     """
     return delivery.attributes.get("pack") or f"message {delivery.id}", zlib.crc32(delivery.data)
 
@@ -44,7 +44,7 @@ class PackTracker:
 
     def __init__(self, remember: int) -> None:
         self._open: dict[Key, Pack] = {}
-        self._settled: Recent[Key] = Recent(remember)
+        self._settled: LruSet[Key] = LruSet(remember)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -62,7 +62,7 @@ class PackTracker:
         self._open[pack.key] = pack
 
     def close(self, pack: Pack, *, written: bool) -> None:
-        """The pack is answered for; one that was not written is taken anew when it comes again."""
+        """The pack is answered; one that was not written is processed again when it is redelivered."""
         del self._open[pack.key]
         if written:
             self._settled.add(pack.key)

@@ -1,4 +1,4 @@
-"""Rows that BigQuery does not take become rows of `rejects`, whatever columns the schema file gives that table."""
+"""Turns rows that BigQuery refuses into rows of `rejects`, whatever columns the schema file gives that table. Pure."""
 
 from __future__ import annotations
 

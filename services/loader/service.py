@@ -18,14 +18,15 @@ from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.publisher import Publisher
 from services.shared.subscriber import Subscriber
 
+MAX_PACKS = 1_000  # held at a time: full packs reach `max_bytes` first, this bounds the overhead of many small ones
 _DEAD_LETTER_SECONDS = 10.0
-_PULLED_PART = 4  # packs are zstd: rows take about this many times the bytes that Pub/Sub counts
+_COMPRESSION = 4  # packs are zstd: rows take about this many times the bytes that Pub/Sub counts
 
 _log = log.get("loader")
 
 
 async def run(cfg: Config, stop: asyncio.Event) -> None:
-    """Load until `stop`; then pull no more, write what is in hand, give the rest back, close."""
+    """Load until `stop`; then stop pulling, write what is held, nack the rest, close."""
     schema = schema_file.load(cfg.schema)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
@@ -44,24 +45,24 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         api = await stack.enter_async_context(
             WriteApi(cfg.project, cfg.dataset, timeout=cfg.append_timeout_seconds, credentials=credentials)
         )
-        puller = await stack.enter_async_context(
+        subscriber = await stack.enter_async_context(
             Subscriber(
                 cfg.project,
                 cfg.rows_subscription,
                 background,
-                max_messages=cfg.max_messages,
-                max_bytes=cfg.max_bytes // _PULLED_PART,
+                max_messages=MAX_PACKS,
+                max_bytes=cfg.max_bytes // _COMPRESSION,
                 credentials=credentials,
                 leased=metrics.leases.inc,
             )
         )
-        worker = Worker(cfg, schema, api, publisher, metrics, background)
-        receiving = background.start("receiving", worker.receive(puller), ending=stop.is_set)
+        worker = Worker(cfg, schema, api, publisher, metrics, background, max_packs=MAX_PACKS)
+        receiving = background.start("receiving", worker.receive(subscriber), ending=stop.is_set)
         admin.ready()
         _log.info("loading", subscription=cfg.rows_subscription, dataset=cfg.dataset, admin_port=admin.port)
         await stop.wait()
         admin.ready(because="draining")
-        puller.drain()
+        subscriber.drain()
         worker.end()
         await receiving
         await worker.finish(cfg.shutdown_timeout_seconds)

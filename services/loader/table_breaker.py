@@ -1,14 +1,14 @@
-"""How long a table that needs an operator may hold packs back. Pure: `now` is a monotonic time in seconds.
+"""How long a table that needs an operator may hold packs. Pure: `now` is a monotonic time in seconds.
 
-A table may not be there, or not permitted, or lack a column that packs have. One set of columns of one table is a
-target: packs of an older or newer schema file go on where the table takes those.
+The table may not exist, not be permitted, or lack a column that packs have. One table with one set of columns is a
+target: packs of an older or newer schema file continue to load where the table takes those.
 
-A target that has failed for `SECONDS` while another took rows is suspended. Its packs are held all the same, which uses
-up no delivery attempt, as long as the loader is not `CROWDED`. Beyond that they go back to Pub/Sub, whose retry policy
-makes them wait, and one pack at a time tries the table, so that it stalls no other.
+A target that has failed for `SECONDS` while another took rows is suspended. Its packs are still held, which uses up no
+delivery attempt, as long as the loader is not `CROWDED`. Beyond that they are nacked, Pub/Sub's retry policy delays
+them, and one pack at a time tries the table, so that it does not block the others.
 
-Where no other target takes rows either, as when a role was taken away, packs are held. If they fill the loader, one
-append's worth goes back every `SECONDS`, to let others in.
+Where no other target takes rows either, as when a role was revoked, packs are held. If they fill the loader, one
+append's worth is nacked every `SECONDS`, to let others in.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 SECONDS = 60.0
-TRY_SECONDS = 10.0  # between two packs that try a suspended target while the loader is crowded
-RECENT_SECONDS = 600.0  # a target that took rows within them is fit: what it refuses now is to blame itself
-FORGOTTEN_SECONDS = 900.0  # without a failure; what was given back comes again within ten minutes
+TRY_SECONDS = 10.0  # between packs that try a suspended target of a crowded loader
+RECENT_SECONDS = 600.0  # a target that took rows since then is fit: if it refuses a pack, the pack is bad
+FORGOTTEN_SECONDS = 900.0  # without a failure; what was nacked is redelivered within ten minutes
 CROWDED = 0.5  # of the bytes or packs a loader may hold
 REMEMBERED = 1_000  # targets
 
@@ -44,7 +44,7 @@ class _Trouble:
 
 
 class TableBreaker:
-    """`held` is the share, of the bytes or packs a loader may hold, that it holds now."""
+    """`held` is how full the loader is, by bytes or packs; 1 is full."""
 
     def __init__(self) -> None:
         self._troubles: dict[Target, _Trouble] = {}
@@ -60,7 +60,7 @@ class TableBreaker:
         return trouble is not None and trouble.next_try is not None
 
     def fails(self, target: Target, now: float, *, held: float, columns: tuple[str, ...] = ()) -> bool:
-        """Whether the rows that failed now are to go back; `columns` are those the table does not take, if known."""
+        """Whether to nack the rows that failed now; `columns` are those the table does not take, if known."""
         trouble = self._trouble(target, now)
         trouble.last, trouble.columns = now, columns
         if trouble.next_try is None:
@@ -80,11 +80,11 @@ class TableBreaker:
         return trouble is not None and trouble.next_try is not None
 
     def is_fit(self, target: Target, now: float) -> bool:
-        """Whether the table has taken such rows of late."""
+        """Whether the table took such rows recently."""
         return now - self._took_rows.get(target, float("-inf")) < RECENT_SECONDS
 
     def takes(self, target: Target, now: float, *, held: float) -> bool:
-        """Whether a pack is to be held now; for a suspended target of a crowded loader the caller's pack is the try."""
+        """Whether to hold a pack now; for a suspended target of a crowded loader, this pack is the one that tries."""
         trouble = self._troubles.get(target)
         if trouble is None or trouble.next_try is None or held < CROWDED:
             return True

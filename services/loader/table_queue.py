@@ -1,4 +1,4 @@
-"""The rows of one table, with the same columns, that wait for their append, and how many appends are under way."""
+"""The rows of one target that wait for their append, and how many appends are in flight."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pyarrow as pa
 from services.loader.accumulator import Accumulator, AppendBatch, Limits, Slice
 from services.loader.table_breaker import Target
 
-IN_FLIGHT = 4  # appends at a time; while all are busy the next batch fills
+IN_FLIGHT = 4  # appends at a time; while all are busy, the next batch fills
 
 
 class TableQueue:
-    """Once `ending` is set, rows are due at once; `wake()` tells a dispatcher that waits."""
+    """Once `ending` is set, rows are due at once; call `wake()` then."""
 
     def __init__(self, target: Target, limits: Limits, ending: asyncio.Event) -> None:
         self.target = target
@@ -35,7 +35,7 @@ class TableQueue:
         self._changed.set()
 
     async def next_batch(self) -> AppendBatch | None:
-        """Wait for one of IN_FLIGHT slots and until rows are due, and take them; the slot is free after `written()`.
+        """Wait for a free slot and until rows are due, and take them; `written()` frees the slot.
 
         None once no row waits and none is being written.
         """
@@ -51,12 +51,12 @@ class TableQueue:
         return None
 
     def written(self) -> None:
-        """One append has ended, well or not."""
+        """An append has ended, successfully or not."""
         self._writing -= 1
         self.wake()
 
     def _wait(self) -> float | None:
-        """Seconds until the next append may begin; None where only a change can say."""
+        """Seconds until the next append may begin; None until something changes."""
         if not self._accumulator or self._writing >= IN_FLIGHT:
             return None
         return 0.0 if self._ending.is_set() else self._accumulator.due_in(self._loop.time())

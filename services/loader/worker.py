@@ -1,6 +1,6 @@
-"""The loader's work: take packs, gather their rows per table, write, and answer for a pack when all its rows are safe.
+"""Takes packs, batches their rows per table, writes them, and acks a pack once all its rows are stored.
 
-The order that nothing may change: rows into BigQuery, bad rows into `rejects`, and only then the ack.
+The order must not change: rows into BigQuery, bad rows into `rejects`, and only then the ack.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ from services.loader.writer import Writer, WriteResult
 from services.shared import log, rows, tracing
 from services.shared.background import Background, Progress
 from services.shared.errors import Poison
+from services.shared.fault import FAULT_LOG_SECONDS, fault
 from services.shared.format_version import NewerFormat
 from services.shared.publisher import Publisher
 from services.shared.schema import REJECTS, Schema, Table
 from services.shared.subscriber import Delivery, Subscriber
+from services.shared.throttle import Throttle
 
-STUCK_SECONDS = 600.0  # without an attempt to append, beyond the time limit of one: no outage of BigQuery lasts so long
+STUCK_SECONDS = 600.0  # without an attempt to append; attempts go on during an outage, so this is a bug of ours
+BATCH_ROWS = 50_000  # close a batch: `batch_bytes` usually does, this bounds the work for rows of a few bytes
 MAX_ROW_BYTES = 9_000_000  # of Arrow; a request may have 10 MB
 
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,200}")
@@ -40,7 +43,7 @@ _log = log.get("loader.worker")
 
 
 def _table(attributes: Mapping[str, str]) -> str:
-    """The table that a pack is for, in this schema file or not. Raises Poison for what can be the name of none."""
+    """The table a pack is for, whether this schema file has it or not. Raises Poison for an impossible name."""
     name = attributes.get("table", "")
     if not _TABLE_NAME.fullmatch(name):
         raise Poison("the attribute table names no table")
@@ -48,7 +51,10 @@ def _table(attributes: Mapping[str, str]) -> str:
 
 
 class Worker:
-    """Works in tasks of `background`. What one pack raises costs that pack its turn: it is given back, others go on."""
+    """Works in tasks of `background`. An error in one pack nacks that pack; the others go on.
+
+    It holds at most about `max_packs` packs and `cfg.max_bytes` of rows.
+    """
 
     def __init__(
         self,
@@ -58,30 +64,34 @@ class Worker:
         publisher: Publisher,
         metrics: Metrics,
         background: Background,
+        *,
+        max_packs: int,
+        batch_rows: int = BATCH_ROWS,
         make_writer: Callable[[WriteApi, Metrics, Callable[[], float], Progress], Writer] = Writer,
     ) -> None:
         self._cfg, self._schema, self._metrics = cfg, schema, metrics
-        self._background = background
+        self._background, self._max_packs = background, max_packs
         appending = background.step("appending", STUCK_SECONDS + 2 * cfg.append_timeout_seconds)
         self._writer = make_writer(api, metrics, self._share, appending)
-        self._limits = Limits(cfg.batch_rows, cfg.batch_bytes, cfg.linger_seconds)
+        self._limits = Limits(batch_rows, cfg.batch_bytes, cfg.linger_seconds)
         self._end = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._queues: dict[Target, TableQueue] = {}
         self._rejects = Target(REJECTS, rows.fingerprint(rows.arrow_schema(schema.rejects)))
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
-        self._changed = asyncio.Event()  # a pack was answered for, memory came free, or the end began
+        self._changed = asyncio.Event()  # a pack was answered, memory was freed, or the shutdown began
         self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
-        self._newer: set[str] = set()  # versions of the format seen and not known, for logging each once
+        self._faults = Throttle(FAULT_LOG_SECONDS)
+        self._newer: set[str] = set()  # unknown format versions, each logged once
 
     @property
     def _ending(self) -> bool:
         return self._end.is_set()
 
-    async def receive(self, puller: Subscriber) -> None:
-        """Take packs until the puller is drained, no more than memory allows."""
-        async for delivery in puller:
+    async def receive(self, subscriber: Subscriber) -> None:
+        """Take packs until the subscriber is drained, no more than memory allows."""
+        async for delivery in subscriber:
             while self._held >= self._cfg.max_bytes and not self._ending:
                 self._changed.clear()
                 await self._changed.wait()
@@ -89,14 +99,14 @@ class Worker:
                 self._answers.nack(delivery)
                 continue
             self._take(delivery)
-            await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+            await asyncio.sleep(0)  # a full queue must not block answers and health probes
 
     def _share(self) -> float:
-        """How much of the bytes or packs that may be held are, 1 for all."""
-        return max(self._held / self._cfg.max_bytes, len(self._answers) / self._cfg.max_messages)
+        """How full the loader is, by bytes or packs, whichever is fuller; 1 is full."""
+        return max(self._held / self._cfg.max_bytes, len(self._answers) / self._max_packs)
 
     async def finish(self, limit: float) -> None:
-        """Write what is in hand at once, for at most `limit` seconds; what is not done then goes back to Pub/Sub."""
+        """Write what is held at once, for at most `limit` seconds, and nack the rest."""
         self.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
@@ -109,17 +119,17 @@ class Worker:
             await asyncio.wait(self._running)
         if left := len(self._answers):
             _log.warning("packs go back to Pub/Sub unwritten", packs=left)
-        self._answers.give_all_back()
+        self._answers.nack_all()
 
     def end(self) -> None:
-        """Take nothing more, and write at once what is batched."""
+        """Take no more packs, and write at once what is batched."""
         self._end.set()
         self._changed.set()
         for queue in self._queues.values():
             queue.wake()
 
     def _take(self, delivery: Delivery) -> None:
-        new = self._answers.took(delivery)
+        new = self._answers.receive(delivery)
         if new is not None:
             self._open(new)
 
@@ -131,20 +141,24 @@ class Worker:
         try:
             batch = rows.unpack(delivery.data, delivery.attributes)
             target = Target(_table(delivery.attributes), delivery.attributes["fingerprint"])
-            opened.later = not self._writer.takes(target)
-            if batch.num_rows and not opened.later:
-                self._gather(target, batch, opened)
+            opened.retry = not self._writer.takes(target)
+            if batch.num_rows and not opened.retry:
+                self._enqueue(target, batch, opened)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
         except NewerFormat as error:
-            opened.later = True
+            opened.retry = True
             self._note_newer(str(error))
-        except Exception:  # noqa: BLE001 - whatever one pack raises, the others go on
-            _log.exception("pack failed", pack=opened.key[0])
-            opened.later = True
-        if not opened.parts:
+        except Exception as error:  # noqa: BLE001 - whatever one pack raises, the others go on
+            self._note_fault(opened, error)
+            opened.retry = True
+        if not opened.open_slices:
             self._answers.settle(opened)
+
+    def _note_fault(self, failed: Pack, error: Exception) -> None:
+        if packs := self._faults.add(1):
+            _log.error("pack failed", packs=packs, pack=failed.key[0], fault=fault(error))
 
     def _note_newer(self, text: str) -> None:
         self._metrics.newer.inc()
@@ -152,14 +166,14 @@ class Worker:
             self._newer.add(text)
             _log.warning("packs of a newer format are given back; a newer loader reads them", why=text)
 
-    def _gather(self, target: Target, batch: pa.RecordBatch, owner: Pack) -> None:
+    def _enqueue(self, target: Target, batch: pa.RecordBatch, owner: Pack) -> None:
         for piece, size in self._pieces(batch):
             if size > MAX_ROW_BYTES:
                 detail = f"the row has {size} bytes, BigQuery takes at most {MAX_ROW_BYTES}"
                 self._reject(target, piece, owner, "too_large", [detail])
                 continue
             one = Slice(owner, piece.num_rows, size)
-            owner.parts += 1
+            owner.open_slices += 1
             self._hold(one, 1)
             self._queue(target).add(one, piece)
 
@@ -171,7 +185,7 @@ class Worker:
         return queue
 
     async def _dispatch(self, queue: TableQueue) -> None:
-        """Begin an append whenever rows are due and few enough are under way, until none waits or is being written."""
+        """Start an append whenever rows are due and a slot is free, until none waits or is being written."""
         try:
             while (batch := await queue.next_batch()) is not None:
                 self._start(f"write {queue.target.table}", self._write(queue, batch))
@@ -179,7 +193,7 @@ class Worker:
             del self._queues[queue.target]
 
     def _pieces(self, batch: pa.RecordBatch) -> list[tuple[pa.RecordBatch, int]]:
-        """The rows in as few batches as fit into an append each, with the bytes of their Arrow buffers."""
+        """The rows, split so that each piece fits an append, with the size of its Arrow buffers."""
         whole = batch.get_total_buffer_size()  # never too low, and ten times as fast as nbytes
         if whole <= self._cfg.batch_bytes:
             return [(batch, whole)]
@@ -192,7 +206,7 @@ class Worker:
             return
         self._metrics.rejected[reason].inc(bad.num_rows)
         table = self._schema.tables.get(target.table) or Table(target.table, columns=(), partition="")
-        self._gather(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
+        self._enqueue(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
     async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
         before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
@@ -200,11 +214,12 @@ class Worker:
             span.note(table=batch.target.table, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
                 result = await self._writer.write(batch)
-            except Exception:  # noqa: BLE001 - the same for those of a batch, which come again apart or together
-                _log.exception("batch failed", table=batch.target.table)
+            except Exception as error:  # noqa: BLE001 - its packs are redelivered, the others are not affected
+                if batches := self._faults.add(1):
+                    _log.error("batch failed", batches=batches, table=batch.target.table, fault=fault(error))
                 result = WriteResult(refused=list(batch.slices))
             if result.refused:
-                span.fail(f"{len(result.refused)} of the packs' parts were refused")
+                span.fail(f"{len(result.refused)} slices were refused")
         queue.written()
         self._conclude(batch, result)
 
@@ -212,16 +227,16 @@ class Worker:
         for bad in result.bad:
             try:
                 self._reject(batch.target, bad.rows, bad.slice.pack, "bigquery", bad.details)
-            except Exception:  # noqa: BLE001 - the pack comes again, the others of the batch are answered
-                _log.exception("pack failed", pack=bad.slice.pack.key[0])
-                bad.slice.pack.later = True
+            except Exception as error:  # noqa: BLE001 - the pack is redelivered, the others of the batch are answered
+                self._note_fault(bad.slice.pack, error)
+                bad.slice.pack.retry = True
         for one in result.refused:
-            one.pack.later = True
+            one.pack.retry = True
             one.pack.unwritten += one.rows - sum(bad.rows.num_rows for bad in result.bad if bad.slice is one)
         for one in batch.slices:
             self._hold(one, -1)
-            one.pack.parts -= 1
-            if not one.pack.parts:
+            one.pack.open_slices -= 1
+            if not one.pack.open_slices:
                 self._answers.settle(one.pack)
 
     def _hold(self, one: Slice, sign: int) -> None:

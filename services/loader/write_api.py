@@ -1,7 +1,7 @@
-"""BigQuery's Storage Write API: append one Arrow batch to a table's default stream and know the answer.
+"""BigQuery's Storage Write API: appends one Arrow batch to a table's default stream and returns the answer.
 
-The default stream is at least once: rows are visible when the answer says so, and an append whose answer is lost may
-be there all the same. Nothing is tried again here; `writer.py` decides that.
+The default stream is at least once: rows are visible once it answers, and an append whose answer is lost may be stored
+all the same. Nothing is retried here; `writer.py` decides that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRows
 
 from services import __version__
 from services.shared import log
+from services.shared.fault import FAULT_LOG_SECONDS, fault
+from services.shared.throttle import Throttle
 
 STORAGE_EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
 # One HTTP/2 connection carries at most 100 streams at Google's front ends; one more would wait for ever.
@@ -49,6 +51,7 @@ _NO_LIMIT = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_le
 _CLOSE_SECONDS = 5.0
 
 _log = log.get("loader.write_api")
+_faults = Throttle(FAULT_LOG_SECONDS)
 _Request = AppendRowsRequest.pb()
 _Response = AppendRowsResponse.pb
 
@@ -233,8 +236,10 @@ class _Connection:
         except GoogleAuthError as error:
             return _Lost("UNAVAILABLE", str(error))
         except Exception as error:  # noqa: BLE001 - its appends fail, and may pass over another connection
-            _log.exception("a connection failed", stream=self._stream)
-            return _Lost("UNKNOWN", repr(error))
+            what = fault(error)
+            if connections := _faults.add(1):
+                _log.error("a connection failed", connections=connections, stream=self._stream, fault=what)
+            return _Lost("UNKNOWN", what)
         return _Lost("UNAVAILABLE", "BigQuery closed the connection")
 
     async def _outgoing(self) -> AsyncIterator[Any]:

@@ -16,14 +16,14 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from services.ops.deployment import Refused
+from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
 _COMMANDS = {  # modules of this package, each with add_options() and run()
     "smoke": "fire one pixel and wait for its row",
     "load": "fire hits at a collector and count what arrives in BigQuery",
     "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",
-    "replay": "publish the events of `rejects` again, once schema or code are mended",
+    "replay": "publish the events of `rejects` again, once the schema or the code is repaired",
     "dead": "look at dead-letter messages, publish them again, or drop them",
     "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",
     "trace": "say where one event is, and when it passed",
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
-    except Refused as error:
+    except CommandRefused as error:
         print(f"{options.command}: {error}", file=sys.stderr)
     except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
         print(f"{options.command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)

@@ -17,9 +17,9 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.ops import deployment, option
+from services.ops import compact_sql, deployment, option
 from services.ops.compact_sql import Statements
-from services.ops.deployment import Refused
+from services.ops.deployment import CommandRefused
 from services.provision import view
 from services.shared import log, schema_file
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, Table
@@ -39,7 +39,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Compaction:
     """What became of one table: `rows` are left after `removed` went. With --dry-run none went."""
 
     table: str
@@ -47,7 +47,6 @@ class Outcome:
     removed: int  # those among the conflicts included
     conflicts: int  # events that went to the table of conflicts, or would go there
     duplicates: int  # rows beyond one an event that are there now: of a dry run, or appended meanwhile
-    expired: int  # events of earlier days that were deleted from the conflicts, as old as the table keeps them
     bytes_processed: int
 
 
@@ -90,24 +89,32 @@ def _run(options: argparse.Namespace) -> int:
     day: date = options.date
     now = datetime.now(UTC)
     failed: list[str] = []
-    done: list[Outcome] = []
+    done: list[Compaction] = []
     try:
         check_closed(day, now, timedelta(hours=options.closed_after))
         tables = _tables(options)
         compactor = Compactor(deployment.bigquery_client(options.project), options.project, options.dataset)
-    except Refused as error:
+    except CommandRefused as error:
         line.error("refused", day=day.isoformat(), reason=str(error))
         return 1
     for table in tables:
         try:
-            outcome = compactor.compact(table, day, now.date(), dry_run=options.dry_run)
-        except (Refused, exceptions.GoogleAPIError) as error:
-            # The others are none the worse for it.
+            outcome = compactor.compact(table, day, dry_run=options.dry_run)
+        except (CommandRefused, exceptions.GoogleAPIError) as error:
+            # The other tables are not affected.
             failed.append(table.name)
             line.error("not compacted", table=table.name, day=day.isoformat(), reason=_one_line(error))
-        else:
-            done.append(outcome)
-            line.info("counted" if options.dry_run else "compacted", day=day.isoformat(), **asdict(outcome))
+            continue
+        done.append(outcome)
+        line.info("counted" if options.dry_run else "compacted", day=day.isoformat(), **asdict(outcome))
+        if table.expire_days and not options.dry_run:
+            try:
+                expired = compactor.expire_conflicts(table, now.date() - timedelta(days=table.expire_days))
+            except (CommandRefused, exceptions.GoogleAPIError) as error:
+                failed.append(table.name)
+                line.error("old conflicts not deleted", table=table.name, reason=_one_line(error))
+            else:
+                line.info("old conflicts deleted", table=table.name, expired=expired)
     line.info(
         "done",
         day=day.isoformat(),
@@ -126,17 +133,21 @@ def _tables(options: argparse.Namespace) -> Sequence[Table]:
         return list(schema.tables.values())
     for name in options.table:
         if name not in schema.tables:
-            raise Refused(f"the schema file has no table {name!r}; it has {', '.join(schema.tables)}")
+            raise CommandRefused(f"the schema file has no table {name!r}; it has {', '.join(schema.tables)}")
     return [schema.tables[name] for name in dict.fromkeys(options.table)]
 
 
 def check_closed(day: date, now: datetime, after: timedelta) -> None:
-    """Raise Refused for a day that is not over, in UTC, since `after`."""
+    """Raise CommandRefused for a day that is not over, in UTC, since `after`."""
     over = datetime.combine(day, time(), UTC) + timedelta(days=1)
     if now < over:
-        raise Refused(f"{day} is not over: its events still arrive; compact it from {over + after:%Y-%m-%d %H:%M} UTC")
+        raise CommandRefused(
+            f"{day} is not over: its events still arrive; compact it from {over + after:%Y-%m-%d %H:%M} UTC"
+        )
     if now < over + after:
-        raise Refused(f"{day} is over for less than {after}: its last events may still arrive; wait, or --closed-after")
+        raise CommandRefused(
+            f"{day} is over for less than {after}: its last events may still arrive; wait, or --closed-after"
+        )
 
 
 class Compactor:
@@ -145,43 +156,47 @@ class Compactor:
     def __init__(self, client: Any, project: str, dataset: str) -> None:
         self._client, self._project, self._dataset = client, project, dataset
 
-    def compact(self, table: Table, day: date, today: date, *, dry_run: bool) -> Outcome:
-        """Raises Refused for a table whose days are no partitions, and where BigQuery will not change its rows yet.
+    def compact(self, table: Table, day: date, *, dry_run: bool) -> Compaction:
+        """Raises CommandRefused for a table not partitioned by day, or whose rows BigQuery will not change yet.
 
-        It may be cut off anywhere, and run again: a row is only deleted once it is among the conflicts or has a copy.
+        It may be killed at any moment, and run again: a row is deleted only once it is in the conflicts or has a copy.
         """
         statements = Statements(table, self._project, self._dataset, self._columns(table), day)
         before, read = self._count(statements)
-        outcome = Outcome(table.name, before.rows, 0, 0, before.rows - before.events, 0, read)
+        outcome = Compaction(table.name, before.rows, 0, 0, before.rows - before.events, read)
         if before.rows > before.events:
             self._check_conflicts()
             outcome = self._look(statements, outcome) if dry_run else self._change(statements, before, outcome)
-        if table.expire_days and not dry_run:
-            self._check_conflicts()
-            job = self._ask(statements.expire(today - timedelta(days=table.expire_days)))
-            outcome = replace(outcome, expired=int(job.num_dml_affected_rows or 0))
         return outcome
 
-    def _look(self, statements: Statements, outcome: Outcome) -> Outcome:
+    def expire_conflicts(self, table: Table, last: date) -> int:
+        """Delete the table's conflicts up to that day; how many. Raises CommandRefused where there is no such table."""
+        self._check_conflicts()
+        job = self._ask(compact_sql.expire(table, self._project, self._dataset, last))
+        return int(job.num_dml_affected_rows or 0)
+
+    def _look(self, statements: Statements, outcome: Compaction) -> Compaction:
         job = self._ask(statements.count_conflicts())
         (row,) = job.result(timeout=QUERY_SECONDS)
         return replace(
             outcome, conflicts=row["conflicts"], bytes_processed=outcome.bytes_processed + _bytes_processed(job)
         )
 
-    def _change(self, statements: Statements, before: Counts, outcome: Outcome) -> Outcome:
+    def _change(self, statements: Statements, before: Counts, outcome: Compaction) -> Compaction:
         move = self._ask(statements.move())
         try:
             remove = self._ask(statements.remove())
         except exceptions.BadRequest as error:
             if "streaming buffer" in str(error):
-                raise Refused("rows of this day are still in the streaming buffer; try again in 90 minutes") from error
+                raise CommandRefused(
+                    "rows of this day are still in the streaming buffer; try again in 90 minutes"
+                ) from error
             raise
         changed = remove.dml_stats
         after, read = self._count(statements)
         if changed is None or after.events < before.events:
             restore = f"`{statements.table.log_name}` FOR SYSTEM_TIME AS OF '{remove.created}'"
-            raise Refused(
+            raise CommandRefused(
                 f"{before.events} events before and {after.events} after ({changed}): this must not happen; the rows "
                 f"as they were are in {restore}, for seven days"
             )
@@ -200,7 +215,9 @@ class Compactor:
         day = view.source_column(table, "event.day")
         partitioning = found.time_partitioning
         if partitioning is None or (partitioning.type_, partitioning.field) != ("DAY", day):
-            raise Refused(f"{table.log_name} is not partitioned by {day}: one day of it is spread over all partitions")
+            raise CommandRefused(
+                f"{table.log_name} is not partitioned by {day}: one day of it is spread over all partitions"
+            )
         return [field.name for field in found.schema]
 
     def _check_conflicts(self) -> None:
@@ -208,7 +225,7 @@ class Compactor:
         try:
             self._client.get_table(name, timeout=deployment.TIMEOUT)
         except exceptions.NotFound:
-            raise Refused(f"there is no table {name} yet; run the provisioner of this release") from None
+            raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
 
     def _count(self, statements: Statements) -> tuple[Counts, int]:
         job = self._ask(statements.count())

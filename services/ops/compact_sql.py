@@ -97,13 +97,6 @@ class Statements:
             f"WHEN NOT MATCHED AND copies.{place} = 1 THEN INSERT ({listed}) VALUES ({copies})"
         )
 
-    def expire(self, until: date) -> str:
-        """Delete the table's conflicts up to that day."""
-        return (
-            f"DELETE FROM {self._conflicts_table}\n"  # noqa: S608
-            f"WHERE `day` <= DATE '{until}' AND `table` = {self._name_of_table}"
-        )
-
     @property
     def _suffix(self) -> str:
         """Makes names of our own that no column has."""
@@ -175,6 +168,14 @@ class Statements:
                     value = f"JSON_REMOVE({value}, '$.{SENT_AT}') AS {quoted(name)}"
                 compared.append(value)
         return f"TO_HEX(SHA256(TO_JSON_STRING({_struct(compared)})))"
+
+
+def expire(table: Table, project: str, dataset: str, last: date) -> str:
+    """Delete the table's conflicts up to that day."""
+    return (
+        f"DELETE FROM `{project}.{dataset}.{CONFLICTS}{LOG_SUFFIX}`\n"  # noqa: S608 - names of the schema file and our own
+        f"WHERE `day` <= DATE '{last}' AND `table` = '{table.name}'"
+    )
 
 
 def is_transport(column: Column) -> bool:

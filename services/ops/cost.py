@@ -1,6 +1,6 @@
-"""Says what a month costs at so many hits a second, by the list prices in services/ops/prices.py.
+"""Estimates a month's bill at a given rate of hits, by the list prices in services/ops/prices.py.
 
-Not in it: queries (compaction's too), logs, metrics, TLS handshakes, and what any discount would take off.
+Not included: queries (compaction's too), logs, metrics, TLS handshakes, and discounts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EVENT_BYTES = 564  # a hit of `load` with a browser's headers, as JSON
 _FIRST_HIT, _NEXT_HIT = 0.74, 0.09  # of event bytes: what the first hit of a pack takes, and each further one
 _ROWS_PACK, _ROW = 700, 0.12  # bytes of a pack of rows without any, and of event bytes: what each row takes
 HITS_ENVELOPE, ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
-_STORED = 0.6  # of event bytes: a row as BigQuery counts it
+STORED = 0.6  # of event bytes: a row as BigQuery counts it
 
 REQUEST_BYTES, REPLY_BYTES = 1_000, 300  # a browser's request with all its headers; the image and its headers
 
@@ -69,12 +69,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--event-bytes", type=_positive, default=EVENT_BYTES, help="a hit with its headers, as JSON (%(default)s)"
     )
-    # The one setting that the bill of Pub/Sub hangs on: it decides how large packs are.
+    # The setting that decides how large packs are, and so the bill of Pub/Sub.
     parser.add_argument(
-        "--linger",
+        "--linger-seconds",
         type=_positive,
         default=Config.linger_seconds,
-        help="the collector's setting, in seconds (%(default)s)",
+        help="the collector's PIPE_LINGER_SECONDS (%(default)s)",
     )
 
 
@@ -84,7 +84,7 @@ def _positive(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 
@@ -104,12 +104,14 @@ async def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def estimate(hits_per_second: float, event_bytes: float = EVENT_BYTES, linger: float = Config.linger_seconds) -> Bill:
+def estimate(
+    hits_per_second: float, event_bytes: float = EVENT_BYTES, linger_seconds: float = Config.linger_seconds
+) -> Bill:
     """The bill of a steady rate, with the chart's defaults behind a load balancer on Autopilot."""
     hits = hits_per_second * HOURS * 3600
-    size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger)
+    size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger_seconds)
     carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
-    rows = hits * event_bytes * _STORED
+    rows = hits * event_bytes * STORED
     received, sent = hits * REQUEST_BYTES / GIB, hits * REPLY_BYTES / GIB
     pods = sum(
         one.count(hits_per_second)
@@ -142,9 +144,9 @@ def bigquery_write(rows: float, free: float = prices.WRITE_FREE) -> float:
     return max(0.0, rows - free) / GIB * prices.WRITE_GIB
 
 
-def pack_hits(hits_per_second: float, linger: float) -> float:
-    """Hits in a pack of one collector: the one that opens it, and those that come while it lingers."""
-    return min(1_000.0, 1 + hits_per_second * linger)
+def pack_hits(hits_per_second: float, linger_seconds: float) -> float:
+    """Hits in a pack of one collector: the one that opens it, and those that arrive within its linger."""
+    return min(1_000.0, 1 + hits_per_second * linger_seconds)
 
 
 def hits_pack_bytes(hits: float, event_bytes: float) -> float:

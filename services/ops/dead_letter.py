@@ -1,4 +1,4 @@
-"""One dead letter: where it came from, why it is dead, what it was, and what can be read of it. Pure."""
+"""One dead letter: where it came from, why it is there, what it was, and what can be decoded of it. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXCERPT = 1_000  # bytes or characters shown of what cannot be decoded
 
 
 @dataclass(frozen=True)
-class Letter:
+class DeadLetter:
     """A message of the dead-letter subscription."""
 
     id: str
@@ -40,7 +40,7 @@ class Letter:
 
     @property
     def reason(self) -> str:
-        """Why it is dead, in the words of the service that gave it up, or of what Pub/Sub tells."""
+        """Why it was dead-lettered, in the words of the service that did, or by Pub/Sub's attributes."""
         if reason := self.attributes.get("dead_reason"):
             return reason
         if f"{_PUBSUB}Subscription" in self.attributes:
@@ -49,7 +49,7 @@ class Letter:
         return "unknown"
 
     def original_attributes(self) -> dict[str, str]:
-        """The attributes it had before it died."""
+        """The attributes it had before it was dead-lettered."""
         return {
             name: value for name, value in self.attributes.items() if name not in _OURS and not name.startswith(_PUBSUB)
         }
@@ -67,7 +67,7 @@ class Letter:
         }
 
 
-def read(letter: Letter, limit: int) -> dict[str, Any]:
+def read(letter: DeadLetter, limit: int) -> dict[str, Any]:
     """What can be read of the data, at most `limit` events of it.
 
     `problem` is what its reader would say today, None where it is readable now; `events` is what can be read all the
@@ -83,7 +83,7 @@ def read(letter: Letter, limit: int) -> dict[str, Any]:
     return _entries(letter, limit)
 
 
-def _hits(letter: Letter, limit: int) -> dict[str, Any]:
+def _hits(letter: DeadLetter, limit: int) -> dict[str, Any]:
     problem = None
     try:
         hit.unpack(letter.data, letter.attributes)
@@ -108,7 +108,7 @@ def _body(line: bytes) -> dict[str, Any]:
     return {"body": body.decode(errors="backslashreplace")} if body else {}
 
 
-def _rows(letter: Letter, limit: int) -> dict[str, Any]:
+def _rows(letter: DeadLetter, limit: int) -> dict[str, Any]:
     problem = None
     try:
         rows.unpack(letter.data, letter.attributes)
@@ -125,7 +125,7 @@ def _rows(letter: Letter, limit: int) -> dict[str, Any]:
     return {"problem": problem, "columns": columns, "found": table.num_rows, "events": events}
 
 
-def _entries(letter: Letter, limit: int) -> dict[str, Any]:
+def _entries(letter: DeadLetter, limit: int) -> dict[str, Any]:
     try:
         found = log_entry.decode(letter.data, letter.id, int(letter.published.timestamp() * 1_000_000))
     except Poison as error:
@@ -143,10 +143,10 @@ def _excerpt(data: bytes) -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """One line that no terminal obeys; attributes and events are strangers' input."""
+    """One line without control characters; attributes and events are strangers' input."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON of plain ASCII; what JSON has no form for, such as a time, stands as text."""
+    """JSON of plain ASCII; what JSON has no form for, such as a time, becomes text."""
     return json.dumps(value, default=str, indent=indent)

@@ -1,4 +1,4 @@
-"""The dead-letter subscription, read without losing a letter: what is not acknowledged goes back at the end."""
+"""The dead-letter subscription, read without losing a message: what is not acked is nacked at the end."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
 from services.ops import option
-from services.ops.dead_letter import Letter
-from services.ops.deployment import TIMEOUT, Refused
+from services.ops.dead_letter import DeadLetter
+from services.ops.deployment import TIMEOUT, CommandRefused
 from services.shared import emulators, resource_names
 from services.shared.resource_names import subscription_path
 
-MAX_LETTERS = 5_000  # held at a time
+MAX_MESSAGES = 5_000  # held at a time
 MAX_BYTES = 200_000_000  # of data held at a time
-LEASE_SECONDS = 300  # how long a letter stays hidden if this process is killed
-_AT_ONCE = 500  # letters asked for, or answered for, in one request
+LEASE_SECONDS = 300  # how long a dead letter stays hidden if this process is killed
+_AT_ONCE = 500  # messages pulled or acked in one request
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """`--subscription` and `--wait`, as LetterBox takes them."""
+    """`--subscription` and `--wait`, as DeadLetterQueue takes them."""
     parser.add_argument(
         "--subscription",
         type=option.name("subscription"),
@@ -37,28 +37,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=option.number(0),
         default=5.0,
         metavar="SECONDS",
-        help="without a new dead letter until all are taken to be seen (%(default)s)",
+        help="how long without a new dead letter means that there are no more (%(default)s)",
     )
 
 
-class LetterBox:
-    """An async context; `letters()` gives each letter once, until none came for `wait` seconds.
+class DeadLetterQueue:
+    """An async context; `messages()` gives each message once, until none arrived for `wait` seconds.
 
-    Pub/Sub does not say which letters there are: what another reader holds, or what was given back moments ago, is not
-    seen. Each letter is held until it is settled, or the context is left, which gives it back. When as many are held as
-    may be, `full` is set, and there may be more.
+    Pub/Sub cannot list them: what another reader holds, or what was nacked moments ago, is not seen. Each message is
+    held until it is settled, or until the context is left, which nacks it. When the limit is reached, `full` is set,
+    and there may be more.
 
-    It asks with single pulls: a stream would be given again what it gives back, and take that along when it closes.
+    It uses unary pulls: a stream would receive again what it nacks, and keep that when it closes.
     """
 
     def __init__(self, project: str, subscription: str, *, wait: float) -> None:
         self._path, self._wait = subscription_path(project, subscription), wait
-        self._held: dict[str, list[str]] = {}  # ack ids by message id; a letter can come twice, and has two then
+        self._held: dict[str, list[str]] = {}  # ack ids by message id; two if it was delivered twice
         self._settled: set[str] = set()
         self._bytes = 0
         self.full = False
 
-    async def __aenter__(self) -> LetterBox:
+    async def __aenter__(self) -> DeadLetterQueue:
         await asyncio.to_thread(emulators.check, emulators.PUBSUB)
         self._client = await asyncio.to_thread(pubsub_v1.SubscriberClient)
         return self
@@ -71,8 +71,8 @@ class LetterBox:
         finally:
             await asyncio.to_thread(self._client.close)
 
-    async def letters(self) -> AsyncIterator[Letter]:
-        """Raises Refused where there is no such subscription."""
+    async def messages(self) -> AsyncIterator[DeadLetter]:
+        """Raises CommandRefused if there is no such subscription."""
         while not self.full:
             received = await asyncio.to_thread(self._pull)
             if not received:
@@ -91,23 +91,23 @@ class LetterBox:
                     new.append(one.message)
             for message in new:
                 published = message.publish_time.astimezone(UTC)
-                yield Letter(message.message_id, published, dict(message.attributes), message.data)
-            self.full = len(self._held) >= MAX_LETTERS or self._bytes >= MAX_BYTES
+                yield DeadLetter(message.message_id, published, dict(message.attributes), message.data)
+            self.full = len(self._held) >= MAX_MESSAGES or self._bytes >= MAX_BYTES
 
-    async def settle(self, done: Letter) -> None:
-        """Acknowledge a letter: it is gone from the subscription for good."""
+    async def settle(self, done: DeadLetter) -> None:
+        """Ack a message: it is gone from the subscription for good."""
         self._settled.add(done.id)
         self._bytes -= len(done.data)
         await self._acknowledge(self._held.pop(done.id))
 
     def _pull(self) -> list[Any]:
-        """What is there, or comes within `wait` seconds."""
+        """What is there, or arrives within `wait` seconds."""
         try:
             answer = self._client.pull(subscription=self._path, max_messages=_AT_ONCE, timeout=self._wait)
         except exceptions.DeadlineExceeded:
             return []
         except exceptions.NotFound as error:
-            raise Refused(f"there is no subscription {self._path}") from error
+            raise CommandRefused(f"there is no subscription {self._path}") from error
         return list(answer.received_messages)
 
     async def _lease(self, ack_ids: list[str], seconds: int) -> None:

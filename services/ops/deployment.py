@@ -16,8 +16,8 @@ from services.shared import emulators, resource_names, schema
 TIMEOUT = 30.0  # seconds one request to BigQuery may take
 
 
-class Refused(Exception):
-    """What was asked cannot be done, or must not be; the text says why and what to do instead, in one line."""
+class CommandRefused(Exception):
+    """The command cannot do this, or must not; the text says why and what to do instead, in one line."""
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:

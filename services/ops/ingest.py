@@ -35,7 +35,7 @@ _GZIP = b"\x1f\x8b"
 _LINE = access_log.MAX_LINE + 1
 
 
-class _Failed(Exception):
+class _Unfinished(Exception):
     """A file cannot be read further, or Pub/Sub did not confirm; the text says which."""
 
 
@@ -85,7 +85,7 @@ async def run(options: argparse.Namespace) -> int:
                     ):
                         published += count
                         progress.update(shown, completed=place)
-                except (_Failed, OSError) as error:
+                except (_Unfinished, OSError) as error:
                     failed = True
                     print(f"ingest: {path}: {error}; read it again, what is there already counts once", file=sys.stderr)
     skipped = {reason: count for reason, count in sorted(counts.items()) if reason != "hits"}
@@ -143,7 +143,7 @@ def _content(file: BinaryIO) -> Iterator[BinaryIO]:
         try:
             yield io.BufferedReader(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise _Failed(f"gzip: {error}") from error
+            raise _Unfinished(f"gzip: {error}") from error
 
 
 def _lines(content: BinaryIO) -> Iterator[bytes]:
@@ -155,13 +155,13 @@ def _lines(content: BinaryIO) -> Iterator[bytes]:
 
 
 async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: str) -> AsyncIterator[tuple[int, int]]:
-    """Publish a few packs at a time; how many hits are safe now, and where in the file they end. Raises _Failed."""
+    """Publish a few packs at a time; how many hits are safe now, and where in the file they end. Raises _Unfinished."""
     while group := await asyncio.to_thread(lambda: [pack for _, pack in zip(range(IN_FLIGHT), packs, strict=False)]):
         if publisher is not None:
             sent = (publisher.publish(topic, *hit.pack(pack.lines, _new_id())) for pack in group if pack.lines)
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, Unconfirmed):
-                    raise _Failed(f"not confirmed: {outcome}") from outcome
+                    raise _Unfinished(f"not confirmed: {outcome}") from outcome
                 if isinstance(outcome, BaseException):
                     raise outcome
         yield (sum(len(pack.lines) for pack in group) if publisher is not None else 0), group[-1].place

@@ -8,7 +8,7 @@ import re
 
 import aiohttp
 
-from services.ops.deployment import Refused
+from services.ops.deployment import CommandRefused
 from services.shared import reconciliation
 
 _SECONDS = 10.0  # a process may take to answer
@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _window(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]*[smhdw]", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m or 1h")
     return text
 
 
@@ -39,17 +39,17 @@ async def run(options: argparse.Namespace) -> int:
             "missing": reconciliation.missing(options.window),
             "in_flight": reconciliation.in_flight(options.window),
         }
-        stretches = {name: reconciliation.stretch(name, options.window) for name in reconciliation.STRETCHES}
-        print(json.dumps({**expressions, "stretches": stretches}, indent=2))
+        hops = {name: reconciliation.hop(name, options.window) for name in reconciliation.HOPS}
+        print(json.dumps({**expressions, "hops": hops}, indent=2))
         return 0
     if not options.urls:
-        raise Refused("name the admin URL of every loader, processor and collector")
+        raise CommandRefused("name the admin URL of every loader, processor and collector")
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
         scrapes = {url: await _read(session, url) for url in options.urls}
     try:
-        print(json.dumps(reconciliation.row(scrapes).shown(), indent=2))
+        print(json.dumps(reconciliation.reconcile(scrapes).shown(), indent=2))
     except reconciliation.Incomplete as error:
-        raise Refused(str(error)) from error
+        raise CommandRefused(str(error)) from error
     return 0
 
 
@@ -57,10 +57,10 @@ async def _read(session: aiohttp.ClientSession, url: str) -> str:
     try:
         async with session.get(url.rstrip("/") + "/metrics") as response:
             if response.status != 200:
-                raise Refused(f"{url} answers {response.status}; is it an admin port?")
+                raise CommandRefused(f"{url} answers {response.status}; is it an admin port?")
             return await response.text(errors="replace")
     except TimeoutError as error:
-        raise Refused(f"{url} did not answer in {_SECONDS:g} s; see the log of that process") from error
+        raise CommandRefused(f"{url} did not answer in {_SECONDS:g} s; see the log of that process") from error
     except (aiohttp.ClientError, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
-        raise Refused(f"{url} cannot be read: {why}; give the admin URL of a running process") from error
+        raise CommandRefused(f"{url} cannot be read: {why}; give the admin URL of a running process") from error

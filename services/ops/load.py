@@ -35,7 +35,7 @@ class Event:
 
 
 @dataclass
-class Outcome:
+class LoadReport:
     """What was sent and what became of it; `lost` and `duplicated` are 0 in a pipeline that keeps its promises."""
 
     acknowledged: int = 0
@@ -109,9 +109,9 @@ def make(count: int, bad: float, post: float) -> Iterator[Event]:
         yield Event(parameters["event_id"], parameters, is_post, number in spoiled)
 
 
-async def fire(url: str, events: Iterable[Event], connections: int) -> tuple[Outcome, set[str]]:
+async def fire(url: str, events: Iterable[Event], connections: int) -> tuple[LoadReport, set[str]]:
     """Send every event once, from so many connections at a time; the ids of those answered 200 or 204."""
-    outcome, acknowledged, waiting = Outcome(), set[str](), iter(events)
+    outcome, acknowledged, waiting = LoadReport(), set[str](), iter(events)
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), timeout=timeout) as http:
 
@@ -145,7 +145,7 @@ async def _send(http: aiohttp.ClientSession, url: str, event: Event) -> bool:
 
 
 def _look(
-    client: bigquery.Client, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: Outcome
+    client: bigquery.Client, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
 ) -> None:
     """Ask both views until every acknowledged id is there, or the wait is over."""
     begin = time.monotonic()

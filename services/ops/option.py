@@ -1,4 +1,4 @@
-"""What options take, for argparse: each refuses in one line what no command could use."""
+"""Types of options, for argparse: each refuses in one line what no command could use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was refused, as it was before: the processor's rejects hold a hit, the loader's a typed row. Pure."""
+"""Turns a reject back into what it was: the processor's rejects hold a hit, the loader's a typed row. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from services.shared.schema import REJECTS, Column, Schema
 
 # What the processor says of a body that is JSON and no object; any other bad body stands in the reject as a text.
 NOT_AN_OBJECT = "the body is not a JSON object"
-_FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}  # no JSON: the loader writes their names
+_FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}  # not JSON: the loader writes their names
 
 
 class NotReplayable(Exception):
-    """The original cannot be had from this reject, or could not be told from something else; says why."""
+    """The original cannot be restored from this reject, or not without doubt; says why."""
 
 
 def hit_of(reject: Reject) -> bytes:
@@ -39,13 +39,13 @@ def hit_of(reject: Reject) -> bytes:
     line = hit.encode(found)
     try:
         hit.unpack(*hit.pack([line], found.id))
-    except Poison as error:  # it would take its whole pack to the dead letters
+    except Poison as error:  # its whole pack would be dead-lettered
         raise NotReplayable(f"its hit does not travel: {error}") from error
     return line
 
 
 def _unwrapped(body: bytes) -> bytes:
-    """A body that the processor took for no JSON, from the text it stands as.
+    """A body that the processor took for invalid JSON, from the text that the reject holds.
 
     Packs carry JSON only, so a body from the collector is JSON all the same, such as one nested too deeply. Bytes that
     were not UTF-8 come back as the UTF-8 of their reading as Latin-1, which is how the pipeline reads them everywhere.
@@ -68,7 +68,7 @@ def row_of(reject: Reject, schema: Schema) -> tuple[str, pa.RecordBatch]:
     except convert.Invalid as error:
         raise NotReplayable(f"its row cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise NotReplayable("its row is no JSON object")
+        raise NotReplayable("its row is not a JSON object")
     _check_whole(found)
     if unknown := [name for name in found if all(column.name != name for column in table.columns)]:
         raise NotReplayable(f"the schema file has no column {', '.join(map(repr, unknown))} in table {table.name}")
@@ -91,7 +91,7 @@ def _text(reject: Reject) -> str:
 
 
 def _check_whole(row: dict[str, Any]) -> None:
-    """Of a very long row the loader cuts the texts, and then none is longer: that is not the original any more."""
+    """The loader cuts the texts of a very long row, and then none is longer: that is no longer the original."""
     longest = max((len(value) for value in row.values() if isinstance(value, str)), default=0)
     if longest == reject_rows.CUT:
         raise NotReplayable(f"its row seems to be cut: its longest text has exactly {reject_rows.CUT} characters")
@@ -106,7 +106,7 @@ def _value(column: Column, value: Any) -> Any:
         return _FLOATS[value]
     if column.type in ("STRING", "JSON"):  # JSON stays the text it was
         if not isinstance(value, str):
-            raise NotReplayable(f"column {column.name}: {value!r} is no text")
+            raise NotReplayable(f"column {column.name}: {value!r} is not a text")
         return value
     try:
         return convert.CONVERTERS[column.type](value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from services.ops.deployment import TIMEOUT, Refused
+from services.ops.deployment import TIMEOUT, CommandRefused
 from services.provision import view
 from services.shared.schema import REJECTS, Schema, Table
 
@@ -72,7 +72,7 @@ class Rejects:
         self._names = {name: self._column(name) for name in ("stage", "table", "reason", "detail", "hit")}
         for option, name, given in (("--stage", "stage", wanted.stages), ("--table", "table", wanted.tables)):
             if given and self._names[name] is None:
-                raise Refused(f"{option}: the schema file's table {REJECTS} has no column from reject.{name}")
+                raise CommandRefused(f"{option}: the schema file's table {REJECTS} has no column from reject.{name}")
         # The tables of events, by the columns they share with the rejects.
         self._kinds: dict[tuple[str, ...], list[Table]] = {}
         for table in schema.tables.values():

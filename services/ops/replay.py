@@ -1,7 +1,7 @@
-"""Publishes the events of `rejects` again, once schema or code are mended: hits to the processor, rows to the loader.
+"""Publishes the events of `rejects` again, once schema or code are repaired: hits to the processor, rows to the loader.
 
-Every event keeps its id, so what is replayed twice counts once. Rejects stay where they are: they are history. Without
---all an event that is in its table by now is left alone.
+Events keep their ids, so what is replayed twice counts once. Rejects stay: they are history. Without --all, an event
+that is in its table by now is skipped.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SHOWN_FAILURES = 20
 
 
 @dataclass
-class Outcome:
-    """Rejects, counted: `found` is the sum of the others; `left` were not looked at, for --limit or after a failure."""
+class ReplayCounts:
+    """How many rejects: `found` is the sum of the others; `left` were not read, for --limit or after a failure."""
 
     found: int = 0
     published: int = 0
@@ -70,9 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=(parse.STAGE, reject_rows.STAGE),
         help="only rejects of this service",
     )
-    parser.add_argument(
-        "--since", type=_moment, metavar="TIME", help="received at or after (ISO 8601; UTC unless told)"
-    )
+    parser.add_argument("--since", type=_moment, metavar="TIME", help="received at or after (ISO 8601, UTC by default)")
     parser.add_argument("--until", type=_moment, metavar="TIME", help="received before")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -93,7 +91,9 @@ def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time, such as 2026-03-01 or 2026-03-01T12:30:00Z") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -116,7 +116,7 @@ async def run(options: argparse.Namespace) -> int:
         print(json.dumps(_plan(counts, options.limit)))
         return 0
     found = sum(count.rejects for count in counts)
-    outcome = Outcome()
+    outcome = ReplayCounts()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
@@ -125,8 +125,8 @@ async def run(options: argparse.Namespace) -> int:
             await _all_pages(rejects, replay, progress, shown)
     outcome.left = max(0, found - outcome.published - outcome.skipped - outcome.failed)
     outcome.found = outcome.published + outcome.skipped + outcome.failed + outcome.left
-    if replay.untold:
-        print(f"replay: {replay.untold} more events not published", file=sys.stderr)
+    if replay.unprinted:
+        print(f"replay: {replay.unprinted} more events not published", file=sys.stderr)
     print(json.dumps(asdict(outcome)))
     return 1 if outcome.failed else 0
 
@@ -154,7 +154,7 @@ async def _all_pages(rejects: Rejects, replay: Replay, progress: Progress, shown
 
 
 class Replay:
-    """Publishes pages of rejects and counts in `outcome`; tells the first failures, `untold` counts the others."""
+    """Publishes pages of rejects and counts in `outcome`; prints the first failures, `unprinted` counts the others."""
 
     def __init__(
         self,
@@ -162,14 +162,14 @@ class Replay:
         publisher: Publisher,
         hits_topic: str,
         rows_topic: str,
-        outcome: Outcome,
+        outcome: ReplayCounts,
         limit: int | None,
     ) -> None:
         self._schema, self._publisher = schema, publisher
         self._hits_topic, self._rows_topic = hits_topic, rows_topic
         self.outcome, self._left = outcome, limit
-        self.untold = 0
-        self._told = 0
+        self.unprinted = 0
+        self._printed = 0
         self._unconfirmed = False
 
     async def page(self, page: list[Reject]) -> bool:
@@ -221,10 +221,10 @@ class Replay:
 
     def _fail(self, count: int, text: str) -> None:
         self.outcome.failed += count
-        if self._told == SHOWN_FAILURES:
-            self.untold += count
+        if self._printed == SHOWN_FAILURES:
+            self.unprinted += count
             return
-        self._told += 1
+        self._printed += 1
         print(f"replay: not published: {printable(text)}", file=sys.stderr)
 
 

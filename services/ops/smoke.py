@@ -1,4 +1,4 @@
-"""Fires one pixel and waits for its row: whether collector, processor, loader and view work together, in one answer.
+"""Fires one pixel and waits for its row: one answer to whether collector, processor, loader and view work together.
 
 The event has an id of its own, the user and type `smoke`, and stays in the table.
 """
@@ -32,7 +32,7 @@ _PAUSE = 0.5  # seconds between two looks
 _EITHER_SIDE = timedelta(days=1)  # a clock that is wrong, or midnight, puts the event on the day before or after
 
 
-class Failed(Exception):
+class SmokeFailure(Exception):
     """`stage` is the first that did not do its part; the text says what it did and where to look next."""
 
     def __init__(self, stage: str, text: str) -> None:
@@ -76,7 +76,7 @@ async def run(options: argparse.Namespace) -> int:
         sql = look(schema, f"{options.project}.{options.dataset}")
         await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
         outcome["visible_after_s"] = round(time.monotonic() - begin, 3)
-    except Failed as failure:
+    except SmokeFailure as failure:
         outcome |= {"failed": failure.stage, "reason": str(failure)}
         print(f"smoke: {failure.stage}: {failure}", file=sys.stderr)
     print(json.dumps(outcome))
@@ -84,16 +84,16 @@ async def run(options: argparse.Namespace) -> int:
 
 
 async def fire(url: str) -> None:
-    """Raises Failed unless the collector says that the event is safe."""
+    """Raises SmokeFailure unless the collector says that the event is safe."""
     try:
         timeout = aiohttp.ClientTimeout(total=REPLY_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as reply:
             await reply.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise Failed("collector", f"no answer: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise SmokeFailure("collector", f"no answer: {' '.join(str(error).split()) or type(error).__name__}") from error
     if reply.status != 200:
         hint = "; Pub/Sub does not confirm, see the collector's log" if reply.status == 503 else ""
-        raise Failed("collector", f"refused with {reply.status}{hint}")
+        raise SmokeFailure("collector", f"refused with {reply.status}{hint}")
 
 
 def look(schema: Schema, dataset: str) -> str:
@@ -112,7 +112,7 @@ def look(schema: Schema, dataset: str) -> str:
 
 
 async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float) -> None:
-    """Until the event is a row. Raises Failed where it is a reject, or not there at `end`."""
+    """Until the event is a row. Raises SmokeFailure where it is a reject, or not there at `end`."""
     values = [
         ("event_id", "STRING", event_id),
         ("first", "DATE", day - _EITHER_SIDE),
@@ -126,12 +126,12 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
         try:
             found = await asyncio.to_thread(_ask, client, sql, config)
         except (exceptions.NotFound, exceptions.BadRequest) as error:
-            raise Failed("view", f"cannot be queried: {_one_line(error)}; provision it") from error
+            raise SmokeFailure("view", f"cannot be queried: {_one_line(error)}; provision it") from error
         except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
             # May pass: a permission granted a moment ago, a metadata server that is not up yet.
             found, trouble = [], error
         if refused := [one for one in found if one.table == REJECTS]:
-            raise Failed(
+            raise SmokeFailure(
                 "rejects", f"the event was refused: {refused[0].reason}; see the view {REJECTS}, or change --query"
             )
         if found:
@@ -140,8 +140,10 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
             break
         await asyncio.sleep(_PAUSE)
     if trouble is not None:
-        raise Failed("view", f"cannot be queried: {_one_line(trouble)}") from trouble
-    raise Failed("row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs")
+        raise SmokeFailure("view", f"cannot be queried: {_one_line(trouble)}") from trouble
+    raise SmokeFailure(
+        "row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs"
+    )
 
 
 def _ask(client: Any, sql: str, config: bigquery.QueryJobConfig) -> Sequence[Found]:

@@ -1,7 +1,7 @@
 """Where one event is, and when it passed: its rows, its conflicts, rejects and dead letters. Changes nothing.
 
-What is on a collector's disk or in a subscription cannot be looked at from here: an event that is nowhere is told so,
-with where to look next. Dead letters that were looked at are given out again after the subscription's backoff.
+What is on a collector's disk or in a subscription cannot be looked at from here: an event that is nowhere is reported
+as such, with where to look next. Dead letters that were read are redelivered after the subscription's backoff.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from google.cloud import bigquery
 
 from services.ops import dead_letter, dead_letter_queue, deployment, option
-from services.ops.dead_letter import Letter
-from services.ops.dead_letter_queue import LetterBox
+from services.ops.dead_letter import DeadLetter
+from services.ops.dead_letter_queue import DeadLetterQueue
 from services.provision import view
 from services.shared import hit, identity, schema_file
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS, Schema, Table
@@ -59,11 +59,11 @@ async def run(options: argparse.Namespace) -> int:
     found["rows"] = await asyncio.to_thread(_rows, client, dataset, schema, options.event_id, first)
     found["conflicts"] = await asyncio.to_thread(_conflicts, client, dataset, options.event_id, first)
     found["rejects"] = await asyncio.to_thread(_rejects, client, dataset, schema, options.event_id, first)
-    async with LetterBox(options.project, options.subscription, wait=options.wait) as box:
+    async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
         found["dead"] = [
-            one.summary() async for one in box.letters() if await asyncio.to_thread(holds, one, options.event_id)
+            one.summary() async for one in queue.messages() if await asyncio.to_thread(holds, one, options.event_id)
         ]
-        if box.full:
+        if queue.full:
             print("trace: as many dead letters as fit are held; there may be more", file=sys.stderr)
     for state, where in (("loaded", "rows"), ("rejected", "rejects"), ("dead", "dead")):
         if found[where]:
@@ -75,7 +75,7 @@ async def run(options: argparse.Namespace) -> int:
     return 0 if found["state"] != "nowhere" else 1
 
 
-def holds(one: Letter, event_id: str) -> bool:
+def holds(one: DeadLetter, event_id: str) -> bool:
     """Whether an event of a dead letter has this id, as far as the letter can be read."""
     content = dead_letter.read(one, _MOST)
     for event in content.get("events", ()):
@@ -94,7 +94,7 @@ def _made_at(event_id: str) -> datetime | None:
 
 
 def _rows(client: Any, dataset: str, schema: Schema, event_id: str, first: date) -> list[dict[str, Any]]:
-    """A line for each table and day the event is in: how often it lies there, and how often the view shows it."""
+    """One entry per table and day: how many rows the event has, and how often the view shows it."""
     found = []
     for table in schema.tables.values():
         if table.name == REJECTS:

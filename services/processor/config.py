@@ -13,19 +13,17 @@ from services.shared.schema import DEFAULT_FILE
 @dataclass(frozen=True)
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topics")
-    hits_subscription: str = setting(resource_names.HITS_SUBSCRIPTION, "subscription the packs of hits are pulled from")
+    hits_subscription: str = setting(resource_names.HITS_SUBSCRIPTION, "subscription to pull packs of hits from")
     rows_topic: str = setting(resource_names.ROWS_TOPIC, "topic the typed rows are published to")
     dead_topic: str = setting(resource_names.DEAD_TOPIC, "topic for messages that cannot be decoded")
     schema: Path = setting(DEFAULT_FILE, "path of the schema file")
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - probes come from the node
     admin_port: int = setting(9102, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
-    max_messages: int = setting(64, "messages held at a time; more wait in Pub/Sub", minimum=1, maximum=1000)
     max_bytes: int = setting(33_554_432, "bytes of messages held at a time, decompressed", minimum=2**22, maximum=2**28)
-    in_flight: int = setting(16, "packs of rows being published at a time", minimum=1, maximum=64)
     publish_timeout_seconds: float = setting(
-        30.0, "seconds until Pub/Sub must have confirmed a pack", minimum=0.1, maximum=300
+        30.0, "seconds Pub/Sub may take to confirm a pack", minimum=0.1, maximum=300
     )
     shutdown_timeout_seconds: float = setting(
-        20.0, "seconds after SIGTERM for the packs in hand", minimum=0, maximum=600
+        20.0, "seconds after SIGTERM to finish the packs in hand", minimum=0, maximum=600
     )
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

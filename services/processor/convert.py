@@ -1,8 +1,8 @@
-"""Makes typed values of what clients send: exactly what is written here is accepted, the rest is refused with a reason.
+"""Converts what clients send to typed values. Only what the table lists is accepted; the rest is refused with a reason.
 
-| type | accepted as text (white space around it is ignored) | accepted as JSON |
+| type | accepted as text (surrounding white space is ignored) | accepted as JSON |
 | --- | --- | --- |
-| STRING | any text, kept as it is | a string; a number or boolean as its text |
+| STRING | any text, kept as is | a string; a number or boolean as its text |
 | INT64 | digits with an optional sign, within 64 bits | an integer |
 | FLOAT64 | a decimal number with an optional exponent, finite | a number |
 | BOOL | true false 1 0 yes no on off, in any case | a boolean; 1 or 0 |
@@ -11,9 +11,9 @@
 | NUMERIC | a decimal number with an optional exponent, at most 29 digits before the point | a number |
 | JSON | JSON, nested 490 levels at most | any value |
 
-An empty text and a JSON null are no value at all. Two things are made to fit, since machines write more digits than
-BigQuery keeps: what is finer than a microsecond is cut off, and a NUMERIC is rounded to nine decimals, half away from
-zero, as BigQuery's own CAST does. Nothing else is rounded, cut or guessed: a time without a zone and a fraction for an
+An empty text and a JSON null count as no value. Two things are made to fit, since machines write more digits than
+BigQuery keeps: digits finer than a microsecond are dropped, and a NUMERIC is rounded to nine decimals, half away from
+zero, like BigQuery's own CAST. Nothing else is rounded, cut or guessed: a time without a zone and a fraction for an
 integer are refused.
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from services.shared import json_depth
+from services.shared import json_depth, surrogates
 
 WRONG_TYPE = "wrong_type"
 OUT_OF_RANGE = "out_of_range"
@@ -48,7 +48,7 @@ _FAR_YEAR = re.compile(r"(?:-[0-9]{4,}|\+?0*[1-9][0-9]{4,})-[0-9]{2}-[0-9]{2}(?:
 _FAR = "outside the years 1 to 9999, which are all that BigQuery can hold"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOOLS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_KINDS = {bool: "a boolean", int: "a number", Decimal: "a number", dict: "an object", list: "an array", str: "a text"}
+_KINDS = {bool: "a boolean", int: "a number", Decimal: "a number", dict: "an object", list: "an array"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
@@ -62,7 +62,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class Invalid(Exception):
-    """A value that is not what its column wants: a reason of the fixed set, and words for a person."""
+    """A value that does not fit its column: a reason of the fixed set, and an explanation for people."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -73,7 +73,7 @@ def decode_json(text: str | bytes) -> Any:
     """JSON with numbers kept exact: integers of any size, the others as Decimal. Raises Invalid."""
     try:
         found = _decoder.decode(text)
-    except msgspec.ValidationError as error:  # the one thing that a decoder without a type refuses
+    except msgspec.ValidationError as error:  # the only thing an untyped decoder refuses
         raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise Invalid(WRONG_TYPE, f"not JSON: {error}") from error
@@ -87,7 +87,7 @@ def decode_json(text: str | bytes) -> Any:
 
 
 def encode_json(value: Any) -> str:
-    """The JSON text of what `decode_json` gave. Raises Invalid for an integer that it cannot have given."""
+    """The JSON text of what `decode_json` returned. Raises Invalid for an integer too large for it to have returned."""
     try:
         return _encoder.encode(value).decode()
     except ValueError as error:
@@ -104,7 +104,7 @@ def string(value: Any) -> str:
             return str(value)
         except ValueError as error:
             raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
-    raise Invalid(WRONG_TYPE, f"{_kind(value)} is no STRING; a JSON column takes it")
+    raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a STRING; use a JSON column")
 
 
 def int64(value: Any) -> int:
@@ -151,15 +151,15 @@ def boolean(value: Any) -> bool:
 
 
 def timestamp(value: Any) -> int:
-    """Microseconds since 1970, UTC; what is finer is cut off."""
+    """Microseconds since 1970, UTC; anything finer is dropped."""
     text = value.strip() if isinstance(value, str) else _unix_text(value)
     if (scale := _UNIX_SCALE.get(len(text))) and text.isascii() and text.isdigit():
         return int(text) * scale
     if len(text) > _LONGEST_TIME:
-        raise Invalid(WRONG_TYPE, f"longer than {_LONGEST_TIME} characters, which no time is")
+        raise Invalid(WRONG_TYPE, f"longer than {_LONGEST_TIME} characters, so not a time")
     if match := _UNIX_FRACTION.fullmatch(text):
         scale = _UNIX_SCALE[len(match[1])]
-        kept = len(str(scale)) - 1  # decimals that a microsecond has
+        kept = len(str(scale)) - 1  # decimals down to a microsecond
         return int(match[1]) * scale + int(match[2][:kept].ljust(kept, "0") or "0")
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -228,10 +228,18 @@ def json_text(value: Any) -> str:
     return encode_json(value)
 
 
-def json_from_text(value: Any) -> str:
-    """A text that must be JSON already, as in a query string."""
-    decode_json(value)
-    return str(value)
+def json_from_text(value: str) -> str:
+    """The JSON that a text is already, as in a query string; half a character becomes U+FFFD, as in a posted body."""
+    try:
+        decode_json(value)
+    except Invalid as error:
+        try:
+            repaired = surrogates.replace_escaped(value.encode("utf-8", "surrogatepass"))
+        except surrogates.TooMany as too_many:
+            raise Invalid(WRONG_TYPE, str(too_many)) from error
+        decode_json(repaired)
+        return repaired.decode()
+    return value
 
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {

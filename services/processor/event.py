@@ -1,4 +1,4 @@
-"""One hit while it is read: its parameters, and which of them no column has taken yet."""
+"""A hit being parsed: its parameters, and which of them no column has taken yet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NONE_POSTED: frozenset[str] = frozenset()
 
 
 class Event:
-    """`first` is each parameter's value, `posted` the names of the body's, `more` repeats, `left` what is not taken."""
+    """`first` has each parameter's value, `posted` the names from the body, `more` repeats, `left` those not taken."""
 
     __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "reject")
 

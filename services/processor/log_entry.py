@@ -1,7 +1,7 @@
-"""A load balancer's request log as hits: the set-up without a collector.
+"""A load balancer's request log as hits, for a set-up without a collector.
 
-Cloud Logging exports one LogEntry a message, as JSON, to the topic of hits. Other forwarders compress a message with
-gzip, or send a JSON array of entries.
+Cloud Logging exports one LogEntry per message, as JSON, to the topic of hits. Other forwarders gzip their messages, or
+send a JSON array of entries.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +44,7 @@ class _LogEntry(msgspec.Struct, rename="camel"):
 
 
 class Entries(NamedTuple):
-    """What a message holds: its hits, how many entries are not events, by reason, and what is not a LogEntry."""
+    """What a message holds: its hits, the number of entries that are not events, by reason, and what is no LogEntry."""
 
     hits: list[Hit]
     ignored: Counter[str]
@@ -63,16 +64,33 @@ def is_compressed(data: bytes) -> bool:
 def decode(data: bytes, message_id: str, published: int) -> Entries:
     """The hits of the LogEntry, or of the array of them, in a message, compressed with gzip or not.
 
-    `published` (µs since 1970) is the time of an entry that says none which can be read. Ids are made of what
-    identifies an entry, so a redelivered one has the same. Raises Poison for a message of which nothing is a LogEntry
-    with `httpRequest.requestUrl`.
+    `published` (µs since 1970) is the time of an entry without a readable one. Ids are derived from what identifies an
+    entry, so a redelivered entry has the same id. Raises Poison for a message in which nothing is a LogEntry with
+    `httpRequest.requestUrl`.
     """
-    if is_compressed(data):
-        data = _decompress(data)
-    found = Entries([], Counter(), [])
     parts = _elements(data)
-    for index, part in enumerate([data] if parts is None else parts):
-        own_id = message_id if parts is None else f"{message_id}/{index}"
+    if len(parts) > hit.MAX_HITS:
+        raise Poison(f"an array of {len(parts)} log entries, at most {hit.MAX_HITS} are allowed")
+    found = _read(parts, message_id, published)
+    if found.unreadable and not (found.hits or found.ignored):
+        raise Poison(f"neither a pack of hits nor a LogEntry: {found.unreadable[0].reason}")
+    return found
+
+
+def count(data: bytes) -> int:
+    """How many hits a message that is not processed holds, readable or not; 1 where nobody can tell."""
+    try:
+        parts = _elements(data)
+    except Poison:
+        return 1
+    if len(parts) > hit.MAX_HITS:
+        return len(parts)
+    return len(parts) - _read(parts, "", 0).ignored.total()
+
+
+def _read(parts: Sequence[bytes | msgspec.Raw], message_id: str, published: int) -> Entries:
+    found = Entries([], Counter(), [])
+    for index, part in enumerate(parts):
         try:
             entry = _decoder.decode(part)
         except _UNREADABLE as error:
@@ -83,14 +101,13 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
         elif reason := _no_event(entry.http_request):
             found.ignored[reason] += 1
         else:
+            own_id = f"{message_id}/{index}" if isinstance(part, msgspec.Raw) else message_id
             found.hits.append(_hit(entry, own_id, published))
-    if found.unreadable and not (found.hits or found.ignored):
-        raise Poison(f"neither a pack of hits nor a LogEntry: {found.unreadable[0].reason}")
     return found
 
 
 def _decompress(data: bytes) -> bytes:
-    # The one member that compressors write: with thousands of empty ones in a message each would copy the rest.
+    # Only the one member that compressors write: thousands of empty ones would each copy the rest of the message.
     stream = zlib.decompressobj(wbits=31)
     try:
         content = stream.decompress(data, MAX_BYTES + 1)
@@ -99,27 +116,26 @@ def _decompress(data: bytes) -> bytes:
     if len(content) > MAX_BYTES:
         raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
     if not stream.eof or stream.unused_data:
-        raise Poison("gzip: cut off" if not stream.eof else "gzip: there is something after it")
+        raise Poison("gzip: truncated" if not stream.eof else "gzip: trailing data")
     return content
 
 
-def _elements(data: bytes) -> list[msgspec.Raw] | None:
-    """The entries of an array; None for anything else."""
+def _elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:
+    """The entries of an array, each as msgspec.Raw; anything else is one entry, as bytes. Raises Poison."""
+    if is_compressed(data):
+        data = _decompress(data)
     if not data.lstrip().startswith(b"["):
-        return None
+        return [data]
     if len(data) > MAX_BYTES:
         raise Poison(f"an array of over {MAX_BYTES} bytes")
     try:
-        found = _array.decode(data)
+        return _array.decode(data)
     except _UNREADABLE as error:
         raise Poison(f"neither a pack of hits nor a LogEntry: {error}") from error
-    if len(found) > hit.MAX_HITS:
-        raise Poison(f"an array of {len(found)} log entries, at most {hit.MAX_HITS} are allowed")
-    return found
 
 
 def _no_event(request: _Request) -> str | None:
-    """Why a request is not counted; one without a status was sent by a client that did not wait for the reply."""
+    """Why a request is not an event; one without a status comes from a client that did not wait for the reply."""
     if request.request_method not in METHODS:
         return METHOD
     return STATUS if request.status >= _ERROR_STATUS else None
@@ -147,7 +163,7 @@ def _hit(entry: _LogEntry, message_id: str, published: int) -> Hit:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Host, path and query of an address with or without scheme and host; whatever it is, its query is kept."""
+    """Host, path and query of a URL with or without scheme and host; whatever it is, its query is kept."""
     before, _, query = url.partition("?")
     before = before.partition("#")[0]
     scheme, colon, rest = before.partition("://")

@@ -1,4 +1,4 @@
-"""Every metric of the processor. Labels are tables of the schema file and reasons of a fixed set."""
+"""Every metric of the processor. Labels are tables of the schema file and reasons from a fixed set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.processor.parse import REASONS
 
 KINDS = ("pack", "log_entry")
 OUTCOMES = ("published", "duplicate", "dead")
-UNREADABLE, UNPLACED = "unreadable", "unplaced"  # why a hit is a dead letter of its own
+UNREADABLE, UNPLACED = "unreadable", "unplaced"  # why a single hit is dead-lettered
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 

@@ -1,6 +1,6 @@
-"""The pure middle: one hit becomes the typed values of one row, or a reject with its reason. Never both, never neither.
+"""The pure middle: one hit becomes the typed values of one row or a reject with its reason. Never both, never neither.
 
-It takes no clock, network or logger, and raises for nothing a stranger can send.
+It uses no clock, network or logger, and nothing a stranger can send makes it raise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from services.processor import convert, event_day, query
 from services.processor.enrich import geo, referrer, user_agent, utm
-from services.processor.event import BAD_BODY as BAD_BODY  # for who reads rejects
+from services.processor.event import BAD_BODY as BAD_BODY  # for readers of rejects
 from services.processor.event import Event, gather
 from services.processor.partition import Partition, plausible
 from services.shared import hit
@@ -25,15 +25,15 @@ NO_TABLE = "no_table"
 MISSING = "missing"
 UNENCODABLE = "unencodable"
 UNEXPECTED = "unexpected"
-# Every value that `rejects.reason` can have at this stage, and so the values of the metric's label.
+# Every value of `rejects.reason` at this stage, and so of the metric's label.
 REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
 
-MAX_VALUE = 256  # characters of a refused value that are kept beside its reason; the whole hit is there too
+MAX_VALUE = 256  # characters of a refused value kept beside its reason; the whole hit is kept too
 
 
-# What each enrichment makes of the headers and parameters of a hit: a tuple of its sources by name. None of them
-# raises, and none takes a parameter from the column of `param.*`.
-_ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
+# What each enrichment derives from the headers and parameters of a hit: a tuple of its sources. None of them raises,
+# and none takes a parameter away from the column of `param.*`.
+ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
     "agent": user_agent.read,
     "referrer": referrer.read,
     "utm": utm.read,
@@ -49,7 +49,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """Why an event is no row: a reason of REASONS, the column and value if one is to blame, and words."""
+    """Why an event is not a row: a reason of REASONS, the column and value to blame, if any, and an explanation."""
 
     reason: str
     detail: str
@@ -58,7 +58,7 @@ class Reject(msgspec.Struct, frozen=True):
     value: str | None = None
 
 
-class _Refused(Exception):
+class _Rejection(Exception):
     def __init__(self, reject: Reject) -> None:
         self.reject = reject
 
@@ -68,7 +68,7 @@ class _Missing(Exception):
 
 
 class _Plan:
-    """How the rows of one table are made: a reader for each column, in order."""
+    """How rows of one table are built: a reader for each column, in order."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -80,7 +80,7 @@ class _Plan:
 
 
 class Parser:
-    """Parses hits by a schema; make one and keep it."""
+    """Parses hits by a schema; build it once."""
 
     def __init__(self, schema: Schema) -> None:
         if schema.asks_for("agent"):
@@ -95,13 +95,13 @@ class Parser:
         try:
             gather(event)
             if not plausible(hit.at, now):
-                raise _Refused(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
+                raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = event_day.of(event.id, event.client_time, hit.at)
             return Row(plan.table.name, _values(plan, event, now))
-        except _Refused as refused:
-            return refused.reject
+        except _Rejection as found:
+            return found.reject
         except convert.Invalid as error:  # the body
             return Reject(error.reason, error.detail)
 
@@ -111,8 +111,8 @@ class Parser:
         try:
             gather(event)
             event.id = _event_id(event)
-        except (_Refused, convert.Invalid):
-            pass  # the hit's own id names it well enough, and the reason is known already
+        except (_Rejection, convert.Invalid):
+            pass  # the hit's own id will do, and the reason is known already
         received = hit.at if plausible(hit.at, now) else now
         event.day = event_day.of(event.id, event.client_time, received)
         values: list[Any] = []
@@ -120,7 +120,7 @@ class Parser:
             try:
                 value = read(event)
             except convert.Invalid:
-                # A column of the user's own whose value is the very thing that was refused; the hit holds it.
+                # One of the user's own columns, whose value is what was refused; the hit holds it.
                 value = None
             values.append(_PLACEHOLDER[column.type] if value is None and column.required else value)
         partition = self._rejects_partition
@@ -135,7 +135,7 @@ class Parser:
                     break
             else:
                 return plan
-        raise _Refused(Reject(NO_TABLE, "no table of the schema file takes this event"))
+        raise _Rejection(Reject(NO_TABLE, "no table of the schema file takes this event"))
 
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
@@ -146,19 +146,19 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     except convert.Invalid as error:
         column = plan.table.columns[len(values)]
         sent = _sent(event, column)
-        raise _Refused(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
+        raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
     except _Missing:
         column = plan.table.columns[len(values)]
         sources = " or ".join(map(str, column.sources))
-        raise _Refused(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+        raise _Rejection(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
     if plan.any_of and all(values[index] is None for index in plan.any_of):
-        raise _Refused(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
+        raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
-        detail = "the table is partitioned by it, and BigQuery takes rows from 5 years ago to a year ahead"
-        raise _Refused(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
-    # Every other column has taken its own by now; the rest goes last, wherever its column stands.
+        detail = "the table is partitioned by it, and BigQuery accepts rows from 5 years ago to a year ahead"
+        raise _Rejection(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
+    # By now every other column has taken its parameters; the rest comes last, wherever its column is.
     for index in plan.rest:
         values[index] = _rest(event)
     return values
@@ -183,16 +183,16 @@ def _event_id(event: Event) -> str:
     try:
         text = convert.string(given)
     except convert.Invalid as error:
-        raise _Refused(Reject(error.reason, error.detail, column="event_id")) from error
+        raise _Rejection(Reject(error.reason, error.detail, column="event_id")) from error
     event.left.pop("event_id", None)
     if event.hit.index and "event_id" not in event.posted:
-        # The request's id, in its query string, stands for all of its events: each but the first needs one of its own.
+        # An id in the query string is shared by all events of the request: each but the first needs its own.
         return f"{text}#{event.hit.index}"
     return text
 
 
 def _read(column: Column) -> Callable[[Event], Any]:
-    """A function that gives a column's typed value, or None; it raises convert.Invalid."""
+    """A function that returns a column's typed value, or None; it raises convert.Invalid."""
     if all(source.namespace == "param" and source.name != "*" for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
     readers = [_reader(source, column.type) for source in column.sources]
@@ -226,7 +226,7 @@ def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
     name = source.name
     match source.namespace:
         case "param" if name == "*":
-            return lambda event: None  # filled when all other columns have taken theirs
+            return lambda event: None  # filled once all other columns have taken theirs
         case "param":
             return _parameter([name], kind)
         case "header":
@@ -259,7 +259,7 @@ def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
         for name in names:
             value = first.get(name)
             if value is not None and value != "":
-                if not is_text or type(value) is not str:  # a text is a STRING as it is
+                if not is_text or type(value) is not str:  # a text is a STRING as is
                     value = converter(value) if name in event.posted else from_text(value)
                 event.left.pop(name, None)
                 return value
@@ -269,7 +269,7 @@ def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
 
 
 def _enrichment(namespace: str, name: str) -> Callable[[Event], Any]:
-    enrich, index = _ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
+    enrich, index = ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
 
     def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
@@ -281,7 +281,7 @@ def _enrichment(namespace: str, name: str) -> Callable[[Event], Any]:
 
 
 def _rest(event: Event) -> str | None:
-    """The JSON object of all values no column took: one value as itself, several of a name as an array."""
+    """All values that no column took, as a JSON object; several values of one name are an array."""
     left = event.left
     for name, values in event.more.items():
         if name in left:
@@ -320,7 +320,7 @@ def _plain(event: Event, source: Source) -> str | None:
 
 
 def _sent(event: Event, column: Column) -> str | None:
-    """What was sent for a refused column, as text, cut."""
+    """What was sent for a refused column, as text, truncated."""
     for source in column.sources:
         given: Mapping[str, Any] = event.first if source.namespace == "param" else event.hit.headers
         value = given.get(source.name) if source.namespace in OPEN_SOURCES else None

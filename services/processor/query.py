@@ -9,9 +9,9 @@ from urllib.parse import unquote_to_bytes
 def pairs(query: str) -> list[tuple[str, str]]:
     """Names and values in order, percent-decoded, `+` as a space; a name without `=` has the value "".
 
-    It takes any text. Bytes that are not UTF-8 are read as Latin-1, as old clients write it; `%zz` stays as it is.
+    It takes any text. Bytes that are not UTF-8 are read as Latin-1, which old clients send; `%zz` stays as is.
     """
-    if not query.isascii():  # a lone surrogate cannot come from our collector, and nothing after this could encode it
+    if not query.isascii():  # our collector sends no lone surrogate, and nothing after this could encode one
         query = query.encode("utf-8", "replace").decode()
     query = query.replace("+", " ").replace("\\", "%5C")
     found = []
@@ -27,17 +27,17 @@ def pairs(query: str) -> list[tuple[str, str]]:
 
 
 def _decode(part: str) -> str:
-    """A part without a backslash of its own."""
-    # %41 means what \x41 means to Python, whose decoder for that is written in C: 0.5 µs a value against 2.3.
+    """A part that contains no backslash."""
+    # %41 is what \x41 is to Python, whose decoder for that is written in C: 0.5 µs a value against 2.3.
     try:
         decoded, _ = unicode_escape_decode(part.replace("%", "\\x"))
-    except UnicodeDecodeError:  # not two digits behind a %
+    except UnicodeDecodeError:  # no two hex digits after a %
         return text(unquote_to_bytes(part))
     return decoded if decoded.isascii() else text(decoded.encode("latin-1"))
 
 
 def text(data: bytes) -> str:
-    """Bytes a client sent as text: UTF-8, or else Latin-1, which takes any byte and loses none."""
+    """Bytes a client sent as text: UTF-8, or else Latin-1, which decodes any byte."""
     try:
         return data.decode()
     except UnicodeDecodeError:

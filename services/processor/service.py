@@ -1,4 +1,4 @@
-"""The processor's wiring: entered from the admin port inwards, left in reverse."""
+"""The processor's wiring: entered from the admin port inwards, left in reverse order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from services.shared.credentials import PUBSUB_EMULATOR, Account
 from services.shared.publisher import Publisher
 from services.shared.subscriber import Subscriber
 
-# Beyond the time limits of a message's rows and of its dead letter. An outage answers messages, too: with a nack.
+# Far beyond the time limits of a message's rows and of its dead letter: even in an outage messages are nacked in time.
 _STUCK_SECONDS = 600.0
+_MAX_MESSAGES = 64  # held at a time: `max_bytes` is reached first, unless packs are small; then 64 keep a core busy
+_IN_FLIGHT = 16  # packs of rows being published: at 50 ms each, several times what one core can make
 
 _log = log.get("processor")
 
 
 async def run(cfg: Config, stop: asyncio.Event) -> None:
-    """Process until `stop`; then stop pulling, finish the packs in hand within `grace`, flush acks, close."""
+    """Process until `stop`; then stop pulling, finish the packs in hand in time, flush acks, close."""
     schema = schema_file.load(cfg.schema)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
@@ -39,17 +41,17 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
         publisher = await stack.enter_async_context(
             Publisher(
                 cfg.project,
-                in_flight=cfg.in_flight,
+                in_flight=_IN_FLIGHT,
                 timeout=cfg.publish_timeout_seconds,
                 credentials=account.credentials,
             )
         )
-        puller = await stack.enter_async_context(
+        subscriber = await stack.enter_async_context(
             Subscriber(
                 cfg.project,
                 cfg.hits_subscription,
                 background,
-                max_messages=cfg.max_messages,
+                max_messages=_MAX_MESSAGES,
                 max_bytes=cfg.max_bytes,
                 credentials=account.credentials(),
                 leased=metrics.leases.inc,
@@ -57,14 +59,14 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             )
         )
         worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
-        work = background.start("processor", worker.run(puller), ending=stop.is_set)
+        work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)
         await stop.wait()
         admin.ready(because="draining")
-        puller.drain()
+        subscriber.drain()
         try:
             async with asyncio.timeout(cfg.shutdown_timeout_seconds):
                 await work
         except TimeoutError:
-            _log.warning("grace is over; the packs in hand will be delivered again")
+            _log.warning("shutdown timed out; the packs in hand will be redelivered")

@@ -1,23 +1,22 @@
-"""From hits to one Arrow batch a table. Whatever a hit raises, foreseen or not, costs that hit alone."""
+"""From hits to one Arrow batch per table. Whatever a hit raises, foreseen or not, costs that hit alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from traceback import walk_tb
 from typing import Protocol
 
 import pyarrow as pa
 
 from services.processor.parse import UNENCODABLE, UNEXPECTED, Reject, Row
 from services.shared import rows
+from services.shared.fault import fault
 from services.shared.hit import Hit
 from services.shared.schema import Schema
 
 
 class HitParser(Protocol):
-    """What `parse.Parser` does: a row or a reject of each hit, and the row of a reject; `now` in µs since 1970."""
+    """What `parse.Parser` does: a row or a reject for each hit, and the row of a reject; `now` in µs since 1970."""
 
     def parse(self, hit: Hit, now: int) -> Row | Reject: ...
 
@@ -26,9 +25,9 @@ class HitParser(Protocol):
 
 @dataclass
 class TableBatches:
-    """Each hit is a row of one of `batches`, or it is in `unplaced`, where not even a reject could be made of it.
+    """Each hit is a row of one of `batches`, or in `unplaced` if not even a reject could be made of it.
 
-    `rejects` holds reasons by the hit's index. `faults` says what was raised and where, for each time that something
+    `rejects` holds reasons by the hit's index. `faults` says what was raised and where, each time something
     unforeseen was, and so does `unplaced`.
     """
 
@@ -39,7 +38,7 @@ class TableBatches:
 
 
 class Batcher:
-    """Makes batches of the hits of a message; make one and keep it."""
+    """Makes batches of the hits of a message; build it once."""
 
     def __init__(self, schema: Schema, parser: HitParser) -> None:
         self._parser = parser
@@ -54,7 +53,7 @@ class Batcher:
                 result = self._parser.parse(one, now)
             except MemoryError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a bug of ours, and this hit is the only one to pay for it
+            except Exception as error:  # noqa: BLE001 - a bug of ours, and only this hit must pay for it
                 found.faults.append(fault(error))
                 result = Reject(UNEXPECTED, f"the processor failed: {found.faults[-1]}")
             made.append(result if isinstance(result, Row) else self._reject_row(index, one, result, now, found))
@@ -62,7 +61,7 @@ class Batcher:
             found.batches = self._batches(made)
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - Arrow does not take some value: trying each row alone finds it
+        except Exception:  # noqa: BLE001 - Arrow refuses some value: trying each row alone finds it
             made = [
                 self._fitting(index, one, row, now, found)
                 for index, (one, row) in enumerate(zip(hits, made, strict=True))
@@ -83,7 +82,7 @@ class Batcher:
         return row
 
     def _fitting(self, index: int, one: Hit, row: Row | None, now: int, found: TableBatches) -> Row | None:
-        """The row if Arrow takes it; else that of a reject, if Arrow takes that."""
+        """The row if Arrow accepts it; else that of a reject, if Arrow accepts that."""
         if row is None or (error := self._misfit(row)) is None:
             return row
         found.faults.append(fault(error))
@@ -96,7 +95,7 @@ class Batcher:
         return None
 
     def _misfit(self, row: Row) -> Exception | None:
-        """Why Arrow does not take a row."""
+        """Why Arrow refuses a row."""
         try:
             self._batch(row.table, [row.values])
         except MemoryError:
@@ -117,9 +116,3 @@ class Batcher:
         columns = zip(*values, strict=True)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def fault(error: Exception) -> str:
-    """What was raised and where, such as `ValueError at typed.py:101`. Its text may hold what a stranger sent."""
-    *_, (frame, line) = walk_tb(error.__traceback__)
-    return f"{type(error).__name__} at {Path(frame.f_code.co_filename).name}:{line}"

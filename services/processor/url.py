@@ -13,7 +13,7 @@ _HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#@\\]*@)?(\[[0-9a-f:.]+\]|[^/?#@
 
 
 def host(address: str) -> str | None:
-    """The host in lower case, without port, user and a last dot; None for what is no absolute address."""
+    """The host in lower case, without port, user and a last dot; None for anything but an absolute URL."""
     path = address.find("/", address.find("://") + 3, MAX_ORIGIN)
     return _host(address[: path if path > 0 else MAX_ORIGIN])
 
@@ -25,7 +25,7 @@ def _host(origin: str) -> str | None:
 
 
 def query(address: str) -> str:
-    """The query of an address, still percent-encoded; empty where there is none."""
+    """The query of an address, still percent-encoded; empty if there is none."""
     if "?" not in address:
         return ""
     return address[:MAX_LENGTH].partition("#")[0].partition("?")[2]

@@ -16,17 +16,17 @@ from services.processor import log_entry
 from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
 from services.processor.table_batches import Batcher, HitParser, TableBatches
-from services.processor.throttle import Throttle
 from services.shared import hit, log, rows, tracing, zstd_frame
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
-from services.shared.lru_set import Recent
+from services.shared.lru_set import LruSet
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
+from services.shared.throttle import Throttle
 
-_REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, when far fewer have passed
+_REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, long before so many others
 _LOG_SECONDS = 60.0  # between two lines about the same thing
 
 _log = log.get("processor.worker")
@@ -39,7 +39,7 @@ class Topics:
 
 
 class _Letter(NamedTuple):
-    """A dead letter of one hit: the message that it makes alone, the reason of the metric, and words."""
+    """A dead letter of one hit: its message, the reason for the metric, and an explanation."""
 
     data: bytes
     attributes: dict[str, str]
@@ -79,23 +79,23 @@ class Worker:
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._buried, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
-        self._done: Recent[str] = Recent(_REMEMBERED)
+        self._done: LruSet[str] = LruSet(_REMEMBERED)
 
-    async def run(self, puller: Subscriber) -> None:
-        """Handle messages until the puller drains, then finish those in hand.
+    async def run(self, subscriber: Subscriber) -> None:
+        """Handle messages until the subscriber drains, then finish those in hand.
 
-        The puller bounds how many there are, and while their hits take too much memory, no more are taken from it.
+        The subscriber bounds how many there are; while their hits take too much memory, no more are taken from it.
         """
         async with asyncio.TaskGroup() as tasks:
-            async for delivery in puller:
+            async for delivery in subscriber:
                 compressed = log_entry.is_compressed(delivery.data)
                 size = log_entry.MAX_BYTES if compressed else zstd_frame.held(delivery.data)
                 while self._held and self._held + size > self._max_bytes:
                     self._changed.clear()
                     await self._changed.wait()
                 self._held += size
-                tasks.create_task(self._hold(delivery, puller.subscription, size))
-                await asyncio.sleep(0)  # a full queue must not keep answers and probes waiting
+                tasks.create_task(self._hold(delivery, subscriber.subscription, size))
+                await asyncio.sleep(0)  # a full queue must not hold up acks and probes
 
     async def _hold(self, delivery: Delivery, source: str, size: int) -> None:
         try:
@@ -107,7 +107,7 @@ class Worker:
             self._changed.set()
 
     async def _handle(self, delivery: Delivery, source: str, span: tracing.Span) -> None:
-        """Answer for one message: ack after its rows are safe, dead letter if it is poison, nack for all else."""
+        """Settle one message: ack once its rows are safe, dead-letter it if it is poison, nack it otherwise."""
         metrics = self._metrics
         metrics.message_bytes.inc(len(delivery.data))
         if delivery.attempt > 1:
@@ -117,7 +117,7 @@ class Worker:
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
-                hits, dead, outcome = delivery.count, 0, "duplicate"
+                hits, dead, outcome = _count(delivery), 0, "duplicate"
             else:
                 hits, dead = await self._process(delivery, pack, source)
                 outcome = "published"
@@ -125,7 +125,7 @@ class Worker:
         except Poison as poison:
             span.fail(str(poison))
             await self._bury(delivery, source, str(poison))
-        except NewerFormat as newer:  # another pod reads it; Pub/Sub's policy bounds how often it comes
+        except NewerFormat as newer:  # a newer pod reads it; Pub/Sub's policy limits the deliveries
             span.fail(str(newer))
             metrics.newer.inc()
             if messages := self._newer.add(1):
@@ -139,7 +139,7 @@ class Worker:
             span.fail(str(error))
             _log.warning("rows not confirmed", pack=pack, error=str(error))
             self._give_back(delivery)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the message must come again, and others go on
+        except Exception as error:  # noqa: BLE001 - whatever it was, the message must be redelivered, and others go on
             span.fail(repr(error))
             _log.exception("message failed", pack=pack)
             self._give_back(delivery)
@@ -165,10 +165,10 @@ class Worker:
         delivery.ack()
         self._metrics.dead.inc()
         self._metrics.acked.inc()
-        self._metrics.settled(_kind(delivery), "dead", delivery.count)
+        self._metrics.settled(_kind(delivery), "dead", _count(delivery))
 
     async def _process(self, delivery: Delivery, pack: str, source: str) -> tuple[int, int]:
-        """How many hits are rows now and how many dead letters, each safe; raises Poison if all would be the latter."""
+        """How many hits are now rows and how many dead letters, all safe. Raises Poison if all would be the latter."""
         with self._metrics.parse_seconds.time(), tracing.step("parse"), _nothing_collected():
             found = self._decode(delivery, pack)
             made = self._batcher.make(found.hits, self._now_us())
@@ -176,7 +176,7 @@ class Worker:
         letters = found.letters
         for one, fault in made.unplaced:
             detail = f"neither a row nor a reject can be made of it: {fault}"
-            if not made.batches:  # the message whole, so that its letter is the same whenever it is replayed
+            if not made.batches:  # the whole message, so that replaying it gives the same dead letter
                 raise Poison(detail)
             message = hit.pack([hit.encode(one)], rows.pack_id(pack, "dead", len(letters)))
             letters.append(_Letter(*message, UNPLACED, detail))
@@ -187,7 +187,7 @@ class Worker:
         ]
         work += [self._publish_letter(letter, source) for letter in letters]
         published, dead = len(found.hits) - len(made.unplaced), len(letters)
-        del found, made, letters  # publishing may take long, and needs the Arrow alone
+        del found, made, letters  # publishing may take long, and needs only the Arrow data
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -210,7 +210,7 @@ class Worker:
         entries = log_entry.decode(delivery.data, delivery.id, delivery.published_us)
         for why, count in entries.ignored.items():
             self._metrics.ignored[why].inc(count)
-        # By the name of a pack that is done, what is replayed would be dropped.
+        # Under the id of a pack that is done, a replayed letter would be dropped.
         attributes = {name: value for name, value in delivery.attributes.items() if name != "pack"}
         letters = [
             _Letter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}") for data, reason in entries.unreadable
@@ -235,7 +235,7 @@ class Worker:
     async def _publish(self, name: str, batch: pa.RecordBatch, pack_id: str) -> None:
         data, attributes = rows.pack(batch, name, pack_id)
         count = batch.num_rows
-        del batch  # only the packed bytes need to wait for Pub/Sub
+        del batch  # only the packed bytes wait for Pub/Sub
         with (
             self._metrics.publish_seconds.time(),
             tracing.step("publish", kind=tracing.Kind.PRODUCER) as span,
@@ -250,9 +250,14 @@ def _kind(delivery: Delivery) -> str:
     return "pack" if "schema" in delivery.attributes else "log_entry"
 
 
+def _count(delivery: Delivery) -> int:
+    """How many hits a message holds that is not processed."""
+    return delivery.count if _kind(delivery) == "pack" else log_entry.count(delivery.data)
+
+
 @contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """The cyclic garbage collector waits: it would walk through a body's many small arrays while they are made."""
+    """Pause the cyclic garbage collector: it would walk a body's many small arrays while they are built."""
     enabled = gc.isenabled()
     gc.disable()
     try:

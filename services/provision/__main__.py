@@ -1,4 +1,4 @@
-"""Make or mend everything the services need in a project: `python -m services.provision [--dry-run]`.
+"""Creates or repairs everything the services need in a project: `python -m services.provision [--dry-run]`.
 
 A line for each resource. `python -m services.provision iam` prints who needs which role, and does nothing.
 Exit codes: 0 done, 1 refused or failed, 2 for options, settings or a schema file that are wrong.
@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from services.provision import iam
 from services.provision.config import Config
 from services.provision.inventory import resources
-from services.provision.resource import Failed, Refused, settle
+from services.provision.resource import ProvisionError, ProvisionRefused, settle
 from services.shared import config, emulators, log, schema_file
 
 _EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml
@@ -24,7 +24,7 @@ _EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart'
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m services.provision",
-        description="Make or mend topics, subscriptions, dataset, tables and views. Settings come from PIPE_*.",
+        description="Create or repair topics, subscriptions, dataset, tables and views. Settings come from PIPE_*.",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     commands = parser.add_subparsers(dest="command", title="or")
@@ -45,12 +45,12 @@ def main() -> int:
     try:
         for line in settle(resources(cfg, schema), dry_run=arguments.dry_run):
             print(line, flush=True)
-    except Refused as error:
+    except ProvisionRefused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
     except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
         return _failed((error.args or (error,))[0])
-    except (Failed, OSError) as error:  # OSError: a file of credentials that cannot be read
+    except (ProvisionError, OSError) as error:  # OSError: a file of credentials that cannot be read
         return _failed(error)
     return 0
 

@@ -45,7 +45,7 @@ COMPACTOR = CustomRole(
 )
 PROVISIONER = CustomRole(
     "pixelpipeProvisioner",
-    "pixelpipe: make and mend, delete nothing",
+    "pixelpipe: create and repair, delete nothing",
     "roles/pubsub.editor and roles/bigquery.dataEditor would also let it publish, consume and delete",
     (
         "pubsub.topics.attachSubscription",

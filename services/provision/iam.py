@@ -44,11 +44,11 @@ def text(options: argparse.Namespace) -> str:
     errors = [
         f"{what}={value!r} {wanted}"
         for what, value, pattern, wanted in (
-            ("--project", cfg.project, r"[a-z][-a-z0-9]{4,28}[a-z0-9]", "is no project id, such as my-project"),
-            ("--namespace", options.namespace, _LABEL, "is no Kubernetes namespace"),
-            ("--release", options.release, _LABEL, "is no Helm release"),
-            ("--fullname", options.fullname, _LABEL, "is no name Kubernetes takes"),
-            ("--metrics-reader", options.metrics_reader, f"({_LABEL})/({_LABEL})", "is no NAMESPACE/NAME"),
+            ("--project", cfg.project, r"[a-z][-a-z0-9]{4,28}[a-z0-9]", "is not a project id, such as my-project"),
+            ("--namespace", options.namespace, _LABEL, "is not a Kubernetes namespace"),
+            ("--release", options.release, _LABEL, "is not a Helm release"),
+            ("--fullname", options.fullname, _LABEL, "is not a name that Kubernetes accepts"),
+            ("--metrics-reader", options.metrics_reader, f"({_LABEL})/({_LABEL})", "is not NAMESPACE/NAME"),
         )
         if value is not None and not re.fullmatch(pattern, value, re.ASCII)
     ]

@@ -1,6 +1,6 @@
-"""What every resource has in common: it is looked at first, all of them before any is touched, and then settled.
+"""What all resources have in common: every one is planned before any is changed, and then applied.
 
-Two provisioners at once, or one that was killed half-way, do no harm: whoever loses a race looks again.
+Two concurrent provisioners, or one that was killed half-way, do no harm: whoever loses a race plans again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _WOULD = {"create": "would create", "update": "would update", "keep": "unchanged
 Verb = Literal["create", "update", "keep"]
 
 
-class Refused(Exception):
-    """What is wanted cannot be had without losing data or changing what is not ours; one line a problem."""
+class ProvisionRefused(Exception):
+    """This would lose data or change what is not ours; one line per problem."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Step:
     apply: Callable[[], object] = lambda: None
 
 
-class Failed(Exception):
+class ProvisionError(Exception):
     """A request failed: names the resource and what in the configuration it comes from."""
 
 
@@ -58,14 +58,15 @@ class Resource(Protocol):
     def source(self) -> str: ...
 
     def plan(self) -> Step:
-        """Look, and say what is needed; changes nothing. Raises Refused where that is impossible."""
+        """Look, and say what is needed; changes nothing. Raises ProvisionRefused where that is impossible."""
         ...
 
 
 def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
     """Plan all, then apply in order; a line for each resource, as it is done.
 
-    Raises Refused with every problem of every resource before anything has changed, and Failed where a request fails.
+    Raises ProvisionRefused with every problem of every resource before anything has changed, and ProvisionError if a
+    request fails.
     """
     steps: list[Step] = []
     problems: list[str] = []
@@ -73,10 +74,10 @@ def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
         try:
             with _naming(resource):
                 steps.append(resource.plan())
-        except Refused as error:
+        except ProvisionRefused as error:
             problems.append(str(error))
     if problems:
-        raise Refused("\n".join(problems))
+        raise ProvisionRefused("\n".join(problems))
     for resource, step in zip(resources, steps, strict=True):
         if dry_run:
             yield _line(_WOULD[step.verb], resource.name, step.detail)
@@ -88,11 +89,11 @@ def settle(resources: Sequence[Resource], *, dry_run: bool) -> Iterator[str]:
 
 @contextmanager
 def _naming(resource: Resource) -> Iterator[None]:
-    """Raises Failed for a request that fails. Credentials that do not work are no resource's fault."""
+    """Raises ProvisionError for a request that fails. Credentials that do not work are no resource's fault."""
     try:
         yield
     except (exceptions.GoogleAPIError, requests.RequestException) as error:
-        raise Failed(f"{resource.name} ({resource.source}): {error}") from error
+        raise ProvisionError(f"{resource.name} ({resource.source}): {error}") from error
 
 
 def _apply(resource: Resource, step: Step) -> Step:
@@ -112,7 +113,7 @@ def _apply(resource: Resource, step: Step) -> Step:
             if rest.verb == "update":
                 rest.apply()
         return step
-    raise Refused(f"{resource.name}: others change it faster than this run can; run again once they are done")
+    raise ProvisionRefused(f"{resource.name}: others change it faster than this run can; run again once they are done")
 
 
 def _line(verb: str, name: str, detail: str) -> str:

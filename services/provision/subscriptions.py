@@ -11,7 +11,7 @@ from google.api_core import exceptions
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
-from services.provision.resource import CALL, LABELS, Refused, Step
+from services.provision.resource import CALL, LABELS, ProvisionRefused, Step
 from services.shared import log
 from services.shared.resource_names import subscription_path, topic_path
 
@@ -98,7 +98,7 @@ class Subscription:
         return wanted
 
     def _check(self, found: Any, wanted: Any) -> None:
-        """Raise Refused for what Pub/Sub cannot change, and for what someone must have meant."""
+        """Raise ProvisionRefused for what Pub/Sub cannot change, and for what someone must have meant."""
         problems = []
         if found.topic != wanted.topic:
             problems.append(
@@ -116,7 +116,7 @@ class Subscription:
         if found.detached:
             problems.append("it is detached from its topic: delete it")
         if problems:
-            raise Refused("\n".join(f"{self.name}: {problem}" for problem in problems))
+            raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
 
 
 _OURS = (

@@ -8,7 +8,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from services.provision import schema_evolution, view
-from services.provision.resource import LABELS, RETRY, TIMEOUT, Refused, Step
+from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused, Step
 from services.shared.schema import Table
 
 _CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
@@ -27,7 +27,7 @@ class Dataset:
         except exceptions.NotFound:
             return Step("create", f"in {self._location}", self._create)
         if found.location and found.location.lower() != self._location.lower():
-            raise Refused(
+            raise ProvisionRefused(
                 f"{self.name}: it is in {found.location}, PIPE_LOCATION is {self._location}, and a dataset cannot "
                 f"move: set PIPE_LOCATION={found.location}, or choose another PIPE_DATASET"
             )
@@ -63,11 +63,11 @@ class LogTable:
         except exceptions.NotFound:
             return Step("create", f"{len(wanted.columns)} columns, by {wanted.partition}", self._create)
         if found.table_type != "TABLE":
-            raise Refused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
+            raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         evolution = schema_evolution.evolve(wanted, found.schema)
         self.columns = tuple(field.name for field in evolution.fields)
         if problems := [*_partition_problems(wanted, found), *evolution.problems]:
-            raise Refused("\n".join(f"{self.name}: {problem}" for problem in problems))
+            raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
         changes = list(evolution.changes)
         properties = ["schema"] if changes else []
         if changes:
@@ -136,14 +136,14 @@ class View:
     def plan(self) -> Step:
         """Rests on the latest plan of the log table."""
         if text := view.problem(self._table):
-            raise Refused(f"{self.name}: {text}")
+            raise ProvisionRefused(f"{self.name}: {text}")
         sql = view.sql(self._table, self._project, self._dataset, self._log_table.columns)
         try:
             found = self._client.get_table(self._reference, **_CALL)
         except exceptions.NotFound:
             return Step("create", f"each event of {self._table.log_name} once", lambda: self._create(sql))
         if found.table_type != "VIEW":
-            raise Refused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
+            raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         changed = []
         if found.view_query != sql or found.view_use_legacy_sql:
             found.view_query = sql

@@ -1,4 +1,4 @@
-"""The admin port, apart from the public one: liveness, readiness and metrics, for the cluster's eyes only."""
+"""The admin port, separate from the public one: liveness, readiness and metrics, for the cluster alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from services.shared import listen, log
 from services.shared.background import Background
 
-LAG_SECONDS = 0.5  # between two looks at the event loop
+LAG_SECONDS = 0.5  # between two measurements of the event loop's lag
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a third more series that no query of ours reads
 

@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests or messages of a service: owned, so that none of it ends or stalls unseen."""
+"""Work that runs beside the requests or messages of a service: owned, so that none of it ends or stalls unnoticed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class BackgroundTaskEnded(Exception):
-    """A task that lasts as long as its service has ended before it. The text names it and says why."""
+    """A task that should last as long as its service ended before it. The text names it and says why."""
 
 
 class Progress:
@@ -31,7 +31,7 @@ class Progress:
 
     @property
     def stuck(self) -> str | None:
-        """What to say of a step that has not moved for longer than its limit; None for one that is well."""
+        """Says that a step has not moved for longer than its limit; None while it has."""
         if self._since is None or (waited := self._clock() - self._since) <= self._limit:
             return None
         return f"{self._name} has not moved for {waited:.0f} s"
@@ -40,8 +40,8 @@ class Progress:
 class Background:
     """Owns the background tasks of a service, as its outermost context.
 
-    A task that fails, or returns before it should, cancels the body of the context, so that all that was entered
-    within is left in order; then BackgroundTaskEnded is raised. The process ends with exit code 1.
+    A task that fails, or returns before it should, cancels the body of the context, so that everything entered within
+    is left in order; then BackgroundTaskEnded is raised. The process exits with code 1.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Background:
 
     @property
     def stuck(self) -> str | None:
-        """Which step does not move; None while all do."""
+        """Which step is stuck; None if none is."""
         return next((text for step in self._steps if (text := step.stuck)), None)
 
 
@@ -93,7 +93,7 @@ async def _owned(name: str, work: Coroutine[None, None, None], ending: Callable[
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled this task: it waited for something that was, and a task group takes that for a good end.
+        # Nobody cancelled this task: it waited for something that was, which a task group would take for a normal end.
         raise BackgroundTaskEnded(f"{name}: what it waited for was cancelled") from error
     except Exception as error:
         raise BackgroundTaskEnded(f"{name}: {error!r}") from error

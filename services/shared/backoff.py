@@ -11,7 +11,7 @@ class Backoff:
 
     def __init__(self, first: float, most: float, random: Callable[[], float] = random.random) -> None:
         self._first, self._most, self._random = first, most, random
-        self._bound = first
+        self._bound = min(first, most)
 
     def wait(self) -> float:
         """The next wait in seconds: at most the doubled bound, at least half of it."""
@@ -21,4 +21,4 @@ class Backoff:
 
     def reset(self) -> None:
         """What was waited for has come: begin again."""
-        self._bound = self._first
+        self._bound = min(self._first, self._most)

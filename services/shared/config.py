@@ -1,10 +1,10 @@
-"""Settings: a frozen dataclass a service, read once from the environment, checked and explained at start.
+"""Settings: one frozen dataclass per service, read once from the environment, checked and explained at start.
 
     @dataclass(frozen=True)
     class Config:
-        linger_seconds: float = setting(0.01, "seconds a hit may wait for company", minimum=0, maximum=1)
+        linger_seconds: float = setting(0.05, "seconds hits are batched for", minimum=0, maximum=1)
 
-The field `linger` is read from `PIPE_LINGER_SECONDS`.
+The field `linger_seconds` is read from `PIPE_LINGER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _LONGEST = 80  # characters of a value that an error shows
 _PUBSUB = r"(?!goog)[A-Za-z][\w.~+%-]{2,254}", "3 to 255 letters, digits and -._~+%, the first a letter, not goog…"
-# What a value, or each of a list, must look like: by the last word of the setting's name.
+# What a value, or each item of a list, must look like, by the last word of the setting's name.
 _SHAPES = {
     "project": (r"[A-Za-z0-9][\w.:-]{0,127}", "a project's id, such as my-project"),
     "dataset": (r"\w{1,1024}", "letters, digits and underscores"),
@@ -36,7 +36,7 @@ C = TypeVar("C")
 
 
 class ConfigError(Exception):
-    """One line a wrong setting: its name, its value, and what to do."""
+    """One line per wrong setting: its name, its value, and what to do."""
 
 
 def setting(
@@ -83,7 +83,7 @@ def read(config: type[C], environ: Mapping[str, str]) -> C:
 
 
 def shown(text: str) -> str:
-    """A value for an error: in quotes, on one line, and cut."""
+    """A value as an error shows it: quoted, on one line, truncated."""
     return repr(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
 
 
@@ -120,7 +120,7 @@ def _convert(text: str, field: dataclasses.Field[Any]) -> Any:
 
 
 def check_shape(kind: str, value: Any) -> None:
-    """Raises ValueError for a text that cannot be what the last word of its setting's name says."""
+    """Raises ValueError for a text that cannot be what the last word of the setting's name calls for."""
     pattern, words = _SHAPES.get(kind, (".*", ""))
     if isinstance(value, str) and not re.fullmatch(pattern, value, re.ASCII | re.DOTALL):
         raise ValueError(f"use {words}")

@@ -1,14 +1,13 @@
-"""The account that a service acts as: found once, awaited where it is not there yet.
+"""The account that a service acts as: found once, and waited for if it is not there yet.
 
 On GKE a pod starts some seconds before its metadata server answers. Google's clients look for credentials when they are
-made, block while they do, and fail if there are none.
+created, block while they do, and fail if there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -19,6 +18,7 @@ from google.auth.transport.requests import Request
 
 from services.shared import daemon_thread, log
 from services.shared.background import Background
+from services.shared.backoff import Backoff
 from services.shared.config import ConfigError
 
 PUBSUB_EMULATOR = "PUBSUB_EMULATOR_HOST"
@@ -26,20 +26,20 @@ FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 AWAITED = "waiting for credentials"
 _FILE_SECONDS = 10.0  # a service waits for this at its start
 _ATTEMPT_SECONDS = 60.0  # google.auth tries a silent metadata server several times, which takes about 40 s
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0  # seconds between attempts
+_RETRY_SECONDS = (0.5, 5.0)  # backoff between attempts
 
 _log = log.get("credentials")
 
 
 class NoCredentials(Exception):
-    """They are not there yet; a later call may find them."""
+    """There are none yet; a later call may find them."""
 
 
 class Account:
     """Google's default credentials of this process, for all its clients.
 
-    Entering it returns at once: they are looked for in the background until they are found. None are needed where all
-    of the variables `emulators` are set. Raises ConfigError where GOOGLE_APPLICATION_CREDENTIALS names no such file.
+    Entering it returns at once: a background task looks for them until they are found. None are needed if all of the
+    variables `emulators` are set. Raises ConfigError if the file GOOGLE_APPLICATION_CREDENTIALS names cannot be used.
     """
 
     def __init__(self, background: Background, *emulators: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -70,13 +70,13 @@ class Account:
         return None if self._settled.is_set() else AWAITED
 
     def credentials(self) -> Any:
-        """Those of google.auth, or None where only emulators are used. Raises NoCredentials."""
+        """As google.auth gives them, or None if only emulators are used. Raises NoCredentials."""
         if not self._settled.is_set():
             raise NoCredentials(AWAITED)
         return self._found
 
     async def found(self, stop: asyncio.Event) -> bool:
-        """Wait for the credentials; False if `stop` is set before they are there."""
+        """Wait for the credentials; False if `stop` is set first."""
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._settled, stop)]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +86,7 @@ class Account:
         return self._settled.is_set()
 
     async def _read_file(self) -> None:
-        """A file that cannot be used is a mistake that time does not repair; a server it points to may be away."""
+        """A file that cannot be used is a mistake that no retry fixes; a server it points to may just be away."""
         try:
             self._found = await daemon_thread.call("credentials", _from_file, _FILE_SECONDS)
         except (TransportError, RefreshError, TimeoutError) as error:
@@ -98,7 +98,7 @@ class Account:
             ) from error
 
     async def _look(self) -> None:
-        wait, said = _FIRST_WAIT, bool(self._file)
+        backoff, said = Backoff(*_RETRY_SECONDS), bool(self._file)
         find = _from_file if self._file else _from_surroundings
         while self._found is None:
             try:
@@ -107,8 +107,7 @@ class Account:
                 if not said:
                     _log.warning("waiting for credentials", error=_text(error))
                     said = True
-                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
-                wait = min(wait * 2, _LONGEST_WAIT)
+                await asyncio.sleep(backoff.wait())
         self._settled.set()
         if said:
             _log.info("credentials found")
@@ -120,7 +119,7 @@ def _from_file() -> Any:
 
 
 def _from_surroundings() -> Any:
-    """With a token: a metadata server answers some time before it has one."""
+    """Credentials with a token: a metadata server answers before it has one to give."""
     found, _ = google.auth.default()
     found.refresh(Request())
     if not found.token:

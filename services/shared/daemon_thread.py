@@ -1,4 +1,4 @@
-"""Blocking calls of other people's libraries, waited for with a limit."""
+"""Blocking calls of other people's libraries, awaited with a time limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def call(name: str, work: Callable[[], T], limit_seconds: float) -> T:
     """What `work()` returns or raises, from a thread of its own; TimeoutError once the limit has passed.
 
-    A call that never ends keeps nobody waiting: neither the caller, nor the process when it ends, as the threads of
+    A call that never returns blocks nobody: neither its caller, nor the process at its end, as a thread of
     asyncio.to_thread would.
     """
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Whether the emulators that the environment names answer. Google's clients would try for ten minutes, in silence."""
+"""Whether the emulators named in the environment answer. Google's clients would retry for ten minutes, silently."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ _VERSION = re.compile(r"([a-z]{1,20})/([1-9][0-9]{0,3})")
 
 
 class NewerFormat(Exception):
-    """The message has a newer version of its format than this code reads. A newer pod reads it: give it back."""
+    """The message has a newer version of its format than this code reads: nack it, and a newer pod will read it."""
 
 
 def check(found: str | None, known: str) -> None:
-    """Return where `found` is the `known` version. Raises NewerFormat for a newer one of the same name, else Poison."""
+    """Returns if `found` is the `known` version. Raises NewerFormat for a newer one of the same name, else Poison."""
     if found == known:
         return
     text = f"schema is {found!r}, {known!r} is read here"

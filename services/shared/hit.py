@@ -22,13 +22,13 @@ MAX_PACK_BYTES = 2_000_000  # of NDJSON; what is over closes the pack, so a pack
 Microseconds = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]
 Status = Annotated[int, msgspec.Meta(ge=0, le=999)]
 NATIVE = "native"  # the protocol of a hit without `via`
-NO_BODY = msgspec.Raw()  # one object: msgspec leaves a field out where it is the default itself, not an equal
+NO_BODY = msgspec.Raw()  # one object: msgspec omits a field that is the default itself, not one that equals it
 
 
 class Hit(msgspec.Struct, omit_defaults=True):
     """One request as it arrived, nothing interpreted.
 
-    `id` is a UUIDv7 unless a log gave it, `at` is the time of receipt in microseconds since 1970, `query` is the text
+    `id` is a UUIDv7, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
     (truncated where the collector is told to), `body` one JSON value as it was posted, empty for a pixel, `status` the
     one it was answered with if a log says so, else 0, `index` which of the items of its request this is.
@@ -58,14 +58,14 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
 
 class Unreadable(NamedTuple):
-    """A part of a message that cannot be read as a hit: its bytes, and why, without anything that a stranger wrote."""
+    """A part of a message that is not a hit: its bytes, and why, without anything that a stranger wrote."""
 
     data: bytes
     reason: str
 
 
 class Lines(NamedTuple):
-    """What a pack holds; `miscount` says so where its lines are more or fewer than its attributes say."""
+    """What a pack holds; `miscount` says how its number of lines differs from what its attributes say."""
 
     hits: list[Hit]
     unreadable: list[Unreadable]
@@ -124,7 +124,7 @@ def attributes(count: int, pack_id: str) -> dict[str, str]:
 
 
 def read(data: bytes, attributes: Mapping[str, str]) -> Lines:
-    """The lines of one message, good and bad; blank ones are nothing. Raises Poison where no line can be read,
+    """The lines of one message, good and bad; blank ones do not count. Raises Poison if no line can be read,
     NewerFormat for a version of the format after this one."""
     format_version.check(attributes.get("schema"), SCHEMA)
     if attributes.get("encoding") != "zstd":
@@ -145,7 +145,7 @@ def read(data: bytes, attributes: Mapping[str, str]) -> Lines:
 
 
 def unpack(data: bytes, attributes: Mapping[str, str]) -> list[Hit]:
-    """The hits of one message. Raises Poison, naming what is wrong, unless every one of them can be read."""
+    """The hits of one message. Raises Poison, saying what is wrong, unless all of them can be read."""
     found = read(data, attributes)
     if found.unreadable:
         raise Poison(f"hits: {found.unreadable[0].reason}")

@@ -6,7 +6,7 @@ import os
 import re
 
 _UUID7 = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7[0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}")
-_BOUGHT = 256  # ids whose random part is asked for at once
+_BOUGHT = 256  # ids whose random part is fetched at once
 # One hex digit: the two bits of the variant, and two that are as random as the digit they come from.
 _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
 
@@ -53,7 +53,7 @@ def _head(ms: int) -> str:
 
 
 def _tails(count: int) -> list[str]:
-    """The random part of as many ids."""
+    """The random part of that many ids."""
     random = os.urandom(10 * count).hex()
     return [
         f"{random[n : n + 3]}-{_VARIANT[random[n + 3]]}{random[n + 4 : n + 7]}-{random[n + 7 : n + 19]}"

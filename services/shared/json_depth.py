@@ -1,11 +1,11 @@
 """How deep JSON may be nested.
 
-BigQuery's JSON type takes 500 levels (its documented limit), and a reject wraps what was sent in objects of its own. A
-limit of ours also keeps a body that the collector took readable for every service after it: how deep a decoder goes
-before it gives up depends on the version of Python and on who calls it.
+BigQuery's JSON type accepts 500 levels (its documented limit), and a reject wraps what was sent in objects of its own.
+A limit of our own also keeps a body that the collector accepted readable for every later service: how deep a decoder
+goes before it gives up depends on the version of Python and on its caller.
 
-Strangers choose the text, so there is no step for each bracket, which takes 170 ms for a megabyte of them: far from the
-limit brackets are only counted, near it they are looked at eight at a time. That takes 4 ms, and 12 at worst.
+Strangers choose the text, so brackets are not walked one by one, which takes 170 ms per megabyte: far from the limit
+they are only counted, near it they are examined eight at a time. That takes 4 ms, 12 at worst.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from operator import add
 
 DEEPEST = 490  # levels of arrays and objects
 
-_WINDOW = 16_384  # bytes looked at together
+_WINDOW = 16_384  # bytes examined together
 _CHUNK = 256  # brackets that are only counted where all of them could open and still not be too deep
-_NEAR = 2_048  # brackets whose levels are looked at together where not
+_NEAR = 2_048  # brackets whose levels are examined together otherwise
 _BACKSLASHES = re.compile(rb"\\*")
 _TOKEN = re.compile(rb'\\.|"|[\[{]|[\]}]', re.DOTALL)
 _OPEN, _CLOSE = b"[{", b"]}"

@@ -18,7 +18,7 @@ from services.shared.background import BackgroundTaskEnded
 
 
 class Common(Protocol):
-    """What the life of every service needs of its Config."""
+    """What every service's lifecycle needs from its Config."""
 
     @property
     def log_level(self) -> str: ...
@@ -40,7 +40,7 @@ def main(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], A
     code = _live(service, config_type, run)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # Python would wait for every thread, also for one that a disk or a library holds up
+    os._exit(code)  # Python would wait for every thread, even one blocked on a disk or in a library
 
 
 def _live(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], Awaitable[None]]) -> int:
@@ -87,7 +87,7 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
     failed: list[threading.ExceptHookArgs] = []
 
     def on_thread_failure(failure: threading.ExceptHookArgs) -> None:
-        if stop.is_set():  # its work is over; leaving in order must go on
+        if stop.is_set():  # its work is over; the orderly shutdown must go on
             threading.__excepthook__(failure)
         elif failure.exc_type is not SystemExit:
             failed.append(failure)
@@ -97,7 +97,7 @@ async def _until_signal(cfg: C, run: Callable[[C, asyncio.Event], Awaitable[None
     try:
         await running
     except (asyncio.CancelledError, BackgroundTaskEnded):
-        if not failed:  # else what ends now, ends because of the thread
+        if not failed:  # otherwise what ends now ends because of the thread
             raise
     if failed:
         first = failed[0]

@@ -1,4 +1,4 @@
-"""Listens on a port of a setting; a port or host that cannot be had is a wrong setting, told in one line."""
+"""Listens on the port of a setting; a port or host that is not available is a wrong setting, reported in one line."""
 
 from __future__ import annotations
 

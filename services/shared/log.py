@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stdout, with the field names Cloud Logging reads."""
+"""Logs: one JSON object per line on stdout, with the field names Cloud Logging reads."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def _json(event: EventDict, **_options: Any) -> str:
 
 
 class _Seldom(logging.Filter):
-    """Lets a library say the same thing, by its logger and its text, once in so many seconds.
+    """Lets a library log the same thing, by its logger and its text, once in so many seconds.
 
-    In an outage a client library can have a line, and a traceback, for every call.
+    In an outage a client library may log a line, and a traceback, for every call.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -51,7 +51,7 @@ class _Seldom(logging.Filter):
 
 
 class _Stdout:
-    """Whatever `sys.stdout` is at the time of a line: loggers outlive one that was put in its place and closed."""
+    """Whatever `sys.stdout` is when a line is written: loggers outlive one that was replaced and closed."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -94,7 +94,7 @@ def start(service: str, level: str = "info") -> None:
     )
     handler.addFilter(_Seldom(_SELDOM_SECONDS))
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
-    # It warns of every attempt to reach a metadata server; what comes of them is in the errors of the calls.
+    # It warns about every attempt to reach a metadata server; the calls' own errors say what came of them.
     logging.getLogger("google.auth").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""Remembers the last ids seen, so that a redelivered pack is known as one."""
+"""Remembers the ids seen last, so that a redelivered pack is recognized."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
-class Recent(Generic[K]):
-    """A set of at most `size` ids; the one not used for longest is forgotten first."""
+class LruSet(Generic[K]):
+    """A set of at most `size` ids; the least recently used is evicted first."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -16,7 +16,7 @@ from services.shared.errors import Poison
 from services.shared.schema import Table
 
 SCHEMA = "rows/1"
-MAX_BATCH_BYTES = 3_500_000  # of Arrow buffers in one message: below the 4 MiB a gRPC client takes by default
+MAX_BATCH_BYTES = 3_500_000  # of Arrow buffers in one message: below the 4 MiB that gRPC clients accept by default
 
 _ARROW = {
     "STRING": pa.string(),
@@ -46,7 +46,7 @@ def fingerprint(schema: pa.Schema) -> str:
 def pack_id(source: str, table: str, part: int) -> str:
     """The id of the rows pack made of one table's share of the hits pack `source`.
 
-    The same hits pack delivered twice gives rows packs of the same id, so the loader can drop the second.
+    The same hits pack delivered twice yields rows packs with the same ids, so the loader can drop the second.
     """
     entropy = hashlib.sha256(f"{source}/{table}/{part}".encode()).digest()[:10]
     return identity.uuid7((identity.time_of(source) or 0) * 1000, entropy)
@@ -68,7 +68,7 @@ def pack(batch: pa.RecordBatch, table: str, pack: str) -> tuple[bytes, dict[str,
 
 
 def split(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> list[pa.RecordBatch]:
-    """The rows in order, in as few batches as keep each at or below `limit` bytes; one row alone may be larger."""
+    """The rows in order, in batches of at most `limit` bytes; one row alone may be larger."""
     if batch.num_rows <= 1 or batch.nbytes <= limit:
         return [batch]
     half = batch.num_rows // 2
@@ -78,7 +78,7 @@ def split(batch: pa.RecordBatch, limit: int = MAX_BATCH_BYTES) -> list[pa.Record
 def unpack(data: bytes, attributes: Mapping[str, str]) -> pa.RecordBatch:
     """The batch of one message, with the columns its writer gave it.
 
-    Raises Poison, naming what is wrong, for anything that is not exactly one; NewerFormat for a version after this one.
+    Raises Poison, saying what is wrong, for anything but exactly one; NewerFormat for a version after this one.
     """
     format_version.check(attributes.get("schema"), SCHEMA)
     try:

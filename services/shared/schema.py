@@ -1,4 +1,4 @@
-"""The schema file: every table, every column, its type and where its value comes from. Nothing else knows a column.
+"""The schema file: every table, every column, its type and where its value comes from. Nothing else knows the columns.
 
 `schema_file.load()` reads and checks a file; what it returns is frozen and safe to share.
 """
@@ -16,7 +16,7 @@ MODES = ("NULLABLE", "REQUIRED")
 PARTITIONABLE = ("DATE", "TIMESTAMP")
 CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
 GROUPABLE = CLUSTERABLE  # BigQuery neither groups JSON nor partitions a window by FLOAT64
-REJECTS = "rejects"  # the table every refused event goes to
+REJECTS = "rejects"  # the table for events that were refused
 CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
@@ -68,16 +68,16 @@ FIXED_SOURCES = {
     },
 }
 OPEN_SOURCES = ("param", "header")
-ENRICHMENTS = ("agent", "referrer", "utm", "geo")  # worked out by the processor, each by a file of its own
+ENRICHMENTS = ("agent", "referrer", "utm", "geo")  # derived by the processor, one file each
 
 
 class SchemaError(ConfigError):
-    """The schema file cannot be used: a line for each problem, as FILE:LINE:COLUMN: what is wrong and what to do."""
+    """The schema file cannot be used: one line per problem, as FILE:LINE:COLUMN: what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value comes from, such as `param.user_id`: a namespace and a name in it; the name `*` is all the rest."""
+    """Where a value comes from, such as `param.user_id`: a namespace and a name in it; `*` means all others."""
 
     namespace: str
     name: str
@@ -117,7 +117,7 @@ class Table:
     description: str = ""
     require_partition_filter: bool = False
     expire_days: int | None = None
-    unique: tuple[str, ...] | None = None  # as the file has it; what counts is `key`
+    unique: tuple[str, ...] | None = None  # as the file says; use `key`
     require_any: tuple[str, ...] = ()  # columns of which one must have a value
 
     @property
@@ -128,7 +128,7 @@ class Table:
     def key(self) -> tuple[str, ...]:
         """The columns that together identify an event: the day first, the event id last, and between them `unique`.
 
-        A table without `unique` has its columns `tenant` and `type` there, as far as it has any of such a name.
+        Without `unique`, its columns `tenant` and `type` stand there, if it has them.
         """
         day, event_id = self.filled_by("event.day").name, self.filled_by("event.id").name
         between = self.unique
@@ -145,14 +145,14 @@ class Table:
         return next(column for column in self.columns if column.name == name)
 
     def filled_by(self, source: str) -> Column:
-        """The column that has `source` as its only one. Raises ValueError where there is none."""
+        """The column whose only source is `source`. Raises ValueError if there is none."""
         for column in self.columns:
             if [str(item) for item in column.sources] == [source]:
                 return column
         raise ValueError(f"table {self.name}: no column comes from {source} alone")
 
     def column_from(self, source: str) -> Column | None:
-        """The column filled from one source, such as `event.id`; None where no column asks for it."""
+        """The column filled from one source, such as `event.id`; None if no column is."""
         return next((column for column in self.columns if any(str(item) == source for item in column.sources)), None)
 
 
@@ -160,7 +160,7 @@ class Table:
 class Schema:
     """All tables by name, in the order of the file; the first whose conditions hold takes the hit.
 
-    `digest` begins the SHA-256 of the file's text, as `sha256sum` says it: 12 hexadecimal digits.
+    `digest` is the beginning of the SHA-256 of the file's text, as in `sha256sum`: 12 hexadecimal digits.
     """
 
     tables: dict[str, Table]

@@ -1,4 +1,4 @@
-"""Reads and checks a schema file; every mistake is an error of one line with its line and column in the file."""
+"""Reads and checks a schema file; every mistake becomes a one-line error with its line and column in the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
 
-_WRITE_GONE = "was taken out: rows are appended by the Storage Write API; remove this line"
 TABLE_KEYS = (
     "description",
     "when",
@@ -49,7 +48,7 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
 class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
-        self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table where it has none
+        self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)
@@ -98,7 +97,7 @@ class _Reader(NodeReader):
                     node, f"table {name}{schema.LOG_SUFFIX} has the name of the log table of {name}; rename one"
                 )
         if schema.REJECTS not in tables:
-            self._error(node, f"there is no table `{schema.REJECTS}`: what fails to type would have no place to go")
+            self._error(node, f"there is no table `{schema.REJECTS}`: an event that is refused has nowhere to go")
         if not set(tables) - {schema.REJECTS} and not self._errors:
             self._error(node, "there is no table for events")
 
@@ -119,7 +118,7 @@ class _Reader(NodeReader):
             self._check_needed(name, node, columns)
         if "write" in keys:
             self._error(
-                keys["write"], f"table {name}: `write` was taken out: rows are appended by the Storage Write API"
+                keys["write"], f"table {name}: `write` is gone: the Storage Write API appends all rows; remove it"
             )
         conditions = self._conditions(name, keys.get("when"))
         if name == schema.REJECTS and "when" in keys:
@@ -219,11 +218,11 @@ class _Reader(NodeReader):
         return tuple(chosen)
 
     def _check_needed(self, name: str, node: yaml.Node, columns: list[Column]) -> None:
-        """The view counts by day and event id, the earliest first: every table needs those three."""
+        """The view deduplicates by day and event id and keeps the earliest: every table needs those three."""
         for source in ("event.day", "event.id", "hit.received_at"):
             found = [column for column in columns if [str(item) for item in column.sources] == [source]]
             if not found:
-                self._error(node, f"table {name}: no column comes from {source} alone; the view needs one to count by")
+                self._error(node, f"table {name}: no column comes from {source} alone; the view deduplicates by it")
             elif not found[0].required:
                 self._error(node, f"table {name}: column {found[0].name} (from {source}) must be `mode: REQUIRED`")
         for needed in ("reject.reason", "reject.hit") if name == schema.REJECTS else ():
@@ -231,7 +230,7 @@ class _Reader(NodeReader):
                 self._error(node, f"table {name}: no column comes from {needed}")
 
     def _columns(self, table: str, node: yaml.Node | None) -> list[Column] | None:
-        """None where an error says all there is to say."""
+        """None if an error already says it all."""
         if node is None:
             return None
         columns: list[Column] = []
@@ -303,9 +302,7 @@ class _Reader(NodeReader):
             where = f"table {table}: when: {key}"
             for source in self._sources(yaml.ScalarNode("", key, value.start_mark, value.end_mark), where, table):
                 if source.namespace == "event" or source.name in ("*", "received_at"):
-                    self._error(
-                        value, f"{where}: a condition is on a query parameter, a header, the path or an enrichment"
-                    )
+                    self._error(value, f"{where}: a condition is on a parameter, a header, the path or an enrichment")
                 values = self._texts(value, where)
                 if schema.FIXED_SOURCES.get(source.namespace, {}).get(source.name) == "BOOL":
                     values = [self._choice_of(text, value, where, ("true", "false")) for text in values]

@@ -1,4 +1,4 @@
-"""Reads YAML nodes as the names, texts and choices that are wanted, and gathers an error for each that is not."""
+"""Reads YAML nodes as names, texts and choices, and gathers an error for each node that is something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_ERRORS = 50
 _SHOWN = 80  # characters of a value that an error quotes
 _NULL = "tag:yaml.org,2002:null"
 _LONG_WORD = re.compile(rf"\S{{{_SHOWN + 20},}}")
-# What people write who know other databases, or BigQuery's other names.
+# What people write who know other databases, or BigQuery's aliases.
 _MEANT = {
     **dict.fromkeys(("INT", "INTEGER", "BIGINT", "SMALLINT", "TINYINT", "BYTEINT", "LONG"), "INT64"),
     **dict.fromkeys(("FLOAT", "FLOAT32", "DOUBLE", "REAL"), "FLOAT64"),
@@ -31,7 +31,7 @@ _MEANT = {
 
 
 class NodeReader:
-    """Every method gives something empty for a node that is wrong, and keeps the error; None is no error."""
+    """Every method returns something empty for a wrong node, and keeps the error; a node of None is no error."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -75,7 +75,7 @@ class NodeReader:
         return str(node.value)
 
     def _texts(self, node: yaml.Node | None, where: str) -> list[str]:
-        """One text or a list of them, each another."""
+        """One text or a list of different ones."""
         if not isinstance(node, yaml.SequenceNode):
             return [text] if (text := self._text(node, where)) else []
         if not node.value:
@@ -117,7 +117,7 @@ def quoted(text: str) -> str:
 
 
 def _shown(node: yaml.Node | None) -> str:
-    """What is there instead of what is wanted."""
+    """What is there instead, as an error shows it."""
     if isinstance(node, yaml.ScalarNode):
         if node.tag == _NULL and node.value:
             return f"{node.value}, which means nothing; put it in quotes if that is its name"
@@ -126,7 +126,7 @@ def _shown(node: yaml.Node | None) -> str:
 
 
 def _meant(word: str, choices: tuple[str, ...]) -> str:
-    """What to use instead, where it can be guessed; upper and lower case are the same."""
+    """What to use instead, if it can be guessed; case does not matter."""
     upper = word.upper()
     bare = re.split("[(<]", upper)[0].strip()  # without parameters, such as NUMERIC(10, 2) has
     meant = _MEANT.get(upper) or _MEANT.get(bare, bare)

@@ -1,6 +1,6 @@
-"""Receives the messages of one Pub/Sub subscription, keeps their leases and sends an answer for each.
+"""Receives the messages of one Pub/Sub subscription, keeps their leases and acks or nacks each.
 
-The official client does the most of it, and switches to an emulator by itself where PUBSUB_EMULATOR_HOST is set.
+The official client does most of it, and switches to an emulator by itself where PUBSUB_EMULATOR_HOST is set.
 """
 
 from __future__ import annotations
@@ -9,71 +9,40 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
-from services.shared import daemon_thread, log, subscriber_clock
+from services.shared import daemon_thread, log
 from services.shared.background import Background
+from services.shared.backoff import Backoff
 from services.shared.resource_names import subscription_path
+from services.shared.subscriber_client import Client
 
-# Messages in the hands of a process that is killed come again when their leases end. Left to itself the client asks for
-# a minute when it opens a stream. It renews at 90 % of the time at the latest: less would leave a busy pod too little.
+# Messages held by a process that is killed are redelivered when their leases expire. By default the client asks for a
+# minute when it opens a stream. It renews at 90 % of the time at the latest; a busy pod needs more than a few seconds.
 LEASE_SECONDS = 20
 RENEW_SECONDS = 5.0  # between renewals for messages whose stream has ended
-# The client drops a lease after an hour by default: the message would come again while it is still in hand, once an
-# hour of an outage. Pub/Sub keeps what is leased no longer than any message, 31 days at most.
+# By default the client drops a lease after an hour: in an outage, a message still being handled would be redelivered
+# every hour. Pub/Sub keeps a leased message no longer than any other, 31 days at most.
 _LONGEST_LEASE = 31 * 24 * 60 * 60.0
-_COUNT = re.compile(r"[1-9][0-9]{0,4}")  # no message of ours holds as many as five digits can say
-_RESTART_SECONDS = (1.0, 30.0)  # first and longest wait before a broken subscription is opened again
-_CLOSE_SECONDS = 5.0  # for a client or its threads, and then for the answers that are left
-_PENDING_SECONDS = (0.1, 5.0)  # first and longest wait between rounds of answers after the end of a stream
+_COUNT = re.compile(r"[1-9][0-9]{0,4}")  # none of our messages holds more than five digits can say
+_REOPEN_SECONDS = (1.0, 30.0)  # backoff before a broken stream is opened again
+_CLOSE_SECONDS = 5.0  # for the client's threads to end, and then for the last answers
+_PENDING_SECONDS = (0.1, 5.0)  # backoff between rounds of answers after a stream has ended
 _ROUND_SECONDS = 30.0
 _CALL_SECONDS = 5.0
 _IDS = 1_000  # in a call
 
 _log = log.get("subscriber")
-subscriber_clock.install()
-
-
-class Client(pubsub_v1.SubscriberClient):  # type: ignore[misc]
-    """Says of how many messages the leases are asked for, be it by the client's threads or by a LeaseKeeper.
-
-    A call that was retried for too long fails like any other call. The client's threads take such a failure as one
-    that may pass; a RetryError, which they get otherwise after an outage of a minute, ends them.
-    """
-
-    def __init__(self, leased: Callable[[int], None], credentials: Any) -> None:
-        super().__init__(credentials=credentials)
-        self._leased = leased
-
-    def modify_ack_deadline(self, *, ack_ids: Iterable[str], ack_deadline_seconds: int, **named: Any) -> None:
-        ids = list(ack_ids)  # an iterator, where the client's threads call
-        if ack_deadline_seconds:  # 0 gives a message back
-            self._leased(len(ids))
-        with _retries_end():
-            super().modify_ack_deadline(ack_ids=ids, ack_deadline_seconds=ack_deadline_seconds, **named)
-
-    def acknowledge(self, **named: Any) -> None:
-        with _retries_end():
-            super().acknowledge(**named)
-
-
-@contextmanager
-def _retries_end() -> Iterator[None]:
-    try:
-        yield
-    except exceptions.RetryError as error:
-        raise exceptions.ServiceUnavailable(str(error)) from error
 
 
 class Delivery:
-    """One received message. `ack()` or `nack()` it once, from the event loop; until then its lease is kept."""
+    """One received message. Call `ack()` or `nack()` once, from the event loop; until then its lease is renewed."""
 
     __slots__ = ("_answer", "_message", "attempt", "attributes", "data", "id", "published_us")
 
@@ -87,7 +56,7 @@ class Delivery:
 
     @property
     def count(self) -> int:
-        """How many hits or rows the message says it holds, to count what nobody decodes; 1 where it does not say."""
+        """How many hits or rows the message claims to hold, to count one that nobody decodes; 1 if it does not say."""
         text = self.attributes.get("count", "")
         return int(text) if _COUNT.fullmatch(text) else 1
 
@@ -99,11 +68,11 @@ class Delivery:
 
 
 class LeaseKeeper:
-    """What the client does not do for messages whose stream has ended: renew their leases, and send their answers."""
+    """Does what the client does not do once a stream has ended: renews its messages' leases and sends their answers."""
 
     def __init__(self, client: Client, path: str) -> None:
         self._client, self._path = client, path
-        self._streaming: set[str] = set()  # ack ids that are the client's, as long as its stream is open
+        self._streaming: set[str] = set()  # ack ids that the client takes care of while its stream is open
         self._pending: set[str] = set()  # of ended streams, not answered yet
         self._acks: list[str] = []
         self._nacks: list[str] = []
@@ -130,52 +99,66 @@ class LeaseKeeper:
             self._work.set()
 
     async def finish_pending(self) -> None:
-        """Send answers and renew leases, without end."""
-        first, longest = _PENDING_SECONDS
-        wait = first
+        """Send answers and renew leases until cancelled."""
+        backoff, failing = Backoff(*_PENDING_SECONDS), False
         while True:
             if not (self._pending or self._acks or self._nacks):
                 self._work.clear()
                 await self._work.wait()
-            try:
-                await self._send(_ROUND_SECONDS)
-            except Exception as error:  # noqa: BLE001 - whatever the client raises, the answers are sent with the next
-                if wait == first:
-                    self._failed(error)
-                wait = min(wait * 2, longest)
-                self._renew_at = 0.0
-            else:
-                if wait > first:
+            error = await self._send(self._renew, *self._answers(), limit_seconds=_ROUND_SECONDS)
+            if error is None:
+                if failing:
                     _log.info("late answers are sent again", subscription=self._path)
-                wait = first
-            await asyncio.sleep(wait)
+                backoff.reset()
+            elif not failing:
+                self._failed(error)
+            failing = error is not None
+            await asyncio.sleep(backoff.wait())
 
     async def send_last(self, limit_seconds: float) -> None:
-        """Once `finish_pending` is cancelled: send what there is. What does not get through is delivered again."""
-        try:
-            await self._send(limit_seconds)
-        except Exception as error:  # noqa: BLE001 - the client ends, and its messages are Pub/Sub's
+        """Once `finish_pending` is cancelled: send the answers there are. What fails now is redelivered."""
+        if error := await self._send(*self._answers(), limit_seconds=limit_seconds):
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         _log.warning("late answers not sent", subscription=self._path, error=str(error) or repr(error))
 
-    async def _send(self, limit_seconds: float) -> None:
-        """Raises what the client raises, or TimeoutError; what failed is sent with the next."""
-        async with asyncio.timeout(limit_seconds):
-            for answers, seconds in ((self._acks, None), (self._nacks, 0)):
-                while part := answers[:_IDS]:
-                    await self._call(part, seconds)
-                    del answers[: len(part)]
-            if (now := time.monotonic()) < self._renew_at:
-                return
-            self._renew_at = now + RENEW_SECONDS  # set before the calls: another stream may end during them
+    async def _send(self, *steps: Callable[[], Awaitable[None]], limit_seconds: float) -> Exception | None:
+        """Take every step, whether or not others fail, and return the first error; what failed goes with the next."""
+        first: Exception | None = None
+        try:
+            async with asyncio.timeout(limit_seconds):
+                for step in steps:
+                    try:
+                        await step()
+                    except Exception as error:  # noqa: BLE001 - whatever the client raises
+                        first = first or error
+        except TimeoutError as error:
+            return first or error
+        return first
+
+    def _answers(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return partial(self._send_answers, self._acks, None), partial(self._send_answers, self._nacks, 0)
+
+    async def _send_answers(self, ack_ids: list[str], seconds: int | None) -> None:
+        while part := ack_ids[:_IDS]:
+            await self._call(part, seconds)
+            del ack_ids[: len(part)]
+
+    async def _renew(self) -> None:
+        if (now := time.monotonic()) < self._renew_at:
+            return
+        self._renew_at = now + RENEW_SECONDS  # set before the calls: another stream may end during them
+        try:
             pending = list(self._pending)
             for first in range(0, len(pending), _IDS):
                 await self._call(pending[first : first + _IDS], LEASE_SECONDS)
+        except BaseException:
+            self._renew_at = 0.0
+            raise
 
     async def _call(self, ack_ids: list[str], seconds: int | None) -> None:
-        """Acknowledge, or have the leases end in so many seconds."""
+        """Acknowledge, or have the leases expire in so many seconds."""
         call = self._client.acknowledge
         if seconds is not None:
             call = partial(self._client.modify_ack_deadline, ack_deadline_seconds=seconds)
@@ -186,13 +169,13 @@ class LeaseKeeper:
 class Subscriber:
     """Streaming pull of one subscription, as an async iterator of deliveries.
 
-    At most `max_messages` and about `max_bytes` are out at a time, half as many again after a stream has broken; beyond
-    that Pub/Sub is asked to wait. Leases are kept as long as it takes, 20 seconds at a time; `leased` is told, in any
-    thread, of how many messages. A stream that breaks is opened again with backoff.
+    At most `max_messages` and about `max_bytes` are outstanding, half as many again after a stream has broken; beyond
+    that Pub/Sub is asked to wait. Leases are renewed as long as it takes, 20 seconds at a time; `leased` is called with
+    the number of messages, from any thread. A stream that breaks is opened again with backoff.
 
-    `drain()` ends the iteration and the stream, so that Pub/Sub hands what comes next to others; what was not yet taken
-    is nacked, and what was is still leased, and may be answered until the context is left. Where `answer_seconds` is
-    set, liveness fails when messages are in hand and none has been answered for so long.
+    `drain()` ends the iteration and the stream, so that Pub/Sub gives new messages to others; messages not yet taken
+    are nacked, those taken stay leased and may be answered until the context is left. If `answer_seconds` is set,
+    liveness fails when messages are outstanding and none has been answered for that long.
     """
 
     def __init__(
@@ -266,7 +249,7 @@ class Subscriber:
 
     def _received(self, message: Any) -> None:
         """Called in one of the client's threads."""
-        if self._draining:  # answered here: the loop may not come to it before the client is closed
+        if self._draining:  # answered here: the client may be closed before the loop gets to it
             message.nack()
             return
         try:
@@ -300,24 +283,26 @@ class Subscriber:
                 self._answering.idle()
 
     async def _keep_open(self) -> None:
-        wait, longest = _RESTART_SECONDS
+        backoff = Backoff(*_REOPEN_SECONDS)
         while True:
-            # A stream counts only its own messages: those of the last would be held besides.
+            # A stream counts only its own messages; those of the last one are outstanding as well.
             while self._in_hand > self._max_messages // 2 or self._bytes > self._max_bytes // 2:
                 self._room.clear()
                 await self._room.wait()
             opened = self._loop.time()
+            why = "it ended"
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001 - whatever broke it, a pod that is ready must be pulling
-                _log.error("subscription broke", subscription=self._path, error=str(error), again_in_s=wait)
-            if self._loop.time() - opened > longest:
-                wait = _RESTART_SECONDS[0]
+                why = str(error)
+            if self._loop.time() - opened > _REOPEN_SECONDS[1]:
+                backoff.reset()
+            wait = backoff.wait()
+            _log.error("subscription broke", subscription=self._path, error=why, again_in_s=round(wait, 1))
             await asyncio.sleep(wait)
-            wait = min(wait * 2, longest)
 
     async def _open(self) -> None:
-        """Until the stream ends. Raises what ended it."""
+        """Runs until the stream ends. Raises what ended it."""
         stream = self._client.subscribe(
             self._path, self._received, flow_control=self._flow, await_callbacks_on_shutdown=True
         )
@@ -334,7 +319,7 @@ class Subscriber:
 
 
 def _wait_closed(stream: Any) -> None:
-    """Wait for the client's threads; what they report of the end is of no use any more."""
+    """Wait for the client's threads; how they ended no longer matters."""
     try:
         stream.result(timeout=_CLOSE_SECONDS)
     except Exception as error:  # noqa: BLE001 - CancelledError, TimeoutError or whatever broke the stream last

@@ -32,7 +32,7 @@ def provider(service: str, receiver: str) -> TracerProvider:
 
 
 class _Exporter(OTLPSpanExporter):
-    """Says in the log when spans cannot be sent any more, and when they can again."""
+    """Logs when spans can no longer be sent, and when they can again."""
 
     def __init__(self, receiver: str) -> None:
         super().__init__()

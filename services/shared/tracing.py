@@ -1,4 +1,4 @@
-"""Traces: which way one pack went, and where its time was. Off unless OpenTelemetry's variables name a receiver.
+"""Traces: the path one pack took, and where its time went. Off unless OpenTelemetry's variables name a receiver.
 
 A span is one step of a pack. The steps of three services are one trace because messages carry the attribute
 `traceparent`. What the variables say is read by OpenTelemetry's SDK, which is imported only where tracing is on; what
@@ -62,7 +62,7 @@ _project = ""
 
 
 class Span:
-    """One step. Where tracing is off, or the trace is not sampled, it is NONE and keeps nothing."""
+    """One step. If tracing is off or the trace is not sampled, it is NONE and records nothing."""
 
     __slots__ = ("context", "span")
 

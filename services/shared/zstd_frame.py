@@ -1,4 +1,4 @@
-"""Zstandard frames with a limit on what they may become: the payload of every message between the services."""
+"""Zstandard frames with a limit on their decompressed size: the payload of every message between the services."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from services.shared.errors import Poison
 
 MAX_BYTES = 64 * 1024 * 1024  # a pack is at most a few MB; sixteen times that is an attack or a fault
 
-# With a checksum of the content, four bytes a frame: a flipped bit on a disk does not pass for a hit.
+# With a checksum of the content, four bytes per frame: a bit flipped on a disk does not pass for a hit.
 _compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
 _decompressor = zstandard.ZstdDecompressor()
 
@@ -18,7 +18,7 @@ def compress(data: bytes) -> bytes:
 
 
 def held(data: bytes, limit: int = MAX_BYTES) -> int:
-    """Bytes of memory the content takes: what the frame says, or as much as it is itself where it will be refused."""
+    """Bytes of memory the content takes: what the frame says, or its own size if it will be refused."""
     try:
         size = zstandard.frame_content_size(data)
     except zstandard.ZstdError:
@@ -30,7 +30,7 @@ def decompress(data: bytes, limit: int = MAX_BYTES) -> bytes:
     """The content of one frame of at most `limit` bytes. Raises Poison for anything else, before allocating for it."""
     try:
         size = zstandard.frame_content_size(data)
-        if size < 0:  # our frames always say their size; one that does not is not ours
+        if size < 0:  # our frames always state their size; one that does not is not ours
             raise Poison("zstd: the frame does not say its size")
         if size > limit:
             raise Poison(f"zstd: {size} bytes decompressed, at most {limit} are allowed")

@@ -12,6 +12,7 @@ from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
 from tests import process
 from tests.process import Child, free_port, wait_for
+from tests.schemas import SCHEMA_FILE
 from tests.topics import Topics
 
 
@@ -34,8 +35,13 @@ class Pod:
 def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
     """The Google clients' addresses come from this process's environment."""
     port = free_port()
-    env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
-    started = process.start(f"services.{name}", env=env, wait_ready=False)
+    env = {
+        "PIPE_PROJECT": project,
+        "PIPE_HOST": "127.0.0.1",
+        "PIPE_ADMIN_PORT": str(port),
+        "PIPE_SCHEMA": str(SCHEMA_FILE),
+    }
+    started = process.start(f"services.{name}", env={**env, **settings}, wait_ready=False)
 
     def ready() -> bool:
         assert started.process.poll() is None, started.output()

@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import hit, identity, schema, schema_file, zstd_frame
+from services.shared import hit, identity, zstd_frame
 from services.shared.hit import Hit
+from tests.schemas import SCHEMA
 
 PACK_BYTES = 1_000_000
 
@@ -76,7 +77,7 @@ async def test_hits_are_held_up_to_a_bound_and_taken_again_when_they_are_publish
     answers: list[int] = []
     publisher, puller = _Publisher(), _Puller([_Delivery(number, answers) for number in range(12)])
     assert zstd_frame.held(puller.left[0].data) > PACK_BYTES > 100 * len(puller.left[0].data)
-    tables = schema_file.load(schema.DEFAULT_FILE)
+    tables = SCHEMA
     worker = Worker(
         tables,
         publisher,  # type: ignore[arg-type]

@@ -105,7 +105,12 @@ def test_good_packs_all_load_and_bad_ones_are_dead_with_their_reason_and_nothing
     ]
 
     assert waiting == [[], []]
-    again = ("processor_redelivered", "processor_nacked", "loader_messages_redelivered", "loader_messages_nacked")
+    again = (
+        "processor_messages_redelivered",
+        "processor_messages_nacked",
+        "loader_messages_redelivered",
+        "loader_messages_nacked",
+    )
     counted = processor | loader
     assert {name: counted[f"pixelpipe_{name}_total"] for name in again} == dict.fromkeys(again, 0)
     assert max(most.values()) < BOUND_MB, most

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared import schema
 from tests.chaos.client import Client
 from tests.chaos.fleet import SERVICES, Fleet, Member
+from tests.schemas import SCHEMA_FILE
 
 SPOOL_DISK_BYTES = 1_500_000
 
@@ -113,7 +113,7 @@ def _down(emulator: str) -> Work:
         await scene.load()
         await _break(scene, emulator)
         await asyncio.sleep(scene.pace.outage)
-        await scene.fleet.mend()
+        await scene.fleet.clear_faults()
 
     return work
 
@@ -130,7 +130,7 @@ def _held(emulator: str, *faults: dict[str, object]) -> Work:
         for fault in faults:
             await scene.fleet.fault(emulator, **fault)
         await asyncio.sleep(scene.pace.hold)
-        await scene.fleet.mend()
+        await scene.fleet.clear_faults()
 
     return work
 
@@ -148,7 +148,7 @@ async def _killed_while_spooling_and_draining(scene: Scene) -> None:
         await scene.kill(collector)
         await fleet.start(collector)
     await fleet.until(spooled, 60, "packs in the spool")
-    await fleet.mend()
+    await fleet.clear_faults()
     # Slower than replies can wait: what comes in meanwhile is spooled as well, so every kill meets a spool to empty.
     await fleet.fault("pubsub", effect="latency", method="Publish", delay=1)
     for _ in range(max(1, scene.pace.kills // 3)):
@@ -160,7 +160,7 @@ async def _killed_while_spooling_and_draining(scene: Scene) -> None:
         await fleet.until(draining, 60, "a pack drained")
         await scene.kill(collector)
         await fleet.start(collector)
-    await fleet.mend()
+    await fleet.clear_faults()
 
 
 def _small_disk(fleet: Fleet, settings: dict[str, str]) -> None:
@@ -186,7 +186,7 @@ async def _disk_full(scene: Scene) -> None:
     await scene.fleet.until(refuses, 120, "a full disk")
     await asyncio.sleep(scene.pace.hold / 2)
     assert scene.client.refused, "a full disk must be answered 503"
-    await scene.fleet.mend()
+    await scene.fleet.clear_faults()
 
 
 def _stepping(fleet: Fleet, settings: dict[str, str]) -> None:
@@ -214,7 +214,7 @@ async def _clock_steps(scene: Scene) -> None:
 
 def _newer_schema(scene: Scene) -> Path:
     """The default schema file with one column more, which every event of the load has a value for."""
-    text = schema.DEFAULT_FILE.read_text()
+    text = SCHEMA_FILE.read_text()
     before = "      params:"
     assert text.count(before) == 1
     file = scene.fleet.folder / "newer.yaml"
@@ -273,7 +273,7 @@ async def _rollback(scene: Scene) -> None:
     await fleet.start(*older)
     await _end(scene, *newer)
     before = await fleet.count("session IS NOT NULL")
-    await fleet.mend()
+    await fleet.clear_faults()
 
     async def written() -> bool:
         return await fleet.count("session IS NOT NULL") > before

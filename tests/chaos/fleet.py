@@ -21,6 +21,7 @@ from local import stack
 from local.ports import HOST, Ports
 from services.shared import resource_names
 from tests import process
+from tests.schemas import SCHEMA_FILE
 from tests.waiting import until
 
 PROJECT = "chaos"
@@ -78,6 +79,8 @@ class Fleet:
                 "PIPE_DRAIN_DELAY_SECONDS": "0.5",  # no load balancer has to look away
                 "PIPE_SPOOL": str(self.folder / f"spool-{number}"),
             }
+        else:
+            own["PIPE_SCHEMA"] = str(SCHEMA_FILE)
         log = self.folder / f"{service}-{number}.log"
         member = Member(service, number, {**self.environment, **own, **(settings or {})}, admin, port, log)
         self.members.append(member)
@@ -115,7 +118,7 @@ class Fleet:
         async with self.http.post(f"{self.control[emulator]}/faults", json=fault) as reply:
             assert reply.ok, await reply.text()
 
-    async def mend(self) -> None:
+    async def clear_faults(self) -> None:
         """Remove all faults of both emulators."""
         for url in self.control.values():
             async with self.http.delete(f"{url}/faults") as reply:
@@ -198,7 +201,7 @@ def _provision(environment: Mapping[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "services.provision"],
         cwd=process.ROOT,
-        env={**environment, "PIPE_PROJECT": PROJECT},
+        env={"PIPE_SCHEMA": str(SCHEMA_FILE), **environment, "PIPE_PROJECT": PROJECT},
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

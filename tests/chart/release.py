@@ -14,12 +14,15 @@ from typing import Any
 import helm_python
 import yaml
 
-from services.shared.schema import DEFAULT_FILE
 from tests.process import ROOT
 
 CHART = ROOT / "charts" / "pixelpipe"
 CI = CHART / "ci"
+SCHEMA_FILE = CHART / "files" / "schema.yaml"
 GOLDEN = Path(__file__).parent / "golden"
+# The renders that are kept whole: the base of all others, and the three that differ most from it. What the other cases
+# are there to show is asserted in test_features.py.
+KEPT = ("minimal", "persistent", "values-dev", "values-gke")
 # The files in ci/, one for every feature, and the two that come with the chart, used as the README says.
 SHIPPED = {"values-dev": {}, "values-gke": {"project": "my-project", "gateway": {"hosts": ["pixel.example.com"]}}}
 CASES = sorted([*SHIPPED, *(path.name.removesuffix("-values.yaml") for path in CI.glob("*-values.yaml"))])
@@ -49,25 +52,33 @@ def merged(*layers: Values) -> dict[str, Any]:
     return result
 
 
-def render(values: Values, name: str = "pixelpipe", namespace: str = "web") -> dict[str, str]:
-    """What each template gives. The chart is loaded anew: rendering changes it."""
+def render(values: Values, name: str = "pixelpipe", namespace: str = "web") -> Mapping[str, str]:
+    """What each template gives."""
+    return _rendered(json.dumps(values), name, namespace)
+
+
+@cache
+def _rendered(values: str, name: str, namespace: str) -> Mapping[str, str]:
+    """The chart is loaded for each render, which changes it."""
     with helm_python.Chart.load(CHART) as chart:
-        return chart.render(values=json.loads(json.dumps(values)), name=name, namespace=namespace, is_install=True)
+        return chart.render(values=json.loads(values), name=name, namespace=namespace, is_install=True)
 
 
 def documents(values: Values, name: str = "pixelpipe", namespace: str = "web") -> dict[str, str]:
-    """What `helm template` prints and the notes, by kind and name; of the default schema file only that it is there."""
-    schema = DEFAULT_FILE.read_text().rstrip("\n")
+    """What `helm template` prints and the notes, by kind and name; of the chart's schema file only that it is there."""
+    schema = SCHEMA_FILE.read_text().rstrip("\n")
     indented = "".join(f"    {line}\n" for line in schema.splitlines()).rstrip("\n")
-    digest = hashlib.sha256(schema.encode()).hexdigest()
+    # Of what pods are given, and of the file as the notes say it.
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in (schema, schema + "\n")]
     found = {}
     for path, part in render(values, name, namespace).items():
         if path.endswith("NOTES.txt"):
-            found["NOTES"] = "".join(f"# {line}".rstrip() + "\n" for line in part.splitlines())
+            notes = part.replace(f"sha256 {digests[1][:12]}", "sha256 (of schema.yaml)")
+            found["NOTES"] = "".join(f"# {line}".rstrip() + "\n" for line in notes.splitlines())
             continue
         for text in re.split(r"^---\n", part, flags=re.MULTILINE):
             if (match := _HEAD.search(text)) is not None:
-                text = text.replace(indented, "    (schema.yaml)").replace(digest, "(of schema.yaml)")
+                text = text.replace(indented, "    (schema.yaml)").replace(digests[0], "(of schema.yaml)")
                 found[f"{match[1]} {match[2]}"] = text.strip() + "\n"
     return dict(sorted(found.items()))
 

@@ -44,7 +44,7 @@ def own(service: str) -> list[dataclasses.Field[Any]]:
 
 
 def key(field: dataclasses.Field[Any]) -> str:
-    """publish_timeout → publishTimeout"""
+    """publish_timeout_seconds → publishTimeoutSeconds"""
     first, *rest = field.name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 

@@ -32,7 +32,7 @@ def test_every_task_is_a_command_with_options_it_knows(case: str, monkeypatch: p
                         service = found.one("Service", "-collector")
                         assert parsed.url == f"http://{service['metadata']['name']}"
                         assert [port["port"] for port in service["spec"]["ports"]] == [80]
-                case ["python", "-m", "emulators.bigquery"]:
+                case ["python", "-m", "emulators", "bigquery"]:
                     monkeypatch.setattr(sys, "argv", ["bigquery", *container["args"]])
                     parsed = bigquery.arguments()
                     ports = {port["name"]: port["containerPort"] for port in container["ports"]}

@@ -66,7 +66,7 @@ def test_every_container_says_what_it_runs(case: str) -> None:
     for _, _, container in containers(release.case(case)):
         if case == "sync" and container["name"] in {*SERVICES, "code"}:
             continue
-        assert container["command"][0] in {"python", "gcloud"}, container["name"]
+        assert container["command"][0] == "python", container["name"]
 
 
 def test_every_server_has_its_probes(case: str) -> None:

@@ -78,7 +78,9 @@ def test_images_are_exactly_those_that_were_built(profile: str) -> None:
 @pytest.mark.parametrize("profile", ["dev", "gke"])
 def test_artifacts_say_which_service_they_are(profile: str) -> None:
     for image, one in artifacts(profile).items():
-        assert one["docker"]["buildArgs"] == {"SERVICE": image.removeprefix("pixelpipe-")}
+        service = image.removeprefix("pixelpipe-")
+        module = {"MODULE": "emulators"} if service == "emulators" else {}
+        assert one["docker"]["buildArgs"] == {"SERVICE": service, **module}
         assert one["docker"]["dockerfile"] == "services/Dockerfile"
 
 
@@ -120,7 +122,7 @@ def test_what_is_synced_is_what_the_image_would_carry() -> None:
     """Each pattern finds files, and puts them where `python -m services.NAME` finds them."""
     for image, one in artifacts("dev").items():
         service = image.removeprefix("pixelpipe-")
-        if service in {"ops", "local"}:
+        if service in {"ops", "emulators"}:
             assert "sync" not in one
             continue
         for rule in one["sync"]["manual"]:

@@ -189,6 +189,15 @@ def test_a_request_shows_which_protocol_it_is(path: str, query: str, headers: di
     assert found[0].choose(query, headers).via == via
 
 
+@settings(deadline=None)  # on a busy machine any example may wait
+@given(st.lists(st.sampled_from(["e=", "&", "pv", "type=e", "e", "=", "&e=", "%26e=1"])).map("".join))
+def test_a_plain_query_shows_no_other_protocol(query: str) -> None:
+    found = TABLE.at("/i")
+    assert found is not None
+    if routes.is_plain(query.encode()):
+        assert found[0].choose(query, {}) is found[0]
+
+
 def test_headers_that_a_protocol_needs_are_kept() -> None:
     sent = {
         "ce-id": "1",

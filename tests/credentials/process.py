@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tests import process
 from tests.process import Child, wait_for
+from tests.schemas import SCHEMA_FILE
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Service:
 def running(name: str, env: Mapping[str, str]) -> Iterator[Service]:
     port, admin = process.free_port(), process.free_port()
     ports = {"PIPE_ADMIN_PORT": str(admin), **({"PIPE_PORT": str(port)} if name == "collector" else {})}
-    started = process.start(f"services.{name}", env={**env, **ports}, wait_ready=False)
+    own = {"PIPE_SCHEMA": str(SCHEMA_FILE)} if name != "collector" else {}
+    started = process.start(f"services.{name}", env={**env, **own, **ports}, wait_ready=False)
     service = Service(started, port, admin)
     try:
         service.until("/livez", 200)

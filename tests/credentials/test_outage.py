@@ -21,7 +21,9 @@ from tests.process import wait_for
 from tests.topics import Topics
 
 GONE = "gone"
-KILL_SECONDS = 10  # after `grace`, as the chart has it
+SHUTDOWN_SECONDS = 1
+SHUTDOWN = {"PIPE_SHUTDOWN_TIMEOUT_SECONDS": str(SHUTDOWN_SECONDS)}
+KILL_SECONDS = 10  # after the shutdown timeout, as the chart has it
 # How the metadata server fails, and for how many seconds.
 OUTAGES = [(SILENT, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(GONE, 3), (HTML, 3), (SILENT, 60)])]
 
@@ -103,11 +105,11 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
 
 
 @pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
-def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
+def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand_and_stops_in_time_in_the_next_outage(
     mode: str, seconds: float, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
     metadata.start()
-    with running("processor", {**pod, "PIPE_PUBLISH_TIMEOUT_SECONDS": "1"}) as processor:
+    with running("processor", {**pod, **SHUTDOWN, "PIPE_PUBLISH_TIMEOUT_SECONDS": "1"}) as processor:
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
             wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
@@ -124,12 +126,16 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand(
 
         wait_for(all_arrived, 80, "the rows of all packs")
         well(processor)
-        assert processor.process.stop(timeout=30) == 0
+        with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
+            publish_hits(topics, "5", "6")
+            wait_for(lambda: faults.struck(refused) >= 2, 40, "packs in hand again")
+            lose(metadata, mode)
+        assert processor.process.stop(timeout=SHUTDOWN_SECONDS + KILL_SECONDS) == 0
     assert topics.pull(resource_names.DEAD_SUBSCRIPTION) == []
 
 
 @pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
-async def test_a_loader_holds_the_rows_it_had_in_hand(
+async def test_a_loader_holds_the_rows_it_had_in_hand_and_stops_in_time_in_the_next_outage(
     mode: str,
     seconds: float,
     pod: dict[str, str],
@@ -141,7 +147,7 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
 
     def load() -> None:
         metadata.start()
-        with running("loader", {**pod, "PIPE_APPEND_TIMEOUT_SECONDS": "1"}) as loader:
+        with running("loader", {**pod, **SHUTDOWN, "PIPE_APPEND_TIMEOUT_SECONDS": "1"}) as loader:
             publish_rows(topics, 0, 1)
             wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
             lose(metadata, mode)
@@ -152,50 +158,26 @@ async def test_a_loader_holds_the_rows_it_had_in_hand(
             loader.until_logged("appends work again")
             wait_for(lambda: len(set(numbers(bigquery.rows("events_log")))) == 30, 80, "all rows")
             well(loader)
-            assert loader.process.stop(timeout=30) == 0
+            sent, bigquery.otherwise = len(bigquery.appends), Abort(StatusCode.INTERNAL)
+            publish_rows(topics, 3)
+            wait_for(lambda: len(bigquery.appends) > sent, 40, "rows in hand again")
+            lose(metadata, mode)
+            assert loader.process.stop(timeout=SHUTDOWN_SECONDS + KILL_SECONDS) == 0
 
     await asyncio.to_thread(load)
     assert topics.pull(resource_names.DEAD_SUBSCRIPTION) == []
 
 
-def test_a_processor_stops_in_time_while_its_token_cannot_be_renewed(
-    pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
-) -> None:
-    metadata.start()
-    with running("processor", {**pod, "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1"}) as processor:
-        with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
-            publish_hits(topics, "1", "2", "3")
-            wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
-            lose(metadata, SILENT)
-        assert processor.process.stop(timeout=1 + KILL_SECONDS) == 0
-
-
-async def test_a_loader_stops_in_time_while_its_token_cannot_be_renewed(
-    pod: dict[str, str], metadata: MetadataServer, topics: Topics, bigquery: WriteServer
-) -> None:
-    bigquery.otherwise = Abort(StatusCode.INTERNAL)
-
-    def load() -> None:
-        metadata.start()
-        with running("loader", {**pod, "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1"}) as loader:
-            publish_rows(topics, 0, 1)
-            wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
-            lose(metadata, SILENT)
-            assert loader.process.stop(timeout=1 + KILL_SECONDS) == 0
-
-    await asyncio.to_thread(load)
-
-
-@pytest.mark.parametrize("code", ["UNAUTHENTICATED", "UNAVAILABLE"])
 def test_a_pull_stream_that_is_refused_is_opened_again(
-    code: str, pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
+    pod: dict[str, str], metadata: MetadataServer, topics: Topics, faults: Control
 ) -> None:
     metadata.start()
     with running("processor", pod) as processor:
         processor.until("/readyz", 200)
-        with faults.on("drop_stream"), faults.on("error", code=code) as refused:
-            wait_for(lambda: faults.struck(refused) >= 2, 40, "two attempts")
+        for code in ("UNAUTHENTICATED", "UNAVAILABLE"):
+            with faults.on("drop_stream"), faults.on("error", code=code) as refused:
+                wait_for(lambda refused=refused: faults.struck(refused) >= 2, 40, f"two attempts, {code}")
+                well(processor)
+            publish_hits(topics, code)
+            assert len(topics.pull(resource_names.ROWS_SUBSCRIPTION, wanted=1, timeout=40)) == 1
             well(processor)
-        publish_hits(topics, "1")
-        assert len(topics.pull(resource_names.ROWS_SUBSCRIPTION, wanted=1, timeout=40)) == 1
-        well(processor)

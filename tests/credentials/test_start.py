@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-
 from services.shared import resource_names
 from tests import process
-from tests.credentials.process import running
+from tests.credentials.process import Service, running
 from tests.metadata_server import ERROR, HTML, NO_TOKEN, SILENT, WELL, MetadataServer
 from tests.topics import Topics
 
@@ -48,32 +46,36 @@ def test_a_collector_without_a_spool_refuses_until_credentials_come(
     assert len(topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=1)) == 1
 
 
-@pytest.mark.parametrize("name", ["processor", "loader"])
-def test_processor_and_loader_wait_alive_and_not_ready(
-    name: str, pod: dict[str, str], metadata: MetadataServer
-) -> None:
-    with running(name, pod) as service:
-        service.until("/readyz", 503, AWAITED)
-        service.until_logged(f'"message":"{AWAITED}"')
-        assert service.get("/livez") == (200, "alive")
+def test_a_loader_waits_alive_and_not_ready(pod: dict[str, str], metadata: MetadataServer) -> None:
+    with running("loader", pod) as loader:
+        loader.until("/readyz", 503, AWAITED)
+        loader.until_logged(f'"message":"{AWAITED}"')
+        assert loader.get("/livez") == (200, "alive")
         metadata.start()
-        service.until("/readyz", 200)
-        assert service.lines(AWAITED) == service.lines("credentials found") == 1
-        assert "Traceback" not in service.process.output()
-        assert service.process.stop() == 0
+        found_once(loader)
 
 
-def test_a_metadata_server_that_answers_wrongly_is_asked_again(pod: dict[str, str], metadata: MetadataServer) -> None:
-    metadata.mode = ERROR
-    metadata.start()
-    with running("processor", {**pod, "GCE_METADATA_DETECT_RETRIES": "1"}) as processor:
+def found_once(service: Service) -> None:
+    service.until("/readyz", 200)
+    assert service.lines(AWAITED) == service.lines("credentials found") == 1
+    assert "Traceback" not in service.process.output()
+    assert service.process.stop() == 0
+
+
+def test_a_processor_waits_and_asks_again_whatever_the_metadata_server_answers(
+    pod: dict[str, str], metadata: MetadataServer
+) -> None:
+    with running("processor", pod) as processor:
+        processor.until("/readyz", 503, AWAITED)
+        metadata.mode = ERROR
+        metadata.start()
         for mode in (ERROR, HTML, NO_TOKEN, SILENT):
             metadata.mode, before = mode, len(metadata.asked)
             process.wait_for(lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}")
             processor.until("/readyz", 503, AWAITED)
             assert processor.get("/livez") == (200, "alive")
         metadata.mode = WELL
-        processor.until("/readyz", 200)
+        found_once(processor)
 
 
 def test_a_service_that_waits_for_a_silent_metadata_server_stops_at_once(

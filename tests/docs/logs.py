@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from services.shared.log import _SEVERITY
+from services.shared.log import LEVELS
 from tests.docs.markers import table
 from tests.process import ROOT
 
 SERVICES = ROOT / "services"
-METHODS = {**_SEVERITY, "exception": "ERROR"}
+METHODS = {level: level.upper() for level in LEVELS} | {"exception": "ERROR"}
 Line = tuple[str, str, str]  # severity, message, component
 _ROW = re.compile(r"^\| ([A-Z]+) \| `([^`]+)` \| ([\w.]+) \|([^|]*)\|([^|]*)\|$", re.MULTILINE)
 
@@ -25,8 +25,6 @@ def lines() -> dict[Line, tuple[list[str], bool]]:
     """Every line the code logs, in order, with its fields, and whether some are passed on as a mapping (`**x`)."""
     found: dict[Line, tuple[list[str], bool]] = {}
     for path in sorted(SERVICES.rglob("*.py")):
-        if "local" in path.relative_to(SERVICES).parts:
-            continue
         for line, fields, mapped in _of(path):
             before, was_mapped = found.get(line, ([], False))
             found[line] = ([*before, *(one for one in fields if one not in before)], mapped or was_mapped)

@@ -38,6 +38,11 @@ TABLE_KEYS = {
         f"What BigQuery partitions by, one partition a day: a REQUIRED {' or '.join(schema.PARTITIONABLE)} column",
     ),
     "require_partition_filter": ("`true` or `false`", "`false`", "BigQuery refuses queries without a filter on it"),
+    "require_any": (
+        "list of columns",
+        "none",
+        "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`",
+    ),
     "expire_days": ("1 to 99999", "kept forever", "Days after which BigQuery drops a partition"),
     "cluster": (
         "list of columns",
@@ -81,9 +86,10 @@ SOURCES = {
     "hit.path": "The path, such as `/pixel.gif`",
     "hit.query": "The query string as sent",
     "hit.ip": "The client's address, truncated if the collector is set to",
+    "hit.protocol": "`native`, or the protocol of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
-    "event.day": "The event's UTC day: the time in a UUIDv7 id within 7 days of receipt, else the day of receipt",
+    "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
     "agent.browser": "From the header `user-agent`: the browser's name",
     "agent.browser_version": "Its version",
     "agent.os": "The operating system",

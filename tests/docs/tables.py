@@ -10,10 +10,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from local.ports import USES, Ports, option, variable
-from services.shared import config, schema
-from services.shared import schema_file as schema_files
+from services.shared import config
 from tests.docs.markers import table
 from tests.process import ROOT
+from tests.schemas import SCHEMA
 
 SERVICES = ("collector", "processor", "loader", "provision")
 METERED = ("collector", "processor", "loader")
@@ -48,7 +48,7 @@ def ports() -> str:
 def metrics(service: str) -> str:
     registry = CollectorRegistry()
     made = importlib.import_module(f"services.{service}.metrics").Metrics
-    made(registry) if service == "collector" else made(registry, schema_files.load(schema.DEFAULT_FILE).tables)
+    made(registry) if service == "collector" else made(registry, SCHEMA.tables)
     rows = []
     for family in registry.collect():
         collector = registry._names_to_collectors.get(family.name)  # none: a collector that is not declared ahead

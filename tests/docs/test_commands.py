@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.ops.__main__ import _COMMANDS
 from tests.chart.release import CHART
+from tests.docs import commands
 from tests.docs.test_links import DOCUMENTS
 from tests.process import ROOT
 
@@ -21,7 +21,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 def test_every_command_is_there(path: Path) -> None:
     text = path.read_text()
     assert set(re.findall(r"(?:`|^\s*\$? *)make ([a-z-]+)", text, re.MULTILINE)) <= TARGETS
-    assert set(re.findall(r"services\.ops ([a-z]\w*)", text)) <= set(_COMMANDS)
+    assert set(re.findall(r"services\.ops ([a-z]\w*)", text)) <= commands.of_ops()
     for module in set(re.findall(r"python -m ((?:services|tests)(?:\.[a-z_]+)+)\b", text)):
         assert importlib.util.find_spec(module), module
 

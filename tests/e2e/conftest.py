@@ -45,7 +45,8 @@ class Stack:
 
 
 def start_stack(data: Path) -> Stack:
-    started = process.start("local", "run", "--port-base", "0", "--data", str(data), wait_ready=False)
+    env = {"PIPE_SCHEMA": str(process.SCHEMA_FILE)}
+    started = process.start("local", "run", "--port-base", "0", "--data", str(data), env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:
         assert started.process.poll() is None, started.output()

@@ -69,7 +69,7 @@ def test_make_query_passes_the_sql_as_it_was_typed(stack: Stack) -> None:
     _get(f"{stack.collector}/i?user_id={user}&total=12.50")
     sql = f"""SELECT user_id, JSON_VALUE(params, "$.total") AS total FROM pixelpipe.events WHERE user_id = '{user}'"""
     stack.rows(sql)
-    make = ["make", "-s", "-o", "install", f"VENV={sys.prefix}", "query", f"SQL={sql}", "FORMAT=json"]
+    make = ["make", "-s", "-o", f"{sys.prefix}/.run", f"VENV={sys.prefix}", "query", f"SQL={sql}", "FORMAT=json"]
     environ = {**os.environ, "LOCAL_DATA": str(stack.data)}
     asked = subprocess.run(make, cwd=process.ROOT, env=environ, capture_output=True, timeout=30, check=False)
     assert asked.stdout.decode() == f'{{"user_id": "{user}", "total": "12.50"}}\n', asked.stderr.decode()

@@ -31,7 +31,7 @@ class Control:
 
     def struck(self, name: str) -> int:
         (found,) = [fault for fault in self.listed() if fault["id"] == name]
-        return found["struck"]
+        return found["applied"]
 
     def remove(self, name: str) -> int:
         return requests.delete(f"{self.url}/{name}", timeout=10).status_code

@@ -37,10 +37,13 @@ REFUSED = {
     "processor": ("google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "rich"),
     "loader": ("rich", "ua_parser"),
     "ops": (),
-    "local": (),
+    "emulators": ("google.cloud.bigquery", "yaml", "rich"),
 }
 DEVELOPMENT = ("duckdb", "sqlglot")
-CARRIED = {"local": {"ops"}}  # beyond the arrows: `local ops` starts it as a process
+
+
+# Parts of services that an image carries.
+SERVED = {name: ALLOWED[name] | {name} for name in IMAGES if name != "emulators"}
 
 
 class Report:
@@ -143,10 +146,10 @@ def _run(report: Report, hits: int, stack: ExitStack) -> None:
 
     _stop_under_load(report, containers, ops, load, hits)
     for name in IMAGES:
-        one = containers.get(name) or (ops if name == "ops" else _local(report))
+        one = containers.get(name) or (ops if name == "ops" else _emulators(report))
         _look(report, one)
-        if name == "local":
-            report.check("local's exit code after SIGTERM", one.stop(), 0)
+        if name == "emulators":
+            report.check("the emulator's exit code after SIGTERM", one.stop(), 0)
     for name, one in containers.items():
         report.check(f"{name}'s exit code after SIGTERM", one.stop(), 0)
     ops.signal("KILL")
@@ -198,37 +201,38 @@ def _hits(collector: Container) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("pixelpipe_collector_hits_total"))
 
 
-def _local(report: Report) -> Container:
+def _emulators(report: Report) -> Container:
     """The emulators' image: BigQuery as its process, Pub/Sub beside it."""
     one = Container(
-        "local",
+        "emulators",
         {},
-        *("python", "-m", "emulators.bigquery", "--host", "127.0.0.1", "--rest-port", "0", "--grpc-port", "0"),
+        *("python", "-m", "emulators", "bigquery", "--host", "127.0.0.1", "--rest-port", "0", "--grpc-port", "0"),
         *("--data", "/tmp/bigquery.duckdb"),
     )
     one.start()
-    said = wait_for(lambda: [line for line in one.logs().splitlines() if line.startswith("{")], 60, "local's ports")
-    report.check("local's ports", sorted(json.loads(said[0])), ["grpc", "rest"])
-    report.figures("local", rss_start_mb=one.memory("VmRSS") / 1e6)
-    usage = one.python("-m", "emulators.pubsub", "--help")
-    report.check("local has the Pub/Sub emulator", "A local Pub/Sub" in usage, True)
+    said = wait_for(
+        lambda: [line for line in one.logs().splitlines() if line.startswith("{")], 60, "the emulator's ports"
+    )
+    report.check("the emulator's ports", sorted(json.loads(said[0])), ["grpc", "rest"])
+    report.figures("emulators", rss_start_mb=one.memory("VmRSS") / 1e6)
+    usage = one.python("-m", "emulators", "pubsub", "--help")
+    report.check("the image has the Pub/Sub emulator", "A local Pub/Sub" in usage, True)
     return one
 
 
 def _look(report: Report, one: Container) -> None:
     """Who it runs as and what it carries, said by a program inside it."""
-    allowed = ALLOWED[one.image] | {one.image} | CARRIED.get(one.image, set())
-    absent = [f"services.{name}" for name in ALLOWED if name not in allowed]
-    if one.image != "local":
+    name, module = one.image, build.module(one.image)
+    allowed = {f"services/{part}" for part in (*SERVED[name], "__init__.py")} if name in SERVED else {name}
+    absent = [build.module(other) for other in IMAGES if build.module(other).replace(".", "/") not in allowed]
+    if name != "emulators":
         absent += DEVELOPMENT
-    found = one.look(*NOBODY, *REFUSED[one.image], *absent, f"services.{one.image}")
-    name = one.image
-    report.check(f"{name}: what it can import", found["imported"], [f"services.{name}"])
+    found = one.look(*NOBODY, *REFUSED[name], *absent, module)
+    report.check(f"{name}: what it can import", found["imported"], [module])
     report.check(f"{name}: user and group", found["user"], [65532, 65532])
     report.check(f"{name}: folders it can write", found["writable"], [])
-    report.check(f"{name}: beside /app/services", found["others"], [])
-    schema = set() if name == "collector" else {"schema.yaml"}
-    report.check(f"{name}: its code", set(found["services"]), allowed | {"__init__.py"} | schema)
+    schema = {"schema.yaml"} if name in {"processor", "loader", "ops"} else set()
+    report.check(f"{name}: its code", set(found["code"]), allowed | schema)
     report.check(f"{name}: packages its lock does not name", set(found["distributions"]) - build.locked(name), set())
     report.check(f"{name}: files that are not compiled", found["uncompiled"], [])
     service = "services.ops" if name == "ops" else f"services.{name}.service"

@@ -13,7 +13,7 @@ from pathlib import Path
 import services
 from tests.process import ROOT
 
-IMAGES = ("collector", "processor", "loader", "ops", "local")
+IMAGES = ("collector", "processor", "loader", "ops", "emulators")
 TOOLS = ("buildah", "podman", "runc", "mmdebstrap")
 DATA = ROOT / ".local" / "images"
 SUITE = "trixie"  # the Debian whose Python is the one of the recipe's BASE_IMAGE
@@ -49,6 +49,11 @@ def missing() -> list[str]:
     return [tool for tool in TOOLS if shutil.which(tool) is None]
 
 
+def module(image: str) -> str:
+    """What the image's process is: a service, but for the emulators."""
+    return image if image == "emulators" else f"services.{image}"
+
+
 def reference(image: str) -> str:
     return f"localhost/pixelpipe-{image}:test"
 
@@ -72,6 +77,7 @@ def build(image: str) -> None:
     arguments = {
         "BASE_IMAGE": BASE,
         "SERVICE": image,
+        "MODULE": module(image),
         "VERSION": services.__version__,
         "REVISION": _revision(),
     }
@@ -95,20 +101,23 @@ def size(name: str) -> int:
     return int(podman("image", "inspect", "--format", "{{.Size}}", name))
 
 
+def versions(lock: str) -> dict[str, str]:
+    """The distributions of a lock with their versions."""
+    text = (ROOT / "requirements" / f"{lock}.txt").read_text()
+    found = re.findall(r"(?m)^([\w.-]+)==(\S+)", text)
+    return {name.lower().replace("_", "-").replace(".", "-"): version for name, version in found}
+
+
 def locked(image: str) -> set[str]:
     """The distributions an image may carry, by its lock."""
-    text = (ROOT / "requirements" / f"{image}.txt").read_text()
-    return {name.lower().replace("_", "-").replace(".", "-") for name in re.findall(r"(?m)^([\w.-]+)==", text)}
+    return set(versions(image))
 
 
 def clear() -> None:
     """Remove what builds left beside the images, and containers of a run that was cut off."""
-    remove = ("rm", "--all", "--force", "--time", "0")
-    try:
-        podman(*remove)
-    except Failed:  # one whose network others share goes only after them, and they are gone now
-        podman(*remove)
-    podman("image", "prune", "--force")
+    for container in podman("ps", "--all", "--quiet").split():  # with those that share its network, which are gone then
+        podman("rm", "--depend", "--force", "--ignore", "--time", "0", container, timeout=600)
+    podman("image", "prune", "--force", timeout=600)
 
 
 def say(text: str) -> None:

@@ -27,6 +27,12 @@ def importable(name: str) -> bool:
     return True
 
 
+def code() -> set[str]:
+    """What is in /app, of the services each part."""
+    parts = {f"services/{path.name}" for path in Path("/app/services").glob("*") if path.name != "__pycache__"}
+    return parts | {path.name for path in Path("/app").iterdir()} - {"services"}
+
+
 names = {one.metadata["Name"].lower().replace("_", "-").replace(".", "-") for one in importlib.metadata.distributions()}
 print(
     json.dumps(
@@ -34,8 +40,7 @@ print(
             "user": [os.getuid(), os.getgid()],
             "writable": [one for one in ("/", "/app", "/app/services", "/venv", "/etc") if writable(one)],
             "imported": [name for name in sys.argv[1:] if importable(name)],
-            "services": sorted(path.name for path in Path("/app/services").iterdir() if path.name != "__pycache__"),
-            "others": sorted(path.name for path in Path("/app").iterdir() if path.name != "services"),
+            "code": sorted(code()),
             "distributions": sorted(names),
             "uncompiled": sorted(
                 str(path)

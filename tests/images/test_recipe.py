@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.images import build
-from tests.images.__main__ import CARRIED
 from tests.process import ROOT
 from tests.test_arrows import ALLOWED
 
 RECIPE = (ROOT / "services" / "Dockerfile").read_text()
 IGNORED = (ROOT / "services" / "Dockerfile.dockerignore").read_text().splitlines()
 # Other programs that an image starts by name: the hook and the commands of the chart.
-PROGRAMS = {"ops": ("services.ops", "services.provision"), "local": ("local", "services.ops")}
+PROGRAMS = {"ops": ("services.ops", "services.provision"), "emulators": ("emulators",)}
 
 
 def _stages() -> dict[str, tuple[str, list[str]]]:
@@ -75,19 +74,18 @@ def _needed(image: str) -> tuple[set[str], set[str]]:
             ".".join(path.relative_to(ROOT).with_suffix("").parts)
             for program in PROGRAMS[image]
             for path in (ROOT / program.replace(".", "/")).rglob("*.py")
-            if not any(path.is_relative_to(ROOT / ignored) for ignored in IGNORED if ignored.startswith("services/"))
         ]
     files, foreign, seen = set[str](), set[str](), set[str]()
     while waiting:
         module = waiting.pop()
-        if module in seen:
+        if module in seen or not module:
             continue
         seen.add(module)
-        if not module.startswith("services"):
+        if module.partition(".")[0] not in ("services", "emulators"):
             foreign.add(module)
         elif path := _file(module):
             files.add(str(path.relative_to(ROOT)))
-            waiting += [*_imports(path), module.rpartition(".")[0] or "services"]
+            waiting += [*_imports(path), module.rpartition(".")[0]]
     return files, foreign
 
 
@@ -125,7 +123,7 @@ def test_an_image_carries_the_code_that_its_programs_import(image: str) -> None:
 @pytest.mark.parametrize("image", build.IMAGES)
 def test_an_image_carries_no_code_that_its_arrows_leave_out(image: str) -> None:
     parts = {Path(path).name for path in _copied(image) if (ROOT / path).is_dir()}
-    assert parts == ALLOWED[image] | {image} | CARRIED.get(image, set())
+    assert parts == ALLOWED[image] | {image}
 
 
 @pytest.mark.parametrize("image", build.IMAGES)
@@ -142,9 +140,16 @@ def test_an_images_lock_names_every_package_that_its_programs_import(image: str)
     assert not {module: found for module, found in wanted.items() if not found & lock}
 
 
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.stem)
+def test_an_images_packages_are_those_that_the_tests_run_on(lock: Path) -> None:
+    found, tested = build.versions(lock.stem), build.versions("dev")
+    assert found
+    assert {name: (version, tested.get(name)) for name, version in found.items() if tested.get(name) != version} == {}
+
+
 def test_only_the_emulators_image_has_their_packages() -> None:
     for image in build.IMAGES:
-        assert ({"duckdb", "sqlglot"} <= build.locked(image)) == (image == "local")
+        assert ({"duckdb", "sqlglot"} <= build.locked(image)) == (image == "emulators")
         assert not {"pytest", "pip", "setuptools", "mypy"} & build.locked(image)
 
 

@@ -20,6 +20,7 @@ from services.loader.config import Config
 from services.shared import resource_names, rows
 from services.shared.resource_names import subscription_path, topic_path
 from tests import process
+from tests.schemas import SCHEMA_FILE
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -106,7 +107,16 @@ class Loader:
 @asynccontextmanager
 async def running(project: str, **settings: Any) -> AsyncIterator[Loader]:
     port, stop = process.free_port(), asyncio.Event()
-    cfg = Config(**{"project": project, "host": "127.0.0.1", "admin_port": port, "linger": 0.02, **settings})
+    cfg = Config(
+        **{
+            "project": project,
+            "host": "127.0.0.1",
+            "admin_port": port,
+            "linger_seconds": 0.02,
+            "schema": SCHEMA_FILE,
+            **settings,
+        }
+    )
     loader = Loader(port, stop, asyncio.create_task(service.run(cfg, stop)))
 
     async def ready() -> bool:

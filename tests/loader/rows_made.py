@@ -1,4 +1,4 @@
-"""Packs of the default schema's tables, as the processor makes them."""
+"""Packs of the tables in tests/schema.yaml, as the processor makes them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from services.shared import rows, schema, schema_file
+from services.shared import rows, schema
+from tests.schemas import SCHEMA
 
-SCHEMA = schema_file.load(schema.DEFAULT_FILE)
 EVENTS, REJECTS = SCHEMA.tables["events"], SCHEMA.rejects
 
 

@@ -1,20 +1,22 @@
-"""Whatever one pack makes the loader raise costs that pack its turn: it is given back, and the others are answered."""
+"""Whatever one pack makes the loader raise costs that pack its turn: it is nacked, and the others are answered."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from prometheus_client import CollectorRegistry
 
 from services.loader.config import Config
 from services.loader.metrics import Metrics
 from services.loader.worker import Worker
-from services.loader.write_api import RowErrors
-from services.shared import rows
+from services.loader.write_api import AppendError, RowErrors
+from services.shared import log, rows
 from services.shared.background import Background
 from tests.loader.rows_made import SCHEMA, batch, event
 from tests.waiting import until
@@ -81,7 +83,7 @@ async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_De
     async with Background() as background:
         api, publisher, puller = _Api(check), _Publisher(), _Puller(deliveries)
         metrics = Metrics(CollectorRegistry(), SCHEMA.tables)
-        worker = Worker(cfg, SCHEMA, api, publisher, metrics, background)  # type: ignore[arg-type]
+        worker = Worker(cfg, SCHEMA, api, publisher, metrics, background, max_packs=100)  # type: ignore[arg-type]
         await worker.receive(puller)  # type: ignore[arg-type]
         yield
         assert background.stuck is None
@@ -130,3 +132,60 @@ async def test_an_append_of_rejects_that_raises_gives_back_their_pack_alone() ->
     async with _loading(check, [_Delivery(number, answers) for number in range(12, 15)]):
         await until(lambda: len(answers) == 3, "all answers")
     assert answers == {12: "ack", 13: "nack", 14: "ack"}
+
+
+STRANGER = "what a stranger sent " * 1_000
+
+
+def _logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    out = capsys.readouterr().out
+    assert "a stranger sent" not in out
+    return [json.loads(line) for line in out.splitlines()]
+
+
+async def test_a_log_line_about_bad_rows_names_their_columns_and_quotes_no_value(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    details: list[str] = []
+
+    def check(table: str, ids: list[str]) -> None:
+        if table == SCHEMA.tables["events"].log_name and BAD in ids:
+            raise RowErrors({ids.index(BAD): f"Field 'type': cannot take '{STRANGER}'"})
+        details.append(table)
+
+    log.start("loader")
+    answers: dict[int, str] = {}
+    async with _loading(check, [_Delivery(number, answers) for number in range(12, 15)]):
+        await until(lambda: len(answers) == 3, "all answers")
+    assert SCHEMA.rejects.log_name in details
+    (line,) = [line for line in _logged(capsys) if line["message"].startswith("BigQuery refuses rows")]
+    assert (line["columns"], line["rows"]) == (["type"], 1)
+
+
+async def test_a_log_line_about_a_refused_append_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = 0
+
+    def check(_table: str, _ids: list[str]) -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise AppendError("INVALID_ARGUMENT", f"cannot take '{STRANGER}'")
+
+    log.start("loader")
+    answers: dict[int, str] = {}
+    async with _loading(check, [_Delivery(0, answers)]):
+        await until(lambda: len(answers) == 1, "the answer")
+    assert [line["error"] for line in _logged(capsys) if line["message"] == "appends fail"] == ["INVALID_ARGUMENT"]
+
+
+async def test_what_nobody_foresaw_is_logged_seldom_by_type_and_place(capsys: pytest.CaptureFixture[str]) -> None:
+    def check(_table: str, _ids: list[str]) -> None:
+        raise RuntimeError(STRANGER)
+
+    log.start("loader")
+    answers: dict[int, str] = {}
+    async with _loading(check, [_Delivery(number, answers) for number in range(40)]):
+        await until(lambda: len(answers) == 40, "all answers")
+    (line,) = [line for line in _logged(capsys) if line["message"] == "append failed"]
+    assert line["fault"].startswith("RuntimeError at services.loader.writer:")
+    assert "test_containment" in line["fault"]

@@ -39,7 +39,7 @@ def test_the_newest_event_never_goes_back() -> None:
         batch = events(0, len(times))
         at = batch.schema.get_field_index("received_at")
         batch = batch.set_column(at, batch.schema.field(at), pa.array(times, batch.schema.field(at).type))
-        metrics.took("events", batch, 4_000_000)
+        metrics.loaded("events", batch, 4_000_000)
         assert registry.get_sample_value("pixelpipe_loader_newest_received_timestamp_seconds") == 3.0
     assert registry.get_sample_value("pixelpipe_loader_end_to_end_seconds_count") == 3
 
@@ -57,7 +57,7 @@ def test_rows_of_a_table_the_schema_file_does_not_know_are_counted_up_to_a_bound
     registry = CollectorRegistry()
     metrics = Metrics(registry, SCHEMA.tables)
     for number in range(MAX_TABLES + 5):
-        metrics.took(f"new_{number}", events(0, 2), 4_000_000)
+        metrics.loaded(f"new_{number}", events(0, 2), 4_000_000)
     name = "pixelpipe_loader_rows_loaded_total"
     assert registry.get_sample_value(name, {"table": "new_7"}) == 2
     assert registry.get_sample_value(name, {"table": "OTHER"}) == 2 * (5 + len(SCHEMA.tables))

@@ -15,14 +15,20 @@ from tests.loader.harness import RowTopics
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import WriteServer
 from tests.process import Child
+from tests.schemas import SCHEMA_FILE
 
 
 @contextmanager
 def loading(project: str, **settings: str) -> Iterator[Child]:
     """A loader process that is ready; the Google clients' addresses come from this process's environment."""
     port = process.free_port()
-    env = {"PIPE_PROJECT": project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **settings}
-    started = process.start("services.loader", env=env, wait_ready=False)
+    env = {
+        "PIPE_PROJECT": project,
+        "PIPE_HOST": "127.0.0.1",
+        "PIPE_ADMIN_PORT": str(port),
+        "PIPE_SCHEMA": str(SCHEMA_FILE),
+    }
+    started = process.start("services.loader", env={**env, **settings}, wait_ready=False)
 
     def ready() -> bool:
         assert started.process.poll() is None, started.output()

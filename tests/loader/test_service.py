@@ -12,11 +12,12 @@ from grpc import StatusCode
 
 from services import __version__
 from services.loader.writer import UNKNOWN_COLUMN, refused_columns
-from services.shared import resource_names, schema, schema_file
+from services.shared import resource_names
 from tests.loader import harness
 from tests.loader.harness import RowTopics
 from tests.loader.rows_made import batch, event, events, numbers
 from tests.loader.write_server import Abort, Close, Error, ExtraFields, Hold, RowErrors, WriteServer
+from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.waiting import until
 
 
@@ -48,18 +49,19 @@ async def test_pub_sub_keeps_a_pack_whose_append_has_no_answer(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3), pack="mine")
-    async with harness.running(project, grace=0.0):
+    async with harness.running(project, shutdown_timeout_seconds=0.0):
         await until(lambda: bigquery.appends, "the append")
     [kept] = topics.pull(resource_names.ROWS_SUBSCRIPTION, 1)
     assert kept.attributes["pack"] == "mine"
 
 
 async def test_the_next_pack_comes_once_the_last_is_acknowledged(
-    bigquery: WriteServer, topics: RowTopics, project: str
+    bigquery: WriteServer, topics: RowTopics, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("services.loader.service.MAX_PACKS", 1)
     for number in range(3):
         topics.publish_rows(events(number, 1))
-    async with harness.running(project, max_messages=1) as loader:
+    async with harness.running(project) as loader:
         await loader.until_acked(3)
     assert [rows for _, rows in bigquery.appends] == [1, 1, 1]
 
@@ -107,7 +109,7 @@ async def test_an_append_without_an_answer_is_sent_again(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with harness.running(project, append_timeout_seconds=0.2) as loader:
+    async with harness.running(project, append_timeout_seconds=1.0) as loader:
         await loader.until_acked(1)
         assert await loader.metric("append_retries_total{DEADLINE_EXCEEDED}") == 1
     assert len(bigquery.calls) == 2
@@ -130,7 +132,7 @@ async def test_bad_rows_become_rejects_and_the_rest_is_written(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
     bigquery.otherwise = RowErrors(lambda row: row.get("type") == "bad" and "reason" not in row)
-    for first in range(0, 30, 10):  # gathered into one append: rows must find back to their packs
+    for first in range(0, 30, 10):  # in one append: rows must find back to their packs
         topics.publish_rows(
             batch(
                 [
@@ -400,7 +402,7 @@ async def test_stopping_gives_back_what_bigquery_does_not_take(
 ) -> None:
     bigquery.script.append(Hold())
     topics.publish_rows(events(0, 3))
-    async with harness.running(project, grace=0.1) as loader:
+    async with harness.running(project, shutdown_timeout_seconds=0.1) as loader:
         await until(lambda: bigquery.appends, "the append")
         await loader.end()
     async with harness.running(project) as loader:
@@ -491,7 +493,7 @@ async def test_a_table_too_many_closes_the_connection_idle_for_longest(
     bigquery: WriteServer, topics: RowTopics, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.loader.write_api.MAX_STREAMS", 2)
-    text = schema.DEFAULT_FILE.read_text().replace("  events:", "  events_{tenant}:\n    tenants: [a, b, c, d, e]")
+    text = SCHEMA_FILE.read_text().replace("  events:", "  events_{tenant}:\n    tenants: [a, b, c, d, e]")
     file = tmp_path / "schema.yaml"
     file.write_text(text)
     async with harness.running(project, schema=file) as loader:
@@ -527,4 +529,4 @@ async def test_latency_and_freshness_are_those_of_the_rows(
     assert found["end_to_end_seconds_count"] == 2
     assert found["end_to_end_seconds_bucket{60.0}"] == 1
     assert found["newest_received_timestamp_seconds"] == pytest.approx(now.timestamp(), abs=0.001)
-    assert found[f"pixelpipe_build_info{{{schema_file.load(schema.DEFAULT_FILE).digest},loader,{__version__}}}"] == 1
+    assert found[f"pixelpipe_build_info{{{SCHEMA.digest},loader,{__version__}}}"] == 1

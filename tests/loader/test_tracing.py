@@ -72,8 +72,8 @@ async def test_a_pack_that_is_given_back_says_so(
 ) -> None:
     bigquery.script.append(Hold())
     _publish(topics, events(0, 3), TRACES[0])
-    async with harness.running(project, grace=0.0):
+    async with harness.running(project, shutdown_timeout_seconds=0.0):
         await until(lambda: bigquery.appends, "the append")
     found = await _spans(receiver, TRACES[0], "load", "append")
-    assert found["load"].failed == "given back to Pub/Sub"
+    assert found["load"].failed == "nacked"
     assert found["append"].failed.startswith("CancelledError")

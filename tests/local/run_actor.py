@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from local import child
-from local.supervisor import Failed, Stopped, Supervisor
+from local.supervisor import ChildFailed, Stopped, Supervisor
 
 
 def say(text: str) -> None:
@@ -50,7 +50,7 @@ def supervise(logs: Path, roles: list[str]) -> int:
             supervisor.watch()
     except Stopped:
         return 1 if supervisor.killed else 0
-    except Failed as error:
+    except ChildFailed as error:
         complain(str(error))
         return 4
     return 5

@@ -65,9 +65,11 @@ def running(data: Path, **env: str) -> Iterator[Stack]:
 
 @contextmanager
 def begun(data: Path, *options: str, **env: str) -> Iterator[process.Child]:
-    """Started, not awaited."""
+    """Started with the tests' schema file, not awaited."""
     everything = ("--port-base", "0", "--data", str(data), *options)
-    started = process.start("local", "run", *everything, env=env, wait_ready=False)
+    started = process.start(
+        "local", "run", *everything, env={"PIPE_SCHEMA": str(process.SCHEMA_FILE), **env}, wait_ready=False
+    )
     try:
         yield started
     finally:

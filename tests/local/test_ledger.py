@@ -61,13 +61,13 @@ def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: 
     publisher.publish(topic, b"no log entry").result(10)
     found = arrived(stack, 25)
     assert (found["loaded"], found["rejected"], found["dead"], found["missing"]) == (21, 3, 1, 0)
-    assert found["stretches"] == {"spool": 0, "hits": 0, "rows": 0}
+    assert found["hops"] == {"spool": 0, "hits": 0, "rows": 0}
     assert found["notes"] == []
 
     # A pack of another source is more than was collected: below 0, which hides nothing.
     publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
     surplus = process.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 20, "the dead pack")
-    assert (surplus["in_flight"], surplus["stretches"]["hits"], surplus["missing"]) == (-4, -4, 0)
+    assert (surplus["in_flight"], surplus["hops"]["hits"], surplus["missing"]) == (-4, -4, 0)
     publisher.stop()
 
 
@@ -107,7 +107,7 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
 
         after = process.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
     assert after["loaded"] == before["loaded"]
-    assert after["stretches"]["hits"] < before["stretches"]["hits"]  # more came out than went in
+    assert after["hops"]["hits"] < before["hops"]["hits"]  # more came out than went in
 
 
 def test_the_operators_command_says_the_same(stack: Stack) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import requests
 from playwright.sync_api import sync_playwright
 
 from local import run_file
-from local.run_file import NotRunning, Unusable, alive
+from local.__main__ import main
+from local.run_file import DataUnusable, NotRunning, alive
 from tests import process
 from tests.local import run_stack
 from tests.local.run_stack import Stack
@@ -116,9 +119,9 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     (late,) = fault("pubsub", '{"effect": "latency_after", "method": "Publish", "delay": 0.05}')
     (lost,) = fault("bigquery", '{"effect": "lost_reply", "method": "AppendRows", "times": 1}')
     assert stack.fire("user_id=grace&type=view") == 200
-    process.wait_for(lambda: fault("bigquery")[0]["struck"] == 1, 30, "the append whose reply is lost")
+    process.wait_for(lambda: fault("bigquery")[0]["applied"] == 1, 30, "the append whose reply is lost")
     process.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
-    assert [(found["id"], found["struck"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
+    assert [(found["id"], found["applied"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
     fault("bigquery", "--remove", lost["id"])
     assert fault("pubsub", "--clear") == [{"removed": 1}]
     assert fault("pubsub") == fault("bigquery") == []
@@ -181,9 +184,9 @@ def test_a_dead_child_ends_all_and_the_data_are_there_for_the_next_run(tmp_path:
 
 
 def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
-    with run_stack.begun(tmp_path, PIPE_LINGRE="1") as started:
+    with run_stack.begun(tmp_path, PIPE_LINGER_SECOND="1") as started:
         assert started.process.wait(30) == 2
-        assert "PIPE_LINGRE is a setting of no service; did you mean PIPE_LINGER_SECONDS?" in started.output()
+        assert "PIPE_LINGER_SECOND is a setting of no service; did you mean PIPE_LINGER_SECONDS?" in started.output()
 
 
 def test_settings_and_a_schema_file_that_are_wrong_are_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -219,10 +222,14 @@ def test_a_provisioning_that_fails_ends_the_run_and_says_why(tmp_path: Path) -> 
 
 def refused(data: str | Path, *options: str, **env: str) -> tuple[int, str]:
     """Exit code and stderr of a run that must not start."""
-    command = [sys.executable, "-m", "local", "run", "--port-base", "0", "--data", data, *options]
-    said = subprocess.run(command, cwd=process.ROOT, env={**os.environ, **env}, capture_output=True, timeout=60)
-    assert said.stdout == b""
-    return said.returncode, said.stderr.decode()
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = main(["run", "--port-base", "0", "--data", str(data), *options], {**os.environ, **env})
+        except SystemExit as ended:  # argparse
+            code = int(ended.code or 0)
+    assert out.getvalue() == ""
+    return code, err.getvalue()
 
 
 def test_a_data_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -244,7 +251,7 @@ def test_a_data_folder_that_cannot_be_one_is_refused_in_one_line(tmp_path: Path)
 
 def test_a_disk_that_is_nearly_full_is_refused(tmp_path: Path) -> None:
     run_file.prepare(tmp_path, needed=1)
-    with pytest.raises(Unusable, match=r"[0-9,]+ bytes free on its disk, and 1,125,899,906,842,624 are needed"):
+    with pytest.raises(DataUnusable, match=r"[0-9,]+ bytes free on its disk, and 1,125,899,906,842,624 are needed"):
         run_file.prepare(tmp_path, needed=2**50)
 
 

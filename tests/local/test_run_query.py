@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from dataclasses import dataclass
 
 import pytest
 
-from tests import process
+from local.__main__ import main
 
 KINDS = (
     "SELECT 9007199254740993 AS whole, 0.1 AS real_, NUMERIC '12345678901234567890.123456789' AS exact, TRUE AS yes, "
@@ -16,17 +14,22 @@ KINDS = (
 )
 
 
+@dataclass
+class Answer:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def query(bigquery_host, tmp_path):
-    def run(sql: str, *options: str, host: str = bigquery_host.rest) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "local", "query", sql, "--data", str(tmp_path), *options],
-            cwd=process.ROOT,
-            env={**os.environ, "BIGQUERY_EMULATOR_HOST": host, "PYTHONUTF8": "1"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+def query(bigquery_host, tmp_path, capsys, monkeypatch):
+    """The command, in this process."""
+    monkeypatch.setenv("NO_PROXY", "")  # which the command sets
+
+    def run(sql: str, *options: str, host: str = bigquery_host.rest) -> Answer:
+        code = main(["query", sql, "--data", str(tmp_path), *options], {"BIGQUERY_EMULATOR_HOST": host})
+        said = capsys.readouterr()
+        return Answer(code, said.out, said.err)
 
     return run
 
@@ -64,7 +67,7 @@ def test_an_error_is_one_line_and_exit_code_1(query) -> None:
     for sql, host, said in (
         ("SELECT FROM", None, "query: invalidQuery: "),
         ("SELECT 1 FROM nowhere.nothing", None, "query: notFound: "),
-        ("  ", None, "query: there is no SQL; try "),
+        ("  ", None, "query: the SQL is empty; try "),
         ("SELECT 1", "http://127.0.0.1:1", "query: the BigQuery emulator does not answer"),
     ):
         answer = query(sql, host=host) if host else query(sql)

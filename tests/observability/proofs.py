@@ -25,7 +25,7 @@ PROOFS = {
     "PixelpipeColumnRefused": Proof("a processor whose column was not provisioned", "differs", SHOP),
     "PixelpipeDeadLetters": Proof("a message that is not a pack", "pubsub"),
     "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
-    "PixelpipeLedgerOff": Proof("the processor is killed, and a stranger acknowledges its packs", "stolen", SHOP),
+    "PixelpipeLedgerOff": Proof("the processor is killed, and someone else acknowledges its packs", "stolen", SHOP),
     "PixelpipeMetricsAbsent": Proof("the only collector is killed", "killed", SHOP),
     "PixelpipeNearQuota": Proof("AppendRows answers RESOURCE_EXHAUSTED", "bigquery"),
     "PixelpipeNewerFormat": Proof("a message of a newer format", "differs", SHOP),

@@ -23,7 +23,6 @@ import yaml
 from local.ports import HOST
 from services.shared import resource_names
 from services.shared.resource_names import subscription_path
-from services.shared.schema import DEFAULT_FILE
 from tests import process
 from tests.chaos import fleet
 from tests.chaos.fleet import SERVICES, Fleet, Member
@@ -31,7 +30,7 @@ from tests.chart import release
 from tests.observability import load, prometheus
 from tests.observability.proofs import PROOFS, SHOP
 from tests.observability.test_runbooks import ALERTS
-from tests.process import wait_for
+from tests.process import SCHEMA_FILE, wait_for
 from tests.tools import require
 from tests.topics import Topics
 
@@ -138,7 +137,7 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         await ships.start(*ours, *shop)
         other = tmp_path / "schema.yaml"
         extra = "      visit:       {type: STRING, from: param.visit}\n      params:"
-        other.write_text(DEFAULT_FILE.read_text().replace("      params:", extra))
+        other.write_text(SCHEMA_FILE.read_text().replace("      params:", extra))
         shop.append(ships.add("processor", {"PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(other)}))
         urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}
         releases = {member.name: SHOP for member in shop}

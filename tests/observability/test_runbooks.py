@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from observability.generate import CHART
-from services.ops.__main__ import _COMMANDS
 from services.shared.reconciliation import SERVICES
+from tests.docs import commands
 from tests.observability.unit import FILES, exposed
 from tests.process import ROOT
 
@@ -24,7 +24,7 @@ ALERTS = {
     if "alert" in rule
 }
 METRICS = {name for service in SERVICES for name in re.findall(r"^# TYPE (\S+)", exposed(service), re.MULTILINE)}
-SOURCE = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py") if "local" not in path.parts)
+SOURCE = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
 
 
 def test_each_alert_has_one_and_none_is_left_over() -> None:
@@ -40,7 +40,7 @@ def test_a_runbook_is_whole_and_names_what_exists(page: Path) -> None:
         assert len(section.partition("\n")[2].strip()) > 10, section
     assert set(re.findall(r"\bPixelpipe[A-Z]\w+", text)) <= ALERTS
     assert set(re.findall(r"\bpixelpipe_\w+", text)) <= METRICS
-    assert set(re.findall(r"services\.ops (\w+)", text)) <= set(_COMMANDS)
+    assert set(re.findall(r"services\.ops (\w+)", text)) <= commands.of_ops()
     # What is quoted as a line of a log has a space and small letters; it is in the code, word for word.
     for quoted in re.findall(r"`([A-Za-z/]+ [^`$]*)`", text):
         if not quoted.startswith(("dead ", "schema is")):

@@ -6,6 +6,7 @@ import importlib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,10 +15,10 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability.generate import CHART
-from services.shared import schema, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.reconciliation import SERVICES
+from tests.schemas import SCHEMA
 from tests.tools import require
 
 SCOPE = {"namespace": "default", "release": "pixelpipe"}
@@ -27,6 +28,7 @@ Key = tuple[str, Label]
 INSTALL = "apt-get install prometheus"
 
 
+@cache
 def exposed(service: str) -> str:
     """What a pod of the service answers at /metrics before its first hit."""
     registry = CollectorRegistry()
@@ -35,7 +37,7 @@ def exposed(service: str) -> str:
     if service == "collector":
         metrics(registry)
     else:
-        metrics(registry, schema_file.load(schema.DEFAULT_FILE).tables)
+        metrics(registry, SCHEMA.tables)
     return generate_latest(registry).decode()
 
 

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from services.ops.__main__ import main
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
@@ -25,7 +21,8 @@ from services.shared.schema import Schema
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.ops import schemas
-from tests.process import ROOT, wait_for
+from tests.ops.commands import Commands, commands
+from tests.process import wait_for
 from tests.topics import Topics
 
 DEAD_SUBSCRIPTION = "test-dead"  # without a backoff: what is given back can be seen again at once
@@ -57,6 +54,7 @@ class Pipeline:
     file: Path
     client: Any
     topics: Topics
+    commands: Commands
 
     @property
     def schema(self) -> Schema:
@@ -69,28 +67,17 @@ class Pipeline:
 
     def ops(self, *arguments: str, code: int = 0) -> Done:
         """`python -m services.ops ARGUMENTS`; its exit code must be `code`."""
-        found = subprocess.run(
-            [sys.executable, "-m", "services.ops", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.env, "PIPE_PROJECT": self.project, "PIPE_SCHEMA": str(self.file)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert found.returncode == code, f"{found.returncode}\n{found.stdout}\n{found.stderr}"
-        assert "Traceback" not in found.stderr
-        return Done(found.returncode, found.stdout, found.stderr)
+        env = {**os.environ, **self.env, "PIPE_PROJECT": self.project, "PIPE_SCHEMA": str(self.file)}
+        out, err = self.file.with_name("out"), self.file.with_name("err")
+        found = self.commands.run(arguments, env, out, err)
+        done = Done(found, out.read_text(), err.read_text())
+        assert found == code, f"{found}\n{done.out}\n{done.err}"
+        assert "Traceback" not in done.err
+        return done
 
     def dead(self, action: str, *arguments: str, code: int = 0) -> Done:
-        """`dead ACTION`, in this process where it publishes nothing: that takes half the time."""
-        command = ["dead", action, "--subscription", DEAD_SUBSCRIPTION, "--wait", "1", *arguments]
-        if action == "replay":  # gRPC's asyncio API serves one event loop a process
-            return self.ops(*command, code=code)
-        out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
-            found = main([*command, "--project", self.project])
-        assert found == code, f"{found}\n{out.getvalue()}\n{err.getvalue()}"
-        return Done(found, out.getvalue(), err.getvalue())
+        """`dead ACTION`, which is sure after half a second that the emulator has no more."""
+        return self.ops("dead", action, "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", *arguments, code=code)
 
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows, as JSON has them, to a log table."""
@@ -135,6 +122,17 @@ class Pipeline:
             running.log.unlink()
 
     @contextmanager
+    def processor(self) -> Iterator[None]:
+        """Run a processor of production on this project, which pulls already."""
+        own = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
+        running = process.start_service("processor", {**self.env, "PIPE_PROJECT": self.project, **own})
+        try:
+            yield
+        finally:
+            running.stop()
+            running.log.unlink()
+
+    @contextmanager
     def services(self, *services: str) -> Iterator[None]:
         """Run services of production on this project."""
         with ExitStack() as stack:
@@ -150,6 +148,12 @@ class Pipeline:
             yield
 
 
+@pytest.fixture(scope="session")
+def ops_commands() -> Iterator[Commands]:
+    with commands() as running:
+        yield running
+
+
 @pytest.fixture
 def bare(
     project: str,
@@ -157,6 +161,7 @@ def bare(
     bigquery_host: BigQueryAddress,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    ops_commands: Commands,
 ) -> Iterator[Pipeline]:
     """A project without anything in it."""
     env = {
@@ -168,7 +173,7 @@ def bare(
         monkeypatch.setenv(key, value)
     client = bigquery.Client(project, credentials=AnonymousCredentials())
     topics = Topics(project)
-    yield Pipeline(project, env, tmp_path / "schema.yaml", client, topics)
+    yield Pipeline(project, env, tmp_path / "schema.yaml", client, topics, ops_commands)
     topics.publisher.stop()
     topics.subscriber.close()
     client.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.ops import compact
 from services.ops.compact import Compactor
 from services.ops.compact_sql import Statements
-from services.ops.deployment import Refused
+from services.ops.deployment import CommandRefused
 from services.provision import view
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
@@ -70,7 +70,7 @@ def test_rows_that_are_the_same_in_every_column_lose_all_but_one(pipeline: Pipel
 def removed(pipeline: Pipeline) -> int:
     """Compact in this process, which is faster than the command."""
     compactor = Compactor(pipeline.client, pipeline.project, "pixelpipe")
-    return compactor.compact(pipeline.schema.tables["events"], DAY, NEXT, dry_run=False).removed
+    return compactor.compact(pipeline.schema.tables["events"], DAY, dry_run=False).removed
 
 
 copies = st.lists(
@@ -110,7 +110,7 @@ def test_compact_keeps_what_the_view_shows_and_destroys_no_content(
     events = len({one["event_id"] for one in rows if one["day"] == str(DAY)})
     contents = {content(one) for one in before if one["day"] == DAY}
     outcome = Compactor(pipeline.client, pipeline.project, "pixelpipe").compact(
-        pipeline.schema.tables["events"], DAY, NEXT, dry_run=False
+        pipeline.schema.tables["events"], DAY, dry_run=False
     )
     assert (outcome.rows, outcome.duplicates) == (events, 0)
     assert outcome.removed == sum(one["day"] == str(DAY) for one in rows) - events
@@ -232,7 +232,7 @@ def test_a_day_that_is_not_over_is_refused(pipeline: Pipeline, ahead: int) -> No
 def test_a_day_is_closed_some_hours_after_its_end() -> None:
     after, midnight = timedelta(hours=6), datetime(2026, 3, 2, tzinfo=UTC)
     for moment in (midnight - timedelta(seconds=1), midnight, midnight + after - timedelta(seconds=1)):
-        with pytest.raises(Refused, match=str(DAY)):
+        with pytest.raises(CommandRefused, match=str(DAY)):
             compact.check_closed(DAY, moment, after)
     compact.check_closed(DAY, midnight + after, after)
 

@@ -19,10 +19,11 @@ import yaml
 from services.ops import cost, load, prices
 from services.ops.__main__ import main
 from services.processor.parse import Parser, Row
-from services.shared import hit, identity, rows, schema, schema_file
+from services.shared import hit, identity, rows
 from services.shared.hit import Hit
 from tests.ops.conftest import Pipeline
 from tests.process import ROOT
+from tests.schemas import SCHEMA
 
 NOW = 1_790_000_000_000_000
 AGENTS = [
@@ -70,8 +71,8 @@ def message_bytes(packed: tuple[bytes, dict[str, str]]) -> int:
 
 @pytest.mark.parametrize("count", [1, 2, 6, 26, 100, 1_000])
 def test_packs_are_as_large_as_the_model_says(count: int) -> None:
-    table = schema_file.load(schema.DEFAULT_FILE).tables["events"]
-    parser, arrow = Parser(schema_file.load(schema.DEFAULT_FILE)), rows.arrow_schema(table)
+    table = SCHEMA.tables["events"]
+    parser, arrow = Parser(SCHEMA), rows.arrow_schema(table)
     made = hits(count)
     lines = [hit.encode(one) for one in made]
     event_bytes = sum(map(len, lines)) / count
@@ -86,7 +87,7 @@ def test_packs_are_as_large_as_the_model_says(count: int) -> None:
     batch = pa.RecordBatch.from_arrays(columns, schema=arrow)
     found = message_bytes(rows.pack(batch, "events", identity.uuid7(NOW)))
     assert cost.rows_pack_bytes(count, event_bytes) == pytest.approx(found, rel=0.2)
-    assert batch.nbytes / count == pytest.approx(cost._STORED * event_bytes, rel=0.2)
+    assert batch.nbytes / count == pytest.approx(cost.STORED * event_bytes, rel=0.2)
 
 
 def test_a_reply_is_no_larger_than_the_model_says(pipeline: Pipeline) -> None:
@@ -108,7 +109,7 @@ def test_pods_are_those_of_the_chart() -> None:
 
 
 def test_a_bill_by_hand() -> None:
-    """Ten hits a second and next to no linger_seconds: a pack is a hit, and every request is Pub/Sub's smallest."""
+    """Ten hits a second and hardly any linger: a pack is a hit, and every request is Pub/Sub's smallest."""
     bill = cost.estimate(10, event_bytes=500, linger_seconds=1e-9)
     month = 10 * 730 * 3600
     assert bill.pubsub == pytest.approx((month * 4 * 1000 - 10 * 2**30) / 2**40 * 40)
@@ -134,7 +135,9 @@ def test_the_command_prints_the_sum_of_its_parts() -> None:
     assert found["total_a_million_hits"] == pytest.approx(found["total"] / (100 * 730 * 3600) * 1e6, rel=0.01)
     assert found["prices_read"] == prices.READ.isoformat()
     assert found["pods"] == {"collector": 2, "processor": 1, "loader": 1}
-    assert command("--hits-per-second", "100", "--event-bytes", "800", "--linger", "0.1")["total"] < found["total"]
+    assert (
+        command("--hits-per-second", "100", "--event-bytes", "800", "--linger-seconds", "0.1")["total"] < found["total"]
+    )
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
@@ -142,7 +145,7 @@ def test_a_rate_that_is_none_is_refused(rate: str, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as refused:
         main(["cost", f"--hits-per-second={rate}"])
     assert refused.value.code == 2
-    assert f"{rate!r} is no number above 0" in capsys.readouterr().err
+    assert f"{rate!r} is not a number above 0" in capsys.readouterr().err
 
 
 def test_the_documents_table_is_what_the_command_says() -> None:

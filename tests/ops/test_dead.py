@@ -73,7 +73,7 @@ def test_a_list_shows_every_letter_and_loses_none(pipeline: Pipeline) -> None:
     text = pipeline.dead("list")
     assert {one["id"] for one in first.values()} == {line.split()[0] for line in text.out.splitlines()[1:]}
     assert "\x07" not in text.out and "\\x07" in text.out
-    assert "3 letters" in text.err
+    assert "3 dead letters" in text.err
     assert [one["reason"] for one in listed(pipeline, "--reason", "zstd:*")] == [POISON]
     assert {one.message_id for one in pipeline.left(3)} == {one["id"] for one in first.values()}
 
@@ -91,7 +91,7 @@ def test_show_decodes_hits_and_says_what_is_wrong(pipeline: Pipeline) -> None:
     shown = pipeline.dead("show", damaged).json
     assert shown["problem"].startswith("zstd:")
     assert shown["excerpt_base64"] == "AP8="
-    assert "no letter 17 came" in pipeline.dead("show", "17", code=1).err
+    assert "no dead letter 17 was delivered" in pipeline.dead("show", "17", code=1).err
     pipeline.left(2)
 
 
@@ -136,7 +136,7 @@ def test_replay_takes_the_reasons_and_ids_it_is_given(pipeline: Pipeline) -> Non
     other = bury(pipeline, hits("cyd"), "else", resource_names.HITS_SUBSCRIPTION)
     assert pipeline.dead("replay", "--id", other).json["published"] == 1
     assert pipeline.dead("replay", "--reason", "odd: a*").json["published"] == 1
-    assert "no letter" in pipeline.dead("replay", "--id", other, code=1).err
+    assert "no dead letter" in pipeline.dead("replay", "--id", other, code=1).err
     assert [one.attributes["dead_reason"] for one in pipeline.left(1)] == ["odd: bob"]
     assert len(pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 2)) == 2
 
@@ -159,9 +159,9 @@ def test_a_letter_is_acknowledged_only_after_it_is_published(pipeline: Pipeline)
 
 
 def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
-    """The processor is not mended: the replayed letter comes back while the command still listens."""
+    """The processor is not repaired: what is replayed is dead-lettered again while the command still listens."""
     bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", resource_names.HITS_SUBSCRIPTION)
-    with pipeline.services("processor"):
+    with pipeline.processor():
         done = pipeline.dead("replay", "--wait", "3").json
     assert (done["published"], done["failed"]) == (1, 0)
     assert done["skipped"] >= 1
@@ -174,7 +174,7 @@ def test_drop_wants_a_yes_and_takes_only_what_it_is_given(pipeline: Pipeline) ->
     assert "--yes" in pipeline.dead("drop", one, code=1).err
     done = pipeline.dead("drop", one, "17", "--yes", code=1)
     assert done.json == {"dropped": [one]}
-    assert "no letter 17" in done.err
+    assert "no dead letter 17" in done.err
     assert [letter.attributes["dead_reason"] for letter in pipeline.left(1)] == ["two"]
 
 

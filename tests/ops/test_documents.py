@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from services.shared import resource_names
-from services.shared.schema import DEFAULT_FILE
 from tests.chart import release
 from tests.ops.conftest import Pipeline
 from tests.process import ROOT
+from tests.schemas import SCHEMA_FILE
 
 PART = "".join((ROOT / "docs" / name).read_text() for name in ("gke.md", "operating.md", "looker.md"))
 SQL = re.findall(r"^```sql\n(.*?)^```$", PART, re.MULTILINE | re.DOTALL)
@@ -28,11 +28,11 @@ def event(number: int, time: str, tenant: str, user: str, **values: Any) -> dict
 
 
 def extended() -> str:
-    """The default schema file with the column that the README adds to it by example."""
+    """The tests' schema file with the column that the README adds to it by example."""
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     columns = yaml.safe_load(example)["tables"]["events"]["columns"]
     lines = "".join(f"      {name}: {json.dumps(column)}\n" for name, column in columns.items())
-    return DEFAULT_FILE.read_text().replace("      params:", lines + "      params:", 1)
+    return SCHEMA_FILE.read_text().replace("      params:", lines + "      params:", 1)
 
 
 @pytest.fixture

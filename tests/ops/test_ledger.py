@@ -46,15 +46,15 @@ def test_the_row_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["ledger", *urls[:2], urls[2] + "/"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["collected"], row["in_flight"], row["missing"]) == (1015, 5, 5)
-    assert row["stretches"] == {"spool": 0, "hits": 5, "rows": 0}
-    assert "loader counts only since" in row["notes"][0]
+    assert row["hops"] == {"spool": 0, "hits": 5, "rows": 0}
+    assert "loader has counted only since" in row["notes"][0]
 
 
 def test_the_same_in_promql(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger", "--promql", "--window", "30m"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["missing"] == reconciliation.missing("30m")
-    assert list(said["stretches"]) == ["spool", "hits", "rows"]
+    assert list(said["hops"]) == ["spool", "hits", "rows"]
 
 
 def test_what_makes_no_ledger_is_refused_in_one_line(capsys: pytest.CaptureFixture[str], free_port: int) -> None:
@@ -65,7 +65,7 @@ def test_what_makes_no_ledger_is_refused_in_one_line(capsys: pytest.CaptureFixtu
             f"{urls[0]}/x answers 404; is it an admin port?": [urls[0] + "/x"],
             f"http://127.0.0.1:{free_port} cannot be read": [f"http://127.0.0.1:{free_port}"],
             "nothing cannot be read": ["nothing"],
-            "answers no metrics but '<html>'; is it an admin port?": [html],
+            "answers '<html>' instead of metrics; is it an admin port?": [html],
         }
         for reason, arguments in cases.items():
             assert main(["ledger", *arguments]) == 1

@@ -65,7 +65,7 @@ def rejected(pipeline: Pipeline, *hits: Hit) -> None:
 
 @pytest.mark.slow
 def test_replaying_twice_counts_once(pipeline: Pipeline) -> None:
-    """Refused by the schema of today, mended, replayed, replayed again: each event is in the view once."""
+    """Refused by the schema of today, repaired, replayed, replayed again: each event is in the view once."""
     hits = [refused(f"user-{number}") for number in range(30)]
     own = refused("own", query="user_id=own&n=many&event_id=my-own")
     posted = refused("posted", query="", body='{"user_id": "posted", "n": "ü", "price": [2.5, null]}'.encode())
@@ -74,8 +74,8 @@ def test_replaying_twice_counts_once(pipeline: Pipeline) -> None:
         send(pipeline, *hits, own, posted, good)
         pipeline.until(REJECTS, 32)
         pipeline.until(EVENTS, 1)
-    mended = schemas.text(number="n_text: {type: STRING, from: param.n}")
-    pipeline.provision(mended.replace("[user_id, n]", "[user_id]"))
+    repaired = schemas.text(number="n_text: {type: STRING, from: param.n}")
+    pipeline.provision(repaired.replace("[user_id, n]", "[user_id]"))
     with pipeline.services("processor", "loader"):
         plan = pipeline.ops("replay", "--dry-run").json
         assert (plan["found"], plan["skipped"], plan["to_publish"]) == (32, 0, 32)
@@ -160,7 +160,7 @@ def test_only_what_is_asked_for(pipeline: Pipeline) -> None:
     arguments = ("--since", since.isoformat(), "--reason", "wrong_type", "--stage", "processor", "--table", "events")
     assert pipeline.ops("replay", "--dry-run", *arguments).json["found"] == 1
     assert pipeline.ops("replay", "--stage", "loader").json["found"] == 0
-    assert "is no time" in pipeline.ops("replay", "--since", "soon", code=2).err
+    assert "is not a time" in pipeline.ops("replay", "--since", "soon", code=2).err
 
 
 SHOP = "tenant: {type: STRING, from: param.tenant}"
@@ -354,7 +354,7 @@ def test_a_row_that_is_not_the_original_any_more_is_refused() -> None:
         (Reject("e", "loader", "events", "r", None, '{"day": "2026-03-01"}', False), "event_id is REQUIRED"),
         (Reject("e", "loader", "events", "r", None, '{"old": 1}', False), "no column 'old'"),
         (Reject("e", "loader", "rejects", "r", None, "{}", False), "no table"),
-        (Reject("e", "loader", "events", "r", None, "[]", False), "no JSON object"),
+        (Reject("e", "loader", "events", "r", None, "[]", False), "not a JSON object"),
         (Reject("e", "loader", "events", "r", None, "null", False), "no original"),
     ):
         with pytest.raises(NotReplayable, match=why):

@@ -100,8 +100,8 @@ def test_what_is_accepted(kind: str, value: Any, wanted: Any) -> None:
 
 
 REFUSED: list[tuple[str, Any, str, str]] = [
-    ("STRING", {"a": 1}, WRONG_TYPE, "an object is no STRING"),
-    ("STRING", [1], WRONG_TYPE, "an array is no STRING"),
+    ("STRING", {"a": 1}, WRONG_TYPE, "an object is not a STRING"),
+    ("STRING", [1], WRONG_TYPE, "an array is not a STRING"),
     ("INT64", "1.0", WRONG_TYPE, "not a whole number"),
     ("INT64", "1e3", WRONG_TYPE, "not a whole number"),
     ("INT64", "1_000", WRONG_TYPE, "not a whole number"),
@@ -261,6 +261,23 @@ def test_json_survives_exactly(value: Any) -> None:
     text = convert.encode_json(value)
     assert convert.decode_json(text) == value
     assert convert.json_from_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "repaired"),
+    [
+        (r'"a\ud83d"', r'"a\ufffd"'),
+        (r'{"\ude00": ["\ud83d\ude00", "\\ud83d"]}', r'{"\ufffd": ["\ud83d\ude00", "\\ud83d"]}'),
+        (r'"é\uD83D"', r'"é\ufffd"'),
+    ],
+)
+def test_half_a_character_in_json_of_a_query_string_is_replaced_as_in_a_body(text: str, repaired: str) -> None:
+    assert convert.json_from_text(text) == repaired
+
+
+def test_json_with_too_many_halves_is_refused() -> None:
+    with pytest.raises(Invalid, match="cut in half"):
+        convert.json_from_text('"' + r"\ud83d" * 60_000 + '"')
 
 
 @pytest.mark.parametrize("text", ["{", "nope", "NaN", "{'a':1}", "[" * 100_000, "[" * 491 + "]" * 491, '"\ud800"'])

@@ -87,9 +87,9 @@ def test_bots_can_have_a_table_of_their_own() -> None:
 def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     for name in schema.ENRICHMENTS:
-        read = parse._ENRICH[name]
+        read = parse.ENRICH[name]
         monkeypatch.setitem(
-            parse._ENRICH, name, lambda *given, name=name, read=read: [asked.append(name), read(*given)][1]
+            parse.ENRICH, name, lambda *given, name=name, read=read: [asked.append(name), read(*given)][1]
         )
     monkeypatch.setattr(user_agent, "load", lambda: asked.append("load"))
     one = _hit("utm_source=a", headers={"user-agent": FIREFOX})
@@ -108,5 +108,5 @@ def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     [("agent", user_agent.Agent), ("referrer", referrer.Referrer), ("utm", utm.Utm), ("geo", geo.Geo)],
 )
 def test_the_schema_file_knows_exactly_what_an_enrichment_gives(namespace: str, found: Any) -> None:
-    assert tuple(FIXED_SOURCES[namespace]) == found._fields
-    assert set(schema.ENRICHMENTS) == set(parse._ENRICH)
+    assert tuple(FIXED_SOURCES[namespace]) == tuple(found.__annotations__)
+    assert set(schema.ENRICHMENTS) == set(parse.ENRICH)

@@ -21,7 +21,7 @@ from services.processor.worker import Topics, Worker
 from services.shared import hit, identity, rows, schema_file
 from services.shared.hit import Hit
 from tests.processor.test_enrichment import ENRICHED
-from tests.processor.test_worker import _counted, _Delivery, _now, _Puller
+from tests.processor.test_worker import _counted, _Delivery, _now, _Subscriber
 
 PARTITIONED = ENRICHED.replace(
     "  events:\n    partition: day",
@@ -99,8 +99,8 @@ def _neighbours_live(hits: list[Hit]) -> None:
     kept, log, registry = _Kept(), list[str](), CollectorRegistry()
     publisher: Any = kept
     worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
-    puller: Any = _Puller(_Delivery(log, *hit.pack(lines, identity.uuid7(now))))
-    asyncio.run(worker.run(puller))
+    subscriber: Any = _Subscriber(_Delivery(log, *hit.pack(lines, identity.uuid7(now))))
+    asyncio.run(worker.run(subscriber))
     assert (log, set(kept.topics)) == (["ack"], {"rows"})
     assert sum(batch.num_rows for _, batch in kept.batches) == len(lines)
     assert (
@@ -113,8 +113,8 @@ def _handled(data: bytes, attributes: dict[str, str]) -> _Kept:
     kept, log, registry = _Kept(), list[str](), CollectorRegistry()
     publisher: Any = kept
     worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
-    puller: Any = _Puller(_Delivery(log, data, attributes))
-    asyncio.run(worker.run(puller))
+    subscriber: Any = _Subscriber(_Delivery(log, data, attributes))
+    asyncio.run(worker.run(subscriber))
     assert log == ["ack"]
     assert _counted(registry, "rejects").keys() <= {("missing",), ("wrong_type",), ("out_of_range",), ("bad_body",)}
     today = _now() // DAY_US

@@ -173,8 +173,8 @@ NO_ENTRIES = [
     (b"[{}" + b",{}" * 1000 + b"]", "an array of 1001 log entries"),
     (b"[" + b" " * log_entry.MAX_BYTES + b"]", "an array of over 4194304 bytes"),
     (gzip.compress(b"{}"), "missing required field `httpRequest`"),
-    (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: cut off"),
-    (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: there is something after it"),
+    (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: truncated"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: trailing data"),
     (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
     (b"\x1f\x8bno gzip", "gzip: "),
 ]

@@ -201,13 +201,13 @@ class _Delivery:
         self.log.append("nack")
 
 
-class _Puller:
+class _Subscriber:
     subscription = "hits"
 
     def __init__(self, *deliveries: _Delivery) -> None:
         self._left = list(deliveries)
 
-    def __aiter__(self) -> _Puller:
+    def __aiter__(self) -> _Subscriber:
         return self
 
     async def __anext__(self) -> _Delivery:
@@ -240,8 +240,8 @@ def _worker(
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:
     log.clear()
-    puller: Any = _Puller(_Delivery(log, data, attributes))
-    await worker.run(puller)
+    subscriber: Any = _Subscriber(_Delivery(log, data, attributes))
+    await worker.run(subscriber)
     return list(log)
 
 
@@ -310,11 +310,13 @@ async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_ar
         assert sorted(zstd_frame.decompress(one.data) for one in dead) == sorted(bad)
         for one in dead:
             shown = dead_letter.read(
-                dead_letter.Letter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
+                dead_letter.DeadLetter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
             )
             assert (one.attributes["dead_reason"], shown["found"]) == (shown["problem"], 1)
         # Published once more as `ops dead replay` does, each dies again and is then the very same message.
-        originals = [dead_letter.Letter("", now, dict(one.attributes), one.data).original_attributes() for one in dead]
+        originals = [
+            dead_letter.DeadLetter("", now, dict(one.attributes), one.data).original_attributes() for one in dead
+        ]
         for one, original in zip(dead, originals, strict=True):
             topics.publish("hits", one.data, original)
         again = await asyncio.to_thread(topics.pull, "dead-seen", len(bad))
@@ -368,6 +370,20 @@ async def test_log_entries_that_are_no_event_are_acknowledged_and_counted() -> N
         assert sorted(await _handled(worker, log, data, {"pack": f"array {status}"})) == ["ack", "dead", "rows"]
     assert _counted(registry, "log_entries_ignored") == {("status",): 4, ("method",): 2}
     assert _counted(registry, "hits_settled") == {("log_entry", "published"): 2, ("log_entry", "dead"): 2}
+
+
+async def test_every_entry_of_an_array_counts_where_it_comes_again_or_is_dead() -> None:
+    log: list[str] = []
+    registry = CollectorRegistry()
+    worker = _worker(log, registry=registry)
+    missing = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "status": 404}}
+    array = json.dumps([ENTRY, missing, 7, ENTRY, ENTRY]).encode()
+    assert sorted(await _handled(worker, log, array, {"pack": "array"})) == ["ack", "dead", "rows"]
+    assert await _handled(worker, log, gzip.compress(array), {"pack": "array"}) == ["ack"]
+    for data in (b"[1, 2, 3]", gzip.compress(b"[4, 5]"), json.dumps([ENTRY] * 1001).encode(), b"[6,"):
+        assert await _handled(worker, log, data, {}) == ["dead", "ack"]
+    settled = {("published",): 3, ("duplicate",): 4, ("dead",): 1 + 3 + 2 + 1001 + 1}
+    assert _counted(registry, "hits_settled") == {("log_entry", *key): count for key, count in settled.items()}
 
 
 class _Unforeseen(Exception):

@@ -22,13 +22,14 @@ from google.cloud import bigquery
 from services.provision import service_accounts
 from services.provision.bindings import CUSTOM_ROLES, METRICS_READER, SERVICE_AGENT, Binding, CustomRole, bindings
 from services.provision.config import Config
-from services.shared import resource_names, schema, schema_file
+from services.shared import resource_names
 from services.shared.resource_names import subscription_path, topic_path
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.process import ROOT, wait_for
 from tests.provision.permissions import PREDEFINED, Need, needs
 from tests.provision.wire import Noted, noting
+from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.topics import Topics
 
 SERVICES = ("collector", "processor", "loader", "provision", "ops")
@@ -43,7 +44,8 @@ class Run:
         self.client = bigquery.Client(project, AnonymousCredentials(), client_options={"api_endpoint": rest})
 
     def environment(self, service: str, **settings: str) -> dict[str, str]:
-        return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **settings}
+        file = {"PIPE_SCHEMA": str(SCHEMA_FILE)} if service != "collector" else {}
+        return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **file, **settings}
 
     def command(self, service: str, *arguments: str) -> str:
         done = subprocess.run(
@@ -98,7 +100,7 @@ def verbs(said: str) -> set[str]:
 
 
 def drift(run: Run) -> None:
-    """Change something of each kind of resource that the provisioner mends."""
+    """Change something of each kind of resource that the provisioner repairs."""
     run.topics.publisher.update_topic(
         request={
             "topic": {"name": topic_path(run.project, resource_names.HITS_TOPIC), "labels": {}},
@@ -194,7 +196,7 @@ def judged(
 @pytest.mark.slow
 def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
     pipeline(run)
-    bound = bindings(Config(project), schema_file.load(schema.DEFAULT_FILE))
+    bound = bindings(Config(project), SCHEMA)
     own = [binding for binding in bound if binding.account != SERVICE_AGENT]
     assert judged(own, notes) == (set(), set())
     # The judge sees a binding that is missing, and one too many.
@@ -206,7 +208,7 @@ def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, se
 
 def test_pubsubs_own_account_may_move_dead_letters() -> None:
     """The emulator does that itself, so no call of a client shows it: this is what Google's documentation asks for."""
-    found = bindings(Config("my-project"), schema_file.load(schema.DEFAULT_FILE))
+    found = bindings(Config("my-project"), SCHEMA)
     assert [(one.role, one.resource) for one in found if one.account == SERVICE_AGENT] == [
         ("roles/pubsub.publisher", "pixelpipe-dead"),
         ("roles/pubsub.subscriber", "pixelpipe-hits-processor"),
@@ -263,7 +265,7 @@ Grant = tuple[str, str, str]  # resource, member, role
 def wanted(cfg: Config, prefix: str, **options: Any) -> set[Grant]:
     """What both formats must say."""
     found = set()
-    for binding in bindings(cfg, schema_file.load(schema.DEFAULT_FILE), **options):
+    for binding in bindings(cfg, SCHEMA, **options):
         member = PRINCIPAL.format("web", f"{prefix}-{binding.account}")
         if binding.account == SERVICE_AGENT:
             member = "serviceAccount:service-123456@gcp-sa-pubsub.iam.gserviceaccount.com"
@@ -338,14 +340,14 @@ def test_the_names_are_those_of_the_chart(release: str, name: str) -> None:
 GOOD = {"--project": "my-project", "--namespace": "web"}
 BAD: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "project": ({"--project": "My Project"}, {}, "--project='My Project': use a project's id, such as my-project"),
-    "short project": ({"--project": "abc"}, {}, "--project='abc' is no project id, such as my-project"),
-    "shell": ({"--namespace": "web;id"}, {}, "--namespace='web;id' is no Kubernetes namespace"),
-    "release": ({"--release": "Web"}, {}, "--release='Web' is no Helm release"),
+    "short project": ({"--project": "abc"}, {}, "--project='abc' is not a project id, such as my-project"),
+    "shell": ({"--namespace": "web;id"}, {}, "--namespace='web;id' is not a Kubernetes namespace"),
+    "release": ({"--release": "Web"}, {}, "--release='Web' is not a Helm release"),
     "long": ({"--release": "w" * 60}, {}, "choose a shorter --release"),
-    "fullname": ({"--fullname": "a_b"}, {}, "--fullname='a_b' is no name Kubernetes takes"),
+    "fullname": ({"--fullname": "a_b"}, {}, "--fullname='a_b' is not a name that Kubernetes accepts"),
     "dataset": ({"--dataset": "a-b"}, {}, "--dataset='a-b': use letters, digits and underscores"),
     "topic": ({}, {"PIPE_DEAD_TOPIC": "$(id)"}, "PIPE_DEAD_TOPIC='$(id)': use 3 to 255 letters"),
-    "reader": ({"--metrics-reader": "keda"}, {}, "--metrics-reader='keda' is no NAMESPACE/NAME"),
+    "reader": ({"--metrics-reader": "keda"}, {}, "--metrics-reader='keda' is not NAMESPACE/NAME"),
     "schema": ({"--schema": "nowhere.yaml"}, {}, "nowhere.yaml"),
     "setting": ({}, {"PIPE_DATASETS": "x"}, "did you mean PIPE_DATASET?"),
 }

@@ -13,7 +13,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from services.provision import conflicts
-from services.provision.resource import Refused
+from services.provision.resource import ProvisionRefused
 from services.shared import schema_file
 from tests import process
 from tests.process import ROOT
@@ -143,7 +143,7 @@ def test_a_subscription_of_another_topic_is_refused(emulated) -> None:
     emulated.subscriber.create_subscription(
         name=f"projects/{emulated.id}/subscriptions/pixelpipe-hits-processor", topic=topic
     )
-    with pytest.raises(Refused, match=r"belongs to projects/.*/topics/other"):
+    with pytest.raises(ProvisionRefused, match=r"belongs to projects/.*/topics/other"):
         emulated.settle(USER)
     with pytest.raises(exceptions.NotFound):
         emulated.client.get_dataset("pixelpipe")
@@ -209,7 +209,9 @@ def test_expiry_follows_the_file_and_keeps_the_filter(provisioned) -> None:
 
 def test_another_partition_is_refused(provisioned) -> None:
     project = provisioned(USER)
-    with pytest.raises(Refused, match="partitioned by DAY of day, the schema file wants it by DAY of received_at"):
+    with pytest.raises(
+        ProvisionRefused, match="partitioned by DAY of day, the schema file wants it by DAY of received_at"
+    ):
         project.settle(USER, table="partition: received_at")
 
 
@@ -218,7 +220,7 @@ def test_a_table_where_the_view_should_be_is_refused(emulated) -> None:
     emulated.client.create_table(
         bigquery.Table(f"{emulated.id}.pixelpipe.events", schema=[bigquery.SchemaField("x", "STRING")])
     )
-    with pytest.raises(Refused, match=r"view pixelpipe.events: there is a TABLE of this name"):
+    with pytest.raises(ProvisionRefused, match=r"view pixelpipe.events: there is a TABLE of this name"):
         emulated.settle(USER)
 
 
@@ -226,7 +228,7 @@ def test_a_dataset_elsewhere_is_refused_saying_where(emulated) -> None:
     dataset = bigquery.Dataset(f"{emulated.id}.pixelpipe")
     dataset.location = "EU"
     emulated.client.create_dataset(dataset)
-    with pytest.raises(Refused, match="set PIPE_LOCATION=EU"):
+    with pytest.raises(ProvisionRefused, match="set PIPE_LOCATION=EU"):
         emulated.settle(USER)
     assert "updated dataset pixelpipe: labels" in emulated.settle(USER, location="EU")
 

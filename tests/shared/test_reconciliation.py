@@ -1,4 +1,4 @@
-"""The ledger tells loss from duplicates, in a row of what processes say and in Prometheus alike."""
+"""The reconciliation tells loss from duplicates, from what processes expose and in Prometheus alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from services.shared import reconciliation
-from services.shared.reconciliation import Incomplete, Row
+from services.shared.reconciliation import Incomplete, Reconciliation
 from tests.observability.unit import exposed
 from tests.tools import require
 
@@ -52,19 +52,19 @@ def scrapes(*changes: Change, started: dict[str, float | None] | None = None) ->
     return texts
 
 
-def added(*changes: Change) -> Row:
+def added(*changes: Change) -> Reconciliation:
     known = {one[:3] for one in BALANCED}
     assert {change[:3] for change in changes} <= known, "a typing error would change nothing"
-    return reconciliation.row(scrapes(*changes))
+    return reconciliation.reconcile(scrapes(*changes))
 
 
 def test_what_is_accounted_for_leaves_nothing() -> None:
-    row = reconciliation.row(scrapes())
-    assert (row.collected, row.loaded, row.rejected, row.dead, row.spooled) == (1010, 850, 34, 26, 100)
-    assert row.in_flight == row.missing == 0
-    assert row.stretches == {"spool": 0, "hits": 0, "rows": 0}
-    assert row.notes == []
-    assert row.shown()["collected"] == 1010
+    found = reconciliation.reconcile(scrapes())
+    assert (found.collected, found.loaded, found.rejected, found.dead, found.spooled) == (1010, 850, 34, 26, 100)
+    assert found.in_flight == found.missing == 0
+    assert found.hops == {"spool": 0, "hits": 0, "rows": 0}
+    assert found.notes == []
+    assert found.shown()["collected"] == 1010
 
 
 CASES: dict[str, tuple[tuple[Change, ...], int, dict[str, int], int]] = {
@@ -121,7 +121,7 @@ CASES: dict[str, tuple[tuple[Change, ...], int, dict[str, int], int]] = {
         0,
     ),
     "rows are appended twice": ((("loader", "rows_loaded_total", 'table="events"', 10),), -10, {"rows": -10}, 0),
-    "duplicates of one stretch hide no loss of another": (
+    "duplicates of one hop hide no loss of another": (
         (
             ("collector", "hits_settled_total", 'outcome="published"', 10),
             ("loader", "rows_loaded_total", 'table="events"', 10),
@@ -133,46 +133,46 @@ CASES: dict[str, tuple[tuple[Change, ...], int, dict[str, int], int]] = {
 }
 
 
-@pytest.mark.parametrize(("changes", "in_flight", "stretches", "missing"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("changes", "in_flight", "hops", "missing"), CASES.values(), ids=CASES)
 def test_the_sign_says_what_happened(
-    changes: tuple[Change, ...], in_flight: int, stretches: dict[str, int], missing: int
+    changes: tuple[Change, ...], in_flight: int, hops: dict[str, int], missing: int
 ) -> None:
-    row = added(*changes)
-    assert (row.in_flight, row.missing) == (in_flight, missing)
-    assert row.stretches == {"spool": 0, "hits": 0, "rows": 0, **stretches}
-    assert row.collected == row.loaded + row.rejected + row.dead + row.spooled + row.in_flight
+    found = added(*changes)
+    assert (found.in_flight, found.missing) == (in_flight, missing)
+    assert found.hops == {"spool": 0, "hits": 0, "rows": 0, **hops}
+    assert found.collected == found.loaded + found.rejected + found.dead + found.spooled + found.in_flight
 
 
 def test_pods_of_a_service_are_summed() -> None:
-    row = reconciliation.row({f"{name} {pod}": text for name, text in scrapes().items() for pod in "ab"})
-    assert (row.collected, row.loaded, row.in_flight) == (2020, 1700, 0)
-    assert [len(times) for times in row.started.values()] == [2, 2, 2]
+    found = reconciliation.reconcile({f"{name} {pod}": text for name, text in scrapes().items() for pod in "ab"})
+    assert (found.collected, found.loaded, found.in_flight) == (2020, 1700, 0)
+    assert [len(times) for times in found.started.values()] == [2, 2, 2]
 
 
 def test_a_process_that_was_restarted_is_told() -> None:
-    (note,) = reconciliation.row(scrapes(started={"loader": START + 3600})).notes
-    assert "loader counts only since 2026-05-28T21:26:40+00:00, 3600 s after the first process" in note
-    assert reconciliation.row(scrapes(started={"loader": START + 5})).notes == []
-    (note,) = reconciliation.row(scrapes(started={"collector": None})).notes
-    assert note == "collector does not say since when it counts"
+    (note,) = reconciliation.reconcile(scrapes(started={"loader": START + 3600})).notes
+    assert "loader has counted only since 2026-05-28T21:26:40+00:00, 3600 s after the first process" in note
+    assert reconciliation.reconcile(scrapes(started={"loader": START + 5})).notes == []
+    (note,) = reconciliation.reconcile(scrapes(started={"collector": None})).notes
+    assert note == "collector does not say when it started"
 
 
 def test_without_all_three_services_there_is_no_ledger() -> None:
     all_three = scrapes()
-    with pytest.raises(Incomplete, match="no metrics of processor and collector; a ledger needs all"):
-        reconciliation.row({"loader": all_three["loader"]})
+    with pytest.raises(Incomplete, match="no metrics of processor and collector; a reconciliation needs all"):
+        reconciliation.reconcile({"loader": all_three["loader"]})
     with pytest.raises(Incomplete, match=r"^http://other has no metric pixelpipe_build_info"):
-        reconciliation.row({**all_three, "http://other": "up 1\n"})
-    with pytest.raises(Incomplete, match=r"^http://other answers no metrics but '<html>'"):
-        reconciliation.row({**all_three, "http://other": "<html>"})
+        reconciliation.reconcile({**all_three, "http://other": "up 1\n"})
+    with pytest.raises(Incomplete, match=r"^http://other answers '<html>' instead of metrics"):
+        reconciliation.reconcile({**all_three, "http://other": "<html>"})
 
 
 def test_every_series_exists_in_a_service_before_the_first_hit() -> None:
     """A counter that is born with its first hit would hide that hit from `increase()`."""
     samples = [
-        sample for service in reconciliation.SERVICES for sample in reconciliation._samples(service, exposed(service))
+        sample for service in reconciliation.SERVICES for sample in reconciliation.samples(service, exposed(service))
     ]
-    sides = [side for pair in (reconciliation.IN_FLIGHT, *reconciliation.STRETCHES.values()) for side in pair]
+    sides = [side for pair in (reconciliation.IN_FLIGHT, *reconciliation.HOPS.values()) for side in pair]
     for series in {series for side in sides for series in side}:
         matched = [sample for sample in samples if series.matches(sample)]
         wanted = 1
@@ -205,10 +205,10 @@ def test_prometheus_comes_to_the_same_over_restarts(tmp_path: Path) -> None:
         at(15, reconciliation.in_flight("10m"), 0),
         at(15, reconciliation.missing("10m"), 0),
         at(26, reconciliation.missing("4m"), 0),
-        at(25, reconciliation.stretch("spool", "10m"), 0),  # 10 went in, and lie there
-        at(29, reconciliation.stretch("hits", "10m"), -60),
+        at(25, reconciliation.hop("spool", "10m"), 0),  # 10 went in, and lie there
+        at(29, reconciliation.hop("hits", "10m"), -60),
         at(40, reconciliation.in_flight("20m"), 90 - 60),
-        at(40, reconciliation.stretch("rows", "15m"), 90),
+        at(40, reconciliation.hop("rows", "15m"), 90),
         at(40, reconciliation.missing("20m"), 90),
         at(55, reconciliation.missing("15m"), 0),
     ]

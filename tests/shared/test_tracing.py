@@ -105,26 +105,35 @@ def test_a_service_does_not_start_with_a_wrong_setting(service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "loaded"),
+    "environs",  # those that turn tracing off come first: what is imported stays
     [
-        ({}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "True"}, False),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, True),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/v1/traces"}, True),
+        [
+            ({}, False),
+            ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+            ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "True"}, False),
+            ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, True),
+        ],
+        [({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9/v1/traces"}, True)],
     ],
 )
-def test_the_sdk_and_the_exporter_are_imported_only_where_tracing_is_on(environ: dict[str, str], loaded: bool) -> None:
+def test_the_sdk_and_the_exporter_are_imported_only_where_tracing_is_on(
+    environs: list[tuple[dict[str, str], bool]],
+) -> None:
     program = (
-        "import sys, json\n"
+        "import sys, json, os\n"
         "import services.collector.service, services.processor.service, services.loader.service\n"
         "from services.shared import tracing\n"
-        "tracing.start('collector', 'p')\n"
-        "there = [name in sys.modules for name in ('opentelemetry.sdk.trace.export', 'opentelemetry.exporter')]\n"
-        "print(json.dumps([tracing.on, *there]))\n"
+        "for environ in json.loads(sys.argv[1]):\n"
+        "    os.environ.update(environ)\n"
+        "    tracing.start('collector', 'p')\n"
+        "    there = [name in sys.modules for name in ('opentelemetry.sdk.trace.export', 'opentelemetry.exporter')]\n"
+        "    print(json.dumps([tracing.on, *there]))\n"
+        "    for name in environ:\n"
+        "        del os.environ[name]\n"
     )
-    ended = _run({"PATH": "/usr/bin", **environ}, "-c", program)
-    assert json.loads(ended.stdout) == [loaded] * 3, ended.stderr
+    ended = _run({"PATH": "/usr/bin"}, "-c", program, json.dumps([environ for environ, _ in environs]))
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert found == [[loaded] * 3 for _, loaded in environs], ended.stderr
 
 
 def _run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

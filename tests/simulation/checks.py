@@ -86,9 +86,11 @@ def settled(fleet: Fleet, clients: Clients) -> Iterator[str]:
 def reconciled(fleet: Fleet) -> Iterator[str]:
     """Where no process has ended, and its counts with it, the metrics account for every hit."""
     if len(fleet.all) == len(fleet.running):
-        row = reconciliation.row({process.name: generate_latest(process.registry).decode() for process in fleet.all})
-        if row.missing:
-            yield f"the metrics miss {row.missing} hits: {row.stretches}"
+        found = reconciliation.reconcile(
+            {process.name: generate_latest(process.registry).decode() for process in fleet.all}
+        )
+        if found.missing:
+            yield f"the metrics miss {found.missing} hits: {found.hops}"
 
 
 def left_running(fleet: Fleet) -> Iterator[str]:

@@ -7,7 +7,7 @@ import json
 
 import msgspec
 
-from services.collector.outbox import Refused
+from services.collector.outbox import HitsRefused
 from services.shared import hit, identity
 from services.shared.hit import Hit
 from tests.simulation.events import KINDS, Event
@@ -108,15 +108,15 @@ class Clients:
 async def _handle(collector: Collector, lines: list[bytes], reply: asyncio.Future[bool]) -> None:
     """As `App` does: a pixel by `take_one`, a post by `put`. The reply is whether the hits are safe."""
 
-    def tell(error: Exception | None) -> None:
+    def settled(error: Exception | None) -> None:
         if collector.process.alive and not reply.done():
             reply.set_result(error is None)
 
     try:
         if len(lines) == 1:
-            collector.outbox.take_one(lines[0], tell)
+            collector.outbox.take_one(lines[0], settled)
         else:
             await collector.outbox.put(lines)
-            tell(None)
-    except Refused as error:
-        tell(error)
+            settled(None)
+    except HitsRefused as error:
+        settled(error)

@@ -41,14 +41,13 @@ MAX_PENDING = 8_000
 SPOOL_BYTES = 15 * 4096
 PROCESSOR_BYTES = 10_000
 ONE_PACK = 8_000  # the largest there is in a run, decompressed: it is taken while there is any room
+LOADER_PACKS = 20
 LOADER_CONFIG = LoaderConfig(
     project="simulation",
     dataset="simulation",
     dead_topic="dead",
     rows_subscription="rows",
-    batch_rows=40,
     batch_bytes=100_000,
-    max_messages=20,
     max_bytes=30_000,
     append_timeout_seconds=30.0,
 )
@@ -67,7 +66,7 @@ class Parts:
     background: Callable[[], Background] = Background
     spool: Callable[..., Spool] = Spool
     outbox: Callable[..., Outbox] = Outbox
-    puller: Callable[..., Subscriber] = Subscriber
+    subscriber: Callable[..., Subscriber] = Subscriber
 
 
 @dataclass
@@ -180,7 +179,9 @@ class Fleet:
         publisher = Publisher(self.broker, process, in_flight=4, timeout=30.0)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
-            puller = await stack.enter_async_context(self._parts.puller(self.broker.hits, process, max_messages=16))
+            subscriber = await stack.enter_async_context(
+                self._parts.subscriber(self.broker.hits, process, max_messages=16)
+            )
             worker = processor_worker.Worker(
                 SCHEMA,
                 publisher,
@@ -189,9 +190,9 @@ class Fleet:
                 max_bytes=PROCESSOR_BYTES,
                 now_us=process.now_us,
             )
-            work = background.start("processor", worker.run(puller), ending=process.stop.is_set)
+            work = background.start("processor", worker.run(subscriber), ending=process.stop.is_set)
             await process.stop.wait()
-            puller.drain()
+            subscriber.drain()
             with suppress(TimeoutError):
                 async with asyncio.timeout(20.0):
                     await work
@@ -201,18 +202,25 @@ class Fleet:
         process.bounded = {"held bytes": lambda: value(metrics.held_bytes)}
         publisher = Publisher(self.broker, process, in_flight=4, timeout=10.0)
         api = WriteApi(self.bigquery, process, timeout=LOADER_CONFIG.append_timeout_seconds)
-        make_writer = partial(Writer, now_us=process.now_us, uniform=self.world.random.uniform)
+        make_writer = partial(Writer, now_us=process.now_us, random=self.world.random.random)
         async with AsyncExitStack() as stack:
             background = process.background = await stack.enter_async_context(Background())
-            puller = await stack.enter_async_context(
-                self._parts.puller(self.broker.rows, process, max_messages=LOADER_CONFIG.max_messages)
-            )
+            pulling = self._parts.subscriber(self.broker.rows, process, max_messages=LOADER_PACKS)
+            subscriber = await stack.enter_async_context(pulling)
             worker = loader_worker.Worker(
-                LOADER_CONFIG, SCHEMA, api, publisher, metrics, background, make_writer=make_writer
+                LOADER_CONFIG,
+                SCHEMA,
+                api,
+                publisher,
+                metrics,
+                background,
+                max_packs=LOADER_PACKS,
+                batch_rows=40,
+                make_writer=make_writer,
             )
-            receiving = background.start("receiving", worker.receive(puller), ending=process.stop.is_set)
+            receiving = background.start("receiving", worker.receive(subscriber), ending=process.stop.is_set)
             await process.stop.wait()
-            puller.drain()
+            subscriber.drain()
             worker.end()
             await receiving
             await worker.finish(LOADER_CONFIG.shutdown_timeout_seconds)

@@ -58,9 +58,9 @@ class RepliesAtOnce(Outbox):
     async def put(self, lines: Sequence[bytes], trace: Any = None) -> None:
         self.take(lines, trace)
 
-    def take_one(self, line: bytes, tell: Any) -> None:
+    def take_one(self, line: bytes, on_settled: Any) -> None:
         super().take_one(line, None)
-        tell(None)
+        on_settled(None)
 
 
 class FailsToForget(Spool):
@@ -100,7 +100,7 @@ class AcksFirst(simulated.Subscriber):
         (Parts(outbox=RepliesAtOnce), r"neither Pub/Sub nor a disk has it: [0-9a-z-]+"),
         (Parts(outbox=RepliesAtOnce), r"acknowledged and lost: [1-9]\d*: [0-9a-z-]+ \(acknowledged at .* by collector"),
         (Parts(spool=FailsToForget, background=Unwatched), r"the spool is not empty: [1-9]\d*: [0-9a-z-]+\.zst"),
-        (Parts(puller=AcksFirst), r"acknowledged and lost: [1-9]\d*: [0-9a-z-]+ \(acknowledged at .* by collector"),
+        (Parts(subscriber=AcksFirst), r"acknowledged and lost: [1-9]\d*: [0-9a-z-]+ \(acknowledged at .* by collector"),
     ],
     ids=["reply before publish", "and its loss", "death of the drainer", "ack before append"],
 )

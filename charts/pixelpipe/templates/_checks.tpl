@@ -1,4 +1,4 @@
-{{/* What no schema of values can say: each refusal is one line and ends with the fix. */}}
+{{/* Checks that values.schema.json cannot express. Each error is one line and ends with the fix. */}}
 {{- define "pixelpipe.checks" -}}
 {{- $root := . -}}
 {{- $v := .Values -}}

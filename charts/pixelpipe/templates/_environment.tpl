@@ -1,15 +1,14 @@
 {{/*
-What the chart decides for each part: its ports, its seconds from SIGTERM to SIGKILL, and the settings that follow from
-values shared by several parts. All other settings are the part's `settings`.
+What the chart decides for each part: ports, the seconds from SIGTERM to SIGKILL, and the settings derived from values
+that several parts share. All other settings are in the part's `settings`.
 */}}
 {{- define "pixelpipe.parts" -}}
 {{- $v := .Values -}}
 collector:
   ports: {http: 8080, admin: 9101}
-  # Serve for `drain`; requests in hand and then the spool have `grace` each. There is no preStop hook: after SIGTERM
-  # the collector is not ready, and serves on for `drain` seconds, as a hook that sleeps would have it do.
-  # What a disk or a Pub/Sub that hangs may add to that is bounded, too: 25 s at most.
-  grace: {{ add (ceil $v.collector.settings.drainDelaySeconds) (ceil (mulf 2 $v.collector.settings.shutdownTimeoutSeconds)) 25 }}
+  # After SIGTERM the collector reports not ready and keeps serving for drainDelaySeconds, so there is no preStop hook.
+  # Then requests in flight and the spool get shutdownTimeoutSeconds each. A disk or a Pub/Sub that hangs adds at most 25 s.
+  gracePeriod: {{ add (ceil $v.collector.settings.drainDelaySeconds) (ceil (mulf 2 $v.collector.settings.shutdownTimeoutSeconds)) 25 }}
   env:
     PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
     PIPE_PORT: 8080
@@ -18,7 +17,7 @@ collector:
     {{- end }}
 processor:
   ports: {admin: 9102}
-  grace: {{ add (ceil $v.processor.settings.shutdownTimeoutSeconds) 15 }}
+  gracePeriod: {{ add (ceil $v.processor.settings.shutdownTimeoutSeconds) 15 }}
   env:
     PIPE_HITS_SUBSCRIPTION: {{ quote $v.pubsub.hitsSubscription }}
     PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
@@ -26,7 +25,7 @@ processor:
     PIPE_SCHEMA: /schema/schema.yaml
 loader:
   ports: {admin: 9103}
-  grace: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
+  gracePeriod: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
   env:
     PIPE_DATASET: {{ quote $v.bigquery.dataset }}
     PIPE_ROWS_SUBSCRIPTION: {{ quote $v.pubsub.rowsSubscription }}
@@ -67,7 +66,7 @@ ops:
 {{- end }}
 {{- range $key, $value := (index $root.Values $name).settings }}
 - name: PIPE_{{ $key | snakecase | upper }}
-  {{- /* As JSON: printed plainly, a number of seven digits and more would come out as 1.048576e+06. */}}
+  {{- /* As JSON: a plain number of seven digits or more would be printed as 1.048576e+06. */}}
   value: {{ if kindIs "slice" $value }}{{ join "," $value | quote }}{{ else if kindIs "string" $value }}{{ $value | quote }}{{ else }}{{ toJson $value | quote }}{{ end }}
 {{- end }}
 {{- if and $root.Values.tracing.endpoint $part.ports }}
@@ -85,7 +84,7 @@ ops:
 {{- end }}
 {{- end -}}
 
-{{/* What makes Google's clients talk to the emulators. */}}
+{{/* Points Google's clients at the emulators. */}}
 {{- define "pixelpipe.emulators" -}}
 {{- $bigquery := include "pixelpipe.name" (list . "bigquery" 63) -}}
 - name: PUBSUB_EMULATOR_HOST

@@ -1,4 +1,4 @@
-{{/* What names begin with. A dot, which a Service cannot have, becomes a dash and leaves a hash behind. */}}
+{{/* The prefix of all names. A dot, which a Service's name cannot have, becomes a dash, and a hash is appended. */}}
 {{- define "pixelpipe.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $full := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) -}}
@@ -8,7 +8,7 @@
 {{- $full -}}
 {{- end -}}
 
-{{/* FULLNAME-suffix: (list root "collector" 63). What is longer is cut before the suffix and told apart by a hash. */}}
+{{/* FULLNAME-suffix: (list root "collector" 63). Longer names are cut before the suffix and made unique by a hash. */}}
 {{- define "pixelpipe.name" -}}
 {{- $full := include "pixelpipe.fullname" (index . 0) -}}
 {{- $suffix := index . 1 -}}
@@ -28,7 +28,7 @@
 {{- (index $root.Values $part).serviceAccount.name | default (include "pixelpipe.name" (list $root $part 63)) -}}
 {{- end -}}
 
-{{/* What a Service, a budget or a policy selects: (list root "collector") */}}
+{{/* The labels that a Service, a budget or a policy selects by: (list root "collector") */}}
 {{- define "pixelpipe.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ toYaml ($root.Values.nameOverride | default $root.Chart.Name) }}

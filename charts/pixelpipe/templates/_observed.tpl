@@ -1,4 +1,4 @@
-{{/* A text of rules or dashboards with this release's names in the place of the default ones: (list root text) */}}
+{{/* The text of rules or dashboards with this release's subscriptions in place of the default ones: (list root text) */}}
 {{- define "pixelpipe.observed" -}}
 {{- $root := index . 0 -}}
 {{- $v := $root.Values -}}
@@ -9,7 +9,7 @@
 {{- $text -}}
 {{- end -}}
 
-{{/* The groups of one file of rules, of this release alone: (list root path) */}}
+{{/* The groups of one file of rules, scoped to this release: (list root path) */}}
 {{- define "pixelpipe.groups" -}}
 {{- $root := index . 0 -}}
 {{- $v := $root.Values -}}

@@ -13,11 +13,11 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* What every pod of ours has, whatever it runs: (list root "collector") */}}
+{{/* The part of the spec that all pods share: (list root "collector") */}}
 {{- define "pixelpipe.podCommon" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: {{ include "pixelpipe.account" . | toYaml }}
-# Workload Identity asks the metadata server; nothing here talks to Kubernetes.
+# Workload Identity uses the metadata server; nothing here talks to Kubernetes.
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -30,7 +30,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* The pod of a task that runs the operator's image and ends: (list root part name command schemaConfigMap) */}}
+{{/* The pod of a task that runs the ops image once: (list root part name command schemaConfigMap) */}}
 {{- define "pixelpipe.task" -}}
 {{- $root := index . 0 -}}
 {{- $part := index . 1 -}}
@@ -40,7 +40,7 @@ containers:
     image: {{ include "pixelpipe.image" (list $root $root.Values.ops.image) }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     command: [{{ join ", " (index . 3) }}]
-    # What it printed last is in `kubectl describe`, too.
+    # `kubectl describe` then shows what it printed last.
     terminationMessagePolicy: FallbackToLogsOnError
     env:
       {{- include "pixelpipe.env" (list $root $part) | nindent 6 }}

@@ -16,7 +16,7 @@ replicas: {{ . }}
 serviceName: {{ include "pixelpipe.name" (list $root "spool" 63) }}
 podManagementPolicy: Parallel
 updateStrategy: {type: RollingUpdate}
-# A pod scaled away may leave hits on its disk: the disk stays, and the next pod of its number publishes them.
+# A pod that is scaled away may leave hits on its disk. The disk stays, and the next pod with its number publishes them.
 persistentVolumeClaimRetentionPolicy: {whenScaled: Retain, whenDeleted: Retain}
 {{- else }}
 strategy:
@@ -34,7 +34,7 @@ template:
       {{- if ne $name "collector" }}
       checksum/schema: {{ include "pixelpipe.schema" $root | sha256sum }}
       {{- end }}
-      # For scrapers that go by annotations; podMonitoring makes what Managed Prometheus goes by.
+      # For scrapers that use annotations; Managed Prometheus uses podMonitoring.
       prometheus.io/scrape: "true"
       prometheus.io/port: {{ $part.ports.admin | quote }}
       {{- with $values.podAnnotations }}
@@ -42,7 +42,7 @@ template:
       {{- end }}
   spec:
     {{- include "pixelpipe.podCommon" . | nindent 4 }}
-    terminationGracePeriodSeconds: {{ $part.grace }}
+    terminationGracePeriodSeconds: {{ $part.gracePeriod }}
     topologySpreadConstraints:
       {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
       - maxSkew: 1
@@ -78,8 +78,8 @@ template:
         image: {{ include "pixelpipe.image" (list $root $values.image) }}
         imagePullPolicy: {{ $v.image.pullPolicy }}
         {{- if $v.dev.sync }}
-        # Started again when it ends: after a sync the process whose number is in /tmp/pid is sent SIGTERM. A container
-        # that ended would be started again too, but later each time.
+        # Restarts the process when it ends: after a sync the hook sends SIGTERM to the pid in /tmp/pid. If the container
+        # itself ended, the kubelet would restart it with growing delays.
         command:
           - sh
           - -c
@@ -95,7 +95,7 @@ template:
           {{- range $port, $number := $part.ports }}
           - {name: {{ $port }}, containerPort: {{ $number }}, protocol: TCP}
           {{- end }}
-        # Neither asks Pub/Sub or BigQuery anything: an outage there must not take pods away.
+        # No probe depends on Pub/Sub or BigQuery: an outage there must not take pods away.
         startupProbe:
           httpGet: {path: /livez, port: admin}
           periodSeconds: 2
@@ -163,7 +163,7 @@ volumeClaimTemplates:
 {{- end }}
 {{- end -}}
 
-{{/* A spool in an emptyDir lies on the node's disk: what it may take is asked for, or the pod is the first to be evicted. */}}
+{{/* An emptyDir spool uses the node's disk: it is requested, so that the pod is not the first to be evicted. */}}
 {{- define "pixelpipe.resources" -}}
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}

@@ -10,9 +10,9 @@ from emulators.bigquery import fault_effects
 from emulators.bigquery.errors import ApiError, invalid
 from emulators.bigquery.rest import datasets, discovery, exceptions, jobs, method, tables, upload
 from emulators.bigquery.rest.state import STATE, State
-from emulators.bigquery.writer import Busy
+from emulators.bigquery.writer import WriterBusy
 from emulators.faults.active_faults import Call
-from emulators.faults.fault_runtime import Broken, Outage, Swallowed
+from emulators.faults.fault_runtime import FaultRuntime, InjectedError, InjectedSilence
 
 MAX_BODY = 32 * 1024 * 1024  # bytes of one JSON request; uploads have their own limit
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -20,20 +20,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every request: faults strike it, and what a handler refuses becomes BigQuery's JSON error."""
-    outage = request.app[STATE].outage
+    """Every request: injects faults, and turns every error a handler raises into BigQuery's JSON error."""
+    runtime = request.app[STATE].faults
     try:
-        if outage.on and (call := method.call_of(request)) is not None:
-            return await _disturbed(outage, call, request, handler)
+        if runtime.on and (call := method.call_of(request)) is not None:
+            return await _disturbed(runtime, call, request, handler)
         return await handler(request)
-    except Broken as broken:
-        if isinstance(broken, Swallowed):
+    except InjectedError as injected:
+        if isinstance(injected, InjectedSilence):
             # aiohttp lets a handler run on when its client has gone.
-            await outage.sit_out(broken, lambda: request.transport is None)
-        return refusal(fault_effects.api_error(broken))
+            await runtime.sit_out(injected, lambda: request.transport is None)
+        return refusal(fault_effects.api_error(injected))
     except ApiError as error:
         return refusal(error)
-    except Busy as busy:
+    except WriterBusy as busy:
         return refusal(ApiError(503, "backendError", str(busy)))
     except RecursionError:
         return refusal(invalid("The request is nested too deeply"))
@@ -45,11 +45,11 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(ApiError(404, "notFound", f"The local BigQuery emulator has no {request.method} {request.path}"))
 
 
-async def _disturbed(outage: Outage, call: Call, request: web.Request, handler: Handler) -> web.StreamResponse:
-    outage.admit(call, request.content_length or 0, rows=0)
-    await outage.before(call)
+async def _disturbed(runtime: FaultRuntime, call: Call, request: web.Request, handler: Handler) -> web.StreamResponse:
+    runtime.admit(call, request.content_length or 0, rows=0)
+    await runtime.before(call)
     response = await handler(request)
-    await outage.after(call)
+    await runtime.after(call)
     return response
 
 

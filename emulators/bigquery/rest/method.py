@@ -39,7 +39,7 @@ NAMES = {
 
 
 def call_of(request: web.Request) -> Call | None:
-    """The method and, where the path names one, the dataset or table; None for what is no method."""
+    """The method and, where the path names one, the dataset or table; None if it is not a method."""
     resource = request.match_info.route.resource
     # aiohttp serves HEAD wherever there is a GET.
     verb = "GET" if request.method == "HEAD" else request.method

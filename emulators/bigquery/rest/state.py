@@ -14,7 +14,7 @@ from emulators.bigquery.query_job import QueryJobs
 from emulators.bigquery.rest import shapes
 from emulators.bigquery.rest.sessions import Sessions
 from emulators.bigquery.store import Store
-from emulators.faults.fault_runtime import Outage
+from emulators.faults.fault_runtime import FaultRuntime
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class State:
     store: Store
     jobs: Jobs
     queries: QueryJobs
-    outage: Outage
+    faults: FaultRuntime
     uploads: Sessions = field(default_factory=Sessions)
 
 
@@ -39,7 +39,7 @@ def decoded(text: bytes, shape: Any) -> dict[str, Any]:
     try:
         found = json.loads(text or b"{}")
         if b"\\u" in text:
-            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+            json.dumps(found, ensure_ascii=False).encode()  # half of a surrogate pair is not a character
     except RecursionError:
         raise invalid("Invalid JSON payload received. It is nested too deeply.") from None
     except ValueError as error:

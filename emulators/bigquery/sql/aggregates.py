@@ -98,7 +98,7 @@ def read_arguments(name: str, nodes: Sequence[exp.Expression], compile_: Compile
 
 def _limit(name: str, node: exp.Expression) -> int:
     if not isinstance(node, exp.Literal) or node.is_string:
-        raise unsupported(f"a LIMIT inside {name} that is no integer literal")
+        raise unsupported(f"a LIMIT inside {name} that is not an integer literal")
     return int(node.this)
 
 
@@ -221,7 +221,7 @@ def _string_agg(given: Arguments, distinct: str) -> tuple[str, str]:
     value = given.values[0].sql
     separator = given.values[1].sql if len(given.values) == 2 else "','"
     if len(given.values) == 2 and (given.values[1].type != "STRING" or not given.values[1].literal):
-        raise unsupported("STRING_AGG with a separator that is no string literal")
+        raise unsupported("STRING_AGG with a separator that is not a string literal")
     joined = f"list({distinct}{value}{given.order}) FILTER (WHERE {value} IS NOT NULL)"
     if given.limit is not None:
         joined = f"({joined})[:{given.limit}]"
@@ -265,7 +265,7 @@ def over_only(name: str, given: Arguments, over: str) -> Expr:
         sql, type_ = f"{name.lower()}({shown}{nulls}){over}", values[0].type
     elif name in ("LAG", "LEAD") and 1 <= len(values) <= 3 and not given.ignore_nulls:
         if len(values) > 1 and (values[1].type != "INT64" or not values[1].literal):
-            raise unsupported(f"{name} with an offset that is no integer literal")
+            raise unsupported(f"{name} with an offset that is not an integer literal")
         if len(values) == 3:
             if not coercible(values[2], values[0].type):
                 raise invalid_query(f"No matching signature for {name} for argument types: {signature(values)}")

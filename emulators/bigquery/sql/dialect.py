@@ -20,7 +20,7 @@ from emulators.bigquery.errors import invalid_query, unsupported
 from emulators.bigquery.sql import grammar
 
 MAX_LENGTH = 1024 * 1024  # characters, BigQuery's limit for unresolved query text
-KEPT_SYNTAX = ("CAST", "SAFE_CAST", "EXTRACT")  # calls whose arguments are no plain expressions
+KEPT_SYNTAX = ("CAST", "SAFE_CAST", "EXTRACT")  # calls whose arguments are not plain expressions
 
 
 def _placeholder(parser: Any) -> exp.Placeholder:
@@ -32,7 +32,7 @@ def _placeholder(parser: Any) -> exp.Placeholder:
 
 class Verbatim(BigQuery):
     class Parser(BigQueryParser):
-        # LIST[…] is no constructor here, and `list[0]` would lose its column to one.
+        # LIST[…] is not a constructor here, and `list[0]` would lose its column to one.
         ARRAY_CONSTRUCTORS: ClassVar[dict[str, Any]] = {"ARRAY": exp.Array}
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
@@ -44,7 +44,7 @@ class Verbatim(BigQuery):
         }
 
         def _parse_bracket(self, this: Any = None) -> Any:
-            # ARRAY(SELECT …)[0] and `array`[0] are no ARRAY[0], which the name alone would make them.
+            # ARRAY(SELECT …)[0] and `array`[0] are not ARRAY[0], which the name alone would make them.
             if isinstance(this, exp.Anonymous) or (isinstance(this, exp.Column) and this.this.args.get("quoted")):
                 bracket = super()._parse_bracket(exp.Paren(this=this))
                 return this if bracket is None or bracket.this is this else bracket

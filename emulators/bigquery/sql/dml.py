@@ -8,11 +8,11 @@ from sqlglot import exp
 
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import invalid_query, unsupported
-from emulators.bigquery.sql import nested, select, translate
+from emulators.bigquery.sql import conditions, nested, translate
 from emulators.bigquery.sql.casts import boolean, coerce
+from emulators.bigquery.sql.compiler import compile_, query
 from emulators.bigquery.sql.dialect import only
 from emulators.bigquery.sql.expr import Expr, coercible
-from emulators.bigquery.sql.expression import compile_
 from emulators.bigquery.sql.scope import Context, Relation, Scope, Source
 from emulators.bigquery.sql.sources import find, from_item, stored
 from emulators.bigquery.table_schema import Column, quote
@@ -54,7 +54,7 @@ Made = tuple[str, Table, str, str | None]
 
 
 def target(node: exp.Expression | None, scope: Scope) -> Table:
-    """The table a statement changes; ApiError for a view or anything that is no table."""
+    """The table a statement changes; ApiError for a view or anything else that is not a table."""
     if not isinstance(node, exp.Table):
         raise invalid_query("Syntax error: a table name is expected")
     only(node, "this", "db", "catalog", "alias")
@@ -87,7 +87,7 @@ def _insert(node: exp.Insert, scope: Scope) -> Made:
     if isinstance(node.expression, exp.Values):
         relation = _values(node.expression, listed, scope)
     else:
-        found = select.query(node.expression, scope)
+        found = query(node.expression, scope)
         scope.context.reads.update(*(output.reads for output in found.outputs))
         relation = _assigned(found, listed)
     names = ", ".join(quote(column.name) for column in listed)
@@ -137,7 +137,7 @@ def _where(node: exp.Expression, scope: Scope) -> str:
         kind = type(node).__name__.upper()
         raise invalid_query(f"{kind} must have a WHERE clause")
     scope.aggregates_allowed = scope.windows_allowed = "WHERE clause"
-    return select.filtered(where.this, scope)
+    return conditions.filtered(where.this, scope)
 
 
 def _delete(node: exp.Delete, scope: Scope) -> Made:
@@ -173,7 +173,7 @@ def _merge(node: exp.Merge, scope: Scope) -> Made:
     table, into = _targeted(node.this, scope)
     using = node.args["using"]
     source = from_item(using, scope)
-    on = " AND ".join(_on(part, scope) for part in select.conjuncts(node.args["on"]))
+    on = " AND ".join(_on(part, scope) for part in conditions.conjuncts(node.args["on"]))
     clauses: list[str] = []
     changing: list[str] = []
     for when in node.args["whens"].expressions:
@@ -197,7 +197,7 @@ def _merge(node: exp.Merge, scope: Scope) -> Made:
 
 def _on(node: exp.Expression, scope: Scope) -> str:
     part = boolean(compile_(node, scope), "MERGE ON clause")
-    select.note(part, scope)
+    conditions.note(part, scope)
     return part.sql
 
 

@@ -107,7 +107,7 @@ def integer(value: int) -> Expr:
 
 
 def coercible(expr: Expr, type_: str) -> bool:
-    """Whether BigQuery turns this expression into that type without being told to."""
+    """Whether BigQuery coerces this expression to that type implicitly."""
     if expr.type in (type_, NULL):
         return True
     if expr.type in NUMBERS and type_ in NUMBERS:

@@ -1,29 +1,16 @@
-"""Expressions: every node of the syntax tree that is understood, each to DuckDB text with BigQuery's meaning."""
+"""Operators, conditionals and constructors, each to DuckDB text with BigQuery's meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
-from emulators.bigquery.sql import (
-    aggregates,
-    casts,
-    functions,
-    grammar,
-    json_path,
-    operators,
-    patterns,
-    percentile,
-    times,
-    to_json,
-    windows,
-)
+from emulators.bigquery.sql import casts, grammar, json_path, operators, times
 from emulators.bigquery.sql.casts import boolean, coerce
-from emulators.bigquery.sql.dialect import only
+from emulators.bigquery.sql.compiler import Node, compile_, handles
 from emulators.bigquery.sql.expr import (
     NULL,
     Expr,
@@ -36,40 +23,9 @@ from emulators.bigquery.sql.expr import (
     is_array,
     supertype,
 )
-from emulators.bigquery.sql.parts import PARTS
+from emulators.bigquery.sql.function_calls import interval
 from emulators.bigquery.sql.scope import Scope
-
-Node = exp.Expression
-_handlers: dict[type[Any], Callable[[Any, Scope], Expr]] = {}
-Call = Callable[[str, list[Node], Scope], Expr]
-_calls: dict[str, Call] = {}
-
-
-def handles(*kinds: type[Any]) -> Callable[[Callable[[Any, Scope], Expr]], Callable[[Any, Scope], Expr]]:
-    def register(handler: Callable[[Any, Scope], Expr]) -> Callable[[Any, Scope], Expr]:
-        _handlers.update(dict.fromkeys(kinds, handler))
-        return handler
-
-    return register
-
-
-def calls(*names: str) -> Callable[[Call], Call]:
-    """Register functions that have a module of their own; each gets its name and its arguments as they were written."""
-
-    def register(handler: Call) -> Call:
-        _calls.update(dict.fromkeys(names, handler))
-        return handler
-
-    return register
-
-
-def compile_(node: Node, scope: Scope) -> Expr:
-    """Translate one expression; ApiError invalidQuery for what is wrong or not known."""
-    handler = _handlers.get(type(node))
-    if handler is None:
-        raise unsupported(f"{type(node).__name__}: {node.sql(dialect='bigquery')[:200]}")
-    only(node, *PARTS.get(type(node), ("this", "expression")))
-    return handler(node, scope)
+from emulators.bigquery.sql.subqueries import in_query
 
 
 @handles(exp.Paren)
@@ -77,36 +33,6 @@ def _paren(node: exp.Paren, scope: Scope) -> Expr:
     inner = compile_(node.this, scope)
     probe = None if inner.probe is None else f"({inner.probe})"
     return replace(inner, sql=f"({inner.sql})", probe=probe)
-
-
-@handles(exp.Column)
-def _column(node: exp.Column, scope: Scope) -> Expr:
-    path = [part.name for part in node.parts]
-    return resolve(path, scope)
-
-
-def resolve(path: list[str], scope: Scope) -> Expr:
-    """A dotted name: source.column, column, and fields of a STRUCT or JSON column after either."""
-    from emulators.bigquery.sql.structs import member, row
-
-    found: Expr | None = None
-    source = scope.source(path[0]) if len(path) > 1 else None
-    if source is not None:
-        outputs = source.find(path[1])
-        if not outputs:
-            raise invalid_query(f"Name {path[1]} not found inside {path[0]}")
-        if len(outputs) > 1:
-            raise invalid_query(f"Column name {path[1]} is ambiguous")
-        found, rest = source.column(outputs[0]), path[2:]
-    else:
-        found, rest = scope.bare(path[0]), path[1:]
-        if found is None and (source := scope.source(path[0])) is not None:
-            found = row(source)
-        if found is None:
-            raise invalid_query(f"Unrecognized name: {'.'.join(path)}")
-    for key in rest:
-        found = member(found, key)
-    return found
 
 
 @handles(exp.Cast, exp.TryCast)
@@ -150,7 +76,7 @@ def _bracket(node: exp.Bracket, scope: Scope) -> Expr:
         key = node.expressions[0]
         if isinstance(key, exp.Literal) and node.args.get("offset") is None:
             return json_path.field(value, key.this if key.is_string else int(key.this))
-        raise unsupported("a JSON subscript that is no literal")
+        raise unsupported("a JSON subscript that is not a literal")
     if index.type == NULL:
         index = coerce(index, "INT64")
     if not is_array(value.type) or index.type != "INT64":
@@ -201,6 +127,7 @@ def _case(node: exp.Case, scope: Scope) -> Expr:
 
 
 ARITHMETIC = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
+
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "!=", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 
 
@@ -219,18 +146,6 @@ def _arithmetic(node: exp.Binary, scope: Scope) -> Expr:
             raise unsupported(f"DATE {operator} INTERVAL, which gives a DATETIME: use DATE_ADD or DATE_SUB")
         return times.shift(f"TIMESTAMP_{'ADD' if operator == '+' else 'SUB'}", value, amount, part)
     return operators.arithmetic(operator, compile_(node.this, scope), compile_(node.expression, scope))
-
-
-def interval(node: exp.Interval, scope: Scope) -> tuple[Expr, str]:
-    """The number and the part of INTERVAL 3 DAY; an expression may stand in the place of the number."""
-    if node.this is None or node.args.get("unit") is None:
-        raise unsupported("this form of INTERVAL")
-    number = node.this
-    if isinstance(number, exp.Literal) and number.is_string:
-        if not number.this.lstrip("-").isdigit():
-            raise unsupported(f"INTERVAL '{number.this}'")
-        return integer(int(number.this)), times.part_of(node.args["unit"])
-    return compile_(number, scope), times.part_of(node.args["unit"])
 
 
 @handles(*COMPARISONS)
@@ -312,7 +227,7 @@ def _between(node: exp.Between, scope: Scope) -> Expr:
 def _in(node: exp.In, scope: Scope) -> Expr:
     value = compile_(node.this, scope)
     if node.args.get("query") is not None:
-        return _in_query(value, node.args["query"], scope)
+        return in_query(value, node.args["query"], scope)
     if node.args.get("unnest") is not None:
         array = compile_(node.args["unnest"].expressions[0], scope)
         if not is_array(array.type):
@@ -321,142 +236,3 @@ def _in(node: exp.In, scope: Scope) -> Expr:
     if not node.expressions:
         raise invalid_query("Syntax error: Expected a list after IN")
     return operators.in_list(value, [compile_(item, scope) for item in node.expressions])
-
-
-def _in_query(value: Expr, query: Node, scope: Scope) -> Expr:
-    from emulators.bigquery.sql import select
-
-    relation = select.subquery(query, scope)
-    if len(relation.outputs) != 1:
-        raise invalid_query(f"Subquery of type IN must have only one output column, has {len(relation.outputs)}")
-    output = relation.outputs[0]
-    inner = Expr(output.sql, output.type, constant=False, reads=output.reads)
-    type_ = supertype([value, inner], "operator IN")
-    operators.equatable(type_, "IN")
-    if type_ == "FLOAT64":
-        raise unsupported("IN with a subquery of FLOAT64")
-    sql = f"({coerce(value, type_).sql} IN (SELECT {coerce(inner, type_).sql} FROM ({relation.sql})))"  # noqa: S608
-    return combined(sql, "BOOL", [value, inner])
-
-
-@handles(exp.Exists)
-def _exists(node: exp.Exists, scope: Scope) -> Expr:
-    from emulators.bigquery.sql import select
-
-    relation = select.subquery(node.this, scope)
-    return Expr(f"EXISTS ({relation.sql})", "BOOL", constant=False)
-
-
-@handles(exp.Subquery)
-def _scalar(node: exp.Subquery, scope: Scope) -> Expr:
-    from emulators.bigquery.sql import select
-
-    relation = select.subquery(node, scope)
-    if len(relation.outputs) != 1:
-        raise invalid_query(f"Scalar subquery cannot have more than one column, has {len(relation.outputs)}")
-    output = relation.outputs[0]
-    return Expr(f"({relation.sql})", output.type, constant=False, reads=output.reads)
-
-
-@handles(exp.Extract)
-def _extract(node: exp.Extract, scope: Scope) -> Expr:
-    value, zone = node.expression, None
-    if isinstance(value, exp.AtTimeZone):
-        value, zone = value.this, compile_(value.args["zone"], scope)
-    return times.extract(compile_(value, scope), times.part_of(node.this), zone)
-
-
-@handles(exp.CurrentDate, exp.CurrentTimestamp)
-def _now(node: Node, scope: Scope) -> Expr:
-    return _current("CURRENT_DATE" if isinstance(node, exp.CurrentDate) else "CURRENT_TIMESTAMP", [], scope)
-
-
-def _current(name: str, arguments: list[Expr], scope: Scope) -> Expr:
-    moment = f"CAST('{scope.context.now:%Y-%m-%d %H:%M:%S.%f}+00' AS TIMESTAMP WITH TIME ZONE)"
-    now = Expr(moment, "TIMESTAMP", probe=moment)
-    if name == "CURRENT_TIMESTAMP" and not arguments:
-        return now
-    if name == "CURRENT_DATE" and len(arguments) <= 1:
-        sql = f"CAST({times.zoned(now, arguments[0] if arguments else None)} AS DATE)"
-        return Expr(sql, "DATE", probe=sql)
-    raise invalid_query(f"Number of arguments does not match for function {name}")
-
-
-@handles(exp.Window)
-def _window(node: exp.Window, scope: Scope) -> Expr:
-    call = node.this
-    if not isinstance(call, exp.Anonymous):
-        raise unsupported(f"OVER after {node.this.sql(dialect='bigquery')[:100]}")
-    return windows.call(call.name.upper(), call.expressions, node, scope, compile_)
-
-
-@handles(exp.Anonymous)
-def _function(node: exp.Anonymous, scope: Scope) -> Expr:
-    name = node.name.upper()
-    nodes = node.expressions
-    if name in _calls:
-        return _calls[name](name, nodes, scope)
-    if name in aggregates.NAMES:
-        return windows.aggregate(name, nodes, scope, compile_)
-    if name in aggregates.ONLY_OVER or name == percentile.NAME:
-        raise invalid_query(f"Analytic function {name} cannot be called without an OVER clause")
-    if name in ("DATE_ADD", "DATE_SUB", "TIMESTAMP_ADD", "TIMESTAMP_SUB"):
-        if len(nodes) != 2 or not isinstance(nodes[1], exp.Interval):
-            raise invalid_query(f"No matching signature for function {name}: the second argument must be an INTERVAL")
-        amount, part = interval(nodes[1], scope)
-        return times.shift(name, compile_(nodes[0], scope), amount, part)
-    if name in ("DATE_DIFF", "TIMESTAMP_DIFF"):
-        _count(name, nodes, 3, 3)
-        return times.difference(name, compile_(nodes[0], scope), compile_(nodes[1], scope), times.part_of(nodes[2]))
-    if name in ("DATE_TRUNC", "TIMESTAMP_TRUNC"):
-        _count(name, nodes, 2, 3)
-        zone = compile_(nodes[2], scope) if len(nodes) == 3 else None
-        return times.truncate(name, compile_(nodes[0], scope), times.part_of(nodes[1]), zone)
-    if name in to_json.NAMES:
-        return to_json.call(name, nodes, lambda argument: compile_(argument, scope))
-    if name not in KNOWN:
-        raise unsupported(f"the function {name}")
-    arguments = [compile_(argument, scope) for argument in nodes]
-    if any(isinstance(argument, (exp.Distinct, exp.Order, exp.Limit)) for argument in nodes):
-        raise invalid_query(f"{name} is no aggregate function")
-    return _plain(name, arguments, scope)
-
-
-TIMES = ("CURRENT_DATE", "CURRENT_TIMESTAMP", "FORMAT_TIMESTAMP", "FORMAT_DATE", "PARSE_TIMESTAMP", "PARSE_DATE")
-KNOWN = {*TIMES, *json_path.NAMES, *patterns.NAMES, *functions.SIGNATURES, *functions.COMPOSED}
-
-
-def _plain(name: str, arguments: list[Expr], scope: Scope) -> Expr:
-    if name in ("CURRENT_DATE", "CURRENT_TIMESTAMP"):
-        return _current(name, arguments, scope)
-    if name == "DATE" and len(arguments) == 2:
-        return times.date_of(*arguments)
-    if name in ("FORMAT_TIMESTAMP", "FORMAT_DATE"):
-        _count(name, arguments, 2, 3 if name == "FORMAT_TIMESTAMP" else 2)
-        return times.format_time(name, arguments[0], arguments[1], arguments[2] if len(arguments) == 3 else None)
-    if name in ("PARSE_TIMESTAMP", "PARSE_DATE"):
-        _count(name, arguments, 2, 2)
-        return times.parse_time(name, arguments[0], arguments[1])
-    if name in json_path.NAMES:
-        return json_path.call(name, arguments)
-    if name in patterns.NAMES:
-        return patterns.call(name, arguments)
-    if (
-        name == "TIMESTAMP"
-        and len(arguments) == 1
-        and coercible(arguments[0], "STRING")
-        and arguments[0].type == "STRING"
-    ):
-        return _converted(arguments[0], "TIMESTAMP")
-    if name == "DATE" and len(arguments) == 1 and arguments[0].type == "STRING":
-        return _converted(arguments[0], "DATE")
-    return functions.call(name, arguments)
-
-
-def _converted(value: Expr, type_: str) -> Expr:
-    return coerce(value, type_) if value.literal else casts.cast(value, type_, safe=False)
-
-
-def _count(name: str, given: list[Any], least: int, most: int) -> None:
-    if not least <= len(given) <= most:
-        raise invalid_query(f"Number of arguments does not match for function {name}")

@@ -2,7 +2,7 @@
 
 A line says `NAME(TYPES) TYPE = DuckDB text`. `T` is any one type, the same wherever it stands; `T...` repeats the
 last. The first line whose types all coerce is taken, exact matches first. What is not here is an error: each line
-is a promise that DuckDB's text gives BigQuery's answer, and tests/local/test_bigquery_functions.py holds it.
+promises that DuckDB's text gives BigQuery's answer, and tests/emulators/bigquery/test_functions.py holds it.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _round(name: str, arguments: Sequence[Expr]) -> Expr:
         if digits.type == NULL or value.type == NULL:
             return null("NUMERIC" if value.type == "NUMERIC" else "FLOAT64")
         if digits.type != "INT64" or not digits.literal:
-            raise unsupported("ROUND with digits that are no integer literal")
+            raise unsupported("ROUND with digits that are not an integer literal")
         if value.type not in ("INT64", "FLOAT64", "NUMERIC"):
             raise invalid_query(f"No matching signature for function ROUND for argument types: {signature(arguments)}")
         type_ = "NUMERIC" if value.type == "NUMERIC" else "FLOAT64"

@@ -17,7 +17,7 @@ OPERANDS = ("this", "expression", "low", "high")
 
 
 def check(statement: exp.Expression) -> None:
-    """ApiError invalidQuery for what is no GoogleSQL."""
+    """ApiError invalidQuery for what is not GoogleSQL."""
     for node in statement.walk():
         if isinstance(node, exp.Identifier):
             _check_word(node)

@@ -1,4 +1,4 @@
-"""Functions of JSON: paths as BigQuery writes them, and scalars as BigQuery tells them apart."""
+"""Functions of JSON: paths as BigQuery writes them, and scalars as BigQuery distinguishes them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def duckdb_path(steps: list[str | int]) -> str:
 def read_path(path: Expr, name: str, forbidden: str) -> str:
     """The DuckDB path literal of a BigQuery path literal."""
     if path.type != "STRING" or not path.literal:
-        raise unsupported(f"{name} with a path that is no string literal")
+        raise unsupported(f"{name} with a path that is not a string literal")
     given = path.sql[1:-1].replace("''", "'")
     if not given.startswith("$"):
         raise invalid_query(f"JSONPath must start with '$': {given}")

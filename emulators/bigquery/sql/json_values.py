@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from emulators.bigquery.errors import invalid_query
 from emulators.bigquery.sql import json_path
+from emulators.bigquery.sql.compiler import Node, calls, compile_
 from emulators.bigquery.sql.expr import Expr, combined, signature
-from emulators.bigquery.sql.expression import Node, calls, compile_
 from emulators.bigquery.sql.scope import Scope
 
 LAX = {"LAX_INT64": "INT64", "LAX_FLOAT64": "FLOAT64", "LAX_BOOL": "BOOL"}
@@ -19,7 +19,7 @@ MACROS = (
     r"""CREATE OR REPLACE MACRO bq_json_item(s, e) AS CASE
         WHEN json_type(e) = 'DOUBLE' AND NOT regexp_matches(
             s, '(?:^|[^\d.eE+-])' || regexp_escape(CAST(e AS VARCHAR)) || '(?:$|[^\d.eE+-])')
-        THEN error('The local BigQuery emulator cannot tell how this number is written: ' || s)
+        THEN error('The local BigQuery emulator does not know how this number was written: ' || s)
         ELSE e END""",
     # Of scalars only: NULL when there is an object or array among them.
     """CREATE OR REPLACE MACRO bq_json_scalars(items) AS CASE

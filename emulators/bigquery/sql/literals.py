@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
+from emulators.bigquery.sql.compiler import handles
 from emulators.bigquery.sql.expr import NULL, Expr, integer, string
-from emulators.bigquery.sql.expression import handles
 from emulators.bigquery.sql.scope import Scope
 
 

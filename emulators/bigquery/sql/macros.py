@@ -92,7 +92,7 @@ MACROS = (
     r"""CREATE OR REPLACE MACRO bq_json_text_scalar(s, p) AS CASE
         WHEN json_type(bq_json_text(s), p) = 'DOUBLE' AND NOT regexp_matches(
             s, '(?:^|[^\d.eE+-])' || regexp_escape(bq_json_scalar(bq_json_text(s), p)) || '(?:$|[^\d.eE+-])')
-        THEN error('The local BigQuery emulator cannot tell how this number is written: ' || s)
+        THEN error('The local BigQuery emulator does not know how this number was written: ' || s)
         ELSE bq_json_scalar(bq_json_text(s), p) END""",
     """CREATE OR REPLACE MACRO bq_json_text_query(s, p) AS CASE
         WHEN json_type(bq_json_text(s), p) != 'NULL' THEN CAST(json_extract(bq_json_text(s), p) AS VARCHAR) END""",

@@ -6,8 +6,8 @@ from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
 from emulators.bigquery.sql.casts import coerce
+from emulators.bigquery.sql.compiler import compile_, handles
 from emulators.bigquery.sql.expr import Expr, coercible, combined, signature
-from emulators.bigquery.sql.expression import compile_, handles
 from emulators.bigquery.sql.scope import Scope
 
 MACROS = (

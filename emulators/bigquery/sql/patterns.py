@@ -28,7 +28,7 @@ def call(name: str, arguments: list[Expr]) -> Expr:
     given = [coerce(argument, "STRING") for argument in arguments]
     value, pattern = given[0].sql, given[1].sql
     if not given[1].literal:
-        raise unsupported(f"{name} with a regular expression that is no string literal")
+        raise unsupported(f"{name} with a regular expression that is not a string literal")
     if name == "REGEXP_CONTAINS":
         return combined(f"regexp_matches({value}, {pattern})", "BOOL", given)
     if name == "REGEXP_REPLACE":

@@ -7,6 +7,7 @@ import re
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
+from emulators.bigquery.sql.compiler import query
 from emulators.bigquery.sql.dialect import only
 from emulators.bigquery.sql.scope import Scope
 
@@ -48,12 +49,10 @@ def rewritten(node: exp.Expression, scope: Scope) -> exp.Subquery:
 
 def _columns(source: exp.Expression, scope: Scope) -> list[str]:
     """The names of a source's columns, found without leaving a trace in the statement."""
-    from emulators.bigquery.sql import select
-
     context = scope.context
     scans, reads, tables = len(context.scans), set(context.reads), dict(context.tables)
     star = exp.Select(expressions=[exp.Star()], from_=exp.From(this=source.copy()))
-    outputs = select.query(star, scope.outer or Scope(context)).outputs
+    outputs = query(star, scope.outer or Scope(context)).outputs
     del context.scans[scans:]
     context.reads, context.tables = reads, tables
     if any(output.name is None for output in outputs):

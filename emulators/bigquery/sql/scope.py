@@ -129,6 +129,10 @@ class Scope:
     def child(self) -> Scope:
         return Scope(self.context, outer=self)
 
+    def forbid(self, clause: str | None) -> None:
+        """Refuse aggregates and analytic functions in the clause that follows; None allows them again."""
+        self.aggregates_allowed = self.windows_allowed = clause
+
     def with_item(self, name: str) -> With | None:
         scope: Scope | None = self
         while scope is not None:

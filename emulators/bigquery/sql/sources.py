@@ -9,11 +9,11 @@ from sqlglot import exp
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError, invalid_query, unsupported
 from emulators.bigquery.nested_types import is_struct
-from emulators.bigquery.sql import dialect, information_schema, nested, operators, pivot, select
+from emulators.bigquery.sql import conditions, dialect, information_schema, nested, operators, pivot
 from emulators.bigquery.sql.casts import boolean
+from emulators.bigquery.sql.compiler import compile_, query
 from emulators.bigquery.sql.dialect import only
 from emulators.bigquery.sql.expr import NONE, Expr, combined, element, is_array
-from emulators.bigquery.sql.expression import compile_
 from emulators.bigquery.sql.scope import Output, Relation, Scope, Source
 from emulators.bigquery.table_schema import quote
 
@@ -56,7 +56,7 @@ def from_item(node: exp.Expression, scope: Scope) -> str:
         bare = exp.Subquery(
             this=node.this, **{part: node.args.get(part) for part in ("with_", "order", "limit", "offset")}
         )
-        relation = select.query(bare, _around(scope))
+        relation = query(bare, _around(scope))
         source = Source(node.alias or None, scope.context.unique(), list(relation.outputs))
         sql = f"({relation.sql})"
     elif isinstance(node, exp.Unnest):
@@ -97,7 +97,7 @@ def _table(node: exp.Table, scope: Scope) -> tuple[Source, str]:
     if not isinstance(node.this, exp.Identifier):
         raise unsupported(f"{node.sql(dialect='bigquery')[:200]} in FROM")
     if not node.db and (item := scope.with_item(node.name)) is not None:
-        relation = select.query(item.query, item.scope)
+        relation = query(item.query, item.scope)
         return Source(node.alias or node.name, context.unique(), list(relation.outputs)), f"({relation.sql})"
     upper = node.name.upper()
     if upper.startswith("INFORMATION_SCHEMA."):
@@ -154,7 +154,7 @@ def _view(table: Table, scope: Scope) -> Relation:
     project, default, views = context.project, context.default, context.views
     context.project, context.default, context.views = table.project, None, (*views, table.title)
     try:
-        relation = select.query(dialect.parse(table.view or ""), Scope(context))
+        relation = query(dialect.parse(table.view or ""), Scope(context))
     finally:
         context.project, context.default, context.views = project, default, views
     return replace(relation, outputs=tuple(named(relation.outputs)))
@@ -260,9 +260,9 @@ def _on(on: exp.Expression, how: str, before: list[Source], added: list[Source],
     sides = {"INNER": before + added, "LEFT": added, "RIGHT": before}.get(how, [])
     among = frozenset().union(*(output.partition for source in sides for output in source.outputs))
     written = []
-    for node in select.conjuncts(on):
+    for node in conditions.conjuncts(on):
         part = boolean(compile_(node, scope), "JOIN ON clause")
-        select.note(part, scope, among)
+        conditions.note(part, scope, among)
         written.append(part.sql)
     return "(" + " AND ".join(written) + ")"
 

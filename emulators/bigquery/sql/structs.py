@@ -1,4 +1,4 @@
-"""Expressions over STRUCT and ARRAY values: constructors, fields, rows of FROM as values, and arrays of subqueries."""
+"""Expressions over STRUCT and ARRAY values: constructors, fields, and rows of FROM as values."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
-from emulators.bigquery.nested_types import array_of, is_struct
+from emulators.bigquery.nested_types import is_struct
 from emulators.bigquery.sql import json_path, nested
+from emulators.bigquery.sql.compiler import Node, calls, compile_, handles
 from emulators.bigquery.sql.expr import Expr
-from emulators.bigquery.sql.expression import Node, calls, compile_, handles
 from emulators.bigquery.sql.scope import Output, Relation, Scope, Source
 
 
@@ -32,19 +32,6 @@ def _tuple(node: exp.Tuple, scope: Scope) -> Expr:
 def _typed_struct(node: exp.Struct, scope: Scope) -> Expr:
     """The values of STRUCT<…>(…), which the type around them names."""
     return nested.build([("", compile_(item, scope)) for item in node.expressions])
-
-
-@calls("ARRAY")
-def _array_of_query(name: str, nodes: list[Node], scope: Scope) -> Expr:
-    from emulators.bigquery.sql import select
-
-    if len(nodes) != 1 or not isinstance(nodes[0], exp.Query):
-        raise invalid_query("Syntax error: ARRAY( takes a subquery; elements stand in brackets: [1, 2]")
-    relation = select.subquery(nodes[0], scope)
-    if len(relation.outputs) != 1:
-        raise invalid_query("ARRAY subquery cannot have more than one column unless using SELECT AS STRUCT")
-    output = relation.outputs[0]
-    return Expr(f"ARRAY({relation.sql})", array_of(output.type), constant=False, reads=output.reads)
 
 
 @handles(exp.Dot)

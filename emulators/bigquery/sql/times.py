@@ -161,7 +161,7 @@ def _zone(zone: Expr) -> str:
     if zone.type == NULL:
         return "CAST(NULL AS VARCHAR)"
     if zone.type != "STRING" or not zone.literal:
-        raise unsupported("a time zone that is no string literal")
+        raise unsupported("a time zone that is not a string literal")
     return zone.sql
 
 
@@ -225,7 +225,7 @@ def parse_time(name: str, pattern: Expr, value: Expr) -> Expr:
 def _layout(name: str, pattern: Expr, known: dict[str, str]) -> str:
     """The format in DuckDB's spelling; ApiError naming the element that has no exact equal."""
     if pattern.type != "STRING" or not pattern.literal:
-        raise unsupported(f"{name} with a format that is no string literal")
+        raise unsupported(f"{name} with a format that is not a string literal")
     given = pattern.sql[1:-1].replace("''", "'")
     written: list[str] = []
     position = 0

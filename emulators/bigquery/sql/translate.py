@@ -10,7 +10,22 @@ from sqlglot import exp
 from emulators.bigquery import table_schema
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import invalid_query
-from emulators.bigquery.sql import nested, select
+
+# Imported for the handlers that they register with the compiler.
+from emulators.bigquery.sql import (  # noqa: F401
+    columns,
+    expression,
+    function_calls,
+    json_values,
+    literals,
+    nested,
+    net,
+    select,
+    set_operation,
+    structs,
+    subqueries,
+)
+from emulators.bigquery.sql.compiler import query
 from emulators.bigquery.sql.scope import Context, Output, Relation, Scope
 from emulators.bigquery.sql.sources import named
 
@@ -39,7 +54,7 @@ class Query:
 def translate(statement: exp.Expression, context: Context) -> Query:
     """The whole query; ApiError invalidQuery for what is wrong, not known, or lacks a partition filter."""
     try:
-        return finish(select.query(statement, Scope(context)), context)
+        return finish(query(statement, Scope(context)), context)
     except RecursionError:
         raise invalid_query("Query is nested too deeply") from None
 

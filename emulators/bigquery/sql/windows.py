@@ -91,4 +91,4 @@ def _bound(spec: exp.Expression, side: str) -> str:
         return f"{BOUNDS[value.upper()]} {direction}".strip()
     if isinstance(value, exp.Literal) and value.this.isdigit():
         return f"{value.this} {direction}"
-    raise unsupported("a window frame bound that is no integer literal")
+    raise unsupported("a window frame bound that is not an integer literal")

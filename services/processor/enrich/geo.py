@@ -1,4 +1,4 @@
-"""Where a client is, as Google's load balancer tells: `geo.*`. No database of addresses is asked.
+"""Where a client is, according to Google's load balancer: `geo.*`. No database of addresses is used.
 
 The balancer is told to add one header, and the collector to keep it (`PIPE_HEADERS`):
 
@@ -35,7 +35,7 @@ NOTHING = Geo()
 
 
 def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Geo:
-    """What the header tells: country, region and city, or as in Google's own example country and city."""
+    """What the header says: country, region and city, or, as in Google's own example, country and city."""
     text = headers.get(HEADER)
     return _read(text[:MAX_LENGTH]) if text else NOTHING
 

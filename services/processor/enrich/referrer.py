@@ -1,4 +1,4 @@
-"""Where a visitor came from: `referrer.*`, of the parameter `referrer`, the page before the one of the event.
+"""Where a visitor came from: `referrer.*`, from the parameter `referrer`, the page before the event's.
 
 The header Referer is not asked: on a pixel it names the page the pixel lies on. It only says which pages are the
 site's own, where the parameter `url` does not.
@@ -87,7 +87,7 @@ _SITES = {
     "copilot.microsoft.com": (CHATBOT, "Copilot"),
     "claude.ai": (CHATBOT, "Claude"),
 }
-# Google searches under the domain of each country; what else lies below google.com is no search.
+# Google Search has a domain in each country; other hosts below google.com are not search.
 _GOOGLE = re.compile(r"(?:www\.|images\.|news\.)?google\.(?:com?\.)?[a-z]{2,3}")
 _TERMS = ("q", "query", "p", "text", "wd", "word")
 
@@ -105,7 +105,7 @@ NOTHING, NONE = Referrer(), Referrer(medium=DIRECT)
 
 
 def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Referrer:
-    """What the parameter `referrer` tells: an empty one is a direct visit, a missing one tells nothing."""
+    """What the parameter `referrer` says: an empty one means a direct visit, a missing one says nothing."""
     address = parameters.get("referrer")
     if not isinstance(address, str):
         return NOTHING
@@ -139,7 +139,7 @@ def _same_site(one: str, other: str) -> bool:
 def _site(host: str) -> tuple[str, str | None]:
     if _GOOGLE.fullmatch(host):
         return SEARCH, "Google"
-    labels = host.split(".")[-4:]  # no name of the table has more
+    labels = host.split(".")[-4:]  # no name in the table has more
     for first in range(len(labels)):
         found = _SITES.get(".".join(labels[first:]))
         if found is not None:
@@ -148,7 +148,7 @@ def _site(host: str) -> tuple[str, str | None]:
 
 
 def _term(address: str) -> str | None:
-    """What was searched for; most engines tell only that something was."""
+    """What was searched for; most engines reveal only that something was."""
     text = url.query(address)
     if not text:
         return None

@@ -1,7 +1,7 @@
 """What a User-Agent header says: `agent.*`.
 
-The patterns are those of the ua-parser project; the matcher is its Rust one, whose time grows with the length of the
-text and with nothing else, so no header can stall it.
+The patterns are those of the ua-parser project; the matcher is its Rust one, which takes time linear in the
+length of the text, so no header can stall it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PHONE = re.compile(r"iphone|ipod|mobile|phone", re.IGNORECASE)
 
 
 class Agent(NamedTuple):
-    """`device` is desktop, mobile, tablet, bot or other; what the header does not tell is None."""
+    """`device` is desktop, mobile, tablet, bot or other; what the header does not say is None."""
 
     browser: str | None = None
     browser_version: str | None = None
@@ -46,14 +46,14 @@ NOTHING = Agent()
 
 
 def load() -> None:
-    """Make the matcher now: it takes half a second and 35 MB, which no event should wait for."""
+    """Build the matcher now: it takes half a second and 35 MB, and no event should wait for it."""
     _matcher()
 
 
 def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Agent:
-    """What the header `user-agent` tells."""
+    """What the header `user-agent` says."""
     text = headers.get("user-agent")
-    return _read(text[:MAX_LENGTH]) if text else NOTHING
+    return parse(text[:MAX_LENGTH]) if text else NOTHING
 
 
 @cache
@@ -62,14 +62,15 @@ def _matcher() -> Resolver:
 
 
 @lru_cache(REMEMBERED)
-def _read(text: str) -> Agent:
+def parse(text: str) -> Agent:
+    """What the first MAX_LENGTH characters of a header say, remembered."""
     if not text.isascii():  # the matcher takes UTF-8, which cannot hold a lone surrogate
         text = text.encode("utf-8", "replace").decode()
     found = _matcher()(text, Domain.ALL)
     browser, os, device = found.user_agent, found.os, found.device
     is_bot = (device is not None and device.family == "Spider") or _BOT.search(text) is not None
     if device is not None and (is_bot or (device.brand or "").startswith("Generic")):
-        device = None  # a guess of ua-parser's, no name of a maker
+        device = None  # a guess of ua-parser's, not a maker's name
     return Agent(
         browser=browser.family if browser else None,
         browser_version=_version(browser),
@@ -95,7 +96,7 @@ def _version(found: UserAgent | OS | None) -> str | None:
 
 
 def _kind(text: str, os: OS | None) -> str:
-    """Android tells its tablets from its phones by the word Mobile alone; an iPad may call itself a Mac, unseen."""
+    """Android tablets differ from phones only in the missing word Mobile; an iPad may pose as a Mac, undetectably."""
     if _TELEVISION.search(text):
         return "other"
     if _TABLET.search(text):

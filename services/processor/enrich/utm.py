@@ -1,4 +1,4 @@
-"""The campaign an event belongs to: `utm.*`, of its own parameters, else of those of the page it happened on."""
+"""The campaign an event belongs to: `utm.*`, from its own parameters, else from those of its page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from services.processor import convert, query, url
 
 _UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "utm_id")
-# Ids that advertisers' networks append to a link; the first that is there counts.
+# Ids that ad networks append to a link; the first one present counts.
 _CLICK_IDS = (
     "gclid",
     "gbraid",

@@ -42,7 +42,7 @@ ALSO_RESERVED = ("QUALIFY",)  # a keyword that each product may reserve; BigQuer
 Columns = Mapping[str, str]
 
 
-class Refused(Exception):
+class SqlRefused(Exception):
     """GoogleSQL does not take the statement, or cannot compute it; the text is its own."""
 
 
@@ -130,7 +130,7 @@ class Oracle:
         self._catalogs: dict[str, int] = {}
 
     def analyze(self, sql: str, tables: Sequence[Table] = (), parameters: Columns | Sequence[str] = ()) -> None:
-        """Check any one statement; `Refused` when it is no good GoogleSQL."""
+        """Check any one statement; `SqlRefused` when it is no good GoogleSQL."""
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as wire
 
         options = self._analyzer_options(parameters)
@@ -138,7 +138,7 @@ class Oracle:
         self._call("Analyze", wire.AnalyzeRequest(sql_statement=sql, options=options, registered_catalog_id=known))
 
     def evaluate(self, sql: str, tables: Sequence[Table] = ()) -> list[tuple[Any, ...]]:
-        """The rows of a query, as the official client gives them; JSON parsed. `Refused` for any error.
+        """The rows of a query, as the official client gives them; JSON parsed. `SqlRefused` for any error.
 
         Tables are named whole and in one part: `project.dataset.name` in backquotes.
         """
@@ -238,7 +238,7 @@ class Oracle:
             if answer == 0:
                 length = exports["wasm_get_last_error_size"](store)
                 text = self._read(exports["wasm_get_last_error"](store), length).decode("utf-8", "replace")
-                raise Refused(text)
+                raise SqlRefused(text)
             found = self._read(answer, int.from_bytes(self._read(size, 4), "little"))
             exports["wasm_free"](store, answer)
             return found

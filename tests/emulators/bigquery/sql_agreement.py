@@ -11,7 +11,7 @@ from typing import Any
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
-from tests.emulators.bigquery.oracle import Aborted, Refused, Table, oracle
+from tests.emulators.bigquery.oracle import Aborted, SqlRefused, Table, oracle
 
 Rows = list[tuple[Any, ...]]
 
@@ -37,13 +37,13 @@ SPARING = r"\bNULL\b|\bIN UNNEST\(|\bWHERE\b|\bCASE\b|\bIN \(|\b(?:AND|OR)\b"
 
 
 def _refused(words: str) -> Callable[[str, Any, Any], object]:
-    return lambda sql, left, right: isinstance(left, Refused) and words in str(left)
+    return lambda sql, left, right: isinstance(left, SqlRefused) and words in str(left)
 
 
 def _not_needed(sql: str, left: Any, right: Any) -> bool:
     """A value that could not be computed, where the result may be known without it."""
-    failed = isinstance(right, Refused) and "Code: 11" in str(right)
-    return failed and not isinstance(left, Refused) and re.search(SPARING, sql) is not None
+    failed = isinstance(right, SqlRefused) and "Code: 11" in str(right)
+    return failed and not isinstance(left, SqlRefused) and re.search(SPARING, sql) is not None
 
 
 KNOWN = [
@@ -68,7 +68,7 @@ KNOWN = [
         "GoogleSQL's documentation: “which row is chosen is nondeterministic”",
     ),
     Known(
-        lambda sql, left, right: "JSON_" in sql and "None" in repr(left) and not isinstance(right, Refused),
+        lambda sql, left, right: "JSON_" in sql and "None" in repr(left) and not isinstance(right, SqlRefused),
         "GoogleSQL reads JSON in a string only as far as it must; here it must be JSON to its end.",
         "BigQuery's documentation promises nothing of malformed JSON but NULL",
     ),
@@ -78,7 +78,7 @@ KNOWN = [
         "DuckDB has no wider decimal; an error, never a wrong value",
     ),
     Known(
-        lambda sql, left, right: re.search(r"\b(?:STDDEV|VAR)", sql) and not isinstance(right, Refused),
+        lambda sql, left, right: re.search(r"\b(?:STDDEV|VAR)", sql) and not isinstance(right, SqlRefused),
         "The last digits of a statistic depend on the order of the additions.",
         "IEEE 754; GoogleSQL promises no order",
     ),
@@ -117,16 +117,16 @@ class Ours:
         self._client = client
 
     def evaluate(self, sql: str) -> Rows:
-        """The rows; `Refused` for an error of BigQuery's kind. What else goes wrong goes wrong here."""
+        """The rows; `SqlRefused` for an error of BigQuery's kind. What else goes wrong goes wrong here."""
         try:
             found = self._client.query_and_wait(sql, retry=None, job_retry=None, api_timeout=20, wait_timeout=20)
             return [tuple(row.values()) for row in found]
         except BadRequest as error:
             if (error.errors or [{}])[0].get("reason") not in ("invalidQuery", "required"):
                 raise
-            raise Refused(error.message) from error
+            raise SqlRefused(error.message) from error
         except NotFound as error:
-            raise Refused(error.message) from error
+            raise SqlRefused(error.message) from error
 
 
 class Google:
@@ -145,13 +145,13 @@ def judge(sql: str, ours: Ours, google: Google) -> Verdict:
     left: Any
     try:
         right = google.evaluate(sql)
-    except Refused as error:
+    except SqlRefused as error:
         right = error
     except (Aborted, ValueError, OverflowError) as error:
         right = error
     try:
         left = ours.evaluate(sql)
-    except Refused as error:
+    except SqlRefused as error:
         left = error
     except (GoogleAPICallError, OSError, ValueError, OverflowError) as error:
         return Verdict(sql, "disagree", error, right)
@@ -159,15 +159,15 @@ def judge(sql: str, ours: Ours, google: Google) -> Verdict:
 
 
 def _word(sql: str, left: Any, right: Any) -> str:
-    if isinstance(left, Refused) and OUT_OF_REACH.search(str(left)):
+    if isinstance(left, SqlRefused) and OUT_OF_REACH.search(str(left)):
         return "out of reach"
     if isinstance(right, (Aborted, ValueError, OverflowError)):
         return "not evaluated"
-    if isinstance(left, Refused) and isinstance(right, Refused):
+    if isinstance(left, SqlRefused) and isinstance(right, SqlRefused):
         return "both refuse"
-    if isinstance(right, Refused) and LACKING.search(str(right)):
+    if isinstance(right, SqlRefused) and LACKING.search(str(right)):
         return "not evaluated"
-    if not isinstance(left, Refused) and not isinstance(right, Refused):
+    if not isinstance(left, SqlRefused) and not isinstance(right, SqlRefused):
         if " ORDER BY " not in sql.rsplit(")", 1)[-1]:
             left, right = sorted(left, key=_place), sorted(right, key=_place)
         if same(left, right):

@@ -20,7 +20,7 @@ from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery import sql_fuzz, sql_statements
 from tests.emulators.bigquery import test_sql as queries
-from tests.emulators.bigquery.oracle import Aborted, Oracle, Refused, Table, oracle
+from tests.emulators.bigquery.oracle import Aborted, Oracle, SqlRefused, Table, oracle
 from tests.emulators.bigquery.sql_agreement import KNOWN, LACKING, OUT_OF_REACH, Google, Ours, judge, same
 from tests.emulators.bigquery.test_functions import ANSWERS, REFUSALS
 from tests.process import ROOT
@@ -61,7 +61,7 @@ def test_every_answer_is_googles(google: Oracle) -> None:
     for sql, answer in ANSWERS:
         try:
             ((found,),) = google.evaluate(f"SELECT {sql}")
-        except Refused as error:
+        except SqlRefused as error:
             if not LACKING.search(str(error)):
                 wrong.append(f"{sql}: {answer!r}, and GoogleSQL refuses: {error}")
             continue
@@ -104,7 +104,7 @@ def test_every_refused_query_is_refused_by_google_or_out_of_reach(google: Oracle
     for sql, reason in queries.REFUSED.items():
         try:
             google.analyze(sql, _world())
-        except Refused:
+        except SqlRefused:
             continue
         taken.add(reason)
     assert taken <= queries.OUT_OF_REACH, taken - queries.OUT_OF_REACH
@@ -116,7 +116,7 @@ def test_every_statement_the_project_sends_is_good_googlesql(google: Oracle) -> 
         tables = sql_statements.tables(line)
         try:
             google.analyze(line["sql"], tables, line["named"] or line["positional"])
-        except Refused as error:
+        except SqlRefused as error:
             if not any(known.search(line["sql"]) for known in sql_statements.KNOWN):
                 wrong.append(f"{line['sql']}\n  {error}")
     assert not wrong, "\n".join(wrong)
@@ -143,7 +143,7 @@ def test_every_statement_of_the_documentation_is_good_googlesql(google: Oracle) 
     for path, sql in found:
         try:
             google.analyze(sql, _pipeline(total="NUMERIC"))  # the column that the README adds
-        except Refused as error:
+        except SqlRefused as error:
             pytest.fail(f"{path.relative_to(ROOT)}: {sql}\n{error}")
 
 
@@ -164,7 +164,7 @@ def test_every_view_is_good_googlesql(google: Oracle) -> None:
 
 def test_the_same_words_are_reserved(google: Oracle) -> None:
     for word in RESERVED:
-        with pytest.raises(Refused, match=r"Syntax error|must be followed by"):
+        with pytest.raises(SqlRefused, match=r"Syntax error|must be followed by"):
             google.analyze(f"SELECT 1 AS {word}")
         google.analyze(f"SELECT 1 AS `{word}`")
     for word in ("date", "day", "value", "type", "offset", "timestamp", "key", "row", "first", "last", "view", "table"):
@@ -182,7 +182,7 @@ def test_values_pass_through_the_oracle_unchanged(google: Oracle) -> None:
 
 
 def test_the_oracle_outlives_a_trap(google: Oracle) -> None:
-    with pytest.raises((Aborted, Refused)):
+    with pytest.raises((Aborted, SqlRefused)):
         google.evaluate("SELECT " + "-(" * 20_000 + "1" + ")" * 20_000)
     assert google.evaluate("SELECT 1") == [(1,)]
 
@@ -286,7 +286,7 @@ def _answered(ours: Ours, sql: str) -> None:
     try:
         ours.evaluate(sql)
         said = ""
-    except Refused as error:
+    except SqlRefused as error:
         said = str(error)
     assert not re.search("INTERNAL|FATAL|Internal Error|invalidated", said)
 
@@ -326,5 +326,5 @@ def test_deep_and_large_statements_get_an_answer_or_an_error(ours: Ours, sql: st
 
 
 def test_out_of_reach_is_said_in_words(ours: Ours) -> None:
-    with pytest.raises(Refused, match=OUT_OF_REACH):
+    with pytest.raises(SqlRefused, match=OUT_OF_REACH):
         ours.evaluate("SELECT SOUNDEX('a')")

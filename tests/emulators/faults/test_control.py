@@ -38,7 +38,7 @@ def nothing_left(control: Control) -> Iterator[None]:
 def test_what_is_set_is_listed_until_it_is_removed(control: Control) -> None:
     first = control.add("error", method="Publish", share=0.5)
     assert first["code"] == "UNAVAILABLE"
-    assert (first["struck"], first["ends_in"]) == (0, None)
+    assert (first["applied"], first["ends_in"]) == (0, None)
     second = control.add("latency", delay=2, seconds=1000)
     assert 0 < second["ends_in"] <= 1000
     assert [fault["id"] for fault in control.listed()] == [first["id"], second["id"]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emulators.faults import fault
-from emulators.faults.active_faults import MOST, Active, Allowance, Call, Faults
+from emulators.faults.active_faults import MOST, ActiveFault, Allowance, Call, Faults
 from emulators.faults.fault import BadFault, Fault, Vocabulary
 
 WORDS = Vocabulary(
@@ -27,8 +27,8 @@ def read(effect: str = "error", **fields: Any) -> Fault:
     return WORDS.read(json.dumps({"effect": effect, **fields}).encode())
 
 
-def struck(faults: Faults, call: Call = PUBLISH, now: float = 0.0) -> list[str]:
-    return [active.id for active in faults.striking(fault.Error, call, lambda: now)]
+def applied(faults: Faults, call: Call = PUBLISH, now: float = 0.0) -> list[str]:
+    return [active.id for active in faults.applying(fault.Error, call, lambda: now)]
 
 
 @pytest.mark.parametrize(
@@ -51,24 +51,24 @@ def struck(faults: Faults, call: Call = PUBLISH, now: float = 0.0) -> list[str]:
 )
 def test_a_fault_meets_the_calls_that_both_its_globs_name(fields: dict[str, str], call: Call, meets: bool) -> None:
     # Read without the check of the vocabulary, which would refuse a glob that no method matches.
-    active = Active("1", fault.Error(**fields), 1.0)
+    active = ActiveFault("1", fault.Error(**fields), 1.0)
     assert active.meets(call) is meets
 
 
 def test_it_strikes_so_many_times_and_stays_listed() -> None:
     faults = Faults()
     faults.add(read(times=2), 0)
-    assert [bool(struck(faults)) for _ in range(4)] == [True, True, False, False]
+    assert [bool(applied(faults)) for _ in range(4)] == [True, True, False, False]
     assert faults.on is False
-    assert [active.struck for active in faults.listed(0)] == [2]
+    assert [active.applied for active in faults.listed(0)] == [2]
 
 
 def test_it_ends_by_itself() -> None:
     faults = Faults()
     faults.add(read(seconds=5), 100)
-    assert struck(faults, now=104.9) == ["1"]
+    assert applied(faults, now=104.9) == ["1"]
     assert faults.listed(104)[0].shown(104)["ends_in"] == 1.0
-    assert struck(faults, now=105) == []
+    assert applied(faults, now=105) == []
     assert faults.on is False
     assert faults.listed(105) == []
 
@@ -87,7 +87,7 @@ def test_a_share_is_of_calls_and_the_same_again_with_the_same_seed() -> None:
     def fates(seed: int) -> list[bool]:
         faults = Faults()
         faults.add(read(share=0.2, seed=seed), 0)
-        return [bool(struck(faults)) for _ in range(2000)]
+        return [bool(applied(faults)) for _ in range(2000)]
 
     assert 330 < sum(fates(1)) < 470
     assert fates(1) == fates(1) != fates(2)
@@ -97,18 +97,18 @@ def test_a_share_is_of_calls_and_the_same_again_with_the_same_seed() -> None:
 def test_the_ends_of_a_share_are_certain(share: float, count: int) -> None:
     faults = Faults()
     faults.add(read(share=share), 0)
-    assert sum(bool(struck(faults)) for _ in range(50)) == count
+    assert sum(bool(applied(faults)) for _ in range(50)) == count
 
 
 def test_faults_strike_in_the_order_in_which_they_were_set_each_drawn_in_its_turn() -> None:
     faults = Faults()
     for _ in range(3):
         faults.add(read(), 0)
-    striking = faults.striking(fault.Error, PUBLISH, lambda: 0.0)
-    assert next(striking).id == "1"
+    applying = faults.applying(fault.Error, PUBLISH, lambda: 0.0)
+    assert next(applying).id == "1"
     faults.remove("2", 0)
-    assert [active.id for active in striking] == ["3"]
-    assert [active.struck for active in faults.listed(0)] == [1, 1]
+    assert [active.id for active in applying] == ["3"]
+    assert [active.applied for active in faults.listed(0)] == [1, 1]
 
 
 def test_ids_never_repeat_and_their_number_is_bounded() -> None:
@@ -123,13 +123,13 @@ def test_ids_never_repeat_and_their_number_is_bounded() -> None:
 
 def test_rows_are_chosen_by_their_content_alone() -> None:
     rows = [f"row {number}" for number in range(5000)]
-    one, same = (Active(name, read("row_errors", share=0.1), 1.0) for name in ("1", "2"))
+    one, same = (ActiveFault(name, read("row_errors", share=0.1), 1.0) for name in ("1", "2"))
     refused = {row for row in rows if one.refuses(row)}
     assert 400 < len(refused) < 600
     assert {row for row in reversed(rows) if same.refuses(row)} == refused
-    other = Active("3", read("row_errors", share=0.1, seed=7), 1.0)
+    other = ActiveFault("3", read("row_errors", share=0.1, seed=7), 1.0)
     assert {row for row in rows if other.refuses(row)} != refused
-    wider = Active("4", read("row_errors", share=0.2), 1.0)
+    wider = ActiveFault("4", read("row_errors", share=0.2), 1.0)
     assert refused < {row for row in rows if wider.refuses(row)}
 
 
@@ -149,10 +149,10 @@ def test_an_allowance_is_a_seconds_worth_refilled_with_time() -> None:
 
 
 def test_a_quota_counts_what_it_has_a_rate_for_and_nothing_of_refused_calls() -> None:
-    active = Active("1", read("quota", rows_per_second=100, requests_per_second=2), 1e9)
+    active = ActiveFault("1", read("quota", rows_per_second=100, requests_per_second=2), 1e9)
     assert [active.exceeded((1e9, 60, 1), 0) for _ in range(4)] == [False, False, True, True]
     assert not active.exceeded((0, 60, 1), 1)
-    slow = Active("2", read("quota", requests_per_second=0.5), 1e9)
+    slow = ActiveFault("2", read("quota", requests_per_second=0.5), 1e9)
     assert [slow.exceeded((0, 0, 1), second) for second in range(6)] == [False, True, False, True, False, True]
 
 

@@ -129,7 +129,7 @@ def test_a_dropped_stream_opens_again_and_nothing_is_lost(topics: Topics, contro
 def test_a_fault_ends_by_itself_and_the_list_tells(topics: Topics, control: Control) -> None:
     control.set("error", method="Publish", seconds=0.2)
     (listed,) = control.ask("GET")[1]["faults"]
-    assert (listed["effect"], listed["method"], listed["struck"]) == ("error", "Publish", 0)
+    assert (listed["effect"], listed["method"], listed["applied"]) == ("error", "Publish", 0)
     assert 0 < listed["ends_in"] <= 0.2
     process.wait_for(lambda: not control.ask("GET")[1]["faults"], 10, "the end of the fault")
     _publish_once(topics, b"after")

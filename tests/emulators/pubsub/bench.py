@@ -9,7 +9,7 @@ from google.pubsub_v1 import types
 
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.consumer import Consumer
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 from emulators.pubsub.message import Delivery
 
 TOPIC = "projects/shop/topics/hits"
@@ -70,7 +70,7 @@ class Taker:
         self.bench = bench
         self.backlog = bench.broker.backlog(name, bench.now)
         self.woken = 0
-        self.finished: list[Refused] = []
+        self.finished: list[PubsubError] = []
         self.consumer = Consumer(max_messages, max_bytes, self._wake, self.finished.append)
 
     def __enter__(self) -> Taker:

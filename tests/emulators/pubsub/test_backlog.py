@@ -8,7 +8,7 @@ import pytest
 from google.pubsub_v1 import types
 from grpc import StatusCode
 
-from emulators.pubsub.failure import Refused
+from emulators.pubsub.errors import PubsubError
 from tests.emulators.pubsub.bench import DEAD, DEAD_SUB, START, SUB, TOPIC, Bench, bodies
 
 
@@ -85,7 +85,7 @@ def test_a_late_ack_counts_wherever_the_message_is(state: str) -> None:
     bench.ack(late)
     bench.sleep(700)
     assert bench.take() == []
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_a_late_nack_or_extension_leaves_the_newer_lease_alone() -> None:
@@ -111,26 +111,26 @@ def test_messages_older_than_the_retention_are_dropped_in_any_state() -> None:
     assert bodies(bench.take()) == ["younger"]
     bench.ack(held)
     bench.sleep(600)
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_what_several_subscriptions_keep_is_counted_once_and_given_back() -> None:
     bench = Bench()
     bench.publish("x" * 100_000)
-    one = bench.broker.ledger.held
+    one = bench.broker.held_bytes.held
     bench.subscribe("projects/shop/subscriptions/second", TOPIC)
     bench.publish("y" * 100_000)
-    assert one < bench.broker.ledger.held - one < one + 2_000
+    assert one < bench.broker.held_bytes.held - one < one + 2_000
     bench.ack(*bench.take())
     bench.broker.delete_subscription("projects/shop/subscriptions/second", bench.now)
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_publishing_is_refused_above_the_cap_until_something_is_acked() -> None:
     bench = Bench(max_bytes=250_000)
     for _ in range(3):
         bench.publish("x" * 100_000)
-    with pytest.raises(Refused, match="RESOURCE_EXHAUSTED"):
+    with pytest.raises(PubsubError, match="RESOURCE_EXHAUSTED"):
         bench.publish("more")
     bench.ack(*bench.take(most=1))
     bench.publish("more")
@@ -178,7 +178,7 @@ def test_an_idle_subscription_expires_and_a_used_one_does_not() -> None:
     assert bench.sleep(0) == pytest.approx(bench.now + 1)
     bench.sleep(day)
     assert bench.broker.subscriptions_of_topic(TOPIC) == []
-    with pytest.raises(Refused, match="NOT_FOUND"):
+    with pytest.raises(PubsubError, match="NOT_FOUND"):
         bench.take()
 
 
@@ -250,15 +250,15 @@ def test_deleting_finishes_consumers_and_frees_what_was_held() -> None:
     with bench.consumer() as taker:
         bench.broker.delete_subscription(SUB, bench.now)
         assert [refused.code.name for refused in taker.finished] == ["NOT_FOUND"]
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_after_the_end_nobody_begins_to_wait() -> None:
     bench = Bench()
     with bench.consumer() as taker:
-        bench.broker.finish(Refused(StatusCode.UNAVAILABLE, "over"))
+        bench.broker.finish(PubsubError(StatusCode.UNAVAILABLE, "over"))
         assert [refused.code.name for refused in taker.finished] == ["UNAVAILABLE"]
-    with pytest.raises(Refused, match="UNAVAILABLE"):
+    with pytest.raises(PubsubError, match="UNAVAILABLE"):
         bench.consumer()
 
 
@@ -281,9 +281,9 @@ def test_malformed_and_foreign_ack_ids_refuse_the_whole_call(ack_id: str) -> Non
     bench = Bench()
     bench.publish("a")
     (good,) = bench.take(seconds=10)
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
+    with pytest.raises(PubsubError, match="INVALID_ARGUMENT"):
         bench.broker.acknowledge(SUB, [good.ack_id, ack_id], bench.now)
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
+    with pytest.raises(PubsubError, match="INVALID_ARGUMENT"):
         bench.broker.modify(SUB, [(good.ack_id, 0), (ack_id, 0)], bench.now)
     assert bench.take() == []
     bench.sleep(10)

@@ -97,7 +97,7 @@ def test_a_dead_letter_topic_without_subscription_loses_the_message() -> None:
     for _ in range(5):
         bench.modify(0, *bench.take())
     assert bench.take() == []
-    assert bench.broker.ledger.held == 0
+    assert bench.broker.held_bytes.held == 0
 
 
 def test_a_subscription_may_receive_its_own_dead_letters() -> None:

@@ -103,7 +103,7 @@ class Subscription(RuleBasedStateMachine):
         assert not dead & self.acked
         assert len(dead) + len(self.acked) == self.published
         self.bench.broker.delete_subscription(DEAD_SUB, self.bench.now)
-        assert self.bench.broker.ledger.held == 0
+        assert self.bench.broker.held_bytes.held == 0
 
 
 TestSubscription = Subscription.TestCase

@@ -164,10 +164,10 @@ def test_no_text_raises_and_only_what_is_known_is_told(text: str) -> None:
 
 def test_what_lies_behind_the_limit_is_not_read() -> None:
     long = "x" * user_agent.MAX_LENGTH
-    before = user_agent._read.cache_info().currsize
+    before = user_agent.parse.cache_info().currsize
     assert _read(long + " Firefox/131.0") == _read(long + "y" * 100_000) == _read(long)
-    assert user_agent._read.cache_info().currsize == before + 1
+    assert user_agent.parse.cache_info().currsize == before + 1
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    assert user_agent._read.cache_info().maxsize == user_agent.REMEMBERED
+    assert user_agent.parse.cache_info().maxsize == user_agent.REMEMBERED

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.collector import surrogates
+from services.shared import surrogates
 from tests.growth import assert_linear
 
 ESCAPES = [r"\ud83d", r"\uDE00", r"\ude00", r"\uD83D", r"\\", r"\"", r"\n", r"\u00e9", r"\uE000", r"ud83d", r"é", r"x"]

@@ -1,0 +1,201 @@
+"""What each case of ci/ without a golden render is there to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chart import release
+from tests.chart.release import KEPT, Doc, Release, case, env
+
+SERVICES = ("collector", "processor", "loader")
+
+
+def container(found: Release, name: str) -> Doc:
+    """The only container of this name."""
+    (one,) = [one for _, pod in found.pods() for one in pod["spec"]["containers"] if one["name"] == name]
+    return one
+
+
+def names(found: Release) -> set[tuple[str, str]]:
+    return {(doc["kind"], doc["metadata"]["name"]) for doc in found.docs}
+
+
+def notes(name: str) -> str:
+    return release.documents(release.values_of(name))["NOTES"]
+
+
+def test_every_case_is_kept_whole_or_has_its_test() -> None:
+    here = {"bare", "gateway", "guarded", "hpa-backlog", "ingress", "keda", "own", "shared-gateway", "sync"}
+    assert here | set(KEPT) == set(release.CASES)
+    assert not here & set(KEPT)
+
+
+def test_all_that_can_be_left_out_is() -> None:
+    found = case("bare")
+    assert {doc["kind"] for doc in found.docs} == {"ConfigMap", "Deployment", "Pod", "Service", "ServiceAccount"}
+    assert [doc["metadata"]["name"] for doc in found.of("ServiceAccount")] == ["pixelpipe-ops"]
+    for name in SERVICES:
+        spec = found.one("Deployment", name)["spec"]
+        assert spec["template"]["spec"]["serviceAccountName"] == "pixels"
+        assert spec["replicas"] == (3 if name == "collector" else 2)
+    collector = found.one("Deployment", "collector")["spec"]["template"]["spec"]
+    assert "PIPE_SPOOL" not in env(collector["containers"][0])
+    assert [volume["name"] for volume in collector["volumes"]] == ["tmp"]
+    assert "ephemeral-storage" not in str(collector["containers"][0]["resources"])
+    assert "answered 503" in notes("bare")
+    assert "python -m services.provision" in notes("bare")
+
+
+def test_a_gateway_has_https_limits_and_googles_health_check() -> None:
+    found = case("gateway")
+    gateway = found.one("Gateway")
+    assert gateway["metadata"]["annotations"] == {"networking.gke.io/certmap": "pixel"}
+    assert gateway["spec"]["addresses"] == [{"type": "NamedAddress", "value": "pixel"}]
+    assert [(one["protocol"], one["port"]) for one in gateway["spec"]["listeners"]] == [("HTTP", 80), ("HTTPS", 443)]
+    assert found.one("HTTPRoute")["spec"]["hostnames"] == ["pixel.example.com"]
+    policy = found.one("GCPBackendPolicy")["spec"]["default"]
+    assert (policy["maxRatePerEndpoint"], policy["securityPolicy"]) == (1500, "pixel")
+    check = found.one("HealthCheckPolicy")["spec"]["default"]["config"]
+    assert check["httpHealthCheck"] == {"portSpecification": "USE_SERVING_PORT", "requestPath": "/robots.txt"}
+    assert 'src="https://pixel.example.com/pixel.gif' in notes("gateway")
+    assert "WARNING" not in notes("gateway")
+
+
+def test_a_route_joins_a_gateway_of_others() -> None:
+    found = case("shared-gateway")
+    assert not found.of("Gateway")
+    route = found.one("HTTPRoute")["spec"]
+    assert [(one["namespace"], one["name"]) for one in route["parentRefs"]] == [("gateways", "web")]
+    assert "hostnames" not in route
+    policy = found.one("GCPBackendPolicy")["spec"]["default"]
+    assert not {"maxRatePerEndpoint", "securityPolicy"} & set(policy)
+    assert found.one("HealthCheckPolicy")
+
+
+def test_an_ingress_has_its_certificate_and_backend() -> None:
+    found, hosts = case("ingress"), ["pixel.example.com", "pixel.example.org"]
+    ingress = found.one("Ingress")
+    assert ingress["metadata"]["annotations"] == {
+        "kubernetes.io/ingress.class": "gce",
+        "networking.gke.io/managed-certificates": "pixelpipe-collector",
+        "kubernetes.io/ingress.global-static-ip-name": "pixel",
+    }
+    assert [rule["host"] for rule in ingress["spec"]["rules"]] == hosts
+    assert found.one("ManagedCertificate")["spec"]["domains"] == hosts
+    backend = found.one("BackendConfig")["spec"]
+    assert (backend["healthCheck"]["port"], backend["healthCheck"]["requestPath"]) == (8080, "/robots.txt")
+    assert backend["securityPolicy"] == {"name": "pixel"}
+    assert found.one("Service", "collector")["metadata"]["annotations"] == {
+        "cloud.google.com/backend-config": '{"default":"pixelpipe-collector"}',
+        "cloud.google.com/neg": '{"ingress": true}',
+        "example.com/owner": "web",
+    }
+
+
+def test_a_network_policy_admits_balancers_scrapers_and_whom_it_is_told() -> None:
+    found = case("guarded")
+    google = {"130.211.0.0/22", "35.191.0.0/16"}
+    for name, port in zip(SERVICES, (9101, 9102, 9103), strict=True):
+        policy = found.one("NetworkPolicy", name)["spec"]
+        assert policy["policyTypes"] == ["Ingress"]
+        *public, scraped = policy["ingress"]
+        assert scraped["ports"] == [{"port": port, "protocol": "TCP"}]
+        (scrapers,) = scraped["from"]
+        (chosen,) = scrapers["namespaceSelector"]["matchExpressions"]
+        assert chosen["values"] == ["gmp-system", "gke-gmp-system"]
+        if name != "collector":
+            assert not public
+            continue
+        (rule,) = public
+        assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
+        assert {peer["ipBlock"]["cidr"] for peer in rule["from"] if "ipBlock" in peer} == google
+        assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}} in rule["from"]
+    assert found.one("PodMonitoring")["spec"]["endpoints"][0]["interval"] == "15s"
+    assert found.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_pullers_are_scaled_on_cpu_and_on_what_waits_for_them() -> None:
+    found = case("hpa-backlog")
+    waiting = {"processor": ("pixelpipe-hits-processor", "100"), "loader": ("pixelpipe-rows-loader", "200")}
+    for name, (subscription, packs) in waiting.items():
+        cpu, backlog = found.one("HorizontalPodAutoscaler", name)["spec"]["metrics"]
+        assert cpu["resource"]["name"] == "cpu"
+        assert backlog["external"] == {
+            "metric": {
+                "name": "pubsub.googleapis.com|subscription|num_undelivered_messages",
+                "selector": {"matchLabels": {"resource.labels.subscription_id": subscription}},
+            },
+            "target": {"type": "AverageValue", "averageValue": packs},
+        }
+    assert len(found.one("HorizontalPodAutoscaler", "collector")["spec"]["metrics"]) == 1
+
+
+def test_keda_scales_pullers_to_zero_and_the_collector_never() -> None:
+    found = case("keda")
+    assert not found.of("HorizontalPodAutoscaler")
+    scaled = {name: found.one("ScaledObject", name)["spec"] for name in SERVICES}
+    assert {name: spec["minReplicaCount"] for name, spec in scaled.items()} == {
+        "collector": 2,
+        "processor": 0,
+        "loader": 0,
+    }
+    assert [trigger["type"] for trigger in scaled["collector"]["triggers"]] == ["cpu"]
+    for name, subscription in (("processor", "pixelpipe-hits-processor"), ("loader", "pixelpipe-rows-loader")):
+        cpu, backlog = scaled[name]["triggers"]
+        assert (cpu["type"], backlog["type"]) == ("cpu", "prometheus")
+        assert f'subscription_id="{subscription}"' in backlog["metadata"]["query"]
+        assert "/projects/my-project/" in backlog["metadata"]["serverAddress"]
+    assert found.one("TriggerAuthentication")["spec"] == {"podIdentity": {"provider": "gcp"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("collector", f"europe-docker.pkg.dev/images/my-project/pixelpipe-collector@sha256:{'a' * 64}"),
+        ("processor", "example.com/processors/pixel:7"),
+        ("loader", "europe-docker.pkg.dev/images/my-project/pixelpipe-loader:2026-03-01.1"),
+    ],
+)
+def test_images_are_those_that_were_named(name: str, image: str) -> None:
+    one = container(case("own"), name)
+    assert (one["image"], one["imagePullPolicy"]) == (image, "Always")
+
+
+def test_names_pods_and_tasks_are_as_someone_wants_them() -> None:
+    found = case("own")
+    assert all(name.startswith("pixels-") for _, name in names(found))
+    assert all(pod["spec"]["imagePullSecrets"] == [{"name": "registry"}] for _, pod in found.pods())
+    schema = {doc["data"]["schema.yaml"] for doc in found.of("ConfigMap")}
+    assert schema == {release.values_of("own")["schema"]}
+    own: dict[str, Any] = release.values_of("own")["processor"]
+    pod = found.one("Deployment", "processor")["spec"]["template"]
+    assert pod["metadata"]["annotations"].items() >= own["podAnnotations"].items()
+    assert (pod["spec"]["nodeSelector"], pod["spec"]["tolerations"]) == (own["nodeSelector"], own["tolerations"])
+    assert own["extraVolumes"][0] in pod["spec"]["volumes"]
+    assert own["extraVolumeMounts"][0] in container(found, "processor")["volumeMounts"]
+    account = found.one("ServiceAccount", "processor")
+    assert account["metadata"]["annotations"] == own["serviceAccount"]["annotations"]
+    resources = container(found, "collector")["resources"]
+    assert resources["limits"]["ephemeral-storage"] == "4Gi" and resources["requests"]["cpu"] == 1
+    assert found.one("CronJob")["spec"]["schedule"] == "0 8 * * *"
+    smoke = found.one("Pod", "smoke")["spec"]["containers"][0]["command"]
+    assert smoke[-4:] == ["--wait", "60", "--query", "user=smoke&kind=test"]
+    assert env(container(found, "provision"))["PIPE_LOCATION"] == "europe-west4"
+    assert {env(container(found, name))["PIPE_DATASET"] for name in ("loader", "compact")} == {"shop"}
+    assert env(container(found, "processor"))["PIPE_HITS_SUBSCRIPTION"] == "shop-hits-processor"
+    assert "--dataset shop" in notes("own") and "given with this release" in notes("own")
+
+
+def test_code_can_be_synced_into_running_pods() -> None:
+    found = case("sync")
+    assert {doc["metadata"]["name"] for doc in found.of("Deployment")} >= {"pixelpipe-pubsub", "pixelpipe-bigquery"}
+    for name in SERVICES:
+        pod = found.one("Deployment", name)["spec"]["template"]["spec"]
+        (first,) = pod["initContainers"]
+        assert first["command"] == ["cp", "-r", "/app/services", "/code/"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container(found, name)["volumeMounts"]}
+        assert mounts["code"] == "/app"
+        shell, _, script = container(found, name)["command"]
+        assert shell == "sh" and f"python -m services.{name} &" in script and "trap" in script
