@@ -1,4 +1,4 @@
-/* pixelpipe, documented in docs/tracker.md */
+// pixelpipe: docs/tracker.md
 ((w, d, nav) => {
   "use strict";
   if (w.pixelpipe && w.pixelpipe.track) return;
@@ -13,7 +13,6 @@
   const stored = (box, call, name, value) => {
     try { return quiet ? null : w[box][call + "Item"]("pixelpipe." + name, value); } catch (e) { return null; }
   };
-  // UUIDv7
   const uuid = () => {
     let hex = Date.now().toString(16).padStart(12, "0");
     w.crypto.getRandomValues(new Uint8Array(20)).forEach((byte) => { hex += (byte & 15).toString(16); });
@@ -66,7 +65,10 @@
     flying = flying.concat(events);
     if (!events[0] || (nav.sendBeacon && nav.sendBeacon(to, body(events)))) return;
     if (w.fetch) post(events).catch(() => {});
-    else events.forEach((event) => { new Image().src = new URL("pixel.gif?" + new URLSearchParams(JSON.parse(event)), to); });
+    else events.forEach((text) => {
+      const { properties, ...event } = JSON.parse(text);
+      new Image().src = new URL("pixel.gif?" + new URLSearchParams({ ...properties, ...event }), to);
+    });
   };
 
   const track = (type, properties) => {
@@ -112,11 +114,10 @@
   w.addEventListener("online", send);
   w.addEventListener("pagehide", leave);
   w.addEventListener("pageshow", (event) => {
-    if (event.persisted) {
-      flying = [];
-      send();
-      if (pages !== "off") page();
-    }
+    if (!event.persisted) return;
+    flying = [];
+    send();
+    if (pages !== "off") page();
   });
   d.addEventListener("visibilitychange", () => { if (d.hidden) (flying[0] ? leave : send)(); });
 })(window, document, navigator);

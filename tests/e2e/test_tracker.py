@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 import uuid
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
 
-from services.collector import scripts
 from services.shared import identity
+from tests.docs.tag import integrity
 from tests.e2e import site as sites
 from tests.e2e.conftest import Stack
 from tests.e2e.site import Site
 from tests.process import wait_for
 from tests.tools import require
 
-INTEGRITY = "sha256-" + base64.b64encode(sha256(scripts.OWN.read_bytes()).digest()).decode()
 TITLE = "<!doctype html><meta charset=utf-8><title>{}</title>"
 ORDER = {"total": 12.5, "items": [{"sku": "a-1", "name": "caf\u00e9 \U0001f950"}], "gift": None}
 
@@ -146,11 +143,11 @@ def test_a_visit(stack: Stack, site: Site, context: BrowserContext, tenant: str)
 
 def test_a_strict_policy_needs_only_the_hash(stack: Stack, site: Site, context: BrowserContext, tenant: str) -> None:
     site.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src '{INTEGRITY}'; connect-src {stack.collector};"
+        f"default-src 'none'; script-src '{integrity()}'; connect-src {stack.collector};"
         " require-trusted-types-for 'script'; trusted-types 'none'"
     )
     site.headers["Cross-Origin-Embedder-Policy"] = "require-corp"
-    tag = f'integrity="{INTEGRITY}" crossorigin="anonymous"'
+    tag = f'integrity="{integrity()}" crossorigin="anonymous"'
     site.pages["/"] = TITLE.format("Strict") + _script(tenant, f"{stack.collector}/p.js", tag)
     page = context.new_page()
     complaints: list[str] = []
@@ -298,6 +295,7 @@ def test_without_fetch_and_beacon_an_event_is_an_image(
         ("page", f"{site.url}/", "Old"),
         ("click", f"{site.url}/", "Old"),
     ]
+    assert (rows[1]["params"]["n"], rows[1]["properties"]) == ("1", None)
 
 
 def test_what_cannot_be_sent_holds_nothing_up(stack: Stack, site: Site, context: BrowserContext, tenant: str) -> None:
