@@ -1,6 +1,5 @@
 // pixelpipe: docs/tracker.md
 ((w, d, nav) => {
-  "use strict";
   if (w.pixelpipe && w.pixelpipe.track) return;
   const script = d.currentScript || d.querySelector("script[data-endpoint]") || { dataset: {} };
   const { endpoint, tenant, storage, pages } = script.dataset;
@@ -56,7 +55,7 @@
       keep(waiting.filter((event) => !events.includes(event)));
       flying = [];
       wait = 1000;
-      send();
+      setTimeout(send, 9);
     }, later);
   };
   // Unconfirmed, they stay for the next page.

@@ -11,7 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from services.collector import cut, hook, routes
 from services.collector.config import Config
 from services.collector.endpoints import read
 from services.processor.protocols import hook as reader
@@ -190,6 +193,25 @@ async def test_a_call_that_is_not_safe_is_answered_503(start: Start, monkeypatch
 
 async def test_by_default_there_is_no_hook(collector: Running) -> None:
     assert (await _post(collector, "/hook/open", EVENT))[0] == 404
+
+
+KINDS = ("", "application/json", "text/x", FORM["Content-Type"], "multipart/form-data; boundary=x")
+
+
+@settings(deadline=None)
+@given(
+    st.binary() | st.text().map(str.encode) | st.just(b"[" * 1_000),
+    st.sampled_from(KINDS),
+    st.sampled_from(["", "gzip"]),
+)
+def test_any_call_is_one_item_or_refused(body: bytes, kind: str, encoding: str) -> None:
+    source = hook.parse("open")
+    route = routes.hook(source.name, source.headers, source.envelope)
+    found = cut.cut(route, body, query="token=1", headers={"content-type": kind, "content-encoding": encoding})
+    if found.refused is None:
+        assert (len(found.items), found.query, found.envelope) == (1, "", source.envelope)
+    else:
+        assert found.refused.status in (400, 413, 415)
 
 
 def _refused(*hooks: str, paths: tuple[str, ...] = ()) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -36,8 +35,8 @@ VALUES = [text for path in DOCS for text in _blocks(path, "yaml") if text.starts
 @pytest.mark.parametrize("text", VALUES)
 def test_values_of_the_chart_mount_what_the_settings_name(text: str) -> None:
     values = release.merged({"project": "my-project"}, yaml.safe_load(text))
-    (collector,) = [doc for kind, doc in _pods(values) if kind == "collector"]
-    (container,) = [one for one in collector["containers"] if one["name"] == "collector"]
+    pods = [pod["spec"] for _, pod in release.release(values).pods()]
+    ((collector, container),) = [(pod, one) for pod in pods for one in pod["containers"] if one["name"] == "collector"]
     environ = {key: value for key, value in release.env(container).items() if key.startswith("PIPE_")}
     cfg = config.read(Config, environ)
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -52,16 +51,6 @@ def test_values_of_the_chart_mount_what_the_settings_name(text: str) -> None:
     scripts = [routes.script(name.removeprefix("script.")) for name in re.findall(r"script\.[\w.]+", text)]
     hooks = [routes.hook(hook.parse(entry).name, (), b"") for entry in cfg.hooks]
     routes.Table(cfg.paths, cfg.protocols, [*scripts, *hooks, routes.REDIRECT])
-
-
-def _pods(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    for text in release.documents(values).values():
-        doc = yaml.safe_load(text)
-        if doc and doc["kind"] in ("Deployment", "StatefulSet"):
-            spec = doc["spec"]["template"]["spec"]
-            found.append((spec["containers"][0]["name"], spec))
-    return found
 
 
 def test_there_are_such_values_at_all() -> None:

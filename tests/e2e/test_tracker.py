@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_pl
 from services.shared import identity
 from tests.docs.tag import integrity
 from tests.e2e import site as sites
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import Stack, start_stack
 from tests.e2e.site import Site
 from tests.process import wait_for
 from tests.tools import require
@@ -33,6 +34,13 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = start_stack(tmp_path_factory.mktemp("stack"), Path(__file__).with_name("schema.yaml"))
+    yield running
+    assert running.process.stop() == 0, running.process.output()
 
 
 @pytest.fixture
