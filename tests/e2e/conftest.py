@@ -44,8 +44,8 @@ class Stack:
         return found
 
 
-def start_stack(data: Path, schema: Path = process.SCHEMA_FILE) -> Stack:
-    env = {"PIPE_SCHEMA": str(schema)}
+def start_stack(data: Path, schema: Path = process.SCHEMA_FILE, **settings: str) -> Stack:
+    env = {"PIPE_SCHEMA": str(schema), **settings}
     started = process.start("local", "run", "--port-base", "0", "--data", str(data), env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
@@ -38,7 +41,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = start_stack(tmp_path_factory.mktemp("stack"), Path(__file__).with_name("schema.yaml"))
+    settings = {"PIPE_REDIRECT_HOSTS": "127.0.0.1", "PIPE_HOOKS": "shop;id=body.uid"}
+    running = start_stack(tmp_path_factory.mktemp("stack"), Path(__file__).with_name("schema.yaml"), **settings)
     yield running
     assert running.process.stop() == 0, running.process.output()
 
@@ -69,7 +73,7 @@ def _script(tenant: str, src: str = "/x/p.js", more: str = 'data-endpoint="/x/e"
 
 def _rows(stack: Stack, tenant: str, wanted: int) -> list[dict[str, Any]]:
     """The rows of a tenant in the order in which they happened; all ids and visitors are those of a tracker."""
-    columns = "event_id, type, url, referrer, title, user_id, anonymous_id, session_id, params, user_agent, event_time"
+    columns = "event_id, type, url, referrer, title, user_id, anonymous_id, session_id, params, user_agent, received_at"
     found = stack.rows(f"SELECT {columns} FROM pixelpipe.events WHERE tenant = '{tenant}'", wanted)
     for row in found:
         assert identity.time_of(row["event_id"])
@@ -77,7 +81,7 @@ def _rows(stack: Stack, tenant: str, wanted: int) -> list[dict[str, Any]]:
         assert identity.time_of(row["session_id"])
         row["params"] = row["params"] if isinstance(row["params"], dict) else json.loads(row["params"] or "{}")
         row["properties"] = row["params"].get("properties")
-    return sorted(found, key=lambda row: (row["event_time"], row["event_id"]))
+    return sorted(found, key=lambda row: (identity.time_of(row["event_id"]), row["received_at"]))
 
 
 def _copies(stack: Stack, tenant: str) -> int:
@@ -366,3 +370,28 @@ def test_a_page_that_is_prepared_is_viewed_once_it_is_shown(
     page.evaluate("document.dispatchEvent(new Event('prerenderingchange'))")
     acknowledged.until(2)
     assert [row["type"] for row in _rows(stack, tenant, 2)] == ["hidden", "page"]
+
+
+def test_a_click_is_a_row_and_leads_on(stack: Stack, site: Site, context: BrowserContext, tenant: str) -> None:
+    to = quote(f"{site.url}/landing?a=1&b=2", safe="")
+    link = f"{stack.collector}/r?tenant={tenant}&type=click&anonymous_id=m-1&to={to}"
+    site.pages |= {"/": f'<a href="{html.escape(link)}">Shop</a>', "/landing": TITLE.format("Landing")}
+    page = context.new_page()
+    page.goto(site.url)
+    page.click("a")
+    page.wait_for_url(f"{site.url}/landing?a=1&b=2")
+    (row,) = stack.rows(f"SELECT type, anonymous_id, params FROM pixelpipe.events WHERE tenant = '{tenant}'")
+    assert (row["type"], row["anonymous_id"]) == ("click", "m-1")
+    assert f"{site.url}/landing?a=1&b=2" in str(row["params"])
+
+
+def test_a_webhook_is_a_row_that_counts_once(stack: Stack) -> None:
+    uid = uuid.uuid4().hex
+    for _ in range(2):
+        body = json.dumps({"uid": uid, "type": "order.paid", "total": 12.5}).encode()
+        with urllib.request.urlopen(f"{stack.collector}/hook/shop", data=body, timeout=10) as reply:
+            assert reply.status == 204
+    columns = "type, anonymous_id, params"
+    (row,) = stack.rows(f"SELECT {columns} FROM pixelpipe.events WHERE event_id = 'shop#{uid}'")
+    assert (row["type"], row["anonymous_id"]) == ("order.paid", "hook.shop")
+    assert uid in str(row["params"])
