@@ -76,7 +76,7 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
-                "Hits that are no rows",
+                "Hits that did not become rows",
                 "wps",
                 "`dead` and wrong counts: 0. `ignored` are log entries of errors and of other methods.",
                 (

@@ -18,7 +18,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
-from services.collector.reply import FRESH, TEXT, Reply, Sending
+from services.collector.reply import FRESH, TEXT, Reply, Sending, origin
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
 from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
@@ -30,6 +30,7 @@ MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such a
 _FORWARDED = istr("X-Forwarded-For")
 _TRACEPARENT = istr(tracing.HEADER)
 _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
+_WEBHOOK_ORIGIN = istr("WebHook-Request-Origin")
 _ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Access-Control-Request-Headers")
 _METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
 _ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
@@ -72,7 +73,7 @@ class App:
             kind = _KINDS.get(route.protocol, "tracker")
             reply = await self._answer(request, route, query, found[1])
         else:
-            kind, reply = "other", _preflight(request) if request.method == "OPTIONS" else _UNKNOWN
+            kind, reply = "other", _preflight(request, None) if request.method == "OPTIONS" else _UNKNOWN
         self.replied(kind, reply.status, began)
         return reply.to(request)
 
@@ -107,7 +108,7 @@ class App:
 
     async def _answer(self, request: web.BaseRequest, route: Route, query: str, key: str) -> Reply:
         if request.method == "OPTIONS":
-            return _preflight(request)
+            return _preflight(request, route)
         if request.method not in route.methods:
             return _other_method(route.methods)
         try:
@@ -204,9 +205,11 @@ class App:
             raise found.refused
         route = found.route
         captured = self._capture(request, route, query if found.query is None else found.query, now, "")
+        kept = route.kept(request.headers)
         like = msgspec.structs.replace(
             captured,
-            headers=captured.headers | route.kept(request.headers),
+            headers=captured.headers | kept,
+            ip="" if route.anonymous in kept else captured.ip,
             via=route.via,
             envelope=msgspec.Raw(found.envelope) if found.envelope else hit.NO_BODY,
         )
@@ -228,9 +231,11 @@ class App:
             await self._outbox.put(lines, trace)
 
     def _capture(self, request: web.BaseRequest, route: Route, query: str, now: int, id: str) -> hit.Hit:
+        # A path of many holds what only the request knows, such as Snowplow's vendor.
+        path = capture.plain_path(request.raw_path.partition("?")[0]) if "{" in route.path else route.path
         return capture.hit(
             method=request.method,
-            path=route.path,
+            path=path,
             query=query,
             headers=self._kept(request),
             ip=self._ip(request),
@@ -275,15 +280,21 @@ def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
 
 
-def _preflight(request: web.BaseRequest) -> Reply:
-    """Allow whatever a page asks to send: one header that is not allowed would cost all its events."""
+def _preflight(request: web.BaseRequest, route: Route | None) -> Reply:
+    """Allow whatever a page asks to send: one header that is not allowed would cost all its events.
+
+    A sender of CloudEvents asks in the same way, by its own name, whether it may send (CloudEvents' Web Hooks).
+    """
     method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
+    sender = origin(request.headers.get(_WEBHOOK_ORIGIN, "")) if route is not None and route.cloud_events else b""
+    webhook = {"WebHook-Allowed-Origin": sender.decode(), "WebHook-Allowed-Rate": "*"} if sender else {}
     return Reply(
         204,
         {
             "Access-Control-Allow-Methods": method if _METHOD.fullmatch(method) else _ALLOWED_METHODS,
             "Access-Control-Allow-Headers": headers if _HEADERS.fullmatch(headers) else _ALLOWED_HEADERS,
             "Access-Control-Max-Age": PREFLIGHT_SECONDS,
+            **webhook,
         },
     )
 

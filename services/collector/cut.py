@@ -1,7 +1,7 @@
 """Cuts the body of a tracker's request into items, each of which becomes a hit; it knows where they are, no more.
 
 Nothing that a stranger sends raises here. For protocols of others a body that cannot be cut is one item, its text, and
-the reason: their clients throw a whole batch away on a 4xx, or send it for ever. On our own path a developer is better
+the reason: their clients throw a whole batch away on a 4xx, or resend it forever. On our own path a developer is better
 served by an error.
 """
 
@@ -214,7 +214,7 @@ def _json(request: _Request) -> Cut:
 
 
 def _turned_out(route: Route, found: Found, unwrapped: Unwrapped) -> Route:
-    """The route, or its rival that is told by a form, or a token among an event's properties."""
+    """The route, or its rival, which a form gives away, or a token among an event's properties."""
     for how, other in route.rivals:
         if how == BY_TOKEN and (unwrapped.form or _has_token(found.items[:1])):
             return other

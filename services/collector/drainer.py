@@ -24,7 +24,7 @@ class Drainer:
 
     It has a `publisher` of its own, with a timeout that suits a slow Pub/Sub. An answer slower than `fast` seconds
     empties the spool but does not close the breaker, since replies would have to wait that long again. On exit it keeps
-    draining for up to `grace` seconds while packs are confirmed.
+    draining for up to `shutdown_timeout` seconds while packs are confirmed.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Drainer:
         background: Background,
         *,
         fast: float,
-        grace: float,
+        shutdown_timeout: float,
     ) -> None:
         self._spool, self._publisher, self._topic, self._breaker = spool, publisher, topic, breaker
         self._background = background
-        self._fast, self._grace = fast, grace
+        self._fast, self._shutdown_timeout = fast, shutdown_timeout
         self._works = True
         self._slow = False  # the last try succeeded, but late
 
@@ -53,7 +53,7 @@ class Drainer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        until = self._loop.time() + self._grace
+        until = self._loop.time() + self._shutdown_timeout
         while self._spool.packs and self._works and self._loop.time() < until and not self._task.done():
             await asyncio.wait({self._task}, timeout=0.05)
         self._task.cancel()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.collector import hook, redirect, routes, scripts
+from services.collector import hook, redirect, scripts
 from services.collector.config import Config
 from services.collector.hook import Hook
 from services.collector.redirect import Redirects
@@ -39,10 +39,10 @@ def read(cfg: Config) -> Endpoints:
     found = {"script": scripts.own(), **_scripts(cfg, errors)}
     hooks = _hooks(cfg, errors)
     redirects = _redirects(cfg, errors)
-    more: list[Route] = [routes.script(script.name) for name, script in found.items() if name != "script"]
-    more += [routes.hook(one.name, one.headers, one.envelope) for one in hooks.values()]
+    more: list[Route] = [script.route for name, script in found.items() if name != "script"]
+    more += [source.route for source in hooks.values()]
     if redirects is not None:
-        more.append(routes.REDIRECT)
+        more.append(redirect.ROUTE)
     if errors:
         raise ConfigError("\n".join(errors))
     try:

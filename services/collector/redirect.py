@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
+from services.collector.routes import NATIVE, Route
+
+ROUTE = Route("/r", "redirect", "", ("GET", "HEAD"), NATIVE)
 MAX_TARGET = 2_048  # bytes of an address; browsers and mail programs cut longer ones
 TO, SIGNATURE = "to", "sig"
 # One shape that every browser and every proxy reads the same way: no user, no backslash, no blank, no control
@@ -34,7 +37,7 @@ class Redirects:
         for part in query.split("&"):
             name, _, value = part.partition("=")
             if name in values and not values[name] and len(value) <= 3 * MAX_TARGET:
-                values[name] = unquote_to_bytes(value.replace("+", "%20"))
+                values[name] = unquote_to_bytes(value.replace("+", "%20").encode("utf-8", "surrogateescape"))
         to = values[TO]
         match = _TARGET.fullmatch(to) if len(to) <= MAX_TARGET else None
         if match is None or not (self._listed(match[1].decode().lower()) or self._signed(to, values[SIGNATURE])):

@@ -152,6 +152,6 @@ REPLIES: Mapping[str, Callable[[Asked], Answer]] = {
     "amplitude": _amplitude,
     "matomo": _matomo,
     "plausible": _always(202, _TEXT, b"ok"),
-    "umami": _always(200, _JSON, b'{"cache":"0"}'),
+    "umami": _always(200, _JSON, b'{"cache":"0","sessionId":"0","visitId":"0"}'),
     "ga4.debug": _always(200, _JSON, b'{"validationMessages":[]}'),
 }

@@ -61,8 +61,9 @@ class Route:
     `name` is the protocol, with the kind of call where the path says it, and what a renamed path is given. `items` is
     the member of an object whose array holds the items. `empty` says that a request without a body is one item, its
     query string; `splits` that its clients answer 413 with smaller batches, so that a reject would count them twice.
-    `headers` are those that its hits keep beside the usual ones, in lower case; `ce-` is all that begin so; `envelope`
-    is what they carry where that is known before a request.
+    `headers` are those that its hits keep beside the usual ones, in lower case; `ce-` is all that begin so. `anonymous`
+    is that of them by which a client asks that its address is not kept; `envelope` is what hits carry where that is
+    known before a request.
     `unless` are the protocols that a request may turn out to be, `rivals` those that its body may.
     """
 
@@ -77,6 +78,7 @@ class Route:
     splits: bool = False
     headers: tuple[str, ...] = ()
     envelope: bytes = b""
+    anonymous: str = ""
     unless: tuple[tuple[Test, Route], ...] = ()
     rivals: tuple[tuple[str, Route], ...] = ()
 
@@ -92,6 +94,11 @@ class Route:
     def via(self) -> str:
         """What hits of it carry: "" for our own, forms included; of a hook its name, for who reads them."""
         return self.name if self.protocol == "hook" or not self.own else ""
+
+    @property
+    def cloud_events(self) -> bool:
+        """Whether a request may turn out to be a CloudEvent."""
+        return any(route.protocol == "cloudevents" for route in (self, *(other for _, other in self.unless)))
 
     def kept(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a request's headers that hits keep because they are of this protocol, by name in lower case."""
@@ -141,18 +148,6 @@ def pixel(path: str) -> Route:
     return Route(path, "pixel", "pixel", _GET, NATIVE)
 
 
-REDIRECT = Route("/r", "redirect", "", _GET, NATIVE)
-
-
-def script(name: str) -> Route:
-    """A file of the mounted folder, beside /p.js."""
-    return Route(f"/{name}", f"script.{name}", "", _GET, outcome=ANSWERED)
-
-
-def hook(name: str, headers: tuple[str, ...], envelope: bytes) -> Route:
-    return Route(f"/hook/{name}", f"hook.{name}", "empty", shape=HOOK, headers=headers, envelope=envelope)
-
-
 _SNOWPLOW = Route(
     "/com.snowplowanalytics.snowplow/tp2",
     "snowplow",
@@ -161,6 +156,7 @@ _SNOWPLOW = Route(
     items="data",
     empty=True,
     headers=("sp-anonymous",),
+    anonymous="sp-anonymous",
 )
 _POSTHOG = Route("/e", "posthog", "posthog", (*_GET, *_POST), items="batch")
 _MIXPANEL = Route("/track", "mixpanel", "mixpanel", (*_GET, *_POST), splits=True)
@@ -227,8 +223,8 @@ ROUTES: tuple[Route, ...] = (
     *(replace(_MATOMO, path=path) for path in ("/matomo.php", "/piwik.php", "/ppms.php")),
     Route("/api/event", "plausible", "plausible"),
     Route("/api/send", "umami", "umami"),
-    Route("/mp/collect", "ga4", "empty", items="events"),
-    Route("/debug/mp/collect", "ga4.debug", "ga4.debug", outcome=DROPPED),
+    Route("/mp/collect", "ga4", "empty", (*_GET, *_POST), items="events"),
+    Route("/debug/mp/collect", "ga4.debug", "ga4.debug", (*_GET, *_POST), outcome=DROPPED),
     Route("/g/collect", "gtag", "empty", (*_GET, *_POST), LINES, empty=True),
 )
 
@@ -294,7 +290,7 @@ class Table:
     ) -> None:
         for protocol in protocols:
             if protocol not in PROTOCOLS:
-                raise ValueError(f"{_shown(protocol)} is no protocol; use some of {', '.join(PROTOCOLS)}")
+                raise ValueError(f"{_shown(protocol)} is not a protocol; use some of {', '.join(PROTOCOLS)}")
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[str, str, bool, Route]] = []
         for route in (*parse_paths(paths, {**NAMES, **{route.name: route for route in more}}), *ROUTES):

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from services.collector.reply import Reply
+from services.collector.routes import ANSWERED, Route
 
 MAX_FILES = 50
 MAX_BYTES = 2_097_152  # of one file
@@ -49,6 +50,11 @@ class Script:
         }
         self._whole = Reply(200, {**typed, **headers}, content, cached=True)
         self._unchanged = Reply(304, headers, cached=True)
+
+    @property
+    def route(self) -> Route:
+        """Of a mounted file; our own is among the usual ones."""
+        return Route(f"/{self.name}", f"script.{self.name}", "", ("GET", "HEAD"), outcome=ANSWERED)
 
     def reply(self, if_none_match: str) -> Reply:
         """304 where the client has what there is. HTTP compares ETags weakly here, and `*` is any."""

@@ -108,7 +108,7 @@ async def outgoing(
                     outbox.breaker,
                     background,
                     fast=cfg.publish_timeout_seconds,
-                    grace=cfg.shutdown_timeout_seconds,
+                    shutdown_timeout=cfg.shutdown_timeout_seconds,
                 )
             )
         yield await stack.enter_async_context(outbox)

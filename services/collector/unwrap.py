@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import zlib
 from codecs import unicode_escape_decode
 from typing import NamedTuple
 from urllib.parse import quote_plus
@@ -20,9 +21,10 @@ MAX_FIELDS = 100  # fields of a form that are read beside the one that holds the
 MAX_FIELD = 1_024  # bytes of each of them
 MAX_REPAIRS = 50_000  # of `NaN` and the like, and of stray percent signs, in one text; they take 0.3 µs each
 MAX_QUOTES = 200_000  # of a text in which `NaN` is repaired; each takes 0.2 µs
+MAX_SEEN = 65_536  # bytes that are decompressed of a body that is too large
 TOO_LARGE = "too large"
 
-_GZIP = b"\x1f\x8b"
+_GZIP, _GZIP_BITS = b"\x1f\x8b", 31
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -106,10 +108,18 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
 def _uncut(error: BadBody, data: bytes) -> Uncut:
     match error.status:
         case 413:
-            return Uncut(TOO_LARGE, data)
+            return Uncut(TOO_LARGE, _beginning(data))
         case 415:
             return Uncut("its content encoding is not supported", data)
     return Uncut("it is compressed, and damaged or cut off", data)
+
+
+def _beginning(data: bytes) -> bytes:
+    """What a body that is too large begins with: it may show which protocol it is, and a reject shows it."""
+    try:
+        return zlib.decompressobj(_GZIP_BITS).decompress(data, MAX_SEEN) if data[:2] == _GZIP else data
+    except zlib.error:
+        return data
 
 
 def trim(text: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Every metric of the loader. A label's values are known here or come from the schema file, never from a message."""
+"""Every metric of the loader. A label's values are known here, or names of tables and columns, bounded in number."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Worker:
         if self._running:
             await asyncio.wait(self._running)
         if left := len(self._answers):
-            _log.warning("packs go back to Pub/Sub unwritten", packs=left)
+            _log.warning("unwritten packs are nacked", packs=left)
         self._answers.nack_all()
 
     def end(self) -> None:
@@ -164,7 +164,7 @@ class Worker:
         self._metrics.newer.inc()
         if text not in self._newer and len(self._newer) < 10:
             self._newer.add(text)
-            _log.warning("packs of a newer format are given back; a newer loader reads them", why=text)
+            _log.warning("packs of a newer format are nacked; a newer loader reads them", why=text)
 
     def _enqueue(self, target: Target, batch: pa.RecordBatch, owner: Pack) -> None:
         for piece, size in self._pieces(batch):

@@ -20,7 +20,7 @@ from services.shared.hit import Hit
 
 LOAD_BALANCER, COMBINED, CLOUDFRONT = "load-balancer", "combined", "cloudfront"
 FORMATS = (LOAD_BALANCER, COMBINED, CLOUDFRONT)
-# Why a line is no hit, beside log_entry.IGNORED.
+# Why a line is not a hit, beside log_entry.IGNORED.
 PATH, UNREADABLE = "path", "unreadable"
 MAX_LINE = 1_048_576  # bytes; no server writes a longer request
 

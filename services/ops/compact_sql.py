@@ -20,6 +20,8 @@ from services.shared.schema import CONFLICTS, LOG_SUFFIX, OPEN_SOURCES, Column, 
 _TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent")
 _TRANSPORT_NAMESPACES = ("agent", "geo")
 SENT_AT = "sent_at"  # the parameter that says when the client sent it
+# When it happened by our clock, if there is the other one beside it: when it happened by the client's, as it was sent.
+_CORRECTED, _AS_SENT = "param.event_time", "client_event_time"
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class Statements:
     def _fingerprint(self, prefix: str = "") -> str:
         by_name = {column.name: column for column in self.table.columns}
         key = self.table.key
+        as_sent = self._as_sent(prefix)
         compared = []
         for name in self.columns:
             column = by_name.get(name)
@@ -166,8 +169,21 @@ class Statements:
             if name in key or column is None or not is_transport(column):
                 if column is not None and any(source.name == "*" for source in column.sources):
                     value = f"JSON_REMOVE({value}, '$.{SENT_AT}') AS {quoted(name)}"
+                elif column is not None and name not in key and as_sent and _is_from(column, _CORRECTED):
+                    value = f"IF({as_sent} IS NULL, {value}, NULL) AS {quoted(name)}"
                 compared.append(value)
         return f"TO_HEX(SHA256(TO_JSON_STRING({_struct(compared)})))"
+
+    def _as_sent(self, prefix: str) -> str:
+        """The time by the client's clock, which is NULL where ours did not correct it; "" if no column has it."""
+        there = [column for column in self.table.columns if column.name in self.columns]
+        for column in there:
+            if _is_from(column, f"param.{_AS_SENT}"):
+                return f"{prefix}{quoted(column.name)}"
+        for column in there:
+            if _is_from(column, "param.*"):
+                return f"JSON_VALUE({prefix}{quoted(column.name)}, '$.{_AS_SENT}')"
+        return ""
 
 
 def expire(table: Table, project: str, dataset: str, last: date) -> str:
@@ -181,6 +197,10 @@ def expire(table: Table, project: str, dataset: str, last: date) -> str:
 def is_transport(column: Column) -> bool:
     """Whether a column says how an event travelled, whatever its name: all of its sources must."""
     return all(map(_is_transport, column.sources))
+
+
+def _is_from(column: Column, source: str) -> bool:
+    return source in map(str, column.sources)
 
 
 def _is_transport(source: Source) -> bool:

@@ -179,8 +179,10 @@ class _Replayer:
     def report(self) -> dict[str, Any]:
         if not self._dry_run:
             return asdict(self.outcome)
-        kinds = [{"reason": reason, "topic": topic, "letters": count} for (reason, topic), count in self._kinds.items()]
-        return {"dry_run": True, **asdict(self.outcome), "to_publish": self._kinds.total(), "letters": kinds}
+        kinds = [
+            {"reason": reason, "topic": topic, "dead_letters": count} for (reason, topic), count in self._kinds.items()
+        ]
+        return {"dry_run": True, **asdict(self.outcome), "to_publish": self._kinds.total(), "dead_letters": kinds}
 
     async def _publish(self, one: DeadLetter, topic: str) -> None:
         try:

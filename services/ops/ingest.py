@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print one JSON object: hits found and published, first and last time, and lines that are no hits, by reason.
+    """Print one JSON object: hits found and published, first and last time, and lines that are not hits, by reason.
 
     The exit code is 1 if a file could not be read to its end or a pack was not confirmed.
     """

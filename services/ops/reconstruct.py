@@ -33,7 +33,7 @@ def hit_of(reject: Reject) -> bytes:
     body = bytes(found.body)
     if body:
         if reject.reason == parse.BAD_BODY and body[:1] == b'"' and reject.detail != NOT_AN_OBJECT:
-            body = _unwrapped(body)
+            body = _item(body) if found.via else _unwrapped(body)
         # Between tokens a line end means nothing to JSON; a pack has one hit a line.
         found = msgspec.structs.replace(found, body=msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ")))
     line = hit.encode(found)
@@ -42,6 +42,19 @@ def hit_of(reject: Reject) -> bytes:
     except Poison as error:  # its whole pack would be dead-lettered
         raise NotReplayable(f"its hit does not travel: {error}") from error
     return line
+
+
+def _item(body: bytes) -> bytes:
+    """An item of another protocol, from the string it stands as; unless a string is what was sent."""
+    text = msgspec.json.decode(body, type=str)
+    try:
+        convert.decode_json(text)
+    except convert.Invalid:
+        try:
+            return _unwrapped(body)
+        except NotReplayable:
+            return body
+    return body  # what this text says would not stand as a string
 
 
 def _unwrapped(body: bytes) -> bytes:

@@ -81,7 +81,8 @@ def holds(one: DeadLetter, event_id: str) -> bool:
     for event in content.get("events", ()):
         if one.attributes.get("schema") in (hit.SCHEMA, None):
             # The client's own id is a parameter, which only the processor would have read.
-            if event.get("id") == event_id or event_id in f"{event.get('query', '')} {event.get('body', '')}":
+            said = " ".join(str(event.get(name, "")) for name in ("query", "body", "text"))
+            if event.get("id") == event_id or event_id in said:
                 return True
         elif event_id in event.values():
             return True

@@ -35,7 +35,7 @@ class Event:
 
 
 def gather(event: Event) -> None:
-    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is no event of it."""
+    """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is not an event."""
     if event.hit.via:
         _by_protocol(event)
     else:
@@ -47,7 +47,7 @@ def _by_protocol(event: Event) -> None:
     read = READERS.get(hit.via.partition(".")[0])
     if read is None:
         raise convert.Invalid(BAD_BODY, "this processor does not know the protocol")
-    if hit.text and (reason := _uncut(hit)):
+    if not bytes(hit.body) and (reason := _uncut(hit)):
         raise convert.Invalid(BAD_BODY, f"the body cannot be cut into items: {reason}")
     try:
         event.first = read(hit)
@@ -68,7 +68,7 @@ def _uncut(hit: Hit) -> str:
 
 
 def _native(event: Event) -> None:
-    """Members of a posted object or fields of a form first, then the query string; what comes twice is kept too.
+    """Members of a posted object or fields of a form first, then the query string; repeated ones are kept too.
 
     A client that says when it sent an event has its clock corrected.
     """

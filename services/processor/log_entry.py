@@ -44,7 +44,7 @@ class _LogEntry(msgspec.Struct, rename="camel"):
 
 
 class Entries(NamedTuple):
-    """What a message holds: its hits, the number of entries that are not events, by reason, and what is no LogEntry."""
+    """What a message holds: its hits, how many entries are not events, by reason, and what is not a LogEntry."""
 
     hits: list[Hit]
     ignored: Counter[str]
@@ -78,7 +78,7 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
 
 
 def count(data: bytes) -> int:
-    """How many hits a message that is not processed holds, readable or not; 1 where nobody can tell."""
+    """How many hits a message that is not processed holds, readable or not; 1 if that is unknown."""
     try:
         parts = _elements(data)
     except Poison:

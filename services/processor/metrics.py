@@ -52,8 +52,8 @@ class Metrics:
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("messages_acked", "Messages acknowledged")
-        self.nacked = counter("messages_nacked", "Messages given back to be delivered again")
-        self.newer = counter("messages_newer", "Messages given back since their format is newer than this processor")
+        self.nacked = counter("messages_nacked", "Messages nacked, to be redelivered")
+        self.newer = counter("messages_newer", "Messages nacked since their format is newer than this processor")
         self.dead = counter("messages_dead", "Messages sent to the dead-letter topic")
         self.parse_seconds = Histogram(
             "pixelpipe_processor_parse_seconds", "Time to parse one message", buckets=_SECONDS, registry=registry

@@ -38,7 +38,7 @@ class Topics:
     dead: str
 
 
-class _Letter(NamedTuple):
+class _DeadLetter(NamedTuple):
     """A dead letter of one hit: its message, the reason for the metric, and an explanation."""
 
     data: bytes
@@ -50,7 +50,7 @@ class _Letter(NamedTuple):
 @dataclass
 class _Decoded:
     hits: list[Hit]
-    letters: list[_Letter] = field(default_factory=list)
+    dead_letters: list[_DeadLetter] = field(default_factory=list)
 
 
 def _now_us() -> int:
@@ -78,7 +78,7 @@ class Worker:
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
         self._batcher = Batcher(schema, parser or Parser(schema))
-        self._faults, self._buried, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
+        self._faults, self._dead_hits, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
         self._done: LruSet[str] = LruSet(_REMEMBERED)
 
     async def run(self, subscriber: Subscriber) -> None:
@@ -124,42 +124,42 @@ class Worker:
                 self._done.add(pack)
         except Poison as poison:
             span.fail(str(poison))
-            await self._bury(delivery, source, str(poison))
+            await self._dead_letter(delivery, source, str(poison))
         except NewerFormat as newer:  # a newer pod reads it; Pub/Sub's policy limits the deliveries
             span.fail(str(newer))
             metrics.newer.inc()
             if messages := self._newer.add(1):
                 _log.warning(
-                    "packs of a newer format are given back; a newer processor reads them",
+                    "packs of a newer format are nacked; a newer processor reads them",
                     messages=messages,
                     why=str(newer),
                 )
-            self._give_back(delivery)
+            self._nack(delivery)
         except Unconfirmed as error:
             span.fail(str(error))
             _log.warning("rows not confirmed", pack=pack, error=str(error))
-            self._give_back(delivery)
+            self._nack(delivery)
         except Exception as error:  # noqa: BLE001 - whatever it was, the message must be redelivered, and others go on
             span.fail(repr(error))
             _log.exception("message failed", pack=pack)
-            self._give_back(delivery)
+            self._nack(delivery)
         else:
             delivery.ack()
             metrics.acked.inc()
             metrics.settled(_kind(delivery), outcome, hits)
             metrics.settled(_kind(delivery), "dead", dead)
 
-    def _give_back(self, delivery: Delivery) -> None:
+    def _nack(self, delivery: Delivery) -> None:
         delivery.nack()
         self._metrics.nacked.inc()
 
-    async def _bury(self, delivery: Delivery, source: str, reason: str) -> None:
+    async def _dead_letter(self, delivery: Delivery, source: str, reason: str) -> None:
         data, attributes = dead_letter(delivery.data, delivery.attributes, reason=reason, source=source)
         try:
             await self._publisher.publish(self._topics.dead, data, attributes)
         except Unconfirmed as error:
             _log.error("dead letter not confirmed", error=str(error))
-            self._give_back(delivery)
+            self._nack(delivery)
             return
         _log.error("message dead-lettered", message=delivery.id, reason=reason)
         delivery.ack()
@@ -173,21 +173,21 @@ class Worker:
             found = self._decode(delivery, pack)
             made = self._batcher.make(found.hits, self._now_us())
         self._count(found, made)
-        letters = found.letters
+        dead_letters = found.dead_letters
         for one, fault in made.unplaced:
             detail = f"neither a row nor a reject can be made of it: {fault}"
             if not made.batches:  # the whole message, so that replaying it gives the same dead letter
                 raise Poison(detail)
-            message = hit.pack([hit.encode(one)], rows.pack_id(pack, "dead", len(letters)))
-            letters.append(_Letter(*message, UNPLACED, detail))
+            message = hit.pack([hit.encode(one)], rows.pack_id(pack, "dead", len(dead_letters)))
+            dead_letters.append(_DeadLetter(*message, UNPLACED, detail))
         work = [
             self._publish(name, part, rows.pack_id(pack, name, number))
             for name, batch in made.batches.items()
             for number, part in enumerate(rows.split(batch))
         ]
-        work += [self._publish_letter(letter, source) for letter in letters]
-        published, dead = len(found.hits) - len(made.unplaced), len(letters)
-        del found, made, letters  # publishing may take long, and needs only the Arrow data
+        work += [self._publish_dead_letter(one, source) for one in dead_letters]
+        published, dead = len(found.hits) - len(made.unplaced), len(dead_letters)
+        del found, made, dead_letters  # publishing may take long, and needs only the Arrow data
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -204,18 +204,19 @@ class Worker:
             found = _Decoded(lines.hits)
             for number, (data, reason) in enumerate(lines.unreadable):
                 message = hit.pack([data], rows.pack_id(pack, "dead", number))
-                found.letters.append(_Letter(*message, UNREADABLE, f"hits: {reason}"))
+                found.dead_letters.append(_DeadLetter(*message, UNREADABLE, f"hits: {reason}"))
             return found
         self._metrics.log_entries.inc()
         entries = log_entry.decode(delivery.data, delivery.id, delivery.published_us)
         for why, count in entries.ignored.items():
             self._metrics.ignored[why].inc(count)
-        # Under the id of a pack that is done, a replayed letter would be dropped.
+        # Under the id of a pack that is done, a replayed dead letter would be dropped.
         attributes = {name: value for name, value in delivery.attributes.items() if name != "pack"}
-        letters = [
-            _Letter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}") for data, reason in entries.unreadable
+        dead_letters = [
+            _DeadLetter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}")
+            for data, reason in entries.unreadable
         ]
-        return _Decoded(entries.hits, letters)
+        return _Decoded(entries.hits, dead_letters)
 
     def _count(self, found: _Decoded, made: TableBatches) -> None:
         self._metrics.hits.inc(len(found.hits))
@@ -224,13 +225,13 @@ class Worker:
         if faults := self._faults.add(len(made.faults)):
             _log.warning("hits met a fault of the processor", faults=faults, fault=made.faults[-1])
 
-    async def _publish_letter(self, letter: _Letter, source: str) -> None:
-        data, attributes = dead_letter(letter.data, letter.attributes, reason=letter.detail, source=source)
+    async def _publish_dead_letter(self, one: _DeadLetter, source: str) -> None:
+        data, attributes = dead_letter(one.data, one.attributes, reason=one.detail, source=source)
         await self._publisher.publish(self._topics.dead, data, attributes)
         self._metrics.dead.inc()
-        self._metrics.dead_hits[letter.reason].inc()
-        if hits := self._buried.add(1):
-            _log.warning("hits dead-lettered", hits=hits, reason=letter.detail)
+        self._metrics.dead_hits[one.reason].inc()
+        if hits := self._dead_hits.add(1):
+            _log.warning("hits dead-lettered", hits=hits, reason=one.detail)
 
     async def _publish(self, name: str, batch: pa.RecordBatch, pack_id: str) -> None:
         data, attributes = rows.pack(batch, name, pack_id)

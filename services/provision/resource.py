@@ -15,12 +15,15 @@ import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
 
+from services.shared.backoff import Backoff
+
 LABELS = {"managed-by": "pixelpipe"}
 TIMEOUT = 20.0  # seconds one request may take
 RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=5.0, multiplier=2.0, timeout=60.0)
 CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 
 _ROUNDS = 6  # lost races in a row before giving up
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.2  # seconds after such a race
 _LOST_RACE = (exceptions.Conflict, exceptions.PreconditionFailed, exceptions.Aborted)
 _DONE = {"create": "created", "update": "updated", "keep": "unchanged"}
 _WOULD = {"create": "would create", "update": "would update", "keep": "unchanged"}
@@ -98,13 +101,14 @@ def _naming(resource: Resource) -> Iterator[None]:
 
 def _apply(resource: Resource, step: Step) -> Step:
     """Apply a step, and return what was done."""
-    for lost in range(_ROUNDS):
+    backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
+    for _ in range(_ROUNDS):
         if step.verb == "keep":
             return step
         try:
             step.apply()
         except _LOST_RACE:
-            time.sleep(0.1 * 2**lost)
+            time.sleep(backoff.wait())
             step = resource.plan()
             continue
         if step.verb == "create":

@@ -30,7 +30,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
     `id` is a UUIDv7, `at` is the time of receipt in microseconds since 1970, `query` is the text
     between `?` and `#` still percent-encoded, `headers` are the chosen ones in lower case, `ip` the client's address
-    (truncated where the collector is told to), `body` one JSON value as it was posted, empty for a pixel, `status` the
+    (truncated if the collector is set to), `body` one JSON value as it was posted, empty for a pixel, `status` the
     one it was answered with if a log says so, else 0, `index` which of the items of its request this is.
 
     `via` is the protocol whose path took it, such as "snowplow" or "segment.track", empty for our own; `text` an item

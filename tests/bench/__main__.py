@@ -22,8 +22,8 @@ from tests.bench.report import Report
 
 JSON, DOCUMENT = Path(".local/bench.json"), Path("BENCH.md")
 # Each is a module here with `measure(quick)`, which answers figures by name.
-PARTS = ("collector", "flood", "processor", "loader", "pipeline", "cold_start", "outage")
-QUICK_PARTS = ("collector", "processor", "loader")
+PARTS = ("collector", "flood", "processor", "protocols", "loader", "pipeline", "cold_start", "outage")
+QUICK_PARTS = ("collector", "processor", "protocols", "loader")
 
 
 def main() -> int:

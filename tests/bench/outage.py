@@ -139,7 +139,7 @@ async def _measure(bench: Bench, rounds: int) -> dict[str, Figure]:
     try:
         await until(lambda: len(load.seen) >= WARM, "the first replies")
         for _ in range(rounds):
-            for fail, mend in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
+            for fail, repair in ((bench.blackholed, bench.cleared), (bench.killed, bench.up)):
                 begin = now()
                 await asyncio.sleep(SECONDS)
                 spans["healthy"].append((begin, begin := now()))
@@ -148,7 +148,7 @@ async def _measure(bench: Bench, rounds: int) -> dict[str, Figure]:
                 spans["opening"].append((begin, begin := now()))
                 await asyncio.sleep(SECONDS)
                 spans["outage"].append((begin, now()))
-                await asyncio.to_thread(mend)
+                await asyncio.to_thread(repair)
                 await asyncio.to_thread(bench.until_breaker, CLOSED)
     finally:
         stop.set()

@@ -80,7 +80,7 @@ class _Delivery:
         raise AssertionError("the worker could not handle a pack of the bench")
 
 
-class _Bench:
+class WorkerBench:
     """One worker and how many events it handled each CPU second, sample by sample."""
 
     def __init__(self, tables: Schema, messages: list[tuple[bytes, dict[str, str]]]) -> None:
@@ -112,7 +112,7 @@ class _Bench:
 
 def typed(messages: list[tuple[bytes, dict[str, str]]]) -> list[tuple[bytes, dict[str, str]]]:
     """The packs of rows that the default schema makes of packs of hits, one each."""
-    bench = _Bench(schema_file.load(schema.DEFAULT_FILE), messages)
+    bench = WorkerBench(schema_file.load(schema.DEFAULT_FILE), messages)
     found = []
     for _ in messages:
         bench.sample()
@@ -125,7 +125,7 @@ def measure(quick: bool = False) -> dict[str, Figure]:
     """Events a CPU second with each schema, and the unit, sampled in turn."""
     gc.set_threshold(50_000, 20, 20)  # as services/shared/lifecycle.py does
     messages = traffic.packs(PACKS, EVENTS)
-    default, rich = _Bench(schema_file.load(schema.DEFAULT_FILE), messages), _Bench(enriched(), messages)
+    default, rich = WorkerBench(schema_file.load(schema.DEFAULT_FILE), messages), WorkerBench(enriched(), messages)
     for _ in messages:  # caches fill once in the life of a process
         default.sample()
         rich.sample()

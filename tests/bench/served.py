@@ -20,7 +20,7 @@ PROJECT, TOPIC = "bench", "hits"
 IMAGE_ENV = dict(
     re.findall(r"\b(MALLOC_ARENA_MAX|ARROW_DEFAULT_MEMORY_POOL)=(\w+)", (ROOT / "services/Dockerfile").read_text())
 )
-GOOD = frozenset({'kind="pixel",status="200"', 'kind="events",status="204"'})
+GOOD = frozenset({'kind="pixel",status="200"', 'kind="events",status="204"', 'kind="tracker",status="200"'})
 
 
 @dataclass(frozen=True)

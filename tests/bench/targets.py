@@ -36,6 +36,8 @@ TARGETS = {
     "collector_post_batch_events_per_s": Target(150_000),
     "flood_json_stall_ratio": most(4),
     "processor_events_per_s": Target(60_000),
+    "protocol_segment_vs_native": Target(0.5),
+    "protocol_snowplow_vs_native": Target(0.5),
     "processor_enriched_events_per_s": Target(40_000),
     "loader_rows_per_s": Target(500_000),
     "loader_emulator_rows_per_s": Target(100_000),

@@ -14,13 +14,18 @@ LONGEST = "1h"  # it is ended long before
 
 
 class Wrk:
-    """A wrk of one thread and so many connections, running one of the .lua files here; paused at first."""
+    """A wrk of one thread and so many connections, running one of the .lua files here; paused at first.
 
-    def __init__(self, port: int, connections: int, script: str) -> None:
+    `arguments` are the script's.
+    """
+
+    def __init__(self, port: int, connections: int, script: str, *arguments: str) -> None:
         program = needs.tool("wrk")
         options = [program, "-t1", f"-c{connections}", f"-d{LONGEST}", "-s", str(SCRIPTS / script)]
         self._process = subprocess.Popen(
-            [*options, f"http://127.0.0.1:{port}/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*options, f"http://127.0.0.1:{port}/", *(("--", *arguments) if arguments else ())],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self.pid = self._process.pid
         self.pause()

@@ -41,13 +41,13 @@ def _fields(one: Hit) -> dict[str, Any]:
     return {name: getattr(one, name) for name in ("id", "at", "method", "path", "query")}
 
 
-class _Puller:
+class _Subscriber:
     subscription = "hits"
 
     def __init__(self, deliveries: list[_Delivery]) -> None:
         self.left = deliveries
 
-    def __aiter__(self) -> _Puller:
+    def __aiter__(self) -> _Subscriber:
         return self
 
     async def __anext__(self) -> _Delivery:
@@ -75,8 +75,8 @@ class _Publisher:
 
 async def test_hits_are_held_up_to_a_bound_and_taken_again_when_they_are_published() -> None:
     answers: list[int] = []
-    publisher, puller = _Publisher(), _Puller([_Delivery(number, answers) for number in range(12)])
-    assert zstd_frame.held(puller.left[0].data) > PACK_BYTES > 100 * len(puller.left[0].data)
+    publisher, subscriber = _Publisher(), _Subscriber([_Delivery(number, answers) for number in range(12)])
+    assert zstd_frame.held(subscriber.left[0].data) > PACK_BYTES > 100 * len(subscriber.left[0].data)
     tables = SCHEMA
     worker = Worker(
         tables,
@@ -85,9 +85,9 @@ async def test_hits_are_held_up_to_a_bound_and_taken_again_when_they_are_publish
         Metrics(CollectorRegistry(), tables.tables),
         max_bytes=4 * PACK_BYTES + PACK_BYTES // 2,
     )
-    working = asyncio.create_task(worker.run(puller))  # type: ignore[arg-type]
+    working = asyncio.create_task(worker.run(subscriber))  # type: ignore[arg-type]
     await _settled()
-    assert (publisher.asked, len(puller.left)) == (4, 7)  # the fifth was taken, and waits as it came
+    assert (publisher.asked, len(subscriber.left)) == (4, 7)  # the fifth was taken, and waits as it came
     publisher.confirm(2)
     await _settled()
     assert (publisher.asked, len(answers)) == (6, 2)

@@ -76,7 +76,7 @@ class Fleet:
             port = process.free_port()
             own |= {
                 "PIPE_PORT": str(port),
-                "PIPE_DRAIN_DELAY_SECONDS": "0.5",  # no load balancer has to look away
+                "PIPE_DRAIN_DELAY_SECONDS": "0.5",  # no load balancer has to stop routing first
                 "PIPE_SPOOL": str(self.folder / f"spool-{number}"),
             }
         else:

@@ -143,14 +143,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("values", "fix", "mended"), CONTRADICTIONS)
+@pytest.mark.parametrize(("values", "fix", "repaired"), CONTRADICTIONS)
 def test_a_contradiction_is_refused_with_the_fix_that_mends_it(
-    values: dict[str, Any], fix: str, mended: dict[str, Any]
+    values: dict[str, Any], fix: str, repaired: dict[str, Any]
 ) -> None:
     text = refused(merged(GOOD, values))
     assert fix in text
     assert len(text.strip().splitlines()) == 1, text
-    assert release.render(merged(GOOD, values, mended))
+    assert release.render(merged(GOOD, values, repaired))
 
 
 def test_a_name_no_service_can_have_is_refused() -> None:

@@ -25,7 +25,7 @@ class _Connection:
         self.closed.append(self.name)
 
 
-class _Rig:
+class _Harness:
     def __init__(self, limit: int) -> None:
         self.closed: list[str] = []
         self.connections = Connections(limit, Metrics(CollectorRegistry()))
@@ -37,67 +37,67 @@ class _Rig:
 
 
 def test_one_too_many_takes_the_place_of_the_one_idle_for_longest() -> None:
-    rig = _Rig(3)
-    assert all(rig.open(name, now) for now, name in enumerate("abc"))
-    rig.connections.busy(rig.made["a"])
-    assert not rig.open("d", 1 + IDLE_SECONDS - 0.1)
-    assert rig.open("e", 1 + IDLE_SECONDS)
-    assert rig.closed == ["b"]
-    rig.connections.idle(rig.made["a"], 7.0)
-    assert rig.open("f", 20.0)
-    assert rig.closed == ["b", "c"]
-    rig.connections.lost(rig.made["f"])
-    assert rig.open("g", 20.0)
+    harness = _Harness(3)
+    assert all(harness.open(name, now) for now, name in enumerate("abc"))
+    harness.connections.busy(harness.made["a"])
+    assert not harness.open("d", 1 + IDLE_SECONDS - 0.1)
+    assert harness.open("e", 1 + IDLE_SECONDS)
+    assert harness.closed == ["b"]
+    harness.connections.idle(harness.made["a"], 7.0)
+    assert harness.open("f", 20.0)
+    assert harness.closed == ["b", "c"]
+    harness.connections.lost(harness.made["f"])
+    assert harness.open("g", 20.0)
 
 
 def test_where_all_are_busy_one_more_is_refused() -> None:
-    rig = _Rig(2)
+    harness = _Harness(2)
     for name in "ab":
-        rig.open(name, 0.0)
-        rig.connections.busy(rig.made[name])
-    assert not rig.open("c", 1000.0)
-    assert rig.closed == []
+        harness.open(name, 0.0)
+        harness.connections.busy(harness.made[name])
+    assert not harness.open("c", 1000.0)
+    assert harness.closed == []
 
 
 def test_headers_that_stay_incomplete_are_bounded_in_time_and_in_all() -> None:
-    rig = _Rig(10)
+    harness = _Harness(10)
     for now, name in enumerate("abc"):
-        rig.open(name, now)
-        rig.connections.incomplete(rig.made[name], WAITING_BYTES // 3, now)
-    rig.connections.complete(rig.made["b"])
-    rig.connections.sweep(HEADER_SECONDS - 0.1)
-    assert rig.closed == []
-    rig.connections.sweep(HEADER_SECONDS)
-    assert rig.closed == ["a"]
-    rig.connections.incomplete(rig.made["b"], WAITING_BYTES // 3 * 2, 11.0)
-    assert rig.closed == ["a"]
-    rig.connections.incomplete(rig.made["b"], WAITING_BYTES, 11.0)
-    assert rig.closed == ["a", "c"]
+        harness.open(name, now)
+        harness.connections.incomplete(harness.made[name], WAITING_BYTES // 3, now)
+    harness.connections.complete(harness.made["b"])
+    harness.connections.sweep(HEADER_SECONDS - 0.1)
+    assert harness.closed == []
+    harness.connections.sweep(HEADER_SECONDS)
+    assert harness.closed == ["a"]
+    harness.connections.incomplete(harness.made["b"], WAITING_BYTES // 3 * 2, 11.0)
+    assert harness.closed == ["a"]
+    harness.connections.incomplete(harness.made["b"], WAITING_BYTES, 11.0)
+    assert harness.closed == ["a", "c"]
 
 
 def test_a_client_is_not_slow_while_its_requests_wait_for_us() -> None:
-    rig = _Rig(10)
-    rig.open("a", 0.0)
-    rig.connections.incomplete(rig.made["a"], 100, None)
-    rig.connections.sweep(1000.0)
-    assert rig.closed == []
-    rig.connections.incomplete(rig.made["a"], 100, 1000.0)
-    rig.connections.incomplete(rig.made["a"], 200, 1000.0 + HEADER_SECONDS - 1)
-    rig.connections.sweep(1000.0 + HEADER_SECONDS)
-    assert rig.closed == ["a"]
+    harness = _Harness(10)
+    harness.open("a", 0.0)
+    harness.connections.incomplete(harness.made["a"], 100, None)
+    harness.connections.sweep(1000.0)
+    assert harness.closed == []
+    harness.connections.incomplete(harness.made["a"], 100, 1000.0)
+    harness.connections.incomplete(harness.made["a"], 200, 1000.0 + HEADER_SECONDS - 1)
+    harness.connections.sweep(1000.0 + HEADER_SECONDS)
+    assert harness.closed == ["a"]
 
 
 def test_a_client_that_does_not_read_is_not_waited_for() -> None:
-    rig = _Rig(10)
+    harness = _Harness(10)
     for name in "abc":
-        rig.open(name, 0.0)
-        rig.connections.unread(rig.made[name], 0.0)
-    rig.connections.read(rig.made["a"])
-    rig.connections.lost(rig.made["b"])
-    rig.connections.sweep(UNREAD_SECONDS - 0.1)
-    assert rig.closed == []
-    rig.connections.sweep(UNREAD_SECONDS)
-    assert rig.closed == ["c"]
+        harness.open(name, 0.0)
+        harness.connections.unread(harness.made[name], 0.0)
+    harness.connections.read(harness.made["a"])
+    harness.connections.lost(harness.made["b"])
+    harness.connections.sweep(UNREAD_SECONDS - 0.1)
+    assert harness.closed == []
+    harness.connections.sweep(UNREAD_SECONDS)
+    assert harness.closed == ["c"]
 
 
 async def _connect(stack: AsyncExitStack, running: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

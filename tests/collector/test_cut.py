@@ -157,6 +157,8 @@ def test_what_trackers_send_is_cut(what: str) -> None:
         ("/batch", b"broken", "posthog"),
         ("/batch", b'{"api_key":"k","events": [' + A, "amplitude"),
         ("/batch", b'{"api_key":"k","batch":[{"events":[' + A, "posthog"),
+        ("/batch", b'{"events":[' + b" " * MB + b"]}", "amplitude"),
+        ("/batch", b'{"batch":[' + b" " * MB + b"]}", "posthog"),
         ("/track", _form(_b64(B)), "mixpanel"),
         ("/track", b'{"event":"A","properties":{"token":"t"}}', "mixpanel"),
         ("/track/", b'[{"event":"A","properties":{"token":"t"}}]', "mixpanel"),
@@ -311,6 +313,7 @@ def test_only_as_much_of_a_body_is_kept_as_is_bounded() -> None:
     assert _cut("/v1/t", euros).items == ["€" * (65_536 // 3)]
     assert _cut("/v1/t", b"\xff" * 100_000).items == ["\xff" * (65_536 // 2)]
     assert _cut("/v1/t", b"\x1f\x8b" + b"\xff" * 100_000).items == ["\x1f\x8b" + "\xff" * 65_534]
+    assert _cut("/v1/t", _gzip(A + b" " * MB)).items == [(A + b" " * MB)[:65_536].decode()]
 
 
 @pytest.mark.parametrize("list_first", [True, False])

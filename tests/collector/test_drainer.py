@@ -83,7 +83,7 @@ async def _parts(folder: Path) -> AsyncIterator[Parts]:
         yield Parts(pubsub, disk, spool, outbox, background, registry)
 
 
-def _drainer(parts: Parts, grace: float = 0, fast: float = 5) -> Drainer:
+def _drainer(parts: Parts, shutdown_timeout: float = 0, fast: float = 5) -> Drainer:
     return Drainer(
         parts.spool,
         parts.pubsub,  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def _drainer(parts: Parts, grace: float = 0, fast: float = 5) -> Drainer:
         parts.outbox.breaker,
         parts.background,
         fast=fast,
-        grace=grace,
+        shutdown_timeout=shutdown_timeout,
     )
 
 
@@ -211,7 +211,7 @@ async def test_on_leaving_the_spool_is_emptied_while_packs_are_confirmed(tmp_pat
     async with _parts(tmp_path) as parts:
         await parts.spooled(40)
         parts.pubsub.up = True
-        async with _drainer(parts, grace=20):
+        async with _drainer(parts, shutdown_timeout=20):
             pass
         assert parts.spool.packs == 0
     assert len(parts.pubsub.packs) == 40

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.collector import cut, hook, routes
+from services.collector import cut, hook
 from services.collector.config import Config
 from services.collector.endpoints import read
 from services.processor.protocols import hook as reader
@@ -206,8 +206,7 @@ KINDS = ("", "application/json", "text/x", FORM["Content-Type"], "multipart/form
 )
 def test_any_call_is_one_item_or_refused(body: bytes, kind: str, encoding: str) -> None:
     source = hook.parse("open")
-    route = routes.hook(source.name, source.headers, source.envelope)
-    found = cut.cut(route, body, query="token=1", headers={"content-type": kind, "content-encoding": encoding})
+    found = cut.cut(source.route, body, query="token=1", headers={"content-type": kind, "content-encoding": encoding})
     if found.refused is None:
         assert (len(found.items), found.query, found.envelope) == (1, "", source.envelope)
     else:

@@ -96,8 +96,8 @@ async def test_a_reply_that_fails_keeps_no_other_from_its_client(outbox: Outbox,
     def broken(_error: Exception | None) -> None:
         raise RuntimeError("no such client")
 
-    for tell in (broken, told.set_result, None):
-        outbox.take_one(_line("a"), tell)
+    for on_settled in (broken, told.set_result, None):
+        outbox.take_one(_line("a"), on_settled)
     await publisher.until_asked(1)
     publisher.answer()
     assert await asyncio.wait_for(told, 10) is None

@@ -53,7 +53,7 @@ EVENTS = b'[{"event":"a"},{"event":"b"}]'
         ("POST", "/engage/?verbose=0", b"data=e30%3D", 200, 1),
         ("POST", "/import", b"data=e30%3D&verbose=1", 200, {"status": 1, "error": None}),
         ("POST", "/import?strict=1", EVENTS, 200, {"code": 200, "num_records_imported": 2, "status": "OK"}),
-        ("POST", "/api/send", b"{}", 200, {"cache": "0"}),
+        ("POST", "/api/send", b"{}", 200, {"cache": "0", "sessionId": "0", "visitId": "0"}),
         ("POST", "/debug/mp/collect", b"{}", 200, {"validationMessages": []}),
         ("POST", "/matomo.php", b'{"requests":["?idsite=1","?idsite=2"]}', 200,
          {"status": "success", "tracked": 2, "invalid": 0}),

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.collector import routes
+from services.collector import hook, redirect, routes
 from services.collector.replies import REPLIES
 from services.collector.routes import ANSWERED, DROPPED, KEPT, PROTOCOLS, Table
+from services.collector.scripts import Script
 from tests.growth import assert_linear
 
 TABLE = Table()
@@ -319,7 +320,7 @@ def test_with_every_protocol_off_only_our_own_is_spoken() -> None:
 
 
 def test_a_protocol_that_there_is_not_is_named() -> None:
-    with pytest.raises(ValueError, match="'snowplough' is no protocol; use some of amplitude, "):
+    with pytest.raises(ValueError, match="'snowplough' is not a protocol; use some of amplitude, "):
         Table(protocols=["snowplough"])
 
 
@@ -337,7 +338,7 @@ def test_finding_a_path_is_linear() -> None:
 
 
 def test_what_is_there_by_configuration_can_be_renamed_too() -> None:
-    more = [routes.REDIRECT, routes.hook("gh", ("x-id",), b"{}"), routes.script("a-B.js")]
+    more = [redirect.ROUTE, hook.parse("gh").route, Script("a-B.js", b"").route]
     table = Table(["/go=redirect", "/x/h=hook.gh", "/x/a=script.a-B.js", "/x/p=script"], (), more)
     for paths, name, via in [
         (("/r", "/go", "/r/"), "redirect", ""),

@@ -86,7 +86,7 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
         publisher.answer(Unconfirmed("away"))
         await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
         drained.answer()
-        async with Drainer(spool, drained, "hits", outbox.breaker, background, fast=1, grace=20):  # type: ignore[arg-type]
+        async with Drainer(spool, drained, "hits", outbox.breaker, background, fast=1, shutdown_timeout=20):  # type: ignore[arg-type]
             await drained.until_asked(1)
     span = (await asyncio.to_thread(receiver.wait, TRACES[0], "collect"))["collect"]
     assert (span.attributes["pixelpipe.spooled"], span.failed) == ("away", "")

@@ -100,6 +100,22 @@ async def test_snowplow_and_the_pixel_share_a_path(collector: Running) -> None:
     assert ["sp-anonymous" in one.headers for one in hits] == [True, False, True]
 
 
+async def test_a_hit_says_which_of_many_paths_it_came_by(start: Start) -> None:
+    collector = await start(paths=("/open/{mail}.gif=pixel",))
+    assert await _send(collector, "GET", "/open//a%2D1.gif?n=1") == (200, pixel.GIF)
+    assert await _send(collector, "POST", "/com.acme/tp2/?n=1", b"{}") == (200, b"ok")
+    assert sorted(one.path for one in collector.hits(2)) == ["/com.acme/tp2", "/open/a-1.gif"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_no_address_is_kept_of_who_asks_snowplow_for_that(collector: Running, method: str) -> None:
+    target, body = ("/i?e=pv", b"") if method == "GET" else ("/com.acme/tp2", b'{"data":[{"e":"pv"}]}')
+    for headers in ({"SP-Anonymous": "*"}, {}):
+        await _send(collector, method, target, body, headers)
+    anonymous, other = sorted(collector.hits(2), key=lambda one: one.at)
+    assert (anonymous.ip, other.ip) == ("", "127.0.0.1")
+
+
 async def test_a_cloud_event_keeps_its_headers(collector: Running) -> None:
     headers = {"Ce-Id": "1", "CE-Source": "/s", "Content-Type": "application/json", "Cookie": "c"}
     assert (await _send(collector, "POST", "/events", b'{"a":1}', headers))[0] == 204
@@ -196,6 +212,25 @@ async def test_every_path_may_be_asked_by_a_page(collector: Running) -> None:
             assert reply.headers["Access-Control-Allow-Credentials"] == "true"
     assert (await _send(collector, "GET", "/v1/t"))[0] == 405
     assert (await _send(collector, "GET", "/v1/nothing"))[0] == 404
+
+
+async def test_a_sender_of_cloud_events_may_ask_whether_it_is_welcome(start: Start) -> None:
+    collector = await start(paths=("/x/ce=cloudevents",))
+    asked = {"WebHook-Request-Origin": "events.shop.example", "WebHook-Request-Rate": "120"}
+    for path, welcome in (("/events", True), ("/events/", True), ("/x/ce", True), ("/v1/t", False), ("/x", False)):
+        async with collector.http.options(collector.url + path, headers=asked) as reply:
+            assert reply.status == 204
+            assert reply.headers.get("WebHook-Allowed-Origin") == ("events.shop.example" if welcome else None)
+            assert reply.headers.get("WebHook-Allowed-Rate") == ("*" if welcome else None)
+        async with collector.http.options(collector.url + path, headers=ORIGIN) as reply:
+            assert "WebHook-Allowed-Origin" not in reply.headers
+
+
+async def test_what_is_asked_of_the_measurement_protocol_gets_no_error(collector: Running) -> None:
+    assert await _send(collector, "GET", "/mp/collect?measurement_id=G-1") == (204, b"")
+    assert await _send(collector, "GET", "/debug/mp/collect") == (200, b'{"validationMessages":[]}')
+    (one,) = collector.hits(1)
+    assert (one.via, one.query, one.text, bytes(one.body)) == ("ga4", "measurement_id=G-1", "", b"")
 
 
 async def test_paths_are_renamed_and_protocols_switched_off(start: Start) -> None:

@@ -30,7 +30,7 @@ async def read(reader: asyncio.StreamReader, request: bytes = b"") -> Reply:
     first, *lines = head[:-4].split("\r\n")
     pairs = [line.partition(": ") for line in lines]
     headers = {name.lower(): value for name, _, value in pairs}
-    assert len(headers) == len(lines), f"a header comes twice: {head}"
+    assert len(headers) == len(lines), f"a header is repeated: {head}"
     size = 0 if request.startswith(b"HEAD") else int(headers.get("content-length", "0"))
     return Reply(int(first.split(" ")[1]), headers, await reader.readexactly(size))
 

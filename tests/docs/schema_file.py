@@ -86,7 +86,7 @@ SOURCES = {
     "hit.path": "The path, such as `/pixel.gif`",
     "hit.query": "The query string as sent",
     "hit.ip": "The client's address, truncated if the collector is set to",
-    "hit.protocol": "`native`, or the protocol of the tracker that sent it, such as `segment`",
+    "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",

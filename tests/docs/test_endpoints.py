@@ -12,6 +12,7 @@ import yaml
 
 from services.collector import hook, redirect, routes
 from services.collector.config import Config
+from services.collector.scripts import Script
 from services.shared import config
 from tests.chart import release
 from tests.docs.tag import integrity
@@ -48,9 +49,9 @@ def test_values_of_the_chart_mount_what_the_settings_name(text: str) -> None:
     for volume in collector["volumes"]:
         if volume["name"] == "keys":
             assert volume["secret"]["defaultMode"] == 0o440  # which is what the collector takes
-    scripts = [routes.script(name.removeprefix("script.")) for name in re.findall(r"script\.[\w.]+", text)]
-    hooks = [routes.hook(hook.parse(entry).name, (), b"") for entry in cfg.hooks]
-    routes.Table(cfg.paths, cfg.protocols, [*scripts, *hooks, routes.REDIRECT])
+    scripts = [Script(name.removeprefix("script."), b"").route for name in re.findall(r"script\.[\w.]+", text)]
+    hooks = [hook.parse(entry).route for entry in cfg.hooks]
+    routes.Table(cfg.paths, cfg.protocols, [*scripts, *hooks, redirect.ROUTE])
 
 
 def test_there_are_such_values_at_all() -> None:
@@ -68,7 +69,7 @@ def test_settings_that_are_named_are_there() -> None:
 
 
 def test_paths_that_are_renamed_are_ones_of_the_collector() -> None:
-    more = [routes.REDIRECT, *map(routes.script, ("matomo.js", "p-1.js")), routes.hook("stripe", (), b"")]
+    more = [redirect.ROUTE, hook.parse("stripe").route, *(Script(name, b"").route for name in ("matomo.js", "p-1.js"))]
     seen = 0
     for path in DOCS:
         for entries in re.findall(r"PIPE_PATHS=([^`\s)]+)", path.read_text()):

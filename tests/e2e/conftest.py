@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ class Stack:
         return found
 
 
-def start_stack(data: Path, schema: Path = process.SCHEMA_FILE, **settings: str) -> Stack:
-    env = {"PIPE_SCHEMA": str(schema), **settings}
+def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
+    env = {"PIPE_SCHEMA": str(process.SCHEMA_FILE), **(env or {})}
     started = process.start("local", "run", "--port-base", "0", "--data", str(data), env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:

@@ -41,8 +41,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    settings = {"PIPE_REDIRECT_HOSTS": "127.0.0.1", "PIPE_HOOKS": "shop;id=body.uid"}
-    running = start_stack(tmp_path_factory.mktemp("stack"), Path(__file__).with_name("schema.yaml"), **settings)
+    schema = str(Path(__file__).with_name("schema.yaml"))
+    settings = {"PIPE_SCHEMA": schema, "PIPE_REDIRECT_HOSTS": "127.0.0.1", "PIPE_HOOKS": "shop;id=body.uid"}
+    running = start_stack(tmp_path_factory.mktemp("stack"), settings)
     yield running
     assert running.process.stop() == 0, running.process.output()
 

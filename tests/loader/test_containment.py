@@ -45,13 +45,13 @@ class _Unreadable(dict[str, str]):
         raise MemoryError
 
 
-class _Puller:
+class _Subscriber:
     subscription = "rows"
 
     def __init__(self, deliveries: list[_Delivery]) -> None:
         self._left = deliveries
 
-    def __aiter__(self) -> _Puller:
+    def __aiter__(self) -> _Subscriber:
         return self
 
     async def __anext__(self) -> _Delivery:
@@ -81,10 +81,10 @@ class _Publisher:
 async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_Delivery]) -> AsyncIterator[None]:
     cfg = Config(project="p", linger_seconds=0.05)
     async with Background() as background:
-        api, publisher, puller = _Api(check), _Publisher(), _Puller(deliveries)
+        api, publisher, subscriber = _Api(check), _Publisher(), _Subscriber(deliveries)
         metrics = Metrics(CollectorRegistry(), SCHEMA.tables)
         worker = Worker(cfg, SCHEMA, api, publisher, metrics, background, max_packs=100)  # type: ignore[arg-type]
-        await worker.receive(puller)  # type: ignore[arg-type]
+        await worker.receive(subscriber)  # type: ignore[arg-type]
         yield
         assert background.stuck is None
         await worker.finish(1)

@@ -74,12 +74,12 @@ class Run:
         await asyncio.to_thread(wait_for, lambda: self.seen.now(expr), 60, what)
 
     def fault(self, emulator: str, **fault: object) -> str:
-        """Its number, for `mend`."""
+        """Its number, for `repair`."""
         reply = requests.post(f"{self.fleet.control[emulator]}/faults", json=fault, timeout=10)
         assert reply.ok, reply.text
         return str(reply.json()["id"])
 
-    def mend(self, emulator: str, *faults: str) -> None:
+    def repair(self, emulator: str, *faults: str) -> None:
         for one in faults:
             assert requests.delete(f"{self.fleet.control[emulator]}/faults/{one}", timeout=10).ok
 
@@ -164,7 +164,7 @@ async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> 
     await _pubsub_is_away(run)
     await asyncio.gather(_bigquery_refuses(run), _packs_are_stolen(run))
     await run.until_fired(SHOP, "PixelpipeTableSuspended")
-    run.mend("bigquery", table)
+    run.repair("bigquery", table)
     collector = run.one(SHOP, "collector")
     await run.fleet.stop(collector, signal.SIGKILL)
     await run.until_fired(SHOP, "PixelpipeMetricsAbsent")
@@ -241,7 +241,7 @@ async def _pubsub_is_away(run: Run) -> None:
     of_it = [alert for alert, proof in PROOFS.items() if proof.stage == "pubsub"]
     await run.until_fired(OURS, *of_it)
     await run.until_fired(SHOP, "PixelpipeNoTraffic")
-    run.mend("pubsub", away)
+    run.repair("pubsub", away)
     for member in collectors:  # one that has spooled nothing finds out by its next hit that Pub/Sub answers
         await asyncio.to_thread(wait_for, lambda url=member.url: _taken(url), 60, f"{member.name} to take a hit")
     run.trouble.clear()
@@ -261,9 +261,9 @@ async def _bigquery_refuses(run: Run) -> None:
             "PixelpipeValidityBurn",
         )
     denied = _refused(run, OURS, "*", "PERMISSION_DENIED")
-    run.mend("bigquery", full)
+    run.repair("bigquery", full)
     await run.until_fired(OURS, "PixelpipePermissionDenied")
-    run.mend("bigquery", denied)
+    run.repair("bigquery", denied)
     await run.until_fired(OURS, "PixelpipeFreshnessBurn")
 
 

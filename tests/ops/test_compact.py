@@ -273,7 +273,10 @@ CONTENT = (  # columns of which that cannot be said
     "b: {type: BOOL, from: param.b}",
     "amount: {type: NUMERIC, from: param.amount}",
     "at: {type: TIMESTAMP, from: param.at}",
+    "happened: {type: TIMESTAMP, from: [param.event_time, param.ts]}",
 )
+ONE_TIME, ANOTHER = {"happened": "2026-03-01T12:00:00.000001Z"}, {"happened": "2026-03-01T12:00:00.5Z"}
+SAID, SAID_OTHERWISE = {"params": {"client_event_time": 1}}, {"params": {"client_event_time": "2"}}
 
 
 DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
@@ -300,6 +303,10 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"amount": "12345678901234567890.123456789"}, {"amount": "12345678901234567890.123456788"}, True),
     ({"at": "2026-03-01T12:00:00.000001Z"}, {"at": "2026-03-01T12:00:00.000002Z"}, True),
     ({"at": "2026-03-01T13:00:00+01:00"}, {"at": "2026-03-01T12:00:00Z"}, False),
+    (ONE_TIME, ANOTHER, True),
+    (ONE_TIME | SAID, ANOTHER | SAID, False),  # each delivery corrects it anew
+    (ONE_TIME | SAID, ONE_TIME | SAID_OTHERWISE, True),
+    (ONE_TIME | SAID, ONE_TIME, True),
 ]
 
 

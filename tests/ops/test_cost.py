@@ -140,6 +140,13 @@ def test_the_command_prints_the_sum_of_its_parts() -> None:
     )
 
 
+def test_the_example_in_the_documents_is_what_the_command_prints() -> None:
+    example = (ROOT / "services" / "ops" / "README.md").read_text().partition('{"hits_per_second": 100.0')[2]
+    found = command("--hits-per-second", "100")
+    for part in (f'"pubsub": {found["usd_a_month"]["pubsub"]},', f'"total": {found["total"]},'):
+        assert part in example.partition("\n")[0]
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "many"])
 def test_a_rate_that_is_none_is_refused(rate: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:

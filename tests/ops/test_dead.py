@@ -114,7 +114,7 @@ def test_replay_publishes_the_originals_where_they_came_from_and_then_acknowledg
     bury(pipeline, row, "fingerprint", resource_names.ROWS_SUBSCRIPTION)
     plan = pipeline.dead("replay", "--dry-run").json
     assert (plan["found"], plan["to_publish"], plan["published"]) == (3, 3, 0)
-    assert {(one["reason"], one["topic"]) for one in plan["letters"]} == {
+    assert {(one["reason"], one["topic"]) for one in plan["dead_letters"]} == {
         ("schema is 'hit/1'", resource_names.HITS_TOPIC),
         ("given up by Pub/Sub after 20 deliveries", resource_names.HITS_TOPIC),
         ("fingerprint", resource_names.ROWS_TOPIC),

@@ -22,17 +22,19 @@ SHELL = "".join(re.findall(r"^ *```sh\n(.*?)^ *```$", PART, re.MULTILINE | re.DO
 DAY = "2026-03-01"
 
 
-def event(number: int, time: str, tenant: str, user: str, **values: Any) -> dict[str, Any]:
+def event(number: int, time: str, tenant: str, user: str | None, **values: Any) -> dict[str, Any]:
     common = {"day": DAY, "event_id": str(number), "received_at": f"{DAY}T{time}Z", "tenant": tenant, "user_id": user}
     return {**common, **values}
 
 
 def extended() -> str:
-    """The tests' schema file with the column that the README adds to it by example."""
+    """The tests' schema file with the visitors of the default one, and the column that the README adds by example."""
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     columns = yaml.safe_load(example)["tables"]["events"]["columns"]
     lines = "".join(f"      {name}: {json.dumps(column)}\n" for name, column in columns.items())
-    return SCHEMA_FILE.read_text().replace("      params:", lines + "      params:", 1)
+    lines += "      anonymous_id: {type: STRING, from: param.anonymous_id}\n"
+    schema = SCHEMA_FILE.read_text().replace("      params:", lines + "      params:", 1)
+    return schema.replace("{type: STRING, mode: REQUIRED, from: param.user_id", "{type: STRING, from: param.user_id", 1)
 
 
 @pytest.fixture
@@ -45,6 +47,8 @@ def shop(bare: Pipeline) -> Pipeline:
         event(3, "11:00:00", "north", "ada", type="view"),  # half an hour and a second later
         event(4, "10:00:00", "north", "bob", type="order", order_id="o2", total="7.5"),
         event(5, "10:00:00", "north", "bob", type="order", order_id="o2", params={"total": "lots"}),
+        event(8, "10:00:00", "north", None, type="view", anonymous_id="visitor-1"),
+        event(9, "10:00:00", "north", None, type="view", anonymous_id="visitor-2"),
         event(6, "23:59:00", "south", "ada", type="view"),
         {
             **event(7, "00:01:00", "south", "ada", type="view"),
@@ -60,7 +64,7 @@ def shop(bare: Pipeline) -> Pipeline:
 
 def test_daily_actives(shop: Pipeline) -> None:
     found = shop.rows("SELECT tenant, users, events FROM pixelpipe.daily_actives ORDER BY day, tenant")
-    assert [tuple(row.values()) for row in found] == [("north", 2, 5), ("south", 1, 1), ("south", 1, 1)]
+    assert [tuple(row.values()) for row in found] == [("north", 4, 7), ("south", 1, 1), ("south", 1, 1)]
 
 
 def test_orders(shop: Pipeline) -> None:
@@ -70,12 +74,14 @@ def test_orders(shop: Pipeline) -> None:
 
 def test_sessions(shop: Pipeline) -> None:
     found = shop.rows(
-        "SELECT tenant, user_id, session, seconds, events FROM pixelpipe.sessions ORDER BY day, tenant, user_id, began"
+        "SELECT tenant, visitor, session, seconds, events FROM pixelpipe.sessions ORDER BY day, tenant, visitor, began"
     )
     assert [tuple(row.values()) for row in found] == [
         ("north", "ada", 1, 1799, 2),
         ("north", "ada", 2, 0, 1),
         ("north", "bob", 1, 0, 2),
+        ("north", "visitor-1", 1, 0, 1),
+        ("north", "visitor-2", 1, 0, 1),
         ("south", "ada", 1, 0, 1),
         ("south", "ada", 1, 0, 1),  # the next day's
     ]
@@ -85,7 +91,7 @@ def test_the_first_query(shop: Pipeline) -> None:
     (query,) = re.findall(r"^ *bq query --use_legacy_sql=false '(.*)'$", SHELL, re.MULTILINE)
     today = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     now = {"day": today.date().isoformat(), "received_at": today.isoformat()}
-    shop.load("events", [{**event(8, "", "north", "ada", type="view"), **now}])
+    shop.load("events", [{**event(10, "", "north", "ada", type="view"), **now}])
     assert [row["user_id"] for row in shop.rows(query)] == ["ada"]
 
 

@@ -69,11 +69,12 @@ def test_a_reject_says_why(pipeline: Pipeline) -> None:
 def test_dead_letters_are_opened_and_stay(pipeline: Pipeline) -> None:
     ours = hit.encode(Hit(ID, 1, "GET", "/pixel.gif", "user_id=ada"))
     theirs = hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", "user_id=bob&event_id=order-17"))
-    data, attributes = hit.pack([ours, theirs], PACK)
+    form = hit.encode(Hit(identity.uuid7(2), 1, "POST", "/events", text="user_id=eve&event_id=order-19"))
+    data, attributes = hit.pack([ours, theirs, form], PACK)
     given_up = pipeline.bury(data, {**attributes, **forwarded_by_pubsub(resource_names.HITS_SUBSCRIPTION)})
     rows = bury(pipeline, a_row(pipeline, event_id="order-18"), "schema is newer", resource_names.ROWS_SUBSCRIPTION)
     bury(pipeline, (b"no zstd", {"schema": "hit/1"}), POISON, resource_names.HITS_SUBSCRIPTION)
-    for event_id, letter in ((ID, given_up), ("order-17", given_up), ("order-18", rows)):
+    for event_id, letter in ((ID, given_up), ("order-17", given_up), ("order-19", given_up), ("order-18", rows)):
         found = trace(pipeline, event_id)
         assert found["state"] == "dead"
         assert [one["id"] for one in found["dead"]] == [letter]

@@ -284,7 +284,7 @@ def test_the_id_decides_the_day_within_seven_days(id_age: int, days_back: int) -
     assert row["day"] == 20_000 - days_back
 
 
-def test_an_id_that_is_no_uuid7_counts_on_the_day_of_receipt() -> None:
+def test_an_id_that_is_not_a_uuid7_counts_on_the_day_of_receipt() -> None:
     row = _row(_hit("user_id=1&event_id=order-7"))
     assert (row["event_id"], row["day"]) == ("order-7", 20_000)
 

@@ -133,6 +133,10 @@ def test_a_retry_over_midnight_has_the_day_of_the_event() -> None:
             _hit("segment", None, text="{", envelope={"uncut": "not JSON", "bytes": 1}),
             "the body cannot be cut into items: not JSON",
         ),
+        (
+            _hit("matomo", None, query="idsite=1&rec=1", envelope={"uncut": "too large", "bytes": 20_000_000}),
+            "the body cannot be cut into items: too large",
+        ),
         (_hit("someday.new", {}), "this processor does not know the protocol"),
     ],
 )

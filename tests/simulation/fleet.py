@@ -162,7 +162,7 @@ class Fleet:
                 patient = Publisher(self.broker, process, in_flight=drainer.PACKS, timeout=DRAIN_SECONDS)
                 breaker, fast = outbox.breaker, PUBLISH_SECONDS
                 await stack.enter_async_context(
-                    drainer.Drainer(spool, patient, "hits", breaker, background, fast=fast, grace=10.0)
+                    drainer.Drainer(spool, patient, "hits", breaker, background, fast=fast, shutdown_timeout=10.0)
                 )
             await stack.enter_async_context(outbox)
             serving = Collector(process, outbox, folder, metrics, set())

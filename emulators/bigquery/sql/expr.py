@@ -15,7 +15,6 @@ from emulators.bigquery.nested_types import is_array as is_array
 from emulators.bigquery.nested_types import is_nested, is_struct, members
 
 NUMBERS = ("INT64", "NUMERIC", "FLOAT64")  # each coerces to those after it
-NOT_COMPARABLE = ("JSON", NULL)
 PARTITION = "\ue000"  # stands for the partition column in `probe`; a private character no query has a use for
 
 LONG = 48  # characters of an expression that is worth a name

@@ -82,7 +82,6 @@ class Context:
     scans: list[Scan] = field(default_factory=list)
     reads: set[Read] = field(default_factory=set)
     tables: dict[tuple[str, str, str], Table] = field(default_factory=dict)  # all that it names, for statistics
-    used_positional: int = 0
     count: int = 0
     views: tuple[str, ...] = ()  # those being written out
     filters_required: bool = True  # whether a table that requires a partition filter gets its way

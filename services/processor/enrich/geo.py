@@ -1,6 +1,6 @@
 """Where a client is, according to Google's load balancer: `geo.*`. No database of addresses is used.
 
-The balancer is told to add one header, and the collector to keep it (`PIPE_HEADERS`):
+Have the load balancer add one header, and the collector keep it (`PIPE_HEADERS`):
 
     X-Client-Geo-Location:{client_region},{client_region_subdivision},{client_city}
 

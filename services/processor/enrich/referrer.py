@@ -1,6 +1,6 @@
 """Where a visitor came from: `referrer.*`, from the parameter `referrer`, the page before the event's.
 
-The header Referer is not asked: on a pixel it names the page the pixel lies on. It only says which pages are the
+The header Referer is not asked: on a pixel it names the page the pixel is on. It only says which pages are the
 site's own, where the parameter `url` does not.
 """
 

@@ -1,7 +1,7 @@
 """What other trackers send, each protocol in a file of its own: `read` makes parameters with canonical names of a hit.
 
 A reader is pure and takes anything a stranger can send: it raises Unreadable, whose text is a reject's detail, for an
-item that is no event of its protocol, and nothing else.
+item that is not an event of its protocol, and nothing else.
 """
 
 from __future__ import annotations
@@ -32,4 +32,4 @@ Reader = Callable[[Hit], dict[str, Any]]
 
 
 class Unreadable(Exception):
-    """This item is no event of the protocol; the text says why, without anything that a stranger wrote."""
+    """This item is not an event of the protocol; the text says why, without anything that a stranger wrote."""

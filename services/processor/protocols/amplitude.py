@@ -23,7 +23,8 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("event_properties.referrer", "referrer, and in properties"),
     ("user_properties, groups, group_properties", "parameters of the same names"),
     ("all others: event_id (a counter), platform, language, library, …", "context"),
-    ("api_key, options, request_metadata (of the batch)", "parameters of the same names"),
+    ("api_key, options (of the batch)", "parameters of the same names"),
+    ("request_metadata (of the batch)", "not kept: what the library measured of itself, another each time it sends"),
 )
 
 _OF_PROPERTIES = ("price", "quantity", "revenue", "productId", "revenueType", "currency")
@@ -34,6 +35,7 @@ _PAGE = "[Amplitude] Page "
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one event. Raises Unreadable."""
     item, around = reading.item(hit), reading.envelope(hit)
+    around.pop("request_metadata", None)
     name = reading.take(item, "event_type")
     if name is None:
         raise Unreadable("the event has no type")

@@ -20,7 +20,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("params", "properties: all others, items of a cart as the array they are"),
     ("user_properties", "context.user_properties, each as its `value`"),
     ("consent", "consent: its JSON text"),
-    ("api_secret", "never kept"),
+    ("api_secret", "not kept"),
     ("all others: measurement_id, firebase_app_id, user_data, …", "parameters of the same names"),
 )
 

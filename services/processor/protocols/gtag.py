@@ -59,6 +59,8 @@ _TILDE = "\udc00"  # half a character, which no text that was sent can hold
 
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one event; those of its line come before the shared ones. Raises Unreadable."""
+    if bytes(hit.body):  # what the collector makes of such a line; the query string alone may look like an event
+        raise Unreadable("the line is too large")
     item, shared = reading.fields(hit.text.strip()), reading.fields(hit.query)
     overridden = {name: value for name, value in shared.items() if item.setdefault(name, value) != value}
     name = reading.take(item, "en")

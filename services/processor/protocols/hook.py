@@ -10,7 +10,7 @@ from services.shared.hit import Hit
 
 NAME = "hook"
 FIELDS: tuple[tuple[str, str], ...] = (
-    ("(the whole body)", "properties; of JSON that is no object properties.data"),
+    ("(the whole body)", "properties; JSON that is not an object becomes properties.data"),
     ("(the field configured as the type)", "type, if it is a text; else hook.NAME after the path"),
     (
         "(the field configured as the id)",
@@ -23,7 +23,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
 
 
 def read(hit: Hit) -> dict[str, Any]:
-    """The parameters of one call. Raises Unreadable for an empty body and for one that is not JSON, nor text.
+    """The parameters of one call. Raises Unreadable for an empty body and for one that is not JSON nor text.
 
     The envelope says which fields are the type and the id, as `body.NAME` with dots, or `header.NAME`.
     """

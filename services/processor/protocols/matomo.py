@@ -14,7 +14,11 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("cdt", "event_time; without it none is sent"),
     ("cdo", "moves event_time back by so many seconds, and `cdo`"),
     ("uid", "user_id"),
-    ("cid, _id", "anonymous_id, the first of them"),
+    (
+        "cid, _id",
+        "anonymous_id, the first of them; where there is neither a user nor one of them, made of the day, the site, "
+        "the address and the browser, as the vendor does",
+    ),
     ("e_a", "type and properties.action"),
     (
         "ping, ec_id, ec_items, idgoal, download, link, search, c_i, c_n, ca",
@@ -31,7 +35,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("c_n, c_p, c_t, c_i", "properties: content_name, content_piece, content_target, content_interaction"),
     ("dimension1, dimension2, …; cvar", "properties of the same names"),
     ("uadata", "context.uadata"),
-    ("token_auth", "never kept"),
+    ("token_auth", "not kept"),
     ("all others: idsite, rec, pv_id, h, m, s, res, lang, ua, pf_…, …", "parameters of the same names"),
 )
 
@@ -93,10 +97,13 @@ def read(hit: Hit) -> dict[str, Any]:
         raise Unreadable("the request has no `idsite`")
     kind = _type(item)
     properties = _properties(item)
+    user, visitor = reading.take(item, "uid"), reading.take(item, "cid", "_id")
+    if user is None and visitor is None:  # a site without cookies
+        visitor = reading.visitor(hit, item["idsite"])
     found = {
         **_times(hit.at, item),
-        "user_id": reading.take(item, "uid"),
-        "anonymous_id": reading.take(item, "cid", "_id"),
+        "user_id": user,
+        "anonymous_id": visitor,
         "type": kind,
         "url": reading.take(item, "url"),
         "referrer": reading.take(item, "urlref"),

@@ -14,7 +14,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
         "originalTimestamp, timestamp",
         "event_time, the first of them, corrected by `sentAt`; as sent in client_event_time",
     ),
-    ("sentAt", "sent_at; that of the batch comes before that of the message"),
+    ("sentAt", "sent_at: that of the batch, else that of the message"),
     ("userId", "user_id"),
     ("anonymousId", "anonymous_id"),
     ("context.sessionId", "session_id, and in context"),
@@ -24,7 +24,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("context.page.url, .referrer, .title", "url, referrer, title, and in context; else `properties` of those names"),
     ("properties", "properties"),
     ("traits, context.traits", "properties of identify and group"),
-    ("context", "context; that of the batch lies under that of the message"),
+    ("context", "context, over that of the batch"),
     ("integrations", "`integrations`, likewise"),
     ("X-Write-Key (header of Jitsu)", "`writeKey` up to its colon, instead of the masked one of the message"),
     ("all others: groupId, previousId, channel, writeKey, …", "parameters of the same names"),
@@ -42,6 +42,7 @@ def read(hit: Hit) -> dict[str, Any]:
     properties = _properties(kind, item, context)
     page = reading.inner(context, "page")
     sent = reading.take_of((around, item), "sentAt")  # the batch knows better than a message that waited
+    reading.take(item, "sentAt")  # the other one differs each time that a message is sent
     key = hit.headers.get("x-write-key", "").partition(":")[0]  # what follows is the secret of a server
     if key:
         item.pop("writeKey", None)  # the same, masked

@@ -16,6 +16,11 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("stm", "sent_at"),
     ("uid", "user_id"),
     ("duid, nuid, tnuid", "anonymous_id, the first of them; else `userId` of the entity client_session"),
+    (
+        "(no user and none of these)",
+        "anonymous_id: the session, else the `id` of the entity web_page; else the event's id where the visitor asks "
+        "for anonymity, or one made of the day, `aid`, the address and the browser",
+    ),
     ("sid", "session_id, else `sessionId` of the entity client_session"),
     ("e", "type: page_view, page_ping, transaction, transaction_item; kept as `e` too"),
     ("ue_pr, ue_px", "type is the name in the inner schema, properties the inner data, `schema` the inner schema"),
@@ -45,6 +50,7 @@ _STRUCTURED = {
     "se_va": "value",
 }
 _WITH_FIELDS = ("se", "pp", "tr", "ti")  # kinds of event that have fields of their own, named se_ca and the like
+_ANONYMOUS = "sp-anonymous"  # the header of a visitor who asks that neither address nor cookie be kept
 _NO_SCHEMA = "entities"  # the key in the context of entities that name no schema
 
 
@@ -67,13 +73,11 @@ def read(hit: Hit) -> dict[str, Any]:
         kind = _name(found["schema"]) or kind
         properties = data if isinstance(data, dict) else {"data": data}
     context = _entities(item)
-    session = _first_object(context.get("client_session"))
+    event_id = reading.take(item, "eid")
     found |= {
-        "event_id": reading.take(item, "eid"),
+        "event_id": event_id,
         **_times(hit.at, item),
-        "user_id": reading.take(item, "uid"),
-        "anonymous_id": reading.first(reading.take(item, "duid", "nuid", "tnuid"), session.get("userId")),
-        "session_id": reading.first(reading.take(item, "sid"), session.get("sessionId")),
+        **_who(hit, item, context, event_id),
         "type": kind,
         "url": reading.take(item, "url"),
         "referrer": reading.take(item, "refr"),
@@ -81,11 +85,23 @@ def read(hit: Hit) -> dict[str, Any]:
         "properties": properties,
         "context": context,
     }
-    if "sp-anonymous" in hit.headers:
+    if _ANONYMOUS in hit.headers:
         found["sp_anonymous"] = "true"
     around = reading.envelope(hit)
     around.pop("schema", None)
     return reading.event(NAME, found, item, around, reading.asked(hit) if posted else {})
+
+
+def _who(hit: Hit, item: dict[str, Any], context: dict[str, Any], event_id: Any) -> dict[str, Any]:
+    session, page = (_first_object(context.get(name)) for name in ("client_session", "web_page"))
+    user = reading.take(item, "uid")
+    visitor = reading.first(reading.take(item, "duid", "nuid", "tnuid"), session.get("userId"))
+    visit = reading.first(reading.take(item, "sid"), session.get("sessionId"))
+    if user is None and visitor is None:  # anonymous tracking: it says nothing of who it is, and still counts
+        visitor = reading.first(visit, page.get("id"))
+        if visitor is None:
+            visitor = event_id if _ANONYMOUS in hit.headers else reading.visitor(hit, item.get("aid"))
+    return {"user_id": user, "anonymous_id": visitor, "session_id": visit}
 
 
 def _times(received_us: int, item: dict[str, Any]) -> dict[str, Any]:

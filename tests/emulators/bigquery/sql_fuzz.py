@@ -179,7 +179,6 @@ def expression(dice: random.Random, columns: dict[str, list[str]] | None = None)
 
 COLUMNS = {"i": "INT64", "f": "FLOAT64", "s": "STRING", "b": "BOOL", "d": "DATE", "t": "TIMESTAMP", "n": "NUMERIC"}
 NAMES = {kind: [name] for name, kind in COLUMNS.items()}
-ORDERED = "ORDER BY 1, 2, 3"
 
 
 def source(dice: random.Random) -> str:

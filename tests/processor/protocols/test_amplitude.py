@@ -132,7 +132,6 @@ def test_an_event_of_the_python_library() -> None:
         "context": {"library": "amplitude-python/1.3.0", "session_id": -1},
         "groups": {"team": ["a"]},
         "api_key": "key-1",
-        "request_metadata": {"sdk": {}},
     }
 
 

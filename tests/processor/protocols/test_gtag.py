@@ -150,6 +150,12 @@ def test_items_are_in_the_order_of_their_numbers() -> None:
     assert (found["pr1000"], found["promo"]) == ("idX", "p")
 
 
+def test_a_line_that_was_too_large_is_refused_even_where_the_query_names_an_event() -> None:
+    too_large = {"uncut": "too large", "bytes": 300_000, "text": "ep.a=1"}
+    with pytest.raises(Unreadable, match="the line is too large"):
+        gtag.read(hit("gtag", too_large, query="en=purchase&cid=1"))
+
+
 @pytest.mark.parametrize("text", ["", "en", "en=", "ep.a=1", "=", "{}"])
 def test_what_has_no_name_is_refused(text: str) -> None:
     with pytest.raises(Unreadable):

@@ -81,6 +81,16 @@ def test_an_event_with_a_user_and_dimensions() -> None:
     }
 
 
+def test_a_visitor_without_a_cookie_is_told_by_site_address_and_browser() -> None:
+    def read(**sent: str) -> dict[str, Any]:
+        query = urlencode({"idsite": "1", "rec": "1", "_id": "", **sent})
+        return matomo.read(hit("matomo", query=query, headers={"user-agent": "a"}))
+
+    first, again, other = (read(idsite=site)["anonymous_id"] for site in ("1", "1", "2"))
+    assert first == again != other and first.startswith("day-")
+    assert "anonymous_id" not in read(uid="u-1")
+
+
 def test_a_visitor_id_that_is_set_comes_before_the_one_of_the_cookie() -> None:
     found = _read(cid="1111111111111111", _id="2222222222222222")
     assert (found["anonymous_id"], found["_id"]) == ("1111111111111111", "2222222222222222")

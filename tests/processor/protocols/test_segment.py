@@ -138,7 +138,6 @@ def test_a_beacon_of_rudderstack_before_identify() -> None:
         "integrations": {"All": True},
         "channel": "web",
         "writeKey": "key-1",
-        "sentAt": "2025-11-29T17:59:58.000Z",
     }
 
 

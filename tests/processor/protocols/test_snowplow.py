@@ -230,6 +230,31 @@ def test_a_visitor_who_asks_for_anonymity_is_marked() -> None:
     assert found["sp_anonymous"] == "true"
 
 
+@pytest.mark.parametrize(
+    ("sent", "anonymous"),
+    [
+        ({"sid": "s-1", "co": json.dumps(ENTITIES)}, "s-1"),
+        ({"co": json.dumps(ENTITIES)}, "page-1"),
+        ({}, "e-1"),
+        ({"uid": "u-1", "sid": "s-1"}, None),
+    ],
+)
+def test_a_visitor_without_ids_is_the_visit_or_the_page_view_and_not_who_has_the_address(
+    sent: dict[str, str], anonymous: str | None
+) -> None:
+    one = hit("snowplow", {"e": "pv", "eid": "e-1", **sent}, headers={"sp-anonymous": "*", "user-agent": "a"})
+    found = snowplow.read(one)
+    assert (found.get("anonymous_id"), found["event_id"]) == (anonymous, "e-1")
+
+
+def test_a_server_that_names_nobody_is_the_visitor_who_asks_from_there() -> None:
+    first, again, other = (
+        snowplow.read(hit("snowplow", {"e": "pv", "aid": aid}, headers={"user-agent": "a"}))["anonymous_id"]
+        for aid in ("shop", "shop", "blog")
+    )
+    assert first == again != other and first.startswith("day-")
+
+
 def test_nothing_that_is_sent_hides_a_canonical_name() -> None:
     found = snowplow.read(_posted(user_id="other", event_id="other", properties="x", consent="yes", snowplow="x"))
     assert (found["user_id"], found["event_id"]) == ("u-1", BROWSER["eid"])

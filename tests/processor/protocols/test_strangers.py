@@ -91,11 +91,6 @@ def test_whatever_is_sent_becomes_parameters_or_is_refused(via: str, data: st.Da
     survive(protocol.read, one)
 
 
-def _forms(fields: dict[str, str]) -> list[tuple[str, str]]:
-    """The form as a text, and as a query string."""
-    return [(urlencode(fields), ""), ("", urlencode(fields))]
-
-
 @VIA
 def test_no_text_that_is_sent_is_lost(via: str) -> None:
     protocol = PROTOCOLS[via]
