@@ -51,10 +51,13 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
-                "Items of other trackers",
+                "Items of other trackers, and webhooks",
                 "reqps",
-                "By protocol. `uncut` bodies become rejects; `dropped` is session replay.",
-                (Query(rate(_C + "tracker_items_total", by="protocol, outcome"), "{{protocol}} {{outcome}}"),),
+                "`uncut` bodies become rejects; `dropped` is session replay; `unsigned` calls were answered 401.",
+                (
+                    Query(rate(_C + "tracker_items_total", by="protocol, outcome"), "{{protocol}} {{outcome}}"),
+                    Query(rate(_C + "hook_requests_total", by="hook, outcome"), "hook {{hook}} {{outcome}}"),
+                ),
                 width=6,
                 stacked=True,
             ),

@@ -7,8 +7,10 @@ from observability.panel import CLOUD, RULES, Panel, Query, Row, rate, select, s
 from services.shared import resource_names
 
 _WAITING = f'subscription_id=~"{resource_names.HITS_SUBSCRIPTION}|{resource_names.ROWS_SUBSCRIPTION}"'
-_REFUSED = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker"', 'status=~"5.."')
-_REPLIES = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker"')
+_REFUSED = rate(
+    "pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker|redirect|hook"', 'status=~"5.."'
+)
+_REPLIES = rate("pixelpipe_collector_http_responses_total", 'kind=~"pixel|events|tracker|redirect|hook"')
 _LATE = f"histogram_quantile(0.95, {rate('pixelpipe_loader_end_to_end_seconds_bucket', by='le')}) >= 0"
 _HPA = 'namespace=~"$namespace"'
 

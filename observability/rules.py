@@ -44,11 +44,11 @@ OBJECTIVES = (
         "availability",
         "PixelpipeAvailabilityBurn",
         (
-            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker"}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker|redirect|hook"}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         (
-            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker",status=~"5.."}}',
+            f'pixelpipe_collector_http_responses_total{{{SCOPE},kind=~"pixel|events|tracker|redirect|hook",status=~"5.."}}',
             f"pixelpipe_collector_connections_refused_total{{{SCOPE}}}",
         ),
         None,

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, cut, encode_batch, fast_path, replies
+from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, replies
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
@@ -19,10 +19,9 @@ from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending, origin
-from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, Table, is_plain
+from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
 from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
-from services.shared.config import ConfigError
 
 RETRY_SECONDS = "1"
 PREFLIGHT_SECONDS = "86400"
@@ -38,13 +37,15 @@ _ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-E
 
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
-_KINDS = {"pixel": "pixel", "events": "events", "form": "events", "robots": "robots"}
+_NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
+_KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
 
 
 class App:
     """Answers one request; the reply to a hit is sent once the outbox says the hit is safe."""
 
     def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
+        """Raises ConfigError for paths, files and hooks that cannot be served."""
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
@@ -52,7 +53,8 @@ class App:
         self._traced = tracing.on and cfg.trace_requests
         self._fast_parser = fast_path.FastParser(self.kept, [tracing.HEADER] if self._traced else [])
         self._ids = identity.Ids()
-        self._table = _table(cfg)
+        self._endpoints = endpoints.read(cfg)
+        self._table = self._endpoints.table
         # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
         self._shared: dict[bytes, Route] = {}
@@ -110,10 +112,18 @@ class App:
         if request.method not in route.methods:
             return _other_method(route.methods)
         try:
-            if route.name == "pixel":
-                return await self._pixel(request, route, query)
-            if route.name == "robots":
-                return _ROBOTS
+            match route.protocol:
+                case "pixel":
+                    await self._one(request, route, query)
+                    return self._images[route.path.encode()]
+                case "robots":
+                    return _ROBOTS
+                case "script":
+                    return self._endpoints.scripts[route.name].reply(request.headers.get("If-None-Match", ""))
+                case "redirect":
+                    return await self._redirect(request, route, query)
+                case "hook":
+                    return await self._hook(request, route)
             if route.outcome in (ANSWERED, DROPPED):
                 with self._outbox.reserve() as reservation:
                     await receive(request, reservation, 0, discard=True)
@@ -127,12 +137,34 @@ class App:
         except HitsRefused as error:
             return unavailable(error)
 
-    async def _pixel(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
+    async def _redirect(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
+        """The click is safe before the visitor is sent on, and not counted where it may lead nowhere."""
+        redirects = self._endpoints.redirects
+        target = redirects.target(query) if redirects else None
+        if target is None:
+            return _NOWHERE
+        await self._one(request, route, query)
+        return Reply(302, {"Location": target, **FRESH})
+
+    async def _hook(self, request: web.BaseRequest, route: Route) -> Reply:
+        count, name = self._metrics.hook_requests, self._endpoints.hooks[route.name].name
+        try:
+            reply = await self._items(request, route, "")
+        except body.BadBody as error:
+            count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
+            raise
+        except HitsRefused:
+            count.labels(name, "unsafe").inc()
+            raise
+        count.labels(name, "captured").inc()
+        return reply
+
+    async def _one(self, request: web.BaseRequest, route: Route, query: str) -> None:
+        """Keep a request that is one hit by itself. Raises HitsRefused."""
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
         self._metrics.hits.by_labels[request.method,] += 1
         await self._keep([hit.encode(captured)], request)
-        return self._images[route.path.encode()]
 
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
@@ -142,6 +174,10 @@ class App:
                 body.check_type(request.headers.get(_TYPE, ""))
             with self._outbox.reserve() as reservation:
                 received = await receive(request, reservation, self._cfg.max_body_bytes, discard=not route.own)
+        if (source := self._endpoints.hooks.get(route.name)) and (
+            why := source.verify(received.data, request.headers, time.time())
+        ):
+            raise body.BadBody(401, why)
         found = self._cut(request, route, query, received)
         now = time.time_ns() // 1000
         lines = self._lines(request, found, query, now, received)
@@ -218,13 +254,6 @@ class App:
     def _address(self, remote: str, forwarded: str) -> str:
         ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
         return capture.truncate(ip) if self._cfg.truncate_ip else ip
-
-
-def _table(cfg: Config) -> Table:
-    try:
-        return Table(cfg.paths, cfg.protocols)
-    except ValueError as error:
-        raise ConfigError(f"PIPE_PATHS, PIPE_PROTOCOLS: {error}") from error
 
 
 @lru_cache(256)

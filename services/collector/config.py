@@ -20,9 +20,26 @@ class Config:
     admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
     paths: tuple[str, ...] = setting(
         (),
-        "more paths, comma-separated: `/open.gif` serves the pixel, `/x/a=snowplow` a tracker's protocol",
+        "more paths, comma-separated: `/open.gif` serves the pixel, `/x/a=snowplow` a tracker's protocol,"
+        " `/x/p.js=script` our tracker",
     )
     protocols: tuple[str, ...] = setting(PROTOCOLS, "protocols of other trackers that are spoken, comma-separated")
+    scripts: str = setting(
+        "",
+        "folder of files for pages, such as another tracker's script: `/NAME` serves each, `/x/a.js=script.NAME` too",
+    )
+    redirect_hosts: tuple[str, ...] = setting(
+        (),
+        "hosts that `/r?to=` redirects to, comma-separated; `*.example.com` is all below it",
+    )
+    redirect_key_file: str = setting(
+        "", "file of keys, one a line, that sign addresses `/r?to=&sig=` redirects to; no other user may read it"
+    )
+    hooks: tuple[str, ...] = setting(
+        (),
+        "webhook sources of `POST /hook/NAME`, comma-separated: `NAME`, or `NAME=SCHEME:KEY_FILE` with github, stripe"
+        " or shopify; then `;type=FIELD` and `;id=FIELD`",
+    )
     headers: tuple[str, ...] = setting(
         ("user-agent", "referer", "accept-language", "host"), "request headers kept with a hit, comma-separated"
     )

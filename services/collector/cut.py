@@ -18,7 +18,7 @@ from services.collector import body as native
 from services.collector import content_encoding, json_items, unwrap
 from services.collector.body import BadBody
 from services.collector.json_items import TOO_MANY, Found, Item
-from services.collector.routes import BINARY, BY_LIST, BY_TOKEN, FORM, JSON, LINES, NATIVE, QUERY, Route, media
+from services.collector.routes import BINARY, BY_LIST, BY_TOKEN, FORM, HOOK, JSON, LINES, NATIVE, QUERY, Route, media
 from services.collector.unwrap import TOO_LARGE, Uncut, Unwrapped
 from services.shared import hit, json_depth
 
@@ -147,6 +147,20 @@ def _binary(request: _Request) -> Cut:
     return Cut(request.route, [_whole(text) if item is None else item])
 
 
+def _hook(request: _Request) -> Cut:
+    """Whatever another service posts is one item: JSON, or its text. The query string is not kept: it holds secrets."""
+    data = _decompressed(request)
+    if not unwrap.trim(data):
+        raise BadBody(400, "the body is empty")
+    if media(request.headers) == "multipart/form-data":
+        item: Item = unwrap.form_data(data, request.headers["content-type"])
+    else:
+        text = unwrap.to_utf8(unwrap.trim(data), request.limit)
+        whole = json_items.whole(text)
+        item = _whole(text) if whole is None else whole
+    return Cut(request.route, [item], request.route.envelope, query="")
+
+
 def _lines(request: _Request) -> Cut:
     """One item a line; what they share is in the query string."""
     return Cut(request.route, [_line(line) for line in json_items.split(request.text())] or [""])
@@ -253,4 +267,5 @@ _SHAPES: Mapping[str, Callable[[_Request], Cut]] = {
     QUERY: _query,
     LINES: _lines,
     BINARY: _binary,
+    HOOK: _hook,
 }

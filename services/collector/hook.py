@@ -11,6 +11,8 @@ from hashlib import sha256
 
 import msgspec
 
+from services.collector.routes import HOOK, Route
+
 TOLERANCE_SECONDS = 300  # how far a signed time may be from ours, as Stripe's own libraries have it
 MAX_SIGNATURES = 16  # in one header
 
@@ -43,6 +45,11 @@ class Hook:
     def envelope(self) -> bytes:
         """What its hits carry, for who reads them."""
         return msgspec.json.encode({"type_from": self.type, "id_from": self.id})
+
+    @property
+    def route(self) -> Route:
+        path, name = f"/hook/{self.name}", f"hook.{self.name}"
+        return Route(path, name, "empty", shape=HOOK, headers=self.headers, envelope=self.envelope)
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: float) -> str | None:
         """Why a request is not this source's, in words without anything of it; None where it is.

@@ -45,6 +45,14 @@ class Metrics:
             registry=registry,
         )
 
+        self.hook_requests = Counter(
+            "pixelpipe_collector_hook_requests_total",
+            "Webhooks by source: captured; refused as unsigned, with a signature that is missing, wrong or old, or as"
+            " malformed; unsafe, which are answered 503",
+            ("hook", "outcome"),
+            registry=registry,
+        )
+
     def _count_hits(self, registry: CollectorRegistry) -> None:
         outcomes = Counter(
             "pixelpipe_collector_hits_settled_total",

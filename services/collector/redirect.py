@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
+from services.collector.routes import NATIVE, Route
+
+ROUTE = Route("/r", "redirect", "", ("GET", "HEAD"), NATIVE)
 MAX_TARGET = 2_048  # bytes of an address; browsers and mail programs cut longer ones
 TO, SIGNATURE = "to", "sig"
 # One shape that every browser and every proxy reads the same way: no user, no backslash, no blank, no control

@@ -25,16 +25,20 @@ TEXT = {"Content-Type": "text/plain"}
 FRESH = {"Cache-Control": "no-store"}  # for replies a cache might keep: to a GET, with 200, 404, 405 and 414
 
 _ORIGIN = re.compile(r"[!-~]{1,512}")
+_VARY = b"Vary: Origin\r\n"
 _CLOSE, _KEEP = b"Connection: close\r\n", b"Connection: keep-alive\r\n"
 
 
 class Reply:
-    """A reply's status, headers and body, which can be sent any number of times."""
+    """A reply's status, headers and body, which can be sent any number of times.
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        self.status, self._body = status, body
+    `cached`: caches keep it, and must know that it differs by Origin even where they see it without one.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"", *, cached: bool = False) -> None:
+        self.status, self._body, self._without_origin = status, body, _VARY if cached else b""
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
-        if status != HTTPStatus.NO_CONTENT:
+        if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             lines.append(f"Content-Length: {len(body)}")
         self._head = "\r\n".join([*lines, ""]).encode()
         self._second = 0
@@ -42,7 +46,7 @@ class Reply:
 
     def to(self, request: web.BaseRequest) -> Sending:
         """What a handler returns for this request."""
-        extra = cors(origin(request.headers.get("Origin", "")))
+        extra = cors(origin(request.headers.get("Origin", ""))) or self._without_origin
         if not request.keep_alive:
             return Sending(self.status, self.render(extra + _CLOSE, body=request.method != "HEAD"), keep_alive=False)
         if request.version != HttpVersion11:
@@ -85,7 +89,7 @@ def cors(origin: bytes) -> bytes:
     """
     if not origin:
         return b""
-    return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Allow-Credentials: true\r\nVary: Origin\r\n" % origin
+    return b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Allow-Credentials: true\r\n%b" % (origin, _VARY)
 
 
 class Silence(web.StreamResponse):

@@ -31,18 +31,24 @@ PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 MAX_PATH = 1_024  # characters of a path whose spelling is looked at
 
 # How a body is cut; cut.py has a function for each.
-NATIVE, JSON, QUERY, LINES, FORM, BINARY = "native", "json", "query", "lines", "form", "binary"
+NATIVE, JSON, QUERY, LINES, FORM, BINARY, HOOK = "native", "json", "query", "lines", "form", "binary", "hook"
 # What becomes of a request: hits; nothing, since it asks for a document; nothing, and that is counted.
 KEPT, ANSWERED, DROPPED = "kept", "answered", "dropped"
 # How a body shows which of two protocols it is.
 BY_LIST, BY_TOKEN = "its list", "a token in its properties"
 
-_OWN = ("pixel", "events", "form", "robots")  # not switched off, and answered with an error where a body is wrong
+# Not switched off, and answered with an error where a body is wrong.
+_OWN = ("pixel", "events", "form", "robots", "script", "redirect", "hook")
+_NEEDS = {  # what a name of ours that is not there needs
+    "script": "its file in the folder PIPE_SCRIPTS",
+    "redirect": "PIPE_REDIRECT_HOSTS or PIPE_REDIRECT_KEY_FILE",
+    "hook": "its source in PIPE_HOOKS",
+}
 _GET = ("GET", "HEAD")
 _POST = ("POST",)
 _PLACE = re.compile(r"\{(\w+)(\*?)\}")
 _KEY = re.compile(r"[\w.~-]{1,128}", re.ASCII)
-_RENAMED = re.compile(r"(/[!-~]*?)=([a-z0-9_.]+)")
+_RENAMED = re.compile(r"(/[!-~]*?)=([A-Za-z0-9_.~-]+)")
 _HAS_EVENT = re.compile("(?:^|&)e=[^&]")
 
 Test = Callable[[str, Mapping[str, str]], bool]
@@ -55,8 +61,9 @@ class Route:
     `name` is the protocol, with the kind of call where the path says it, and what a renamed path is given. `items` is
     the member of an object whose array holds the items. `empty` says that a request without a body is one item, its
     query string; `splits` that its clients answer 413 with smaller batches, so that a reject would count them twice.
-    `headers` are those that its hits keep beside the usual ones, in lower case; `ce-` is all that begin so.
-    `anonymous` is that of them by which a client asks that its address is not kept.
+    `headers` are those that its hits keep beside the usual ones, in lower case; `ce-` is all that begin so. `anonymous`
+    is that of them by which a client asks that its address is not kept; `envelope` is what hits carry where that is
+    known before a request.
     `unless` are the protocols that a request may turn out to be, `rivals` those that its body may.
     """
 
@@ -70,6 +77,7 @@ class Route:
     empty: bool = False
     splits: bool = False
     headers: tuple[str, ...] = ()
+    envelope: bytes = b""
     anonymous: str = ""
     unless: tuple[tuple[Test, Route], ...] = ()
     rivals: tuple[tuple[str, Route], ...] = ()
@@ -84,8 +92,8 @@ class Route:
 
     @property
     def via(self) -> str:
-        """What hits of it carry: "" for our own, forms included."""
-        return "" if self.own else self.name
+        """What hits of it carry: "" for our own, forms included; of a hook its name, for who reads them."""
+        return self.name if self.protocol == "hook" or not self.own else ""
 
     @property
     def cloud_events(self) -> bool:
@@ -179,6 +187,7 @@ def _document(path: str, name: str, methods: tuple[str, ...] = _GET) -> Route:
 
 ROUTES: tuple[Route, ...] = (
     _document("/robots.txt", "robots"),
+    Route("/p.js", "script", "", _GET, outcome=ANSWERED),
     *map(pixel, PIXELS[:2]),
     replace(pixel(PIXELS[2]), unless=((_has_event, replace(_SNOWPLOW, path="/i")),)),
     _EVENTS,
@@ -237,7 +246,7 @@ def _names() -> dict[str, Route]:
 NAMES: Mapping[str, Route] = _names()
 
 
-def parse_paths(entries: Sequence[str]) -> list[Route]:
+def parse_paths(entries: Sequence[str], names: Mapping[str, Route] = NAMES) -> list[Route]:
     """The routes of more paths: `/x/a=snowplow`, `/x/t=segment.track`, `/open.gif=pixel`, or only `/open.gif`.
 
     Raises ValueError naming the entry that is wrong.
@@ -252,13 +261,15 @@ def parse_paths(entries: Sequence[str]) -> list[Route]:
             path, name = parts[1], parts[2]
         elif not re.fullmatch("/[!-~]*", entry):
             raise ValueError(f"{_shown(entry)} is not a path that starts with /, without spaces")
-        if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(NAMES))}"
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(sorted(names))}"
+            if needed := _NEEDS.get(name.partition(".")[0]):
+                raise ValueError(f"{_shown(entry)} needs {needed}")
             raise ValueError(f"{_shown(entry)} names no protocol; {hint}")
         if len(path) > MAX_PATH or len(_PLACE.findall(path)) > 1:
             raise ValueError(f"{_shown(entry)} is too long a path, or has more than one {{…}}")
-        if found.setdefault(path, route := replace(NAMES[name], path=path)) != route:
+        if found.setdefault(path, route := replace(names[name], path=path)) != route:
             raise ValueError(f"{_shown(entry)} is a path that another entry has already named")
     return list(found.values())
 
@@ -270,18 +281,27 @@ def _shown(entry: str) -> str:
 class Table:
     """Finds the route of a path: `paths` are more of them, as parse_paths reads them, and win over the usual ones.
 
-    Only protocols that are in `protocols` are spoken, and our own. Raises ValueError for what it cannot read.
+    Only protocols that are in `protocols` are spoken, and our own. `more` are routes that are there by configuration;
+    what is already at the path of one is an error. Raises ValueError for what it cannot read.
     """
 
-    def __init__(self, paths: Sequence[str] = (), protocols: Collection[str] = PROTOCOLS) -> None:
+    def __init__(
+        self, paths: Sequence[str] = (), protocols: Collection[str] = PROTOCOLS, more: Sequence[Route] = ()
+    ) -> None:
         for protocol in protocols:
             if protocol not in PROTOCOLS:
                 raise ValueError(f"{_shown(protocol)} is not a protocol; use some of {', '.join(PROTOCOLS)}")
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[str, str, bool, Route]] = []
-        for route in (*parse_paths(paths), *ROUTES):
+        for route in (*parse_paths(paths, {**NAMES, **{route.name: route for route in more}}), *ROUTES):
             if (spoken := _spoken(route, protocols)) is not None:
                 self._add(spoken)
+        for route in more:
+            taken = self.at(route.path)
+            if taken is None:
+                self._add(route)
+            elif taken[0].name != route.name:
+                raise ValueError(f"{route.path} is already {taken[0].name}, so it cannot be {route.name}; rename it")
 
     def _add(self, route: Route) -> None:
         place = _PLACE.search(route.path)

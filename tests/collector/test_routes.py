@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.collector import routes
+from services.collector import hook, redirect, routes
 from services.collector.replies import REPLIES
 from services.collector.routes import ANSWERED, DROPPED, KEPT, PROTOCOLS, Table
+from services.collector.scripts import Script
 from tests.growth import assert_linear
 
 TABLE = Table()
@@ -63,6 +64,7 @@ PATHS = {
 }
 DOCUMENTS = {
     "/robots.txt": "robots",
+    "/p.js": "script",
     "/v1/projects/wk_1/settings": "segment.settings",
     "/sourceConfig": "rudderstack.settings",
     "/flags": "posthog.flags",
@@ -143,7 +145,7 @@ def test_what_a_route_says_can_be_done() -> None:
     for table in (TABLE, Table(["/x/a=snowplow", "/{k}/x=segment.settings"])):
         for route in table:
             for one in (route, *(other for _, other in (*route.unless, *route.rivals))):
-                assert one.reply in REPLIES
+                assert one.reply in REPLIES or one.protocol in ("script", "redirect")
                 assert one.own or one.protocol in PROTOCOLS
                 assert set(one.methods) <= {"GET", "HEAD", "POST"}
                 assert ("HEAD" in one.methods) == ("GET" in one.methods)
@@ -153,7 +155,7 @@ def test_what_a_route_says_can_be_done() -> None:
 
 def test_every_protocol_has_a_path_and_a_name() -> None:
     spoken = {other.protocol for route in TABLE for other in (route, *(o for _, o in (*route.unless, *route.rivals)))}
-    assert spoken - {"pixel", "events", "form", "robots"} == set(PROTOCOLS)
+    assert spoken - {"pixel", "events", "form", "robots", "script"} == set(PROTOCOLS)
     assert set(PROTOCOLS) <= set(routes.NAMES)
 
 
@@ -306,7 +308,7 @@ def test_a_protocol_can_be_switched_off(protocol: str) -> None:
 
 def test_with_every_protocol_off_only_our_own_is_spoken() -> None:
     table = Table(protocols=())
-    assert {route.name for route in table} == {"pixel", "events", "robots"}
+    assert {route.name for route in table} == {"pixel", "events", "robots", "script"}
     for path, query, headers, via in [
         ("/i", "e=pv", {}, ""),
         ("/events", "", {"ce-id": "1"}, ""),
@@ -333,3 +335,33 @@ def test_finding_a_path_is_linear() -> None:
     assert_linear(TABLE.at, "/v1/projects/", "/settings")
     assert_linear(lambda query: TABLE.at("/i") and TABLE.at("/i")[0].choose(query, {}), "e", "=")  # type: ignore[index]
     assert_linear(lambda media: routes.media({"content-type": media}), "text/plain;", "charset=utf-8")
+
+
+def test_what_is_there_by_configuration_can_be_renamed_too() -> None:
+    more = [redirect.ROUTE, hook.parse("gh").route, Script("a-B.js", b"").route]
+    table = Table(["/go=redirect", "/x/h=hook.gh", "/x/a=script.a-B.js", "/x/p=script"], (), more)
+    for paths, name, via in [
+        (("/r", "/go", "/r/"), "redirect", ""),
+        (("/hook/gh", "/x/h"), "hook.gh", "hook.gh"),
+        (("/a-B.js", "/x/a"), "script.a-B.js", ""),
+        (("/p.js", "/x/p"), "script", ""),
+    ]:
+        for path in paths:
+            found = table.at(path)
+            assert found is not None
+            assert (found[0].name, found[0].via, found[0].own) == (name, via, True)
+    for path in ("/r", "/hook/gh", "/a-B.js"):
+        assert TABLE.at(path) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "needed"),
+    [
+        ("/go=redirect", "PIPE_REDIRECT_HOSTS or PIPE_REDIRECT_KEY_FILE"),
+        ("/x=hook.gh", "its source in PIPE_HOOKS"),
+        ("/x=script.a.js", "its file in the folder PIPE_SCRIPTS"),
+    ],
+)
+def test_a_path_of_something_not_configured_says_what_it_needs(entry: str, needed: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"'{entry}' needs {needed}")):
+        Table([entry])

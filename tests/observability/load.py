@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import requests
 
 PAUSE = 0.005
+HOOK = "shop"  # a source that the collector may know
 _EVENT = {"user_id": "ada", "type": "order", "total": 12.5}
 
 
@@ -46,6 +47,10 @@ def _one(session: requests.Session, url: str, number: int, bad: int) -> None:
         session.get(f"{url}/pixel.gif?type=view&sent_at=nonsense", timeout=30)
     elif number % 5 == 0:
         session.post(f"{url}/events", json=_EVENT, timeout=30)
+    elif number % 7 == 0:
+        session.post(f"{url}/v1/track", json={"type": "track", "event": "order", "userId": "ada"}, timeout=30)
+    elif number % 13 == 0:
+        session.post(f"{url}/hook/{HOOK}", json={"type": "order"}, timeout=30)
     elif number % 97 == 0:
         session.get(f"{url}/nothing-here", timeout=30)
     else:

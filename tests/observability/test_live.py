@@ -40,7 +40,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     require("prometheus", unit.INSTALL)
     folder: Path = tmp_path_factory.mktemp("watched")
     rules = [prometheus.sped_up(path, folder) for path in unit.FILES]
-    with run_stack.running(folder / "local") as stack:
+    with run_stack.running(folder / "local", PIPE_HOOKS=load.HOOK) as stack:
         pods = local_stack.admin_urls(stack.running().ports)
         with prometheus.running(folder, pods, rules) as started, load.running(stack.url("collector")):
             seen = "count_over_time(pixelpipe_loader_end_to_end_seconds_count[1m]) > 8 and "

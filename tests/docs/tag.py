@@ -1,0 +1,25 @@
+"""The tag of docs/tracker.md for pages with a strict policy, with the hash of the script as it is."""
+
+from __future__ import annotations
+
+import base64
+from hashlib import sha256
+
+from services.collector import scripts
+
+
+def integrity() -> str:
+    return "sha256-" + base64.b64encode(sha256(scripts.OWN.read_bytes()).digest()).decode()
+
+
+def tag() -> str:
+    source = "https://t.example.com"
+    return (
+        "```html\n"
+        f'<script async src="{source}/p.js" integrity="{integrity()}"\n'
+        '  crossorigin="anonymous"></script>\n'
+        "```\n\n"
+        "```\n"
+        f"Content-Security-Policy: script-src '{integrity()}'; connect-src {source}\n"
+        "```\n"
+    )
