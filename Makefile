@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FORMAT ?= table
 GOOGLE ?= tests/emulators/pubsub tests/collector tests/processor tests/loader tests/shared
-PYTEST ?= -n 2
+PYTEST ?= -n 3
 CODE   := services emulators local observability tests
 
 .DEFAULT_GOAL := help

@@ -33,6 +33,7 @@ MAX_REQUEST = 10_000_000  # bytes, BigQuery's limit for one AppendRowsRequest
 MAX_RECEIVED = 32 * 1024 * 1024  # so that a request over BigQuery's limit is refused in words, not by the transport
 IN_FLIGHT = 16  # appends of one connection that may wait for their commit
 SMALL = 64 * 1024  # bytes of a batch that takes longer to hand to a thread than to read
+READER_SECONDS = 1.0
 STREAM = re.compile(r"projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)/(?:streams/)?_default")
 ANY_STREAM = re.compile(r"projects/[^/]+/datasets/[^/]+/tables/[^/]+/streams/[^/]+")
 
@@ -107,7 +108,8 @@ class BigQueryWrite:
                 watch.sent(1)
         finally:
             taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            # gRPC may take long to notice that nobody reads any more: the client must not wait for that.
+            await asyncio.wait({taking}, timeout=READER_SECONDS)
 
     async def _break(self, context: Any, injected: InjectedError) -> None:
         if isinstance(injected, InjectedSilence):

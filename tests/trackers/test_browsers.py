@@ -121,8 +121,17 @@ SET_UPS = (
 )
 
 
+QUICK = ("snowplow", "segment", "posthog", "mixpanel", "plausible")  # in `make test`, the others in `make test-slow`
+
+
 def each(*set_ups: SetUp) -> Any:
-    return pytest.mark.parametrize("set_up", [pytest.param(one, id=one.name.replace(" ", "-")) for one in set_ups])
+    return pytest.mark.parametrize(
+        "set_up",
+        [
+            pytest.param(one, id=one.name.replace(" ", "-"), marks=() if one.name in QUICK else pytest.mark.slow)
+            for one in set_ups
+        ],
+    )
 
 
 class Visit:

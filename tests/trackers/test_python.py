@@ -159,7 +159,12 @@ SET_UPS = (
 @pytest.mark.parametrize(
     ("set_up", "refusals"),
     [
-        pytest.param(one, refusals, id=f"{one.name.replace(' ', '-')}{'-refused' if refusals else ''}")
+        pytest.param(
+            one,
+            refusals,
+            id=f"{one.name.replace(' ', '-')}{'-refused' if refusals else ''}",
+            marks=pytest.mark.slow if refusals else (),  # each is a process that imports a whole SDK
+        )
         for one in SET_UPS
         for refusals in range(1 + one.sends_again)
     ],
