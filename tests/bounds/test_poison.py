@@ -71,6 +71,7 @@ def _bad_rows() -> list[Message]:
     ]
 
 
+@pytest.mark.slow
 def test_good_packs_all_load_and_bad_ones_are_dead_with_their_reason_and_nothing_loops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,7 +265,7 @@ def test_an_empty_name_or_one_that_is_not_utf_8_is_no_data_folder(tmp_path: Path
     assert code == 2 and said.endswith("is not UTF-8; choose another name\n")
 
 
-@pytest.mark.parametrize("content", [b"not a database" * 1000, b"\0" * 100_000, None], ids=["text", "zeros", "folder"])
+@pytest.mark.parametrize("content", [b"not a database" * 1000, None], ids=["text", "folder"])
 def test_data_that_are_no_database_end_the_run_and_say_what_to_do(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "bigquery.duckdb"
     file.mkdir() if content is None else file.write_bytes(content)

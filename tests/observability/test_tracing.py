@@ -79,6 +79,7 @@ async def test_a_request_that_is_not_sampled_is_no_trace(traced: Traced) -> None
     assert not traced.receiver.of(plain)
 
 
+@pytest.mark.slow
 async def test_without_a_receiver_every_hit_is_a_row_and_the_log_says_it_once_a_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
