@@ -127,7 +127,7 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
     trouble = threading.Event()
     async with fleet.running(tmp_path / "fleet") as ships:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", ships.environment["PUBSUB_EMULATOR_HOST"])
-        provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP]}
+        provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(SCHEMA_FILE)}
         made = [sys.executable, "-m", "services.provision"]
         await asyncio.to_thread(subprocess.run, made, cwd=process.ROOT, env=provision, check=True)
         small = {"PIPE_SPOOL_MAX_BYTES": "1048576"}
