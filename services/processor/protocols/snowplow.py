@@ -29,7 +29,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("pp_…, tr_…, ti_…", "properties under the same names, numbers as numbers"),
     ("co, cx", "context: a list of data under the name of each schema"),
     ("url, refr, page", "url, referrer, title"),
-    ("SP-Anonymous (header)", '`sp_anonymous` is "true"'),
+    ("SP-Anonymous (header)", '`sp_anonymous` is "true", and the address is not kept'),
     ("schema (of the payload)", "not kept"),
     ("all others: aid, p, tv, vid, res, vp, lang, tz, …", "parameters of the same names"),
 )
