@@ -51,7 +51,7 @@ class Receiver:
         )
 
     def wait(self, trace: str, *names: str) -> dict[str, Span]:
-        """The spans of a trace by name, once each name has come; one that comes twice is an error."""
+        """The spans of a trace by name, once each name has come; a repeated one is an error."""
         self.wait_for(trace, *names)
         found = {span.name: span for span in self.of(trace)}
         assert len(found) == len(self.of(trace)), self.of(trace)

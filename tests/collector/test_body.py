@@ -212,7 +212,7 @@ def test_what_python_reads_is_taken_and_what_it_does_not_is_refused(objects: lis
     except body.BadBody:
         assert not good
     else:
-        assert good or b"\n" in text  # one a line, which is no JSON to Python
+        assert good or b"\n" in text  # one a line, which Python does not take for JSON
         if good:
             assert len(found) == (len(value) if isinstance(value, list) else 1)
 

@@ -48,7 +48,7 @@ def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
 
 
 def key(selector: str, pod: str = "") -> Key:
-    """A series named as in PromQL, of the release and a pod; the service's own pod unless told."""
+    """A series named as in PromQL, of the release and a pod; the service's own pod by default."""
     name, _, rest = selector.rstrip("}").partition("{")
     labels = dict(part.replace('"', "").split("=", 1) for part in rest.split(",") if part)
     if name.startswith("pixelpipe_"):

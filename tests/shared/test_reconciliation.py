@@ -205,7 +205,7 @@ def test_prometheus_comes_to_the_same_over_restarts(tmp_path: Path) -> None:
         at(15, reconciliation.in_flight("10m"), 0),
         at(15, reconciliation.missing("10m"), 0),
         at(26, reconciliation.missing("4m"), 0),
-        at(25, reconciliation.hop("spool", "10m"), 0),  # 10 went in, and lie there
+        at(25, reconciliation.hop("spool", "10m"), 0),  # 10 went in, and are still there
         at(29, reconciliation.hop("hits", "10m"), -60),
         at(40, reconciliation.in_flight("20m"), 90 - 60),
         at(40, reconciliation.hop("rows", "15m"), 90),
