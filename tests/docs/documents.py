@@ -27,6 +27,7 @@ def documents() -> Iterator[tuple[Path, str]]:
     others = {
         "docs/schema.md": schema_file.parts(),
         "docs/cost.md": costs.parts(),
+        "README.md": {"script": tag.script()},
         "docs/tracker.md": {"tag": tag.tag()},
         protocols.DOCUMENT: protocols.parts(),
         "docs/operating.md": {"alerts": alerts.alerts()},

@@ -23,3 +23,11 @@ def tag() -> str:
         f"Content-Security-Policy: script-src '{integrity()}'; connect-src {source}\n"
         "```\n"
     )
+
+
+def script() -> str:
+    """The tracker in a page, with the hash that a strict Content-Security-Policy needs."""
+    return (
+        '```html\n<script async src="https://track.example.com/p.js"></script>\n```\n\n'
+        f"Under a strict Content-Security-Policy its hash is `{integrity()}`.\n"
+    )
