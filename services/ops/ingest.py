@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.collector.routes import PIXELS
-from services.ops import access_log, deployment, option
-from services.shared import emulators, hit, identity, resource_names
+from services.ops import access_log, deployment, hit_packs, option
+from services.shared import emulators, hit, resource_names
 from services.shared.hit import Hit
 from services.shared.publisher import Publisher, Unconfirmed
 
@@ -85,6 +85,7 @@ async def run(options: argparse.Namespace) -> int:
                     ):
                         published += count
                         progress.update(shown, completed=place)
+                    progress.update(shown, completed=path.stat().st_size)
                 except (_Unfinished, OSError) as error:
                     failed = True
                     print(f"ingest: {path}: {error}; read it again, what is there already counts once", file=sys.stderr)
@@ -113,23 +114,21 @@ def _packs(
     path: Path, format: str | None, paths: frozenset[str], counts: Counter[str], times: list[int]
 ) -> Iterator[Pack]:
     """The file's hits in packs, within the limits of one message each; what is counted goes to `counts` and `times`."""
-    lines: list[bytes] = []
-    size = 0
     with path.open("rb") as file, _content(file) as content:
-        for found in access_log.read(_lines(content), format, paths):
-            if not isinstance(found, Hit):
-                counts[found] += 1
-                continue
-            times[0] = min(times[0] or found.at, found.at)
-            times[1] = max(times[1], found.at)
-            counts["hits"] += 1
-            line = hit.encode(found)
-            if lines and (len(lines) >= hit.MAX_HITS or size + len(line) > hit.MAX_PACK_BYTES):
-                yield Pack(lines, file.tell())
-                lines, size = [], 0
-            lines.append(line)
-            size += len(line) + 1
-        yield Pack(lines, file.tell())
+        found = access_log.read(_lines(content), format, paths)
+        for lines in hit_packs.grouped(_encoded(found, counts, times)):
+            yield Pack(lines, file.tell())
+
+
+def _encoded(found: Iterable[access_log.Line], counts: Counter[str], times: list[int]) -> Iterator[bytes]:
+    for one in found:
+        if not isinstance(one, Hit):
+            counts[one] += 1
+            continue
+        times[0] = min(times[0] or one.at, one.at)
+        times[1] = max(times[1], one.at)
+        counts["hits"] += 1
+        yield hit.encode(one)
 
 
 @contextmanager
@@ -158,14 +157,10 @@ async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: 
     """Publish a few packs at a time; how many hits are safe now, and where in the file they end. Raises _Unfinished."""
     while group := await asyncio.to_thread(lambda: [pack for _, pack in zip(range(IN_FLIGHT), packs, strict=False)]):
         if publisher is not None:
-            sent = (publisher.publish(topic, *hit.pack(pack.lines, _new_id())) for pack in group if pack.lines)
+            sent = (publisher.publish(topic, *hit.pack(pack.lines, hit_packs.new_id())) for pack in group)
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, Unconfirmed):
                     raise _Unfinished(f"not confirmed: {outcome}") from outcome
                 if isinstance(outcome, BaseException):
                     raise outcome
         yield (sum(len(pack.lines) for pack in group) if publisher is not None else 0), group[-1].place
-
-
-def _new_id() -> str:
-    return identity.uuid7(time.time_ns() // 1000)

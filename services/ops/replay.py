@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import sys
-import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,12 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
-from services.ops import deployment, option, reconstruct
+from services.ops import deployment, hit_packs, option, reconstruct
 from services.ops.dead_letter import printable
 from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
-from services.shared import emulators, hit, identity, resource_names, rows, schema_file
+from services.shared import emulators, hit, resource_names, rows, schema_file
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
 
@@ -200,14 +199,14 @@ class Replay:
 
     async def _publish(self, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as tasks:
-            for lines in _hit_packs(batch.hits):
+            for lines in hit_packs.grouped(batch.hits):
                 # A new id: the processor has seen the old pack, and would drop it unread.
-                data, attributes = hit.pack(lines, _new_id())
+                data, attributes = hit.pack(lines, hit_packs.new_id())
                 tasks.create_task(self._send(self._hits_topic, data, attributes, len(lines)))
             for table, single in batch.rows.items():
                 whole = pa.concat_batches(single)
                 for part in rows.split(whole):
-                    data, attributes = rows.pack(part, table, _new_id())
+                    data, attributes = rows.pack(part, table, hit_packs.new_id())
                     tasks.create_task(self._send(self._rows_topic, data, attributes, part.num_rows))
 
     async def _send(self, topic: str, data: bytes, attributes: dict[str, str], count: int) -> None:
@@ -226,20 +225,3 @@ class Replay:
             return
         self._printed += 1
         print(f"replay: not published: {printable(text)}", file=sys.stderr)
-
-
-def _hit_packs(lines: list[bytes]) -> list[list[bytes]]:
-    """In order, each within the limits of a pack; one hit alone may be larger."""
-    packs: list[list[bytes]] = []
-    size = 0
-    for line in lines:
-        if not packs or len(packs[-1]) >= hit.MAX_HITS or size + len(line) > hit.MAX_PACK_BYTES:
-            packs.append([])
-            size = 0
-        packs[-1].append(line)
-        size += len(line) + 1
-    return packs
-
-
-def _new_id() -> str:
-    return identity.uuid7(time.time_ns() // 1000)
