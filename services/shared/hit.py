@@ -35,6 +35,10 @@ class Hit(msgspec.Struct, omit_defaults=True):
 
     `via` is the protocol whose path took it, such as "snowplow" or "segment.track", empty for our own; `text` an item
     that is not JSON, such as a form or a query string; `envelope` what surrounded the items of a body, as JSON.
+
+    `opt_out` is the signal by which its sender opted out of tracking, one of privacy.SIGNALS, or ""; `anonymized` says
+    that what identifies people was removed for it. `visitor_id` is the visitor cookie's, `tenant` whose event the
+    schema file's `tenants` say it is; `limited` that it is over that tenant's rate.
     """
 
     id: str
@@ -50,6 +54,11 @@ class Hit(msgspec.Struct, omit_defaults=True):
     via: str = ""
     text: str = ""
     envelope: msgspec.Raw = NO_BODY
+    opt_out: str = ""
+    anonymized: bool = False
+    visitor_id: str = ""
+    tenant: str = ""
+    limited: bool = False
 
     @property
     def protocol(self) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.shared.config import ConfigError
+from services.shared.privacy import BY_PRESET, Privacy
+from services.shared.tenants import Tenants
 
 TYPES = ("STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC", "JSON")
 MODES = ("NULLABLE", "REQUIRED")
@@ -33,6 +35,9 @@ FIXED_SOURCES = {
         "ip": "STRING",
         "status": "INT64",
         "protocol": "STRING",
+        "opt_out": "STRING",
+        "visitor_id": "STRING",
+        "tenant": "STRING",
     },
     "event": {"id": "STRING", "day": "DATE"},
     "agent": {
@@ -165,6 +170,9 @@ class Schema:
 
     tables: dict[str, Table]
     digest: str = field(default="", compare=False)
+    privacy: dict[str, Privacy] = field(default_factory=lambda: BY_PRESET)  # by preset, the file's own keys applied
+    tenants: Tenants = field(default_factory=Tenants)
+    expire_days: int | None = None  # of tables that say nothing else; already in each Table
 
     @property
     def rejects(self) -> Table:

@@ -12,7 +12,10 @@ import yaml
 from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
+from services.shared.schema_privacy import PrivacyReader
+from services.shared.schema_tenants import TenantsReader
 
+FILE_KEYS = ("expire_days", "privacy", "tenants", "tables")
 TABLE_KEYS = (
     "description",
     "when",
@@ -56,7 +59,10 @@ class _Reader(NodeReader):
             raise SchemaError(f"{self._file}:1:1: the file is empty; it needs `tables:`")
         tables: dict[str, Table] = {}
         taken: set[str] = set()
-        keys = self._mapping(root, "the file", ("tables",), required=("tables",))
+        keys = self._mapping(root, "the file", FILE_KEYS, required=("tables",))
+        privacy = PrivacyReader(self._file, self._errors).read(keys.get("privacy"))
+        tenants = TenantsReader(self._file, self._errors).read(keys.get("tenants"))
+        expire_days = self._days(keys.get("expire_days"), "the file")
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):
@@ -71,7 +77,7 @@ class _Reader(NodeReader):
             self._check_routes(tables)
         if self._errors:
             raise SchemaError(self._report())
-        return Schema(tables)
+        return Schema(tables, privacy=privacy, tenants=tenants, expire_days=expire_days)
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()

@@ -33,9 +33,10 @@ _MEANT = {
 class NodeReader:
     """Every method returns something empty for a wrong node, and keeps the error; a node of None is no error."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, errors: list[tuple[int, int, str]] | None = None) -> None:
+        """`errors` is the list to add to, which readers of one file share."""
         self._file = file
-        self._errors: list[tuple[int, int, str]] = []
+        self._errors = [] if errors is None else errors
 
     def _report(self) -> str:
         errors = sorted(set(self._errors))
