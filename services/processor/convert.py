@@ -8,20 +8,25 @@
 | BOOL | true false 1 0 yes no on off, in any case | a boolean; 1 or 0 |
 | TIMESTAMP | RFC 3339 with `Z` or an offset; Unix time of 10 digits (s), 13 (ms) or 16 (µs) before the point | same |
 | DATE | YYYY-MM-DD | same |
+| DATETIME | YYYY-MM-DD and HH:MM:SS, with `T` or a space between, without a zone | same |
+| TIME | HH:MM, HH:MM:SS or HH:MM:SS.ffffff | same |
 | NUMERIC | a decimal number with an optional exponent, at most 29 digits before the point | a number |
+| BIGNUMERIC | the same, at most 38 digits before the point | a number |
+| BYTES | base64 of either alphabet, padded or not | a string of it |
 | JSON | JSON, nested 490 levels at most | any value |
 
 An empty text and a JSON null count as no value. Two things are made to fit, since machines write more digits than
-BigQuery keeps: digits finer than a microsecond are dropped, and a NUMERIC is rounded to nine decimals, half away from
-zero, like BigQuery's own CAST. Nothing else is rounded, cut or guessed: a time without a zone and a fraction for an
-integer are refused.
+BigQuery keeps: digits finer than a microsecond are dropped, and a NUMERIC is rounded to 9 decimals, a BIGNUMERIC to 38,
+half away from zero, like BigQuery's own CAST. Nothing else is rounded, cut or guessed: a time without a zone and a
+fraction for an integer are refused.
 """
 
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
@@ -31,6 +36,7 @@ from services.shared import json_depth, surrogates
 
 WRONG_TYPE = "wrong_type"
 OUT_OF_RANGE = "out_of_range"
+MAX_VALUE = 256  # characters of a refused value kept beside its reason; the whole hit is kept too
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -54,8 +60,11 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
 _INT64_DIGITS = 19
 _TOO_MANY_DIGITS = "an integer of more than 4,300 digits"  # which Python neither reads nor writes
-_BILLIONTH = Decimal("1e-9")
+UNITS = {"NUMERIC": Decimal("1e-9"), "BIGNUMERIC": Decimal("1e-38")}  # the finest that each type keeps
 _NUMERIC = Context(prec=38, rounding=ROUND_HALF_UP)  # half away from zero; more digits are an InvalidOperation
+WIDE = Context(prec=76, rounding=ROUND_HALF_UP)
+_CIVIL = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,100}))?)?")
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,100}))?)?")
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -86,6 +95,16 @@ def decode_json(text: str | bytes) -> Any:
     return found
 
 
+def shown(value: Any) -> str | None:
+    """A value that was refused, as text, cut to MAX_VALUE characters; None for no value."""
+    if value is None:
+        return None
+    try:
+        return (value if isinstance(value, str) else encode_json(value))[:MAX_VALUE]
+    except Invalid as error:
+        return error.detail
+
+
 def encode_json(value: Any) -> str:
     """The JSON text of what `decode_json` returned. Raises Invalid for an integer too large for it to have returned."""
     try:
@@ -104,7 +123,7 @@ def string(value: Any) -> str:
             return str(value)
         except ValueError as error:
             raise Invalid(OUT_OF_RANGE, _TOO_MANY_DIGITS) from error
-    raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a STRING; use a JSON column")
+    raise Invalid(WRONG_TYPE, f"{kind(value)} is not a STRING; use a JSON column")
 
 
 def int64(value: Any) -> int:
@@ -118,7 +137,7 @@ def int64(value: Any) -> int:
             raise Invalid(OUT_OF_RANGE, "more than 64 bits")
         value = -int(digits) if text[0] == "-" else int(digits)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a whole number")
+        raise Invalid(WRONG_TYPE, f"{kind(value)} is not a whole number")
     if not -(2**63) <= value < 2**63:
         raise Invalid(OUT_OF_RANGE, "more than 64 bits")
     return value
@@ -130,7 +149,7 @@ def float64(value: Any) -> float:
         if not _FLOAT.fullmatch(value):
             raise Invalid(WRONG_TYPE, "not a decimal number")
     elif not isinstance(value, (int, Decimal)) or isinstance(value, bool):
-        raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a number")
+        raise Invalid(WRONG_TYPE, f"{kind(value)} is not a number")
     try:
         number = float(value)
     except OverflowError:
@@ -209,18 +228,82 @@ def day(value: Any) -> int:
         raise Invalid(OUT_OF_RANGE, f"no such day: {error}") from error
 
 
+def civil(value: Any) -> int:
+    """Microseconds since 1970-01-01 00:00 of the same clock, for a DATETIME."""
+    text = value.strip() if isinstance(value, str) else ""
+    match = _CIVIL.fullmatch(text)
+    if match is None:
+        if len(text) <= _LONGEST_TIME and _RFC3339.fullmatch(text):
+            raise Invalid(WRONG_TYPE, "a DATETIME has no zone; use a TIMESTAMP column, or send it without one")
+        raise Invalid(WRONG_TYPE, "not a date and time written YYYY-MM-DD HH:MM:SS")
+    return _microseconds(match)
+
+
+def _microseconds(match: re.Match[str]) -> int:
+    fraction = int((match[7] or "")[:6].ljust(6, "0"))
+    try:
+        moment = datetime(*(int(part or 0) for part in match.groups()[:6]), fraction, tzinfo=UTC)  # type: ignore[misc, arg-type]
+    except ValueError as error:
+        raise Invalid(OUT_OF_RANGE, f"no such time: {error}") from error
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def with_zone(text: str, zone: tzinfo) -> str:
+    """A date, or a date and time without a zone, in UTC if it is of that zone's clocks; any other text as it is.
+
+    Of the two times of an hour that clocks repeat it is the first; in one that they skip, what they would have shown.
+    """
+    match = _CIVIL.fullmatch(text.strip())
+    if match is None:
+        return text
+    try:
+        return (_EPOCH + timedelta(microseconds=_microseconds(match))).replace(tzinfo=zone).astimezone(UTC).isoformat()
+    except OverflowError as error:
+        raise Invalid(OUT_OF_RANGE, _FAR) from error
+
+
+def time_of_day(value: Any) -> int:
+    """Microseconds since midnight."""
+    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise Invalid(WRONG_TYPE, "not a time of day written HH:MM:SS")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()[:3])
+    if hours > 23 or minutes > 59 or seconds > 59:
+        raise Invalid(OUT_OF_RANGE, "no such time of day")
+    return ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + int((match[4] or "")[:6].ljust(6, "0"))
+
+
+def octets(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise Invalid(WRONG_TYPE, f"{kind(value)} is not base64")
+    text = value.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError as error:
+        raise Invalid(WRONG_TYPE, "not base64") from error
+
+
+def bignumeric(value: Any) -> Decimal:
+    """A Decimal of scale 38, rounded half away from zero."""
+    return _decimal(value, UNITS["BIGNUMERIC"], WIDE, 38)
+
+
 def numeric(value: Any) -> Decimal:
     """A Decimal of scale 9, rounded half away from zero."""
+    return _decimal(value, UNITS["NUMERIC"], _NUMERIC, 29)
+
+
+def _decimal(value: Any, unit: Decimal, context: Context, digits: int) -> Decimal:
     if isinstance(value, str):
         value = value.strip()
         if not _FLOAT.fullmatch(value):
             raise Invalid(WRONG_TYPE, "not a decimal number")
     elif not _is_number(value):
-        raise Invalid(WRONG_TYPE, f"{_kind(value)} is not a number")
+        raise Invalid(WRONG_TYPE, f"{kind(value)} is not a number")
     try:
-        return Decimal(value).quantize(_BILLIONTH, context=_NUMERIC)
+        return Decimal(value).quantize(unit, context=context)
     except InvalidOperation as error:
-        raise Invalid(OUT_OF_RANGE, "more than 29 digits before the point, or too large an exponent") from error
+        raise Invalid(OUT_OF_RANGE, f"more than {digits} digits before the point, or too large an exponent") from error
 
 
 def json_text(value: Any) -> str:
@@ -249,7 +332,11 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "BOOL": boolean,
     "TIMESTAMP": timestamp,
     "DATE": day,
+    "DATETIME": civil,
+    "TIME": time_of_day,
     "NUMERIC": numeric,
+    "BIGNUMERIC": bignumeric,
+    "BYTES": octets,
     "JSON": json_text,
 }
 
@@ -258,5 +345,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, Decimal)) and not isinstance(value, bool)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)

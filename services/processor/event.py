@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+import msgspec
 
 from services.processor import convert, query
 from services.processor.protocols import Unreadable, reading
@@ -10,14 +13,32 @@ from services.processor.protocols.readers import READERS
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
+MOST_PROBLEMS = 50  # of one row
 _REASON = 200  # characters of why a body could not be cut; the collector wrote it, unless a stranger pretends to be it
 _NONE_POSTED: frozenset[str] = frozenset()
 
 
-class Event:
-    """`first` has each parameter's value, `posted` the names from the body, `more` repeats, `left` those not taken."""
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A value that did not fit: its column (`cart[2].price` within one), a reason, an explanation, and the value."""
 
-    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "reject")
+    column: str
+    reason: str
+    detail: str
+    value: str | None = None
+
+    @property
+    def top(self) -> str:
+        """The table's column, which is in the schema file; what is behind it may count a stranger's elements."""
+        return re.split(r"[.[]", self.column, maxsplit=1)[0]
+
+
+class Event:
+    """`first` has each parameter's value, `posted` the names from the body, `more` repeats, `left` those not taken.
+
+    `taken` are the ways to values inside parameters that a column took; `problems` the values that did not fit.
+    """
+
+    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "problems", "reject", "taken")
 
     def __init__(self, hit: Hit, reject: Any = None) -> None:
         self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
@@ -26,6 +47,13 @@ class Event:
         self.posted: frozenset[str] = _NONE_POSTED
         self.left: dict[str, Any] = {}
         self.enriched: dict[str, tuple[Any, ...]] = {}
+        self.taken: list[tuple[str, ...]] = []
+        self.problems: list[Problem] = []
+
+    def note(self, column: str, reason: str, detail: str, value: Any) -> None:
+        """Keep a value that did not fit its column; of a row with more than MOST_PROBLEMS the first ones."""
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(Problem(column, reason, detail, convert.shown(value)))
 
     @property
     def client_time(self) -> Any:
@@ -112,3 +140,30 @@ def _posted(body: bytes) -> dict[str, Any]:
     if not isinstance(posted, dict):
         raise convert.Invalid(BAD_BODY, "the body is not a JSON object")
     return posted
+
+
+def rest(event: Event) -> str | None:
+    """All values that no column took, as a JSON object; several values of one name are an array."""
+    left = event.left
+    for name, values in event.more.items():
+        if name in left:
+            left[name] = [left[name], *values]
+        else:
+            left[name] = values[0] if len(values) == 1 else values
+    for path in event.taken:
+        _remove(left, path)
+    return convert.encode_json(left) if left else None
+
+
+def _remove(tree: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Take out what is at the path, and objects that become empty; what is shared with the event is copied first."""
+    name, *inner = path
+    if not inner:
+        tree.pop(name, None)
+    elif type(members := tree.get(name)) is dict:
+        members = members.copy()
+        _remove(members, tuple(inner))
+        if members:
+            tree[name] = members
+        else:
+            del tree[name]

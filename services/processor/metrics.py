@@ -45,6 +45,11 @@ class Metrics:
         self.rows = {name: rows.labels(name) for name in tables}
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
         self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
+        self.problems = counter(
+            "problems",
+            "Values that did not fit an optional column, by table, column and reason: the row has NULL and says why",
+            ("table", "column", "reason"),
+        )
         dead_hits = counter("dead_hits", "Hits sent to the dead-letter topic each as a message of its own", ("reason",))
         self.dead_hits = {reason: dead_hits.labels(reason) for reason in (UNREADABLE, UNPLACED)}
         self.miscounted = counter("miscounted", "Packs that hold more or fewer hits than they say")

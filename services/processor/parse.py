@@ -5,47 +5,40 @@ It uses no clock, network or logger, and nothing a stranger can send makes it ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from operator import attrgetter
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from services.processor import convert, event_day, query
-from services.processor.enrich import geo, referrer, user_agent, utm
-from services.processor.event import BAD_BODY as BAD_BODY  # for readers of rejects
-from services.processor.event import Event, gather
+from services.processor import column_readers, convert, event_day, sources
+from services.processor.enrich import user_agent
+from services.processor.event import BAD_BODY as BAD_BODY
+from services.processor.event import Event, Problem, gather, rest
+from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
-from services.shared import hit
+from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
-from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
+from services.shared.schema import OPEN_SOURCES, REJECTS, Column, Schema, Table
 
-STAGE = "processor"
 NO_TABLE = "no_table"
-MISSING = "missing"
 UNENCODABLE = "unencodable"
 UNEXPECTED = "unexpected"
 # Every value of `rejects.reason` at this stage, and so of the metric's label.
 REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
-
-MAX_VALUE = 256  # characters of a refused value kept beside its reason; the whole hit is kept too
-
-
-# What each enrichment derives from the headers and parameters of a hit: a tuple of its sources. None of them raises,
-# and none takes a parameter away from the column of `param.*`.
-ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
-    "agent": user_agent.read,
-    "referrer": referrer.read,
-    "utm": utm.read,
-    "geo": geo.read,
-}
+# Every reason of a problem, and so of that metric's label.
+PROBLEMS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, NULL_ELEMENT)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Typed values in the order of the table's columns, as Arrow takes them: µs for TIMESTAMP, days for DATE."""
+    """Typed values in the order of the table's columns, as Arrow takes them: µs for TIMESTAMP, days for DATE.
+
+    `problems` are those of values that did not fit, in columns where that is not the end of the event.
+    """
 
     table: str
     values: list[Any]
+    problems: Sequence[Problem] = ()
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -63,18 +56,17 @@ class _Rejection(Exception):
         self.reject = reject
 
 
-class _Missing(Exception):
-    """A required column has no value."""
-
-
 class _Plan:
     """How rows of one table are built: a reader for each column, in order."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.readers = [_required(column) if column.required else _read(column) for column in table.columns]
+        self.readers = [column_readers.reader(column) for column in table.columns]
         self.any_of = [[column.name for column in table.columns].index(name) for name in table.require_any]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
+        self.problems = [
+            index for index, column in enumerate(table.columns) if str(column.sources[0]) == "event.problems"
+        ]
         partition = Partition(table)
         self.partition = None if partition.always_fits else partition
 
@@ -86,7 +78,10 @@ class Parser:
         if schema.asks_for("agent"):
             user_agent.load()
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
-        self._rejects = [(column, _read(column)) for column in schema.rejects.columns]
+        self._rejects = [
+            (column, column_readers.reader(dataclasses.replace(column, required=False)))
+            for column in schema.rejects.columns
+        ]
         self._rejects_partition = Partition(schema.rejects)
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
@@ -99,7 +94,7 @@ class Parser:
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = event_day.of(event.id, event.client_time, hit.at)
-            return Row(plan.table.name, _values(plan, event, now))
+            return Row(plan.table.name, _values(plan, event, now), event.problems)
         except _Rejection as found:
             return found.reject
         except convert.Invalid as error:  # the body
@@ -131,7 +126,7 @@ class Parser:
     def _plan(self, event: Event) -> _Plan:
         for plan in self._plans:
             for condition in plan.table.conditions:
-                if _plain(event, condition.source) not in condition.values:
+                if sources.plain(event, condition.source) not in condition.values:
                     break
             else:
                 return plan
@@ -140,27 +135,38 @@ class Parser:
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
-    try:
-        for read in plan.readers:
-            values.append(read(event))
-    except convert.Invalid as error:
-        column = plan.table.columns[len(values)]
-        sent = _sent(event, column)
-        raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
-    except _Missing:
-        column = plan.table.columns[len(values)]
-        sources = " or ".join(map(str, column.sources))
-        raise _Rejection(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
+    readers = iter(plan.readers)
+    while True:
+        try:
+            for read in readers:
+                values.append(read(event))
+            break
+        except convert.Invalid as error:
+            column = plan.table.columns[len(values)]
+            if not column.lenient:
+                sent = convert.shown(_sent(event, column))
+                raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
+            # One optional value that does not fit costs itself, not the event; it stays among the parameters.
+            event.note(column.name, error.reason, error.detail, _sent(event, column))
+            values.append([] if column.repeated else None)
+        except column_readers.Missing:
+            column = plan.table.columns[len(values)]
+            places = " or ".join(map(str, column.sources))
+            raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
     if plan.any_of and all(values[index] is None for index in plan.any_of):
         raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
         detail = "the table is partitioned by it, and BigQuery accepts rows from 5 years ago to a year ahead"
-        raise _Rejection(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, _sent(event, column)))
+        sent = convert.shown(_sent(event, column))
+        raise _Rejection(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, sent))
     # By now every other column has taken its parameters; the rest comes last, wherever its column is.
     for index in plan.rest:
-        values[index] = _rest(event)
+        values[index] = rest(event)
+    if event.problems:
+        for index in plan.problems:
+            values[index] = msgspec.json.encode(event.problems).decode()
     return values
 
 
@@ -171,8 +177,13 @@ _PLACEHOLDER: dict[str, Any] = {
     "BOOL": False,
     "TIMESTAMP": 0,
     "DATE": 0,
+    "DATETIME": 0,
+    "TIME": 0,
     "NUMERIC": 0,
+    "BIGNUMERIC": 0,
+    "BYTES": b"",
     "JSON": "null",
+    "STRUCT": {},
 }
 
 
@@ -191,140 +202,11 @@ def _event_id(event: Event) -> str:
     return text
 
 
-def _read(column: Column) -> Callable[[Event], Any]:
-    """A function that returns a column's typed value, or None; it raises convert.Invalid."""
-    if all(source.namespace == "param" and source.name != "*" for source in column.sources):
-        return _parameter([source.name for source in column.sources], column.type)
-    readers = [_reader(source, column.type) for source in column.sources]
-    if len(readers) == 1:
-        return readers[0]
-
-    def first_of(event: Event) -> Any:
-        for read in readers:
-            value = read(event)
-            if value is not None:
-                return value
-        return None
-
-    return first_of
-
-
-def _required(column: Column) -> Callable[[Event], Any]:
-    """The same for a column that must have a value; without one it raises _Missing."""
-    read = _read(column)
-
-    def required(event: Event) -> Any:
-        value = read(event)
-        if value is None:
-            raise _Missing
-        return value
-
-    return required
-
-
-def _reader(source: Source, kind: str) -> Callable[[Event], Any]:
-    name = source.name
-    match source.namespace:
-        case "param" if name == "*":
-            return lambda event: None  # filled once all other columns have taken theirs
-        case "param":
-            return _parameter([name], kind)
-        case "header":
-            converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
-            return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
-        case "hit":
-            read = attrgetter("at" if name == "received_at" else name)
-            return lambda event: read(event.hit) or None
-        case "event":
-            return attrgetter(name)
-        case "reject" if name == "hit":
-            return lambda event: _original(event.hit)
-        case "reject" if name == "stage":
-            return lambda event: STAGE
-        case "reject":
-            return lambda event: getattr(event.reject, name)
-        case namespace if namespace in ENRICHMENTS:
-            return _enrichment(namespace, name)
-    raise AssertionError(f"the schema file's check let {source} through")
-
-
-def _parameter(names: list[str], kind: str) -> Callable[[Event], Any]:
-    """A reader of the first of several parameters that has a value."""
-    converter = convert.CONVERTERS[kind]
-    from_text = convert.json_from_text if kind == "JSON" else converter
-    is_text = kind == "STRING"
-
-    def read(event: Event) -> Any:
-        first = event.first
-        for name in names:
-            value = first.get(name)
-            if value is not None and value != "":
-                if not is_text or type(value) is not str:  # a text is a STRING as is
-                    value = converter(value) if name in event.posted else from_text(value)
-                event.left.pop(name, None)
-                return value
-        return None
-
-    return read
-
-
-def _enrichment(namespace: str, name: str) -> Callable[[Event], Any]:
-    enrich, index = ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
-
-    def read(event: Event) -> Any:
-        found = event.enriched.get(namespace)
-        if found is None:  # the first of its columns
-            found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
-        return found[index]
-
-    return read
-
-
-def _rest(event: Event) -> str | None:
-    """All values that no column took, as a JSON object; several values of one name are an array."""
-    left = event.left
-    for name, values in event.more.items():
-        if name in left:
-            left[name] = [left[name], *values]
-        else:
-            left[name] = values[0] if len(values) == 1 else values
-    return convert.encode_json(left) if left else None
-
-
-def _original(one: Hit) -> str:
-    """The hit as JSON; a body that is not JSON is kept as a string."""
-    body = bytes(one.body)
-    if body:
-        try:
-            convert.decode_json(body)
-        except convert.Invalid:
-            one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(query.text(body))))
-    return hit.encode(one).decode()
-
-
-def _plain(event: Event, source: Source) -> str | None:
-    """A source's value as text, for the conditions of a table."""
-    if source.namespace == "param":
-        value = event.first.get(source.name)
-        try:
-            return None if value is None else convert.string(value)
-        except convert.Invalid:
-            return None
-    if source.namespace == "header":
-        return event.hit.headers.get(source.name)
-    if source.namespace in ENRICHMENTS:
-        value = _enrichment(source.namespace, source.name)(event)
-        return None if value is None else convert.string(value)
-    value = getattr(event.hit, source.name)
-    return str(value) if value else None
-
-
-def _sent(event: Event, column: Column) -> str | None:
-    """What was sent for a refused column, as text, truncated."""
+def _sent(event: Event, column: Column) -> Any:
+    """What was sent for a column whose value does not fit; None if that is not the client's."""
     for source in column.sources:
-        given: Mapping[str, Any] = event.first if source.namespace == "param" else event.hit.headers
-        value = given.get(source.name) if source.namespace in OPEN_SOURCES else None
-        if value is not None and value != "":
-            text = value if isinstance(value, str) else convert.encode_json(value)
-            return text[:MAX_VALUE]
+        if source.namespace in OPEN_SOURCES and source.name != "*":
+            _, value = sources.raw(source)(event)
+            if value is not None and value != "":
+                return value
     return None

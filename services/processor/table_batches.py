@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,12 +28,13 @@ class HitParser(Protocol):
 class TableBatches:
     """Each hit is a row of one of `batches`, or in `unplaced` if not even a reject could be made of it.
 
-    `rejects` holds reasons by the hit's index. `faults` says what was raised and where, each time something
-    unforeseen was, and so does `unplaced`.
+    `rejects` holds reasons by the hit's index, `problems` how many values did not fit, by table, column and reason.
+    `faults` says what was raised and where, each time something unforeseen was, and so does `unplaced`.
     """
 
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
     rejects: dict[int, str] = field(default_factory=dict)
+    problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     unplaced: list[tuple[Hit, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -56,7 +58,12 @@ class Batcher:
             except Exception as error:  # noqa: BLE001 - a bug of ours, and only this hit must pay for it
                 found.faults.append(fault(error))
                 result = Reject(UNEXPECTED, f"the processor failed: {found.faults[-1]}")
-            made.append(result if isinstance(result, Row) else self._reject_row(index, one, result, now, found))
+            if isinstance(result, Row):
+                made.append(result)
+                for problem in result.problems:
+                    found.problems[result.table, problem.top, problem.reason] += 1
+            else:
+                made.append(self._reject_row(index, one, result, now, found))
         try:
             found.batches = self._batches(made)
         except MemoryError:

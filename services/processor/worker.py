@@ -222,6 +222,8 @@ class Worker:
         self._metrics.hits.inc(len(found.hits))
         for reason in made.rejects.values():
             self._metrics.rejects[reason].inc()
+        for labels, count in made.problems.items():
+            self._metrics.problems.labels(*labels).inc(count)
         if faults := self._faults.add(len(made.faults)):
             _log.warning("hits met a fault of the processor", faults=faults, fault=made.faults[-1])
 

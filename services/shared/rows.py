@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from services.shared import format_version, identity, zstd_frame
 from services.shared.errors import Poison
-from services.shared.schema import Table
+from services.shared.schema import STRUCT, Column, Table
 
 SCHEMA = "rows/1"
 MAX_BATCH_BYTES = 3_500_000  # of Arrow buffers in one message: below the 4 MiB that gRPC clients accept by default
@@ -25,16 +25,26 @@ _ARROW = {
     "BOOL": pa.bool_(),
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     "DATE": pa.date32(),
+    "DATETIME": pa.timestamp("us"),
+    "TIME": pa.time64("us"),
     "NUMERIC": pa.decimal128(38, 9),
+    "BIGNUMERIC": pa.decimal256(76, 38),
+    "BYTES": pa.binary(),
     "JSON": pa.string(),
 }
 
 
 def arrow_schema(table: Table) -> pa.Schema:
     """The Arrow schema of a table: TIMESTAMP in µs UTC, DATE in days, NUMERIC decimal(38, 9), JSON as text."""
-    return pa.schema(
-        [pa.field(column.name, _ARROW[column.type], nullable=not column.required) for column in table.columns]
-    )
+    return pa.schema([_field(column) for column in table.columns])
+
+
+def _field(column: Column) -> pa.Field:
+    """A REPEATED column is a list, which may be empty but not NULL."""
+    kind = pa.struct([_field(field) for field in column.fields]) if column.type == STRUCT else _ARROW[column.type]
+    if column.repeated:
+        return pa.field(column.name, pa.list_(pa.field("item", kind, nullable=False)), nullable=False)
+    return pa.field(column.name, kind, nullable=not column.required)
 
 
 def fingerprint(schema: pa.Schema) -> str:

@@ -8,16 +8,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from services.shared.config import ConfigError
 from services.shared.privacy import BY_PRESET, Privacy
 from services.shared.tenants import Tenants
 
-TYPES = ("STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC", "JSON")
-MODES = ("NULLABLE", "REQUIRED")
+TYPES = (
+    "STRING", "INT64", "FLOAT64", "BOOL", "TIMESTAMP", "DATE", "DATETIME", "TIME", "NUMERIC", "BIGNUMERIC", "BYTES",
+    "JSON", "STRUCT",
+)  # fmt: skip
+STRUCT = "STRUCT"
+MODES = ("NULLABLE", "REQUIRED", "REPEATED")
+SET_NULL, REJECT = "null", "reject"
+ON_ERROR = (SET_NULL, REJECT)  # what becomes of a value that does not fit: NULL and noted, or the event is a reject
 PARTITIONABLE = ("DATE", "TIMESTAMP")
-CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
-GROUPABLE = CLUSTERABLE  # BigQuery neither groups JSON nor partitions a window by FLOAT64
+CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "DATETIME", "NUMERIC", "BIGNUMERIC")
+# BigQuery neither groups JSON nor partitions a window by FLOAT64.
+GROUPABLE = (*CLUSTERABLE, "TIME", "BYTES")
+MAX_NESTED = 15  # levels of STRUCT that BigQuery takes
 REJECTS = "rejects"  # the table for events that were refused
 CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
@@ -39,7 +48,7 @@ FIXED_SOURCES = {
         "visitor_id": "STRING",
         "tenant": "STRING",
     },
-    "event": {"id": "STRING", "day": "DATE"},
+    "event": {"id": "STRING", "day": "DATE", "problems": "JSON"},
     "agent": {
         "browser": "STRING",
         "browser_version": "STRING",
@@ -82,7 +91,10 @@ class SchemaError(ConfigError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a value comes from, such as `param.user_id`: a namespace and a name in it; `*` means all others."""
+    """Where a value comes from, such as `param.user_id`: a namespace and a name in it; `*` means all others.
+
+    The name of a parameter may be a path into its objects, such as `properties.total`.
+    """
 
     namespace: str
     name: str
@@ -92,14 +104,34 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Transform:
+    """One step on the way from what was sent to the column's value; `argument` as the step takes it."""
+
+    name: str
+    argument: Any = None
+
+
+@dataclass(frozen=True)
 class Column:
-    """One column; the first of `sources` that has a value fills it."""
+    """One column; the first of `sources` that has a value fills it.
+
+    A STRUCT has `fields`, whose sources are relative to its object. `lenient`: a value that does not fit is NULL, and a
+    problem of the row, instead of a reject.
+    """
 
     name: str
     type: str
     sources: tuple[Source, ...]
     required: bool = False
     description: str = ""
+    repeated: bool = False
+    fields: tuple[Column, ...] = ()
+    lenient: bool = False
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def scalar(self) -> bool:
+        return not self.repeated and self.type != STRUCT
 
 
 @dataclass(frozen=True)

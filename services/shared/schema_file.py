@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from services.shared import schema, schema_routes, schema_yaml
-from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
+from services.shared.schema import Column, Condition, Schema, SchemaError, Table
+from services.shared.schema_columns import ColumnsReader
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
 from services.shared.schema_tenants import TenantsReader
@@ -29,12 +30,8 @@ TABLE_KEYS = (
     "write",
     "columns",
 )
-COLUMN_KEYS = ("type", "mode", "from", "description")
-MOST_COLUMNS = 10_000  # BigQuery's limits, here and below
-MOST_CLUSTERED = 4
+MOST_CLUSTERED = 4  # BigQuery's limits, here and below
 TABLE_DESCRIPTION = 16_384
-COLUMN_DESCRIPTION = 1_024
-_HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+")
 
 
 def load(path: Path) -> Schema:
@@ -51,6 +48,7 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
 class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
+        self._column_reader = ColumnsReader(file, self._errors)
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
 
     def read(self, text: str) -> Schema:
@@ -111,7 +109,7 @@ class _Reader(NodeReader):
         keys = self._mapping(node, f"table {name}", TABLE_KEYS, required=("partition", "columns"))
         if wrong := schema.valid_name(name.replace(schema.TENANT, "tenant")):
             self._error(node, f"table {name}: {wrong}")
-        columns = self._columns(name, keys.get("columns"))
+        columns = self._column_reader.read(name, keys.get("columns"))
         by_name = {column.name: column for column in columns or ()}
         partition = self._text(keys.get("partition"), f"table {name}: partition")
         if partition and by_name:
@@ -189,8 +187,9 @@ class _Reader(NodeReader):
         for item in cluster[:MOST_CLUSTERED]:
             if item not in columns:
                 self._error(node, f"table {name}: cluster: there is no column {quoted(item)}{near(item, columns)}")
-            elif columns[item].type not in schema.CLUSTERABLE:
-                self._error(node, f"table {name}: cluster: BigQuery cannot cluster by {columns[item].type} ({item})")
+            elif columns[item].type not in schema.CLUSTERABLE or columns[item].repeated:
+                kind = f"{'REPEATED ' if columns[item].repeated else ''}{columns[item].type}"
+                self._error(node, f"table {name}: cluster: BigQuery cannot cluster by {kind} ({item})")
 
     def _unique(self, name: str, node: yaml.Node, columns: dict[str, Column]) -> tuple[str, ...]:
         where = f"table {name}: unique"
@@ -203,8 +202,8 @@ class _Reader(NodeReader):
                 self._error(item, f"{where}: {column} is there twice")
             elif column not in columns:
                 self._error(item, f"{where}: there is no column {column!r}{near(column, columns)}")
-            elif columns[column].type not in schema.GROUPABLE:
-                kind = columns[column].type
+            elif columns[column].type not in schema.GROUPABLE or columns[column].repeated:
+                kind = f"{'REPEATED ' if columns[column].repeated else ''}{columns[column].type}"
                 self._error(item, f"{where}: {column} is {kind}, which BigQuery cannot group by; choose another column")
             chosen.append(column)
         if isinstance(node, yaml.SequenceNode) and not node.value:
@@ -235,78 +234,13 @@ class _Reader(NodeReader):
             if not any(str(item) == needed for column in columns for item in column.sources):
                 self._error(node, f"table {name}: no column comes from {needed}")
 
-    def _columns(self, table: str, node: yaml.Node | None) -> list[Column] | None:
-        """None if an error already says it all."""
-        if node is None:
-            return None
-        columns: list[Column] = []
-        taken: set[str] = set()
-        rest = 0
-        specs = self._mapping(node, f"table {table}: columns")
-        if len(specs) > MOST_COLUMNS:
-            self._error(node, f"table {table}: {len(specs):,} columns; BigQuery takes at most {MOST_COLUMNS:,}")
-            return None
-        for name, spec in specs.items():
-            where = f"column {table}.{name}"
-            if wrong := schema.valid_name(name):
-                self._error(spec, f"{where}: {wrong}")
-            if name.lower() in taken:
-                self._error(spec, f"{where}: there is a column of this name already; upper and lower case are the same")
-            taken.add(name.lower())
-            keys = self._mapping(spec, where, COLUMN_KEYS, required=("type", "from"))
-            column = Column(
-                name=name,
-                type=self._choice(keys.get("type"), f"{where}: type", schema.TYPES),
-                sources=tuple(self._sources(keys.get("from"), f"{where}: from", table)),
-                required=self._choice(keys.get("mode"), f"{where}: mode", schema.MODES) == "REQUIRED",
-                description=self._description(keys, where, COLUMN_DESCRIPTION),
-            )
-            if "from" in keys:
-                self._check_types(where, keys["from"], column)
-            rest += any(source.name == "*" for source in column.sources)
-            columns.append(column)
-        if rest > 1:
-            self._error(node, f"table {table}: two columns take `param.*`; what no column took can go to one only")
-        if not columns:
-            self._error(node, f"table {table}: it has no columns")
-        return columns
-
-    def _check_types(self, where: str, node: yaml.Node, column: Column) -> None:
-        for source in column.sources:
-            fixed = schema.FIXED_SOURCES.get(source.namespace, {}).get(source.name)
-            if fixed is not None and column.type and column.type != fixed:
-                self._error(node, f"{where}: {source} is {fixed}, the column is {column.type}; use {fixed}")
-            if source.name == "*" and (column.type != "JSON" or len(column.sources) > 1 or column.required):
-                self._error(node, f"{where}: `param.*` fills a JSON column, alone, which may be NULL")
-
-    def _sources(self, node: yaml.Node | None, where: str, table: str) -> list[Source]:
-        sources = []
-        for text in self._texts(node, where) if node is not None else ():
-            namespace, _, name = text.partition(".")
-            known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES)
-            if namespace not in known:
-                self._error(
-                    node, f"{where}: {quoted(text)} starts with none of {', '.join(known)}{near(namespace, known)}"
-                )
-            elif not name:
-                self._error(node, f"{where}: {quoted(text)} names nothing in {namespace!r}")
-            elif (fixed := schema.FIXED_SOURCES.get(namespace)) and name not in fixed:
-                self._error(node, f"{where}: {quoted(text)}: {namespace} has {', '.join(fixed)}{near(name, fixed)}")
-            elif namespace == "reject" and table != schema.REJECTS:
-                self._error(node, f"{where}: {quoted(text)} is known in the table `{schema.REJECTS}` only")
-            elif namespace == "header" and not _HEADER.fullmatch(name):
-                self._error(
-                    node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
-                )
-            else:
-                sources.append(Source(namespace, name))
-        return sources
-
     def _conditions(self, table: str, node: yaml.Node | None) -> list[Condition]:
         conditions = []
         for key, value in (self._mapping(node, f"table {table}: when") if node is not None else {}).items():
             where = f"table {table}: when: {key}"
-            for source in self._sources(yaml.ScalarNode("", key, value.start_mark, value.end_mark), where, table):
+            for source in self._column_reader.sources(
+                yaml.ScalarNode("", key, value.start_mark, value.end_mark), where, table
+            ):
                 if source.namespace == "event" or source.name in ("*", "received_at"):
                     self._error(value, f"{where}: a condition is on a parameter, a header, the path or an enrichment")
                 values = self._texts(value, where)

@@ -13,7 +13,7 @@ from yaml.reader import Reader
 from services.shared.schema import SchemaError
 
 MAX_BYTES = 4 * 1024 * 1024  # 10,000 columns with a sentence each are 1.5 MB; a ConfigMap holds 1 MiB
-MAX_DEPTH = 16  # a source in a list is 7 deep
+MAX_DEPTH = 40  # a source of a field in the 15th STRUCT is 37 deep
 _MAX_MESSAGE = 200
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.processor import parse
+from services.processor import sources
 from services.processor.enrich import geo, referrer, user_agent, utm
 from services.processor.parse import Parser, Reject, Row
 from services.shared import schema, schema_file
@@ -22,7 +22,7 @@ COLUMNS = """\
       campaign: {type: STRING, from: [utm.campaign, param.campaign]}
       country: {type: STRING, from: geo.country}
 """
-N = "      n: {type: INT64, from: param.n}\n"
+N = "      n: {type: INT64, from: param.n, on_error: reject}\n"
 ENRICHED = WIDE.replace(N, N + COLUMNS, 1)
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -87,9 +87,9 @@ def test_bots_can_have_a_table_of_their_own() -> None:
 def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     for name in schema.ENRICHMENTS:
-        read = parse.ENRICH[name]
+        read = sources.ENRICH[name]
         monkeypatch.setitem(
-            parse.ENRICH, name, lambda *given, name=name, read=read: [asked.append(name), read(*given)][1]
+            sources.ENRICH, name, lambda *given, name=name, read=read: [asked.append(name), read(*given)][1]
         )
     monkeypatch.setattr(user_agent, "load", lambda: asked.append("load"))
     one = _hit("utm_source=a", headers={"user-agent": FIREFOX})
@@ -109,4 +109,4 @@ def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_schema_file_knows_exactly_what_an_enrichment_gives(namespace: str, found: Any) -> None:
     assert tuple(FIXED_SOURCES[namespace]) == tuple(found.__annotations__)
-    assert set(schema.ENRICHMENTS) == set(parse.ENRICH)
+    assert set(schema.ENRICHMENTS) == set(sources.ENRICH)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.processor.parse import MAX_VALUE, REASONS, Parser, Reject, Row
+from services.processor.convert import MAX_VALUE
+from services.processor.parse import REASONS, Parser, Reject, Row
 from services.shared import hit, identity, rows, schema_file
 from services.shared.hit import Hit
 from services.shared.schema import Schema
@@ -36,14 +37,14 @@ tables:
       day: {type: DATE, mode: REQUIRED, from: event.day}
       event_id: {type: STRING, mode: REQUIRED, from: event.id}
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      n: {type: INT64, from: param.n}
-      f: {type: FLOAT64, from: param.f}
-      b: {type: BOOL, from: param.b}
-      t: {type: TIMESTAMP, from: param.t}
-      d: {type: DATE, from: param.d}
-      m: {type: NUMERIC, from: param.m}
-      j: {type: JSON, from: param.j}
-      n_again: {type: STRING, from: param.n}
+      n: {type: INT64, from: param.n, on_error: reject}
+      f: {type: FLOAT64, from: param.f, on_error: reject}
+      b: {type: BOOL, from: param.b, on_error: reject}
+      t: {type: TIMESTAMP, from: param.t, on_error: reject}
+      d: {type: DATE, from: param.d, on_error: reject}
+      m: {type: NUMERIC, from: param.m, on_error: reject}
+      j: {type: JSON, from: param.j, on_error: reject}
+      n_again: {type: STRING, from: param.n, on_error: reject}
       path: {type: STRING, from: hit.path}
   rejects:
     partition: day
@@ -156,7 +157,7 @@ def test_the_first_table_whose_conditions_hold_takes_the_hit() -> None:
 
 
 def test_an_unlisted_tenant_gets_no_table() -> None:
-    n = "      n: {type: INT64, from: param.n}\n"
+    n = "      n: {type: INT64, from: param.n, on_error: reject}\n"
     text = WIDE.replace("  events:", '  "events_{tenant}":\n    tenants: [acme]')
     text = text.replace(n, n + "      tenant: {type: STRING, from: param.tenant}\n", 1)
     tables = schema_file.parse(text)

@@ -1,0 +1,125 @@
+"""Makes a function of each column, once per schema: it reads a column's typed value from an event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.processor import convert, nested_columns, sources, transforms
+from services.processor.event import Event
+from services.processor.sources import Read
+from services.shared.schema import STRUCT, Column, Source
+
+
+class Missing(Exception):
+    """A required column has no value."""
+
+
+def reader(column: Column) -> Read:
+    """A function that returns the column's typed value, or None; it raises convert.Invalid, or Missing if REQUIRED."""
+    read = nested_columns.reader(column) if column.repeated or column.type == STRUCT else _scalar(column)
+    return _required(read) if column.required else read
+
+
+def _scalar(column: Column) -> Read:
+    if not column.transforms and all(_is_plain(source) for source in column.sources):
+        return _parameter([source.name for source in column.sources], column.type)
+    readers = [_reader(source, column) for source in column.sources]
+    if len(readers) == 1:
+        return readers[0]
+
+    def first_of(event: Event) -> Any:
+        for read in readers:
+            value = read(event)
+            if value is not None:
+                return value
+        return None
+
+    return first_of
+
+
+def _required(read: Read) -> Read:
+    def required(event: Event) -> Any:
+        value = read(event)
+        if value is None:
+            raise Missing
+        return value
+
+    return required
+
+
+def _is_plain(source: Source) -> bool:
+    return source.namespace == "param" and source.name != "*" and "." not in source.name
+
+
+def _reader(source: Source, column: Column) -> Read:
+    name, kind = source.name, column.type
+    if source.namespace == "param" and name == "*":
+        return lambda event: None  # filled once all other columns have taken theirs
+    if column.transforms:
+        return _transformed(source, column)
+    match source.namespace:
+        case "param" if "." in name:
+            return _path(name, kind)
+        case "param":
+            return _parameter([name], kind)
+        case "header":
+            converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
+            return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
+    return sources.own(source)
+
+
+def _parameter(names: list[str], kind: str) -> Read:
+    """A reader of the first of several parameters that has a value."""
+    converter = convert.CONVERTERS[kind]
+    from_text = convert.json_from_text if kind == "JSON" else converter
+    is_text = kind == "STRING"
+
+    def read(event: Event) -> Any:
+        first = event.first
+        for name in names:
+            value = first.get(name)
+            if value is not None and value != "":
+                if not is_text or type(value) is not str:  # a text is a STRING as is
+                    value = converter(value) if name in event.posted else from_text(value)
+                event.left.pop(name, None)
+                return value
+        return None
+
+    return read
+
+
+def _path(name: str, kind: str) -> Read:
+    """A reader of a value inside the objects of a parameter, or of a parameter whose name has dots."""
+    of_parameter, find = _parameter([name], kind), sources.finder(name)
+    converter = convert.CONVERTERS[kind]
+
+    def read(event: Event) -> Any:
+        value = of_parameter(event)
+        if value is None and (found := find(event.first)) is not None:
+            path, raw = found
+            value = converter(raw)
+            event.taken.append(path)
+        return value
+
+    return read
+
+
+def _transformed(source: Source, column: Column) -> Read:
+    get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
+    converter = convert.CONVERTERS[column.type]
+    typed = source.namespace not in ("param", "header")
+
+    def read(event: Event) -> Any:
+        path, raw = get(event)
+        value = transforms.apply(steps, raw)
+        if value is None or value == "":
+            return None
+        if not typed or value is not raw:
+            value = converter(value)
+        for step in after:
+            value = step(value)
+        if path:
+            event.taken.append(path)
+        return value
+
+    return read

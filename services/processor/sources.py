@@ -1,0 +1,133 @@
+"""Where values come from: the sources of the schema file, each as a function of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from services.processor import convert, query
+from services.processor.enrich import geo, referrer, user_agent, utm
+from services.processor.event import Event
+from services.shared import hit
+from services.shared.hit import Hit
+from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, Source
+
+STAGE = "processor"
+
+Read = Callable[[Event], Any]
+Path = tuple[str, ...]  # the way to a value among the parameters: of one, or inside its objects
+
+# What each enrichment derives from the headers and parameters of a hit: a tuple of its sources. None of them raises,
+# and none takes a parameter away from the column of `param.*`.
+ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] = {
+    "agent": user_agent.read,
+    "referrer": referrer.read,
+    "utm": utm.read,
+    "geo": geo.read,
+}
+
+
+def own(source: Source) -> Read:
+    """A reader of what is not the client's: it has the column's type already."""
+    name = source.name
+    match source.namespace:
+        case "hit":
+            read = attrgetter("at" if name == "received_at" else name)
+            return lambda event: read(event.hit) or None
+        case "event" if name == "problems":
+            return lambda event: None  # filled last
+        case "event":
+            return attrgetter(name)
+        case "reject" if name == "hit":
+            return lambda event: _original(event.hit)
+        case "reject" if name == "stage":
+            return lambda event: STAGE
+        case "reject":
+            return lambda event: getattr(event.reject, name)
+        case namespace if namespace in ENRICHMENTS:
+            return enrichment(namespace, name)
+    raise AssertionError(f"the schema file's check let {source} through")
+
+
+def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
+    """A function that finds the value of a path such as `properties.total`: the way to it, and the value.
+
+    A member's name may have dots itself: at each object the whole rest of the path is tried first.
+    """
+    parts = name.split(".")
+    rests = [".".join(parts[index:]) for index in range(len(parts))]
+
+    def find(members: dict[str, Any]) -> tuple[Path, Any] | None:
+        for index, part in enumerate(parts):
+            if index:  # what has the whole name is a parameter of its own
+                value = members.get(rests[index])
+                if value is not None and value != "":
+                    return (*parts[:index], rests[index]), value
+            inner = members.get(part)
+            if type(inner) is not dict:
+                return None
+            members = inner
+        return None
+
+    return find
+
+
+def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
+    """A function that returns a value as it was sent and the way to it among the parameters, () for no parameter."""
+    if source.namespace != "param":
+        read = own(source) if source.namespace != "header" else None
+        if read is None:
+            return lambda event: ((), event.hit.headers.get(source.name) or None)
+        return lambda event: ((), read(event))
+    name = source.name
+    find = finder(name) if "." in name else None
+
+    def of_parameter(event: Event) -> tuple[Path, Any]:
+        value = event.first.get(name)
+        if value is not None and value != "":
+            return (name,), value
+        found = find(event.first) if find else None
+        return found if found is not None else ((), None)
+
+    return of_parameter
+
+
+def enrichment(namespace: str, name: str) -> Read:
+    enrich, index = ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
+
+    def read(event: Event) -> Any:
+        found = event.enriched.get(namespace)
+        if found is None:  # the first of its columns
+            found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
+        return found[index]
+
+    return read
+
+
+def plain(event: Event, source: Source) -> str | None:
+    """A source's value as text, for the conditions of a table."""
+    if source.namespace in ENRICHMENTS:
+        value = enrichment(source.namespace, source.name)(event)
+        return None if value is None else convert.string(value)
+    if source.namespace in ("param", "header"):
+        _, value = raw(source)(event)
+        try:
+            return None if value is None else convert.string(value)
+        except convert.Invalid:
+            return None
+    value = getattr(event.hit, source.name)
+    return str(value) if value else None
+
+
+def _original(one: Hit) -> str:
+    """The hit as JSON; a body that is not JSON is kept as a string."""
+    body = bytes(one.body)
+    if body:
+        try:
+            convert.decode_json(body)
+        except convert.Invalid:
+            one = msgspec.structs.replace(one, body=msgspec.Raw(msgspec.json.encode(query.text(body))))
+    return hit.encode(one).decode()
