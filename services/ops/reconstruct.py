@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from services.processor import convert, parse
 from services.shared import hit, rows
 from services.shared.errors import Poison
 from services.shared.hit import Hit
-from services.shared.schema import REJECTS, Column, Schema
+from services.shared.schema import REJECTS, STRUCT, Column, Schema
 
 # What the processor says of a body that is JSON and no object; any other bad body stands in the reject as a text.
 NOT_AN_OBJECT = "the body is not a JSON object"
@@ -88,7 +89,7 @@ def row_of(reject: Reject, schema: Schema) -> tuple[str, pa.RecordBatch]:
     arrow = rows.arrow_schema(table)
     arrays = []
     for column in table.columns:
-        value = _value(column, found.get(column.name))
+        value = _value(column, found.get(column.name), column.name)
         try:
             arrays.append(pa.array([value], arrow.field(column.name).type))
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -110,18 +111,27 @@ def _check_whole(row: dict[str, Any]) -> None:
         raise NotReplayable(f"its row seems to be cut: its longest text has exactly {reject_rows.CUT} characters")
 
 
-def _value(column: Column, value: Any) -> Any:
+def _value(column: Column, value: Any, name: str) -> Any:
+    if column.repeated:
+        if not isinstance(value, list | None):
+            raise NotReplayable(f"column {name}: {value!r} is not a list")
+        one = dataclasses.replace(column, repeated=False)
+        return [_value(one, element, name) for element in value or ()]
     if value is None:
         if column.required:
-            raise NotReplayable(f"column {column.name} is REQUIRED, and the row has no value")
+            raise NotReplayable(f"column {name} is REQUIRED, and the row has no value")
         return None
+    if column.type == STRUCT:
+        if not isinstance(value, dict):
+            raise NotReplayable(f"column {name}: {value!r} is not an object")
+        return {field.name: _value(field, value.get(field.name), f"{name}.{field.name}") for field in column.fields}
     if column.type == "FLOAT64" and isinstance(value, str) and value in _FLOATS:
         return _FLOATS[value]
     if column.type in ("STRING", "JSON"):  # JSON stays the text it was
         if not isinstance(value, str):
-            raise NotReplayable(f"column {column.name}: {value!r} is not a text")
+            raise NotReplayable(f"column {name}: {value!r} is not a text")
         return value
     try:
         return convert.CONVERTERS[column.type](value)
     except convert.Invalid as error:
-        raise NotReplayable(f"column {column.name}: {error}") from error
+        raise NotReplayable(f"column {name}: {error}") from error

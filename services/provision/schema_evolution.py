@@ -8,10 +8,10 @@ from typing import Any
 
 from google.cloud.bigquery import SchemaField
 
-from services.shared.schema import Column, Table
+from services.shared.schema import STRUCT, Column, Table
 
 # The REST API answers with the names of legacy SQL.
-_STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
+_STANDARD = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": STRUCT}
 
 
 @dataclass(frozen=True)
@@ -32,60 +32,91 @@ def fields(table: Table) -> tuple[Any, ...]:
 
 def evolve(table: Table, existing: Sequence[Any]) -> Evolution:
     """What makes a table of the columns `existing` (SchemaField) take the rows of `table`."""
-    wanted = {column.name.lower(): column for column in table.columns}
-    known = {field.name.lower() for field in existing}
-    after: list[Any] = []
-    changes: list[str] = []
-    strangers: list[str] = []
-    problems: list[str] = []
-    for field in existing:
-        column = wanted.get(field.name.lower())
-        changed: dict[str, str] = {}
-        if column is None:
-            strangers.append(field.name)
-            if field.mode == "REQUIRED":
-                changed["mode"] = "NULLABLE"
-                changes.append(f"column {field.name} is not in the schema file any more: REQUIRED -> NULLABLE")
-        else:
-            problems += _problems(column, field)
-            if field.mode == "REQUIRED" and not column.required:
-                changed["mode"] = "NULLABLE"
-                changes.append(f"column {field.name}: REQUIRED -> NULLABLE")
-            if column.description and column.description != field.description:
-                changed["description"] = column.description
-                changes.append(f"column {field.name}: description")
-        # Built from what BigQuery answered, so that policy tags, defaults and the like stay.
-        after.append(SchemaField.from_api_repr({**field.to_api_repr(), **changed}) if changed else field)
-    for column in table.columns:
-        if column.name.lower() in known:
-            continue
-        if column.required:
-            problems.append(
-                f"column {column.name} is new and REQUIRED; BigQuery adds only NULLABLE columns to a table that "
-                "exists, since old rows have no value: make it NULLABLE in the schema file"
-            )
-        after.append(_field(column))
-        changes.append(f"new column {column.name} {column.type}")
-    return Evolution(tuple(after), tuple(changes), tuple(strangers), tuple(problems))
+    found = _Evolving()
+    after = found.evolve(table.columns, existing, "")
+    return Evolution(tuple(after), tuple(found.changes), tuple(found.strangers), tuple(found.problems))
+
+
+class _Evolving:
+    """The columns of a table, or the fields of a STRUCT, whose names come after `parent`."""
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+        self.strangers: list[str] = []
+        self.problems: list[str] = []
+
+    def evolve(self, columns: Sequence[Column], existing: Sequence[Any], parent: str) -> list[Any]:
+        wanted = {column.name.lower(): column for column in columns}
+        known = {field.name.lower() for field in existing}
+        after: list[Any] = []
+        for field in existing:
+            column = wanted.get(field.name.lower())
+            changed = self._without(field, parent) if column is None else self._changed(column, field, parent)
+            # Built from what BigQuery answered, so that policy tags, defaults and the like stay.
+            after.append(SchemaField.from_api_repr({**field.to_api_repr(), **changed}) if changed else field)
+        for column in columns:
+            if column.name.lower() in known:
+                continue
+            name = f"{parent}{column.name}"
+            if column.required:
+                self.problems.append(
+                    f"column {name} is new and REQUIRED; BigQuery adds only NULLABLE columns to a table that "
+                    "exists, since old rows have no value: make it NULLABLE in the schema file"
+                )
+            after.append(_field(column))
+            self.changes.append(f"new column {name} {_type(column)}")
+        return after
+
+    def _without(self, field: Any, parent: str) -> dict[str, Any]:
+        """A column that the schema file has not, or not any more."""
+        self.strangers.append(f"{parent}{field.name}")
+        if field.mode != "REQUIRED":
+            return {}
+        self.changes.append(f"column {parent}{field.name} is not in the schema file any more: REQUIRED -> NULLABLE")
+        return {"mode": "NULLABLE"}
+
+    def _changed(self, column: Column, field: Any, parent: str) -> dict[str, Any]:
+        changed: dict[str, Any] = {}
+        name = f"{parent}{column.name}"
+        if problems := _problems(column, field, name):
+            self.problems += problems
+            return {}
+        if field.mode == "REQUIRED" and not column.required:
+            changed["mode"] = "NULLABLE"
+            self.changes.append(f"column {name}: REQUIRED -> NULLABLE")
+        if column.description and column.description != field.description:
+            changed["description"] = column.description
+            self.changes.append(f"column {name}: description")
+        if column.type == STRUCT:
+            fields = self.evolve(column.fields, field.fields, f"{name}.")
+            if fields != list(field.fields):
+                changed["fields"] = [one.to_api_repr() for one in fields]
+        return changed
 
 
 def _field(column: Column) -> Any:
-    mode = "REQUIRED" if column.required else "NULLABLE"
-    return SchemaField(column.name, column.type, mode=mode, description=column.description or None)
+    mode = "REPEATED" if column.repeated else "REQUIRED" if column.required else "NULLABLE"
+    kind = "RECORD" if column.type == STRUCT else column.type
+    inner = tuple(_field(field) for field in column.fields)
+    return SchemaField(column.name, kind, mode=mode, description=column.description or None, fields=inner)
 
 
-def _problems(column: Column, field: Any) -> list[str]:
+def _type(column: Column) -> str:
+    return f"ARRAY<{column.type}>" if column.repeated else column.type
+
+
+def _problems(column: Column, field: Any, name: str) -> list[str]:
     problems = []
     if column.name != field.name:
-        problems.append(f"column {column.name} is {field.name} in the table; write it so in the schema file")
-    if (have := type_name(field)) != column.type:
+        problems.append(f"column {name} is {field.name} in the table; write it so in the schema file")
+    if (have := type_name(field)) != _type(column):
         problems.append(
-            f"column {column.name} is {have} in the table and {column.type} in the schema file; a type cannot change "
+            f"column {name} is {have} in the table and {_type(column)} in the schema file; a type cannot change "
             "without rewriting every row: give the column a new name, or go back to " + have
         )
     elif column.required and field.mode != "REQUIRED":
         problems.append(
-            f"column {column.name} is NULLABLE in the table and REQUIRED in the schema file; BigQuery cannot go that "
+            f"column {name} is NULLABLE in the table and REQUIRED in the schema file; BigQuery cannot go that "
             "way: make it NULLABLE in the schema file"
         )
     return problems

@@ -116,3 +116,57 @@ def test_a_name_in_other_case_is_refused_not_added_twice() -> None:
 def test_every_problem_is_told() -> None:
     table = events(USER, "n: {type: INT64, from: param.n}")
     assert len(schema_evolution.evolve(table, stored(("n", "STRING", "NULLABLE"))).problems) == 2
+
+
+CART = (
+    "cart: {type: STRUCT, mode: REPEATED, from: param.items, fields: {"
+    "sku: {type: STRING}, "
+    "maker: {type: STRUCT, fields: {name: {type: STRING, description: Who}, size: {type: INT64}}}}}"
+)
+
+
+def test_a_struct_gains_fields_at_any_depth_and_loses_none() -> None:
+    have = SchemaField(
+        "cart",
+        "RECORD",
+        mode="REPEATED",
+        fields=(
+            SchemaField("old", "STRING", mode="NULLABLE"),
+            SchemaField("maker", "RECORD", mode="NULLABLE", fields=(SchemaField("name", "STRING", mode="REQUIRED"),)),
+        ),
+    )
+    evolution = schema_evolution.evolve(events(CART), [*stored(), have])
+    assert not evolution.problems
+    assert evolution.strangers == ("cart.old",)
+    assert evolution.changes == (
+        "column cart.maker.name: REQUIRED -> NULLABLE",
+        "column cart.maker.name: description",
+        "new column cart.maker.size INT64",
+        "new column cart.sku STRING",
+    )
+    cart = evolution.fields[-1]
+    assert [field.name for field in cart.fields] == ["old", "maker", "sku"]
+    assert [field.name for field in cart.fields[1].fields] == ["name", "size"]
+    assert schema_evolution.evolve(events(CART), evolution.fields).changes == ()
+
+
+def test_what_a_new_table_gets_needs_nothing_afterwards() -> None:
+    table = events(
+        CART, "tags: {type: STRING, mode: REPEATED, from: param.tags}", "at: {type: DATETIME, from: param.at}"
+    )
+    evolution = schema_evolution.evolve(table, schema_evolution.fields(table))
+    assert (evolution.changes, evolution.problems, evolution.strangers) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("have", "wanted"),
+    [
+        (SchemaField("tags", "STRING", mode="NULLABLE"), "tags is STRING in the table and ARRAY<STRING>"),
+        (SchemaField("tags", "RECORD", mode="REPEATED"), "tags is ARRAY<STRUCT> in the table and ARRAY<STRING>"),
+    ],
+)
+def test_a_column_neither_becomes_a_list_nor_a_struct(have: SchemaField, wanted: str) -> None:
+    (problem,) = schema_evolution.evolve(
+        events("tags: {type: STRING, mode: REPEATED, from: param.tags}"), [*stored(), have]
+    ).problems
+    assert wanted in problem

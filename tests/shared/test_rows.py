@@ -18,7 +18,11 @@ def _batch(count: int = 3) -> pa.RecordBatch:
 
 
 def test_every_type_has_its_arrow_type() -> None:
-    columns = tuple(schema.Column(kind, kind, (schema.Source("param", "a"),)) for kind in schema.TYPES)
+    source = (schema.Source("param", "a"),)
+    inner = (schema.Column("s", "STRING", source), schema.Column("n", "INT64", source, repeated=True))
+    columns = tuple(
+        schema.Column(kind, kind, source, fields=inner if kind == schema.STRUCT else ()) for kind in schema.TYPES
+    )
     arrow = rows.arrow_schema(schema.Table("t", columns, "DATE"))
     assert [str(field.type) for field in arrow] == [
         "string",
@@ -27,8 +31,13 @@ def test_every_type_has_its_arrow_type() -> None:
         "bool",
         "timestamp[us, tz=UTC]",
         "date32[day]",
+        "timestamp[us]",
+        "time64[us]",
         "decimal128(38, 9)",
+        "decimal256(76, 38)",
+        "binary",
         "string",
+        "struct<s: string, n: list<item: int64 not null> not null>",
     ]
 
 
