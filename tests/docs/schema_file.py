@@ -6,7 +6,7 @@ one that the code has and this has not is an error.
 
 from __future__ import annotations
 
-from services.shared import schema
+from services.shared import schema, schema_columns
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
 from tests.docs.markers import table
@@ -56,22 +56,65 @@ TABLE_KEYS = {
         f"No {_without(schema.GROUPABLE)} column",
     ),
     "write": ("nothing", "none", "Leave it out: rows are appended by the Storage Write API"),
-    "columns": ("`name: column`", "required", f"At most {code.MOST_COLUMNS:,}"),
+    "columns": ("`name: column`", "required", f"At most {schema_columns.MOST_COLUMNS:,}, fields of STRUCTs included"),
 }
 COLUMN_KEYS = {
     "type": (", ".join(schema.TYPES), "required", "What a value must be: [what each type accepts]"),
-    "mode": (" or ".join(schema.MODES), schema.MODES[0], "REQUIRED: an event without a value becomes a reject"),
+    "mode": (
+        ", ".join(schema.MODES),
+        schema.MODES[0],
+        "REQUIRED: an event without a value becomes a reject. REPEATED: a list of values; one value alone is a list of "
+        "one, and so are values that come again in a query string",
+    ),
     "from": (
         "source, or list of sources",
         "required",
         "Where the value comes from; the first source that has one wins",
     ),
-    "description": ("text", "none", f"Shown by BigQuery. At most {code.COLUMN_DESCRIPTION:,} characters"),
+    "fields": (
+        "`name: column`",
+        "none",
+        f"The fields of a STRUCT, like columns; `from` is a name or path in its object, by default the field's own "
+        f"name. At most {schema.MAX_NESTED} levels",
+    ),
+    "transform": (
+        "step, or list of steps",
+        "none",
+        "What is done to a value, in order: [transformations](#transformations)",
+    ),
+    "on_error": (
+        " or ".join(schema.ON_ERROR),
+        "`null`, and `reject` where the mode is REQUIRED",
+        "What becomes of a value that does not fit: NULL, and a problem of the row, or the event is a reject: "
+        "[values that do not fit](#values-that-do-not-fit)",
+    ),
+    "description": ("text", "none", f"Shown by BigQuery. At most {schema_columns.COLUMN_DESCRIPTION:,} characters"),
+}
+STEPS = {
+    "trim": "Without white space around it",
+    "collapse": "White space inside is one space, and none is around it",
+    "lower": "In lower case",
+    "upper": "In upper case",
+    "hash": "A keyed hash of it, as `privacy: hash` makes them",
+    "url.host": "The host name of a URL, in lower case; what is no URL has no value",
+    "url.path": "Its path",
+    "url.query.NAME": "The decoded value of NAME in its query string",
+    "default": "This, where there is no value",
+    "map": "What this value is in the map, such as `{m: mobile, d: desktop}`. One that is not in it does not fit, "
+    "unless `'*'` says what the others are",
+    "regex": "The group of a pattern of RE2, or the whole match without a group; without a match there is no value",
+    "max_length": "Its first characters, so many",
+    "split": "A list: what stands between these texts, empty parts left out. The steps after it work on each part",
+    "time_zone": "A time without a zone is one of this zone's clocks, such as Europe/Berlin",
+    "round": "Rounded to so many decimals, half away from zero",
+    "min": "A smaller number does not fit",
+    "max": "A larger number does not fit",
 }
 # Sources with open names.
 OPEN = {
     "param": (
         ("param.NAME", "any", "A parameter of the event: from the query string, or a member of the posted JSON object"),
+        ("param.NAME.NAME", "any", "A value inside it, such as `param.properties.total`"),
         (
             "param.*",
             "JSON",
@@ -90,6 +133,7 @@ SOURCES = {
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
+    "event.problems": "The values that did not fit, a list of objects: column, reason, detail and value",
     "agent.browser": "From the header `user-agent`: the browser's name",
     "agent.browser_version": "Its version",
     "agent.os": "The operating system",
@@ -143,6 +187,7 @@ _GOOD = """tables:
 # A piece of the file above, and what to put in its place to get an error. If the piece stays, what follows it is shown.
 MISTAKES = (
     ("type: NUMERIC", "type: NUMBER"),
+    ("type: NUMERIC, from", "type: NUMERIC, transform: [rond], from"),
     ("from: param.total", "from: qery.total"),
     ("from: param.total", "from: geo.town"),
     ("type: NUMERIC", "type: NUMERIC, colour: red"),
@@ -167,9 +212,10 @@ def parts() -> dict[str, str]:
     """The generated parts by name."""
     return {
         "keys of a table": _keys(code.TABLE_KEYS, TABLE_KEYS),
-        "keys of a column": _keys(code.COLUMN_KEYS, COLUMN_KEYS).replace(
+        "keys of a column": _keys(schema_columns.COLUMN_KEYS, COLUMN_KEYS).replace(
             "[what each type accepts]", "[what each type accepts](../services/processor/README.md#accepted-values)"
         ),
+        "steps": table(("step", "what it makes of a value"), _steps()),
         "sources": table(("source", "type", "value"), _sources()),
         "refusals": table(("a file with", "is refused with"), _refusals()),
     }
@@ -177,6 +223,11 @@ def parts() -> dict[str, str]:
 
 def _keys(known: tuple[str, ...], meanings: dict[str, tuple[str, str, str]]) -> str:
     return table(("key", "takes", "default", "meaning"), ((f"`{key}`", *meanings[key]) for key in known))
+
+
+def _steps() -> list[tuple[str, str]]:
+    known = {**schema_columns.TEXT_STEPS, **schema_columns.VALUE_STEPS}
+    return [(f"`{name}: {takes}`" if takes else f"`{name}`", STEPS[name]) for name, takes in known.items()]
 
 
 def _sources() -> list[tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 DAY = date(2026, 3, 1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NUMBER = "n: {type: INT64, from: param.n}"
+NUMBER = "n: {type: INT64, from: param.n, on_error: reject}"
 REJECTS = """
   rejects:
     partition: day
