@@ -13,7 +13,8 @@ from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Source, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
-from services.shared.schema_tenants import TenantsReader
+from services.shared.schema_tenants import TenantsReader, condition_source
+from services.shared.tenants import Tenants
 
 FILE_KEYS = ("expire_days", "privacy", "tenants", "tables")
 TABLE_KEYS = (
@@ -51,6 +52,7 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
 class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
+        self._tenants, self._found = TenantsReader(file, self._errors), Tenants()
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
 
     def read(self, text: str) -> Schema:
@@ -61,7 +63,7 @@ class _Reader(NodeReader):
         taken: set[str] = set()
         keys = self._mapping(root, "the file", FILE_KEYS, required=("tables",))
         privacy = PrivacyReader(self._file, self._errors).read(keys.get("privacy"))
-        tenants = TenantsReader(self._file, self._errors).read(keys.get("tenants"))
+        self._found = self._tenants.read(keys.get("tenants"))
         expire_days = self._days(keys.get("expire_days"), "the file")
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
@@ -77,7 +79,7 @@ class _Reader(NodeReader):
             self._check_routes(tables)
         if self._errors:
             raise SchemaError(self._report())
-        return Schema(tables, privacy=privacy, tenants=tenants, expire_days=expire_days)
+        return Schema(tables, privacy=privacy, tenants=self._found, expire_days=expire_days)
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()
@@ -141,6 +143,8 @@ class _Reader(NodeReader):
             unique=unique,
             require_any=require_any,
         )
+        if self._found:
+            table = self._tenants.check(table, keys.get("columns"), keys.get("when"))
         tables = self._per_tenant(table, keys.get("tenants"), node)
         self._places |= dict.fromkeys((one.name for one in tables), keys.get("when", node))
         return tables
@@ -163,7 +167,7 @@ class _Reader(NodeReader):
                 self._error(
                     tenants or node, f"tenant {quoted(tenant)}: letters, digits and underscores only, at most 100"
                 )
-            condition = Condition(source.sources[0], frozenset({tenant}))
+            condition = Condition(condition_source(source.sources, self._found), frozenset({tenant}))
             fields = {**table.__dict__, "name": table.name.replace(schema.TENANT, tenant)}
             tables.append(Table(**{**fields, "conditions": (*table.conditions, condition)}))
         return tables
