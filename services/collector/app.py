@@ -13,6 +13,7 @@ from multidict import istr
 from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies, signals
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
+from services.collector.denials import Denied
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.privacy import UNTREATED, Protection, first
@@ -20,6 +21,8 @@ from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
+from services.collector.tenant import Fate, Tenancy, clean_items
+from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
 from services.shared.schema import Schema
@@ -34,6 +37,7 @@ _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 _NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
+_NOBODYS = Fate()
 _KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
 
 
@@ -48,7 +52,8 @@ class App:
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
         self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
-        others = [tracing.HEADER] if self._traced else []
+        self._tenancy = Tenancy(schema.tenants, metrics) if schema.tenants else None
+        others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if self._tenancy else ())]
         self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
         self._endpoints = endpoints.read(cfg)
@@ -90,7 +95,12 @@ class App:
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
-        treatment = UNTREATED
+        treatment, fate = UNTREATED, _NOBODYS
+        if self._tenancy is not None:
+            fate = self._tenancy.of_line(lines, path, query)
+            if fate.drop:
+                return image, origin, True
+            signal = fate.signal(signal)
         if signal or not self._protection.passes(query):
             asked = query.decode()
             treatment = self._protection.treatment(first(signal, self._protection.signal_of_query(asked)))
@@ -102,7 +112,7 @@ class App:
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
         ip = self._protection.clean_ip(self._address(remote, forwarded), anonymize=treatment.anonymize)
-        more = fast_path.members(treatment)
+        more = fast_path.members(treatment) + fate.members
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)
@@ -143,6 +153,8 @@ class App:
             return await self._items(request, route, query)
         except body.BadBody as error:
             return _json_error(error)
+        except Denied as denied:
+            return denied.reply(request.method, route.path, query)
         except HitsRefused as error:
             return unavailable(error)
 
@@ -162,6 +174,9 @@ class App:
         except body.BadBody as error:
             count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
+        except Denied:
+            count.labels(name, "refused").inc()
+            raise
         except HitsRefused:
             count.labels(name, "unsafe").inc()
             raise
@@ -172,7 +187,14 @@ class App:
         """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused."""
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
-        treatment = self._protection.treatment(self._protection.signal(_signalling(request), query))
+        signal = self._protection.signal(_signalling(request), query)
+        if self._tenancy is not None:
+            fate = self._tenancy.of_request(request.headers, captured.path, query, route)
+            if fate.drop:
+                return
+            signal = fate.signal(signal)
+            captured = msgspec.structs.replace(captured, tenant=fate.tenant, limited=fate.limited)
+        treatment = self._protection.treatment(signal)
         if treatment.drop:
             return
         self._metrics.hits.by_labels[request.method,] += 1
@@ -212,7 +234,7 @@ class App:
         return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
 
     def _lines(self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received) -> list[bytes]:
-        """The hits of a body as lines, in order, without those that the policy drops. Raises BadBody."""
+        """The hits of a body as lines, in order, without those that the policy drops. Raises BadBody and Denied."""
         if found.refused is not None:
             raise found.refused
         route = found.route
@@ -231,7 +253,10 @@ class App:
         signal = self._protection.signal(_signalling(request), query)
         if found.envelope:
             signal = first(signal, self._protection.signal_of(found.envelope))
-        likes, items = self._protection.clean_items(like, found.items, signal)
+        fates: list[Fate] = []
+        if self._tenancy is not None:
+            fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
+        likes, items = clean_items(self._protection, like, found.items, signal, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:

@@ -18,6 +18,7 @@ class Metrics:
         ).info({"service": "collector", "version": __version__, "schema": digest})
         self._count_requests(registry)
         self._count_privacy(registry)
+        self._count_tenants(registry)
         self._count_hits(registry)
         self._count_spool(registry)
         self._count_malformed(registry)
@@ -67,6 +68,21 @@ class Metrics:
             "Values removed from hits, by the name in the list of secrets that they matched, or by kind: ids and"
             " addresses, which go under an opt-out",
             ("name",),
+            registry=registry,
+        )
+
+    def _count_tenants(self, registry: CollectorRegistry) -> None:
+        self.tenant_hits = FastCounter(
+            "pixelpipe_collector_tenant_hits_total",
+            "Hits by tenant of the schema file: admitted; over its rate, and limited, which become rejects, dropped, or"
+            " refused with 429",
+            ("tenant", "outcome"),
+            registry=registry,
+        )
+        self.unknown_tenant_hits = FastCounter(
+            "pixelpipe_collector_unknown_tenant_hits_total",
+            "Hits of no tenant of the schema file: admitted, which become rejects, or refused with 401",
+            ("outcome",),
             registry=registry,
         )
 

@@ -7,7 +7,7 @@ kind: a tenant that has keys is never named by a parameter, and a wrong key is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
@@ -23,7 +23,7 @@ DENIED = "denied"
 MAX_KEY = 1_024  # characters; a longer one is nobody's
 KEY_PARAMETER = "write_key"  # of our own pixels and events
 
-_MAX_KEYS = 16  # that one request is asked for
+MAX_KEYS = 4  # that are looked for in one place
 _MAX_PATH = 1_024  # characters of a path whose segments are looked at
 _BURST_SECONDS = 10.0
 
@@ -94,29 +94,28 @@ class Resolver:
         self._by_path = {segments(path): tenant.name for tenant in every for path in tenant.paths}
         self._deepest = max(map(len, self._by_path), default=0)
         self._keyed = frozenset(tenant.name for tenant in every if tenant.key_hashes)
+        self.owner = lru_cache(1_024)(self._owner)  # most keys come again and again, and hashing costs more
         self._sayable = frozenset(tenants.by_name) - self._keyed if tenants.parameter else frozenset[str]()
 
-    def named_by(self, keys: Iterable[str]) -> set[str]:
-        """The tenants that have one of these keys."""
-        return {
-            name
-            for key, _ in zip(keys, range(_MAX_KEYS), strict=False)
-            if 0 < len(key) <= MAX_KEY and (name := self._by_hash.get(hashed(key)))
-        }
-
-    def resolve(self, keys: Iterable[str], host: str, path: str, parameter: str = "") -> str:
+    def resolve(
+        self, keys: Sequence[str], host: str, path: str, parameter: str = "", *, ids: Sequence[str] = ()
+    ) -> str:
         """The tenant's name, or "" where it is unknown.
 
-        `keys` are those that a request has in the places of its protocol, `host` is the Host header, `path` as it was
-        sent, `parameter` the value of the parameter that may say it. Keys of two tenants are nobody's.
+        `keys` are those that a request has in the places of its protocol; `ids` are what is no secret but may be listed
+        like a key, such as a site's number: an unknown one is not a wrong key. `host` is the Host header, `path` as it
+        was sent, `parameter` the value of the parameter that may say it. Keys of two tenants are nobody's.
         """
-        given = [key for key in keys if key]
-        if given and (named := self.named_by(given)):
+        if (keys or ids) and (named := {name for key in (*keys, *ids) if (name := self.owner(key))}):
             return named.pop() if len(named) == 1 else ""
         name = self._placed(host, path)
         if not name and parameter in self._sayable:
             name = parameter
-        return "" if given and name in self._keyed else name
+        return "" if keys and name in self._keyed else name
+
+    def _owner(self, key: str) -> str:
+        """The tenant that has this key, or ""."""
+        return self._by_hash.get(hashed(key), "") if 0 < len(key) <= MAX_KEY else ""
 
     def again(self, host: str, path: str) -> str:
         """Likewise for a hit without a tenant, whose key, if it had one, is gone: "" for any tenant that has keys."""
@@ -149,12 +148,12 @@ def _finder(names: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def in_query(query: str, *names: str) -> list[str]:
-    """The values that a query string or form has under these names, without empty ones, in order, at most 16."""
+    """The values that a query string or form has under these names, without empty ones, in order, at most MAX_KEYS."""
     found = []
     for match in _finder(names).finditer(query):
         # A name with escapes is not found: nobody but its sender gains or loses by that.
         if value := match[1]:
             found.append(unquote_plus(value) if len(value) <= 3 * MAX_KEY else value)
-            if len(found) == _MAX_KEYS:
+            if len(found) == MAX_KEYS:
                 break
     return found
