@@ -10,12 +10,12 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies, signals
+from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
-from services.collector.privacy import UNTREATED, Protection, first
+from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
@@ -34,7 +34,10 @@ _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 _NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
-_KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
+_KINDS = {
+    "form": "events",
+    **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook", "gpc")},
+}
 
 
 class App:
@@ -51,7 +54,7 @@ class App:
         others = [tracing.HEADER] if self._traced else []
         self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
-        self._endpoints = endpoints.read(cfg)
+        self._endpoints = endpoints.read(cfg, more=[SUPPORT] if self._protection.obeys_gpc else [])
         self._table = self._endpoints.table
         # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
@@ -93,7 +96,9 @@ class App:
         treatment = UNTREATED
         if signal or not self._protection.passes(query):
             asked = query.decode()
-            treatment = self._protection.treatment(first(signal, self._protection.signal_of_query(asked)))
+            treatment = self._protection.treatment(
+                self._protection.strongest(signal, self._protection.signal_of_query(asked))
+            )
             if treatment.drop:
                 return image, origin, True
             if treatment.anonymize:
@@ -127,6 +132,8 @@ class App:
                     return self._images[route.path.encode()]
                 case "robots":
                     return _ROBOTS
+                case "gpc":
+                    return SUPPORTED
                 case "script":
                     return self._endpoints.scripts[route.name].reply(request.headers.get("If-None-Match", ""))
                 case "redirect":
@@ -172,7 +179,7 @@ class App:
         """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused."""
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
-        treatment = self._protection.treatment(self._protection.signal(_signalling(request), query))
+        treatment = self._protection.treatment(self._protection.signal(request.headers, query))
         if treatment.drop:
             return
         self._metrics.hits.by_labels[request.method,] += 1
@@ -228,10 +235,9 @@ class App:
         if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
             found = cut.uncut(route, TOO_LARGE, received.data, received.size)
             return self._lines(request, found, query, now, received)
-        signal = self._protection.signal(_signalling(request), query)
-        if found.envelope:
-            signal = first(signal, self._protection.signal_of(found.envelope))
-        likes, items = self._protection.clean_items(like, found.items, signal)
+        signal = self._protection.signal(request.headers, query)
+        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        likes, items = self._protection.clean_items(like, found.items, signals)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
@@ -293,16 +299,6 @@ def _other_method(methods: tuple[str, ...]) -> Reply:
 
 def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
-
-
-def _signalling(request: web.BaseRequest) -> dict[str, str]:
-    """The headers that may be opt-out signals. One that was sent twice counts if either says so."""
-    headers = request.headers
-    return {
-        name: "1" if "1" in (values := headers.getall(name)) else values[0]
-        for name in signals.HEADERS
-        if name in headers
-    }
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
