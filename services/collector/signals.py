@@ -33,7 +33,7 @@ DENIED = frozenset({"denied", "false", "no", "off", "0"})
 PLACES = ("properties", "context", "params", "payload", "data", "props", "p", "event_properties")
 
 _STRENGTH = (DROP, ANONYMIZE, RECORD)
-_LONGEST_VALUE = 100  # characters of a parameter that may say something
+_LONGEST = 300  # characters of a parameter that may say something, percent-encoded
 # An escape of a letter of `consent`, `gcs` or `gcd`; encoders leave letters alone, so nearly no query holds one.
 _ESCAPED = re.compile(r"%(?:[46][3457ef]|[57][34])")
 _ESCAPED_BYTES = re.compile(_ESCAPED.pattern.encode())
@@ -94,7 +94,7 @@ class Signals:
         found = ""
         for part in query.split("&"):
             name, _, value = part.partition("=")
-            if len(value) <= 3 * _LONGEST_VALUE and (signal := _of_parameter(_decoded(name), _decoded(value))):
+            if len(part) <= _LONGEST and (signal := _of_parameter(_decoded(name), _decoded(value))):
                 found = self.strongest(found, signal)
         return found
 
@@ -103,7 +103,7 @@ class Signals:
         if isinstance(item, str):
             if item[:1] not in ("{", "["):
                 return self.of_params(_query_of(item))
-            item = item.encode("utf-8", "surrogateescape")
+            item = item.encode("utf-8", "replace")
         if _MEMBER.search(item) is None and (b"\\" not in item or _ESCAPED_JSON not in item):
             return ""
         try:

@@ -116,23 +116,27 @@ class PrivacyReader(NodeReader):
                     item, f"{where}: {quoted(name)} is there twice; case, `-`, `_`, `.` and spaces do not count"
                 )
             taken.add(plain(name))
-            self._check_name(item, where, name, needed)
-            names.append(name)
+            if self._check_name(item, where, name, needed):
+                names.append(name)
         return tuple(names)
 
-    def _check_name(self, node: yaml.Node, where: str, name: str, needed: tuple[str, ...]) -> None:
+    def _check_name(self, node: yaml.Node, where: str, name: str, needed: tuple[str, ...]) -> bool:
         bare = plain(name)
         by_plain = {plain(one): one for one in needed}
+        wrong = ""
         if not bare:
-            self._error(node, f"{where}: {quoted(name)} would match every name or none; write a parameter's name")
+            wrong = "would match every name or none; write a parameter's name"
         elif any(char in name for char in "*?[]%&=\\/"):
-            self._error(node, f"{where}: {quoted(name)} is a pattern or not a name; write each name in full")
+            wrong = "is a pattern or not a name; write each name in full"
         elif len(bare) < 2:
-            self._error(node, f"{where}: {quoted(name)} is too short: trackers name other things so; write two letters")
+            wrong = "is too short: trackers name other things so; write two letters"
         elif len(name) > LONGEST_NAME:
-            self._error(node, f"{where}: {quoted(name)} has more than {LONGEST_NAME} characters")
+            wrong = f"has more than {LONGEST_NAME} characters"
         elif bare in by_plain:
-            self._error(node, f"{where}: {quoted(name)}: events need their `{by_plain[bare]}`; remove it here")
+            wrong = f"is what events need as `{by_plain[bare]}`; remove it here"
+        if wrong:
+            self._error(node, f"{where}: {quoted(name)} {wrong}")
+        return not wrong
 
     def _hash(self, node: yaml.Node) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
