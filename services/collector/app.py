@@ -10,13 +10,13 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies, signals
+from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.denials import Denied
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
-from services.collector.privacy import UNTREATED, Protection, first
+from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
@@ -38,7 +38,10 @@ _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 _NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
 _NOBODYS = Fate()
-_KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
+_KINDS = {
+    "form": "events",
+    **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook", "gpc")},
+}
 
 
 class App:
@@ -56,7 +59,7 @@ class App:
         others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if self._tenancy else ())]
         self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
-        self._endpoints = endpoints.read(cfg)
+        self._endpoints = endpoints.read(cfg, more=[SUPPORT] if self._protection.obeys_gpc else [])
         self._table = self._endpoints.table
         # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
@@ -100,10 +103,12 @@ class App:
             fate = self._tenancy.of_line(lines, path, query)
             if fate.drop:
                 return image, origin, True
-            signal = fate.signal(signal)
+            signal = self._protection.strongest(signal, fate.signal)
         if signal or not self._protection.passes(query):
             asked = query.decode()
-            treatment = self._protection.treatment(first(signal, self._protection.signal_of_query(asked)))
+            treatment = self._protection.treatment(
+                self._protection.strongest(signal, self._protection.signal_of_query(asked))
+            )
             if treatment.drop:
                 return image, origin, True
             if treatment.anonymize:
@@ -137,6 +142,8 @@ class App:
                     return self._images[route.path.encode()]
                 case "robots":
                     return _ROBOTS
+                case "gpc":
+                    return SUPPORTED
                 case "script":
                     return self._endpoints.scripts[route.name].reply(request.headers.get("If-None-Match", ""))
                 case "redirect":
@@ -187,12 +194,12 @@ class App:
         """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused."""
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
-        signal = self._protection.signal(_signalling(request), query)
+        signal = self._protection.signal(request.headers, query)
         if self._tenancy is not None:
             fate = self._tenancy.of_request(request.headers, captured.path, query, route)
             if fate.drop:
                 return
-            signal = fate.signal(signal)
+            signal = self._protection.strongest(signal, fate.signal)
             captured = msgspec.structs.replace(captured, tenant=fate.tenant, limited=fate.limited)
         treatment = self._protection.treatment(signal)
         if treatment.drop:
@@ -250,13 +257,12 @@ class App:
         if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
             found = cut.uncut(route, TOO_LARGE, received.data, received.size)
             return self._lines(request, found, query, now, received)
-        signal = self._protection.signal(_signalling(request), query)
-        if found.envelope:
-            signal = first(signal, self._protection.signal_of(found.envelope))
-        fates: list[Fate] = []
+        fates = [_NOBODYS] * len(found.items)
         if self._tenancy is not None:
             fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
-        likes, items = clean_items(self._protection, like, found.items, signal, fates)
+        signal = self._protection.signal(request.headers, query)
+        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        likes, items = clean_items(self._protection, like, found.items, signals, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
@@ -318,16 +324,6 @@ def _other_method(methods: tuple[str, ...]) -> Reply:
 
 def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
-
-
-def _signalling(request: web.BaseRequest) -> dict[str, str]:
-    """The headers that may be opt-out signals. One that was sent twice counts if either says so."""
-    headers = request.headers
-    return {
-        name: "1" if "1" in (values := headers.getall(name)) else values[0]
-        for name in signals.HEADERS
-        if name in headers
-    }
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
-from services.collector import privacy, reply, signals
+from services.collector import reply, signals
 from services.collector.privacy import Protection, Treatment
 from services.shared import hit
 
@@ -95,7 +95,7 @@ class FastParser:
                 if other is not None:
                     forwarded, origin = other[0] or forwarded, other[1] or origin
                     if other[2]:
-                        signal = privacy.first(signal, other[2])
+                        signal = self._protection.strongest(signal, other[2])
         if not seen & _HOST:
             return None
         path, _, query = target.partition(b"?")
@@ -121,7 +121,7 @@ class FastParser:
             other = value, b"", ""
         elif name == _ORIGIN:
             other = "", reply.origin(value), ""
-        elif name in signals.HEADERS and (signal := self._protection.signal_of_header(name, value)):
+        elif signal := signals.of_header(name, value):
             other = "", b"", signal
         return _Line(self._marks[name], member, anonymous, other)
 

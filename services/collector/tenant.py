@@ -14,15 +14,15 @@ from services.collector.cut import Cut
 from services.collector.denials import TOO_MANY, UNAUTHORIZED, Denied
 from services.collector.json_items import Item
 from services.collector.metrics import Metrics
-from services.collector.privacy import Protection, first
+from services.collector.privacy import Protection
 from services.collector.rate_limit import RateLimits
 from services.collector.routes import Route
+from services.collector.signals import CONSENT
 from services.collector.tenant_keys import Keys
 from services.shared.hit import Hit
 from services.shared.tenants import DENIED, DROP, KEY_PARAMETER, REFUSE, Resolver, Tenants, in_query
 
 ADMITTED, LIMITED, DROPPED, REFUSED = "admitted", "limited", "dropped", "refused"  # outcomes of hits, as counted
-_CONSENT = "consent"  # the signal of a tenant whose events are all opted out
 _POST = "POST"
 
 
@@ -43,9 +43,10 @@ class Fate(NamedTuple):
         tenant = b',"tenant":"%b"' % self.tenant.encode() if self.tenant else b""
         return tenant + b',"limited":true' if self.limited else tenant
 
-    def signal(self, of_request: str) -> str:
-        """The opt-out signal that names the hit, if any: that of its request, or its tenant's."""
-        return first(of_request, _CONSENT) if self.denied else of_request
+    @property
+    def signal(self) -> str:
+        """The opt-out signal that its tenant is for it, or ""."""
+        return CONSENT if self.denied else ""
 
 
 class Tenancy:
@@ -144,31 +145,22 @@ class Tenancy:
 
 
 def clean_items(
-    protection: Protection, like: Hit, items: Sequence[Item], signal: str, fates: Sequence[Fate]
+    protection: Protection, like: Hit, items: Sequence[Item], signals: Sequence[str], fates: Sequence[Fate]
 ) -> tuple[list[Hit | None], list[Item]]:
-    """What `protection.clean_items` gives, by each item's fate: hits of their tenants, None for those dropped.
-
-    Without any fate there are no tenants.
-    """
-    if not fates:
-        return protection.clean_items(like, items, signal)
-    likes: list[Hit | None] = [None] * len(items)
-    cleaned: list[Item] = [b""] * len(items)
-    marked: dict[tuple[int, Fate], Hit] = {}
-    for denied in (False, True):
-        at = [index for index, fate in enumerate(fates) if fate.denied is denied and not fate.drop]
-        if not at:
-            continue
-        of_all = first(signal, _CONSENT) if denied else signal
-        some, kept = protection.clean_items(like, [items[index] for index in at], of_all)
-        for index, one, item in zip(at, some, kept, strict=True):
-            if one is not None:
-                fate = fates[index]
-                if (found := marked.get((id(one), fate))) is None:
-                    found = msgspec.structs.replace(one, tenant=fate.tenant, limited=fate.limited)
-                    marked[id(one), fate] = found
-                likes[index], cleaned[index] = found, item
-    return likes, cleaned
+    """What `protection.clean_items` gives, by each item's fate: hits of their tenants, None for those dropped."""
+    if any(fate.denied for fate in fates):
+        signals = [protection.strongest(*both) for both in zip(signals, (fate.signal for fate in fates), strict=True)]
+    likes, cleaned = protection.clean_items(like, items, signals)
+    marked: dict[tuple[int, Fate], Hit | None] = {}
+    found = []
+    for one, fate in zip(likes, fates, strict=True):
+        key = id(one), fate
+        if key not in marked:
+            marked[key] = None
+            if one is not None and not fate.drop:
+                marked[key] = msgspec.structs.replace(one, tenant=fate.tenant, limited=fate.limited)
+        found.append(marked[key])
+    return found, cleaned
 
 
 def _host(headers: Any) -> str:

@@ -13,6 +13,8 @@ from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import unquote, unquote_plus
 
+import msgspec
+
 from services.shared.hit import Hit
 
 REJECT, REFUSE = "reject", "refuse"  # unknown: a row of `rejects`; 401 for posts (pixels are rejects all the same)
@@ -122,10 +124,11 @@ class Resolver:
         name = self._placed(host, path)
         return "" if name in self._keyed else name
 
-    def of_hit(self, hit: Hit) -> str:
-        """Likewise for a hit of our own pixel that no collector has seen, such as of a log entry."""
+    def named(self, hit: Hit) -> Hit:
+        """A hit of our own pixel that no collector has seen, such as of a log entry, with its tenant."""
         keys = in_query(hit.query, KEY_PARAMETER)
-        return self.resolve(keys, hit.headers.get("host", ""), hit.path, self.said(hit.query))
+        tenant = self.resolve(keys, hit.headers.get("host", ""), hit.path, self.said(hit.query))
+        return msgspec.structs.replace(hit, tenant=tenant)
 
     def said(self, query: str) -> str:
         """What a query string or form says in the parameter; the first counts."""
