@@ -21,9 +21,11 @@ from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
 from services.collector.unwrap import TOO_LARGE
+from services.collector.visitor import NOBODY, Visitor, Visitors
 from services.shared import address, hit, identity, tracing
 from services.shared.schema import Schema
 
+_CACHED_IPS = 4_096
 RETRY_SECONDS = "1"
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
@@ -51,6 +53,9 @@ class App:
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
         self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
+        cookie = schema.privacy[cfg.privacy].cookie
+        self._visitors = Visitors(cookie) if cookie is not None else None
+        self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
         others = [tracing.HEADER] if self._traced else []
         self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
@@ -84,7 +89,7 @@ class App:
         `remote` is the peer's address, or "". Returns the reply, the Origin it goes to, and whether it may be sent now.
         If not, `on_settled` is called once it may; with an error, send `unavailable` instead.
         """
-        if (parsed := self._fast_parser.parse(data)) is None:
+        if self._visitors is not None or (parsed := self._fast_parser.parse(data)) is None:
             return None
         path, query, headers, forwarded, origin, signal, lines = parsed
         if (image := self._images.get(path)) is None:
@@ -96,9 +101,7 @@ class App:
         treatment = UNTREATED
         if signal or not self._protection.passes(query):
             asked = query.decode()
-            treatment = self._protection.treatment(
-                self._protection.strongest(signal, self._protection.signal_of_query(asked))
-            )
+            treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:
                 return image, origin, True
             if treatment.anonymize:
@@ -106,8 +109,8 @@ class App:
             query = hit.text(self._protection.clean_query(asked, anonymize=treatment.anonymize))[1:-1]
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
-        ip = self._protection.clean_ip(self._address(remote, forwarded), anonymize=treatment.anonymize)
-        more = fast_path.members(treatment)
+        ip = self._cached_ip(remote, forwarded, treatment.anonymize)
+        more = b"" if treatment is UNTREATED else fast_path.members(treatment)
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)
@@ -128,8 +131,8 @@ class App:
         try:
             match route.protocol:
                 case "pixel":
-                    await self._one(request, route, query)
-                    return self._images[route.path.encode()]
+                    set_cookie = await self._one(request, route, query)
+                    return self._images[route.path.encode()].with_cookie(set_cookie)
                 case "robots":
                     return _ROBOTS
                 case "gpc":
@@ -159,8 +162,8 @@ class App:
         target = redirects.target(query) if redirects else None
         if target is None:
             return _NOWHERE
-        await self._one(request, route, query)
-        return Reply(302, {"Location": target, **FRESH})
+        set_cookie = await self._one(request, route, query)
+        return Reply(302, {"Location": target, **FRESH}).with_cookie(set_cookie)
 
     async def _hook(self, request: web.BaseRequest, route: Route) -> Reply:
         count, name = self._metrics.hook_requests, self._endpoints.hooks[route.name].name
@@ -175,15 +178,19 @@ class App:
         count.labels(name, "captured").inc()
         return reply
 
-    async def _one(self, request: web.BaseRequest, route: Route, query: str) -> None:
-        """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused."""
+    async def _one(self, request: web.BaseRequest, route: Route, query: str) -> str:
+        """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused.
+
+        Returns the value of Set-Cookie for the reply, or "".
+        """
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
         treatment = self._protection.treatment(self._protection.signal(request.headers, query))
-        if treatment.drop:
-            return
-        self._metrics.hits.by_labels[request.method,] += 1
-        await self._keep([hit.encode(self._protection.clean(captured, treatment))], request)
+        captured.visitor_id, set_cookie = self._visitor(request, now, opted_out=bool(treatment.signal))
+        if not treatment.drop:
+            self._metrics.hits.by_labels[request.method,] += 1
+            await self._keep([hit.encode(self._protection.clean(captured, treatment))], request)
+        return set_cookie
 
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
@@ -199,13 +206,13 @@ class App:
             raise body.BadBody(401, why)
         found = self._cut(request, route, query, received)
         now = time.time_ns() // 1000
-        lines = self._lines(request, found, query, now, received)
+        lines, set_cookie = self._lines(request, found, query, now, received)
         if lines:
             self._metrics.hits.by_labels[request.method,] += len(lines)
             await self._keep(lines, request)
         route = found.route
         asked = Asked(request.method, route.path, query, "", found, received.size, now)
-        return _reply(replies.answer(route.reply, asked))
+        return _reply(replies.answer(route.reply, asked)).with_cookie(set_cookie)
 
     def _cut(self, request: web.BaseRequest, route: Route, query: str, received: Received) -> Cut:
         limit = self._cfg.max_body_bytes
@@ -218,8 +225,10 @@ class App:
             }
         return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
 
-    def _lines(self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received) -> list[bytes]:
-        """The hits of a body as lines, in order, without those that the policy drops. Raises BadBody."""
+    def _lines(
+        self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received
+    ) -> tuple[list[bytes], str]:
+        """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie. Raises BadBody."""
         if found.refused is not None:
             raise found.refused
         route = found.route
@@ -237,12 +246,13 @@ class App:
             return self._lines(request, found, query, now, received)
         signal = self._protection.signal(request.headers, query)
         signals = self._protection.signals_of(found.items, found.envelope, signal)
+        like.visitor_id, set_cookie = self._visitor(request, now, opted_out=any((signal, *signals)))
         likes, items = self._protection.clean_items(like, found.items, signals)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
             self._metrics.items.labels(route.protocol, "uncut" if found.uncut else "captured").inc(len(lines))
-        return lines
+        return lines, set_cookie
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return once the reply may be sent. Raises HitsRefused."""
@@ -272,6 +282,22 @@ class App:
     def _ip(self, request: web.BaseRequest) -> str:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
         return self._address(address.normalize(request.remote or ""), forwarded)
+
+    def _visitor(self, request: web.BaseRequest, now: int, *, opted_out: bool) -> Visitor:
+        if self._visitors is None:
+            return NOBODY
+        headers = request.headers
+        return self._visitors.see(
+            cookies=headers.getall("Cookie", ()),
+            host=headers.get("Host", ""),
+            origin=headers.get("Origin", ""),
+            referer=headers.get("Referer", ""),
+            now=now,
+            opted_out=opted_out,
+        )
+
+    def _fast_ip(self, remote: str, forwarded: str, anonymize: bool) -> bytes:
+        return hit.text(self._protection.clean_ip(self._address(remote, forwarded), anonymize=anonymize))
 
     def _address(self, remote: str, forwarded: str) -> str:
         return capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
