@@ -19,12 +19,13 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from services.collector import fast_path, head
-from services.collector.app import App, unavailable
+from services.collector.app import App
 from services.collector.connections import Connections
 from services.collector.framed import FramedHandler
 from services.collector.head import MAX_LINE as MAX_LINE
 from services.collector.head import Repairer
 from services.collector.metrics import Metrics
+from services.collector.refusals import unavailable
 from services.collector.reply import Reply, cors
 from services.shared import address
 

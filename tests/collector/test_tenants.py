@@ -196,6 +196,7 @@ async def test_pixels_of_nobody_and_batches_of_some_are_captured_where_posts_are
     assert await _tenants(refusing, "/i?a=1") == [""]
     assert await _tenants(refusing, "/matomo.php?rec=1") == [""]
     assert await _tenants(refusing, "/events", [{"tenant": "said"}, {}], 2) == ["said", ""]
+    assert (await _send(refusing, "/v1/batch", {"batch": [], "writeKey": "k1"}))[0] == 200
     assert (await _send(refusing, "/v1/t", b"{not json"))[0] == 401
     assert (await _send(refusing, "/e/", b"x" * 2_000_000))[0] == 401
 
