@@ -63,8 +63,8 @@ WHERE = {
     + ", ".join(f"`{place}`" for place in signals.PLACES)
     + " in these. An object counts if it says so of `analytics`, as Segment's does in "
     "`consent.categoryPreferences.Analytics`. All events of a tenant that has `consent: denied`",
-    "google_consent": "`analytics_storage` is denied: the last digit of `gcs` is 0, the second letter of `gcd` is p, q, "
-    "m or u, or `consent` is an object that says so",
+    "google_consent": "`analytics_storage` is denied: the last digit of `gcs` is 0, the second letter of `gcd` is p, "
+    "q, m or u, or `consent` is an object that says so",
 }
 
 
