@@ -90,7 +90,7 @@ SOURCES = {
     "hit.ip": "The client's address as `privacy.ip` keeps it: cut to its network by default",
     "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
-    "hit.opt_out": "The [signal](#privacy) by which the sender opted out, such as `gpc`; NULL if there was none",
+    "hit.opt_out": "How the sender opted out: a [signal](#privacy) such as `gpc`; NULL if there was none",
     "hit.visitor_id": "The id in the [visitor cookie](#the-visitor-cookie); NULL under an opt-out",
     "hit.tenant": "Whose event it is, by the schema file's `tenants`",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
