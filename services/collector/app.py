@@ -57,6 +57,7 @@ class App:
         self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
         cookie = schema.privacy[cfg.privacy].cookie
         self._visitors = Visitors(cookie) if cookie is not None else None
+        self.needed = [*self.kept, *(["cookie"] if cookie is not None else [])]  # of a request's head, in lower case
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
         self._tenancy = Tenancy(schema.tenants, metrics)
         others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if schema.tenants else ())]
