@@ -98,6 +98,22 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
+                "Hits by tenant",
+                "cps",
+                "Limited, dropped and refused ones are over the tenant's `rate` in the schema file.",
+                (Query(rate(_C + "tenant_hits_total", by="tenant, outcome"), "{{tenant}} {{outcome}}"),),
+                width=12,
+                stacked=True,
+            ),
+            Panel(
+                "Hits of no tenant",
+                "cps",
+                "Wrong keys, unlisted hosts: admitted ones are rejects `unknown_tenant`, which tell more.",
+                (Query(rate(_C + "unknown_tenant_hits_total", by="outcome"), "{{outcome}}"),),
+                width=12,
+                stacked=True,
+            ),
+            Panel(
                 "Time to reply to a pixel",
                 "s",
                 "Publish latency and the batching of up to 0.05 s, no more.",
