@@ -22,7 +22,9 @@ from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
-from services.shared import address, hit, identity, tracing
+from services.shared import address, config, hash_keys, hit, identity, tracing
+from services.shared.config import ConfigError
+from services.shared.hash_keys import HashKeys
 from services.shared.schema import Schema
 
 _CACHED_IPS = 4_096
@@ -52,7 +54,7 @@ class App:
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
+        self._protection = Protection(schema.privacy[cfg.privacy], _hash_keys(cfg, schema), metrics)
         cookie = schema.privacy[cfg.privacy].cookie
         self._visitors = Visitors(cookie) if cookie is not None else None
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
@@ -325,6 +327,14 @@ def _other_method(methods: tuple[str, ...]) -> Reply:
 
 def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
+
+
+def _hash_keys(cfg: Config, schema: Schema) -> HashKeys | None:
+    """Raises ConfigError for keys that are missing or cannot be used."""
+    try:
+        return hash_keys.check(tuple(schema.privacy[cfg.privacy].hash), cfg.hash_key_file)
+    except ValueError as error:
+        raise ConfigError(f"PIPE_HASH_KEY_FILE={config.shown(cfg.hash_key_file)}: {error}") from error
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
