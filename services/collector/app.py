@@ -57,6 +57,7 @@ class App:
         self._protection = Protection(schema.privacy[cfg.privacy], _hash_keys(cfg, schema), metrics)
         cookie = schema.privacy[cfg.privacy].cookie
         self._visitors = Visitors(cookie) if cookie is not None else None
+        self.needed = [*self.kept, *(["cookie"] if cookie is not None else [])]  # of a request's head, in lower case
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
         others = [tracing.HEADER] if self._traced else []
         self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
