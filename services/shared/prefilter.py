@@ -73,4 +73,5 @@ def _any_turned(names: Sequence[str]) -> str:
     for name in names:
         first, *others = (re.escape(letter) for letter in reversed(name))
         by_letter.setdefault(first, []).append("".join(others).replace(r"\ ", "(?:02%)?"))
-    return rf"(?:\]|{'|'.join(f'{first}(?:{"|".join(others)})' for first, others in sorted(by_letter.items()))})"
+    groups = "|".join(f"{first}(?:{'|'.join(others)})" for first, others in sorted(by_letter.items()))
+    return rf"(?:\]|{groups})"
