@@ -12,11 +12,12 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        Info("pixelpipe_build", "What runs here", registry=registry).info(
-            {"service": "collector", "version": __version__}
-        )
+    def __init__(self, registry: CollectorRegistry, *, digest: str = "") -> None:
+        Info(
+            "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
+        ).info({"service": "collector", "version": __version__, "schema": digest})
         self._count_requests(registry)
+        self._count_privacy(registry)
         self._count_hits(registry)
         self._count_spool(registry)
         self._count_malformed(registry)
@@ -50,6 +51,21 @@ class Metrics:
             "Webhooks by source: captured; refused as unsigned, with a signature that is missing, wrong or old, or as"
             " malformed; unsafe, which are answered 503",
             ("hook", "outcome"),
+            registry=registry,
+        )
+
+    def _count_privacy(self, registry: CollectorRegistry) -> None:
+        self.opt_outs = FastCounter(
+            "pixelpipe_collector_opt_outs_total",
+            "Hits whose sender opted out of tracking, by signal, and what became of them: recorded with the signal,"
+            " anonymized, or dropped",
+            ("signal", "action"),
+            registry=registry,
+        )
+        self.values_removed = FastCounter(
+            "pixelpipe_collector_values_removed_total",
+            "Secrets removed from hits, by the name in the list of secrets that their own name matched",
+            ("name",),
             registry=registry,
         )
 

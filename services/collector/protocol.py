@@ -166,8 +166,8 @@ class Server(web.Server):
     def __init__(self, app: App, connections: Connections, metrics: Metrics, **options: object) -> None:
         super().__init__(self._handle)
         self._app, self._places, self._metrics = app, connections, metrics
-        self._repairer = Repairer(app.kept)
-        # Sizes are checked before aiohttp sees them; a kept Cookie may be as long as all headers together.
+        self._repairer = Repairer(app.needed)
+        # Sizes are checked before aiohttp sees them; a needed Cookie may be as long as all headers together.
         self._options = {**options, "max_field_size": head.MAX_FIELDS, "max_headers": head.MAX_COUNT}
 
     def __call__(self) -> RequestHandler:

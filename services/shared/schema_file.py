@@ -52,6 +52,7 @@ class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
+        self._privacy = PrivacyReader(file, self._errors)
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)
@@ -60,7 +61,7 @@ class _Reader(NodeReader):
         tables: dict[str, Table] = {}
         taken: set[str] = set()
         keys = self._mapping(root, "the file", FILE_KEYS, required=("tables",))
-        privacy = PrivacyReader(self._file, self._errors).read(keys.get("privacy"))
+        privacy = self._privacy.read(keys.get("privacy"))
         tenants = TenantsReader(self._file, self._errors).read(keys.get("tenants"))
         expire_days = self._days(keys.get("expire_days"), "the file")
         if "tables" in keys:
@@ -297,6 +298,10 @@ class _Reader(NodeReader):
             elif namespace == "header" and not _HEADER.fullmatch(name):
                 self._error(
                     node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
+                )
+            elif namespace == "param" and self._privacy.is_secret(name):
+                self._error(
+                    node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
                 )
             else:
                 sources.append(Source(namespace, name))
