@@ -31,15 +31,15 @@ class Prefilter:
     def passes(self, query: bytes) -> bool:
         """Whether certainly no parameter of a query or form has a rule."""
         plain = query.translate(_LOWER, _IGNORED).decode("latin-1")
-        if "\\" in plain or '"' in plain or "@" in plain or "pass" in plain:
-            return False
+        if "\\" in plain or '"' in plain or "@" in plain or "=" not in plain or "pass" in plain:
+            return not plain
         if "%" in plain:
             if _HIDDEN.search(plain) is not None:
                 return False
             plain = plain.replace("%3d", "=")
         if self._names.search(plain[::-1]) is not None:
             return False
-        return not (("=e" in plain or plain[:1] == "e" or b"W" in query) and _BASE64.search(query) is not None)
+        return not (("=e" in plain or b"W" in query) and _BASE64.search(query) is not None)
 
     def passes_json(self, item: bytes) -> bool:
         """Whether certainly no member of a JSON item has a rule, and no parameter in a text of it."""
