@@ -14,11 +14,11 @@ from services.collector.json_items import Item
 from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, Reply
 from services.collector.routes import ANSWERED, NATIVE, Route
-from services.collector.signals import GPC, Signals
 from services.shared.guard import Guard
 from services.shared.hash_keys import HashKeys
 from services.shared.hit import Hit
 from services.shared.privacy import ANONYMIZE, DROP, RECORD, SIGNALS, Privacy
+from services.shared.signals import GPC, Signals
 
 # What says that the signal Sec-GPC is obeyed (Global Privacy Control, section 4), and since when: the day of this code.
 SUPPORT = Route("/.well-known/gpc.json", "gpc", "", ("GET", "HEAD"), NATIVE, outcome=ANSWERED)
