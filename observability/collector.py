@@ -92,7 +92,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Values removed",
                 "cps",
-                "`ids` and `addresses` follow the opt-outs. A name is a secret that somebody sends: tell them.",
+                "0 would be best. Each name is a secret that a page or server sends: have it stop.",
                 (Query(rate(_C + "values_removed_total", by="name"), "{{name}}"),),
                 width=12,
                 stacked=True,

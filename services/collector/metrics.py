@@ -65,8 +65,7 @@ class Metrics:
         )
         self.values_removed = FastCounter(
             "pixelpipe_collector_values_removed_total",
-            "Values removed from hits, by the name in the list of secrets that they matched, or by kind: ids and"
-            " addresses, which go under an opt-out",
+            "Secrets removed from hits, by the name in the list of secrets that their own name matched",
             ("name",),
             registry=registry,
         )
