@@ -82,6 +82,22 @@ ROWS: tuple[Row, ...] = (
                 width=6,
             ),
             Panel(
+                "Opt-outs",
+                "reqps",
+                "By signal and what the policy does: Sec-GPC alone comes from one visitor in ten or more.",
+                (Query(rate(_C + "opt_outs_total", by="signal, action"), "{{signal}} {{action}}"),),
+                width=12,
+                stacked=True,
+            ),
+            Panel(
+                "Values removed",
+                "cps",
+                "`ids` and `addresses` follow the opt-outs. A name is a secret that somebody sends: tell them.",
+                (Query(rate(_C + "values_removed_total", by="name"), "{{name}}"),),
+                width=12,
+                stacked=True,
+            ),
+            Panel(
                 "Time to reply to a pixel",
                 "s",
                 "Publish latency and the batching of up to 0.05 s, no more.",

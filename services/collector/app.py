@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,49 +10,56 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, replies
+from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, replies
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
+from services.collector.denials import Denied
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
+from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
-from services.collector.reply import FRESH, TEXT, Reply, Sending, origin
+from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
+from services.collector.tenant import Fate, Tenancy, clean_items
+from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.shared import address, hit, identity, tracing
+from services.shared.schema import Schema
 
 RETRY_SECONDS = "1"
-PREFLIGHT_SECONDS = "86400"
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
 _FORWARDED = istr("X-Forwarded-For")
 _TRACEPARENT = istr(tracing.HEADER)
 _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
-_WEBHOOK_ORIGIN = istr("WebHook-Request-Origin")
-_ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Access-Control-Request-Headers")
-_METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
-_ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
 
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 _NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
-_KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
+_NOBODYS = Fate()
+_KINDS = {
+    "form": "events",
+    **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook", "gpc")},
+}
 
 
 class App:
     """Answers one request; the reply to a hit is sent once the outbox says the hit is safe."""
 
-    def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(self, cfg: Config, schema: Schema, outbox: Outbox, metrics: Metrics) -> None:
         """Raises ConfigError for paths, files and hooks that cannot be served."""
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._fast_parser = fast_path.FastParser(self.kept, [tracing.HEADER] if self._traced else [])
+        self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
+        self._tenancy = Tenancy(schema.tenants, metrics) if schema.tenants else None
+        others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if self._tenancy else ())]
+        self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
-        self._endpoints = endpoints.read(cfg)
+        self._endpoints = endpoints.read(cfg, more=[SUPPORT] if self._protection.obeys_gpc else [])
         self._table = self._endpoints.table
         # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
@@ -73,7 +79,7 @@ class App:
             kind = _KINDS.get(route.protocol, "tracker")
             reply = await self._answer(request, route, query, found[1])
         else:
-            kind, reply = "other", _preflight(request, None) if request.method == "OPTIONS" else _UNKNOWN
+            kind, reply = "other", preflight.reply(request, None) if request.method == "OPTIONS" else _UNKNOWN
         self.replied(kind, reply.status, began)
         return reply.to(request)
 
@@ -85,16 +91,34 @@ class App:
         """
         if (parsed := self._fast_parser.parse(data)) is None:
             return None
-        path, query, headers, forwarded, origin = parsed
+        path, query, headers, forwarded, origin, signal, lines = parsed
         if (image := self._images.get(path)) is None:
             return None
         if path in self._shared and not is_plain(query):
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
+        treatment, fate = UNTREATED, _NOBODYS
+        if self._tenancy is not None:
+            fate = self._tenancy.of_line(lines, path, query)
+            if fate.drop:
+                return image, origin, True
+            signal = self._protection.strongest(signal, fate.signal)
+        if signal or not self._protection.passes(query):
+            asked = query.decode()
+            treatment = self._protection.treatment(
+                self._protection.strongest(signal, self._protection.signal_of_query(asked))
+            )
+            if treatment.drop:
+                return image, origin, True
+            if treatment.anonymize:
+                headers = self._fast_parser.anonymized(lines)
+            query = hit.text(self._protection.clean_query(asked, anonymize=treatment.anonymize))[1:-1]
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
-        line = fast_path.encode(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
+        ip = self._protection.clean_ip(self._address(remote, forwarded), anonymize=treatment.anonymize)
+        more = fast_path.members(treatment) + fate.members
+        line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)
         except HitsRefused as error:
@@ -108,7 +132,7 @@ class App:
 
     async def _answer(self, request: web.BaseRequest, route: Route, query: str, key: str) -> Reply:
         if request.method == "OPTIONS":
-            return _preflight(request, route)
+            return preflight.reply(request, route)
         if request.method not in route.methods:
             return _other_method(route.methods)
         try:
@@ -118,6 +142,8 @@ class App:
                     return self._images[route.path.encode()]
                 case "robots":
                     return _ROBOTS
+                case "gpc":
+                    return SUPPORTED
                 case "script":
                     return self._endpoints.scripts[route.name].reply(request.headers.get("If-None-Match", ""))
                 case "redirect":
@@ -134,6 +160,8 @@ class App:
             return await self._items(request, route, query)
         except body.BadBody as error:
             return _json_error(error)
+        except Denied as denied:
+            return denied.reply(request.method, route.path, query)
         except HitsRefused as error:
             return unavailable(error)
 
@@ -153,6 +181,9 @@ class App:
         except body.BadBody as error:
             count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
+        except Denied:
+            count.labels(name, "refused").inc()
+            raise
         except HitsRefused:
             count.labels(name, "unsafe").inc()
             raise
@@ -160,11 +191,21 @@ class App:
         return reply
 
     async def _one(self, request: web.BaseRequest, route: Route, query: str) -> None:
-        """Keep a request that is one hit by itself. Raises HitsRefused."""
+        """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused."""
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
+        signal = self._protection.signal(request.headers, query)
+        if self._tenancy is not None:
+            fate = self._tenancy.of_request(request.headers, captured.path, query, route)
+            if fate.drop:
+                return
+            signal = self._protection.strongest(signal, fate.signal)
+            captured = msgspec.structs.replace(captured, tenant=fate.tenant, limited=fate.limited)
+        treatment = self._protection.treatment(signal)
+        if treatment.drop:
+            return
         self._metrics.hits.by_labels[request.method,] += 1
-        await self._keep([hit.encode(captured)], request)
+        await self._keep([hit.encode(self._protection.clean(captured, treatment))], request)
 
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
@@ -200,7 +241,7 @@ class App:
         return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
 
     def _lines(self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received) -> list[bytes]:
-        """The hits of a body as lines, in order. Raises BadBody."""
+        """The hits of a body as lines, in order, without those that the policy drops. Raises BadBody and Denied."""
         if found.refused is not None:
             raise found.refused
         route = found.route
@@ -216,8 +257,14 @@ class App:
         if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
             found = cut.uncut(route, TOO_LARGE, received.data, received.size)
             return self._lines(request, found, query, now, received)
+        fates = [_NOBODYS] * len(found.items)
+        if self._tenancy is not None:
+            fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
+        signal = self._protection.signal(request.headers, query)
+        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        likes, items = clean_items(self._protection, like, found.items, signals, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
-        lines = encode_batch.encode(like, identity.uuid7s(now, len(found.items)), found.items)
+        lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
             self._metrics.items.labels(route.protocol, "uncut" if found.uncut else "captured").inc(len(lines))
         return lines
@@ -252,8 +299,7 @@ class App:
         return self._address(address.normalize(request.remote or ""), forwarded)
 
     def _address(self, remote: str, forwarded: str) -> str:
-        ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
-        return capture.truncate(ip) if self._cfg.truncate_ip else ip
+        return capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
 
 
 @lru_cache(256)
@@ -278,25 +324,6 @@ def _other_method(methods: tuple[str, ...]) -> Reply:
 
 def unavailable(error: Exception) -> Reply:
     return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
-
-
-def _preflight(request: web.BaseRequest, route: Route | None) -> Reply:
-    """Allow whatever a page asks to send: one header that is not allowed would cost all its events.
-
-    A sender of CloudEvents asks in the same way, by its own name, whether it may send (CloudEvents' Web Hooks).
-    """
-    method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
-    sender = origin(request.headers.get(_WEBHOOK_ORIGIN, "")) if route is not None and route.cloud_events else b""
-    webhook = {"WebHook-Allowed-Origin": sender.decode(), "WebHook-Allowed-Rate": "*"} if sender else {}
-    return Reply(
-        204,
-        {
-            "Access-Control-Allow-Methods": method if _METHOD.fullmatch(method) else _ALLOWED_METHODS,
-            "Access-Control-Allow-Headers": headers if _HEADERS.fullmatch(headers) else _ALLOWED_HEADERS,
-            "Access-Control-Max-Age": PREFLIGHT_SECONDS,
-            **webhook,
-        },
-    )
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:

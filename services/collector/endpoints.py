@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,20 +33,20 @@ class Endpoints:
     redirects: Redirects | None
 
 
-def read(cfg: Config) -> Endpoints:
-    """Raises ConfigError, a line for each setting that is wrong."""
+def read(cfg: Config, more: Sequence[Route] = ()) -> Endpoints:
+    """With `more` routes that need no files. Raises ConfigError, a line for each setting that is wrong."""
     errors: list[str] = []
     found = {"script": scripts.own(), **_scripts(cfg, errors)}
     hooks = _hooks(cfg, errors)
     redirects = _redirects(cfg, errors)
-    more: list[Route] = [script.route for name, script in found.items() if name != "script"]
-    more += [source.route for source in hooks.values()]
+    routes = [*more, *(script.route for name, script in found.items() if name != "script")]
+    routes += [source.route for source in hooks.values()]
     if redirects is not None:
-        more.append(redirect.ROUTE)
+        routes.append(redirect.ROUTE)
     if errors:
         raise ConfigError("\n".join(errors))
     try:
-        table = Table(cfg.paths, cfg.protocols, more)
+        table = Table(cfg.paths, cfg.protocols, routes)
     except ValueError as error:
         raise ConfigError(f"PIPE_PATHS, PIPE_PROTOCOLS: {error}") from error
     return Endpoints(table, found, hooks, redirects)

@@ -39,6 +39,10 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("PIPE_DATASET") or resource_names.DATASET,
         help="the dataset of tables and views (%(default)s; environment PIPE_DATASET)",
     )
+    add_schema(parser)
+
+
+def add_schema(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema",
         type=option.file,

@@ -25,9 +25,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from services.collector.routes import PIXELS
 from services.ops import access_log, deployment, hit_packs, option
-from services.shared import emulators, hit, resource_names
+from services.shared import emulators, hit, resource_names, schema_file
 from services.shared.hit import Hit
 from services.shared.publisher import Publisher, Unconfirmed
+from services.shared.tenants import Resolver
 
 IN_FLIGHT = 8  # packs being published at a time
 PUBLISH_SECONDS = 60.0
@@ -49,6 +50,7 @@ class Pack(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=option.file, metavar="FILE", help="a log file, plain or gzip")
     deployment.add_project(parser)
+    deployment.add_schema(parser)
     parser.add_argument(
         "--format", choices=access_log.FORMATS, help="what wrote the files (default: known by the first line of each)"
     )
@@ -70,6 +72,8 @@ async def run(options: argparse.Namespace) -> int:
     The exit code is 1 if a file could not be read to its end or a pack was not confirmed.
     """
     paths = frozenset() if "*" in options.path else frozenset(options.path or PIXELS)
+    schema = schema_file.load(options.schema)
+    tenants = Resolver(schema.tenants) if schema.tenants else None
     counts, times, published, failed = Counter[str](), [0, 0], 0, False
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     if not options.dry_run:
@@ -79,7 +83,7 @@ async def run(options: argparse.Namespace) -> int:
             for path in options.files:
                 try:
                     shown = progress.add_task(path.name, total=path.stat().st_size)
-                    packs = _packs(path, options.format, paths, counts, times)
+                    packs = _packs(path, options.format, paths, tenants, counts, times)
                     async for count, place in _published(
                         packs, None if options.dry_run else publisher, options.hits_topic
                     ):
@@ -111,16 +115,23 @@ def _iso(us: int) -> str:
 
 
 def _packs(
-    path: Path, format: str | None, paths: frozenset[str], counts: Counter[str], times: list[int]
+    path: Path,
+    format: str | None,
+    paths: frozenset[str],
+    tenants: Resolver | None,
+    counts: Counter[str],
+    times: list[int],
 ) -> Iterator[Pack]:
     """The file's hits in packs, within the limits of one message each; what is counted goes to `counts` and `times`."""
     with path.open("rb") as file, _content(file) as content:
         found = access_log.read(_lines(content), format, paths)
-        for lines in hit_packs.grouped(_encoded(found, counts, times)):
+        for lines in hit_packs.grouped(_encoded(found, tenants, counts, times)):
             yield Pack(lines, file.tell())
 
 
-def _encoded(found: Iterable[access_log.Line], counts: Counter[str], times: list[int]) -> Iterator[bytes]:
+def _encoded(
+    found: Iterable[access_log.Line], tenants: Resolver | None, counts: Counter[str], times: list[int]
+) -> Iterator[bytes]:
     for one in found:
         if not isinstance(one, Hit):
             counts[one] += 1
@@ -128,7 +139,7 @@ def _encoded(found: Iterable[access_log.Line], counts: Counter[str], times: list
         times[0] = min(times[0] or one.at, one.at)
         times[1] = max(times[1], one.at)
         counts["hits"] += 1
-        yield hit.encode(one)
+        yield hit.encode(one if tenants is None else tenants.named(one))
 
 
 @contextmanager

@@ -36,6 +36,7 @@ def hit_of(reject: Reject) -> bytes:
             body = _item(body) if found.via else _unwrapped(body)
         # Between tokens a line end means nothing to JSON; a pack has one hit a line.
         found = msgspec.structs.replace(found, body=msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ")))
+    found = msgspec.structs.replace(found, limited=False)  # it was over the rate then; to replay it is to take it now
     line = hit.encode(found)
     try:
         hit.unpack(*hit.pack([line], found.id))

@@ -19,14 +19,20 @@ from services.processor.partition import Partition, plausible
 from services.shared import hit
 from services.shared.hit import Hit
 from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, OPEN_SOURCES, REJECTS, Column, Schema, Source, Table
+from services.shared.tenants import Resolver
 
 STAGE = "processor"
 NO_TABLE = "no_table"
 MISSING = "missing"
 UNENCODABLE = "unencodable"
 UNEXPECTED = "unexpected"
+UNKNOWN_TENANT = "unknown_tenant"
+LIMITED = "limited"
 # Every value of `rejects.reason` at this stage, and so of the metric's label.
-REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
+REASONS = (
+    MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNKNOWN_TENANT, LIMITED, UNENCODABLE,
+    UNEXPECTED,
+)  # fmt: skip
 
 MAX_VALUE = 256  # characters of a refused value kept beside its reason; the whole hit is kept too
 
@@ -85,14 +91,17 @@ class Parser:
     def __init__(self, schema: Schema) -> None:
         if schema.asks_for("agent"):
             user_agent.load()
+        self._tenants = Resolver(schema.tenants) if schema.tenants else None
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = [(column, _read(column)) for column in schema.rejects.columns]
         self._rejects_partition = Partition(schema.rejects)
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
         """The row of a hit, or why there is none; `now`, microseconds since 1970, decides which days are plausible."""
-        event = Event(hit)
         try:
+            if self._tenants is not None:
+                hit = _of_a_tenant(hit, self._tenants)
+            event = Event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
@@ -136,6 +145,17 @@ class Parser:
             else:
                 return plan
         raise _Rejection(Reject(NO_TABLE, "no table of the schema file takes this event"))
+
+
+def _of_a_tenant(hit: Hit, tenants: Resolver) -> Hit:
+    """The hit with its tenant, which the collector found unless there were none then. Raises _Rejection."""
+    if hit.limited:
+        raise _Rejection(Reject(LIMITED, "its tenant sent more than its rate allows"))
+    if hit.tenant:
+        return hit
+    if tenant := tenants.again(hit.headers.get("host", ""), hit.path):
+        return msgspec.structs.replace(hit, tenant=tenant)
+    raise _Rejection(Reject(UNKNOWN_TENANT, "no tenant of the schema file has its key, host or path"))
 
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:

@@ -24,6 +24,7 @@ from services.shared.lru_set import LruSet
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
+from services.shared.tenants import Resolver
 from services.shared.throttle import Throttle
 
 _REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, long before so many others
@@ -77,6 +78,7 @@ class Worker:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
+        self._tenants = Resolver(schema.tenants) if schema.tenants else None
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._dead_hits, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
         self._done: LruSet[str] = LruSet(_REMEMBERED)
@@ -216,7 +218,8 @@ class Worker:
             _DeadLetter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}")
             for data, reason in entries.unreadable
         ]
-        return _Decoded(entries.hits, dead_letters)
+        hits = entries.hits if self._tenants is None else list(map(self._tenants.named, entries.hits))
+        return _Decoded(hits, dead_letters)
 
     def _count(self, found: _Decoded, made: TableBatches) -> None:
         self._metrics.hits.inc(len(found.hits))

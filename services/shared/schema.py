@@ -91,6 +91,9 @@ class Source:
         return f"{self.namespace}.{self.name}"
 
 
+TENANT_SOURCE = Source("hit", "tenant")  # whose event the collector found it to be
+
+
 @dataclass(frozen=True)
 class Column:
     """One column; the first of `sources` that has a value fills it."""

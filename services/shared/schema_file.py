@@ -54,7 +54,10 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
 class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
+        self._tenants, self._found = TenantsReader(file, self._errors), Tenants()
+        self._expire_days: int | None = None
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
+        self._privacy = PrivacyReader(file, self._errors)
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)
@@ -63,12 +66,12 @@ class _Reader(NodeReader):
         tables: dict[str, Table] = {}
         taken: set[str] = set()
         keys = self._mapping(root, "the file", FILE_KEYS, required=("tables",))
-        privacy = PrivacyReader(self._file, self._errors).read(keys.get("privacy"))
-        tenants = TenantsReader(self._file, self._errors).read(keys.get("tenants"))
-        expire_days = self._days(keys.get("expire_days"), "the file", None)
+        privacy = self._privacy.read(keys.get("privacy"))
+        self._found = self._tenants.read(keys.get("tenants"))
+        self._expire_days = self._days(keys.get("expire_days"), "the file", None)
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
-                for table in self._tables(name, node, tenants, expire_days):
+                for table in self._tables(name, node):
                     if table.name.lower() in taken:
                         self._error(node, f"table {table.name} is there twice; rename one")
                     if table.name.lower() in (schema.CONFLICTS, schema.CONFLICTS + schema.LOG_SUFFIX):
@@ -80,7 +83,7 @@ class _Reader(NodeReader):
             self._check_routes(tables)
         if self._errors:
             raise SchemaError(self._report())
-        return Schema(tables, privacy=privacy, tenants=tenants, expire_days=expire_days)
+        return Schema(tables, privacy=privacy, tenants=self._found, expire_days=self._expire_days)
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()
@@ -110,7 +113,7 @@ class _Reader(NodeReader):
         if not set(tables) - {schema.REJECTS} and not self._errors:
             self._error(node, "there is no table for events")
 
-    def _tables(self, name: str, node: yaml.Node, tenants: Tenants, expire_days: int | None) -> list[Table]:
+    def _tables(self, name: str, node: yaml.Node) -> list[Table]:
         keys = self._mapping(node, f"table {name}", TABLE_KEYS, required=("partition", "columns"))
         if wrong := schema.valid_name(name.replace(schema.TENANT, "tenant")):
             self._error(node, f"table {name}: {wrong}")
@@ -140,11 +143,13 @@ class _Reader(NodeReader):
             conditions=tuple(conditions),
             description=self._description(keys, f"table {name}", TABLE_DESCRIPTION),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
-            expire_days=self._days(keys.get("expire_days"), f"table {name}", expire_days),
+            expire_days=self._days(keys.get("expire_days"), f"table {name}", self._expire_days),
             unique=unique,
             require_any=require_any,
         )
-        tables = TenantTables(self._file, self._errors).read(table, keys.get("tenants"), node, tenants)
+        if self._found:
+            table = self._tenants.check(table, keys.get("columns"), keys.get("when"))
+        tables = TenantTables(self._file, self._errors).read(table, keys.get("tenants"), node, self._found)
         self._places |= dict.fromkeys((one.name for one in tables), keys.get("when", node))
         return tables
 
@@ -277,6 +282,10 @@ class _Reader(NodeReader):
             elif namespace == "header" and not _HEADER.fullmatch(name):
                 self._error(
                     node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
+                )
+            elif namespace == "param" and self._privacy.is_secret(name):
+                self._error(
+                    node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
                 )
             else:
                 sources.append(Source(namespace, name))

@@ -8,8 +8,9 @@ import re
 import yaml
 
 from services.shared import schema
-from services.shared.schema import Condition, Source, Table
+from services.shared.schema import Condition, Table
 from services.shared.schema_nodes import NodeReader, near, quoted
+from services.shared.schema_tenants import COLUMN, condition_source
 from services.shared.tenants import Tenants
 
 
@@ -23,9 +24,11 @@ class TenantTables(NodeReader):
         names = self._texts(node, f"table {table.name}: tenants") if node is not None else list(tenants.by_name)
         if node is None and not tenants:
             self._error(place, f"table {table.name}: list its `tenants`: a query string must never create a table")
-        source = self._tenant_source(table, place, tenants)
-        if source is None:
+        column = next((column for column in table.columns if column.name == COLUMN), None)
+        if column is None or not column.sources:
+            self._error(place, f"table {table.name}: it needs a column `{COLUMN}` to choose the table by")
             return []
+        source = condition_source(column.sources, tenants)
         tables = []
         for name in names:
             if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", name):
@@ -45,16 +48,3 @@ class TenantTables(NodeReader):
                 )
             )
         return tables
-
-    def _tenant_source(self, table: Table, place: yaml.Node, tenants: Tenants) -> Source | None:
-        """What says whose table an event goes to: once tenants are listed never a parameter, which anyone can send."""
-        if tenants:
-            if (column := table.column_from("hit.tenant")) is not None and column.name == "tenant":
-                return Source("hit", "tenant")
-            self._error(place, f"table {table.name}: it needs a column `tenant` from hit.tenant, as tenants are listed")
-            return None
-        column = next((column for column in table.columns if column.name == "tenant"), None)
-        if column is None or not column.sources:
-            self._error(place, f"table {table.name}: it needs a column `tenant` to choose the table by")
-            return None
-        return column.sources[0]

@@ -26,6 +26,7 @@ from services.collector.head import (
     request_line,
 )
 from services.processor import query
+from tests.collector.policies import protection
 from tests.growth import assert_linear
 
 
@@ -288,7 +289,7 @@ def test_aiohttps_parser_reads_what_it_is_given_in_linear_time() -> None:
 
 
 def test_a_plain_get_is_read_in_linear_time() -> None:
-    parser = FastParser(["user-agent"])
+    parser = FastParser(["user-agent"], protection())
     for last in (b": y\r\n\r\n", b""):
         assert_linear(parser.parse, b"GET /i?n=", b" HTTP/1.1\r\nHost: t\r\nUser-Agent: ", b"\r\nX-", last)
 

@@ -94,13 +94,14 @@ async def test_chosen_headers_are_kept_and_no_others(start: Start) -> None:
 @pytest.mark.parametrize(
     ("settings", "forwarded", "ip"),
     [
-        ({}, "6.6.6.6", "127.0.0.1"),
-        ({"trusted_proxies": 1}, "6.6.6.6, 203.0.113.77", "203.0.113.77"),
-        ({"trusted_proxies": 2}, "6.6.6.6, 203.0.113.77, 35.191.0.1", "203.0.113.77"),
-        ({"trusted_proxies": 2}, "203.0.113.77", "127.0.0.1"),
-        ({"trusted_proxies": 2, "truncate_ip": True}, "203.0.113.77,35.191.0.1", "203.0.113.0"),
-        ({"trusted_proxies": 1, "truncate_ip": True}, "2001:db8:1:2:3::4", "2001:db8:1::"),
-        ({"trusted_proxies": 1, "truncate_ip": True}, "not-an-address", ""),
+        ({}, "6.6.6.6", "127.0.0.0"),
+        ({"privacy": "off", "trusted_proxies": 1}, "6.6.6.6, 203.0.113.77", "203.0.113.77"),
+        ({"privacy": "off", "trusted_proxies": 2}, "6.6.6.6, 203.0.113.77, 35.191.0.1", "203.0.113.77"),
+        ({"privacy": "off", "trusted_proxies": 2}, "203.0.113.77", "127.0.0.1"),
+        ({"trusted_proxies": 2, "privacy": "balanced"}, "203.0.113.77,35.191.0.1", "203.0.113.0"),
+        ({"trusted_proxies": 1}, "2001:db8:1:2:3::4", "2001:db8:1::"),
+        ({"trusted_proxies": 1}, "not-an-address", ""),
+        ({"privacy": "strict"}, "6.6.6.6", ""),
     ],
 )
 async def test_the_clients_address(start: Start, settings: dict[str, object], forwarded: str, ip: str) -> None:

@@ -85,7 +85,7 @@ SOURCES = {
     "hit.method": "GET, HEAD or POST",
     "hit.path": "The path, such as `/pixel.gif`",
     "hit.query": "The query string as sent",
-    "hit.ip": "The client's address, truncated if the collector is set to",
+    "hit.ip": "The client's address as `privacy.ip` keeps it: cut to its network by default",
     "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",

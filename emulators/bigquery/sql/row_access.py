@@ -134,6 +134,8 @@ def _create(words: _Words, context: Context) -> PolicyChange:
     words.expect("FILTER", "USING")
     filter_ = words.parenthesized()
     words.end()
+    if not filter_:
+        raise invalid_query('Syntax error: Unexpected ")" after FILTER USING (')
     _check_filter(context.catalog.table(*key), filter_, context)
     policy = RowPolicy(name, filter_, tuple(_member(grantee) for grantee in grantees))
     return PolicyChange("CREATE_ROW_ACCESS_POLICY", key, policy, name, replace, unless)
@@ -158,9 +160,11 @@ def _drop(words: _Words, context: Context) -> PolicyChange:
 def _key(path: str, context: Context) -> Key:
     parsed = dialect.parse(f"SELECT 1 FROM {path}")  # noqa: S608 - parsed, not run
     tables = list(parsed.find_all(exp.Table))
-    if len(tables) != 1 or set(parsed.args["from_"].this.args) - {"this", "db", "catalog"}:
+    more = {key for key, value in parsed.args.items() if value} - {"kind", "expressions", "from_"}
+    if len(tables) != 1 or more:
         raise invalid_query(f"Syntax error: a table name is expected, not {path[:200]}")
     table = tables[0]
+    dialect.only(table, "this", "db", "catalog")
     if table.db:
         return table.catalog or context.project, table.db, table.name
     if context.default is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
@@ -31,7 +31,8 @@ class Policies:
 
     def __init__(self, rest: str, project: str) -> None:
         self.client = desk.client(rest, project)
-        self._url = f"{rest}/bigquery/v2/projects/{project}/datasets/d/tables/t/rowAccessPolicies"
+        self.dataset = f"{rest}/bigquery/v2/projects/{project}/datasets/d"
+        self._url = f"{self.dataset}/tables/t/rowAccessPolicies"
         desk.table(self.client, fields=FIELDS)
 
     def run(self, sql: str) -> bigquery.QueryJob:
@@ -63,7 +64,9 @@ def policies(bigquery_host: BigQueryAddress, project: str) -> Policies:
 def test_a_policy_is_made_replaced_listed_and_dropped(policies: Policies) -> None:
     made = policies.run(GOOD)
     assert (made.statement_type, made.ddl_operation_performed) == ("CREATE_ROW_ACCESS_POLICY", "CREATE")
-    policies.run("CREATE ROW ACCESS POLICY everything ON `d.t` GRANT TO ('group:a@b.c', \"domain:b.c\") FILTER USING (TRUE)")
+    policies.run(
+        "CREATE ROW ACCESS POLICY everything ON `d.t` GRANT TO ('group:a@b.c', \"domain:b.c\") FILTER USING (TRUE)"
+    )
     assert policies.filters() == {"everything": "TRUE", "p": "tenant = 'shop'"}
     assert policies.members("everything") == ["group:a@b.c", "domain:b.c"]
     first = policies.list(pageSize=1)
@@ -197,30 +200,23 @@ def test_access_entries_are_kept_and_a_stale_change_of_them_is_refused(policies:
 
 
 VIEW = {"projectId": "PROJECT", "datasetId": "d", "tableId": "t"}
-WRONG: dict[str, tuple[dict[str, Any], type[Exception]]] = {
-    "two entities": ({"role": "READER", "userByEmail": "a@b.c", "domain": "b.c"}, BadRequest),
-    "none": ({"role": "READER"}, BadRequest),
-    "no role": ({"userByEmail": "a@b.c"}, BadRequest),
-    "strange role": ({"role": "READ", "userByEmail": "a@b.c"}, BadRequest),
-    "group": ({"role": "READER", "specialGroup": "everyone"}, BadRequest),
-    "a view with a role": ({"role": "READER", "view": VIEW}, BadRequest),
-    "a table as a view": ({"view": VIEW}, BadRequest),
-    "no such view": ({"view": {**VIEW, "tableId": "x"}}, NotFound),
-    "half a view": ({"view": {"tableId": "x"}}, BadRequest),
+WRONG: dict[str, tuple[dict[str, Any], int]] = {
+    "two entities": ({"role": "READER", "userByEmail": "a@b.c", "domain": "b.c"}, 400),
+    "none": ({"role": "READER"}, 400),
+    "no role": ({"userByEmail": "a@b.c"}, 400),
+    "strange role": ({"role": "READ", "userByEmail": "a@b.c"}, 400),
+    "group": ({"role": "READER", "specialGroup": "everyone"}, 400),
+    "a view with a role": ({"role": "READER", "view": VIEW}, 400),
+    "a table as a view": ({"view": VIEW}, 400),
+    "no such view": ({"view": {**VIEW, "tableId": "x"}}, 404),
+    "half a view": ({"view": {"tableId": "x"}}, 400),
 }
 
 
-@pytest.mark.parametrize(("entry", "error"), WRONG.values(), ids=WRONG)
-def test_a_wrong_access_entry_is_refused(policies: Policies, entry: dict[str, Any], error: type[Exception]) -> None:
-    client = policies.client
-    before = entries(client)
-    if isinstance(entry.get("view"), dict) and "projectId" in entry["view"]:
-        entry = {**entry, "view": {**entry["view"], "projectId": client.project}}
-    dataset = client.get_dataset("d")
-    dataset.access_entries = [AccessEntry.from_api_repr(entry)] if "role" not in entry or len(entry) == 2 else []
-    if dataset.access_entries:
-        with pytest.raises(error):
-            client.update_dataset(dataset, ["access_entries"])
-    else:
-        pytest.skip("the client itself has no such entry")
-    assert entries(client) == before
+@pytest.mark.parametrize(("entry", "status"), WRONG.values(), ids=WRONG)
+def test_a_wrong_access_entry_is_refused(policies: Policies, entry: dict[str, Any], status: int) -> None:
+    before = entries(policies.client)
+    text = json.dumps({"access": [entry]}).replace("PROJECT", policies.client.project)
+    answer = requests.patch(policies.dataset, data=text, headers={"Content-Type": "application/json"}, timeout=20)
+    assert answer.status_code == status, answer.text
+    assert entries(policies.client) == before
