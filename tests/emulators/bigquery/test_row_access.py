@@ -1,4 +1,4 @@
-"""Row access policies and authorized views: taken, kept and refused as BigQuery does; GoogleSQL says which text is one."""
+"""Row access policies and authorized views: taken, kept and refused as BigQuery does."""
 
 from __future__ import annotations
 
