@@ -5,8 +5,7 @@ and a small, complete head. Everything else falls back to aiohttp. A test checks
 to the same values.
 
 Nearly all header lines have been seen before, in other requests. So each parsed line is cached as the JSON it becomes
-in a hit, with and without what identifies people, and most headers are not split, decoded, cleaned and encoded again
-for each request.
+in a hit, and most headers are not split, decoded, cleaned and encoded again for each request.
 """
 
 from __future__ import annotations
@@ -30,27 +29,11 @@ _UNSUPPORTED = frozenset({"content-length", "transfer-encoding", "expect", "upgr
 _FORWARDED, _ORIGIN = "x-forwarded-for", "origin"
 
 
-class Parsed(NamedTuple):
-    """`headers` are the kept ones, as the members of a JSON object; path and query need no escaping in JSON.
-
-    `signal` is how the headers opt out, or ""; `lines` are all of them.
-    """
-
-    path: bytes
-    query: bytes
-    headers: bytes
-    forwarded: str
-    origin: bytes
-    signal: str
-    lines: list[bytes]
-
-
 class _Line(NamedTuple):
     """A parsed header line. No two lines of an accepted request share a bit of `marks`."""
 
     marks: int = 0  # 0: the line is ignored
     member: bytes = b""  # a kept header, as a member of the hit's JSON
-    anonymous: bytes = b""  # the same without what identifies people
     other: tuple[str, bytes, str] | None = None  # X-Forwarded-For, an Origin as it may be echoed, an opt-out signal
 
 
@@ -72,9 +55,14 @@ class FastParser:
         for name in (_FORWARDED, _ORIGIN, *signals.HEADERS, *names):
             self._marks.setdefault(name, _HOST << len(self._marks))
         self._cached_line = lru_cache(_CACHED_LINES)(self._parse_line)
+        self._cached_anonymous = lru_cache(_CACHED_LINES)(self._anonymous)
 
-    def parse(self, data: bytes) -> Parsed | None:
-        """The request; None for one that is left to aiohttp. `data` is the result of one read of an idle connection."""
+    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes, str, list[bytes]] | None:
+        """Path, query, the headers to keep, X-Forwarded-For, Origin, how the headers opt out or "", and their lines.
+
+        None for a request left to aiohttp. `data` is the result of one read of an idle connection. Headers are the
+        members of a JSON object; path and query need no escaping in JSON.
+        """
         if data[:5] != b"GET /" or len(data) > LARGEST:
             return None
         first, *lines = data.split(b"\r\n")
@@ -85,7 +73,7 @@ class FastParser:
             return None
         seen, forwarded, origin, signal, members = _START, "", b"", "", []
         for line in lines:
-            marks, member, _, other = self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line)
+            marks, member, other = self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line)
             if seen & marks:
                 return None
             if marks:
@@ -99,23 +87,21 @@ class FastParser:
         if not seen & _HOST:
             return None
         path, _, query = target.partition(b"?")
-        return Parsed(path, query, b",".join(members), forwarded, origin, signal, lines)
+        return path, query, b",".join(members), forwarded, origin, signal, lines
 
     def anonymized(self, lines: list[bytes]) -> bytes:
         """The headers to keep of a parsed request, without what identifies people."""
-        found = [self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line) for line in lines]
-        return b",".join([line.anonymous for line in found if line.anonymous])
+        kept = [self._cached_anonymous(line) if len(line) < _LONG_LINE else self._anonymous(line) for line in lines]
+        return b",".join(filter(None, kept))
 
     def _parse_line(self, line: bytes) -> _Line:
-        match = _LINE.fullmatch(line)
-        if match is None:
+        name, value = _split(line)
+        if not name:
             return _REFUSED
-        name, value = match[1].decode().lower(), match[2].decode("utf-8", "surrogateescape").strip(" \t")
         if name in self._others or (name == "connection" and value.lower() != "keep-alive"):
             return _REFUSED
         if name not in self._marks:
             return _IGNORED
-        member, anonymous = (self._member(name, value, anonymize=each) for each in (False, True))
         other = None
         if name == _FORWARDED:
             other = value, b"", ""
@@ -123,7 +109,11 @@ class FastParser:
             other = "", reply.origin(value), ""
         elif signal := signals.of_header(name, value):
             other = "", b"", signal
-        return _Line(self._marks[name], member, anonymous, other)
+        return _Line(self._marks[name], self._member(name, value, anonymize=False), other)
+
+    def _anonymous(self, line: bytes) -> bytes:
+        """The member of a line that was parsed, as `_Line` has it, without what identifies people."""
+        return self._member(*_split(line), anonymize=True)
 
     def _member(self, name: str, value: str, *, anonymize: bool) -> bytes:
         if name not in self._names:
@@ -132,16 +122,23 @@ class FastParser:
         return b"" if kept is None else self._names[name] + hit.text(kept)
 
 
-def encode(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: str, more: bytes = b"") -> bytes:
+def _split(line: bytes) -> tuple[str, str]:
+    """Name in lower case, and value; no name where a line is not a header."""
+    match = _LINE.fullmatch(line)
+    return (match[1].decode().lower(), match[2].decode("utf-8", "surrogateescape").strip(" \t")) if match else ("", "")
+
+
+def encode(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: bytes, more: bytes = b"") -> bytes:
     """The pack's line for a parsed request; it decodes to the same hit as a line made by `hit.encode`.
 
-    `more` are further members, as `members` makes them.
+    `ip` is JSON; `more` are further members, as `members` makes them.
     """
     return b'{"id":"%b","at":%d,"method":"GET","path":"%b","query":"%b","headers":{%b},"ip":%b%b}' % (
-        id.encode(), at, path, query, headers, hit.text(ip), more
+        id.encode(), at, path, query, headers, ip, more
     )  # fmt: skip
 
 
+@lru_cache(64)
 def members(treatment: Treatment) -> bytes:
     """What a hit says of how it was treated, for `encode`."""
     if not treatment.signal:

@@ -39,11 +39,11 @@ class MalformedRequest(Exception):
 
 
 class Repairer:
-    """`kept` are the headers that hits keep, in lower case: a Cookie that is not among them is dropped."""
+    """`needed` are the headers that something reads, in lower case: a Cookie that is not among them is dropped."""
 
-    def __init__(self, kept: Collection[str]) -> None:
+    def __init__(self, needed: Collection[str]) -> None:
         # Nothing is ever upgraded here, and a parser that sees an upgrade stops reading requests.
-        self._dropped = frozenset({b"upgrade"} if "cookie" in kept else {b"upgrade", b"cookie"})
+        self._dropped = frozenset({b"upgrade"} if "cookie" in needed else {b"upgrade", b"cookie"})
 
     def repair(self, head: bytes) -> tuple[bytes, bool]:
         """The head for the parser, and whether raw bytes of its target were percent-encoded.

@@ -51,7 +51,11 @@ class Protection:
         self._removed = metrics.values_removed.by_labels
         self._guard = Guard(policy, keys, self._count_removed)
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
+        for treatment in self._treatments.values():
+            if treatment.signal:
+                self._opt_outs[treatment] = 0
         self.strongest = self._signals.strongest  # of several signals the one that names the hit; "" for none
+        self._strongest = self.strongest(*SIGNALS)
 
     @property
     def obeys_gpc(self) -> bool:
@@ -65,8 +69,9 @@ class Protection:
         """The signal of a whole request; its items may have their own."""
         return self.strongest(self._signals.of_headers(headers), self._signals.of_params(query))
 
-    def signal_of_query(self, query: str) -> str:
-        return self._signals.of_params(query)
+    def with_query(self, signal: str, query: str) -> str:
+        """The signal of a request whose headers have this one, or none."""
+        return signal if signal == self._strongest else self.strongest(signal, self._signals.of_params(query))
 
     def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
         """The signal of each item of a body, where `signal` is that of the request."""

@@ -11,11 +11,9 @@ import msgspec
 
 from services.collector import tenant_keys
 from services.collector.cut import Cut
-from services.collector.denials import TOO_MANY, UNAUTHORIZED, Denied
-from services.collector.json_items import Item
 from services.collector.metrics import Metrics
-from services.collector.privacy import Protection
 from services.collector.rate_limit import RateLimits
+from services.collector.refusals import TOO_MANY, UNAUTHORIZED, Denied
 from services.collector.routes import Route
 from services.collector.signals import CONSENT
 from services.collector.tenant_keys import Keys
@@ -49,14 +47,17 @@ class Fate(NamedTuple):
         return CONSENT if self.denied else ""
 
 
+NOBODYS = Fate()
+
+
 class Tenancy:
-    """Says whose hits are, counts them, and limits them; one for each process.
+    """Says whose hits are, counts them, and limits them; one for each process. Without tenants it is not `on`.
 
     `headers` have a `getall`, and are those of the request as it was sent.
     """
 
     def __init__(self, tenants: Tenants, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tenants = tenants
+        self._tenants, self.on = tenants, bool(tenants)
         self._resolver = Resolver(tenants)
         self._limits = RateLimits(tenants, clock)
         self._hits, self._unknown = metrics.tenant_hits.by_labels, metrics.unknown_tenant_hits.by_labels
@@ -75,15 +76,22 @@ class Tenancy:
 
     def of_request(self, headers: Any, path: str, query: str, route: Route) -> Fate:
         """The fate of a request that is one hit by itself: a pixel or a redirect."""
+        if not self.on:
+            return NOBODYS
         found = tenant_keys.of_request(route.protocol, headers, query)
         return self._admit(self._resolve(found, _host(headers), path, self._resolver.said(query)), 1)
 
     def of_items(self, headers: Any, method: str, path: str, query: str, found: Cut) -> list[Fate]:
-        """The fate of each item. Raises Denied for a post that is over the limit, or, if so told, of nobody."""
+        """The fate of each item; without tenants no list of them.
+
+        Raises Denied for a post that is over the limit, or, if so told, of nobody.
+        """
+        if not self.on:
+            return []
         names = self._names(headers, path, query, found)
         counts = Counter(names)
         if method == _POST:
-            if self._tenants.unknown == REFUSE and counts[""] == len(names):
+            if self._tenants.unknown == REFUSE and set(counts) == {""}:
                 self._unknown[REFUSED,] += len(names)
                 raise Denied(UNAUTHORIZED, found)
             self._take_all(counts, found)
@@ -144,23 +152,20 @@ class Tenancy:
             self._unknown[outcome,] += hits
 
 
-def clean_items(
-    protection: Protection, like: Hit, items: Sequence[Item], signals: Sequence[str], fates: Sequence[Fate]
-) -> tuple[list[Hit | None], list[Item]]:
-    """What `protection.clean_items` gives, by each item's fate: hits of their tenants, None for those dropped."""
-    if any(fate.denied for fate in fates):
-        signals = [protection.strongest(*both) for both in zip(signals, (fate.signal for fate in fates), strict=True)]
-    likes, cleaned = protection.clean_items(like, items, signals)
+def fated(likes: Sequence[Hit | None], fates: Sequence[Fate]) -> list[Hit | None]:
+    """The hits that items are like, of their tenants, None for those dropped; without any fate there are no tenants."""
+    if not fates:
+        return list(likes)
     marked: dict[tuple[int, Fate], Hit | None] = {}
     found = []
-    for one, fate in zip(likes, fates, strict=True):
-        key = id(one), fate
+    for like, fate in zip(likes, fates, strict=True):
+        key = id(like), fate
         if key not in marked:
             marked[key] = None
-            if one is not None and not fate.drop:
-                marked[key] = msgspec.structs.replace(one, tenant=fate.tenant, limited=fate.limited)
+            if like is not None and not fate.drop:
+                marked[key] = msgspec.structs.replace(like, tenant=fate.tenant, limited=fate.limited)
         found.append(marked[key])
-    return found, cleaned
+    return found
 
 
 def _host(headers: Any) -> str:

@@ -153,7 +153,7 @@ def _members(data: bytes, names: tuple[str, ...]) -> list[tuple[str, msgspec.Raw
         return []
     try:
         values = msgspec.structs.astuple(_decoder(names).decode(data))
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return []
     return [(name, value) for name, value in zip(names, values, strict=True) if value is not _NOTHING]
 
@@ -165,6 +165,6 @@ def _text(raw: msgspec.Raw) -> list[str]:
         return [data.decode()] if len(data) <= _NUMBER and data.isdigit() else []
     try:
         text = msgspec.json.decode(data, type=str) if len(data) <= _LONGEST else _NOBODYS
-    except msgspec.MsgspecError:  # half a character
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # half a character
         text = _NOBODYS
     return [text] if text else []

@@ -76,6 +76,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--pending", action="store_true", default=True, help="skip events that are in a table by now (the default)"
     )
     which.add_argument("--all", dest="pending", action="store_false", help="publish those again too")
+    parser.add_argument(
+        "--tenant",
+        help="give events of no tenant to this one of the schema file, such as with --reason unknown_tenant: their keys"
+        " are not stored",
+    )
     parser.add_argument("--limit", type=option.whole(1), help="publish at most so many")
     parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
     parser.add_argument(
@@ -99,6 +104,9 @@ def _moment(text: str) -> datetime:
 async def run(options: argparse.Namespace) -> int:
     """Print the outcome as one JSON object. The exit code is 1 if an event could not be published."""
     schema = schema_file.load(options.schema)
+    if options.tenant is not None and options.tenant not in schema.tenants.by_name:
+        listed = ", ".join(schema.tenants.by_name) or "none"
+        raise deployment.CommandRefused(f"--tenant {options.tenant!r}: the schema file lists no such tenant ({listed})")
     client = deployment.bigquery_client(options.project)
     emulators.check(emulators.PUBSUB)
     wanted = Wanted(
@@ -120,7 +128,9 @@ async def run(options: argparse.Namespace) -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
             shown = progress.add_task("replaying", total=found)
-            replay = Replay(schema, publisher, options.hits_topic, options.rows_topic, outcome, options.limit)
+            replay = Replay(
+                schema, publisher, options.hits_topic, options.rows_topic, outcome, options.limit, options.tenant or ""
+            )
             await _all_pages(rejects, replay, progress, shown)
     outcome.left = max(0, found - outcome.published - outcome.skipped - outcome.failed)
     outcome.found = outcome.published + outcome.skipped + outcome.failed + outcome.left
@@ -163,8 +173,9 @@ class Replay:
         rows_topic: str,
         outcome: ReplayCounts,
         limit: int | None,
+        tenant: str = "",
     ) -> None:
-        self._schema, self._publisher = schema, publisher
+        self._schema, self._publisher, self._tenant = schema, publisher, tenant
         self._hits_topic, self._rows_topic = hits_topic, rows_topic
         self.outcome, self._left = outcome, limit
         self.unprinted = 0
@@ -195,7 +206,7 @@ class Replay:
             table, row = reconstruct.row_of(reject, self._schema)
             batch.rows[table].append(row)
         else:
-            batch.hits.append(reconstruct.hit_of(reject))
+            batch.hits.append(reconstruct.hit_of(reject, self._tenant))
 
     async def _publish(self, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as tasks:

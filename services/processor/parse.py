@@ -171,7 +171,8 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
         column = plan.table.columns[len(values)]
         sources = " or ".join(map(str, column.sources))
         raise _Rejection(Reject(MISSING, f"no value in {sources}", plan.table.name, column.name)) from None
-    if plan.any_of and all(values[index] is None for index in plan.any_of):
+    # Who opted out is meant to be nobody.
+    if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
         raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
@@ -294,7 +295,10 @@ def _enrichment(namespace: str, name: str) -> Callable[[Event], Any]:
     def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
         if found is None:  # the first of its columns
-            found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
+            found = enrich(event.hit.headers, event.first)
+            if namespace == "geo" and event.hit.anonymized:
+                found = geo.without_city(found)
+            event.enriched[namespace] = found
         return found[index]
 
     return read

@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
+from services.shared.name_rules import NameRules, compact
 from services.shared.privacy import (
     ACTIONS,
     BY_PRESET,
+    FULL,
     IP_CHOICES,
     MAX_COOKIE_DAYS,
-    SECRETS,
     SIGNALS,
     Cookie,
     Privacy,
@@ -32,7 +33,6 @@ NEEDED = ("event_id", "event_time", "sent_at", "type", "event", "tenant", "tenan
 # What makes an event worth storing: no secret, though `ids` and `hash` may name most of them.
 CANONICAL = (*NEEDED, "user_id", "anonymous_id", "session_id", "url", "referrer", "title", "properties", "context")
 
-_SEPARATORS = str.maketrans("", "", "-_. ")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL}){{1,9}}")
@@ -47,15 +47,15 @@ _HOSTERS = frozenset({
 })  # fmt: skip
 
 
-def plain(name: str) -> str:
-    """A parameter's name as the lists compare it: without regard to case, `-`, `_`, `.` and spaces."""
-    return name.translate(_SEPARATORS).casefold()
+def _key(name: str) -> str:
+    """What two names have in common that are the same to the lists."""
+    return name.lower() if name.startswith(("_", "$")) else compact(name)
 
 
 class PrivacyReader(NodeReader):
     def __init__(self, file: str, errors: list[tuple[int, int, str]] | None = None) -> None:
         super().__init__(file, errors)
-        self._secrets = frozenset(map(plain, SECRETS))
+        self._secrets = _secret_rules(())
 
     def read(self, node: yaml.Node | None) -> dict[str, Privacy]:
         """What is in force by preset: each preset with the file's own keys applied."""
@@ -65,11 +65,11 @@ class PrivacyReader(NodeReader):
         said: dict[str, Any] = {}
         if ip := self._choice(keys.get("ip"), "privacy: ip", IP_CHOICES):
             said["ip"] = ip
-        if names := self._names(keys.get("secrets"), "privacy: secrets", CANONICAL):
+        if names := self._names(keys.get("secrets"), "secrets", CANONICAL):
             said["secrets"] = names
-        if names := self._names(keys.get("ids"), "privacy: ids", NEEDED):
+        if names := self._names(keys.get("ids"), "ids", NEEDED):
             said["ids"] = names
-        self._secrets |= frozenset(map(plain, said.get("secrets", ())))
+        self._secrets = _secret_rules(said.get("secrets", ()))
         if (hashed := keys.get("hash")) is not None:
             said["hash"] = self._hash(hashed)
         if (cookie := keys.get("cookie")) is not None:
@@ -82,7 +82,8 @@ class PrivacyReader(NodeReader):
 
     def is_secret(self, parameter: str) -> bool:
         """Whether the parameter is removed before anything is stored, so that no column can hold it."""
-        return plain(parameter) in self._secrets
+        rule = self._secrets.find(parameter)
+        return rule is not None and rule.secret
 
     def _signals(self, node: yaml.Node | None) -> dict[str, str]:
         if node is None:
@@ -95,10 +96,11 @@ class PrivacyReader(NodeReader):
             found[name] = self._choice(action, f"privacy: signals: {name}", ACTIONS)
         return found
 
-    def _names(self, node: yaml.Node | None, where: str, needed: tuple[str, ...]) -> tuple[str, ...]:
+    def _names(self, node: yaml.Node | None, key: str, needed: tuple[str, ...]) -> tuple[str, ...]:
         """Names of parameters, each with its own place in the file."""
         if node is None:
             return ()
+        where = f"privacy: {key}"
         taken: set[str] = set()
         names = []
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
@@ -111,18 +113,17 @@ class PrivacyReader(NodeReader):
             name = self._text(item, where)
             if not name:
                 continue
-            if plain(name) in taken:
+            if _key(name) in taken:
                 self._error(
                     item, f"{where}: {quoted(name)} is there twice; case, `-`, `_`, `.` and spaces do not count"
                 )
-            taken.add(plain(name))
-            if self._check_name(item, where, name, needed):
+            taken.add(_key(name))
+            if self._check_name(item, key, name, needed):
                 names.append(name)
         return tuple(names)
 
-    def _check_name(self, node: yaml.Node, where: str, name: str, needed: tuple[str, ...]) -> bool:
-        bare = plain(name)
-        by_plain = {plain(one): one for one in needed}
+    def _check_name(self, node: yaml.Node, key: str, name: str, needed: tuple[str, ...]) -> bool:
+        bare = compact(name)
         wrong = ""
         if not bare:
             wrong = "would match every name or none; write a parameter's name"
@@ -132,10 +133,10 @@ class PrivacyReader(NodeReader):
             wrong = "is too short: trackers name other things so; write two letters"
         elif len(name) > LONGEST_NAME:
             wrong = f"has more than {LONGEST_NAME} characters"
-        elif bare in by_plain:
-            wrong = f"is what events need as `{by_plain[bare]}`; remove it here"
+        elif hit := _matched(key, name, needed):
+            wrong = f"is also `{hit}`, which events need; remove it here, or write a longer name"
         if wrong:
-            self._error(node, f"{where}: {quoted(name)} {wrong}")
+            self._error(node, f"privacy: {key}: {quoted(name)} {wrong}")
         return not wrong
 
     def _hash(self, node: yaml.Node) -> dict[str, tuple[str, ...]]:
@@ -147,12 +148,12 @@ class PrivacyReader(NodeReader):
             return {}
         for name, spec in specs.items():
             where = f"privacy: hash: {name}"
-            self._check_name(spec, "privacy: hash", name, NEEDED)
+            self._check_name(spec, "hash", name, NEEDED)
             if self.is_secret(name):
                 self._error(spec, f"{where}: it is one of the secrets, which are removed; remove it here or there")
-            if other := taken.get(plain(name)):
+            if other := taken.get(_key(name)):
                 self._error(spec, f"{where}: the same name as {other}; case, `-`, `_`, `.` and spaces do not count")
-            taken[plain(name)] = name
+            taken[_key(name)] = name
             found[name] = self._steps(spec, where)
         return found
 
@@ -245,6 +246,17 @@ class PrivacyReader(NodeReader):
         elif cookie.same_site == "None" and not foreign:
             self._error(keys["same_site"], f"{where}: same_site: None is for pages of other sites, and all are below "
                         f"{cookie.domain}; use Lax")  # fmt: skip
+
+
+def _secret_rules(names: tuple[str, ...]) -> NameRules:
+    return NameRules(Privacy(ip=FULL, secrets=names), anonymize=False)
+
+
+def _matched(key: str, name: str, needed: tuple[str, ...]) -> str | None:
+    """The first of the needed parameters that this entry of the list would match."""
+    entry: dict[str, Any] = {key: {name: ()} if key == "hash" else (name,)}
+    rules = NameRules(Privacy(ip=FULL, **entry), anonymize=key == "ids")
+    return next((one for one in needed if (rule := rules.find(one)) is not None and rule.entry == name), None)
 
 
 def _host(origin: str) -> str:

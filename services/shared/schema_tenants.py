@@ -126,7 +126,8 @@ class TenantsReader(NodeReader):
             )
         if "burst" in keys and "rate" not in keys:
             self._error(keys["burst"], f"{where}: burst: there is no rate that it would be over; add `rate`")
-        if not parameter and not any(key in keys for key in ("keys", "hosts", "paths")):
+        known_by = parameter or any(key in keys for key in ("keys", "hosts", "paths"))
+        if isinstance(node, yaml.MappingNode) and not known_by:
             self._error(node, f"{where}: nothing says which events are its; add `keys`, `hosts` or `paths`")
         return tenant
 

@@ -114,7 +114,7 @@ class Resolver:
         name = self._placed(host, path)
         if not name and parameter in self._sayable:
             name = parameter
-        return "" if keys and name in self._keyed else name
+        return "" if any(keys) and name in self._keyed else name
 
     def _owner(self, key: str) -> str:
         """The tenant that has this key, or ""."""

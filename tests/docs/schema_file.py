@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.shared import schema
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
+from tests.docs import schema_privacy
 from tests.docs.markers import table
 
 
@@ -41,7 +42,8 @@ TABLE_KEYS = {
     "require_any": (
         "list of columns",
         "none",
-        "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`",
+        "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`, "
+        "unless its sender [opted out](#privacy)",
     ),
     "expire_days": ("1 to 99999", "kept forever", "Days after which BigQuery drops a partition"),
     "cluster": (
@@ -88,6 +90,9 @@ SOURCES = {
     "hit.ip": "The client's address as `privacy.ip` keeps it: cut to its network by default",
     "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
+    "hit.opt_out": "How the sender opted out: a [signal](#privacy) such as `gpc`; NULL if there was none",
+    "hit.visitor_id": "The id in the [visitor cookie](#the-visitor-cookie); NULL under an opt-out",
+    "hit.tenant": "Whose event it is, by the schema file's `tenants`",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
     "agent.browser": "From the header `user-agent`: the browser's name",
@@ -160,6 +165,13 @@ MISTAKES = (
     ("  events:", "  events_{tenant}:"),
     ("  events:", "  conflicts:"),
     ("  rejects:", "  refused:"),
+    ("", "privacy: {ip: half}\n"),
+    ("", "privacy: {signals: {gpc: anonymise}}\n"),
+    ("", "privacy: {secrets: [event_id]}\n"),
+    ("", "privacy: {hash: {api_key: []}}\n"),
+    ("", "privacy: {cookie: {origins: ['*.com']}}\n"),
+    ("", "privacy: {cookie: {origins: [https://www.example.com], days: 730}}\n"),
+    ("from: param.total", "from: param.token"),
 )
 
 
@@ -172,6 +184,7 @@ def parts() -> dict[str, str]:
         ),
         "sources": table(("source", "type", "value"), _sources()),
         "refusals": table(("a file with", "is refused with"), _refusals()),
+        **schema_privacy.parts(),
     }
 
 

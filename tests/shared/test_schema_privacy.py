@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared import schema_file
+from services.shared.name_rules import compact
 from services.shared.privacy import (
     ACTIONS,
     BALANCED,
@@ -24,7 +25,7 @@ from services.shared.privacy import (
     Privacy,
 )
 from services.shared.schema import DEFAULT_FILE, SchemaError
-from services.shared.schema_privacy import KEYS, NEEDED, SAME_SITE, STEPS, plain
+from services.shared.schema_privacy import KEYS, NEEDED, SAME_SITE, STEPS
 from tests.schemas import SCHEMA, SCHEMA_FILE
 
 TEXT = SCHEMA_FILE.read_text()
@@ -107,9 +108,9 @@ def test_a_cookie_of_few_words() -> None:
 
 
 NAMES = st.text("abcxyz_-. ", min_size=3, max_size=20).filter(
-    lambda name: len(plain(name)) > 2 and name == name.strip() and plain(name) not in map(plain, SECRETS)
+    lambda name: len(compact(name)) > 2 and name == name.strip() and compact(name) not in map(compact, SECRETS)
 )
-UNIQUE: dict[str, Any] = {"unique_by": plain, "max_size": 5}
+UNIQUE: dict[str, Any] = {"unique_by": compact, "max_size": 5}
 SAID = st.fixed_dictionaries(
     {},
     optional={
@@ -156,6 +157,9 @@ def test_every_key_is_read_as_it_was_written(said: dict[str, Any], flow: bool) -
             assert one.cookie == Cookie(**{**cookie, "origins": tuple(cookie["origins"])})
 
 
+LONGER = "; remove it here, or write a longer name"
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [
@@ -189,9 +193,9 @@ def test_every_key_is_read_as_it_was_written(said: dict[str, Any], flow: bool) -
             "secrets: [x_auth, X-Auth]",
             "3:21: privacy: secrets: 'X-Auth' is there twice; case, `-`, `_`, `.` and spaces do not count",
         ),
-        ("secrets: [Event-ID]", "3:13: privacy: secrets: 'Event-ID' is what events need as `event_id`; remove it here"),
-        ("secrets: [url]", "3:13: privacy: secrets: 'url' is what events need as `url`; remove it here"),
-        ("ids: [type]", "3:9: privacy: ids: 'type' is what events need as `type`; remove it here"),
+        ("secrets: [Event-ID]", f"3:13: privacy: secrets: 'Event-ID' is also `event_id`, which events need{LONGER}"),
+        ("secrets: [url]", f"3:13: privacy: secrets: 'url' is also `url`, which events need{LONGER}"),
+        ("ids: [type]", f"3:9: privacy: ids: 'type' is also `type`, which events need{LONGER}"),
         ("hash: [email]", "3:9: privacy: hash: a mapping (`name: value` lines) is wanted here, not a list"),
         ("hash: {email: low}", "3:17: privacy: hash: email: 'low' is none of trim, lower; did you mean 'lower'?"),
         ("hash: {email: }", "3:16: privacy: hash: email: say what is done first, of trim, lower; `[]` is nothing"),
@@ -204,7 +208,7 @@ def test_every_key_is_read_as_it_was_written(said: dict[str, Any], flow: bool) -
             "hash: {email: [], E-Mail: []}",
             "3:29: privacy: hash: E-Mail: the same name as email; case, `-`, `_`, `.` and spaces do not count",
         ),
-        ("hash: {event_id: []}", "3:20: privacy: hash: 'event_id' is what events need as `event_id`; remove it here"),
+        ("hash: {event_id: []}", f"3:20: privacy: hash: 'event_id' is also `event_id`, which events need{LONGER}"),
         ("cookie: on", "3:11: privacy: cookie: a mapping (`name: value` lines) is wanted here, not 'on'"),
         ("cookie: {days: 30}", "3:11: privacy: cookie: 'origins' is missing"),
     ],
@@ -282,7 +286,7 @@ def test_cookies_of_a_local_page_and_of_other_sites_are_possible() -> None:
     assert _privacy("privacy: {cookie: {origins: ['*.example.co.uk'], domain: example.co.uk}}")[OFF].cookie
 
 
-@pytest.mark.parametrize("secret", ["order_id", "token", "Access-Token"])
+@pytest.mark.parametrize("secret", ["order_id", "shop_order_id", "token", "Access-Token", "user_token"])
 def test_no_column_can_hold_a_secret(secret: str) -> None:
     tables = EVENTS.replace("from: param.order_id", f"from: param.{secret}")
     where = next(index for index, line in enumerate(tables.splitlines(), 1) if f"param.{secret}" in line) + 1
@@ -308,10 +312,33 @@ def test_every_mistake_is_reported_at_once() -> None:
     assert [line.split(":")[1] for line in found] == ["2", "3", "3", "4", "4", "5", "5"]
 
 
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            "secrets: [id]",
+            "secrets: 'id' is also `event_id`, which events need; remove it here, or write a longer name",
+        ),
+        ("ids: [id]", "ids: 'id' is also `event_id`, which events need; remove it here, or write a longer name"),
+        ("secrets: [time]", "secrets: 'time' is also `event_time`, which events need; remove it here, or write a"),
+        ("secrets: [user_id]", "secrets: 'user_id' is also `user_id`, which events need; remove it here, or write"),
+    ],
+)
+def test_a_name_that_ends_one_that_events_need_is_refused(said: str, error: str) -> None:
+    """The lists match the ends of names, too: `token` is also `user_token`."""
+    assert _errors(f"privacy: {{{said}}}")[0].partition("privacy: ")[2].startswith(error)
+
+
+def test_names_that_trackers_mark_are_names_of_their_own() -> None:
+    found = _privacy("privacy: {ids: [_loyal, loyal, $loyal], hash: {id: [], $email: [], email: [lower]}}")[BALANCED]
+    assert found.ids == ("_loyal", "loyal", "$loyal")
+    assert list(found.hash) == ["id", "$email", "email"]
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_events_need_stays(name: str) -> None:
     for key in ("secrets", "ids"):
-        assert "is what events need as" in _errors(f"privacy: {{{key}: [{name.upper()}]}}")[0]
+        assert f"is also `{name}`, which events need" in _errors(f"privacy: {{{key}: [{name.upper()}]}}")[0]
 
 
 ODD = st.sampled_from(

@@ -1,4 +1,4 @@
-"""The reply to a post that is not taken, 401 or 429, in the shape that each protocol's clients read.
+"""The replies to what is not taken; to a post of no tenant, or over its rate, as its protocol's clients read.
 
 A 401 asks for no credentials (WWW-Authenticate): a browser would ask its user for a password.
 """
@@ -7,20 +7,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from services.collector.body import BadBody
 from services.collector.cut import Cut
 from services.collector.replies import Asked, is_verbose
 from services.collector.reply import FRESH, TEXT, Reply
 
 UNAUTHORIZED, TOO_MANY = 401, 429
 MAX_RETRY_SECONDS = 3_600
+RETRY_SECONDS = "1"
 _JSON = {"Content-Type": "application/json"}
 _WORDS = {UNAUTHORIZED: "the key is no tenant's", TOO_MANY: "too many events; send them again later"}
 
 _Shape = Callable[[int, str, Asked], Any]
+
+
+@lru_cache(16)
+def other_method(methods: tuple[str, ...]) -> Reply:
+    allowed = ", ".join([*methods, "OPTIONS"])
+    return Reply(405, {**TEXT, **FRESH, "Allow": allowed}, b"method not allowed\n")
+
+
+def unavailable(error: Exception) -> Reply:
+    return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
+
+
+def bad_body(error: BadBody) -> Reply:
+    content = {"error": error.error, **({"where": error.where} if error.where else {})}
+    return Reply(error.status, _JSON, msgspec.json.encode(content))
 
 
 class Denied(Exception):
