@@ -14,7 +14,7 @@ from services.provision import conflicts, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
-from services.provision.subscriptions import Policy, Subscription
+from services.provision.subscriptions import DEAD_RETENTION_DAYS, RETENTION_DAYS, Policy, Subscription
 from services.provision.tables import Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
@@ -33,10 +33,9 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
         )
     ]
     for name, source, policy in (
-        # 31 days: a month in which someone can look at what was dead, repair the cause and replay it.
-        (cfg.dead_subscription, "PIPE_DEAD_SUBSCRIPTION", Policy(cfg.dead_topic, retention_days=31, dead_topic=None)),
-        (cfg.hits_subscription, "PIPE_HITS_SUBSCRIPTION", Policy(cfg.hits_topic, 7, cfg.dead_topic)),
-        (cfg.rows_subscription, "PIPE_ROWS_SUBSCRIPTION", Policy(cfg.rows_topic, 7, cfg.dead_topic)),
+        (cfg.dead_subscription, "PIPE_DEAD_SUBSCRIPTION", Policy(cfg.dead_topic, DEAD_RETENTION_DAYS, dead_topic=None)),
+        (cfg.hits_subscription, "PIPE_HITS_SUBSCRIPTION", Policy(cfg.hits_topic, RETENTION_DAYS, cfg.dead_topic)),
+        (cfg.rows_subscription, "PIPE_ROWS_SUBSCRIPTION", Policy(cfg.rows_topic, RETENTION_DAYS, cfg.dead_topic)),
     ):
         wanted.append(Subscription(subscriber, cfg.project, name, source, policy))
     wanted.append(Dataset(client, cfg.project, cfg.dataset, cfg.location))

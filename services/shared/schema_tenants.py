@@ -38,7 +38,7 @@ class TenantsReader(NodeReader):
 
     def __init__(self, file: str, errors: list[tuple[int, int, str]]) -> None:
         super().__init__(file, errors)
-        self._admins: tuple[str, ...] = ()
+        self._has_admins = False
         self._taken: dict[tuple[str, object], str] = {}
         self._paths: dict[tuple[str, ...], tuple[str, str]] = {}  # the segments of each: tenant and path
         self._above: dict[tuple[str, ...], tuple[str, str]] = {}  # those above them: likewise
@@ -50,13 +50,13 @@ class TenantsReader(NodeReader):
         parameter = self._text(keys.get("parameter"), "tenants: parameter")
         if parameter and not _PARAMETER.fullmatch(parameter):
             self._error(keys["parameter"], f"tenants: parameter: {quoted(parameter)} is no name of one, such as tenant")
-        self._admins = self._members(keys.get("admins"), "tenants: admins")
+        self._has_admins = "admins" in keys
         return Tenants(
             by_name=self._list(keys["list"], parameter) if "list" in keys else {},
             parameter=parameter,
             unknown=self._choice(keys.get("unknown"), "tenants: unknown", tenants.UNKNOWN_CHOICES) or tenants.REJECT,
             limited=self._choice(keys.get("limited"), "tenants: limited", tenants.LIMITED_CHOICES) or tenants.CAPTURE,
-            admins=self._admins,
+            admins=self._members(keys.get("admins"), "tenants: admins"),
         )
 
     def check(self, table: Table, columns: yaml.Node | None, when: yaml.Node | None) -> Table:
@@ -118,7 +118,7 @@ class TenantsReader(NodeReader):
             consent=self._choice(keys.get("consent"), f"{where}: consent", (tenants.DENIED,)),
             readers=self._members(keys.get("readers"), f"{where}: readers"),
         )
-        if tenant.readers and not self._admins:
+        if tenant.readers and not self._has_admins:
             self._error(
                 keys["readers"],
                 f"{where}: readers: BigQuery then hides all rows from whom no policy names; name in `tenants: admins` "
@@ -208,7 +208,8 @@ class TenantsReader(NodeReader):
                     f"{where}: {quoted(text)} is none of user:NAME@HOST, group:NAME@HOST, serviceAccount:NAME@HOST, "
                     "domain:HOST and principal://iam.googleapis.com/…",
                 )
-            found.append(text)
+            else:
+                found.append(text)
         return tuple(found)
 
     def _rate(self, node: yaml.Node | None, where: str) -> float | None:

@@ -3,7 +3,8 @@
 Pub/Sub: https://cloud.google.com/pubsub/docs/access-control (both)
 BigQuery: https://cloud.google.com/bigquery/docs/access-control (roles), and "Required permissions" of
   https://cloud.google.com/bigquery/docs/write-api, .../data-manipulation-language, .../running-queries, .../views,
-  .../datasets, .../tables, .../managing-row-level-security and .../authorized-views. Who made a job may look at it, without a permission.
+  .../datasets, .../tables, .../managing-row-level-security and .../authorized-views.
+  Who made a job may look at it, without a permission.
 """
 
 from __future__ import annotations

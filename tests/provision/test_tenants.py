@@ -56,8 +56,8 @@ class Shared:
         found = inventory.resources(Config(self.project.id), schema(*tenants, **options))
         return [" ".join(line.split()) for line in settle(found, dry_run=dry_run)]
 
-    def changes(self, *tenants: str, **options: str) -> list[str]:
-        return [line for line in self.settle(*tenants, **options) if not line.startswith("unchanged")]
+    def changes(self, *tenants: str) -> list[str]:
+        return [line for line in self.settle(*tenants) if not line.startswith("unchanged")]
 
     def policies(self, table: str) -> dict[str, tuple[str, set[str]]]:
         url = f"{self.rest}/bigquery/v2/projects/{self.project.id}/datasets/pixelpipe/tables/{table}/rowAccessPolicies"
