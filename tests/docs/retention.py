@@ -19,19 +19,19 @@ def parts() -> dict[str, str]:
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    linger, spool = _default("linger_seconds"), _default("spool_max_bytes")
+    linger, spool = Collector.linger_seconds, Collector.spool_max_bytes  # their defaults
     days, dead = subscriptions.RETENTION_DAYS, subscriptions.DEAD_RETENTION_DAYS
     return [
         (
             "collector's memory",
             "events, after the edge has cut and removed",
-            f"until Pub/Sub or the spool has them; {float(linger) * 1000:g} ms when all is well",
+            f"until Pub/Sub or the spool has them; {linger * 1000:g} ms when all is well",
             "`PIPE_LINGER_SECONDS`",
         ),
         (
             "collector's spool (disk)",
             "packs of events that Pub/Sub did not confirm",
-            f"until it does; at most {int(spool) // 2**20:,} MiB a pod. A damaged file stays until someone removes it",
+            f"until it does; at most {spool // 2**20:,} MiB a pod. A damaged file stays until someone removes it",
             "`PIPE_SPOOL`, `PIPE_SPOOL_MAX_BYTES`",
         ),
         _subscription(resource_names.HITS_SUBSCRIPTION, "events", days),
@@ -109,7 +109,3 @@ def rows() -> list[tuple[str, str, str, str]]:
 def _subscription(name: str, what: str, days: int) -> tuple[str, str, str, str]:
     held = f"until acknowledged, at most {days} days; topics keep nothing"
     return f"Pub/Sub, `{name}`", what, held, "the provisioner"
-
-
-def _default(name: str) -> object:
-    return Collector.__dataclass_fields__[name].default

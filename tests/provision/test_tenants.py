@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,15 @@ def test_what_someone_changed_by_hand_is_put_right(shared: Shared) -> None:
         "updated dataset pixelpipe_shop: readers",
     ]
     assert shared.policies("events_log")["pixelpipe_tenant_shop"] == SHOP_ROWS
+
+
+def test_runs_at_once_end_in_the_same_state(shared: Shared) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for tenants in ((SHOP, QUIET), (SHOP, BLOG)):
+            for run in [pool.submit(shared.settle, *tenants) for _ in range(2)]:
+                assert run.result(timeout=60)
+            assert verbs(shared.settle(*tenants)) == {"unchanged"}
+    assert set(shared.policies("events_log")) == {"pixelpipe_all", "pixelpipe_tenant_shop", "pixelpipe_tenant_blog"}
 
 
 def test_without_admins_nothing_is_looked_at_or_touched(shared: Shared) -> None:

@@ -5,6 +5,7 @@ The filter is compiled like a WHERE of the table, so that what BigQuery could no
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from emulators.bigquery.sql import dialect, translate
 from emulators.bigquery.sql.scope import Context
 
 Key = tuple[str, str, str]
+_ASKED = re.compile(r"(CREATE(\s+OR\s+REPLACE)?|DROP(\s+ALL)?)\s+ROW\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,18 @@ class PolicyChange:
 
 
 def asked(node: exp.Expression) -> bool:
-    return isinstance(node, exp.Command) and str(node.this).upper() in ("CREATE", "DROP")
+    return isinstance(node, exp.Command) and _ASKED.match(_text(node)) is not None
 
 
 def read(node: exp.Command, context: Context) -> PolicyChange:
     """ApiError invalidQuery for any other command, and for a policy that BigQuery would not take."""
-    rest = node.args.get("expression")  # a text, or the literal that holds it
-    words = _Words(f"{node.this} {rest.name if isinstance(rest, exp.Expression) else rest}")
+    words = _Words(_text(node))
     return _create(words, context) if str(node.this).upper() == "CREATE" else _drop(words, context)
+
+
+def _text(node: exp.Expression) -> str:
+    rest = node.args.get("expression")  # a text, or the literal that holds it
+    return f"{node.this} {rest.name if isinstance(rest, exp.Expression) else rest}"
 
 
 class _Words:

@@ -10,6 +10,8 @@ import requests
 from google.api_core.exceptions import BadRequest, Conflict, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import AccessEntry, SchemaField
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
@@ -23,6 +25,7 @@ FIELDS = [
     SchemaField("params", "JSON"),
 ]
 KNOWN = Table("p.d.t", {"day": "DATE", "tenant": "STRING", "n": "INT64", "ok": "BOOL", "params": "JSON"})
+JSON = {"Content-Type": "application/json"}
 GOOD = "CREATE ROW ACCESS POLICY p ON d.t GRANT TO ('user:a@example.com') FILTER USING (tenant = 'shop')"
 
 
@@ -31,7 +34,8 @@ class Policies:
 
     def __init__(self, rest: str, project: str) -> None:
         self.client = desk.client(rest, project)
-        self.dataset = f"{rest}/bigquery/v2/projects/{project}/datasets/d"
+        self.project = f"{rest}/bigquery/v2/projects/{project}"
+        self.dataset = f"{self.project}/datasets/d"
         self._url = f"{self.dataset}/tables/t/rowAccessPolicies"
         desk.table(self.client, fields=FIELDS)
 
@@ -40,12 +44,12 @@ class Policies:
         job.result()
         return job
 
-    def list(self, **asked: Any) -> dict[str, Any]:
+    def listed(self, **asked: Any) -> dict[str, Any]:
         found: dict[str, Any] = requests.get(self._url, params=asked, timeout=20).json()
         return found
 
     def filters(self) -> dict[str, str]:
-        listed = self.list()["rowAccessPolicies"]
+        listed = self.listed()["rowAccessPolicies"]
         return {one["rowAccessPolicyReference"]["policyId"]: one["filterPredicate"] for one in listed}
 
     def members(self, name: str) -> list[str]:
@@ -69,9 +73,9 @@ def test_a_policy_is_made_replaced_listed_and_dropped(policies: Policies) -> Non
     )
     assert policies.filters() == {"everything": "TRUE", "p": "tenant = 'shop'"}
     assert policies.members("everything") == ["group:a@b.c", "domain:b.c"]
-    first = policies.list(pageSize=1)
+    first = policies.listed(pageSize=1)
     assert [one["rowAccessPolicyReference"]["policyId"] for one in first["rowAccessPolicies"]] == ["everything"]
-    rest = policies.list(pageSize=1, pageToken=first["nextPageToken"])
+    rest = policies.listed(pageSize=1, pageToken=first["nextPageToken"])
     assert rest["rowAccessPolicies"][0]["rowAccessPolicyReference"]["policyId"] == "p" and "nextPageToken" not in rest
 
     changed = policies.run(GOOD.replace("CREATE", "CREATE OR REPLACE").replace("a@example.com", "b@example.com"))
@@ -166,6 +170,53 @@ def test_what_googlesql_takes_is_taken(policies: Policies, sql: str) -> None:
     assert filter_ == sql[sql.index("USING (") + 7 : -1].strip()
 
 
+PIECES = [
+    *(
+        "CREATE",
+        "OR REPLACE",
+        "ROW",
+        "ACCESS",
+        "POLICY",
+        "IF NOT EXISTS",
+        "p",
+        "`a b`",
+        "ON",
+        "d.t",
+        "`d.t`",
+        "GRANT TO",
+    ),
+    *("('user:a@b.c')", "(", ")", ",", "'", "''", "FILTER USING", "(TRUE)", "tenant", "= 'shop'", "SELECT", "--", "/*"),
+    *("DROP", "ALL", "POLICIES", "IF EXISTS", "\x00", "😀", "ROW ACCESS POLICY p ON d.t", "(SELECT 1)", "?", "@x"),
+]
+ALMOST = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: " ".join(["CREATE ROW ACCESS POLICY", *pieces])),
+    st.lists(st.sampled_from(PIECES), max_size=6).map(lambda pieces: " ".join(["DROP", *pieces])),
+    st.builds(
+        lambda cut, piece, size: f"{GOOD[:cut]} {piece} {GOOD[cut + size :]}",
+        st.integers(0, len(GOOD)),
+        st.sampled_from(PIECES),
+        st.integers(0, 20),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sql=ALMOST)
+def test_what_is_almost_a_policy_gets_an_answer(policies: Policies, sql: str) -> None:
+    """One that is taken is one for GoogleSQL too."""
+    policies.run("DROP ALL ROW ACCESS POLICIES ON d.t")
+    body = json.dumps({"query": sql, "useLegacySql": False})
+    answer = requests.post(f"{policies.project}/queries", data=body, headers=JSON, timeout=20)
+    assert answer.status_code in (200, 400, 404, 409), (sql, answer.text)
+    if answer.status_code == 200:
+        oracle().analyze(sql, [KNOWN])
+
+
+def test_other_statements_are_refused_by_their_name(policies: Policies) -> None:
+    with pytest.raises(BadRequest, match="does not support CREATE MODEL"):
+        policies.run("CREATE MODEL d.m OPTIONS (model_type = 'x') AS SELECT 1")
+
+
 def test_no_policy_for_a_view_or_a_table_that_is_not_there(policies: Policies) -> None:
     policies.run("CREATE VIEW d.v AS SELECT tenant FROM d.t")
     with pytest.raises(BadRequest, match="VIEW"):
@@ -217,6 +268,6 @@ WRONG: dict[str, tuple[dict[str, Any], int]] = {
 def test_a_wrong_access_entry_is_refused(policies: Policies, entry: dict[str, Any], status: int) -> None:
     before = entries(policies.client)
     text = json.dumps({"access": [entry]}).replace("PROJECT", policies.client.project)
-    answer = requests.patch(policies.dataset, data=text, headers={"Content-Type": "application/json"}, timeout=20)
+    answer = requests.patch(policies.dataset, data=text, headers=JSON, timeout=20)
     assert answer.status_code == status, answer.text
     assert entries(policies.client) == before
