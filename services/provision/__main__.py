@@ -1,6 +1,7 @@
 """Creates or repairs everything the services need in a project: `python -m services.provision [--dry-run]`.
 
-A line for each resource. `python -m services.provision iam` prints who needs which role, and does nothing.
+A line for each resource. `python -m services.provision iam` prints who needs which role, `policies` prints who sees
+which rows; neither changes anything.
 Exit codes: 0 done, 1 refused or failed, 2 for options, settings or a schema file that are wrong.
 """
 
@@ -12,9 +13,8 @@ import sys
 
 from google.auth.exceptions import GoogleAuthError
 
-from services.provision import iam
+from services.provision import iam, inventory, row_access
 from services.provision.config import Config
-from services.provision.inventory import resources
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
 from services.shared import config, emulators, log, schema_file
 
@@ -30,6 +30,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", title="or")
     permissions = commands.add_parser("iam", help="print who needs which role, and do nothing", description=iam.__doc__)
     iam.add_options(permissions)
+    commands.add_parser("policies", help="print who sees which rows, as SQL, and do nothing")
     arguments = parser.parse_args()
     try:
         if arguments.command == "iam":
@@ -37,13 +38,16 @@ def main() -> int:
             return 0
         cfg = config.read(Config, os.environ)
         schema = schema_file.load(cfg.schema)
+        if arguments.command == "policies":
+            sys.stdout.write(row_access.script(schema, inventory.tables(schema), cfg.project, cfg.dataset))
+            return 0
         emulators.check(emulators.PUBSUB, emulators.BIGQUERY, wait=_EMULATORS_SECONDS)
     except config.ConfigError as error:
         print(f"provision: cannot start:\n{error}", file=sys.stderr)
         return 2
     log.start("provision", cfg.log_level)
     try:
-        for line in settle(resources(cfg, schema), dry_run=arguments.dry_run):
+        for line in settle(inventory.resources(cfg, schema), dry_run=arguments.dry_run):
             print(line, flush=True)
     except ProvisionRefused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)

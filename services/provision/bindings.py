@@ -64,7 +64,24 @@ PROVISIONER = CustomRole(
         "bigquery.tables.update",
     ),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR)
+SHARER = CustomRole(
+    "pixelpipeSharer",
+    "pixelpipe: let tenants' readers see their own rows",
+    "roles/bigquery.dataOwner would also let it delete; needed only where the schema file has `tenants: admins`, since "
+    "whoever may set a dataset's policy can let anyone in",
+    (
+        "bigquery.rowAccessPolicies.create",
+        "bigquery.rowAccessPolicies.update",
+        "bigquery.rowAccessPolicies.delete",
+        "bigquery.rowAccessPolicies.list",
+        "bigquery.rowAccessPolicies.getIamPolicy",
+        "bigquery.rowAccessPolicies.setIamPolicy",
+        "bigquery.datasets.getIamPolicy",
+        "bigquery.datasets.setIamPolicy",
+        "bigquery.jobs.create",
+    ),
+)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER)
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,11 @@ class Binding:
     def first(self) -> bool:
         """Whether it can be granted before anything is provisioned."""
         return self.kind == "project"
+
+
+def custom_roles(bound: Sequence[Binding]) -> Sequence[CustomRole]:
+    """The project's own roles that these need."""
+    return tuple(role for role in CUSTOM_ROLES if any(binding.role == role for binding in bound))
 
 
 def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Sequence[Binding]:
@@ -113,6 +135,8 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),
     ]
+    if schema.tenants.admins:
+        found.append(Binding("provision", SHARER, "project", "", "sets row access policies and authorizes views"))
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)

@@ -22,6 +22,8 @@ ACK_DEADLINE_SECONDS = 60
 # that a pack which kills its reader gives up.
 RETRY_SECONDS = (1, 600)
 DELIVERY_ATTEMPTS = 20
+RETENTION_DAYS = 7  # of hits and rows that nobody has taken
+DEAD_RETENTION_DAYS = 31  # a month in which someone can look at what was dead, repair the cause and replay it
 DAY_SECONDS = 24 * 60 * 60
 EMULATED_DAYS = 7  # what any emulator keeps
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.provision.bindings import CUSTOM_ROLES, SERVICE_AGENT, Binding, CustomRole
+from services.provision.bindings import SERVICE_AGENT, Binding, CustomRole, custom_roles
 from services.provision.service_accounts import Accounts, service_agent
 
 _NUMBER = "${data.google_project.pixelpipe.number}"
@@ -23,7 +23,7 @@ def module(bindings: Sequence[Binding], accounts: Accounts) -> str:
 def _blocks(bindings: Sequence[Binding], accounts: Accounts) -> Iterator[str]:
     yield "# What each part of pixelpipe may do.\n"
     yield _block('data "google_project" "pixelpipe"', {"project_id": accounts.project})
-    for role in CUSTOM_ROLES:
+    for role in custom_roles(bindings):
         fields = {"project": accounts.project, "role_id": role.id, "title": role.title}
         head = f'resource "google_project_iam_custom_role" "{_label(role.id)}"'
         yield f"# {role.why}"

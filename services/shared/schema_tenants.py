@@ -13,7 +13,7 @@ from services.shared.schema import TENANT_SOURCE, Source, Table
 from services.shared.schema_nodes import NodeReader, quoted
 from services.shared.tenants import Tenant, Tenants
 
-KEYS = ("parameter", "unknown", "limited", "list")
+KEYS = ("parameter", "unknown", "limited", "admins", "list")
 TENANT_KEYS = ("keys", "hosts", "paths", "rate", "burst", "expire_days", "consent", "readers")
 MOST_TENANTS = 10_000
 MOST_RATE, MOST_BURST, MOST_DAYS = 1_000_000, 10_000_000, 99_999
@@ -24,7 +24,11 @@ _PARAMETER = re.compile(r"[A-Za-z_$][\w.$-]{0,99}", re.ASCII)
 _HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,251}[a-z0-9])?")
 _PATH = re.compile(r"/[!-~]{1,511}")
-_READER = re.compile(r"(?:user|group|serviceAccount):[\w.+-]{1,64}@[\w.-]{1,253}|domain:[\w.-]{1,253}", re.ASCII)
+_MEMBER = re.compile(
+    r"(?:user|group|serviceAccount):[\w.+-]{1,64}@[\w.-]{1,253}|domain:[\w.-]{1,253}"
+    r"|principal(?:Set)?://iam\.googleapis\.com/[\w./@%+=~-]{1,1024}",
+    re.ASCII,
+)
 _RATE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -34,6 +38,7 @@ class TenantsReader(NodeReader):
 
     def __init__(self, file: str, errors: list[tuple[int, int, str]]) -> None:
         super().__init__(file, errors)
+        self._has_admins = False
         self._taken: dict[tuple[str, object], str] = {}
         self._paths: dict[tuple[str, ...], tuple[str, str]] = {}  # the segments of each: tenant and path
         self._above: dict[tuple[str, ...], tuple[str, str]] = {}  # those above them: likewise
@@ -45,11 +50,13 @@ class TenantsReader(NodeReader):
         parameter = self._text(keys.get("parameter"), "tenants: parameter")
         if parameter and not _PARAMETER.fullmatch(parameter):
             self._error(keys["parameter"], f"tenants: parameter: {quoted(parameter)} is no name of one, such as tenant")
+        self._has_admins = "admins" in keys
         return Tenants(
             by_name=self._list(keys["list"], parameter) if "list" in keys else {},
             parameter=parameter,
             unknown=self._choice(keys.get("unknown"), "tenants: unknown", tenants.UNKNOWN_CHOICES) or tenants.REJECT,
             limited=self._choice(keys.get("limited"), "tenants: limited", tenants.LIMITED_CHOICES) or tenants.CAPTURE,
+            admins=self._members(keys.get("admins"), "tenants: admins"),
         )
 
     def check(self, table: Table, columns: yaml.Node | None, when: yaml.Node | None) -> Table:
@@ -109,8 +116,14 @@ class TenantsReader(NodeReader):
             burst=self._whole(keys.get("burst"), f"{where}: burst", MOST_BURST),
             expire_days=self._whole(keys.get("expire_days"), f"{where}: expire_days", MOST_DAYS),
             consent=self._choice(keys.get("consent"), f"{where}: consent", (tenants.DENIED,)),
-            readers=self._readers(keys.get("readers"), f"{where}: readers"),
+            readers=self._members(keys.get("readers"), f"{where}: readers"),
         )
+        if tenant.readers and not self._has_admins:
+            self._error(
+                keys["readers"],
+                f"{where}: readers: BigQuery then hides all rows from whom no policy names; name in `tenants: admins` "
+                "who sees them all: the account of ops, which compacts, and your own people",
+            )
         if "burst" in keys and "rate" not in keys:
             self._error(keys["burst"], f"{where}: burst: there is no rate that it would be over; add `rate`")
         known_by = parameter or any(key in keys for key in ("keys", "hosts", "paths"))
@@ -185,16 +198,18 @@ class TenantsReader(NodeReader):
         if other != name:
             self._error(node, f"{where}: tenant {quoted(other)} has the same {kind}; an event has one tenant")
 
-    def _readers(self, node: yaml.Node | None, where: str) -> tuple[str, ...]:
+    def _members(self, node: yaml.Node | None, where: str) -> tuple[str, ...]:
+        """IAM members; never all users, and nothing that could end the SQL string it is written into."""
         found = []
         for item, text in self._items(node, where):
-            if not _READER.fullmatch(text):
+            if not _MEMBER.fullmatch(text):
                 self._error(
                     item,
-                    f"{where}: {quoted(text)} is none of user:NAME@HOST, group:NAME@HOST, serviceAccount:NAME@HOST and "
-                    "domain:HOST",
+                    f"{where}: {quoted(text)} is none of user:NAME@HOST, group:NAME@HOST, serviceAccount:NAME@HOST, "
+                    "domain:HOST and principal://iam.googleapis.com/…",
                 )
-            found.append(text)
+            else:
+                found.append(text)
         return tuple(found)
 
     def _rate(self, node: yaml.Node | None, where: str) -> float | None:

@@ -58,6 +58,7 @@ class Tenants:
     parameter: str = ""  # "": a parameter cannot say it; else its name, such as `tenant`
     unknown: str = REJECT
     limited: str = CAPTURE
+    admins: tuple[str, ...] = ()  # IAM members who see all rows where readers see their own; without any, no `readers`
 
     def __bool__(self) -> bool:
         return bool(self.by_name)

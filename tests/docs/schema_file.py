@@ -29,9 +29,10 @@ TABLE_KEYS = {
     ),
     "tenants": (
         "list of names",
-        "none",
-        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on"
-        " to the next table, so a query string never creates a table",
+        "all of the file's `tenants: list`",
+        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. A file without `tenants`"
+        " at its top must say which. Events of other tenants go on to the next table, so a query string never creates"
+        " a table",
     ),
     "partition": (
         "column",
@@ -45,7 +46,11 @@ TABLE_KEYS = {
         "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`, "
         "unless its sender [opted out](#privacy)",
     ),
-    "expire_days": ("1 to 99999", "kept forever", "Days after which BigQuery drops a partition"),
+    "expire_days": (
+        f"1 to 99999, or `{code.NEVER}`",
+        "the file's `expire_days`, else kept forever",
+        "Days after which BigQuery drops a partition. A tenant's own `expire_days` overrides it in tables made for it",
+    ),
     "cluster": (
         "list of columns",
         "none",

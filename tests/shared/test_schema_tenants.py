@@ -28,7 +28,7 @@ def _one(members: str) -> str:
 def test_tenants_are_read_as_the_file_says() -> None:
     found = schema_file.parse(
         _read(
-            "  parameter: tenant\n  unknown: refuse\n  limited: drop\n  list:\n"
+            "  parameter: tenant\n  unknown: refuse\n  limited: drop\n  admins: user:ops@example.com\n  list:\n"
             f"    a: {{keys: [{HASH}, '{HASH.upper().replace('SHA', 'sha')}'], hosts: A.Example.com, paths: [/a/, /b],"
             " rate: 0.5, burst: 3, expire_days: 90, consent: denied, readers: ['group:a@example.com']}\n    b: {}\n"
         )
@@ -51,6 +51,7 @@ def test_tenants_are_read_as_the_file_says() -> None:
         "tenant",
         REFUSE,
         DROP,
+        ("user:ops@example.com",),
     )
 
 
