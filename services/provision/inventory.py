@@ -8,7 +8,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import conflicts
+from services.provision import conflicts, erasures
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.subscriptions import Policy, Subscription
@@ -36,7 +36,7 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     ):
         wanted.append(Subscription(subscriber, cfg.project, name, source, policy))
     wanted.append(Dataset(client, cfg.project, cfg.dataset, cfg.location))
-    for table in (*schema.tables.values(), conflicts.table(schema)):
+    for table in (*schema.tables.values(), conflicts.table(schema), erasures.table()):
         log_table = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_table, View(client, cfg.project, cfg.dataset, table, log_table)]
     return wanted
