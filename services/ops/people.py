@@ -16,6 +16,7 @@ from services.ops import option
 from services.shared import config, hash_keys
 from services.shared.config import ConfigError
 from services.shared.hash_keys import HashKey
+from services.shared.name_rules import HASH, NameRules
 from services.shared.schema import Schema, Source
 
 MOST = 100_000  # ids in one run: their hashes fill one row of the receipts
@@ -171,8 +172,13 @@ def _stored(
     given: Mapping[Source, tuple[str, ...]], schema: Schema, files: Sequence[Path]
 ) -> dict[Source, tuple[str, ...]]:
     """Each id as given, since rows may be older than the hashing, and hashed by every key."""
-    steps = {_plain(name): how for privacy in schema.privacy.values() for name, how in privacy.hash.items()}
-    wanted = [source for source in given if source.namespace == "param" and _last(source) in steps]
+    rules = [NameRules(privacy, anonymize=False) for privacy in schema.privacy.values()]
+    wanted: dict[Source, tuple[str, ...]] = {}  # what is done before the hashing
+    for source in given:
+        for one in rules if source.namespace == "param" else ():
+            rule = one.find(source.name)
+            if rule is not None and rule.kind == HASH:
+                wanted[source] = rule.first
     found = dict(given)
     if not wanted:
         return found
@@ -181,24 +187,15 @@ def _stored(
             f"{', '.join(map(str, wanted))}: the schema file stores it hashed; name the file of keys with --key-file"
         )
     keys = [key for file in files for key in _keys(file)]
-    for source in wanted:
+    for source, steps in wanted.items():
         forms: dict[str, None] = {}
         for value in given[source]:
             text = value
-            for step in steps[_last(source)]:
+            for step in steps:
                 text = text.strip() if step == "trim" else text.lower()
             forms |= dict.fromkeys((value, *(key.hash(text) for key in keys)))
         found[source] = tuple(forms)
     return found
-
-
-def _last(source: Source) -> str:
-    return _plain(source.name.rpartition(".")[2])
-
-
-def _plain(name: str) -> str:
-    """A name as the list of hashed parameters compares it."""
-    return re.sub(r"[-_. ]", "", name).lower()
 
 
 def _keys(file: Path) -> list[HashKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,28 @@ from hypothesis import strategies as st
 
 from services.ops import people
 from services.ops.person_match import Matcher
+from services.processor import query
 from services.processor.parse import Parser
 from services.processor.parse import Reject as Refusal
-from services.shared import hit, identity, schema_file
+from services.shared import hash_keys, hit, identity, schema_file
+from services.shared.config import ConfigError
+from services.shared.guard import Guard
 from services.shared.hit import Hit
+from services.shared.privacy import Privacy
 from tests.ops import schemas
 
 NOW = 1_772_366_400_000_000
 SCHEMA = schema_file.parse(schemas.text("visitor_id: {type: STRING, from: hit.visitor_id}"))
 
 
-def meant(*arguments: str) -> people.People:
+def people_options(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     people.add_options(parser)
-    return people.read(parser.parse_args(arguments), SCHEMA)
+    return parser.parse_args(arguments)
+
+
+def meant(*arguments: str) -> people.People:
+    return people.read(people_options(*arguments), SCHEMA)
 
 
 def matcher(*arguments: str) -> Matcher:
@@ -103,7 +112,7 @@ def _rejected(one: Hit) -> str:
     return text
 
 
-ROWS = {
+ROWS: dict[str, tuple[dict[str, Any], bool]] = {
     "its column": ({"user_id": "ada-lovelace"}, True),
     "among the other parameters, as text": ({"user_id": "bob", "params": '{"user_id":["bob","ada-lovelace"]}'}, True),
     "in no place of an id": ({"user_id": "bob", "params": '{"friend":"ada-lovelace"}'}, False),
@@ -155,6 +164,41 @@ def test_a_file_names_people(tmp_path: Path, name: str) -> None:
     found = meant("--file", str(tmp_path / name))
     assert {str(source): list(values) for source, values in found.given.items()} == dict(wanted)
     assert found.count == 3
+
+
+KEYS = {"k1": "11" * 32, "k2": "22" * 32, "k0": "00" * 32}
+HASHED = ("--user-id", " Ada ", "--where", "param.traits.email=A@b.example", "--where", "param.plan=Pro")
+
+
+def key_file(path: Path, *ids: str) -> str:
+    path.write_text("".join(f"{id}:{KEYS[id]}\n" for id in ids))
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_an_id_that_is_stored_hashed_is_searched_for_by_every_key_and_as_it_is(tmp_path: Path) -> None:
+    privacy = Privacy(hash={"user_id": ("trim", "lower"), "email": ()})
+    schema = dataclasses.replace(SCHEMA, privacy={"balanced": privacy})
+    files = (key_file(tmp_path / "now", "k2", "k1"), key_file(tmp_path / "old", "k0"))
+    options = people_options(*HASHED, "--key-file", files[0], "--key-file", files[1])
+    found = people.read(options, schema)
+    keys = hash_keys.read(files[0])
+    assert keys is not None and keys.current.id == "k2"
+    stored = {str(source): values for source, values in found.stored.items()}
+    assert stored["param.plan"] == ("Pro",)
+    assert [one.partition(":")[0] for one in stored["param.user_id"]] == [" Ada ", "k2", "k1", "k0"]
+    # The guard itself hashes what the collector receives.
+    (sent_id,) = [
+        value for name, value in query.pairs(Guard(privacy, keys).query("user_id=+ADA+", False)) if name == "user_id"
+    ]
+    assert sent_id in stored["param.user_id"]
+    assert Matcher(found, schema).hit(sent(f"user_id={sent_id}"))
+    assert keys.current.hash("A@b.example") in stored["param.traits.email"]
+    with pytest.raises(ConfigError, match=r"param.user_id, param.traits.email: the schema file stores it hashed"):
+        people.read(people_options(*HASHED), schema)
+    (tmp_path / "now").write_text("k1:short")
+    with pytest.raises(ConfigError, match=r"--key-file .*now: "):
+        people.read(options, schema)
 
 
 def test_a_receipt_holds_no_id_and_knows_who_was_meant() -> None:
