@@ -26,7 +26,16 @@ from google.cloud import pubsub_v1
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from services.ops import dead_letter, dead_letter_erasure, dead_letter_queue, deployment, option, people, receipts
+from services.ops import (
+    dead_letter,
+    dead_letter_erasure,
+    dead_letter_queue,
+    deployment,
+    on_its_way,
+    option,
+    people,
+    receipts,
+)
 from services.ops.dead_letter_erasure import Letters
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import TIMEOUT, CommandRefused
@@ -37,6 +46,7 @@ from services.shared import emulators, identity, resource_names, schema_file
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.resource_names import subscription_path
 
+ARRIVAL_SECONDS = 600.0
 BUFFER_SECONDS = 5_400.0  # after which BigQuery changes rows wherever they came from
 PUBLISH_SECONDS = 60.0
 TIME_TRAVEL = timedelta(hours=168)  # the most, and what a dataset has that says nothing
@@ -63,6 +73,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=BUFFER_SECONDS,
         metavar="SECONDS",
         help="how long to wait for rows in BigQuery's streaming buffer (%(default)s)",
+    )
+    parser.add_argument(
+        "--admin",
+        action="append",
+        default=[],
+        type=option.url,
+        metavar="ADMIN_URL",
+        help="the admin port of a process, for each of them, loaders first: then it waits for what is on its way",
+    )
+    parser.add_argument(
+        "--admin-wait",
+        type=option.number(0),
+        default=ARRIVAL_SECONDS,
+        metavar="SECONDS",
+        help="for how long (%(default)s)",
     )
     for name, default, text in (
         ("hits-subscription", resource_names.HITS_SUBSCRIPTION, "for how long it keeps hits"),
@@ -127,6 +152,12 @@ class Erasure:
 
     async def run(self) -> None:
         """Dead letters first, which may be replayed into the tables; `conflicts` last, as compaction fills it."""
+        if self.options.admin:
+            self.step("waiting for what is on its way")
+            left = await on_its_way.left_after(self.options.admin, self.options.admin_wait)
+            if left:
+                why = f"{left} hits had not arrived after {self.options.admin_wait:g} s"
+                self.remains.append(Remainder("services and subscriptions", why))
         await self._dead_letters()
         targets, columns, absent = await asyncio.to_thread(self.search.tables)
         for name in absent:

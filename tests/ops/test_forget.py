@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,10 +25,14 @@ from services.shared import hit, identity, resource_names, rows, zstd_frame
 from services.shared.hit import Hit
 from services.shared.publisher import dead_letter
 from services.shared.schema import Source
+from tests import process
 from tests.ops import schemas
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
 from tests.ops.schemas import DAY, NOON, row
+from tests.ops.test_ledger import serving
+from tests.process import wait_for
 from tests.processor.test_log_entry import ENTRY
+from tests.shared.test_reconciliation import scrapes
 
 ADA = "ada-lovelace-1815"
 USER = Source("param", "user_id")
@@ -207,6 +212,51 @@ def test_access_prints_every_row_of_the_person_and_changes_nothing(shop: Pipelin
     assert "access: events: 2\n" in done.err and "access: rejects: 0\n" in done.err
     assert log_rows(shop) == before
     assert len(shop.left(6)) == 6
+
+
+def test_what_is_on_its_way_is_waited_for_where_the_services_can_be_asked(pipeline: Pipeline) -> None:
+    own = {
+        "loader": {"PIPE_SCHEMA": str(pipeline.file), "PIPE_LINGER_SECONDS": "2"},
+        "processor": {"PIPE_SCHEMA": str(pipeline.file)},
+        "collector": {"PIPE_PORT": str(process.free_port()), "PIPE_DRAIN_DELAY_SECONDS": "0"},
+    }
+    with ExitStack() as stack:
+        admins = []
+        for name, settings in own.items():
+            port = str(process.free_port())
+            local = {"PIPE_PROJECT": pipeline.project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": port}
+            child = process.start(f"services.{name}", env={**pipeline.env, **local, **settings}, wait_ready=False)
+            stack.callback(child.log.unlink, missing_ok=True)
+            stack.callback(child.stop)
+            admins.append(f"http://127.0.0.1:{port}")
+        for url in admins:
+            wait_for(lambda url=url: is_ready(url), 60, f"{url} to be ready")
+        for user in (ADA, "bob"):
+            url = f"http://127.0.0.1:{own['collector']['PIPE_PORT']}/pixel.gif?user_id={user}"
+            assert requests.get(url, timeout=20).status_code == 200
+        found = forget(pipeline, "--user-id", ADA, *(f"--admin={url}" for url in admins))
+    assert found["deleted"]["events"] == 1
+    assert [one["user_id"] for one in pipeline.rows("SELECT * FROM pixelpipe.events_log")] == ["bob"]
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_what_does_not_arrive_in_time_is_named(pipeline: Pipeline) -> None:
+    with serving(*scrapes(("collector", "hits_settled_total", 'outcome="published"', 5)).values()) as urls:
+        found = forget(pipeline, "--user-id", ADA, "--admin-wait", "0", *(f"--admin={url}" for url in urls))
+        assert {"services and subscriptions": "105 hits had not arrived after 0 s"}.items() <= {
+            one["place"]: one["why"] for one in found["remains"]
+        }.items()
+        done = asked(pipeline, "forget", "--user-id", ADA, "--admin", urls[0], code=1)
+        assert "there are no metrics of processor and collector" in done.err
+    with serving(*scrapes().values()) as urls:
+        found = forget(pipeline, "--user-id", ADA, "--admin-wait", "0", *(f"--admin={url}" for url in urls))
+        assert "100 hits had not" in str(found["remains"])  # which are in the spool
 
 
 STRANGE = {
