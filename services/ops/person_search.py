@@ -39,7 +39,7 @@ class Found:
 
     target: Target
     columns: Sequence[str]
-    parts: list[tuple[Condition, dict[date | None, int]]] = field(default_factory=list)
+    parts: list[tuple[Condition, dict[date, int]]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:

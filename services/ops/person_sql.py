@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from google.cloud import bigquery
@@ -70,24 +70,15 @@ class Target:
 
     def any_day(self) -> str:
         """Holds for every row, and for a table that wants a condition on its partition."""
-        name = quoted(self.partition.name)
-        always = f"{name} >= {self.partition.type} '0001-01-01'"
-        return always if self.partition.required else f"({always} OR {name} IS NULL)"
+        return f"{quoted(self.partition.name)} >= {self.partition.type} '0001-01-01'"
 
-    def on(self, days: Collection[date | None]) -> str:
+    def on(self, days: Collection[date]) -> str:
         """The rows of these partitions. The days are constants, by which BigQuery leaves out all other partitions."""
         name = quoted(self.partition.name)
-        listed = sorted(day for day in days if day is not None)
         if self.partition.type == "DATE":
-            dates = ", ".join(f"DATE '{day}'" for day in listed)
-            parts = [f"{name} IN ({dates})"] if listed else []
-        else:
-            parts = [
-                f"({name} >= TIMESTAMP '{day}' AND {name} < TIMESTAMP_ADD(TIMESTAMP '{day}', INTERVAL 1 DAY))"
-                for day in listed
-            ]
-        if None in days:
-            parts.append(f"{name} IS NULL")
+            dates = ", ".join(f"DATE '{day}'" for day in sorted(days))
+            return f"{name} IN ({dates})"
+        parts = (f"({name} >= TIMESTAMP '{day}' AND {name} < TIMESTAMP '{day + timedelta(1)}')" for day in sorted(days))
         return f"({' OR '.join(parts)})"
 
 
@@ -263,7 +254,7 @@ def by_day(target: Target, dataset: str, wanted: Condition) -> Condition:
     )
 
 
-def delete(target: Target, dataset: str, days: Collection[date | None], wanted: Condition) -> Condition:
+def delete(target: Target, dataset: str, days: Collection[date], wanted: Condition) -> Condition:
     return Condition(
         f"DELETE FROM `{dataset}.{target.log_name}`\nWHERE {target.on(days)}\n  AND {wanted.sql}",  # noqa: S608
         wanted.parameters,
@@ -271,7 +262,7 @@ def delete(target: Target, dataset: str, days: Collection[date | None], wanted: 
 
 
 def export(
-    target: Target, dataset: str, columns: Sequence[str], days: Collection[date | None], wanted: Condition
+    target: Target, dataset: str, columns: Sequence[str], days: Collection[date], wanted: Condition
 ) -> Condition:
     """A query of the `found` rows as JSON text, with these columns."""
     struct = f"STRUCT({', '.join(map(quoted, columns))})"

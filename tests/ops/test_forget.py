@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -463,11 +464,43 @@ def test_a_parameter_is_found_in_its_column_or_among_the_others(bare: Pipeline) 
     assert [one["event_id"] for one in bare.rows("SELECT * FROM pixelpipe.events_log")] == ["g"]
 
 
-def test_a_table_that_wants_a_partition_filter_is_searched_too(bare: Pipeline) -> None:
-    bare.provision(schemas.text(table="partition: received_at"))
-    bare.load("events", [row("a", user_id=ADA), row("b", user_id=ADA, seconds=90_000), row("c", user_id="bob")])
+@pytest.mark.parametrize(
+    "table",
+    ["partition: received_at", "partition: day\nrequire_partition_filter: true", "partition: due"],
+    ids=["time", "filter", "another day"],
+)
+def test_a_table_of_other_partitions_is_searched_too(bare: Pipeline, table: str) -> None:
+    bare.provision(schemas.text("due: {type: DATE, mode: REQUIRED, from: param.due}", table=table))
+    last = {"seconds": 43_199.999999, "day": DAY + timedelta(1), "due": "9999-12-31"}
+    bare.load("events", [row("a", user_id=ADA, due="2026-03-01"), row("b", user_id=ADA, **last)])
+    bare.load("events", [row("c", user_id="bob", due="2026-03-01")])
     assert erased(search(bare, ADA))["events"] == 2
-    bare.provision(schemas.text(table="partition: received_at"))
+    assert bare.number("SELECT COUNT(*) FROM pixelpipe.events WHERE day > '2026-01-01'") == 1
+
+
+def test_a_run_that_is_interrupted_leaves_a_receipt_that_says_so(pipeline: Pipeline) -> None:
+    seen: list[str] = []
+    with serving(*scrapes().values(), asked=seen) as urls:
+        environment = {**pipeline.env, "PIPE_PROJECT": pipeline.project, "PIPE_SCHEMA": str(pipeline.file)}
+        options = ("--user-id", ADA, "--subscription", DEAD_SUBSCRIPTION, *(f"--admin={url}" for url in urls))
+        child = process.start("services.ops", "forget", *options, env=environment, wait_ready=False)
+        wait_for(lambda: len(seen) > 3, 60, "it to wait for what is on its way")
+        assert child.stop(signal.SIGINT) == 130, child.output()
+        assert "Traceback" not in child.output()
+        child.log.unlink()
+    (kept,) = pipeline.rows("SELECT * FROM pixelpipe.erasures")
+    assert not kept["complete"]
+    assert [one["why"] for one in kept["remains"] if one["open"]] == ["it was interrupted; run it again"]
+
+
+def test_people_read_what_went_and_what_is_left(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a", user_id=ADA)])
+    dry = asked(pipeline, "forget", "--user-id", ADA, "--dry-run").out
+    assert "events: 1 rows would be deleted\n" in dry and "receipt" not in dry
+    done = asked(pipeline, "forget", "--user-id", ADA, "--where", "param.email=a@b.example").out
+    assert "events: 1 rows deleted\n" in done
+    assert "not reached: time travel: " in done and "run it again after " in done
+    assert ADA not in done and "a@b.example" not in done
 
 
 WRONG = {

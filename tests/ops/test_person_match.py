@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ops import people
+from services.ops import people, person_sql
 from services.ops.person_match import Matcher
 from services.processor import query
 from services.processor.parse import Parser
@@ -110,6 +111,34 @@ def _rejected(one: Hit) -> str:
     text = Parser(SCHEMA).reject_row(one, Refusal("missing", "x"), NOW).values[-1]
     assert isinstance(text, str)
     return text
+
+
+def _worth_reading(one: Hit, found: people.People) -> bool:
+    """What the statement that reads hits says of the reject, whose JSON BigQuery writes in its own way."""
+    (target,) = [one for one in person_sql.targets(SCHEMA, found, {"rejects": ["hit"]}) if one.hits]
+    (pattern,) = person_sql.worth_reading(target, found).parameters
+    text = json.dumps(json.loads(_rejected(one)), ensure_ascii=False, separators=(",", ":"))
+    return bool(re.search(pattern.value, text)) or '"via":' in text
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_reject_that_holds_the_person_is_read(name: str) -> None:
+    options, one = HELD[name]
+    assert _worth_reading(one, meant(*options))
+
+
+@given(id=st.from_regex(r"[a-zA-Z0-9@. é-]*[a-z0-9][a-zA-Z0-9@. é-]*", fullmatch=True), data=st.data())
+def test_a_reject_is_read_however_the_id_is_encoded(id: str, data: st.DataObject) -> None:
+    letters = [f"%{byte:02X}" if data.draw(st.booleans()) or byte > 127 else chr(byte) for byte in id.encode()]
+    escaped = "".join(f"\\u{ord(char):04x}" if data.draw(st.booleans()) else char for char in id)
+    found = meant("--user-id=" + id)
+    for one in (
+        sent("user_id=" + "".join(letters).replace(" ", "+")),
+        sent(body=f'{{"user_id":"{escaped}"}}'.encode()),
+        sent(body=json.dumps(f'{{"user_id":"{escaped}", ').encode()),
+    ):
+        assert _worth_reading(one, found)
+    assert not _worth_reading(sent("n=1"), meant("--user-id", "nobody here"))
 
 
 ROWS: dict[str, tuple[dict[str, Any], bool]] = {
