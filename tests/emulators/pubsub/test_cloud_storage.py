@@ -204,17 +204,19 @@ def test_limits_close_objects_and_the_end_writes_the_rest(tmp_path: Path, projec
 
 
 def test_without_a_folder_they_are_refused(project: str) -> None:
-    with process.running("emulators.pubsub", "--port", "0") as emulator:
-        with Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk:
-            topic = desk.topic()
-            with pytest.raises(exceptions.MethodNotImplemented, match="--archive-dir"):
-                desk.subscription(topic, cloud_storage_config=config(desk))
-            name = desk.subscription(topic)
-            changed = {"name": name, "topic": topic, "cloud_storage_config": config(desk)}
-            with pytest.raises(exceptions.MethodNotImplemented, match="--archive-dir"):
-                desk.subscriber.update_subscription(
-                    request={"subscription": changed, "update_mask": {"paths": ["cloud_storage_config"]}}
-                )
+    with (
+        process.running("emulators.pubsub", "--port", "0") as emulator,
+        Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk,
+    ):
+        topic = desk.topic()
+        with pytest.raises(exceptions.MethodNotImplemented, match="--archive-dir"):
+            desk.subscription(topic, cloud_storage_config=config(desk))
+        name = desk.subscription(topic, ack_deadline_seconds=600)
+        changed = {"name": name, "topic": topic, "cloud_storage_config": config(desk)}
+        with pytest.raises(exceptions.MethodNotImplemented, match="--archive-dir"):
+            desk.subscriber.update_subscription(
+                request={"subscription": changed, "update_mask": {"paths": ["cloud_storage_config"]}}
+            )
 
 
 def test_seconds_that_are_none_end_it_with_2(tmp_path: Path) -> None:
