@@ -104,7 +104,7 @@ DIFFERENCES = (
         ),
     ),
     Difference(
-        "keeps a Cloud Storage configuration as it is given, without checks and defaults, and lets its subscription pull",
+        "keeps a Cloud Storage configuration unchecked and without defaults, and lets its subscription pull",
         (
             f"{CLOUD_STORAGE}a_configuration_that_cannot_be_kept_is_refused",
             f"{CLOUD_STORAGE}an_object_may_not_be_open_longer_than_the_ack_deadline",

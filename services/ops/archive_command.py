@@ -30,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first delete the rows that were made of them; refused where the archive does not hold them all",
     )
-    archived.add_argument("--yes", action="store_true", help="with --replace: do it; without this nothing is changed")
+    archived.add_argument(
+        "--yes", action="store_true", help="delete what --replace says; bring back people who were forgotten meanwhile"
+    )
     archived.add_argument("--resume-after", metavar="OBJECT", help="go on behind this object, as an earlier run said")
 
 
@@ -54,8 +56,6 @@ def check(options: argparse.Namespace) -> None:
             problem = problem or (
                 "--replace deletes the rows of the whole span: to go on after it was interrupted, leave --replace out"
             )
-        if options.yes and not options.replace:
-            problem = problem or "--yes goes with --replace only"
     if problem:
         raise ConfigError(problem)
 
@@ -68,16 +68,25 @@ async def run(options: argparse.Namespace) -> int:
     objects = await asyncio.to_thread(reader.objects, options.resume_after)
     if not objects:
         raise CommandRefused(f"{options.archive} has no objects of that time; is it the place that `provision` wrote?")
+    if not options.dry_run:
+        emulators.check(emulators.PUBSUB)
+    schema, client = schema_file.load(options.schema), deployment.bigquery_client(options.project)
+    replaced = archive_replace.Replaced(client, options.project, options.dataset, schema, options.since, until)
+    erasures = await asyncio.to_thread(replaced.erasures)
+    if erasures and not options.yes and not options.dry_run:
+        raise CommandRefused(
+            f"people were forgotten since then ({erasures} receipts in `erasures`), and the archive still holds what "
+            "they sent: it would be back; add --yes, and run `ops forget` for them again once the replay is loaded"
+        )
     outcome: dict[str, Any] = {}
     if options.replace:
-        outcome = await _replace(options, reader, objects, until)
+        outcome = await _replace(options, reader, objects, replaced)
         if options.dry_run:
             return _told(reader, outcome | {"dry_run": True})
         reader = archive_replay.ArchiveReader(found, options.since, until)
     if options.dry_run:
         await archive_replay.run(reader, objects, None, options.hits_topic)
         return _told(reader, {"dry_run": True})
-    emulators.check(emulators.PUBSUB)
     async with Publisher(
         options.project, in_flight=archive_replay.IN_FLIGHT, timeout=archive_replay.PUBLISH_SECONDS
     ) as publisher:
@@ -89,13 +98,10 @@ async def _replace(
     options: argparse.Namespace,
     reader: archive_replay.ArchiveReader,
     objects: list[archive.ArchivedObject],
-    until: datetime,
+    replaced: archive_replace.Replaced,
 ) -> dict[str, Any]:
     """Count what the archive holds, and delete the rows that were made of it. Raises CommandRefused where that is less
     than there is, or cannot be read whole."""
-    client = deployment.bigquery_client(options.project)
-    schema = schema_file.load(options.schema)
-    replaced = archive_replace.Replaced(client, options.project, options.dataset, schema, options.since, until)
     await archive_replay.run(reader, objects, None, options.hits_topic)
     if not reader.counts.whole:
         raise CommandRefused("--replace would lose what cannot be read of the archive; nothing was deleted")

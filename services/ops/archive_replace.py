@@ -26,6 +26,7 @@ QUERY_SECONDS = 1_800.0  # one statement may take
 # The days of what was received at one time, by event_day: a week before, and a minute ahead.
 _BEFORE, _AHEAD = timedelta(days=7), timedelta(minutes=1)
 _SHOWN_HOURS = 5
+_ERASURES = "erasures"  # the receipts of `ops forget`
 
 
 class Replaced:
@@ -42,6 +43,15 @@ class Replaced:
             bigquery.ScalarQueryParameter("since", "TIMESTAMP", since),
             bigquery.ScalarQueryParameter("until", "TIMESTAMP", until),
         ]
+
+    def erasures(self) -> int:
+        """How many times people were forgotten since the first of these hits: the archive still holds theirs."""
+        sql = f"SELECT COUNT(*) FROM `{self._dataset}.{_ERASURES}` WHERE erased_at >= @since"  # noqa: S608
+        try:
+            (row,) = self._ask(sql).result(timeout=QUERY_SECONDS)
+        except exceptions.NotFound:  # of a release before it, or of another dataset
+            return 0
+        return int(row[0])
 
     def check(self, archived: Mapping[int, int]) -> int:
         """How many events there are. Raises CommandRefused if an hour has more of them than there are archived hits."""

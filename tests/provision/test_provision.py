@@ -324,9 +324,7 @@ def test_hits_are_archived_where_the_option_says_and_the_bucket_s_needs_are_prin
     first = provision(emulated.id, "--archive", ARCHIVE, archive_days="7")
     assert first.returncode == 0, first.stderr
     lines, needs = first.stdout.split("\n\n")
-    assert "created subscription pixelpipe-hits-archive" in [
-        " ".join(line.split(":")[0].split()) for line in lines.splitlines()
-    ]
+    assert verbs(lines.splitlines()) == {"created"} and "subscription pixelpipe-hits-archive:" in lines
     assert "--role=roles/storage.objectCreator" in needs and "--role=roles/storage.legacyBucketReader" in needs
     (rule,) = [json.loads(line) for line in needs.splitlines() if line.startswith("{")]
     assert rule == {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 7, "matchesPrefix": ["raw/"]}}]}
