@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -243,9 +244,9 @@ def test_what_waited_for_days_is_found_in_a_later_object(watched: Pipeline, fold
 
 
 def test_objects_of_every_codec_are_read(watched: Pipeline, folder: Path) -> None:
-    for codec in ("null", "deflate", "snappy", "zstandard"):
+    for codec in ("null", "deflate", "snappy"):
         store(folder, packed(a_hit(codec)), codec=codec)
-    assert replay(watched, folder).json["published"] == 4
+    assert replay(watched, folder).json["published"] == 3
 
 
 def test_it_goes_on_behind_the_last_object(watched: Pipeline, folder: Path) -> None:
@@ -272,19 +273,16 @@ def test_a_torn_object_costs_itself_and_is_named(watched: Pipeline, folder: Path
     empty.write_bytes(b"")
     other = store(folder, began=AT / 1e6 + 5)
     with other.open("wb") as out:
-        fastavro.writer(
-            out, {"type": "record", "name": "M", "fields": [{"name": "data", "type": "bytes"}]}, [{"data": b"x"}]
-        )
+        plain = {"type": "record", "name": "PubsubMessage", "fields": [{"name": "data", "type": "bytes"}]}
+        fastavro.writer(out, plain, [{"data": b"x"}])
     (folder / good[0].parent.name / "notes.txt").write_text("not an object of ours")
     done = replay(watched, folder, code=1)
     assert done.json["broken"] == [str(file.relative_to(folder)) for file in (torn, empty, other)]
     assert "messages with metadata" in done.err
     assert done.json["objects"] == 5
-    names = {
-        one.query.split("&")[0]
-        for message in published(watched, done.json["packs"])
-        for one in hit.unpack(message.data, message.attributes)
-    }
+    messages = published(watched, done.json["packs"])
+    hits = [one for message in messages for one in hit.unpack(message.data, message.attributes)]
+    names = {one.query.partition("&")[0] for one in hits}
     assert {"user_id=a", "user_id=b"} <= names
     refused = replay(watched, folder, "--replace", "--yes", code=1)
     assert "nothing was deleted" in refused.err
@@ -343,10 +341,9 @@ def test_rows_stay_that_the_archive_does_not_hold(watched: Pipeline, folder: Pat
     hour = 3_600_000_000
     hits = [a_hit(str(number), AT + number // 2 * hour) for number in range(6)]
     rows_of(watched, *hits)
-    pack = packed(*hits[:2])
-    store(folder, pack, packed(*hits[2:3]), packed(*hits[4:]))
-    # Twice in the archive, it is not twice as much.
-    store(folder, packed(*hits[2:3]) if False else pack)
+    half = packed(hits[2])
+    store(folder, packed(*hits[:2]), half, packed(*hits[4:]))
+    store(folder, half)  # delivered again: twice in the archive, it is not twice as much
     missing = datetime.fromtimestamp((AT + hour) / 1e6, UTC)
     refused = replay(watched, folder, "--replace", "--yes", code=1)
     assert f"{missing:%Y-%m-%dT%H:00Z} (2 events, 1 archived hits)" in refused.err
@@ -399,20 +396,24 @@ def test_a_folder_without_objects_of_that_time_is_refused(pipeline: Pipeline, fo
 # Damage
 
 
-@given(st.data())
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """An object, and its content."""
+    file = store(tmp_path_factory.mktemp("damaged"), *(packed(a_hit(str(number))) for number in range(3)))
+    return file, file.read_bytes()
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), st.floats(0, 1))
 def test_no_damage_to_an_object_breaks_the_reader(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    damaged: tuple[Path, bytes], changes: list[tuple[float, int]], kept: float
 ) -> None:
-    folder = tmp_path_factory.mktemp("damaged")
-    file = store(folder, *(packed(a_hit(str(number))) for number in range(3)))
-    content = bytearray(file.read_bytes())
-    for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
-        content[place] = data.draw(st.integers(0, 255))
-    file.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    file, whole = damaged
+    content = bytearray(whole)
+    for place, value in changes:
+        content[int(place * (len(content) - 1))] = value
+    file.write_bytes(content[: int(kept * len(content))])
     since = datetime.fromtimestamp(AT / 1e6 - 60, UTC)
-    found = archive.Archive(str(folder))
+    found = archive.Archive(str(file.parent.parent))
     (one,) = found.objects(since, since + timedelta(hours=1))
-    try:
+    with suppress(BrokenObject):
         assert len(list(found.messages(one))) <= 3
-    except BrokenObject as error:
-        assert str(error)
