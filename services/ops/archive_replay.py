@@ -127,7 +127,7 @@ class ArchiveReader:
             hours = Counter(one.at // HOUR_US for one in found.hits if one.at in self._span)
             return _Selected(message.data, attributes, hours) if hours else None
         format_version.check(message.attributes.get("schema"), hit.SCHEMA)
-        lines = zstd_frame.decompress(message.data).splitlines()
+        lines = [line for line in zstd_frame.decompress(message.data).split(b"\n") if line.strip()]
         times = [_received(line) for line in lines]
         wanted = [line for line, at in zip(lines, times, strict=True) if at is None or at in self._span]
         hours = Counter(at // HOUR_US for at in times if at is not None and at in self._span)

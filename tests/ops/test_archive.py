@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
+import msgspec
 import pytest
 from google.cloud import bigquery
 from hypothesis import given
@@ -233,6 +234,15 @@ def test_only_hits_of_the_span_are_published(watched: Pipeline, folder: Path) ->
     assert (done["packs"], done["hits"], done["published"]) == (1, 2, 2)
     (message,) = published(watched, 1)
     assert [one.id for one in hit.unpack(message.data, message.attributes)] == [hits[2].id, hits[3].id]
+
+
+def test_a_body_with_a_carriage_return_is_one_line(watched: Pipeline, folder: Path) -> None:
+    posted = Hit(identity.uuid7(AT), AT, "POST", "/events", body=msgspec.Raw(b'{"user_id":\r"ada"}'))
+    store(folder, packed(posted, a_hit("too-late", AT + DAY_US)))
+    until = datetime.fromtimestamp(AT / 1e6 + 60, UTC).isoformat()
+    assert replay(watched, folder, "--until", until).json["published"] == 1
+    (message,) = published(watched, 1)
+    assert [one.id for one in hit.unpack(message.data, message.attributes)] == [posted.id]
 
 
 def test_what_waited_for_days_is_found_in_a_later_object(watched: Pipeline, folder: Path) -> None:
