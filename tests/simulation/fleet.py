@@ -40,8 +40,8 @@ PUBLISH_SECONDS = 5.0
 MAX_PENDING = 8_000
 SPOOL_BYTES = 15 * 4096
 PROCESSOR_BYTES = 10_000
-# The largest there is in a run, decompressed: all that may be pending, and a line end for each hit, none of them of less
-# than 100 bytes. It is taken while there is any room.
+# The largest there is in a run, decompressed: all that may be pending, and a line end for each hit of over 100 bytes.
+# It is taken while there is any room.
 ONE_PACK = MAX_PENDING + MAX_PENDING // 100
 LOADER_PACKS = 20
 LOADER_CONFIG = LoaderConfig(
