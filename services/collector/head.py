@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-MAX_LINE = 131_072  # bytes of a request line; long enough for a pixel URL of 100 kB
+MAX_LINE = 131_072  # bytes of a request line, raw ones percent-encoded; long enough for a pixel URL of 100 kB
 MAX_FIELD = 8_192  # bytes of a header line, except a Cookie
 MAX_FIELDS = 65_536  # bytes of all header lines, Cookies included
 MAX_COUNT = 128  # header lines
@@ -108,7 +108,10 @@ def request_line(line: bytes) -> tuple[bytes, bool]:
     raw = bool(target.translate(None, _VISIBLE))
     if raw:
         target = b"".join(map(_ENCODED.__getitem__, target))
-    return b"%b %b%b" % (method, target, version), raw
+    line = b"%b %b%b" % (method, target, version)
+    if len(line) > MAX_LINE:
+        raise MalformedRequest(414)
+    return line, raw
 
 
 def may_begin(start: bytes) -> bool:

@@ -26,6 +26,8 @@ METHOD, STATUS, OPT_OUT = "method", "status", "opt_out"
 IGNORED = (METHOD, STATUS, OPT_OUT)  # why an entry is not an event, and so the values of the metric's label
 _ERROR_STATUS = 400
 _GZIP = b"\x1f\x8b"
+_MEMBERS = 1_000  # of one message
+_WINDOW = 16_384  # bytes given to zlib at a time: it copies what follows the end of a member
 
 
 class _Request(msgspec.Struct, rename="camel"):
@@ -115,17 +117,26 @@ def _read(parts: Sequence[bytes | msgspec.Raw], message_id: str, published: int)
 
 
 def _decompress(data: bytes) -> bytes:
-    # Only the one member that compressors write: thousands of empty ones would each copy the rest of the message.
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        content = stream.decompress(data, MAX_BYTES + 1)
-    except zlib.error as error:
-        raise Poison(f"gzip: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
-    if not stream.eof or stream.unused_data:
-        raise Poison("gzip: truncated" if not stream.eof else "gzip: trailing data")
-    return content
+    """The content of up to `_MEMBERS` concatenated members. Raises Poison."""
+    content = bytearray()
+    at = 0
+    for _ in range(_MEMBERS):
+        stream = zlib.decompressobj(wbits=31)
+        while not stream.eof:
+            if not (window := data[at : at + _WINDOW]):
+                raise Poison("gzip: truncated")
+            try:
+                content += stream.decompress(window, MAX_BYTES + 1 - len(content))
+            except zlib.error as error:
+                raise Poison(f"gzip: {error}") from error
+            if len(content) > MAX_BYTES:
+                raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
+            at += len(window) - len(stream.unused_data)
+        if not is_compressed(data[at : at + len(_GZIP)]):
+            break
+    if at < len(data):
+        raise Poison(f"gzip: trailing data, or over {_MEMBERS} members")
+    return bytes(content)
 
 
 def elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:

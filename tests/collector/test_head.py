@@ -97,6 +97,7 @@ def test_a_request_line_is_repaired(line: bytes, repaired: bytes) -> None:
         (b"CONNECT shop.example:443 HTTP/1.1", 405),
         (b"CONNECT / HTTP/1.1", 405),
         (b"GET /i?" + b"x" * MAX_LINE + b" HTTP/1.1", 414),
+        (b"GET /i?" + b"\xe9" * (MAX_LINE // 3) + b" HTTP/1.1", 414),  # three bytes each, as it goes to the parser
     ],
 )
 def test_a_line_that_is_not_a_request_of_ours_has_its_status(line: bytes, status: int) -> None:

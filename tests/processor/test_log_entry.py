@@ -154,6 +154,13 @@ def test_gzip_is_read(data: str) -> None:
     assert log_entry.decode(gzip.compress(data.encode()), "m", 1).hits == plain.hits != []
 
 
+@pytest.mark.parametrize("cut", [1, 90, 200])
+def test_gzip_of_several_members_is_read(cut: int) -> None:
+    data = json.dumps([ENTRY, ENTRY]).encode()
+    members = gzip.compress(data[:cut]) + gzip.compress(b"") + gzip.compress(data[cut:])
+    assert log_entry.decode(members, "m", 1) == log_entry.decode(data, "m", 1)
+
+
 @pytest.mark.parametrize("timestamp", ["", "yesterday", "2026-11-20T10:15:30", "10013-01-01T00:00:00Z"])
 def test_an_entry_without_a_usable_time_has_that_of_its_message(timestamp: str) -> None:
     assert _decode({"timestamp": timestamp}).at == 77
@@ -178,6 +185,10 @@ NO_ENTRIES = [
     (gzip.compress(b"{}"), "missing required field `httpRequest`"),
     (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: truncated"),
     (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: trailing data"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + gzip.compress(b"{}"), "neither"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + gzip.compress(b"")[:-1], "gzip: truncated"),
+    (gzip.compress(b"") * 1001, "over 1000 members"),
+    (gzip.compress(bytes(log_entry.MAX_BYTES)) + gzip.compress(b" "), "gzip: over 4194304 bytes"),
     (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
     (b"\x1f\x8bno gzip", "gzip: "),
 ]
