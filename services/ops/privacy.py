@@ -23,7 +23,7 @@ from services.ops.deployment import TIMEOUT, CommandRefused
 from services.shared import emulators, privacy, resource_names, schema_file
 from services.shared.privacy import Privacy
 from services.shared.resource_names import subscription_path
-from services.shared.schema import CONFLICTS, Schema
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _SUBSCRIPTIONS = {
@@ -86,12 +86,10 @@ def _tables(client: Any, dataset: str, schema: Schema) -> list[dict[str, Any]]:
     found = client.get_dataset(dataset, timeout=TIMEOUT, retry=None)
     hours = int(found._properties.get("maxTimeTravelHours") or 168)
     tables: list[dict[str, Any]] = []
-    for name, days in [*((one.name, one.expire_days) for one in schema.tables.values()), (CONFLICTS, None)]:
-        row: dict[str, Any] = {"table": name, "expire_days": days, "in_bigquery": None, "time_travel_hours": hours}
+    for name in (*schema.tables, CONFLICTS):
+        row: dict[str, Any] = {"table": name, "in_bigquery": None, "time_travel_hours": hours}
         try:
-            table = client.get_table(
-                f"{dataset}.{name}{LOG_SUFFIX if name != CONFLICTS else ''}", timeout=TIMEOUT, retry=None
-            )
+            table = client.get_table(f"{dataset}.{name}{LOG_SUFFIX}", timeout=TIMEOUT, retry=None)
         except exceptions.NotFound:
             row["in_bigquery"] = "not there: provision it"
         else:
