@@ -25,7 +25,7 @@ from services.collector.tenant import NOBODYS, Tenancy, fated
 from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
-from services.shared import address, hit, identity, tracing
+from services.shared import address, hash_keys, hit, identity, tracing
 from services.shared.schema import Schema
 
 _CACHED_IPS = 4_096
@@ -54,10 +54,10 @@ class App:
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._protection = Protection(schema.privacy[cfg.privacy], None, metrics)
-        cookie = schema.privacy[cfg.privacy].cookie
-        self._visitors = Visitors(cookie) if cookie is not None else None
-        self.needed = [*self.kept, *(["cookie"] if cookie is not None else [])]  # of a request's head, in lower case
+        privacy = schema.privacy[cfg.privacy]
+        self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
+        self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
+        self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
         self._tenancy = Tenancy(schema.tenants, metrics)
         others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if schema.tenants else ())]

@@ -15,9 +15,9 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
-from services.collector import reply, signals
+from services.collector import reply
 from services.collector.privacy import Protection, Treatment
-from services.shared import hit
+from services.shared import hit, signals
 
 LARGEST = 8_000  # bytes of a head; aiohttp refuses a header line over 8,190
 _CACHED_LINES, _LONG_LINE = 4_096, 400  # cached lines, 3 MB at most; lines of this many bytes are not cached

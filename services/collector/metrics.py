@@ -49,8 +49,8 @@ class Metrics:
 
         self.hook_requests = Counter(
             "pixelpipe_collector_hook_requests_total",
-            "Webhooks by source: captured; refused as unsigned, with a signature that is missing, wrong or old, or as"
-            " malformed; unsafe, which are answered 503",
+            "Webhooks by source: captured; unsigned, with a signature that is missing, wrong or old; malformed;"
+            " refused, of no tenant or over its rate; unsafe, which are answered 503",
             ("hook", "outcome"),
             registry=registry,
         )
@@ -65,8 +65,7 @@ class Metrics:
         )
         self.values_removed = FastCounter(
             "pixelpipe_collector_values_removed_total",
-            "Values removed from hits, by the name in the list of secrets that they matched, or by kind: ids and"
-            " addresses, which go under an opt-out",
+            "Secrets removed from hits, by the name in the list of secrets that their own name matched",
             ("name",),
             registry=registry,
         )

@@ -14,10 +14,11 @@ from services.collector.json_items import Item
 from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, Reply
 from services.collector.routes import ANSWERED, NATIVE, Route
-from services.collector.signals import GPC, Signals
-from services.shared.guard import Guard, HashKeys
+from services.shared.guard import Guard
+from services.shared.hash_keys import HashKeys
 from services.shared.hit import Hit
 from services.shared.privacy import ANONYMIZE, DROP, RECORD, SIGNALS, Privacy
+from services.shared.signals import GPC, Signals
 
 # What says that the signal Sec-GPC is obeyed (Global Privacy Control, section 4), and since when: the day of this code.
 SUPPORT = Route("/.well-known/gpc.json", "gpc", "", ("GET", "HEAD"), NATIVE, outcome=ANSWERED)
@@ -50,6 +51,7 @@ class Protection:
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
         self._guard = Guard(policy, keys, self._count_removed)
+        self._removed.update({(name,): 0 for name in self._guard.entries})
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
         for treatment in self._treatments.values():
             if treatment.signal:
@@ -88,13 +90,13 @@ class Protection:
 
     def clean(self, hit: Hit, treatment: Treatment) -> Hit:
         """The hit without what must not be stored, but for `body` and `text`, which are items."""
-        anonymize, guard = treatment.anonymize, self._guard
+        anonymize, guard, via = treatment.anonymize, self._guard, hit.via
         return msgspec.structs.replace(
             hit,
-            query=guard.query(hit.query, anonymize),
-            headers=guard.headers(hit.headers, anonymize),
+            query=guard.query(hit.query, anonymize, via),
+            headers=guard.headers(hit.headers, anonymize, via),
             ip=guard.ip(hit.ip, anonymize),
-            envelope=msgspec.Raw(guard.json(bytes(hit.envelope), anonymize)) if hit.envelope else hit.envelope,
+            envelope=msgspec.Raw(guard.json(bytes(hit.envelope), anonymize, via)) if hit.envelope else hit.envelope,
             opt_out=treatment.signal,
             anonymized=anonymize,
             visitor_id="" if anonymize else hit.visitor_id,
@@ -116,7 +118,7 @@ class Protection:
             if (kept := by_treatment.get(treatment)) is None:
                 kept = by_treatment[treatment] = self.clean(like, treatment)
             likes.append(kept)
-            cleaned.append(self._clean_item(item, treatment))
+            cleaned.append(self._clean_item(item, treatment, like.via))
         return likes, cleaned
 
     def clean_header(self, name: str, value: str, *, anonymize: bool) -> str | None:
@@ -129,10 +131,10 @@ class Protection:
     def clean_ip(self, ip: str, *, anonymize: bool) -> str:
         return self._guard.ip(ip, anonymize)
 
-    def _clean_item(self, item: Item, treatment: Treatment) -> Item:
+    def _clean_item(self, item: Item, treatment: Treatment, via: str) -> Item:
         if isinstance(item, bytes):
-            return self._guard.json(item, treatment.anonymize)
-        return self._guard.text(item, treatment.anonymize)
+            return self._guard.json(item, treatment.anonymize, via)
+        return self._guard.text(item, treatment.anonymize, via)
 
     def _count_removed(self, name: str) -> None:
         self._removed[name,] += 1

@@ -15,10 +15,10 @@ from services.collector.metrics import Metrics
 from services.collector.rate_limit import RateLimits
 from services.collector.refusals import TOO_MANY, UNAUTHORIZED, Denied
 from services.collector.routes import Route
-from services.collector.signals import CONSENT
 from services.collector.tenant_keys import Keys
 from services.shared.hit import Hit
-from services.shared.tenants import DENIED, DROP, KEY_PARAMETER, REFUSE, Resolver, Tenants, in_query
+from services.shared.signals import CONSENT
+from services.shared.tenants import DROP, KEY_PARAMETER, REFUSE, Resolver, Tenants, in_query
 
 ADMITTED, LIMITED, DROPPED, REFUSED = "admitted", "limited", "dropped", "refused"  # outcomes of hits, as counted
 _POST = "POST"
@@ -61,7 +61,6 @@ class Tenancy:
         self._resolver = Resolver(tenants)
         self._limits = RateLimits(tenants, clock)
         self._hits, self._unknown = metrics.tenant_hits.by_labels, metrics.unknown_tenant_hits.by_labels
-        self._denied = frozenset(name for name, one in tenants.by_name.items() if one.consent == DENIED)
         marks = (KEY_PARAMETER, tenants.parameter) if tenants.parameter else (KEY_PARAMETER,)
         self._marks = [f"{mark}=".encode() for mark in marks]
 
@@ -139,11 +138,11 @@ class Tenancy:
             return self._admitted(name, hits)
         drop = self._tenants.limited == DROP
         self._count(name, DROPPED if drop else LIMITED, hits)
-        return Fate(name, True, drop, name in self._denied)
+        return Fate(name, True, drop, name in self._resolver.denied)
 
     def _admitted(self, name: str, hits: int) -> Fate:
         self._count(name, ADMITTED, hits)
-        return Fate(name, denied=name in self._denied)
+        return Fate(name, denied=name in self._resolver.denied)
 
     def _count(self, name: str, outcome: str, hits: int) -> None:
         if name:

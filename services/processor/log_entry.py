@@ -18,11 +18,12 @@ from services.processor import convert
 from services.shared import address, hit, identity
 from services.shared.errors import Poison
 from services.shared.hit import Hit, Unreadable
+from services.shared.policy import Policy
 
 MAX_BYTES = 4_194_304  # of an array, and of what is compressed; Cloud Logging's entries have 256 KB at most
 METHODS = frozenset({"GET", "HEAD", "POST"})
-METHOD, STATUS = "method", "status"
-IGNORED = (METHOD, STATUS)  # why an entry is not an event, and so the values of the metric's label
+METHOD, STATUS, OPT_OUT = "method", "status", "opt_out"
+IGNORED = (METHOD, STATUS, OPT_OUT)  # why an entry is not an event, and so the values of the metric's label
 _ERROR_STATUS = 400
 _GZIP = b"\x1f\x8b"
 
@@ -75,6 +76,13 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
     if found.unreadable and not (found.hits or found.ignored):
         raise Poison(f"neither a pack of hits nor a LogEntry: {found.unreadable[0].reason}")
     return found
+
+
+def protected(found: Entries, policy: Policy) -> Entries:
+    """The entries after the privacy policy, which the collector applies to all other hits."""
+    hits = [kept for one in found.hits if (kept := policy.apply(one)) is not None]
+    dropped = len(found.hits) - len(hits)
+    return found._replace(hits=hits, ignored=found.ignored + Counter({OPT_OUT: dropped}))
 
 
 def count(data: bytes) -> int:
@@ -170,4 +178,4 @@ def _split(url: str) -> tuple[str, str, str]:
     if not colon or "/" in scheme:
         return "", before or "/", query
     host, _, path = rest.partition("/")
-    return host, "/" + path, query
+    return host.rpartition("@")[2], "/" + path, query  # a user and a password are no part of a Host header

@@ -186,15 +186,8 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
 
 
 _PLACEHOLDER: dict[str, Any] = {
-    "STRING": "",
-    "INT64": 0,
-    "FLOAT64": 0.0,
-    "BOOL": False,
-    "TIMESTAMP": 0,
-    "DATE": 0,
-    "NUMERIC": 0,
-    "JSON": "null",
-}
+    "STRING": "", "INT64": 0, "FLOAT64": 0.0, "BOOL": False, "TIMESTAMP": 0, "DATE": 0, "NUMERIC": 0, "JSON": "null",
+}  # fmt: skip
 
 
 def _event_id(event: Event) -> str:

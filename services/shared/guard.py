@@ -22,6 +22,7 @@ from services.shared.redact import DEEPEST, Redactor
 
 USER_AGENT, GEO = "user-agent", "x-client-geo-location"
 FORWARDED = "forwarded"  # addresses among other things, in a syntax of its own
+_PROTOCOLS = ("", *{**privacy_names.IDS_OF, **privacy_names.GROUPS_OF, **privacy_names.SPELLINGS_OF})
 _REMOVED = "(removed)"
 # A field of multipart/form-data that could not be read as such.
 _FIELD = re.compile(r'\bname="([^"\r\n]{0,1024})"[^\r\n]*+\r?\n(?:[^\r\n]++\r?\n)*+\r?\n', re.IGNORECASE)
@@ -49,9 +50,10 @@ class Guard:
         self._rules = {
             (anonymize, protocol): NameRules(privacy, anonymize=anonymize, protocol=protocol)
             for anonymize in (False, True)
-            for protocol in ("", *privacy_names.IDS_OF)
+            for protocol in _PROTOCOLS
         }
-        self.passes = Prefilter(privacy).passes  # True: certainly nothing is to be done with it, if it is no opt-out's
+        self._prefilter = Prefilter(self._rules[False, ""])
+        self.passes = self._prefilter.passes  # True: certainly nothing is to be done with a query that is no opt-out's
 
     def query(self, text: str, anonymize: bool, via: str = "") -> str:
         """A query string or form after the policy; it stays percent-encoded as it was."""
@@ -59,7 +61,7 @@ class Guard:
 
     def json(self, item: bytes, anonymize: bool, via: str = "") -> bytes:
         """One JSON item after the policy; `via` is the protocol of its hit, as in Hit.via."""
-        if self._skips(item, anonymize, via):
+        if not item or (self._may_skip(anonymize, via) and self._prefilter.passes_json(item)):
             return item
         text = item.decode("latin-1")
         found = redact_json.find(self._redactor(len(text), anonymize, via), text, DEEPEST)
@@ -132,20 +134,18 @@ class Guard:
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
-        if self._skips(data, anonymize, via):
+        if self._may_skip(anonymize, via) and self._prefilter.passes(data):
             return text
         plain = data.decode("latin-1")
         found = find(self._redactor(len(plain), anonymize, via), plain)
         return edits.apply(plain, found).encode("latin-1").decode("utf-8", "surrogatepass") if found else text
 
-    def _skips(self, data: bytes, anonymize: bool, via: str) -> bool:
-        if anonymize or (self._hashes and via):
-            return not data
-        return self.passes(data)
+    def _may_skip(self, anonymize: bool, via: str) -> bool:
+        return not (anonymize or (self._hashes and via))
 
     def _redactor(self, size: int, anonymize: bool, via: str) -> Redactor:
         protocol = via.partition(".")[0]
-        rules = self._rules[anonymize, protocol if protocol in privacy_names.IDS_OF else ""]
+        rules = self._rules[anonymize, protocol if protocol in _PROTOCOLS else ""]
         return Redactor(rules, NONE if anonymize else self._ip, self._keys, self._removed, size)
 
 

@@ -11,6 +11,8 @@ from hashlib import sha256
 from itertools import pairwise
 
 from services.shared import key_file
+from services.shared.config import ConfigError, shown
+from services.shared.privacy import Privacy
 
 MIN_BYTES = 16
 MAX_KEYS = 2  # the current one, and the one before it
@@ -49,6 +51,14 @@ def check(names: Sequence[str], file: str) -> HashKeys | None:
     if not file:
         raise ValueError(f"the schema file's `privacy: hash` names {', '.join(names)}; set it to a file of keys")
     return read(file)
+
+
+def of_setting(privacy: Privacy, file: str) -> HashKeys | None:
+    """The keys in the file that PIPE_HASH_KEY_FILE names, for `privacy`. Raises ConfigError."""
+    try:
+        return check(tuple(privacy.hash), file)
+    except ValueError as error:
+        raise ConfigError(f"PIPE_HASH_KEY_FILE={shown(file)}: {error}") from error
 
 
 def read(file: str) -> HashKeys:

@@ -35,9 +35,11 @@ class NameRules:
     """The rules of a policy, under an opt-out or not, for one protocol or for none in particular."""
 
     def __init__(self, privacy: Privacy, *, anonymize: bool, protocol: str = "") -> None:
+        self._names: list[str] = []
         self._exact: dict[str, Rule] = {}  # by the name as it is written, without case
         self._whole: dict[str, Rule] = {}
         self._ends: dict[str, Rule] = {}
+        self._groups: dict[str, Rule] = {}  # by what is before the first dot
         # What comes first wins: a secret goes, even where its name is also one that is hashed.
         for name in (*SECRETS, *privacy.secrets):
             rule = Rule(REMOVE, name, secret=True)
@@ -61,7 +63,11 @@ class NameRules:
         for name in (*privacy_names.WHOLE_IDS, *privacy_names.IDS_OF.get(protocol, ())):
             self._add(name, Rule(REMOVE, name), end=False)
 
+        for name in privacy_names.GROUPS_OF.get(protocol, ()):
+            self._groups[name] = Rule(REMOVE, name)
+
     def _add(self, name: str, rule: Rule, *, end: bool) -> None:
+        self._names.append(name)
         if name.startswith(("_", "$")):
             self._exact.setdefault(name.lower(), rule)
             return
@@ -77,16 +83,23 @@ class NameRules:
         if "=" in name:  # a query or a URL, which has names of its own
             return None
         for part in _PART.split(name):
-            if not part:
-                continue
-            if (rule := self._exact.get(part.lower())) is not None or (rule := self._part(part)) is not None:
+            if part and (rule := self._exact.get(part.lower()) or self._part(part)) is not None:
                 return rule
             if "." in part:
-                for piece in part.split("."):
-                    rule = self._exact.get(piece.lower()) or self._part(piece)
-                    if rule is not None:
-                        return rule
+                first, last = part.partition(".")[0], part.rpartition(".")[2]
+                if (rule := self._groups.get(first) or self._exact.get(last.lower()) or self._part(last)) is not None:
+                    return rule
         return None
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """What every name that has a rule ends with, its words apart, but for digits and for privacy_names.WITHIN."""
+        found: dict[str, str] = {}
+        for name in sorted(self._names, key=lambda name: len(compact(name))):
+            key = compact(name).lstrip("_")
+            if not key.endswith(tuple(found)):
+                found[key] = re.sub(r"[-_. $]+", " ", name.lower()).strip()
+        return tuple(found.values())
 
     def _part(self, part: str) -> Rule | None:
         key = compact(part).rstrip("0123456789") or compact(part)

@@ -46,23 +46,27 @@ WHOLE_IDS = (
 # Names that say who it is in one protocol only; elsewhere they are something else.
 IDS_OF = {
     "cloudevents": ("subject",),
-    "gtag": ("up", "upn"),
     "jitsu": ("device",),  # an object with an id of its own
     "rudderstack": ("device",),
     "segment": ("device",),
     "umami": ("id", "vid"),
 }
+GROUPS_OF = {"gtag": ("up", "upn")}  # up.NAME are a user's properties
 
 # What else a protocol calls the parameters that may be hashed, and what its reader compares them with: PostHog's person
 # is anonymous where `distinct_id` is `$device_id`, so they are hashed alike.
 SPELLINGS = {
     "userid": ("uid", "distinctid", "anondistinctid", "$device_id", "previousid"),
-    "anonymousid": ("deviceid", "clientid", "cid", "appinstanceid", "duid", "nuid", "tnuid", "_id"),
+    "anonymousid": ("deviceid", "clientid", "cid", "appinstanceid", "duid", "nuid", "tnuid"),
     "sessionid": ("sid", "gasessionid"),
     "email": ("emailaddress", "mail"),
     "phone": ("phonenumber", "tel", "telephone"),
 }
-SPELLINGS_OF = {"cloudevents": {"userid": ("subject",)}, "umami": {"userid": ("id",), "anonymousid": ("vid",)}}
+SPELLINGS_OF = {
+    "cloudevents": {"userid": ("subject",)},
+    "matomo": {"anonymousid": ("_id",)},
+    "umami": {"userid": ("id",), "anonymousid": ("vid",)},
+}
 
 # Headers that are never kept, beside those that a secret is named after; and those that go under an opt-out, by how
 # they begin.

@@ -92,6 +92,7 @@ class Resolver:
     def __init__(self, tenants: Tenants) -> None:
         every = tenants.by_name.values()
         self.parameter = tenants.parameter
+        self.denied = frozenset(tenant.name for tenant in every if tenant.consent == DENIED)
         self._by_hash = {one: tenant.name for tenant in every for one in tenant.key_hashes}
         self._by_host = {host: tenant.name for tenant in every for host in tenant.hosts}
         self._by_path = {segments(path): tenant.name for tenant in every for path in tenant.paths}

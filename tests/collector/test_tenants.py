@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from services.collector.tenant import DROPPED, LIMITED, REFUSED
+from services.shared import hit
 from tests import tenants
 from tests.collector import wire
 from tests.collector.conftest import Running, Start
+from tests.collector.test_tenant_keys import KEYS
 from tests.tenants import hashed
 
 ORIGIN = {"Origin": "https://shop.example"}
@@ -117,7 +119,7 @@ async def test_the_fast_path_and_the_other_find_the_same(serve: Serve) -> None:
                 request = b"GET %b HTTP/1.1\r\nHost: %b\r\n%b" % (target, host, head)
                 for more in (b"", b"TE: trailers\r\n"):  # which the fast path leaves to the other
                     await wire.exchange(collector.port, request + more + b"\r\n", replies=1)
-                one, other = (hit.tenant for hit in collector.hits(2))
+                one, other = (found.tenant for found in collector.hits(2))
                 assert one == other, request
                 assert one or host not in (hosts[2],) or b"k1\r\nX" in head
 
@@ -278,6 +280,18 @@ async def test_a_webhook_is_of_the_tenant_of_its_path_and_what_it_holds_says_not
     collector = await serve(listed, hooks=("stripe_a", "stripe_b"))
     assert await _tenants(collector, "/hook/stripe_a", {"write_key": "k", "tenant": "c"}) == ["a"]
     assert await _tenants(collector, "/hook/stripe_b", {"write_key": "k", "tenant": "c"}, X_Write_Key="k") == [""]
+
+
+@pytest.mark.parametrize("case", KEYS)
+async def test_a_key_of_any_protocol_is_known_and_published_nowhere(serve: Serve, case: str) -> None:
+    collector = await serve(f"  list:\n    keyed: {{keys: {hashed('KEY')}}}\n")
+    target, body, *headers = KEYS[case] if len(KEYS[case]) > 1 else (*KEYS[case], None)
+    body = body or None
+    named = {name.replace("-", "_"): value for name, value in headers}
+    assert (await _send(collector, target, body, **named))[0] < 300
+    (one,) = collector.hits(1)
+    assert one.tenant == "keyed"
+    assert b"KEY" not in hit.encode(one)
 
 
 async def test_without_tenants_nothing_is_found(collector: Running) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.collector import signals
 from services.shared import schema_privacy as code
+from services.shared import signals
 from services.shared.privacy import ACTIONS, BY_PRESET, IP_CHOICES, MAX_COOKIE_DAYS, SECRETS, SIGNALS, Cookie
 from tests.docs.markers import table
 

@@ -12,6 +12,8 @@ import pytest
 from services.processor.parse import Parser, Reject, Row
 from services.shared import hit, identity, schema_file
 from services.shared.hit import Hit
+from services.shared.policy import Policy
+from services.shared.privacy import BALANCED, BY_PRESET
 from tests import tenants
 from tests.processor.test_log_entry import ENTRY
 from tests.processor.test_worker import _now, _rows, _running
@@ -114,6 +116,18 @@ async def test_log_entries_are_of_the_tenant_of_their_url(topics: Topics, tmp_pa
     assert events == {str(number): name for number, name in enumerate(wanted.values(), 1) if name}
     rejects = [(row["tenant"], row["reason"]) for table, row in found if table == "rejects"]
     assert rejects == [(None, "unknown_tenant")] * 2
+
+
+def test_a_log_entry_of_a_tenant_whose_events_are_opted_out_is_anonymized_and_its_key_is_removed() -> None:
+    shop = f"    shop: {{keys: {hashed('k3y')}, consent: denied}}\n"
+    listed = tenants.schema(f"  list:\n{shop}    other: {{hosts: o.example.com}}\n")
+    policy = Policy(BY_PRESET[BALANCED], tenants=listed.tenants)
+    found = policy.apply(_hit("user_id=u&n=1&write_key=k3y", ip="192.0.2.1"))
+    assert found is not None
+    assert (found.tenant, found.opt_out, found.anonymized, found.ip) == ("shop", "consent", True, "")
+    assert found.query == "n=1"
+    other = policy.apply(_hit("user_id=u&write_key=no", headers={"host": "o.example.com"}))
+    assert other is not None and (other.tenant, other.opt_out, other.anonymized) == ("other", "", False)
 
 
 async def test_a_pack_of_several_tenants(topics: Topics, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.shared import schema_file
 from services.shared.schema import SchemaError
 from services.shared.tenants import CAPTURE, DROP, REFUSE, REJECT, Tenant, Tenants
+from tests.process import ROOT
 from tests.shared.test_schema_file import NEEDED, REJECTS, _file
 from tests.tenants import hashed
 
@@ -200,3 +201,11 @@ def _yaml(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(_yaml, value)) + "]"
     return "~" if value is None else '"' + "".join(f"\\U{ord(char):08X}" for char in str(value)) + '"'
+
+
+def test_the_example_of_the_documents_is_read() -> None:
+    document = (ROOT / "docs" / "tenants.md").read_text()
+    example = document.partition("```yaml\n")[2].partition("```")[0]
+    found = schema_file.parse(example + _file(TENANT)).tenants
+    assert list(found.by_name) == ["shop_a", "shop_b", "shop_c"]
+    assert found.by_name["shop_a"].key_hashes == (hashed("shop_a_key")[7:],)

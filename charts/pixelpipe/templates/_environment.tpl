@@ -25,6 +25,7 @@ processor:
     PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
     PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
     PIPE_SCHEMA: /schema/schema.yaml
+    {{- include "pixelpipe.privacy" . | nindent 4 }}
 loader:
   ports: {admin: 9103}
   gracePeriod: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
@@ -49,7 +50,7 @@ ops:
     PIPE_SCHEMA: /schema/schema.yaml
 {{- end -}}
 
-{{/* The settings of the parts that hits pass through before they are typed. */}}
+{{/* The settings of the parts that apply the privacy policy: to requests, and to log entries. */}}
 {{- define "pixelpipe.privacy" -}}
 PIPE_PRIVACY: {{ quote .Values.privacy }}
 PIPE_HASH_KEY_FILE: {{ ternary "/hash-keys/keys" "" (ne .Values.hashKeySecret "") | quote }}

@@ -48,6 +48,10 @@ _GCD_DENIED = re.compile(r"1[0-9][a-z][0-9][mpqu]")
 _CONSENT_DENIED = re.compile(
     rb'"consent"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}(?:"(?:denied|false|no|off|0)"|false|0(?![0-9.]))', re.IGNORECASE
 )
+_GOOGLE_DENIED = re.compile(
+    rb'"(?:gcs"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"G1[01-]0|gcd"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"1[0-9][a-z][0-9][mpqu])',
+    re.IGNORECASE,
+)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
@@ -109,7 +113,8 @@ class Signals:
         try:
             return self.strongest(*_of_members(_members.decode(item), PLACES))
         except _UNREADABLE:
-            return CONSENT if _CONSENT_DENIED.search(item) else ""
+            consent = CONSENT if _CONSENT_DENIED.search(item) else ""
+            return self.strongest(consent, GOOGLE_CONSENT if _GOOGLE_DENIED.search(item) else "")
 
 
 def of_header(name: str, value: str) -> str:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from services.collector.signals import PLACES, Signals
 from services.shared.privacy import ACTIONS, ANONYMIZE, BY_PRESET, DROP, OFF, RECORD, SIGNALS, STRICT, Privacy
+from services.shared.signals import PLACES, Signals
 from tests.growth import assert_linear
 
 SIGNALS_OF = Signals(Privacy())
