@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 import requests
 from google.api_core import exceptions
+from google.cloud import bigquery
 
 from services.ops.compact import Compactor
 from services.ops.people import People
@@ -397,6 +398,25 @@ def test_the_second_run_after_the_longest_retention_completes_the_first(pipeline
     shown = asked(pipeline, "forget", "--receipts", "--user-id", ADA).lines
     assert [one["erasure_id"] for one in shown] == ["old", second["erasure_id"], third["erasure_id"]]
     assert asked(pipeline, "forget", "--receipts", "--user-id", "bob").lines == []
+
+
+def test_a_second_run_about_some_of_them_completes_nothing(pipeline: Pipeline) -> None:
+    both = forget(pipeline, "--user-id", ADA, "--user-id", "bob")
+    assert forget(pipeline, "--user-id", ADA)["follows"] == []
+    assert forget(pipeline, "--user-id", "bob", "--user-id", ADA)["follows"] == [both["erasure_id"]]
+    shown = asked(pipeline, "forget", "--receipts", "--user-id", "bob").lines
+    assert len(shown) == 2 and shown[0]["erasure_id"] == both["erasure_id"]
+
+
+def test_a_receipt_that_cannot_be_written_is_printed(pipeline: Pipeline) -> None:
+    pipeline.load("events", [row("a", user_id=ADA)])
+    table = pipeline.client.get_table("pixelpipe.erasures_log")
+    pipeline.client.delete_table(table)
+    table.schema = [*table.schema, bigquery.SchemaField("more", "STRING", "REQUIRED")]
+    pipeline.client.create_table(bigquery.Table(table.reference, table.schema))
+    done = asked(pipeline, "forget", "--user-id", ADA, "--json", code=1)
+    assert done.json["deleted"]["events"] == 1
+    assert "the receipt could not be written" in done.err
 
 
 def test_a_receipt_that_was_written_is_not_written_twice(pipeline: Pipeline) -> None:
