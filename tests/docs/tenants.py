@@ -21,6 +21,12 @@ KEYS = {
         tenants.CAPTURE,
         "What becomes of pixels over a tenant's rate: rows of `rejects`, or counted and gone. Posts are answered 429",
     ),
+    "admins": (
+        "list of IAM members",
+        "none",
+        "Who sees all rows: the services that delete or compact, and your own people. Needed as soon as a tenant has "
+        "`readers`, since BigQuery then hides every row from whoever is not named",
+    ),
     "list": ("`name: tenant`", "required", "Names are letters, digits and underscores, at most 100"),
 }
 TENANT_KEYS = {
