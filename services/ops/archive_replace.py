@@ -20,13 +20,12 @@ from services.ops.archive_replay import HOUR_US
 from services.ops.deployment import CommandRefused
 from services.provision import view
 from services.provision.view import quoted
-from services.shared.schema import REJECTS, Schema, Table
+from services.shared.schema import ERASURES, REJECTS, Schema, Table
 
 QUERY_SECONDS = 1_800.0  # one statement may take
 # The days of what was received at one time, by event_day: a week before, and a minute ahead.
 _BEFORE, _AHEAD = timedelta(days=7), timedelta(minutes=1)
 _SHOWN_HOURS = 5
-_ERASURES = "erasures"  # the receipts of `ops forget`
 
 
 class Replaced:
@@ -46,7 +45,7 @@ class Replaced:
 
     def erasures(self) -> int:
         """How many times people were forgotten since the first of these hits: the archive still holds theirs."""
-        sql = f"SELECT COUNT(*) FROM `{self._dataset}.{_ERASURES}` WHERE erased_at >= @since"  # noqa: S608
+        sql = f"SELECT COUNT(*) FROM `{self._dataset}.{ERASURES}` WHERE erased_at >= @since"  # noqa: S608
         try:
             (row,) = self._ask(sql).result(timeout=QUERY_SECONDS)
         except exceptions.NotFound:  # of a release before it, or of another dataset
