@@ -38,7 +38,7 @@ FOREIGN = {
     "grafana_foundation_sdk": {"observability"},
     "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
     "opentelemetry.exporter": {"shared/trace_export.py"},
-    "yaml": {"shared/schema_file.py", "shared/schema_nodes.py", "shared/schema_yaml.py"},
+    "yaml": {f"shared/schema_{name}.py" for name in ("file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")},
 }
 
 

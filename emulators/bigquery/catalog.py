@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +39,21 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class RowPolicy:
+    """A row access policy: kept and shown. There are no identities here, so it hides no row from anyone."""
+
+    name: str
+    filter: str
+    grantees: tuple[str, ...]
+    created: int = 0  # milliseconds since 1970
+    modified: int = 0
+
+    @property
+    def etag(self) -> str:
+        return etag(asdict(self))
+
+
+@dataclass(frozen=True)
 class Table:
     project: str
     dataset: str
@@ -53,6 +68,7 @@ class Table:
     require_filter: bool = False
     clustering: tuple[str, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)  # description, labels, friendlyName
+    policies: tuple[RowPolicy, ...] = ()
 
     @property
     def key(self) -> TableKey:
@@ -69,7 +85,7 @@ class Table:
 
     @property
     def etag(self) -> str:
-        return etag(asdict(self))
+        return etag(asdict(replace(self, policies=())))  # a policy has an etag of its own
 
     @cached_property
     def nested(self) -> bool:
@@ -148,6 +164,9 @@ def load(connection: Any) -> Catalog:
         fields = json.loads(known)
         fields["columns"] = tuple(from_known(column) for column in fields["columns"])
         fields["clustering"] = tuple(fields["clustering"])
+        fields["policies"] = tuple(
+            RowPolicy(**{**policy, "grantees": tuple(policy["grantees"])}) for policy in fields.get("policies", ())
+        )
         table = Table(**fields)
         catalog.tables[table.key] = table
     return catalog

@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from emulators.bigquery import catalog
-from emulators.bigquery.catalog import Dataset, check_etag
+from emulators.bigquery import access, catalog
+from emulators.bigquery.catalog import Catalog, Dataset, check_etag
 from emulators.bigquery.errors import ApiError, duplicate, invalid
 from emulators.bigquery.store import Store
 from emulators.bigquery.writer import Connection
@@ -31,7 +31,7 @@ def resource(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def settings(body: dict[str, Any]) -> dict[str, Any]:
+def settings(known: Catalog, body: dict[str, Any]) -> dict[str, Any]:
     """The fields a client may set; ApiError 400 for fields that need behaviour the emulator lacks."""
     for name, value in body.items():
         if name not in SETTABLE | IGNORED and value not in (None, {}, [], "", False):
@@ -40,14 +40,20 @@ def settings(body: dict[str, Any]) -> dict[str, Any]:
         raise invalid("The local BigQuery emulator does not support isCaseInsensitive of a dataset")
     if not isinstance(body.get("labels") or {}, dict):
         raise invalid("labels must be an object")
-    return {name: body[name] for name in sorted(SETTABLE) if name in body}
+    found = {name: body[name] for name in sorted(SETTABLE) if name in body}
+    if found.get("access") is not None:
+        found["access"] = access.checked(known, found["access"])
+    return found
 
 
 async def create(store: Store, project: str, name: str, body: dict[str, Any]) -> Dataset:
     if not NAME.fullmatch(name):
         raise invalid(f'Invalid dataset ID "{name}". Dataset IDs must be alphanumeric (plus underscores).')
     now = time.time_ns() // 1_000_000
-    dataset = Dataset(project, name, now, now, settings(body))
+    fields = settings(store.catalog, body)
+    if not fields.get("access"):
+        fields["access"] = list(access.DEFAULT)
+    dataset = Dataset(project, name, now, now, fields)
 
     def apply(connection: Connection) -> None:
         if dataset.key in store.catalog.datasets:
@@ -67,7 +73,8 @@ async def change(
     def apply(connection: Connection) -> None:
         old = store.catalog.dataset(project, name)
         check_etag(match, old.etag)
-        fields = _labelled({**old.fields, **settings(body)}, old.fields) if patch else settings(body)
+        given = settings(store.catalog, body)
+        fields = _labelled({**old.fields, **given}, old.fields) if patch else given
         modified = max(old.modified + 1, time.time_ns() // 1_000_000)
         changed.append(replace(old, fields=fields, modified=modified))
         catalog.put_dataset(connection, changed[0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
-from emulators.bigquery import asked, execute, load, query
+from emulators.bigquery import asked, execute, load, query, row_policies
 from emulators.bigquery.errors import ApiError
 from emulators.bigquery.jobs import Job, Jobs
-from emulators.bigquery.sql import ddl
 from emulators.bigquery.store import FAILURES, Store, query_error
 from emulators.bigquery.writer import Connection
 
@@ -51,23 +51,32 @@ class QueryJobs:
             message = f"Query exceeded limit for bytes billed: {limit}. {read} or higher required."
             raise ApiError(400, "bytesBilledLimitExceeded", message)
         job.statistics = statistics(prepared, read)
-        change, definition = prepared.statement.change, prepared.statement.definition
+        said = prepared.statement
+        change, definition, policy = said.change, said.definition, said.policy
         if change is not None:
             changed = await self._store.write(lambda connection: execute.change_rows(connection, self._store, change))
             job.statistics["query"] |= {"numDmlAffectedRows": str(changed.rows), "dmlStats": changed.resource()}
             job.result = query.nothing(changed.rows)
         elif definition is not None:
-            job.statistics["query"]["ddlOperationPerformed"] = await self._define(definition)
+            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
+                lambda connection: execute.define(connection, self._store, definition)
+            )
+            job.result = query.nothing(None)
+        elif policy is not None:
+            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
+                lambda connection: row_policies.change(connection, self._store, policy)
+            )
             job.result = query.nothing(None)
         else:
             await self._select(job, prepared)
         asked.keep(prepared.asked)
 
-    async def _define(self, definition: ddl.Definition) -> str:
+    async def _changed(self, change: Callable[[Connection], tuple[str, execute.Publish]]) -> str:
+        """Change the catalog, and return BigQuery's ddlOperationPerformed."""
         publish: list[execute.Publish] = []
 
         def apply(connection: Connection) -> str:
-            performed, shown = execute.define(connection, self._store, definition)
+            performed, shown = change(connection)
             publish.append(shown)
             return performed
 

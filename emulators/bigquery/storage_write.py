@@ -77,6 +77,9 @@ class BigQueryWrite:
 
     async def append_rows(self, requests: AsyncIterator[Any], context: Any) -> None:
         """Serve one stream until the client ends it, or something here does."""
+        # gRPC sends the headers with the first answer. A drop that cancels that write would leave them sent and not
+        # marked so; sent once more with the status, they fail it, and the client waits for ever.
+        await context.send_initial_metadata(())
         with self._runtime.watch(fault_effects.APPEND) as watch:
             answering = asyncio.create_task(self._answer_all(requests, context, watch))
             dropping = asyncio.create_task(watch.dropped())

@@ -228,7 +228,8 @@ def _changed(store: Store, old: Table, body: Mapping[str, Any], patch: bool) -> 
         raise invalid(f"Cannot change partitioning of table {old.title} from {old.partition} to {new.partition}")
     shaped = new.columns if old.view is not None else table_schema.evolved(old.title, old.columns, new.columns)
     modified = max(old.modified + 1, new.modified)
-    return replace(new, id=old.id, created=old.created, modified=modified, revision=old.revision + 1, columns=shaped)
+    new = replace(new, modified=modified, revision=old.revision + 1, columns=shaped)
+    return replace(new, id=old.id, created=old.created, policies=old.policies)
 
 
 def alter(connection: Connection, old: Table, new: Table) -> None:

@@ -101,6 +101,9 @@ class StreamingPull:
         backlog = self._broker.backlog(self._subscription, self._clock.now())
         self._deadline = limits.check_ack_deadline(first.stream_ack_deadline_seconds)
         self._apply(first)
+        # gRPC sends the headers with the first message. An end that cancels that write would leave them sent and not
+        # marked so; sent once more with the status, they fail it, and the client waits for ever.
+        await self._stream.send_headers()
         with Turn(backlog, self._clock, first.max_outstanding_messages, first.max_outstanding_bytes) as turn:
             await self._until_first(turn, backlog)
 

@@ -34,6 +34,9 @@ class Stream:
         encoded = await self._context.read()
         return None if encoded is grpc.aio.EOF else _parsed(self._request, encoded)
 
+    async def send_headers(self) -> None:
+        await self._context.send_initial_metadata(())
+
     async def write(self, encoded: bytes) -> None:
         await self._context.write(encoded)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,49 +10,60 @@ import msgspec
 from aiohttp import web
 from multidict import istr
 
-from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, replies
+from services.collector import body, capture, cut, encode_batch, endpoints, fast_path, preflight, refusals, replies
 from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
+from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
 from services.collector.receive import Received, receive
+from services.collector.refusals import Denied
 from services.collector.replies import Answer, Asked
-from services.collector.reply import FRESH, TEXT, Reply, Sending, origin
+from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
+from services.collector.tenant import NOBODYS, Tenancy, fated
+from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
-from services.shared import address, hit, identity, tracing
+from services.collector.visitor import NOBODY, Visitor, Visitors
+from services.shared import address, hash_keys, hit, identity, tracing
+from services.shared.schema import Schema
 
-RETRY_SECONDS = "1"
-PREFLIGHT_SECONDS = "86400"
+_CACHED_IPS = 4_096
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
 _FORWARDED = istr("X-Forwarded-For")
 _TRACEPARENT = istr(tracing.HEADER)
 _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
-_WEBHOOK_ORIGIN = istr("WebHook-Request-Origin")
-_ASKED_METHOD, _ASKED_HEADERS = istr("Access-Control-Request-Method"), istr("Access-Control-Request-Headers")
-_METHOD, _HEADERS = re.compile(r"[A-Za-z-]{1,24}"), re.compile(r"[\w!#$%&'*+.^`|~, \t-]{1,1024}", re.ASCII)
-_ALLOWED_METHODS, _ALLOWED_HEADERS = "GET, HEAD, POST", "Content-Type, Content-Encoding"
 
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
 _UNKNOWN = Reply(404, {**TEXT, **FRESH}, b"no such path\n")
 _NOWHERE = Reply(400, {**TEXT, **FRESH}, b"this address is not one that links may lead to\n")
-_KINDS = {"form": "events", **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook")}}
+_KINDS = {
+    "form": "events",
+    **{name: name for name in ("pixel", "events", "robots", "script", "redirect", "hook", "gpc")},
+}
 
 
 class App:
     """Answers one request; the reply to a hit is sent once the outbox says the hit is safe."""
 
-    def __init__(self, cfg: Config, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(self, cfg: Config, schema: Schema, outbox: Outbox, metrics: Metrics) -> None:
         """Raises ConfigError for paths, files and hooks that cannot be served."""
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
         self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
-        self._fast_parser = fast_path.FastParser(self.kept, [tracing.HEADER] if self._traced else [])
+        privacy = schema.privacy[cfg.privacy]
+        self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
+        self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
+        self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case
+        self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
+        self._tenancy = Tenancy(schema.tenants, metrics)
+        others = [*([tracing.HEADER] if self._traced else ()), *(KEY_HEADERS if schema.tenants else ())]
+        self._fast_parser = fast_path.FastParser(self.kept, self._protection, others)
         self._ids = identity.Ids()
-        self._endpoints = endpoints.read(cfg)
+        self._endpoints = endpoints.read(cfg, more=[SUPPORT] if self._protection.obeys_gpc else [])
         self._table = self._endpoints.table
         # A plain pixel takes the fast path; one whose query may show another protocol is looked at first.
         self._images: dict[bytes, Reply] = {}
@@ -73,7 +83,7 @@ class App:
             kind = _KINDS.get(route.protocol, "tracker")
             reply = await self._answer(request, route, query, found[1])
         else:
-            kind, reply = "other", _preflight(request, None) if request.method == "OPTIONS" else _UNKNOWN
+            kind, reply = "other", preflight.reply(request, None) if request.method == "OPTIONS" else _UNKNOWN
         self.replied(kind, reply.status, began)
         return reply.to(request)
 
@@ -81,24 +91,41 @@ class App:
         """Answer a plain pixel GET, given as raw bytes; None means that `handle` must answer the request.
 
         `remote` is the peer's address, or "". Returns the reply, the Origin it goes to, and whether it may be sent now.
-        If not, `on_settled` is called once it may; with an error, send `unavailable` instead.
+        If not, `on_settled` is called once it may; with an error, send `refusals.unavailable` instead.
         """
-        if (parsed := self._fast_parser.parse(data)) is None:
+        if self._visitors is not None or (parsed := self._fast_parser.parse(data)) is None:
             return None
-        path, query, headers, forwarded, origin = parsed
+        path, query, headers, forwarded, origin, signal, lines = parsed
         if (image := self._images.get(path)) is None:
             return None
         if path in self._shared and not is_plain(query):
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
+        treatment, fate = UNTREATED, NOBODYS
+        if self._tenancy.on:
+            fate = self._tenancy.of_line(lines, path, query)
+            if fate.drop:
+                return image, origin, True
+            signal = self._protection.strongest(signal, fate.signal)
+        if signal or not self._protection.passes(query):
+            asked = query.decode()
+            treatment = self._protection.treatment(self._protection.with_query(signal, asked))
+            if treatment.drop:
+                return image, origin, True
+            if treatment.anonymize:
+                headers = self._fast_parser.anonymized(lines)
+            query = hit.text(self._protection.clean_query(asked, anonymize=treatment.anonymize))[1:-1]
         now = time.time_ns() // 1000
         self._metrics.hits.by_labels["GET",] += 1
-        line = fast_path.encode(self._ids.next(now), now, path, query, headers, self._address(remote, forwarded))
+        ip = self._cached_ip(remote, forwarded, treatment.anonymize)
+        more = b"" if treatment is UNTREATED else fast_path.members(treatment)
+        more += fate.members
+        line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)
         except HitsRefused as error:
-            return unavailable(error), origin, True
+            return refusals.unavailable(error), origin, True
         return image, origin, self._immediate
 
     def replied(self, kind: str, status: int, began: float) -> None:
@@ -108,16 +135,18 @@ class App:
 
     async def _answer(self, request: web.BaseRequest, route: Route, query: str, key: str) -> Reply:
         if request.method == "OPTIONS":
-            return _preflight(request, route)
+            return preflight.reply(request, route)
         if request.method not in route.methods:
-            return _other_method(route.methods)
+            return refusals.other_method(route.methods)
         try:
             match route.protocol:
                 case "pixel":
-                    await self._one(request, route, query)
-                    return self._images[route.path.encode()]
+                    set_cookie = await self._one(request, route, query)
+                    return self._images[route.path.encode()].with_cookie(set_cookie)
                 case "robots":
                     return _ROBOTS
+                case "gpc":
+                    return SUPPORTED
                 case "script":
                     return self._endpoints.scripts[route.name].reply(request.headers.get("If-None-Match", ""))
                 case "redirect":
@@ -133,9 +162,11 @@ class App:
                 return _reply(replies.answer(route.reply, asked))
             return await self._items(request, route, query)
         except body.BadBody as error:
-            return _json_error(error)
+            return refusals.bad_body(error)
+        except Denied as denied:
+            return denied.reply(request.method, route.path, query)
         except HitsRefused as error:
-            return unavailable(error)
+            return refusals.unavailable(error)
 
     async def _redirect(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """The click is safe before the visitor is sent on, and not counted where it may lead nowhere."""
@@ -143,8 +174,8 @@ class App:
         target = redirects.target(query) if redirects else None
         if target is None:
             return _NOWHERE
-        await self._one(request, route, query)
-        return Reply(302, {"Location": target, **FRESH})
+        set_cookie = await self._one(request, route, query)
+        return Reply(302, {"Location": target, **FRESH}).with_cookie(set_cookie)
 
     async def _hook(self, request: web.BaseRequest, route: Route) -> Reply:
         count, name = self._metrics.hook_requests, self._endpoints.hooks[route.name].name
@@ -153,18 +184,33 @@ class App:
         except body.BadBody as error:
             count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
+        except Denied:
+            count.labels(name, "refused").inc()
+            raise
         except HitsRefused:
             count.labels(name, "unsafe").inc()
             raise
         count.labels(name, "captured").inc()
         return reply
 
-    async def _one(self, request: web.BaseRequest, route: Route, query: str) -> None:
-        """Keep a request that is one hit by itself. Raises HitsRefused."""
+    async def _one(self, request: web.BaseRequest, route: Route, query: str) -> str:
+        """Keep a request that is one hit by itself, unless the policy drops it. Raises HitsRefused.
+
+        Returns the value of Set-Cookie for the reply, or "".
+        """
         now = time.time_ns() // 1000
         captured = self._capture(request, route, query, now, self._ids.next(now))
-        self._metrics.hits.by_labels[request.method,] += 1
-        await self._keep([hit.encode(captured)], request)
+        signal = self._protection.signal(request.headers, query)
+        fate = self._tenancy.of_request(request.headers, captured.path, query, route)
+        if fate.drop:
+            return ""
+        captured.tenant, captured.limited = fate.tenant, fate.limited
+        treatment = self._protection.treatment(self._protection.strongest(signal, fate.signal))
+        captured.visitor_id, set_cookie = self._visitor(request, now, opted_out=bool(treatment.signal))
+        if not treatment.drop:
+            self._metrics.hits.by_labels[request.method,] += 1
+            await self._keep([hit.encode(self._protection.clean(captured, treatment))], request)
+        return set_cookie
 
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
@@ -180,13 +226,13 @@ class App:
             raise body.BadBody(401, why)
         found = self._cut(request, route, query, received)
         now = time.time_ns() // 1000
-        lines = self._lines(request, found, query, now, received)
+        lines, set_cookie = self._lines(request, found, query, now, received)
         if lines:
             self._metrics.hits.by_labels[request.method,] += len(lines)
             await self._keep(lines, request)
         route = found.route
         asked = Asked(request.method, route.path, query, "", found, received.size, now)
-        return _reply(replies.answer(route.reply, asked))
+        return _reply(replies.answer(route.reply, asked)).with_cookie(set_cookie)
 
     def _cut(self, request: web.BaseRequest, route: Route, query: str, received: Received) -> Cut:
         limit = self._cfg.max_body_bytes
@@ -199,8 +245,13 @@ class App:
             }
         return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
 
-    def _lines(self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received) -> list[bytes]:
-        """The hits of a body as lines, in order. Raises BadBody."""
+    def _lines(
+        self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received
+    ) -> tuple[list[bytes], str]:
+        """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie.
+
+        Raises BadBody and Denied.
+        """
         if found.refused is not None:
             raise found.refused
         route = found.route
@@ -216,11 +267,19 @@ class App:
         if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
             found = cut.uncut(route, TOO_LARGE, received.data, received.size)
             return self._lines(request, found, query, now, received)
+        fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
+        signal = self._protection.signal(request.headers, query)
+        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        for index, fate in enumerate(fates):
+            signals[index] = self._protection.strongest(signals[index], fate.signal)
+        like.visitor_id, set_cookie = self._visitor(request, now, opted_out=any((signal, *signals)))
+        likes, items = self._protection.clean_items(like, found.items, signals)
+        likes = fated(likes, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
-        lines = encode_batch.encode(like, identity.uuid7s(now, len(found.items)), found.items)
+        lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
             self._metrics.items.labels(route.protocol, "uncut" if found.uncut else "captured").inc(len(lines))
-        return lines
+        return lines, set_cookie
 
     async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
         """Return once the reply may be sent. Raises HitsRefused."""
@@ -251,9 +310,24 @@ class App:
         forwarded = ",".join(request.headers.getall(_FORWARDED, ())) if self._cfg.trusted_proxies else ""
         return self._address(address.normalize(request.remote or ""), forwarded)
 
+    def _visitor(self, request: web.BaseRequest, now: int, *, opted_out: bool) -> Visitor:
+        if self._visitors is None:
+            return NOBODY
+        headers = request.headers
+        return self._visitors.see(
+            cookies=headers.getall("Cookie", ()),
+            host=headers.get("Host", ""),
+            origin=headers.get("Origin", ""),
+            referer=headers.get("Referer", ""),
+            now=now,
+            opted_out=opted_out,
+        )
+
+    def _fast_ip(self, remote: str, forwarded: str, anonymize: bool) -> bytes:
+        return hit.text(self._protection.clean_ip(self._address(remote, forwarded), anonymize=anonymize))
+
     def _address(self, remote: str, forwarded: str) -> str:
-        ip = capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
-        return capture.truncate(ip) if self._cfg.truncate_ip else ip
+        return capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
 
 
 @lru_cache(256)
@@ -270,40 +344,6 @@ def _pixel_reply(path: str) -> Reply:
     return _reply(replies.answer("pixel", Asked("GET", path)))
 
 
-@lru_cache(16)
-def _other_method(methods: tuple[str, ...]) -> Reply:
-    allowed = ", ".join([*methods, "OPTIONS"])
-    return Reply(405, {**TEXT, **FRESH, "Allow": allowed}, b"method not allowed\n")
-
-
-def unavailable(error: Exception) -> Reply:
-    return Reply(503, {**TEXT, "Retry-After": RETRY_SECONDS}, f"try again: {error}\n".encode())
-
-
-def _preflight(request: web.BaseRequest, route: Route | None) -> Reply:
-    """Allow whatever a page asks to send: one header that is not allowed would cost all its events.
-
-    A sender of CloudEvents asks in the same way, by its own name, whether it may send (CloudEvents' Web Hooks).
-    """
-    method, headers = request.headers.get(_ASKED_METHOD, ""), request.headers.get(_ASKED_HEADERS, "")
-    sender = origin(request.headers.get(_WEBHOOK_ORIGIN, "")) if route is not None and route.cloud_events else b""
-    webhook = {"WebHook-Allowed-Origin": sender.decode(), "WebHook-Allowed-Rate": "*"} if sender else {}
-    return Reply(
-        204,
-        {
-            "Access-Control-Allow-Methods": method if _METHOD.fullmatch(method) else _ALLOWED_METHODS,
-            "Access-Control-Allow-Headers": headers if _HEADERS.fullmatch(headers) else _ALLOWED_HEADERS,
-            "Access-Control-Max-Age": PREFLIGHT_SECONDS,
-            **webhook,
-        },
-    )
-
-
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:
     headers = request.headers.getall(_TRACEPARENT, ())
     return tracing.parse(headers[0]) if len(headers) == 1 else None  # of several, none is known to be right
-
-
-def _json_error(error: body.BadBody) -> Reply:
-    content = {"error": error.error, **({"where": error.where} if error.where else {})}
-    return Reply(error.status, {"Content-Type": "application/json"}, msgspec.json.encode(content))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
-from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
@@ -46,12 +44,3 @@ def client_ip(peer: str, forwarded: str, trusted: int) -> str:
         if len(members) >= trusted:
             return address.normalize(members[-trusted])
     return peer
-
-
-@lru_cache(4_096)
-def truncate(ip: str) -> str:
-    """The network of an address as `client_ip` gives it: /24 of IPv4, /48 of IPv6; "" has none."""
-    if not ip:
-        return ""
-    prefix = 48 if ":" in ip else 24
-    return str(ipaddress.ip_network((ip, prefix), strict=False).network_address)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from services.collector.routes import PROTOCOLS
-from services.shared import log, resource_names
+from services.shared import log, privacy, resource_names
 from services.shared.config import setting
+from services.shared.schema import DEFAULT_FILE
 
 DURABLE, IMMEDIATE = "durable", "immediate"
 
@@ -15,6 +17,17 @@ DURABLE, IMMEDIATE = "durable", "immediate"
 class Config:
     project: str = setting(help="the Google Cloud project that holds the topic")
     hits_topic: str = setting(resource_names.HITS_TOPIC, "topic the packs of hits are published to")
+    schema: Path = setting(DEFAULT_FILE, "path of the schema file, whose `privacy` and `tenants` are applied to hits")
+    privacy: str = setting(
+        privacy.BALANCED,
+        "what protects people where the schema file's `privacy` says nothing: `strict`, `balanced` or `off`",
+        choices=privacy.PRESETS,
+    )
+    hash_key_file: str = setting(
+        "",
+        "file of one or two keys that the parameters of `privacy.hash` are hashed with, as `ID:KEY` a line, the key in"
+        " use first; no other user may read it",
+    )
     host: str = setting("0.0.0.0", "address both ports listen on")  # noqa: S104 - a pod serves the whole cluster
     port: int = setting(8080, "public port: pixels and events", minimum=0, maximum=65535)
     admin_port: int = setting(9101, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
@@ -49,7 +62,6 @@ class Config:
         minimum=0,
         maximum=10,
     )
-    truncate_ip: bool = setting(False, "keep only the network of the client's address: /24 for IPv4, /48 for IPv6")
     max_body_bytes: int = setting(
         1_048_576, "bytes a POST may have, before and after decompression", minimum=1, maximum=2**20
     )

@@ -17,15 +17,29 @@ _ENDS = (b"}", *(_END % index for index in range(1, MAX_EVENTS)))
 _OWN = b'{"id":"","at":0'  # the start of a line, which is not shared
 
 
-def encode(like: hit.Hit, ids: Sequence[str], items: Sequence[bytes | str]) -> list[bytes]:
-    """One line per item, JSON or text: each with its own id, index, and time, 1 µs apart."""
+def encode(likes: Sequence[hit.Hit | None], ids: Sequence[str], items: Sequence[bytes | str]) -> list[bytes]:
+    """One line per item, JSON or text: each with its own id, index, and time, 1 µs apart.
+
+    `likes` are the hits the items are like, of the same time; most are one object. An item without one has no line.
+    """
+    ends = _ENDS if len(items) <= MAX_EVENTS else (*_ENDS, *(_END % index for index in range(MAX_EVENTS, len(items))))
+    lines = []
+    last: hit.Hit | None = None
+    body = text = b""
+    for index, (like, own, item, end) in enumerate(zip(likes, ids, items, ends[: len(items)], strict=True)):
+        if like is None:
+            continue
+        if like is not last:
+            last, (body, text) = like, _shared(like)
+        if isinstance(item, bytes):
+            lines.append(b'{"id":"%b","at":%d%b%b%b' % (own.encode(), like.at + index, body, item, end))
+        else:
+            lines.append(b'{"id":"%b","at":%d%b%b%b' % (own.encode(), like.at + index, text, hit.text(item), end))
+    return lines
+
+
+def _shared(like: hit.Hit) -> tuple[bytes, bytes]:
+    """What the lines of hits like this share, up to the value of `body`, or of `text`."""
     line = hit.encode(msgspec.structs.replace(like, id="", at=0, body=hit.NO_BODY))
     shared = line.removeprefix(_OWN).removesuffix(b"}")
-    body, text = shared + b',"body":', shared + b',"text":'
-    ends = _ENDS if len(items) <= MAX_EVENTS else (*_ENDS, *(_END % index for index in range(MAX_EVENTS, len(items))))
-    return [
-        b'{"id":"%b","at":%d%b%b%b' % (own.encode(), at, body, item, end)
-        if isinstance(item, bytes)
-        else b'{"id":"%b","at":%d%b%b%b' % (own.encode(), at, text, hit.text(item), end)
-        for own, at, item, end in zip(ids, range(like.at, like.at + len(items)), items, ends[: len(items)], strict=True)
-    ]
+    return shared + b',"body":', shared + b',"text":'

@@ -5,9 +5,7 @@ Their files are read once, at the start, so that one that is missing or wrong st
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +15,8 @@ from services.collector.hook import Hook
 from services.collector.redirect import Redirects
 from services.collector.routes import Route, Table
 from services.collector.scripts import Script
-from services.shared import config
+from services.shared import config, key_file
 from services.shared.config import ConfigError
-
-MAX_KEY_FILE = 65_536  # bytes
 
 
 @dataclass(frozen=True)
@@ -33,20 +29,20 @@ class Endpoints:
     redirects: Redirects | None
 
 
-def read(cfg: Config) -> Endpoints:
-    """Raises ConfigError, a line for each setting that is wrong."""
+def read(cfg: Config, more: Sequence[Route] = ()) -> Endpoints:
+    """With `more` routes that need no files. Raises ConfigError, a line for each setting that is wrong."""
     errors: list[str] = []
     found = {"script": scripts.own(), **_scripts(cfg, errors)}
     hooks = _hooks(cfg, errors)
     redirects = _redirects(cfg, errors)
-    more: list[Route] = [script.route for name, script in found.items() if name != "script"]
-    more += [source.route for source in hooks.values()]
+    routes = [*more, *(script.route for name, script in found.items() if name != "script")]
+    routes += [source.route for source in hooks.values()]
     if redirects is not None:
-        more.append(redirect.ROUTE)
+        routes.append(redirect.ROUTE)
     if errors:
         raise ConfigError("\n".join(errors))
     try:
-        table = Table(cfg.paths, cfg.protocols, more)
+        table = Table(cfg.paths, cfg.protocols, routes)
     except ValueError as error:
         raise ConfigError(f"PIPE_PATHS, PIPE_PROTOCOLS: {error}") from error
     return Endpoints(table, found, hooks, redirects)
@@ -71,7 +67,7 @@ def _redirects(cfg: Config, errors: list[str]) -> Redirects | None:
     keys: tuple[bytes, ...] = ()
     if cfg.redirect_key_file:
         try:
-            keys = _keys(cfg.redirect_key_file)
+            keys = tuple(key_file.read(cfg.redirect_key_file))
         except ValueError as error:
             errors.append(f"PIPE_REDIRECT_KEY_FILE={config.shown(cfg.redirect_key_file)}: {error}")
     return Redirects(hosts, keys) if hosts or keys else None
@@ -81,7 +77,7 @@ def _hooks(cfg: Config, errors: list[str]) -> dict[str, Hook]:
     found: dict[str, Hook] = {}
     for entry, parsed in _parsed(cfg, errors):
         try:
-            keys = _keys(parsed.key_file) if parsed.key_file else ()
+            keys = tuple(key_file.read(parsed.key_file)) if parsed.key_file else ()
             if f"hook.{parsed.name}" in found:
                 raise ValueError(f"{parsed.name} is there twice; give each source a name of its own")
             found[f"hook.{parsed.name}"] = replace(parsed, keys=keys)
@@ -96,18 +92,3 @@ def _parsed(cfg: Config, errors: list[str]) -> Iterator[tuple[str, Hook]]:
             yield entry, hook.parse(entry)
         except ValueError as error:
             errors.append(f"PIPE_HOOKS={config.shown(entry)}: {error}")
-
-
-def _keys(file: str) -> tuple[bytes, ...]:
-    """The keys in a file. Raises ValueError for one that cannot be read, that all may read, or that is empty."""
-    try:
-        with Path(file).open("rb") as opened:
-            shared = os.fstat(opened.fileno()).st_mode & stat.S_IROTH
-            content = opened.read(MAX_KEY_FILE + 1)
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror}; mount it, readable for this user") from error
-    if shared:
-        raise ValueError(f"every user may read {file}; make its mode 0400 or 0440 (of a mounted Secret: defaultMode)")
-    if len(content) > MAX_KEY_FILE:
-        raise ValueError(f"{file} is over {MAX_KEY_FILE} bytes; it should hold keys, one a line")
-    return hook.keys(content)

@@ -5,7 +5,7 @@ and a small, complete head. Everything else falls back to aiohttp. A test checks
 to the same values.
 
 Nearly all header lines have been seen before, in other requests. So each parsed line is cached as the JSON it becomes
-in a hit, and most headers are not split, decoded and encoded again for each request.
+in a hit, and most headers are not split, decoded, cleaned and encoded again for each request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from services.collector import reply
-from services.shared import hit
+from services.collector.privacy import Protection, Treatment
+from services.shared import hit, signals
 
 LARGEST = 8_000  # bytes of a head; aiohttp refuses a header line over 8,190
 _CACHED_LINES, _LONG_LINE = 4_096, 400  # cached lines, 3 MB at most; lines of this many bytes are not cached
@@ -33,7 +34,7 @@ class _Line(NamedTuple):
 
     marks: int = 0  # 0: the line is ignored
     member: bytes = b""  # a kept header, as a member of the hit's JSON
-    other: tuple[str, bytes] | None = None  # X-Forwarded-For, or an Origin as it may be echoed
+    other: tuple[str, bytes, str] | None = None  # X-Forwarded-For, an Origin as it may be echoed, an opt-out signal
 
 
 _START, _HOST = 1, 2
@@ -41,21 +42,26 @@ _IGNORED, _REFUSED = _Line(), _Line(_START)
 
 
 class FastParser:
-    """`names` are the headers to keep, in lower case; a request that has one of `others` falls back to aiohttp."""
+    """`names` are the headers to keep, in lower case; a request that has one of `others` falls back to aiohttp.
 
-    def __init__(self, names: Collection[str], others: Collection[str] = ()) -> None:
+    What is kept is cleaned by `protection`, which also says which header is an opt-out signal.
+    """
+
+    def __init__(self, names: Collection[str], protection: Protection, others: Collection[str] = ()) -> None:
+        self._protection = protection
         self._names = {name: b"%b:" % hit.text(name) for name in names}
         self._others = _UNSUPPORTED | frozenset(others)
         self._marks = {"host": _HOST}
-        for name in (_FORWARDED, _ORIGIN, *names):
+        for name in (_FORWARDED, _ORIGIN, *signals.HEADERS, *names):
             self._marks.setdefault(name, _HOST << len(self._marks))
         self._cached_line = lru_cache(_CACHED_LINES)(self._parse_line)
+        self._cached_anonymous = lru_cache(_CACHED_LINES)(self._anonymous)
 
-    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes] | None:
-        """Path, query, the headers to keep, X-Forwarded-For, and Origin; None for a request left to aiohttp.
+    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes, str, list[bytes]] | None:
+        """Path, query, the headers to keep, X-Forwarded-For, Origin, how the headers opt out or "", and their lines.
 
-        `data` is the result of one read of an idle connection. Headers are the members of a JSON object; path and query
-        need no escaping in JSON.
+        None for a request left to aiohttp. `data` is the result of one read of an idle connection. Headers are the
+        members of a JSON object; path and query need no escaping in JSON.
         """
         if data[:5] != b"GET /" or len(data) > LARGEST:
             return None
@@ -65,7 +71,7 @@ class FastParser:
         target = first[4:-9]
         if first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
             return None
-        seen, forwarded, origin, members = _START, "", b"", []
+        seen, forwarded, origin, signal, members = _START, "", b"", "", []
         for line in lines:
             marks, member, other = self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line)
             if seen & marks:
@@ -76,28 +82,65 @@ class FastParser:
                     members.append(member)
                 if other is not None:
                     forwarded, origin = other[0] or forwarded, other[1] or origin
+                    if other[2]:
+                        signal = self._protection.strongest(signal, other[2])
         if not seen & _HOST:
             return None
         path, _, query = target.partition(b"?")
-        return path, query, b",".join(members), forwarded, origin
+        return path, query, b",".join(members), forwarded, origin, signal, lines
+
+    def anonymized(self, lines: list[bytes]) -> bytes:
+        """The headers to keep of a parsed request, without what identifies people."""
+        kept = [self._cached_anonymous(line) if len(line) < _LONG_LINE else self._anonymous(line) for line in lines]
+        return b",".join(filter(None, kept))
 
     def _parse_line(self, line: bytes) -> _Line:
-        match = _LINE.fullmatch(line)
-        if match is None:
+        name, value = _split(line)
+        if not name:
             return _REFUSED
-        name, value = match[1].decode().lower(), match[2].decode("utf-8", "surrogateescape").strip(" \t")
         if name in self._others or (name == "connection" and value.lower() != "keep-alive"):
             return _REFUSED
         if name not in self._marks:
             return _IGNORED
-        member = self._names[name] + hit.text(value) if name in self._names else b""
+        other = None
         if name == _FORWARDED:
-            return _Line(self._marks[name], member, (value, b""))
-        return _Line(self._marks[name], member, ("", reply.origin(value)) if name == _ORIGIN else None)
+            other = value, b"", ""
+        elif name == _ORIGIN:
+            other = "", reply.origin(value), ""
+        elif signal := signals.of_header(name, value):
+            other = "", b"", signal
+        return _Line(self._marks[name], self._member(name, value, anonymize=False), other)
+
+    def _anonymous(self, line: bytes) -> bytes:
+        """The member of a line that was parsed, as `_Line` has it, without what identifies people."""
+        return self._member(*_split(line), anonymize=True)
+
+    def _member(self, name: str, value: str, *, anonymize: bool) -> bytes:
+        if name not in self._names:
+            return b""
+        kept = self._protection.clean_header(name, value, anonymize=anonymize)
+        return b"" if kept is None else self._names[name] + hit.text(kept)
 
 
-def encode(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: str) -> bytes:
-    """The pack's line for a parsed request; it decodes to the same hit as a line made by `hit.encode`."""
-    return b'{"id":"%b","at":%d,"method":"GET","path":"%b","query":"%b","headers":{%b},"ip":%b}' % (
-        id.encode(), at, path, query, headers, hit.text(ip)
+def _split(line: bytes) -> tuple[str, str]:
+    """Name in lower case, and value; no name where a line is not a header."""
+    match = _LINE.fullmatch(line)
+    return (match[1].decode().lower(), match[2].decode("utf-8", "surrogateescape").strip(" \t")) if match else ("", "")
+
+
+def encode(id: str, at: int, path: bytes, query: bytes, headers: bytes, ip: bytes, more: bytes = b"") -> bytes:
+    """The pack's line for a parsed request; it decodes to the same hit as a line made by `hit.encode`.
+
+    `ip` is JSON; `more` are further members, as `members` makes them.
+    """
+    return b'{"id":"%b","at":%d,"method":"GET","path":"%b","query":"%b","headers":{%b},"ip":%b%b}' % (
+        id.encode(), at, path, query, headers, ip, more
     )  # fmt: skip
+
+
+@lru_cache(64)
+def members(treatment: Treatment) -> bytes:
+    """What a hit says of how it was treated, for `encode`."""
+    if not treatment.signal:
+        return b""
+    return b',"opt_out":"%b"%b' % (treatment.signal.encode(), b',"anonymized":true' if treatment.anonymize else b"")

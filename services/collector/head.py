@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-MAX_LINE = 131_072  # bytes of a request line; long enough for a pixel URL of 100 kB
+MAX_LINE = 131_072  # bytes of a request line, raw ones percent-encoded; long enough for a pixel URL of 100 kB
 MAX_FIELD = 8_192  # bytes of a header line, except a Cookie
 MAX_FIELDS = 65_536  # bytes of all header lines, Cookies included
 MAX_COUNT = 128  # header lines
@@ -39,11 +39,11 @@ class MalformedRequest(Exception):
 
 
 class Repairer:
-    """`kept` are the headers that hits keep, in lower case: a Cookie that is not among them is dropped."""
+    """`needed` are the headers that something reads, in lower case: a Cookie that is not among them is dropped."""
 
-    def __init__(self, kept: Collection[str]) -> None:
+    def __init__(self, needed: Collection[str]) -> None:
         # Nothing is ever upgraded here, and a parser that sees an upgrade stops reading requests.
-        self._dropped = frozenset({b"upgrade"} if "cookie" in kept else {b"upgrade", b"cookie"})
+        self._dropped = frozenset({b"upgrade"} if "cookie" in needed else {b"upgrade", b"cookie"})
 
     def repair(self, head: bytes) -> tuple[bytes, bool]:
         """The head for the parser, and whether raw bytes of its target were percent-encoded.
@@ -108,7 +108,10 @@ def request_line(line: bytes) -> tuple[bytes, bool]:
     raw = bool(target.translate(None, _VISIBLE))
     if raw:
         target = b"".join(map(_ENCODED.__getitem__, target))
-    return b"%b %b%b" % (method, target, version), raw
+    line = b"%b %b%b" % (method, target, version)
+    if len(line) > MAX_LINE:
+        raise MalformedRequest(414)
+    return line, raw
 
 
 def may_begin(start: bytes) -> bool:

@@ -127,11 +127,3 @@ def parse(text: str) -> Hook:
             raise ValueError(f"{name}: use type=FIELD or id=FIELD, where FIELD is header.NAME or body.NAME")
         fields[key] = field
     return Hook(name, scheme, key_file, fields["type"], fields["id"])
-
-
-def keys(content: bytes) -> tuple[bytes, ...]:
-    """The keys in a file, one a line. Raises ValueError where there is none."""
-    found = tuple(line.strip() for line in content.splitlines() if line.strip())
-    if not found:
-        raise ValueError("the file holds no key")
-    return found

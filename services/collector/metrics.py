@@ -12,11 +12,13 @@ _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        Info("pixelpipe_build", "What runs here", registry=registry).info(
-            {"service": "collector", "version": __version__}
-        )
+    def __init__(self, registry: CollectorRegistry, *, digest: str = "") -> None:
+        Info(
+            "pixelpipe_build", "What runs here, and the beginning of the SHA-256 of its schema file", registry=registry
+        ).info({"service": "collector", "version": __version__, "schema": digest})
         self._count_requests(registry)
+        self._count_privacy(registry)
+        self._count_tenants(registry)
         self._count_hits(registry)
         self._count_spool(registry)
         self._count_malformed(registry)
@@ -47,9 +49,39 @@ class Metrics:
 
         self.hook_requests = Counter(
             "pixelpipe_collector_hook_requests_total",
-            "Webhooks by source: captured; refused as unsigned, with a signature that is missing, wrong or old, or as"
-            " malformed; unsafe, which are answered 503",
+            "Webhooks by source: captured; unsigned, with a signature that is missing, wrong or old; malformed;"
+            " refused, of no tenant or over its rate; unsafe, which are answered 503",
             ("hook", "outcome"),
+            registry=registry,
+        )
+
+    def _count_privacy(self, registry: CollectorRegistry) -> None:
+        self.opt_outs = FastCounter(
+            "pixelpipe_collector_opt_outs_total",
+            "Hits whose sender opted out of tracking, by signal, and what became of them: recorded with the signal,"
+            " anonymized, or dropped",
+            ("signal", "action"),
+            registry=registry,
+        )
+        self.values_removed = FastCounter(
+            "pixelpipe_collector_values_removed_total",
+            "Secrets removed from hits, by the name in the list of secrets that their own name matched",
+            ("name",),
+            registry=registry,
+        )
+
+    def _count_tenants(self, registry: CollectorRegistry) -> None:
+        self.tenant_hits = FastCounter(
+            "pixelpipe_collector_tenant_hits_total",
+            "Hits by tenant of the schema file: admitted; over its rate, and limited, which become rejects, dropped, or"
+            " refused with 429",
+            ("tenant", "outcome"),
+            registry=registry,
+        )
+        self.unknown_tenant_hits = FastCounter(
+            "pixelpipe_collector_unknown_tenant_hits_total",
+            "Hits of no tenant of the schema file: admitted, which become rejects, or refused with 401",
+            ("outcome",),
             registry=registry,
         )
 

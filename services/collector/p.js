@@ -24,7 +24,7 @@
   };
   const person = known(long, "id"), visit = known(tab, "visit");
   let user = stored(long, "get", "user"), waiting = JSON.parse(stored(tab, "get", "queue")) || [];
-  // Events wait as JSON until the collector has them.
+  // Events wait as JSON until they are confirmed.
   const keep = (events) => {
     waiting = events;
     stored(tab, "set", "queue", JSON.stringify(events));
@@ -34,7 +34,7 @@
     const now = `{"sent_at":"${new Date().toJSON()}",`;
     return `[${events.map((event) => now + event.slice(1))}]`;
   };
-  const post = (events) => w.fetch(to, { method: "POST", body: body(events), keepalive: true });
+  const post = (events) => w.fetch(to, { method: "POST", body: body(events), keepalive: true, credentials: "include" });
   const later = () => {
     flying = [];
     timer = setTimeout(send, wait * (1 + Math.random()));

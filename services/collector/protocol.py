@@ -19,12 +19,13 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from services.collector import fast_path, head
-from services.collector.app import App, unavailable
+from services.collector.app import App
 from services.collector.connections import Connections
 from services.collector.framed import FramedHandler
 from services.collector.head import MAX_LINE as MAX_LINE
 from services.collector.head import Repairer
 from services.collector.metrics import Metrics
+from services.collector.refusals import unavailable
 from services.collector.reply import Reply, cors
 from services.shared import address
 
@@ -166,8 +167,8 @@ class Server(web.Server):
     def __init__(self, app: App, connections: Connections, metrics: Metrics, **options: object) -> None:
         super().__init__(self._handle)
         self._app, self._places, self._metrics = app, connections, metrics
-        self._repairer = Repairer(app.kept)
-        # Sizes are checked before aiohttp sees them; a kept Cookie may be as long as all headers together.
+        self._repairer = Repairer(app.needed)
+        # Sizes are checked before aiohttp sees them; a needed Cookie may be as long as all headers together.
         self._options = {**options, "max_field_size": head.MAX_FIELDS, "max_headers": head.MAX_COUNT}
 
     def __call__(self) -> RequestHandler:

@@ -70,10 +70,14 @@ def _snowplow(asked: Asked) -> Answer:
     return _OK if asked.method == "POST" else _image(asked)
 
 
-def _mixpanel(asked: Asked) -> Answer:
+def is_verbose(asked: Asked) -> bool:
+    """Whether a client of Mixpanel reads JSON; else it reads a digit."""
     fields = asked.cut.fields if asked.cut else {}
-    verbose = fields.get("verbose") in ("1", "true") or _VERBOSE.search(asked.query)
-    return _VERBOSE_ONE if verbose else _ONE
+    return fields.get("verbose") in ("1", "true") or _VERBOSE.search(asked.query) is not None
+
+
+def _mixpanel(asked: Asked) -> Answer:
+    return _VERBOSE_ONE if is_verbose(asked) else _ONE
 
 
 def _mixpanel_import(asked: Asked) -> Answer:

@@ -36,13 +36,19 @@ class Reply:
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes = b"", *, cached: bool = False) -> None:
-        self.status, self._body, self._without_origin = status, body, _VARY if cached else b""
+        self.status, self._headers, self._body, self._without_origin = status, headers, body, _VARY if cached else b""
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {headers[name]}" for name in headers)]
         if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
             lines.append(f"Content-Length: {len(body)}")
         self._head = "\r\n".join([*lines, ""]).encode()
         self._second = 0
         self._rendered = b""
+
+    def with_cookie(self, set_cookie: str) -> Reply:
+        """The same reply, with this value of Set-Cookie if it is not "". Caches must not keep it."""
+        if not set_cookie:
+            return self
+        return Reply(self.status, {**self._headers, "Set-Cookie": set_cookie}, self._body)
 
     def to(self, request: web.BaseRequest) -> Sending:
         """What a handler returns for this request."""

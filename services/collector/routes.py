@@ -38,7 +38,7 @@ KEPT, ANSWERED, DROPPED = "kept", "answered", "dropped"
 BY_LIST, BY_TOKEN = "its list", "a token in its properties"
 
 # Not switched off, and answered with an error where a body is wrong.
-_OWN = ("pixel", "events", "form", "robots", "script", "redirect", "hook")
+_OWN = ("pixel", "events", "form", "robots", "script", "redirect", "hook", "gpc")
 _NEEDS = {  # what a name of ours that is not there needs
     "script": "its file in the folder PIPE_SCRIPTS",
     "redirect": "PIPE_REDIRECT_HOSTS or PIPE_REDIRECT_KEY_FILE",

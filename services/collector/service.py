@@ -21,7 +21,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
 from services.collector.spool import Spool
-from services.shared import listen, log
+from services.shared import listen, log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
@@ -45,8 +45,9 @@ async def run(cfg: Config, stop: asyncio.Event, *, reuse_port: bool = False) -> 
 
     With `reuse_port`, other processes that do the same may listen on the public port too; the benchmark does.
     """
+    schema = schema_file.load(cfg.schema)
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics = Metrics(registry, digest=schema.digest)
     async with Background() as background, AsyncExitStack() as stack:
         admin = await stack.enter_async_context(Admin(cfg.host, cfg.admin_port, registry, background))
         account = await stack.enter_async_context(Account(background, PUBSUB_EMULATOR))
@@ -59,7 +60,7 @@ async def run(cfg: Config, stop: asyncio.Event, *, reuse_port: bool = False) -> 
             )
         )
         outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
-        app = App(cfg, outbox, metrics)
+        app = App(cfg, schema, outbox, metrics)
         port = await stack.enter_async_context(serving(cfg, app, metrics, background, reuse_port=reuse_port))
         _log.info("listening", port=port, admin_port=admin.port)
         while not stop.is_set():

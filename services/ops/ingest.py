@@ -1,5 +1,7 @@
 """Publishes the hits of access logs: exports of a load balancer's log, nginx, Apache, CloudFront; plain or gzip.
 
+The privacy policy is applied to them as to requests: addresses, secrets, and opt-outs by parameters.
+
 Every event gets an id made of what its line says, so a file that is read twice, or that a log sink has sent too, counts
 once; its day is the one of the log. Only requests of the pixel are taken, unless --path says which.
 """
@@ -25,8 +27,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from services.collector.routes import PIXELS
 from services.ops import access_log, deployment, hit_packs, option
-from services.shared import emulators, hit, resource_names
+from services.processor import log_entry
+from services.shared import emulators, hit, resource_names, schema_file
 from services.shared.hit import Hit
+from services.shared.policy import Policy
 from services.shared.publisher import Publisher, Unconfirmed
 
 IN_FLIGHT = 8  # packs being published at a time
@@ -49,6 +53,8 @@ class Pack(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=option.file, metavar="FILE", help="a log file, plain or gzip")
     deployment.add_project(parser)
+    deployment.add_schema(parser)
+    deployment.add_privacy(parser)
     parser.add_argument(
         "--format", choices=access_log.FORMATS, help="what wrote the files (default: known by the first line of each)"
     )
@@ -70,6 +76,7 @@ async def run(options: argparse.Namespace) -> int:
     The exit code is 1 if a file could not be read to its end or a pack was not confirmed.
     """
     paths = frozenset() if "*" in options.path else frozenset(options.path or PIXELS)
+    policy = deployment.policy(options, schema_file.load(options.schema))
     counts, times, published, failed = Counter[str](), [0, 0], 0, False
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     if not options.dry_run:
@@ -79,7 +86,7 @@ async def run(options: argparse.Namespace) -> int:
             for path in options.files:
                 try:
                     shown = progress.add_task(path.name, total=path.stat().st_size)
-                    packs = _packs(path, options.format, paths, counts, times)
+                    packs = _packs(path, options.format, paths, policy, counts, times)
                     async for count, place in _published(
                         packs, None if options.dry_run else publisher, options.hits_topic
                     ):
@@ -111,17 +118,20 @@ def _iso(us: int) -> str:
 
 
 def _packs(
-    path: Path, format: str | None, paths: frozenset[str], counts: Counter[str], times: list[int]
+    path: Path, format: str | None, paths: frozenset[str], policy: Policy, counts: Counter[str], times: list[int]
 ) -> Iterator[Pack]:
     """The file's hits in packs, within the limits of one message each; what is counted goes to `counts` and `times`."""
     with path.open("rb") as file, _content(file) as content:
         found = access_log.read(_lines(content), format, paths)
-        for lines in hit_packs.grouped(_encoded(found, counts, times)):
+        for lines in hit_packs.grouped(_encoded(found, policy, counts, times)):
             yield Pack(lines, file.tell())
 
 
-def _encoded(found: Iterable[access_log.Line], counts: Counter[str], times: list[int]) -> Iterator[bytes]:
-    for one in found:
+def _encoded(
+    found: Iterable[access_log.Line], policy: Policy, counts: Counter[str], times: list[int]
+) -> Iterator[bytes]:
+    for line in found:
+        one = (policy.apply(line) or log_entry.OPT_OUT) if isinstance(line, Hit) else line
         if not isinstance(one, Hit):
             counts[one] += 1
             continue

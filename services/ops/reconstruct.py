@@ -25,8 +25,11 @@ class NotReplayable(Exception):
     """The original cannot be restored from this reject, or not without doubt; says why."""
 
 
-def hit_of(reject: Reject) -> bytes:
-    """The hit of a reject of the processor, with its id, as a line of a pack. Raises NotReplayable."""
+def hit_of(reject: Reject, tenant: str = "") -> bytes:
+    """The hit of a reject of the processor, with its id, as a line of a pack. Raises NotReplayable.
+
+    `tenant` is whose it is if it has none.
+    """
     try:
         found = msgspec.json.decode(_text(reject), type=Hit)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -37,6 +40,8 @@ def hit_of(reject: Reject) -> bytes:
             body = _item(body) if found.via else _unwrapped(body)
         # Between tokens a line end means nothing to JSON; a pack has one hit a line.
         found = msgspec.structs.replace(found, body=msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" ")))
+    # It was over its tenant's rate then; to replay it is to take it now.
+    found = msgspec.structs.replace(found, tenant=found.tenant or tenant, limited=False)
     line = hit.encode(found)
     try:
         hit.unpack(*hit.pack([line], found.id))

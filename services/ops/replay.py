@@ -1,7 +1,7 @@
 """Publishes the events of `rejects` again, once schema or code are repaired: hits to the processor, rows to the loader.
 
 Events keep their ids, so what is replayed twice counts once. Rejects stay: they are history. Without --all, an event
-that is in its table by now is skipped.
+that is in its table by now is skipped. With --archive it publishes all hits of a span of time again, from the archive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -20,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
-from services.ops import deployment, hit_packs, option, reconstruct
+from services.ops import archive_command, deployment, hit_packs, option, reconstruct
 from services.ops.dead_letter import printable
 from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
+from services.provision.archive import REPLAYED
 from services.shared import emulators, hit, resource_names, rows, schema_file
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
@@ -69,13 +69,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=(parse.STAGE, reject_rows.STAGE),
         help="only rejects of this service",
     )
-    parser.add_argument("--since", type=_moment, metavar="TIME", help="received at or after (ISO 8601, UTC by default)")
-    parser.add_argument("--until", type=_moment, metavar="TIME", help="received before")
+    archive_command.add_options(parser)
+    parser.add_argument(
+        "--since", type=option.moment, metavar="TIME", help="received at or after (ISO 8601, UTC by default)"
+    )
+    parser.add_argument("--until", type=option.moment, metavar="TIME", help="received before")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--pending", action="store_true", default=True, help="skip events that are in a table by now (the default)"
     )
     which.add_argument("--all", dest="pending", action="store_false", help="publish those again too")
+    parser.add_argument(
+        "--tenant",
+        help="give events of no tenant to this one of the schema file, such as with --reason unknown_tenant: their keys"
+        " are not stored",
+    )
     parser.add_argument("--limit", type=option.whole(1), help="publish at most so many")
     parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
     parser.add_argument(
@@ -86,19 +94,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 async def run(options: argparse.Namespace) -> int:
     """Print the outcome as one JSON object. The exit code is 1 if an event could not be published."""
+    archive_command.check(options)
+    if options.archive is not None:
+        return await archive_command.run(options)
     schema = schema_file.load(options.schema)
+    if options.tenant is not None and options.tenant not in schema.tenants.by_name:
+        listed = ", ".join(schema.tenants.by_name) or "none"
+        raise deployment.CommandRefused(f"--tenant {options.tenant!r}: the schema file lists no such tenant ({listed})")
     client = deployment.bigquery_client(options.project)
     emulators.check(emulators.PUBSUB)
     wanted = Wanted(
@@ -120,7 +124,9 @@ async def run(options: argparse.Namespace) -> int:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
             shown = progress.add_task("replaying", total=found)
-            replay = Replay(schema, publisher, options.hits_topic, options.rows_topic, outcome, options.limit)
+            replay = Replay(
+                schema, publisher, options.hits_topic, options.rows_topic, outcome, options.limit, options.tenant or ""
+            )
             await _all_pages(rejects, replay, progress, shown)
     outcome.left = max(0, found - outcome.published - outcome.skipped - outcome.failed)
     outcome.found = outcome.published + outcome.skipped + outcome.failed + outcome.left
@@ -163,8 +169,9 @@ class Replay:
         rows_topic: str,
         outcome: ReplayCounts,
         limit: int | None,
+        tenant: str = "",
     ) -> None:
-        self._schema, self._publisher = schema, publisher
+        self._schema, self._publisher, self._tenant = schema, publisher, tenant
         self._hits_topic, self._rows_topic = hits_topic, rows_topic
         self.outcome, self._left = outcome, limit
         self.unprinted = 0
@@ -195,13 +202,14 @@ class Replay:
             table, row = reconstruct.row_of(reject, self._schema)
             batch.rows[table].append(row)
         else:
-            batch.hits.append(reconstruct.hit_of(reject))
+            batch.hits.append(reconstruct.hit_of(reject, self._tenant))
 
     async def _publish(self, batch: _Batch) -> None:
         async with asyncio.TaskGroup() as tasks:
             for lines in hit_packs.grouped(batch.hits):
                 # A new id: the processor has seen the old pack, and would drop it unread.
                 data, attributes = hit.pack(lines, hit_packs.new_id())
+                attributes[REPLAYED] = "rejects"
                 tasks.create_task(self._send(self._hits_topic, data, attributes, len(lines)))
             for table, single in batch.rows.items():
                 whole = pa.concat_batches(single)

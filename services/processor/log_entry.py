@@ -18,13 +18,16 @@ from services.processor import convert
 from services.shared import address, hit, identity
 from services.shared.errors import Poison
 from services.shared.hit import Hit, Unreadable
+from services.shared.policy import Policy
 
 MAX_BYTES = 4_194_304  # of an array, and of what is compressed; Cloud Logging's entries have 256 KB at most
 METHODS = frozenset({"GET", "HEAD", "POST"})
-METHOD, STATUS = "method", "status"
-IGNORED = (METHOD, STATUS)  # why an entry is not an event, and so the values of the metric's label
+METHOD, STATUS, OPT_OUT = "method", "status", "opt_out"
+IGNORED = (METHOD, STATUS, OPT_OUT)  # why an entry is not an event, and so the values of the metric's label
 _ERROR_STATUS = 400
 _GZIP = b"\x1f\x8b"
+_MEMBERS = 1_000  # of one message
+_WINDOW = 16_384  # bytes given to zlib at a time: it copies what follows the end of a member
 
 
 class _Request(msgspec.Struct, rename="camel"):
@@ -68,7 +71,7 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
     entry, so a redelivered entry has the same id. Raises Poison for a message in which nothing is a LogEntry with
     `httpRequest.requestUrl`.
     """
-    parts = _elements(data)
+    parts = elements(data)
     if len(parts) > hit.MAX_HITS:
         raise Poison(f"an array of {len(parts)} log entries, at most {hit.MAX_HITS} are allowed")
     found = _read(parts, message_id, published)
@@ -77,10 +80,17 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
     return found
 
 
+def protected(found: Entries, policy: Policy) -> Entries:
+    """The entries after the privacy policy, which the collector applies to all other hits."""
+    hits = [kept for one in found.hits if (kept := policy.apply(one)) is not None]
+    dropped = len(found.hits) - len(hits)
+    return found._replace(hits=hits, ignored=found.ignored + Counter({OPT_OUT: dropped}))
+
+
 def count(data: bytes) -> int:
     """How many hits a message that is not processed holds, readable or not; 1 if that is unknown."""
     try:
-        parts = _elements(data)
+        parts = elements(data)
     except Poison:
         return 1
     if len(parts) > hit.MAX_HITS:
@@ -107,20 +117,29 @@ def _read(parts: Sequence[bytes | msgspec.Raw], message_id: str, published: int)
 
 
 def _decompress(data: bytes) -> bytes:
-    # Only the one member that compressors write: thousands of empty ones would each copy the rest of the message.
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        content = stream.decompress(data, MAX_BYTES + 1)
-    except zlib.error as error:
-        raise Poison(f"gzip: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
-    if not stream.eof or stream.unused_data:
-        raise Poison("gzip: truncated" if not stream.eof else "gzip: trailing data")
-    return content
+    """The content of up to `_MEMBERS` concatenated members. Raises Poison."""
+    content = bytearray()
+    at = 0
+    for _ in range(_MEMBERS):
+        stream = zlib.decompressobj(wbits=31)
+        while not stream.eof:
+            if not (window := data[at : at + _WINDOW]):
+                raise Poison("gzip: truncated")
+            try:
+                content += stream.decompress(window, MAX_BYTES + 1 - len(content))
+            except zlib.error as error:
+                raise Poison(f"gzip: {error}") from error
+            if len(content) > MAX_BYTES:
+                raise Poison(f"gzip: over {MAX_BYTES} bytes decompressed")
+            at += len(window) - len(stream.unused_data)
+        if not is_compressed(data[at : at + len(_GZIP)]):
+            break
+    if at < len(data):
+        raise Poison(f"gzip: trailing data, or over {_MEMBERS} members")
+    return bytes(content)
 
 
-def _elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:
+def elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:
     """The entries of an array, each as msgspec.Raw; anything else is one entry, as bytes. Raises Poison."""
     if is_compressed(data):
         data = _decompress(data)
@@ -170,4 +189,4 @@ def _split(url: str) -> tuple[str, str, str]:
     if not colon or "/" in scheme:
         return "", before or "/", query
     host, _, path = rest.partition("/")
-    return host, "/" + path, query
+    return host.rpartition("@")[2], "/" + path, query  # a user and a password are no part of a Host header

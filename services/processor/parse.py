@@ -20,12 +20,18 @@ from services.processor.partition import Partition, plausible
 from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
 from services.shared.schema import OPEN_SOURCES, REJECTS, Column, Schema, Table
+from services.shared.tenants import Resolver
 
 NO_TABLE = "no_table"
 UNENCODABLE = "unencodable"
 UNEXPECTED = "unexpected"
+UNKNOWN_TENANT = "unknown_tenant"
+LIMITED = "limited"
 # Every value of `rejects.reason` at this stage, and so of the metric's label.
-REASONS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNENCODABLE, UNEXPECTED)
+REASONS = (
+    MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, BAD_BODY, NO_TABLE, UNKNOWN_TENANT, LIMITED, UNENCODABLE,
+    UNEXPECTED,
+)  # fmt: skip
 # Every reason of a problem, and so of that metric's label.
 PROBLEMS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, NULL_ELEMENT)
 
@@ -77,6 +83,7 @@ class Parser:
     def __init__(self, schema: Schema) -> None:
         if schema.asks_for("agent"):
             user_agent.load()
+        self._tenants = Resolver(schema.tenants) if schema.tenants else None
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = [
             (column, column_readers.reader(dataclasses.replace(column, required=False)))
@@ -86,8 +93,10 @@ class Parser:
 
     def parse(self, hit: Hit, now: int) -> Row | Reject:
         """The row of a hit, or why there is none; `now`, microseconds since 1970, decides which days are plausible."""
-        event = Event(hit)
         try:
+            if self._tenants is not None:
+                hit = _of_a_tenant(hit, self._tenants)
+            event = Event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
@@ -133,6 +142,17 @@ class Parser:
         raise _Rejection(Reject(NO_TABLE, "no table of the schema file takes this event"))
 
 
+def _of_a_tenant(hit: Hit, tenants: Resolver) -> Hit:
+    """The hit with its tenant, which the collector found unless there were none then. Raises _Rejection."""
+    if hit.limited:
+        raise _Rejection(Reject(LIMITED, "its tenant sent more than its rate allows"))
+    if hit.tenant:
+        return hit
+    if tenant := tenants.again(hit.headers.get("host", ""), hit.path):
+        return msgspec.structs.replace(hit, tenant=tenant)
+    raise _Rejection(Reject(UNKNOWN_TENANT, "no tenant of the schema file has its key, host or path"))
+
+
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
     readers = iter(plan.readers)
@@ -153,7 +173,8 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
             column = plan.table.columns[len(values)]
             places = " or ".join(map(str, column.sources))
             raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
-    if plan.any_of and all(values[index] is None for index in plan.any_of):
+    # Who opted out is meant to be nobody.
+    if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
         raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):

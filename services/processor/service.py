@@ -10,10 +10,11 @@ from prometheus_client import CollectorRegistry
 from services.processor.config import Config
 from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
-from services.shared import log, schema_file
+from services.shared import hash_keys, log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.credentials import PUBSUB_EMULATOR, Account
+from services.shared.policy import Policy
 from services.shared.publisher import Publisher
 from services.shared.subscriber import Subscriber
 
@@ -28,6 +29,8 @@ _log = log.get("processor")
 async def run(cfg: Config, stop: asyncio.Event) -> None:
     """Process until `stop`; then stop pulling, finish the packs in hand in time, flush acks, close."""
     schema = schema_file.load(cfg.schema)
+    privacy = schema.privacy[cfg.privacy]
+    policy = Policy(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), schema.tenants)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
@@ -58,7 +61,14 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
                 answer_seconds=_STUCK_SECONDS + 2 * cfg.publish_timeout_seconds,
             )
         )
-        worker = Worker(schema, publisher, Topics(cfg.rows_topic, cfg.dead_topic), metrics, max_bytes=cfg.max_bytes)
+        worker = Worker(
+            schema,
+            publisher,
+            Topics(cfg.rows_topic, cfg.dead_topic),
+            metrics,
+            max_bytes=cfg.max_bytes,
+            policy=policy,
+        )
         work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)

@@ -101,7 +101,10 @@ def enrichment(namespace: str, name: str) -> Read:
     def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
         if found is None:  # the first of its columns
-            found = event.enriched[namespace] = enrich(event.hit.headers, event.first)
+            found = enrich(event.hit.headers, event.first)
+            if namespace == "geo" and event.hit.anonymized:
+                found = geo.without_city(found)
+            event.enriched[namespace] = found
         return found[index]
 
     return read

@@ -21,6 +21,8 @@ from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
 from services.shared.lru_set import LruSet
+from services.shared.policy import Policy
+from services.shared.privacy import BALANCED
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from services.shared.schema import Schema
 from services.shared.subscriber import Delivery, Subscriber
@@ -60,6 +62,8 @@ def _now_us() -> int:
 class Worker:
     """Holds at most `max_bytes` of hits, decompressed; one pack alone may be larger.
 
+    `policy` is what protects people in log entries; by default the schema file's, with the preset `balanced`.
+
     `now_us` is the wall clock, in microseconds since 1970.
     """
 
@@ -71,12 +75,14 @@ class Worker:
         metrics: Metrics,
         *,
         max_bytes: int,
+        policy: Policy | None = None,
         parser: HitParser | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
+        self._policy = policy or Policy(schema.privacy[BALANCED], tenants=schema.tenants)
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._dead_hits, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
         self._done: LruSet[str] = LruSet(_REMEMBERED)
@@ -208,6 +214,7 @@ class Worker:
             return found
         self._metrics.log_entries.inc()
         entries = log_entry.decode(delivery.data, delivery.id, delivery.published_us)
+        entries = log_entry.protected(entries, self._policy)
         for why, count in entries.ignored.items():
             self._metrics.ignored[why].inc(count)
         # Under the id of a pack that is done, a replayed dead letter would be dropped.

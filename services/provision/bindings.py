@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.provision import archive
 from services.provision.config import Config
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
 
-Kind = Literal["project", "topic", "subscription", "table"]
+Kind = Literal["project", "bucket", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
 METRICS_READER = "metrics reader"  # whoever scales on Cloud Monitoring's metrics
 PUBLISHER, SUBSCRIBER = "roles/pubsub.publisher", "roles/pubsub.subscriber"
@@ -64,7 +65,24 @@ PROVISIONER = CustomRole(
         "bigquery.tables.update",
     ),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR)
+SHARER = CustomRole(
+    "pixelpipeSharer",
+    "pixelpipe: let tenants' readers see their own rows",
+    "roles/bigquery.dataOwner would also let it delete; needed only where the schema file has `tenants: admins`, since "
+    "whoever may set a dataset's policy can let anyone in",
+    (
+        "bigquery.rowAccessPolicies.create",
+        "bigquery.rowAccessPolicies.update",
+        "bigquery.rowAccessPolicies.delete",
+        "bigquery.rowAccessPolicies.list",
+        "bigquery.rowAccessPolicies.getIamPolicy",
+        "bigquery.rowAccessPolicies.setIamPolicy",
+        "bigquery.datasets.getIamPolicy",
+        "bigquery.datasets.setIamPolicy",
+        "bigquery.jobs.create",
+    ),
+)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER)
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,7 @@ class Binding:
     """`account` has `role` on the resource; `role` is a predefined one's name or one of CUSTOM_ROLES.
 
     `resource` is a name without its project; that of a table is DATASET.TABLE, that of the project is empty.
+    Buckets are its owner's, and there before anything is provisioned.
     """
 
     account: str
@@ -83,7 +102,12 @@ class Binding:
     @property
     def first(self) -> bool:
         """Whether it can be granted before anything is provisioned."""
-        return self.kind == "project"
+        return self.kind in ("project", "bucket")
+
+
+def custom_roles(bound: Sequence[Binding]) -> Sequence[CustomRole]:
+    """The project's own roles that these need."""
+    return tuple(role for role in CUSTOM_ROLES if any(binding.role == role for binding in bound))
 
 
 def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Sequence[Binding]:
@@ -113,6 +137,14 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),
     ]
+    if schema.tenants.admins:
+        found.append(Binding("provision", SHARER, "project", "", "sets row access policies and authorizes views"))
+    if (store := archive.of(cfg.archive)) is not None:
+        # Only so can it create objects, and tell that the bucket is there.
+        found += [
+            Binding(SERVICE_AGENT, role, "bucket", store.bucket, "writes the archive of hits")
+            for role in archive.BUCKET_ROLES
+        ]
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)

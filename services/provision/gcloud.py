@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from services.provision.bindings import CUSTOM_ROLES, SERVICE_AGENT, Binding, CustomRole
+from services.provision.bindings import SERVICE_AGENT, Binding, CustomRole, custom_roles
 from services.provision.service_accounts import Accounts, service_agent
 
 
@@ -21,7 +21,7 @@ def _lines(bindings: Sequence[Binding], accounts: Accounts) -> Iterator[str]:
     yield f"NUMBER=$(gcloud projects describe {project} --format='value(projectNumber)')"
     yield ""
     yield "# 1. Before anything is provisioned"
-    for role in CUSTOM_ROLES:
+    for role in custom_roles(bindings):
         yield from _role(role, project)
     late = False
     for binding in bindings:
@@ -53,6 +53,8 @@ def _command(binding: Binding, accounts: Accounts, project: str) -> str:
     match binding.kind:
         case "project":
             return f"gcloud projects add-iam-policy-binding {project} --condition=None {options}"
+        case "bucket":
+            return f"gcloud storage buckets add-iam-policy-binding gs://{resource} {options}"
         case "topic":
             return f"gcloud pubsub topics add-iam-policy-binding {resource} --project={project} {options}"
         case "subscription":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.api_core import exceptions
@@ -12,10 +13,13 @@ from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused
 from services.shared.schema import Table
 
 _CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
+Sql = Callable[[Sequence[str]], str]
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Dataset:
+    description = "Events of pixelpipe: query the views, rows are appended to the tables ending in _log"
+
     def __init__(self, client: Any, project: str, dataset: str, location: str) -> None:
         self._client, self._location = client, location
         self._reference = bigquery.DatasetReference(project, dataset)
@@ -31,16 +35,26 @@ class Dataset:
                 f"{self.name}: it is in {found.location}, PIPE_LOCATION is {self._location}, and a dataset cannot "
                 f"move: set PIPE_LOCATION={found.location}, or choose another PIPE_DATASET"
             )
+        drift = self._drift(found)
+        if not drift:
+            return Step("keep")
+        # With the etag of `found`, so nothing that another run changed meanwhile is undone.
+        return Step(
+            "update", ", ".join(drift.values()), lambda: self._client.update_dataset(found, list(drift), **_CALL)
+        )
+
+    def _drift(self, found: Any) -> dict[str, str]:
+        """Set on `found` what differs; a text for each property."""
         labels = {**found.labels, **LABELS}
         if labels == found.labels:
-            return Step("keep")
+            return {}
         found.labels = labels
-        return Step("update", "labels", lambda: self._client.update_dataset(found, ["labels"], **_CALL))
+        return {"labels": "labels"}
 
     def _create(self) -> None:
         dataset = bigquery.Dataset(self._reference)
         dataset.location = self._location
-        dataset.description = "Events of pixelpipe: query the views, rows are appended to the tables ending in _log"
+        dataset.description = self.description
         dataset.labels = dict(LABELS)
         self._client.create_dataset(dataset, **_CALL)
 
@@ -126,9 +140,12 @@ class LogTable:
 class View:
     """What users query: the rows of a log table, every event once."""
 
-    def __init__(self, client: Any, project: str, dataset: str, table: Table, log_table: LogTable) -> None:
-        self._client, self._project, self._dataset = client, project, dataset
-        self._table, self._log_table = table, log_table
+    def __init__(
+        self, client: Any, project: str, dataset: str, table: Table, log_table: LogTable, sql: Sql | None = None
+    ) -> None:
+        """`sql` writes it from the columns; without it, it shows all rows of its own dataset's log table."""
+        self._client, self._table, self._log_table = client, table, log_table
+        self._sql = sql or (lambda columns: view.sql(table, project, dataset, columns))
         self._reference = bigquery.DatasetReference(project, dataset).table(table.name)
         self.name = f"view {dataset}.{table.name}"
         self.source = f"`{table.name}` in the schema file"
@@ -137,7 +154,7 @@ class View:
         """Rests on the latest plan of the log table."""
         if text := view.problem(self._table):
             raise ProvisionRefused(f"{self.name}: {text}")
-        sql = view.sql(self._table, self._project, self._dataset, self._log_table.columns)
+        sql = self._sql(self._log_table.columns)
         try:
             found = self._client.get_table(self._reference, **_CALL)
         except exceptions.NotFound:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from services.provision.bindings import CUSTOM_ROLES, SERVICE_AGENT, Binding, CustomRole
+from services.provision.bindings import SERVICE_AGENT, Binding, CustomRole, custom_roles
 from services.provision.service_accounts import Accounts, service_agent
 
 _NUMBER = "${data.google_project.pixelpipe.number}"
@@ -23,7 +23,7 @@ def module(bindings: Sequence[Binding], accounts: Accounts) -> str:
 def _blocks(bindings: Sequence[Binding], accounts: Accounts) -> Iterator[str]:
     yield "# What each part of pixelpipe may do.\n"
     yield _block('data "google_project" "pixelpipe"', {"project_id": accounts.project})
-    for role in CUSTOM_ROLES:
+    for role in custom_roles(bindings):
         fields = {"project": accounts.project, "role_id": role.id, "title": role.title}
         head = f'resource "google_project_iam_custom_role" "{_label(role.id)}"'
         yield f"# {role.why}"
@@ -38,14 +38,19 @@ def _blocks(bindings: Sequence[Binding], accounts: Accounts) -> Iterator[str]:
 
 
 def _member(binding: Binding, accounts: Accounts) -> str:
-    kinds = {"table": "bigquery_table", "topic": "pubsub_topic", "subscription": "pubsub_subscription"}
-    what: dict[str, str] = {}
+    kinds = {
+        "bucket": "storage_bucket",
+        "table": "bigquery_table",
+        "topic": "pubsub_topic",
+        "subscription": "pubsub_subscription",
+    }
+    what: dict[str, str] = {} if binding.kind == "bucket" else {"project": accounts.project}
     match binding.kind:
-        case "topic" | "subscription":
-            what = {binding.kind: binding.resource}
+        case "bucket" | "topic" | "subscription":
+            what[binding.kind] = binding.resource
         case "table":
             dataset, _, table = binding.resource.partition(".")
-            what = {"dataset_id": dataset, "table_id": table}
+            what |= {"dataset_id": dataset, "table_id": table}
     role = binding.role
     # A reference, so that the role is there first.
     name: str = (
@@ -57,7 +62,7 @@ def _member(binding: Binding, accounts: Accounts) -> str:
     short = role.id if isinstance(role, CustomRole) else role.rpartition("/")[2]
     label = _label(" ".join(part for part in (binding.account, short, binding.resource) if part))
     head = f'resource "google_{kinds.get(binding.kind, "project")}_iam_member" "{label}"'
-    return _block(head, {"project": accounts.project, **what, "role": name, "member": member})
+    return _block(head, {**what, "role": name, "member": member})
 
 
 def _block(head: str, fields: Mapping[str, object]) -> str:

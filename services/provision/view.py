@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from services.shared.schema import Table
 
 
-def sql(table: Table, project: str, dataset: str, columns: Sequence[str]) -> str:
-    """One row for each key, the one received first, with `columns` in their order.
+def sql(table: Table, project: str, dataset: str, columns: Sequence[str], where: str = "") -> str:
+    """One row for each key, the one received first, with `columns` in their order; `where` chooses rows before that.
 
     The columns are named, not `*`: BigQuery keeps the columns of a view as they were when its SQL was last written, so
     a new column must change the SQL to show up in consoles and drivers.
     """
     partition, order = window(table)
+    chosen = f"WHERE {where}\n" if where else ""
     listed = ",\n".join(f"  {quoted(name)}" for name in columns)
     return (
         f"SELECT\n{listed}\n"
         f"FROM `{project}.{dataset}.{table.log_name}`\n"
+        f"{chosen}"
         "QUALIFY ROW_NUMBER() OVER (\n"
         f"  {partition}\n"
         f"  {order}\n"

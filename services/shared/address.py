@@ -56,3 +56,12 @@ def _is_port(text: str) -> bool:
 def _without_zone(text: str) -> str:
     address, percent, zone = text.partition("%")
     return address if percent and zone and ":" in address else text
+
+
+@lru_cache(_REMEMBERED)
+def truncate(ip: str) -> str:
+    """The network of an address as `normalize` gives it: /24 of IPv4, /48 of IPv6; "" has none."""
+    if not ip:
+        return ""
+    prefix = 48 if ":" in ip else 24
+    return str(ipaddress.ip_network((ip, prefix), strict=False).network_address)

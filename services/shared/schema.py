@@ -29,8 +29,10 @@ GROUPABLE = (*CLUSTERABLE, "TIME", "BYTES")
 MAX_NESTED = 15  # levels of STRUCT that BigQuery takes
 REJECTS = "rejects"  # the table for events that were refused
 CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
+ERASURES = "erasures"  # the table of receipts of `ops forget`; provisioned, never in a schema file
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
+PROVISIONED = (CONFLICTS, ERASURES)
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
 
@@ -101,6 +103,9 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+
+TENANT_SOURCE = Source("hit", "tenant")  # whose event the collector found it to be
 
 
 @dataclass(frozen=True)

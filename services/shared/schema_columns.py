@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -44,6 +45,12 @@ _QUERY = "url.query."
 
 
 class ColumnsReader(NodeReader):
+    """`is_secret` says of a parameter's name whether its value is removed before anything is stored."""
+
+    def __init__(self, file: str, errors: list[tuple[int, int, str]], *, is_secret: Callable[[str], bool]) -> None:
+        super().__init__(file, errors)
+        self._is_secret = is_secret
+
     def read(self, table: str, node: yaml.Node | None) -> list[Column] | None:
         """The columns in order; None if an error already says it all."""
         if node is None:
@@ -78,6 +85,10 @@ class ColumnsReader(NodeReader):
             elif namespace == "header" and not _HEADER.fullmatch(name):
                 self._error(
                     node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
+                )
+            elif namespace == "param" and self._is_secret(name):
+                self._error(
+                    node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
                 )
             else:
                 sources.append(Source(namespace, name))

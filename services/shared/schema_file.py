@@ -14,7 +14,9 @@ from services.shared.schema import Column, Condition, Schema, SchemaError, Table
 from services.shared.schema_columns import ColumnsReader
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
+from services.shared.schema_tenant_tables import TenantTables
 from services.shared.schema_tenants import TenantsReader
+from services.shared.tenants import Tenants
 
 FILE_KEYS = ("expire_days", "privacy", "tenants", "tables")
 TABLE_KEYS = (
@@ -30,6 +32,7 @@ TABLE_KEYS = (
     "write",
     "columns",
 )
+NEVER = "never"  # of expire_days: kept, whatever the file's default
 MOST_CLUSTERED = 4  # BigQuery's limits, here and below
 TABLE_DESCRIPTION = 16_384
 
@@ -48,8 +51,11 @@ def parse(text: str, file: str = "schema.yaml") -> Schema:
 class _Reader(NodeReader):
     def __init__(self, file: str) -> None:
         super().__init__(file)
-        self._column_reader = ColumnsReader(file, self._errors)
+        self._tenants, self._found = TenantsReader(file, self._errors), Tenants()
+        self._expire_days: int | None = None
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
+        self._privacy = PrivacyReader(file, self._errors)
+        self._column_reader = ColumnsReader(file, self._errors, is_secret=self._privacy.is_secret)
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)
@@ -58,15 +64,15 @@ class _Reader(NodeReader):
         tables: dict[str, Table] = {}
         taken: set[str] = set()
         keys = self._mapping(root, "the file", FILE_KEYS, required=("tables",))
-        privacy = PrivacyReader(self._file, self._errors).read(keys.get("privacy"))
-        tenants = TenantsReader(self._file, self._errors).read(keys.get("tenants"))
-        expire_days = self._days(keys.get("expire_days"), "the file")
+        privacy = self._privacy.read(keys.get("privacy"))
+        self._found = self._tenants.read(keys.get("tenants"))
+        self._expire_days = self._days(keys.get("expire_days"), "the file", None)
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):
                     if table.name.lower() in taken:
                         self._error(node, f"table {table.name} is there twice; rename one")
-                    if table.name.lower() in (schema.CONFLICTS, schema.CONFLICTS + schema.LOG_SUFFIX):
+                    if table.name.lower().removesuffix(schema.LOG_SUFFIX) in schema.PROVISIONED:
                         self._error(node, f"table {table.name}: the provisioner makes one of this name; choose another")
                     taken.add(table.name.lower())
                     tables[table.name] = table
@@ -75,7 +81,7 @@ class _Reader(NodeReader):
             self._check_routes(tables)
         if self._errors:
             raise SchemaError(self._report())
-        return Schema(tables, privacy=privacy, tenants=tenants, expire_days=expire_days)
+        return Schema(tables, privacy=privacy, tenants=self._found, expire_days=self._expire_days)
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()
@@ -135,35 +141,14 @@ class _Reader(NodeReader):
             conditions=tuple(conditions),
             description=self._description(keys, f"table {name}", TABLE_DESCRIPTION),
             require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
-            expire_days=self._days(keys.get("expire_days"), name),
+            expire_days=self._days(keys.get("expire_days"), f"table {name}", self._expire_days),
             unique=unique,
             require_any=require_any,
         )
-        tables = self._per_tenant(table, keys.get("tenants"), node)
+        if self._found:
+            table = self._tenants.check(table, keys.get("columns"), keys.get("when"))
+        tables = TenantTables(self._file, self._errors).read(table, keys.get("tenants"), node, self._found)
         self._places |= dict.fromkeys((one.name for one in tables), keys.get("when", node))
-        return tables
-
-    def _per_tenant(self, table: Table, tenants: yaml.Node | None, node: yaml.Node) -> list[Table]:
-        if schema.TENANT not in table.name:
-            if tenants is not None:
-                self._error(tenants, f"table {table.name}: `tenants` goes with a name that holds {schema.TENANT}")
-            return [table]
-        names = self._texts(tenants, f"table {table.name}: tenants")
-        if tenants is None:
-            self._error(node, f"table {table.name}: list its `tenants`: a query string must never create a table")
-        source = next((column for column in table.columns if column.name == "tenant"), None)
-        if source is None or not source.sources:
-            self._error(node, f"table {table.name}: it needs a column `tenant` to choose the table by")
-            return []
-        tables = []
-        for tenant in names:
-            if not re.fullmatch(r"[A-Za-z0-9_]{1,100}", tenant):
-                self._error(
-                    tenants or node, f"tenant {quoted(tenant)}: letters, digits and underscores only, at most 100"
-                )
-            condition = Condition(source.sources[0], frozenset({tenant}))
-            fields = {**table.__dict__, "name": table.name.replace(schema.TENANT, tenant)}
-            tables.append(Table(**{**fields, "conditions": (*table.conditions, condition)}))
         return tables
 
     def _check_partition(self, name: str, node: yaml.Node, columns: dict[str, Column], partition: str) -> None:
@@ -252,13 +237,16 @@ class _Reader(NodeReader):
     def _bool(self, node: yaml.Node | None, table: str) -> bool:
         return self._choice(node, f"table {table}: require_partition_filter", ("true", "false")) == "true"
 
-    def _days(self, node: yaml.Node | None, table: str) -> int | None:
-        text = self._text(node, f"table {table}: expire_days")
-        if not text:
+    def _days(self, node: yaml.Node | None, where: str, default: int | None) -> int | None:
+        text = self._text(node, f"{where}: expire_days")
+        if text == NEVER:
             return None
+        if not text:
+            return default
         if not re.fullmatch(r"[1-9][0-9]{0,4}", text):
             self._error(
-                node, f"table {table}: expire_days: {quoted(text)} is not a whole number of days from 1 to 99999"
+                node,
+                f"{where}: expire_days: {quoted(text)} is not a whole number of days from 1 to 99999, nor `{NEVER}`",
             )
             return None
         return int(text)

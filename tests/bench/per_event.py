@@ -18,7 +18,7 @@ from services.collector.config import Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import OnSettled, Reservation
 from services.collector.service import serving
-from services.shared import lifecycle, log
+from services.shared import lifecycle, log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.resource_names import topic_path
@@ -50,7 +50,7 @@ class PerEvent:
 async def run(cfg: Config, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    app = App(cfg, PerEvent(cfg), metrics)
+    app = App(cfg, schema_file.load(cfg.schema), PerEvent(cfg), metrics)
     async with (
         Background() as background,
         Admin(cfg.host, cfg.admin_port, registry, background) as admin,

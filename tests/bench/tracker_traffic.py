@@ -70,7 +70,7 @@ class Kind(NamedTuple):
         like.via = found.route.via
         if found.envelope:
             like.envelope = msgspec.Raw(found.envelope)
-        return encode_batch.encode(like, identity.uuid7s(now, len(found.items)), found.items)
+        return encode_batch.encode([like] * len(found.items), identity.uuid7s(now, len(found.items)), found.items)
 
 
 def _event(chance: random.Random, agent: str) -> Event:

@@ -17,6 +17,8 @@ DERIVED = {
     "port",
     "admin_port",
     "schema",
+    "privacy",
+    "hash_key_file",
     "spool",
     "dataset",
     "hits_topic",

@@ -42,7 +42,7 @@ def test_all_that_can_be_left_out_is() -> None:
         assert spec["replicas"] == (3 if name == "collector" else 2)
     collector = found.one("Deployment", "collector")["spec"]["template"]["spec"]
     assert "PIPE_SPOOL" not in env(collector["containers"][0])
-    assert [volume["name"] for volume in collector["volumes"]] == ["tmp"]
+    assert [volume["name"] for volume in collector["volumes"]] == ["tmp", "schema"]
     assert "ephemeral-storage" not in str(collector["containers"][0]["resources"])
     assert "answered 503" in notes("bare")
     assert "python -m services.provision" in notes("bare")
@@ -185,6 +185,12 @@ def test_names_pods_and_tasks_are_as_someone_wants_them() -> None:
     assert env(container(found, "provision"))["PIPE_LOCATION"] == "europe-west4"
     assert {env(container(found, name))["PIPE_DATASET"] for name in ("loader", "compact")} == {"shop"}
     assert env(container(found, "processor"))["PIPE_HITS_SUBSCRIPTION"] == "shop-hits-processor"
+    assert env(container(found, "collector"))["PIPE_HASH_KEY_FILE"] == "/hash-keys/keys"
+    hash_keys = {"name": "hash-keys", "secret": {"secretName": "hash-keys", "defaultMode": 0o440}}
+    assert hash_keys in found.one("Deployment", "collector")["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "hash-keys", "mountPath": "/hash-keys", "readOnly": True} in container(found, "collector")[
+        "volumeMounts"
+    ]
     assert "--dataset shop" in notes("own") and "given with this release" in notes("own")
 
 

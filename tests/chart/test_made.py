@@ -65,7 +65,8 @@ def test_values_that_differ_arrive() -> None:
     found = _environment(release.case("own"), "collector")
     cfg: Any = config.read(settings.type_of("collector"), found)
     assert (cfg.paths, cfg.headers) == (("/open.gif", "/o.gif"), ("user-agent",))
-    assert (cfg.truncate_ip, cfg.max_pending_bytes, cfg.log_level) == (True, 1_073_741_824, "debug")
+    assert (cfg.privacy, cfg.max_pending_bytes, cfg.log_level) == ("strict", 1_073_741_824, "debug")
+    assert str(cfg.schema) == "/schema/schema.yaml"
     assert cfg.hits_topic == "shop-hits"
 
 

@@ -29,14 +29,14 @@ def test_it_arrives_as_it_was_given(text: str) -> None:
     assert {one.rstrip("\n") for one in found} == {text.rstrip("\n")}
 
 
-def test_a_change_rolls_the_pods_that_read_it_and_no_others() -> None:
+def test_a_change_rolls_the_pods_of_all_services() -> None:
     before, after = (release.release({**GOOD, "schema": text}) for text in ("", TEXTS["unicode"]))
     changed = {
         doc["metadata"]["name"]
         for doc in before.of("Deployment")
         if _template(doc) != _template(after.one("Deployment", doc["metadata"]["name"]))
     }
-    assert changed == {"pixelpipe-processor", "pixelpipe-loader"}
+    assert changed == {"pixelpipe-collector", "pixelpipe-processor", "pixelpipe-loader"}
 
 
 def _template(doc: Doc) -> Doc:

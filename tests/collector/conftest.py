@@ -12,7 +12,7 @@ from services.collector.app import App
 from services.collector.config import Config
 from services.collector.metrics import Metrics
 from services.collector.service import PACKS_IN_FLIGHT, outgoing, serving
-from services.shared import hit
+from services.shared import hit, schema_file
 from services.shared.background import Background
 from services.shared.hit import Hit
 from services.shared.publisher import Publisher
@@ -73,13 +73,14 @@ async def start(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch)
             }
             cfg = Config(**{**usual, **settings})  # type: ignore[arg-type]
             registry = CollectorRegistry()
-            metrics = Metrics(registry)
+            schema = schema_file.load(cfg.schema)
+            metrics = Metrics(registry, digest=schema.digest)
             publisher = await stack.enter_async_context(
                 Publisher(cfg.project, in_flight=PACKS_IN_FLIGHT, timeout=cfg.publish_timeout_seconds)
             )
             outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background))
             public = await stack.enter_async_context(AsyncExitStack())
-            app = App(cfg, outbox, metrics)
+            app = App(cfg, schema, outbox, metrics)
             port = await public.enter_async_context(serving(cfg, app, metrics, background))
             http = await stack.enter_async_context(aiohttp.ClientSession())
             return Running(port, registry, topics, http, public.aclose)

@@ -185,7 +185,7 @@ def test_any_bytes_are_events_that_travel_or_are_refused(data: bytes, media: str
         return
     like = hit.Hit("", 1, "POST", "/events")
     ids = [f"id-{number}" for number in range(len(found))]
-    hits = hit.unpack(*hit.pack(encode_batch.encode(like, ids, found), "a pack"))
+    hits = hit.unpack(*hit.pack(encode_batch.encode([like] * len(found), ids, found), "a pack"))
     assert [one.id for one in hits] == ids
     for one in hits:
         value = json.loads(bytes(one.body))

@@ -40,7 +40,7 @@ async def test_a_click_is_a_hit_and_goes_where_it_says(clicks: Running, method: 
         assert (reply.headers["Cache-Control"], reply.headers["Content-Length"]) == ("no-store", "0")
         assert reply.headers["Access-Control-Allow-Origin"] == "https://mail.example"
     (hit,) = clicks.hits(1)
-    assert (hit.method, hit.path, hit.query, hit.via, hit.ip) == (method, "/r", query, "", "127.0.0.1")
+    assert (hit.method, hit.path, hit.query, hit.via, hit.ip) == (method, "/r", query, "", "127.0.0.0")
     assert identity.time_of(hit.id) == hit.at // 1000
 
 

@@ -21,7 +21,7 @@ def test_the_lines_are_those_each_hit_has_by_itself(
 ) -> None:
     like = hit.Hit("", at, "POST", path, query, headers, str(ip))
     ids = identity.uuid7s(at, len(events))
-    assert encode_batch.encode(like, ids, events) == [
+    assert encode_batch.encode([like] * len(events), ids, events) == [
         hit.encode(hit.Hit(own, at + n, "POST", path, query, headers, str(ip), msgspec.Raw(event), n))
         for n, (own, event) in enumerate(zip(ids, events, strict=True))
     ]
@@ -29,7 +29,7 @@ def test_the_lines_are_those_each_hit_has_by_itself(
 
 def test_a_header_that_is_not_utf8_is_read_as_latin_1() -> None:
     like = hit.Hit("", 5, "POST", "/events", headers={"user-agent": b"Caf\xe9/1.0".decode("utf-8", "surrogateescape")})
-    assert encode_batch.encode(like, ["a", "b"], [b'{"n":1}', b'{"n":2}']) == [
+    assert encode_batch.encode([like, like], ["a", "b"], [b'{"n":1}', b'{"n":2}']) == [
         '{"id":"a","at":5,"method":"POST","path":"/events","headers":{"user-agent":"Café/1.0"},"body":{"n":1}}'.encode(),
         '{"id":"b","at":6,"method":"POST","path":"/events","headers":{"user-agent":"Café/1.0"},"body":{"n":2},"index":1}'.encode(),
     ]

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from services.collector import pixel, reply
 from services.collector.app import App
 from services.collector.fast_path import LARGEST, FastParser, encode
+from services.collector.privacy import UNTREATED
 from services.shared import hit
 from tests.collector.conftest import Running, Start
+from tests.collector.policies import protection
 from tests.waiting import until
 
 NAMES = ("user-agent", "referer", "accept-language", "host")
+PROTECTION = protection()
 GET = b"GET /i?n=%d HTTP/1.1\r\nHost: t\r\n\r\n"
 
 _TOKEN = st.sampled_from(
@@ -73,7 +76,7 @@ def test_aiohttp_parses_the_same_request_to_the_same_values(
     start: bytes, target: bytes, lines: list[bytes], end: bytes
 ) -> None:
     data = b"\r\n".join([start % target, *lines]) + end
-    parsed = FastParser(NAMES).parse(data)
+    parsed = FastParser(NAMES, PROTECTION).parse(data)
     if parsed is None:
         return
     loop = asyncio.new_event_loop()
@@ -82,7 +85,7 @@ def test_aiohttp_parses_the_same_request_to_the_same_values(
         ((message, payload),), upgraded, tail = parser.feed_data(data)
     finally:
         loop.close()
-    path, query, kept, forwarded, origin = parsed
+    path, query, kept, forwarded, origin, _, _ = parsed
     assert (message.method, message.version) == ("GET", (1, 1))
     assert message.path.partition("?")[::2] == (path.decode(), query.decode())
     assert payload is EMPTY_PAYLOAD and not (
@@ -91,8 +94,10 @@ def test_aiohttp_parses_the_same_request_to_the_same_values(
     assert forwarded == message.headers.get("X-Forwarded-For", "")
     assert origin == reply.origin(message.headers.get("Origin", ""))
     headers = {name: message.headers[name] for name in NAMES if name in message.headers}
-    captured = hit.encode(hit.Hit("a", 5, "GET", path.decode(), query.decode(), headers, forwarded))
-    assert _hit(encode("a", 5, path, query, kept, forwarded)) == _hit(captured)
+    captured = hit.encode(
+        PROTECTION.clean(hit.Hit("a", 5, "GET", path.decode(), query.decode(), headers, forwarded), UNTREATED)
+    )
+    assert _hit(encode("a", 5, path, query, kept, hit.text(forwarded))) == _hit(captured)
 
 
 def _hit(line: bytes) -> hit.Hit:
@@ -118,13 +123,13 @@ def _hit(line: bytes) -> hit.Hit:
     ],
 )
 def test_only_unambiguous_requests_take_the_fast_path(data: bytes, unambiguous: bool) -> None:
-    assert (FastParser(NAMES).parse(data) is not None) is unambiguous
+    assert (FastParser(NAMES, PROTECTION).parse(data) is not None) is unambiguous
 
 
 def test_a_header_that_others_care_about_is_left_to_them() -> None:
     data = b"GET /i HTTP/1.1\r\nHost: t\r\nTraceparent: 00-1-2-01\r\n\r\n"
-    assert FastParser(NAMES).parse(data) is not None
-    assert FastParser(NAMES, ["traceparent"]).parse(data) is None
+    assert FastParser(NAMES, PROTECTION).parse(data) is not None
+    assert FastParser(NAMES, PROTECTION, ["traceparent"]).parse(data) is None
 
 
 async def _reply(reader: asyncio.StreamReader) -> tuple[int, bytes]:

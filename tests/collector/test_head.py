@@ -26,6 +26,7 @@ from services.collector.head import (
     request_line,
 )
 from services.processor import query
+from tests.collector.policies import protection
 from tests.growth import assert_linear
 
 
@@ -96,6 +97,7 @@ def test_a_request_line_is_repaired(line: bytes, repaired: bytes) -> None:
         (b"CONNECT shop.example:443 HTTP/1.1", 405),
         (b"CONNECT / HTTP/1.1", 405),
         (b"GET /i?" + b"x" * MAX_LINE + b" HTTP/1.1", 414),
+        (b"GET /i?" + b"\xe9" * (MAX_LINE // 3) + b" HTTP/1.1", 414),  # three bytes each, as it goes to the parser
     ],
 )
 def test_a_line_that_is_not_a_request_of_ours_has_its_status(line: bytes, status: int) -> None:
@@ -288,7 +290,7 @@ def test_aiohttps_parser_reads_what_it_is_given_in_linear_time() -> None:
 
 
 def test_a_plain_get_is_read_in_linear_time() -> None:
-    parser = FastParser(["user-agent"])
+    parser = FastParser(["user-agent"], protection())
     for last in (b": y\r\n\r\n", b""):
         assert_linear(parser.parse, b"GET /i?n=", b" HTTP/1.1\r\nHost: t\r\nUser-Agent: ", b"\r\nX-", last)
 

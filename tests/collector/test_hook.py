@@ -111,9 +111,3 @@ def test_what_is_no_hook(text: str, why: str) -> None:
         return
     with pytest.raises(ValueError, match=why):
         hook.parse(text)
-
-
-def test_keys_of_a_file() -> None:
-    assert hook.keys(b"one\n\n two \r\n") == (b"one", b"two")
-    with pytest.raises(ValueError, match="holds no key"):
-        hook.keys(b" \n")

@@ -20,7 +20,7 @@ async def test_a_pixel_is_an_image_that_nobody_caches(collector: Running, path: 
         assert reply.headers["Cache-Control"] == "no-store"
         assert len(reply.headers) <= 7
     (hit,) = collector.hits(1)
-    assert (hit.method, hit.path, hit.query, hit.ip) == ("GET", path, "user_id=1", "127.0.0.1")
+    assert (hit.method, hit.path, hit.query, hit.ip) == ("GET", path, "user_id=1", "127.0.0.0")
     assert identity.time_of(hit.id) == hit.at // 1000
 
 
@@ -94,13 +94,14 @@ async def test_chosen_headers_are_kept_and_no_others(start: Start) -> None:
 @pytest.mark.parametrize(
     ("settings", "forwarded", "ip"),
     [
-        ({}, "6.6.6.6", "127.0.0.1"),
-        ({"trusted_proxies": 1}, "6.6.6.6, 203.0.113.77", "203.0.113.77"),
-        ({"trusted_proxies": 2}, "6.6.6.6, 203.0.113.77, 35.191.0.1", "203.0.113.77"),
-        ({"trusted_proxies": 2}, "203.0.113.77", "127.0.0.1"),
-        ({"trusted_proxies": 2, "truncate_ip": True}, "203.0.113.77,35.191.0.1", "203.0.113.0"),
-        ({"trusted_proxies": 1, "truncate_ip": True}, "2001:db8:1:2:3::4", "2001:db8:1::"),
-        ({"trusted_proxies": 1, "truncate_ip": True}, "not-an-address", ""),
+        ({}, "6.6.6.6", "127.0.0.0"),
+        ({"privacy": "off", "trusted_proxies": 1}, "6.6.6.6, 203.0.113.77", "203.0.113.77"),
+        ({"privacy": "off", "trusted_proxies": 2}, "6.6.6.6, 203.0.113.77, 35.191.0.1", "203.0.113.77"),
+        ({"privacy": "off", "trusted_proxies": 2}, "203.0.113.77", "127.0.0.1"),
+        ({"trusted_proxies": 2, "privacy": "balanced"}, "203.0.113.77,35.191.0.1", "203.0.113.0"),
+        ({"trusted_proxies": 1}, "2001:db8:1:2:3::4", "2001:db8:1::"),
+        ({"trusted_proxies": 1}, "not-an-address", ""),
+        ({"privacy": "strict"}, "6.6.6.6", ""),
     ],
 )
 async def test_the_clients_address(start: Start, settings: dict[str, object], forwarded: str, ip: str) -> None:

@@ -105,6 +105,10 @@ async def test_a_query_of_100_kb_is_captured_and_a_longer_one_refused(collector:
     (hit,) = collector.hits(1)
     assert len(hit.query) == 100_002
     assert await _send(collector, _get(b"/i?a=" + b"x" * 200_000)) == [414]
+    assert await _send(collector, _get(b"/i?a=" + b"\xe9" * 43_000)) == [200]
+    (hit,) = collector.hits(1)
+    assert hit.query == "a=" + "%E9" * 43_000
+    assert await _send(collector, _get(b"/i?a=" + b"\xe9" * 44_000)) == [414]
 
 
 async def test_http_1_0_is_answered(collector: Running) -> None:

@@ -99,7 +99,7 @@ def _captured(route: Route, body: bytes, query: str, headers: dict[str, str]) ->
     like = msgspec.structs.replace(
         like, via=found.route.via, envelope=msgspec.Raw(found.envelope) if found.envelope else hit.NO_BODY
     )
-    lines = encode_batch.encode(like, identity.uuid7s(NOW, len(found.items)), found.items)
+    lines = encode_batch.encode([like] * len(found.items), identity.uuid7s(NOW, len(found.items)), found.items)
     assert len(lines) == len(found.items)
     return lines
 

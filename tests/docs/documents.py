@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.chart import write
 from tests.chart.release import CHART
-from tests.docs import alerts, costs, logs, protocols, schema_file, tables, tag
+from tests.docs import alerts, costs, logs, protocols, retention, schema_file, tables, tag, tenants
 from tests.docs.markers import put
 from tests.process import ROOT
 
@@ -27,9 +27,11 @@ def documents() -> Iterator[tuple[Path, str]]:
     others = {
         "docs/schema.md": schema_file.parts(),
         "docs/cost.md": costs.parts(),
+        "docs/privacy.md": retention.parts(),
         "README.md": {"script": tag.script()},
         "docs/tracker.md": {"tag": tag.tag()},
         protocols.DOCUMENT: protocols.parts(),
+        tenants.DOCUMENT: tenants.parts(),
         "docs/operating.md": {"alerts": alerts.alerts()},
         "local/README.md": {"ports": tables.ports()},
         "tests/observability/README.md": {"proofs": alerts.proofs()},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from services.shared import schema, schema_columns
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
+from tests.docs import schema_privacy
 from tests.docs.markers import table
 
 
@@ -28,9 +29,10 @@ TABLE_KEYS = {
     ),
     "tenants": (
         "list of names",
-        "none",
-        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. Events of other tenants go on"
-        " to the next table, so a query string never creates a table",
+        "all of the file's `tenants: list`",
+        f"Makes one table per listed tenant, if the table's name holds `{schema.TENANT}`. A file without `tenants`"
+        " at its top must say which. Events of other tenants go on to the next table, so a query string never creates"
+        " a table",
     ),
     "partition": (
         "column",
@@ -41,9 +43,14 @@ TABLE_KEYS = {
     "require_any": (
         "list of columns",
         "none",
-        "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`",
+        "Columns of which one must have a value: an event that fills none of them becomes a row of `rejects`, "
+        "unless its sender [opted out](#privacy)",
     ),
-    "expire_days": ("1 to 99999", "kept forever", "Days after which BigQuery drops a partition"),
+    "expire_days": (
+        f"1 to 99999, or `{code.NEVER}`",
+        "the file's `expire_days`, else kept forever",
+        "Days after which BigQuery drops a partition. A tenant's own `expire_days` overrides it in tables made for it",
+    ),
     "cluster": (
         "list of columns",
         "none",
@@ -128,9 +135,12 @@ SOURCES = {
     "hit.method": "GET, HEAD or POST",
     "hit.path": "The path, such as `/pixel.gif`",
     "hit.query": "The query string as sent",
-    "hit.ip": "The client's address, truncated if the collector is set to",
+    "hit.ip": "The client's address as `privacy.ip` keeps it: cut to its network by default",
     "hit.protocol": "`native`, or the [protocol](protocols.md) of the tracker that sent it, such as `segment`",
     "hit.status": "The status in a load balancer's log entry; hits of the collector have none",
+    "hit.opt_out": "How the sender opted out: a [signal](#privacy) such as `gpc`; NULL if there was none",
+    "hit.visitor_id": "The id in the [visitor cookie](#the-visitor-cookie); NULL under an opt-out",
+    "hit.tenant": "Whose event it is, by the schema file's `tenants`",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
     "event.problems": "The values that did not fit, a list of objects: column, reason, detail and value",
@@ -205,6 +215,13 @@ MISTAKES = (
     ("  events:", "  events_{tenant}:"),
     ("  events:", "  conflicts:"),
     ("  rejects:", "  refused:"),
+    ("", "privacy: {ip: half}\n"),
+    ("", "privacy: {signals: {gpc: anonymise}}\n"),
+    ("", "privacy: {secrets: [event_id]}\n"),
+    ("", "privacy: {hash: {api_key: []}}\n"),
+    ("", "privacy: {cookie: {origins: ['*.com']}}\n"),
+    ("", "privacy: {cookie: {origins: [https://www.example.com], days: 730}}\n"),
+    ("from: param.total", "from: param.token"),
 )
 
 
@@ -218,6 +235,7 @@ def parts() -> dict[str, str]:
         "steps": table(("step", "what it makes of a value"), _steps()),
         "sources": table(("source", "type", "value"), _sources()),
         "refusals": table(("a file with", "is refused with"), _refusals()),
+        **schema_privacy.parts(),
     }
 
 

@@ -38,7 +38,7 @@ def test_a_pixel_is_a_typed_row(stack: Stack) -> None:
     status, image = _get(f"{stack.collector}/pixel.gif?{query}")
     assert (status, image[:6]) == (200, b"GIF89a")
     (row,) = stack.rows(f"SELECT *, received_at IS NOT NULL AS seen FROM pixelpipe.events WHERE user_id = '{user}'")
-    assert (row["type"], row["order_id"], row["ip"], row["seen"]) == ("click", "o-7", "127.0.0.1", True)
+    assert (row["type"], row["order_id"], row["ip"], row["seen"]) == ("click", "o-7", "127.0.0.0", True)
     assert row["event_time"].startswith("2026-01-01T00:00:00")
     assert row["user_agent"].startswith("Python-urllib")
     params = row["params"] if isinstance(row["params"], dict) else json.loads(row["params"])

@@ -33,7 +33,7 @@ SERVICES = ("loader", "processor", "collector")  # readers before the writer
 # What an image must not be able to import, beside the services that its arrows leave out.
 NOBODY = ("pip", "setuptools", "pytest", "tests", "mypy", "hypothesis")
 REFUSED = {
-    "collector": ("pyarrow", "yaml", "google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "rich"),
+    "collector": ("pyarrow", "google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "rich"),
     "processor": ("google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "rich"),
     "loader": ("rich", "ua_parser"),
     "ops": (),
@@ -231,7 +231,7 @@ def _look(report: Report, one: Container) -> None:
     report.check(f"{name}: what it can import", found["imported"], [module])
     report.check(f"{name}: user and group", found["user"], [65532, 65532])
     report.check(f"{name}: folders it can write", found["writable"], [])
-    schema = {"schema.yaml"} if name in {"processor", "loader", "ops"} else set()
+    schema = {"schema.yaml"} if name != "emulators" else set()
     report.check(f"{name}: its code", set(found["code"]), allowed | schema)
     report.check(f"{name}: packages its lock does not name", set(found["distributions"]) - build.locked(name), set())
     report.check(f"{name}: files that are not compiled", found["uncompiled"], [])

@@ -53,7 +53,21 @@ def commands() -> Iterator[Commands]:
 
 
 def _serve() -> None:
-    from services.ops import compact, cost, dead, ledger, load, replay, smoke, trace  # noqa: F401 - before a fork
+    # Before a fork.
+    from services.ops import (  # noqa: F401
+        access,
+        archive_command,
+        compact,
+        cost,
+        dead,
+        forget,
+        ledger,
+        load,
+        privacy,
+        replay,
+        smoke,
+        trace,
+    )
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

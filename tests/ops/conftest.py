@@ -111,9 +111,10 @@ class Pipeline:
         return found
 
     @contextmanager
-    def collector(self) -> Iterator[str]:
+    def collector(self, **settings: str) -> Iterator[str]:
         """Run a collector of production on this project; its URL."""
         own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN_DELAY_SECONDS": "0"}
+        own |= {"PIPE_SCHEMA": str(self.file), **settings}
         running = process.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
         try:
             yield f"http://127.0.0.1:{running.ready['port']}"

@@ -4,6 +4,7 @@ import gzip
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from services.processor import log_entry
 from services.processor.log_entry import Entries
 from services.shared import identity
 from services.shared.errors import Poison
+from services.shared.policy import Policy
+from services.shared.privacy import BY_PRESET
 
 # As Cloud Logging exports a load balancer's log entry, with fields that do not matter here.
 ENTRY: dict[str, Any] = {
@@ -151,6 +154,13 @@ def test_gzip_is_read(data: str) -> None:
     assert log_entry.decode(gzip.compress(data.encode()), "m", 1).hits == plain.hits != []
 
 
+@pytest.mark.parametrize("cut", [1, 90, 200])
+def test_gzip_of_several_members_is_read(cut: int) -> None:
+    data = json.dumps([ENTRY, ENTRY]).encode()
+    members = gzip.compress(data[:cut]) + gzip.compress(b"") + gzip.compress(data[cut:])
+    assert log_entry.decode(members, "m", 1) == log_entry.decode(data, "m", 1)
+
+
 @pytest.mark.parametrize("timestamp", ["", "yesterday", "2026-11-20T10:15:30", "10013-01-01T00:00:00Z"])
 def test_an_entry_without_a_usable_time_has_that_of_its_message(timestamp: str) -> None:
     assert _decode({"timestamp": timestamp}).at == 77
@@ -175,6 +185,10 @@ NO_ENTRIES = [
     (gzip.compress(b"{}"), "missing required field `httpRequest`"),
     (gzip.compress(json.dumps(ENTRY).encode())[:-9], "gzip: truncated"),
     (gzip.compress(json.dumps(ENTRY).encode()) + b"more", "gzip: trailing data"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + gzip.compress(b"{}"), "neither"),
+    (gzip.compress(json.dumps(ENTRY).encode()) + gzip.compress(b"")[:-1], "gzip: truncated"),
+    (gzip.compress(b"") * 1001, "over 1000 members"),
+    (gzip.compress(bytes(log_entry.MAX_BYTES)) + gzip.compress(b" "), "gzip: over 4194304 bytes"),
     (gzip.compress(bytes(log_entry.MAX_BYTES + 1)), "gzip: over 4194304 bytes"),
     (b"\x1f\x8bno gzip", "gzip: "),
 ]
@@ -200,3 +214,36 @@ def test_random_bytes_hold_no_hit(data: bytes) -> None:
 def test_whatever_the_texts_are_an_entry_is_a_hit(url: str, timestamp: str, ip: str) -> None:
     hit = _decode({"timestamp": timestamp}, requestUrl=url, remoteIp=ip)
     assert hit.path
+
+
+URL = "https://me:s3cret@track.example.com/pixel.png?user_id=507f&token=s3cret&gclid=1&ip=203.0.113.99"
+
+
+@pytest.mark.parametrize(
+    ("preset", "signal", "expected"),
+    [
+        ("off", "", ("user_id=507f&gclid=1&ip=203.0.113.99", "203.0.113.77", "", False)),
+        ("balanced", "", ("user_id=507f&gclid=1&ip=203.0.113.0", "203.0.113.0", "", False)),
+        ("strict", "", ("user_id=507f&gclid=1", "", "", False)),
+        ("off", "&consent=denied", ("user_id=507f&gclid=1&ip=203.0.113.99", "203.0.113.77", "consent", False)),
+        ("balanced", "&consent=denied", ("", "", "consent", True)),
+        ("balanced", "&gcs=G100", ("", "", "google_consent", True)),
+        ("strict", "&consent=denied", None),
+    ],
+    ids=["off", "balanced", "strict", "off denied", "balanced denied", "balanced google", "strict denied"],
+)
+def test_the_privacy_policy_is_applied_to_entries(
+    preset: str, signal: str, expected: tuple[str, str, str, bool] | None
+) -> None:
+    entry = _entry(requestUrl=URL + signal, referer="https://x.example/?password=s3cret&a=1")
+    found = log_entry.protected(_read(entry, one=True), Policy(BY_PRESET[preset]))
+    if expected is None:
+        assert (found.hits, found.ignored) == ([], {log_entry.OPT_OUT: 1})
+        return
+    (hit,) = found.hits
+    query, ip, opt_out, anonymized = expected
+    assert (hit.query, hit.ip, hit.opt_out, hit.anonymized) == ((query + signal).lstrip("&"), ip, opt_out, anonymized)
+    assert hit.id == _decode(requestUrl=URL + signal).id
+    assert hit.headers["referer"] == "https://x.example/?a=1"
+    assert hit.headers["user-agent"] == ("mobile" if anonymized else "Mozilla/5.0 (iPhone)")
+    assert "s3cret" not in repr(msgspec.to_builtins(hit))

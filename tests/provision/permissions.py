@@ -3,7 +3,8 @@
 Pub/Sub: https://cloud.google.com/pubsub/docs/access-control (both)
 BigQuery: https://cloud.google.com/bigquery/docs/access-control (roles), and "Required permissions" of
   https://cloud.google.com/bigquery/docs/write-api, .../data-manipulation-language, .../running-queries, .../views,
-  .../datasets and .../tables. Who made a job may look at it, without a permission.
+  .../datasets, .../tables, .../managing-row-level-security and .../authorized-views.
+  Who made a job may look at it, without a permission.
 """
 
 from __future__ import annotations
@@ -46,12 +47,19 @@ _BIGQUERY: dict[str, tuple[tuple[str, str], ...]] = {
     "tables.insert": (("bigquery.tables.create", "dataset"),),
     "tables.get": (("bigquery.tables.get", "table"),),
     "tables.patch": (("bigquery.tables.update", "table"),),
+    "rowAccessPolicies.list": (("bigquery.rowAccessPolicies.list", "table"),),
+    "rowAccessPolicies.getIamPolicy": (("bigquery.rowAccessPolicies.getIamPolicy", "table"),),
     "jobs.insert": (("bigquery.jobs.create", "project"),),
     "jobs.query": (("bigquery.jobs.create", "project"),),
     "jobs.get": (),
     "jobs.getQueryResults": (),
 }
 _QUOTED_TABLE = re.compile(r"`[\w-]+\.(\w+)\.(\w+)`")
+_POLICY = re.compile(r"\s*(CREATE OR REPLACE|DROP) ROW ACCESS POLICY\b")
+_POLICY_NEEDS = {
+    "CREATE OR REPLACE": ("create", "update", "setIamPolicy"),
+    "DROP": ("delete", "setIamPolicy"),
+}
 _CHANGES = re.compile(r"\s*(MERGE|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 
 
@@ -74,7 +82,11 @@ def needs(noted: Noted) -> Iterator[Need]:
         return
     for permission, kind in _BIGQUERY[noted.method]:
         yield Need(permission, kind, "" if kind == "project" else noted.resource)
-    if noted.text:
+    if noted.method == "datasets.patch":
+        if "access" in json.loads(noted.text):  # an authorized view, or a reader
+            yield Need("bigquery.datasets.getIamPolicy", "dataset", noted.resource)
+            yield Need("bigquery.datasets.setIamPolicy", "dataset", noted.resource)
+    elif noted.text:
         yield from _of_sql(json.loads(noted.text))
 
 
@@ -84,6 +96,11 @@ def _of_sql(body: dict[str, object]) -> Iterator[Need]:
     holder = job.get("query") if isinstance(job, dict) else body.get("view") or body
     sql = holder.get("query", "") if isinstance(holder, dict) else ""
     tables = [".".join(found) for found in _QUOTED_TABLE.findall(str(sql))]
+    if policy := _POLICY.match(str(sql)):
+        for permission in _POLICY_NEEDS[policy[1].upper()]:
+            yield Need(f"bigquery.rowAccessPolicies.{permission}", "table", tables[0])
+        if policy[1].upper() == "DROP":
+            return
     for table in dict.fromkeys(tables):
         yield Need("bigquery.tables.getData", "table", table)
     if _CHANGES.match(str(sql)):

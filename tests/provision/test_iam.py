@@ -22,9 +22,18 @@ from google.cloud import bigquery
 
 from services.provision import service_accounts
 from services.provision.__main__ import main
-from services.provision.bindings import CUSTOM_ROLES, METRICS_READER, SERVICE_AGENT, Binding, CustomRole, bindings
+from services.provision.bindings import (
+    CUSTOM_ROLES,
+    METRICS_READER,
+    SERVICE_AGENT,
+    SHARER,
+    Binding,
+    CustomRole,
+    bindings,
+    custom_roles,
+)
 from services.provision.config import Config
-from services.shared import resource_names
+from services.shared import resource_names, schema_file
 from services.shared.resource_names import subscription_path, topic_path
 from tests import process
 from tests.conftest import BigQueryAddress
@@ -43,10 +52,11 @@ class Run:
     def __init__(self, project: str, environments: dict[str, dict[str, str]], rest: str) -> None:
         self.project, self._environments = project, environments
         self.topics = Topics(project)
+        self.schema_file = SCHEMA_FILE
         self.client = bigquery.Client(project, AnonymousCredentials(), client_options={"api_endpoint": rest})
 
     def environment(self, service: str, **settings: str) -> dict[str, str]:
-        file = {"PIPE_SCHEMA": str(SCHEMA_FILE)} if service != "collector" else {}
+        file = {"PIPE_SCHEMA": str(self.schema_file)} if service != "collector" else {}
         return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **file, **settings}
 
     def command(self, service: str, *arguments: str) -> str:
@@ -195,6 +205,37 @@ def judged(
     return refused, idle
 
 
+TENANTS = """tenants:
+  admins: [group:data@example.com]
+  list:
+    shop: {hosts: [shop.example.com], readers: [group:shop@example.com]}
+    blog: {hosts: [blog.example.com], readers: [group:blog@example.com]}
+"""
+
+
+def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
+    run: Run, notes: dict[str, set[Noted]], project: str, tmp_path: Path
+) -> None:
+    """The first run makes all of it, the second takes a reader out: every permission is used, and none is missing."""
+    file = tmp_path / "schema.yaml"
+    columns = "[hit.tenant, param.tenant, param.tenant_id]"
+    text = TENANTS + SCHEMA_FILE.read_text().replace("[param.tenant, param.tenant_id]", columns)
+    run.schema_file = file
+    for tenants in (text, text.replace(", readers: [group:blog@example.com]", "")):
+        file.write_text(tenants)
+        run.command("provision")
+        assert verbs(run.command("provision")) == {"unchanged"}
+    found = schema_file.load(file)
+    (sharer,) = (one for one in bindings(Config(project), found) if one not in bindings(Config(project), SCHEMA))
+    assert sharer.role is SHARER
+    own = [one for one in bindings(Config(project), found) if one.account == "provision"]
+    refused, idle = judged(own, notes)
+    assert not refused
+    assert not {permission for _, permission, _ in idle} & set(SHARER.permissions)
+    without = judged([one for one in own if one != sharer], notes)[0]
+    assert {need.permission for _, need in without} == set(SHARER.permissions)
+
+
 @pytest.mark.slow
 def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
     pipeline(run)
@@ -235,6 +276,9 @@ def iam(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 ROLES = "projects/my-project/roles"
+ARCHIVE = "gs://my-bucket/raw"
+# https://docs.cloud.google.com/pubsub/docs/create-cloudstorage-subscription#grant_iam_roles_to_the_service_account
+BUCKET_ROLES = {"roles/storage.objectCreator", "roles/storage.legacyBucketReader"}
 PRINCIPAL = (
     "principal://iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/my-project.svc.id.goog"
     "/subject/ns/{}/sa/{}"
@@ -284,7 +328,8 @@ def wanted(cfg: Config, prefix: str, **options: Any) -> set[Grant]:
 
 
 def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
-    printed = iam("--project", "my-project", "--namespace", "web", "--dataset", "shop", PIPE_HITS_TOPIC="in-coming")
+    options = ("--project", "my-project", "--namespace", "web", "--dataset", "shop", "--archive", ARCHIVE)
+    printed = iam(*options, PIPE_HITS_TOPIC="in-coming")
     assert (printed.returncode, printed.stderr) == (0, "")
     calls = carried_out(printed.stdout, tmp_path)
     granted: set[Grant] = set()
@@ -292,16 +337,21 @@ def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
         options = dict(part.split("=", 1) for part in call if part.startswith("--") and "=" in part)
         if "--member" in options:
             named = call[-1] if call[0] == "bq" else call[call.index("add-iam-policy-binding") + 1]
-            granted.add((named.removeprefix("my-project:"), options["--member"], options["--role"]))
-    assert granted == wanted(Config("my-project", dataset="shop", hits_topic="in-coming"), "pixelpipe")
+            granted.add(
+                (named.removeprefix("my-project:").removeprefix("gs://"), options["--member"], options["--role"])
+            )
+    cfg = Config("my-project", dataset="shop", hits_topic="in-coming", archive=ARCHIVE)
+    assert granted == wanted(cfg, "pixelpipe")
+    assert {role for resource, _, role in granted if resource == "my-bucket"} == BUCKET_ROLES
     assert ("in-coming", PRINCIPAL.format("web", "pixelpipe-collector"), "roles/pubsub.publisher") in granted
     assert ("shop.events_log", PRINCIPAL.format("web", "pixelpipe-loader"), f"{ROLES}/pixelpipeLoader") in granted
     made = [call for call in calls if call[1:4] == ["iam", "roles", "create"]]
-    assert [call[4] for call in made] == [role.id for role in CUSTOM_ROLES]
-    for role, call in zip(CUSTOM_ROLES, made, strict=True):
+    roles = custom_roles(bindings(Config("my-project"), SCHEMA))
+    assert [call[4] for call in made] == [role.id for role in roles] != [role.id for role in CUSTOM_ROLES]
+    for role, call in zip(roles, made, strict=True):
         assert f"--permissions={','.join(role.permissions)}" in call
     # What needs nothing but a project comes first.
-    late = [call[1] not in ("iam", "projects") for call in calls]
+    late = [call[1] not in ("iam", "projects", "storage") for call in calls]
     assert late == sorted(late)
     again = carried_out(printed.stdout, tmp_path, exists=True)
     updated = [call for call in again if call[1:4] == ["iam", "roles", "update"]]
@@ -310,7 +360,7 @@ def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
 
 def test_terraform_says_the_same() -> None:
     options = ("--release", "shop", "--metrics-reader", "keda/keda-operator", "--format", "terraform")
-    printed = iam("--namespace", "web", *options, PIPE_PROJECT="my-project")
+    printed = iam("--namespace", "web", *options, PIPE_PROJECT="my-project", PIPE_ARCHIVE=ARCHIVE)
     assert (printed.returncode, printed.stderr) == (0, "")
     blocks = re.findall(r'^(resource|data) "([a-z_]+)" "([a-z][a-z0-9_-]*)" \{\n(.*?)^\}$', printed.stdout, re.M | re.S)
     assert len({block[:3] for block in blocks}) == len(blocks) == printed.stdout.count("{\n")
@@ -326,13 +376,14 @@ def test_terraform_says_the_same() -> None:
             assert tuple(json.loads(fields["permissions"])) == role.permissions
         elif kind.endswith("_iam_member"):
             named = (
-                text.get("topic")
+                text.get("bucket")
+                or text.get("topic")
                 or text.get("subscription")
                 or ".".join(text[name] for name in ("dataset_id", "table_id") if name in text)
             )
             member = text["member"].replace("${data.google_project.pixelpipe.number}", "123456")
             granted.add((named or text["project"], member, roles.get(text["role"], text["role"])))
-    assert granted == wanted(Config("my-project"), "shop-pixelpipe", metrics_reader=True)
+    assert granted == wanted(Config("my-project", archive=ARCHIVE), "shop-pixelpipe", metrics_reader=True)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ _PATHS = (  # of BigQuery's REST API, below the project
     ("POST", r"/datasets/([^/]+)/tables", "tables.insert"),
     ("GET", r"/datasets/([^/]+)/tables/([^/]+)", "tables.get"),
     ("(PATCH|PUT)", r"/datasets/([^/]+)/tables/([^/]+)", "tables.patch"),
+    ("GET", r"/datasets/([^/]+)/tables/([^/]+)/rowAccessPolicies", "rowAccessPolicies.list"),
+    (
+        "POST",
+        r"/datasets/([^/]+)/tables/([^/]+)/rowAccessPolicies/[^/]+:getIamPolicy",
+        "rowAccessPolicies.getIamPolicy",
+    ),
     ("POST", r"/jobs", "jobs.insert"),
     ("POST", r"/queries", "jobs.query"),
     ("GET", r"/jobs/([^/]+)", "jobs.get"),
@@ -166,6 +172,6 @@ def _call(verb: str, path: str, body: str) -> Noted:
         matched = re.fullmatch(pattern, below)
         if matched and re.fullmatch(verbs, verb):
             resource = "" if method.startswith("jobs.") else ".".join(matched.groups())
-            texts = method in ("tables.insert", "tables.patch", "jobs.insert", "jobs.query")
+            texts = method in ("datasets.patch", "tables.insert", "tables.patch", "jobs.insert", "jobs.query")
             return Noted(method, resource, text=body if texts else "")
     raise AssertionError(f"{verb} {path}: which method is it, and what does it need?")

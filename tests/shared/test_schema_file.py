@@ -64,6 +64,37 @@ def test_a_table_per_tenant_becomes_one_table_for_each_listed() -> None:
     assert (str(condition.source), condition.values) == ("param.tenant", {"acme"})
 
 
+LISTED = "tenants:\n  list:\n    acme: {hosts: [a.example.com], expire_days: 7}\n    globex: {hosts: [b.example.com]}\n"
+OWN = "      tenant: {type: STRING, from: [hit.tenant, param.tenant]}\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [("", ["acme", "globex"]), ("    tenants: globex\n", ["globex"])],
+    ids=["all", "some"],
+)
+def test_once_tenants_are_listed_a_table_is_made_for_each_and_no_parameter_chooses_it(
+    table: str, names: list[str]
+) -> None:
+    tables = schema_file.parse(LISTED + _file(OWN, table, name='"events_{tenant}"')).tables
+    assert list(tables) == [*(f"events_{name}" for name in names), "rejects"]
+    for name in names:
+        (condition,) = tables[f"events_{name}"].conditions
+        assert (str(condition.source), condition.values) == ("hit.tenant", {name})
+
+
+def test_days_are_a_tenants_own_else_the_tables_else_the_files() -> None:
+    def days(table: str, top: str = "expire_days: 90\n") -> dict[str, int | None]:
+        text = top + LISTED + _file(OWN, table, name='"e_{tenant}"')
+        return {name: table.expire_days for name, table in schema_file.parse(text).tables.items()}
+
+    assert days("") == {"e_acme": 7, "e_globex": 90, "rejects": 90}
+    assert days("    expire_days: 30\n") == {"e_acme": 7, "e_globex": 30, "rejects": 90}
+    assert days("    expire_days: never\n") == {"e_acme": 7, "e_globex": None, "rejects": 90}
+    assert days("    expire_days: never\n", "") == {"e_acme": 7, "e_globex": None, "rejects": None}
+    assert schema_file.parse("expire_days: 5\n" + _file()).expire_days == 5
+
+
 # Each case: the text, and for every error expected its line, column and a part of its words.
 CASES = {
     "empty": ("", [(1, 1, "the file is empty")]),
@@ -130,6 +161,20 @@ CASES = {
         _file("      tenant: {type: STRING, from: param.tenant}\n", name='"e_{tenant}"'),
         [(3, 5, "list its `tenants`")],
     ),
+    "days of the file": ("expire_days: soon\n" + _file(), [(1, 14, "the file: expire_days: 'soon' is not a whole")]),
+    "days of the table": (_file(table="    expire_days: Never\n"), [(4, 18, "from 1 to 99999, nor `never`")]),
+    "tenant not listed": (
+        LISTED + _file(OWN, "    tenants: [acme, globx]\n", name='"e_{tenant}"'),
+        [(8, 14, "'globx' is not in `tenants.list`; did you mean 'globex'?")],
+    ),
+    "readers without admins": (
+        "tenants:\n  list:\n    a: {hosts: [a.b], readers: [user:a@b.c]}\n" + _file(),
+        [(3, 32, "name in `tenants: admins`")],
+    ),
+    "reader": (
+        'tenants:\n  admins: [all]\n  list:\n    a: {hosts: [a.b], readers: [allUsers, "user:a\' b@c"]}\n' + _file(),
+        [(2, 12, "'all' is none of user:NAME@HOST"), (4, 33, "'allUsers' is none"), (4, 43, "is none of")],
+    ),
     "tenants without place": (_file(table="    tenants: [a]\n"), [(4, 14, "{tenant}")]),
     "unique": (_file(table="    unique: [day, tennant]\n"), [(4, 19, "unique: there is no column 'tennant'")]),
     "unique alone": (_file(table="    unique: evnt_id\n"), [(4, 13, "did you mean 'event_id'?")]),
@@ -143,6 +188,8 @@ CASES = {
     "unique of nothing": (_file(table="    unique: []\n"), [(4, 13, "name at least one column")]),
     "unique of no value": (_file(table="    unique:\n"), [(4, 12, "a text is wanted here")]),
     "conflicts": (_file(name="conflicts"), [(3, 5, "table conflicts: the provisioner makes one of this name")]),
+    "erasures": (_file(name="erasures"), [(3, 5, "table erasures: the provisioner makes one of this name")]),
+    "erasures_log": (_file(name="Erasures_log"), [(3, 5, "choose another")]),
     "conflicts_log": (_file(name="Conflicts_log"), [(3, 5, "choose another")]),
     "expiry": (_file(table="    expire_days: -3\n"), [(4, 18, "not a whole number of days")]),
     "write": (

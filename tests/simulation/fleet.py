@@ -40,7 +40,9 @@ PUBLISH_SECONDS = 5.0
 MAX_PENDING = 8_000
 SPOOL_BYTES = 15 * 4096
 PROCESSOR_BYTES = 10_000
-ONE_PACK = 8_000  # the largest there is in a run, decompressed: it is taken while there is any room
+# The largest there is in a run, decompressed: all that may be pending, and a line end for each hit of over 100 bytes.
+# It is taken while there is any room.
+ONE_PACK = MAX_PENDING + MAX_PENDING // 100
 LOADER_PACKS = 20
 LOADER_CONFIG = LoaderConfig(
     project="simulation",

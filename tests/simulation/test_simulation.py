@@ -27,7 +27,7 @@ from tests.simulation.fleet import Parts
 from tests.simulation.loop import Stalled, VirtualLoop, never
 from tests.simulation.run import simulate
 
-SEEDS = 150
+SEEDS = 240
 SHARE = 30  # of them in a test item: the workers of a test run share the items
 
 

@@ -12,6 +12,8 @@ collector:
   env:
     PIPE_HITS_TOPIC: {{ quote $v.pubsub.hitsTopic }}
     PIPE_PORT: 8080
+    PIPE_SCHEMA: /schema/schema.yaml
+    {{- include "pixelpipe.privacy" . | nindent 4 }}
     {{- if $v.collector.spool.enabled }}
     PIPE_SPOOL: /spool
     {{- end }}
@@ -23,6 +25,7 @@ processor:
     PIPE_ROWS_TOPIC: {{ quote $v.pubsub.rowsTopic }}
     PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
     PIPE_SCHEMA: /schema/schema.yaml
+    {{- include "pixelpipe.privacy" . | nindent 4 }}
 loader:
   ports: {admin: 9103}
   gracePeriod: {{ add (ceil $v.loader.settings.shutdownTimeoutSeconds) 15 }}
@@ -45,6 +48,12 @@ ops:
   env:
     PIPE_DATASET: {{ quote $v.bigquery.dataset }}
     PIPE_SCHEMA: /schema/schema.yaml
+{{- end -}}
+
+{{/* The settings of the parts that apply the privacy policy: to requests, and to log entries. */}}
+{{- define "pixelpipe.privacy" -}}
+PIPE_PRIVACY: {{ quote .Values.privacy }}
+PIPE_HASH_KEY_FILE: {{ ternary "/hash-keys/keys" "" (ne .Values.hashKeySecret "") | quote }}
 {{- end -}}
 
 {{/* The environment of a part's container: (list root "collector") */}}

@@ -7,6 +7,7 @@
 {{- $part := index (include "pixelpipe.parts" $root | fromYaml) $name -}}
 {{- $spool := and (eq $name "collector") $values.spool.enabled -}}
 {{- $onDisk := and $spool (eq $values.spool.storage "persistent") -}}
+{{- $hashed := and (hasKey $part.env "PIPE_HASH_KEY_FILE") (ne $v.hashKeySecret "") -}}
 {{- $module := printf "services.%s" $name -}}
 revisionHistoryLimit: 5
 {{- with include "pixelpipe.liveReplicas" . | fromYaml | merge (dict "values" $v "wanted" $values.replicas "min" $values.autoscaling.min) | include "pixelpipe.replicas" }}
@@ -31,9 +32,7 @@ template:
     labels:
       {{- include "pixelpipe.selector" . | nindent 6 }}
     annotations:
-      {{- if ne $name "collector" }}
       checksum/schema: {{ include "pixelpipe.schema" $root | sha256sum }}
-      {{- end }}
       # For scrapers that use annotations; Managed Prometheus uses podMonitoring.
       prometheus.io/scrape: "true"
       prometheus.io/port: {{ $part.ports.admin | quote }}
@@ -116,8 +115,9 @@ template:
           {{- include "pixelpipe.containerSecurity" $root | nindent 10 }}
         volumeMounts:
           - {name: tmp, mountPath: /tmp}
-          {{- if ne $name "collector" }}
           - {name: schema, mountPath: /schema, readOnly: true}
+          {{- if $hashed }}
+          - {name: hash-keys, mountPath: /hash-keys, readOnly: true}
           {{- end }}
           {{- if $spool }}
           - {name: spool, mountPath: /spool}
@@ -131,10 +131,12 @@ template:
     volumes:
       - name: tmp
         emptyDir: {sizeLimit: 64Mi}
-      {{- if ne $name "collector" }}
       - name: schema
         configMap:
           name: {{ include "pixelpipe.name" (list $root "schema" 63) }}
+      {{- if $hashed }}
+      - name: hash-keys
+        secret: {secretName: {{ $v.hashKeySecret }}, defaultMode: 0440}
       {{- end }}
       {{- if and $spool (not $onDisk) }}
       # Survives the container, not the pod: see collector.spool.storage.

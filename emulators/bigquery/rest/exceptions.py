@@ -27,7 +27,6 @@ NAMES = {
     ("GET", _DATASET + "/routines/{routine}"): "routines.get",
     ("PUT", _DATASET + "/routines/{routine}"): "routines.update",
     ("DELETE", _DATASET + "/routines/{routine}"): "routines.delete",
-    ("GET", _TABLE + "/rowAccessPolicies"): "rowAccessPolicies.list",
     ("POST", _TABLE + ":getIamPolicy"): "tables.getIamPolicy",
     ("POST", _TABLE + ":setIamPolicy"): "tables.setIamPolicy",
     ("POST", _TABLE + ":testIamPermissions"): "tables.testIamPermissions",

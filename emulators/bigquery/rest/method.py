@@ -25,6 +25,8 @@ NAMES = {
     ("PUT", _TABLES + "/{table}"): "tables.update",
     ("DELETE", _TABLES + "/{table}"): "tables.delete",
     ("GET", _TABLES + "/{table}/data"): "tabledata.list",
+    ("GET", _TABLES + "/{table}/rowAccessPolicies"): "rowAccessPolicies.list",
+    ("POST", _TABLES + "/{table}/rowAccessPolicies/{policy}:getIamPolicy"): "rowAccessPolicies.getIamPolicy",
     ("POST", _JOBS): "jobs.insert",
     ("GET", _JOBS): "jobs.list",
     ("GET", _JOBS + "/{job}"): "jobs.get",

@@ -67,8 +67,8 @@ def flag(request: web.Request, name: str) -> bool:
     return request.query.get(name, "").lower() == "true"
 
 
-def page(request: web.Request, items: list[Any], most: int) -> tuple[list[Any], str | None]:
+def page(request: web.Request, items: list[Any], most: int, size: str = "maxResults") -> tuple[list[Any], str | None]:
     """One page of a list, and the token of the next one."""
     start = number(request, "pageToken", 0, len(items))
-    following = start + number(request, "maxResults", most, most)
+    following = start + number(request, size, most, most)
     return items[start:following], str(following) if following < len(items) else None

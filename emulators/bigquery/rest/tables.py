@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from aiohttp import web
 
-from emulators.bigquery import partitions, query, tables
+from emulators.bigquery import partitions, query, row_policies, tables
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError, invalid
 from emulators.bigquery.rest import results, rows
@@ -173,6 +173,18 @@ def _fetch(
     return total, found
 
 
+async def policies(request: web.Request) -> web.Response:
+    table = _store(request).catalog.table(*_key(request))
+    items, token = page(request, list(table.policies), 100, "pageSize")
+    answer: dict[str, Any] = {"rowAccessPolicies": [row_policies.resource(table, policy) for policy in items]}
+    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+
+
+async def policy_members(request: web.Request) -> web.Response:
+    table = _store(request).catalog.table(*_key(request))
+    return web.json_response(row_policies.iam_policy(table, request.match_info["policy"]))
+
+
 ROUTES = [
     ("POST", "/datasets/{dataset}/tables", insert),
     ("GET", "/datasets/{dataset}/tables", list_),
@@ -181,4 +193,6 @@ ROUTES = [
     ("PUT", "/datasets/{dataset}/tables/{table}", change),
     ("DELETE", "/datasets/{dataset}/tables/{table}", delete),
     ("GET", "/datasets/{dataset}/tables/{table}/data", data),
+    ("GET", "/datasets/{dataset}/tables/{table}/rowAccessPolicies", policies),
+    ("POST", "/datasets/{dataset}/tables/{table}/rowAccessPolicies/{policy}:getIamPolicy", policy_members),
 ]

@@ -86,6 +86,11 @@ def parse(sql: str) -> exp.Expression:
     return statement
 
 
+def tokens(sql: str) -> list[Any]:
+    """The words of a text, for what sqlglot has no grammar for; SqlglotError if they cannot be told apart."""
+    return list(_dialect.tokenize(sql))
+
+
 def only(node: exp.Expression, *known: str) -> None:
     """Refuse a node that says more than the parts named: what is not translated must not be dropped."""
     for key, value in node.args.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
-from emulators.bigquery.sql import ddl, dml, translate
+from emulators.bigquery.sql import ddl, dml, row_access, translate
 from emulators.bigquery.sql.scope import Context
 from emulators.bigquery.sql.translate import Query
 
@@ -23,6 +23,7 @@ class Statement:
     query: Query  # what it reads and gives; changes give no columns
     change: dml.Change | None = None
     definition: ddl.Definition | None = None
+    policy: row_access.PolicyChange | None = None
 
 
 def read(node: exp.Expression, context: Context) -> Statement:
@@ -45,4 +46,7 @@ def _read(node: exp.Expression, context: Context) -> Statement:
         scans = definition.query.scans if definition.query is not None else ()
         query = Query(NOTHING, (), scans, tuple(context.tables.values()))
         return Statement(definition.kind, query, definition=definition)
+    if isinstance(node, exp.Command) and row_access.asked(node):
+        policy = row_access.read(node, context)
+        return Statement(policy.kind, Query(NOTHING, (), (), ()), policy=policy)
     raise unsupported(f"this statement: {node.sql(dialect='bigquery')[:200]}")

@@ -40,6 +40,11 @@ def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Geo:
     return _read(text[:MAX_LENGTH]) if text else NOTHING
 
 
+def without_city(found: tuple[Any, ...]) -> Geo:
+    """What may be known of who opted out."""
+    return Geo(*found)._replace(city=None)
+
+
 @lru_cache(REMEMBERED)
 def _read(text: str) -> Geo:
     parts = [part.strip() for part in text.split(",", 2)]

@@ -24,6 +24,8 @@ _BOT = re.compile(
     re.IGNORECASE,
 )
 _DESKTOPS = ("Windows", "Mac OS X", "Linux", "Chrome OS", "Ubuntu", "Fedora", "Debian", "FreeBSD", "OpenBSD", "NetBSD")
+# All that is left of the header of who opted out.
+CLASSES = ("desktop", "mobile", "tablet", "bot", "other")
 _TELEVISION = re.compile(r"\b(?:smart-?)?tv\b|\baft[a-z]{1,6}\b|bravia", re.IGNORECASE)  # AFT… are Amazon's
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook", re.IGNORECASE)
 _PHONE = re.compile(r"iphone|ipod|mobile|phone", re.IGNORECASE)
@@ -64,6 +66,8 @@ def _matcher() -> Resolver:
 @lru_cache(REMEMBERED)
 def parse(text: str) -> Agent:
     """What the first MAX_LENGTH characters of a header say, remembered."""
+    if text in CLASSES:
+        return Agent(device=text, is_bot=text == "bot")
     if not text.isascii():  # the matcher takes UTF-8, which cannot hold a lone surrogate
         text = text.encode("utf-8", "replace").decode()
     found = _matcher()(text, Domain.ALL)

@@ -180,11 +180,11 @@ def times(received_us: int, happened: Any, sent: Any = None, unit: int = MILLISE
 def visitor(hit: Hit, site: Any) -> str | None:
     """An anonymous id for trackers that send none: of one site, address and browser, and of one UTC day.
 
-    It says nothing that the row does not say, and cannot follow anybody into the next day. None where the hit has
-    neither address nor user agent.
+    It says nothing that the row does not say, and cannot follow anybody into the next day. None for who opted out, and
+    where the hit has neither address nor user agent.
     """
     browser = hit.headers.get("user-agent", "")
-    if not hit.ip and not browser:
+    if hit.anonymized or (not hit.ip and not browser):
         return None
     name = msgspec.json.encode([hit.at // _DAY_US, str(site or ""), hit.ip, browser.encode("utf-8", "replace").hex()])
     return "day-" + sha256(name).hexdigest()[:32]

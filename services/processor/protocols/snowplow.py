@@ -97,7 +97,9 @@ def _who(hit: Hit, item: dict[str, Any], context: dict[str, Any], event_id: Any)
     user = reading.take(item, "uid")
     visitor = reading.first(reading.take(item, "duid", "nuid", "tnuid"), session.get("userId"))
     visit = reading.first(reading.take(item, "sid"), session.get("sessionId"))
-    if user is None and visitor is None:  # anonymous tracking: it says nothing of who it is, and still counts
+    if (
+        user is None and visitor is None and not hit.anonymized
+    ):  # anonymous tracking: it says nothing of who it is, and still counts
         visitor = reading.first(visit, page.get("id"))
         if visitor is None:
             visitor = event_id if _ANONYMOUS in hit.headers else reading.visitor(hit, item.get("aid"))

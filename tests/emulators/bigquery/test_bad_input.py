@@ -113,6 +113,7 @@ NAMES = st.fixed_dictionaries(
         "job": st.sampled_from(["none", "a b", "\x00"]),
         "model": st.just("m"),
         "routine": st.just("r"),
+        "policy": st.just("p"),
     }
 )
 QUERIES = st.dictionaries(

@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +385,18 @@ def test_drop_stream_ends_idle_streams_and_counts_answers(
             stream.append("d")
             assert stream.status() is grpc.StatusCode.UNAVAILABLE
     assert ids(client) == ["a", "b", "c", "d"]
+
+
+def test_drop_stream_ends_streams_whose_first_answer_is_on_its_way(
+    address: BigQueryAddress, client: bigquery.Client, control: Control
+) -> None:
+    for round_ in range(5):
+        with ExitStack() as opened:
+            streams = [opened.enter_context(Open(address.grpc, client.project)) for _ in range(20)]
+            for number, stream in enumerate(streams):
+                stream.send(f"{round_}-{number}")
+            with control.on("drop_stream", resource=here(client.project)):
+                assert {stream.status() for stream in streams} == {grpc.StatusCode.UNAVAILABLE}
 
 
 async def test_the_asyncio_client_meets_faults_alike(

@@ -251,17 +251,31 @@ async def test_a_duplicate_is_the_same_message_with_another_ack_id_while_the_fir
 
 async def test_duplicates_reach_other_consumers_and_their_nack_counts(desk: Desk, control: Control) -> None:
     topic, subscription = both(desk)
-    async with Stream(desk.host, subscription) as two:
-        async with Stream(desk.host, subscription, max_outstanding_messages=1) as one:
-            with control.on("duplicate", resource=subscription, times=1):
-                desk.publish(topic, b"x")
-                reading = {asyncio.ensure_future(stream.read()): stream for stream in (one, two)}
-                await asyncio.wait(reading, timeout=10)
-        first, second = (done.result() for done in reading)
+    async with (
+        Stream(desk.host, subscription, max_outstanding_messages=1) as one,
+        Stream(desk.host, subscription, max_outstanding_messages=1) as two,
+    ):
+        await registered(desk, topic, subscription, one, two)
+        with control.on("duplicate", resource=subscription, times=1):
+            desk.publish(topic, b"x")
+            first, second = await asyncio.gather(one.read(), two.read())
         assert first[0].message == second[0].message
         assert first[0].ack_id != second[0].ack_id
         desk.nack(subscription, second)
-        assert bodies(await two.read()) == [b"x"]
+        # Both have room again.
+        again = [asyncio.ensure_future(stream.read()) for stream in (one, two)]
+        done, pending = await asyncio.wait(again, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert [bodies(reading.result()) for reading in done] == [[b"x"]]
+        for reading in pending:
+            reading.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def registered(desk: Desk, topic: str, subscription: str, *streams: Stream) -> None:
+    """Return once the broker serves every stream: each took a message, which is acked. All must allow only one."""
+    desk.publish(topic, *[b"first"] * len(streams))
+    received = [one for stream in streams for one in await stream.read()]
+    desk.ack(subscription, received)
 
 
 def test_a_share_of_pulled_messages_is_duplicated(desk: Desk, control: Control) -> None:
@@ -339,17 +353,28 @@ async def test_drop_stream_ends_open_streams_at_once_and_new_ones_too_while_it_i
     desk: Desk, control: Control
 ) -> None:
     topic, subscription = both(desk)
-    async with Stream(desk.host, subscription) as idle, Stream(desk.host, subscription) as other:
-        desk.publish(topic, b"x")
-        done, pending = await asyncio.wait(
-            [asyncio.ensure_future(stream.read()) for stream in (idle, other)], return_when=asyncio.FIRST_COMPLETED
-        )
+    async with (
+        Stream(desk.host, subscription, max_outstanding_messages=1) as idle,
+        Stream(desk.host, subscription, max_outstanding_messages=1) as other,
+    ):
+        await registered(desk, topic, subscription, idle, other)
         with control.on("drop_stream", resource=subscription):
             assert [(await stream.status())[0] for stream in (idle, other)] == ["UNAVAILABLE"] * 2
             async with Stream(desk.host, subscription) as late:
                 assert (await late.status())[0] == "UNAVAILABLE"
-        assert len(done) == 1
-        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def test_drop_stream_ends_streams_whose_first_delivery_is_on_its_way(desk: Desk, control: Control) -> None:
+    topic, subscription = both(desk)
+    for _ in range(5):
+        async with contextlib.AsyncExitStack() as opened:
+            streams = [Stream(desk.host, subscription, max_outstanding_messages=1) for _ in range(20)]
+            for stream in streams:
+                await opened.enter_async_context(stream)
+            desk.publish(topic, *[b"x"] * 20)
+            with control.on("drop_stream", resource=subscription):
+                await asyncio.gather(*[stream.drain() for stream in streams])
+            assert {(await stream.status())[0] for stream in streams} == {"UNAVAILABLE"}
 
 
 async def test_drop_stream_counts_messages_and_seconds(desk: Desk, control: Control) -> None:

@@ -1,0 +1,138 @@
+"""What the privacy policy makes of a request before anything is published: how it opts out, and what is removed.
+
+The order is fixed: signal, tenant, limit, then the guard. A tenant is known by values that the guard removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.collector.json_items import Item
+from services.collector.metrics import Metrics
+from services.collector.reply import FRESH, Reply
+from services.collector.routes import ANSWERED, NATIVE, Route
+from services.shared.guard import Guard
+from services.shared.hash_keys import HashKeys
+from services.shared.hit import Hit
+from services.shared.privacy import ANONYMIZE, DROP, RECORD, SIGNALS, Privacy
+from services.shared.signals import GPC, PARAMETERS, Signals
+
+# What says that the signal Sec-GPC is obeyed (Global Privacy Control, section 4), and since when: the day of this code.
+SUPPORT = Route("/.well-known/gpc.json", "gpc", "", ("GET", "HEAD"), NATIVE, outcome=ANSWERED)
+SUPPORTED = Reply(200, {"Content-Type": "application/json", **FRESH}, b'{"gpc":true,"lastUpdate":"2026-11-29"}\n')
+
+
+class Treatment(NamedTuple):
+    """What becomes of one hit: `signal` is how its sender opted out, or ""; `action` is the policy for that."""
+
+    signal: str = ""
+    action: str = RECORD
+
+    @property
+    def anonymize(self) -> bool:
+        return self.action == ANONYMIZE
+
+    @property
+    def drop(self) -> bool:
+        return self.action == DROP
+
+
+UNTREATED = Treatment()
+
+
+class Protection:
+    """The policy in force, applied to requests. Counts what it finds and removes."""
+
+    def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics) -> None:
+        self._signals = Signals(policy)
+        self._opt_outs = metrics.opt_outs.by_labels
+        self._removed = metrics.values_removed.by_labels
+        self._guard = Guard(policy, keys, self._count_removed, also=PARAMETERS)
+        # Whether a query string certainly has no signal, nor anything that goes from requests without one.
+        self.passes = self._guard.passes
+        self._removed.update({(name,): 0 for name in self._guard.entries})
+        self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
+        for treatment in self._treatments.values():
+            if treatment.signal:
+                self._opt_outs[treatment] = 0
+        self.strongest = self._signals.strongest  # of several signals the one that names the hit; "" for none
+        self._strongest = self.strongest(*SIGNALS)
+
+    @property
+    def obeys_gpc(self) -> bool:
+        return self._treatments[GPC].action != RECORD
+
+    def signal(self, headers: Mapping[str, str], query: str) -> str:
+        """The signal of a whole request; its items may have their own."""
+        return self.strongest(self._signals.of_headers(headers), self._signals.of_params(query))
+
+    def with_query(self, signal: str, query: str) -> str:
+        """The signal of a request whose headers have this one, or none."""
+        return signal if signal == self._strongest else self.strongest(signal, self._signals.of_params(query))
+
+    def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
+        """The signal of each item of a body, where `signal` is that of the request."""
+        if envelope:
+            signal = self.strongest(signal, self._signals.of_item(envelope))
+        return [self.strongest(signal, self._signals.of_item(item)) for item in items]
+
+    def treatment(self, signal: str) -> Treatment:
+        """What becomes of one hit, which is counted if its sender opted out."""
+        treatment = self._treatments[signal]
+        if signal:
+            self._opt_outs[treatment] += 1
+        return treatment
+
+    def clean(self, hit: Hit, treatment: Treatment) -> Hit:
+        """The hit without what must not be stored, but for `body` and `text`, which are items."""
+        anonymize, guard, via = treatment.anonymize, self._guard, hit.via
+        return msgspec.structs.replace(
+            hit,
+            query=guard.query(hit.query, anonymize, via),
+            headers=guard.headers(hit.headers, anonymize, via),
+            ip=guard.ip(hit.ip, anonymize),
+            envelope=msgspec.Raw(guard.json(bytes(hit.envelope), anonymize, via)) if hit.envelope else hit.envelope,
+            opt_out=treatment.signal,
+            anonymized=anonymize,
+            visitor_id="" if anonymize else hit.visitor_id,
+        )
+
+    def clean_items(
+        self, like: Hit, items: Sequence[Item], signals: Sequence[str]
+    ) -> tuple[list[Hit | None], list[Item]]:
+        """The hits that the items of a body are like, and the items; None for those that are dropped."""
+        likes: list[Hit | None] = []
+        cleaned: list[Item] = []
+        by_treatment: dict[Treatment, Hit] = {}
+        for item, signal in zip(items, signals, strict=True):
+            treatment = self.treatment(signal)
+            if treatment.drop:
+                likes.append(None)
+                cleaned.append(b"")
+                continue
+            if (kept := by_treatment.get(treatment)) is None:
+                kept = by_treatment[treatment] = self.clean(like, treatment)
+            likes.append(kept)
+            cleaned.append(self._clean_item(item, treatment, like.via))
+        return likes, cleaned
+
+    def clean_header(self, name: str, value: str, *, anonymize: bool) -> str | None:
+        """The value of one header as it is kept; None if it is not."""
+        return self._guard.headers({name: value}, anonymize).get(name)
+
+    def clean_query(self, query: str, *, anonymize: bool) -> str:
+        return self._guard.query(query, anonymize)
+
+    def clean_ip(self, ip: str, *, anonymize: bool) -> str:
+        return self._guard.ip(ip, anonymize)
+
+    def _clean_item(self, item: Item, treatment: Treatment, via: str) -> Item:
+        if isinstance(item, bytes):
+            return self._guard.json(item, treatment.anonymize, via)
+        return self._guard.text(item, treatment.anonymize, via)
+
+    def _count_removed(self, name: str) -> None:
+        self._removed[name,] += 1
