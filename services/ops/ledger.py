@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 
 import aiohttp
 
 from services.ops.deployment import CommandRefused
 from services.shared import reconciliation
+from services.shared.reconciliation import Reconciliation
 
 _SECONDS = 10.0  # a process may take to answer
 
@@ -44,13 +46,18 @@ async def run(options: argparse.Namespace) -> int:
         return 0
     if not options.urls:
         raise CommandRefused("name the admin URL of every loader, processor and collector")
+    print(json.dumps((await scraped(options.urls)).shown(), indent=2))
+    return 0
+
+
+async def scraped(urls: Sequence[str]) -> Reconciliation:
+    """The reconciliation of the processes with these admin URLs. Raises CommandRefused if it cannot be made."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session:
-        scrapes = {url: await _read(session, url) for url in options.urls}
+        scrapes = {url: await _read(session, url) for url in urls}
     try:
-        print(json.dumps(reconciliation.reconcile(scrapes).shown(), indent=2))
+        return reconciliation.reconcile(scrapes)
     except reconciliation.Incomplete as error:
         raise CommandRefused(str(error)) from error
-    return 0
 
 
 async def _read(session: aiohttp.ClientSession, url: str) -> str:

@@ -69,7 +69,7 @@ def decode(data: bytes, message_id: str, published: int) -> Entries:
     entry, so a redelivered entry has the same id. Raises Poison for a message in which nothing is a LogEntry with
     `httpRequest.requestUrl`.
     """
-    parts = _elements(data)
+    parts = elements(data)
     if len(parts) > hit.MAX_HITS:
         raise Poison(f"an array of {len(parts)} log entries, at most {hit.MAX_HITS} are allowed")
     found = _read(parts, message_id, published)
@@ -88,7 +88,7 @@ def protected(found: Entries, policy: Policy) -> Entries:
 def count(data: bytes) -> int:
     """How many hits a message that is not processed holds, readable or not; 1 if that is unknown."""
     try:
-        parts = _elements(data)
+        parts = elements(data)
     except Poison:
         return 1
     if len(parts) > hit.MAX_HITS:
@@ -128,7 +128,7 @@ def _decompress(data: bytes) -> bytes:
     return content
 
 
-def _elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:
+def elements(data: bytes) -> Sequence[bytes | msgspec.Raw]:
     """The entries of an array, each as msgspec.Raw; anything else is one entry, as bytes. Raises Poison."""
     if is_compressed(data):
         data = _decompress(data)

@@ -10,7 +10,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import conflicts, row_access, tenant_views
+from services.provision import conflicts, erasures, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
@@ -48,7 +48,7 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
 
 def tables(schema: Schema) -> tuple[Table, ...]:
     """All that are provisioned."""
-    return (*schema.tables.values(), conflicts.table(schema))
+    return (*schema.tables.values(), conflicts.table(schema), erasures.table())
 
 
 def _tenants(cfg: Config, schema: Schema, client: Any, log_tables: dict[str, LogTable]) -> list[Resource]:

@@ -20,8 +20,10 @@ CLUSTERABLE = ("STRING", "INT64", "BOOL", "TIMESTAMP", "DATE", "NUMERIC")
 GROUPABLE = CLUSTERABLE  # BigQuery neither groups JSON nor partitions a window by FLOAT64
 REJECTS = "rejects"  # the table for events that were refused
 CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
+ERASURES = "erasures"  # the table of receipts of `ops forget`; provisioned, never in a schema file
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
+PROVISIONED = (CONFLICTS, ERASURES)
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
 

@@ -53,7 +53,7 @@ def commands() -> Iterator[Commands]:
 
 
 def _serve() -> None:
-    from services.ops import compact, cost, dead, ledger, load, replay, smoke, trace  # noqa: F401 - before a fork
+    from services.ops import access, compact, cost, dead, forget, ledger, load, replay, smoke, trace  # noqa: F401 - before a fork
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

@@ -16,11 +16,13 @@ from tests.shared.test_reconciliation import scrapes
 
 
 @contextmanager
-def serving(*texts: str) -> Iterator[list[str]]:
-    """Admin ports, one a text."""
+def serving(*texts: str, asked: list[str] | None = None) -> Iterator[list[str]]:
+    """Admin ports, one a text; `asked` gets the path of each request."""
 
     class Admin(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if asked is not None:
+                asked.append(self.path)
             number, _, path = self.path.removeprefix("/").partition("/")
             self.send_response(200 if path == "metrics" else 404)
             self.end_headers()

@@ -28,6 +28,9 @@ WRONG = {
     ("dead", "list", *PROJECT, "--subscription", "a"): "argument --subscription: 'a': use 3 to 255 letters",
     ("dead", "list", *PROJECT, "--wait", "-1"): "argument --wait: '-1': use a number from 0 up",
     ("trace", "x", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
+    ("forget", *PROJECT, "--buffer-wait", "-1"): "argument --buffer-wait: '-1': use a number from 0 up",
+    ("forget", *PROJECT, "--dead-topic", "a b"): "argument --dead-topic: 'a b': use 3 to 255 letters",
+    ("access", *PROJECT, "--file", ""): "argument --file: it is empty; name a file",
     ("compact", *PROJECT, "--closed-after", "nan"): "argument --closed-after: 'nan': use a number from 0 up",
 }
 
@@ -48,6 +51,8 @@ COMMANDS = {
     "replay": "BIGQUERY_EMULATOR_HOST",
     "compact": "BIGQUERY_EMULATOR_HOST",
     "trace x": "BIGQUERY_EMULATOR_HOST",
+    "forget --user-id x": "BIGQUERY_EMULATOR_HOST",
+    "access --user-id x": "BIGQUERY_EMULATOR_HOST",
     "dead list": "PUBSUB_EMULATOR_HOST",
 }
 

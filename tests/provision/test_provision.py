@@ -64,6 +64,8 @@ def test_the_command_makes_everything_once(emulated) -> None:
         "view pixelpipe.rejects",
         "table pixelpipe.conflicts_log",
         "view pixelpipe.conflicts",
+        "table pixelpipe.erasures_log",
+        "view pixelpipe.erasures",
     ]
     second = provision(emulated.id)
     assert second.returncode == 0, second.stderr

@@ -188,6 +188,8 @@ CASES = {
     "unique of nothing": (_file(table="    unique: []\n"), [(4, 13, "name at least one column")]),
     "unique of no value": (_file(table="    unique:\n"), [(4, 12, "a text is wanted here")]),
     "conflicts": (_file(name="conflicts"), [(3, 5, "table conflicts: the provisioner makes one of this name")]),
+    "erasures": (_file(name="erasures"), [(3, 5, "table erasures: the provisioner makes one of this name")]),
+    "erasures_log": (_file(name="Erasures_log"), [(3, 5, "choose another")]),
     "conflicts_log": (_file(name="Conflicts_log"), [(3, 5, "choose another")]),
     "expiry": (_file(table="    expire_days: -3\n"), [(4, 18, "not a whole number of days")]),
     "write": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from emulators.bigquery.errors import ApiError, invalid, unsupported
 from emulators.bigquery.sql.casts import cast, named_type
 from emulators.bigquery.sql.expr import Expr, duckdb_type, integer, string
 
+MANY = 100  # elements of an array
 INTEGER = re.compile(r"[+-]?\d{1,20}")
 
 
@@ -36,7 +38,11 @@ def _value(kind: Mapping[str, Any], value: Mapping[str, Any]) -> Expr:
     if name == "ARRAY":
         inner = kind.get("arrayType") or {}
         type_ = named_type(str(inner.get("type", "")))
-        items = [_value(inner, item) for item in value.get("arrayValues") or []]
+        given = value.get("arrayValues") or []
+        if type_ == "STRING" and len(given) > MANY:
+            sql = _texts(given)
+            return Expr(sql, f"ARRAY<{type_}>", literal=True, probe=sql)
+        items = [_value(inner, item) for item in given]
         sql = f"CAST([{', '.join(item.sql for item in items)}] AS {duckdb_type(type_)}[])"
         return Expr(sql, f"ARRAY<{type_}>", literal=True, probe=sql)
     type_ = named_type(name)
@@ -45,6 +51,15 @@ def _value(kind: Mapping[str, Any], value: Mapping[str, Any]) -> Expr:
         sql = f"CAST(NULL AS {duckdb_type(type_)})"
         return Expr(sql, type_, literal=True, probe=sql)
     return _scalar(type_, str(given))
+
+
+def _texts(given: Sequence[Mapping[str, Any]]) -> str:
+    """An array of strings as one JSON literal, of which DuckDB makes an array in a fifth of the time."""
+    values = [None if item.get("value") is None else str(item["value"]) for item in given]
+    for value in values:
+        if value is not None and "\x00" in value:
+            string(value)  # refuses it
+    return f"CAST(CAST({string(json.dumps(values, ensure_ascii=False)).sql} AS JSON) AS VARCHAR[])"
 
 
 def _scalar(type_: str, given: str) -> Expr:

@@ -358,6 +358,16 @@ def test_parameters_filter_partitions_and_may_be_arrays(world: World) -> None:
         world.rows("SELECT @p", query_parameters=[parameter("INT64", "1; DROP TABLE x")])
 
 
+@pytest.mark.parametrize("many", [3, 100, 101, 5_000])
+def test_an_array_of_many_strings_arrives_unchanged(world: World, many: int) -> None:
+    values = ["'); DROP TABLE x; --", '"\\', "\n\t", "e\u0301", "\U0001f600", *map(str, range(many - 5))][:many]
+    given = [bigquery.ArrayQueryParameter("ids", "STRING", values)]
+    assert world.rows("SELECT @ids", query_parameters=given) == [(values,)]
+    for value, found in (*((one, True) for one in values[:3]), ("%", False), ("", False)):
+        asked = [*given, parameter("STRING", value, "one")]
+        assert world.rows("SELECT @one IN UNNEST(@ids)", query_parameters=asked) == [(found,)]
+
+
 def test_nothing_in_a_literal_or_a_name_reaches_duckdb_as_code(world: World) -> None:
     hostile = "'); DROP TABLE rows.t1; --"
     assert world.rows("SELECT @p", query_parameters=[parameter("STRING", hostile)]) == [(hostile,)]
