@@ -47,6 +47,10 @@ class Layout:
         return self.data / run_file.LOGS
 
     @property
+    def archive(self) -> Path:
+        return self.data / "archive"
+
+    @property
     def bigquery_file(self) -> Path:
         return self.data / "bigquery.duckdb"
 
@@ -142,7 +146,11 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
             "emulators.pubsub",
             shared,
             child.announces("grpc"),
-            ("--host", HOST, "--port", str(ports.pubsub), "--control-port", str(ports.pubsub_control)),
+            (
+                *("--host", HOST, "--port", str(ports.pubsub), "--control-port", str(ports.pubsub_control)),
+                # Used where PIPE_ARCHIVE is set. Production's objects are open for five minutes.
+                *("--archive-dir", str(place.archive), "--archive-seconds", "10"),
+            ),
             {"grpc": ports.pubsub, "control": ports.pubsub_control},
         ),
         Spec(

@@ -36,7 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def pubsub_host() -> Iterator[str]:
+def archive_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the Pub/Sub emulator writes objects, as BUCKET/OBJECT."""
+    return tmp_path_factory.mktemp("archive")
+
+
+@pytest.fixture(scope="session")
+def pubsub_host(archive_folder: Path) -> Iterator[str]:
     """The Pub/Sub emulator as its own process, one per test session; tests use a project id each."""
     if GOOGLE:
         host, _, port = GOOGLE.rpartition(":")
@@ -46,7 +52,8 @@ def pubsub_host() -> Iterator[str]:
             pytest.exit(f"PUBSUB_EMULATOR={GOOGLE} is not the HOST:PORT of a running emulator: {error}", returncode=2)
         yield GOOGLE
         return
-    with process.running("emulators.pubsub", "--port", "0") as emulator:
+    archive = ("--archive-dir", str(archive_folder), "--archive-seconds", "0.2")
+    with process.running("emulators.pubsub", "--port", "0", *archive) as emulator:
         yield f"127.0.0.1:{emulator.ready['grpc']}"
 
 

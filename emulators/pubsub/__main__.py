@@ -1,4 +1,5 @@
-"""`python -m emulators.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648] [--control-port N]`
+"""`python -m emulators.pubsub [--host 127.0.0.1] [--port 8085] [--max-bytes 2147483648] [--control-port N]
+[--archive-dir FOLDER]`
 
 Prints one line, `{"grpc": PORT}`, when it accepts calls, with `"control": PORT` where faults can be set; SIGTERM or
 SIGINT ends it with exit code 0.
@@ -12,16 +13,25 @@ import json
 import signal
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 
-from emulators.arguments import HOST, host, port
+from emulators.arguments import HOST, data_path, host, port
 from emulators.faults import control
 from emulators.faults.fault_runtime import FaultRuntime
 from emulators.pubsub.broker import Broker
 from emulators.pubsub.clock import Alarm, Clock
+from emulators.pubsub.cloud_storage import CloudStorage
 from emulators.pubsub.server import Server
 
 
-async def serve(host: str, port: int, max_bytes: int, control_port: int | None) -> int:
+async def serve(
+    host: str,
+    port: int,
+    max_bytes: int,
+    control_port: int | None,
+    archive_dir: Path | None = None,
+    archive_seconds: float | None = None,
+) -> int:
     """Serve until a signal comes; returns the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -30,6 +40,9 @@ async def serve(host: str, port: int, max_bytes: int, control_port: int | None) 
     clock = Clock()
     alarm = Alarm(clock)
     broker = Broker(max_bytes, first_number=int(clock.now() * 1e6), sooner=alarm.sooner)
+    cloud_storage = CloudStorage(archive_dir, clock, archive_seconds) if archive_dir is not None else None
+    if cloud_storage is not None:
+        broker.export = cloud_storage.watch
     runtime = FaultRuntime()
     server = Server(broker, clock, runtime)
     async with AsyncExitStack() as stack:
@@ -41,16 +54,21 @@ async def serve(host: str, port: int, max_bytes: int, control_port: int | None) 
             bound = await server.start(host, port)
         except OSError as error:
             return _cannot_listen("calls", host, port, error)
-        ticking = asyncio.create_task(alarm.run(broker))
+        tasks = [asyncio.create_task(alarm.run(broker))]
+        if cloud_storage is not None:
+            tasks.append(asyncio.create_task(cloud_storage.run()))
         print(json.dumps({"grpc": bound, **control_bound}), flush=True)
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         await server.stop()
-        ticking.cancel()
-        stopping.cancel()
-        outcome = (await asyncio.gather(ticking, stopping, return_exceptions=True))[0]
-    if isinstance(outcome, Exception):
-        raise outcome
+        for task in (stopping, *tasks):
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        if cloud_storage is not None:
+            await cloud_storage.finish()
     return 0
 
 
@@ -74,10 +92,31 @@ def main() -> int:
         type=port,
         help="port to set faults at, 0 for a free one (default: faults cannot be set)",
     )
+    parser.add_argument(
+        "--archive-dir",
+        type=data_path,
+        help="folder where Cloud Storage subscriptions write BUCKET/OBJECT (default: they are refused)",
+    )
+    parser.add_argument(
+        "--archive-seconds",
+        type=float,
+        help="seconds an object may be open at most, whatever its subscription says (default: as it says)",
+    )
     arguments = parser.parse_args()
+    if arguments.archive_seconds is not None and not arguments.archive_seconds > 0:
+        parser.error(f"--archive-seconds must be positive, not {arguments.archive_seconds}")
     if arguments.max_bytes <= 0:
         parser.error(f"--max-bytes must be positive, not {arguments.max_bytes}")
-    return asyncio.run(serve(arguments.host, arguments.port, arguments.max_bytes, arguments.control_port))
+    return asyncio.run(
+        serve(
+            arguments.host,
+            arguments.port,
+            arguments.max_bytes,
+            arguments.control_port,
+            arguments.archive_dir,
+            arguments.archive_seconds,
+        )
+    )
 
 
 if __name__ == "__main__":

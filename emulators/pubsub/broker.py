@@ -12,11 +12,12 @@ from typing import Any
 
 from grpc import StatusCode
 
+from emulators.pubsub import filters, names, resources
 from emulators.pubsub import message as messages
-from emulators.pubsub import names, resources
 from emulators.pubsub.ack_id import AckIds
 from emulators.pubsub.backlog import Backlog
 from emulators.pubsub.errors import PubsubError, already_exists, not_found, unsupported
+from emulators.pubsub.filters import Wanted
 from emulators.pubsub.message import HeldBytes, Message
 from emulators.pubsub.resources import Policy
 
@@ -29,13 +30,17 @@ class Topic:
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """`topic` is None once it is deleted or detached; `active` is the time of the last call on the subscription."""
+    """`topic` is None once it is deleted or detached; `active` is the time of the last call on the subscription.
+
+    `wanted` is its filter.
+    """
 
     resource: Any
     policy: Policy
     backlog: Backlog
     topic: Topic | None
     active: float
+    wanted: Wanted | None
 
     def last_use(self) -> float:
         return max(self.active, self.backlog.used)
@@ -58,6 +63,8 @@ class Broker:
         self._next_number = first_number
         self._sooner = sooner
         self._finished: PubsubError | None = None
+        # Called for each Cloud Storage subscription that is made or changed; None: there are none.
+        self.export: Callable[[Subscription], None] | None = None
 
     # Topics
 
@@ -105,6 +112,8 @@ class Broker:
 
     def create_subscription(self, requested: Any, now: float) -> Any:
         resource = resources.new_subscription(requested)
+        self._check_export(resource)
+        wanted = filters.wanted(resource.filter)
         if resource.name in self._subscriptions:
             raise already_exists(resource.name)
         topic = self._topic(resource.topic)
@@ -119,16 +128,19 @@ class Broker:
             lambda message, attempts, at: self._bury(name, message, attempts, at),
             self._sooner,
         )
-        subscription = Subscription(resource, policy, backlog, topic, now)
+        subscription = Subscription(resource, policy, backlog, topic, now, wanted)
         self._subscriptions[name] = subscription
         topic.subscriptions[name] = subscription
         self._show_topic_retention(subscription)
         self._watch_idle(subscription)
+        if self.export is not None:
+            self.export(subscription)
         return resource
 
     def update_subscription(self, requested: Any, mask: Any, now: float) -> Any:
         subscription = self._subscription(requested.name, now)
         resource = resources.updated_subscription(subscription.resource, requested, mask)
+        self._check_export(resource)
         policy = resources.policy_of(resource)
         if policy.dead_letter_topic not in (None, subscription.policy.dead_letter_topic):
             self._topic(policy.dead_letter_topic)
@@ -136,6 +148,8 @@ class Broker:
         subscription.backlog.obey(policy, now)
         self._show_topic_retention(subscription)
         self._watch_idle(subscription)
+        if self.export is not None:
+            self.export(subscription)
         return resource
 
     def get_subscription(self, name: str, now: float) -> Any:
@@ -161,12 +175,16 @@ class Broker:
     # Messages
 
     def backlog(self, name: str, now: float) -> Backlog:
-        """The backlog to pull from; refused where the subscription is missing or detached, and after `finish`."""
+        """The backlog to pull from; refused where it is missing, detached or written elsewhere, and after `finish`."""
         if self._finished is not None:
             raise self._finished
         subscription = self._subscription(name, now)
         if subscription.backlog.ended is not None:
             raise subscription.backlog.ended
+        if subscription.resource.HasField("cloud_storage_config"):
+            raise PubsubError(
+                StatusCode.FAILED_PRECONDITION, "This method is not supported for this subscription type."
+            )
         return subscription.backlog
 
     def ack_deadline(self, name: str, now: float) -> int:
@@ -213,6 +231,10 @@ class Broker:
 
     # Parts of the above
 
+    def _check_export(self, resource: Any) -> None:
+        if self.export is None and resource.HasField("cloud_storage_config"):
+            raise unsupported("Subscription.cloud_storage_config without --archive-dir")
+
     def _topic(self, name: str) -> Topic:
         topic = self._topics.get(names.check_topic(name))
         if topic is None:
@@ -232,7 +254,11 @@ class Broker:
             self._next_number += 1
             published.append(messages.stamp(one, self._next_number, now))
         for subscription in topic.subscriptions.values():
-            subscription.backlog.put(published, now)
+            wanted = subscription.wanted
+            passed = published
+            if wanted is not None:
+                passed = [done for one, done in zip(raw, published, strict=True) if wanted(one.attributes)]
+            subscription.backlog.put(passed, now)
         return published
 
     def _bury(self, name: str, message: Message, attempts: int, now: float) -> bool:

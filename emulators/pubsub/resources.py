@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
-from emulators.pubsub import limits, names
+from emulators.pubsub import limits, names, object_name
 from emulators.pubsub.errors import invalid, unsupported
 
 _DAY = 86_400.0
@@ -22,6 +22,8 @@ MIN_RETENTION, MAX_RETENTION = 600.0, 31 * _DAY
 DEFAULT_TTL, MIN_TTL = 31 * _DAY, _DAY
 MIN_ATTEMPTS, MAX_ATTEMPTS = 5, 100
 MIN_BACKOFF, MAX_BACKOFF, DEFAULT_MIN_BACKOFF = 0.0, 600.0, 10.0
+MIN_DURATION, MAX_DURATION, DEFAULT_DURATION = 60.0, 600.0, 300
+MIN_OBJECT_BYTES, MAX_OBJECT_BYTES, MIN_OBJECT_MESSAGES = 1_000, 10 * 1024**3, 1_000
 
 _TOPIC_UNSUPPORTED = ("kms_key_name", "schema_settings", "ingestion_data_source_settings", "message_transforms", "tags")
 _TOPIC_MUTABLE = {"labels", "message_storage_policy", "message_retention_duration", *_TOPIC_UNSUPPORTED}
@@ -30,9 +32,7 @@ _TOPIC_OUTPUT = ("state", "satisfies_pzs")
 _SUBSCRIPTION_UNSUPPORTED = (
     "push_config",
     "bigquery_config",
-    "cloud_storage_config",
     "bigtable_config",
-    "filter",
     "enable_message_ordering",
     "enable_exactly_once_delivery",
     "message_transforms",
@@ -132,6 +132,8 @@ def _checked_subscription(requested: Any) -> Any:
     for output in _SUBSCRIPTION_OUTPUT:
         subscription.ClearField(output)
     _check_labels(subscription.labels)
+    if subscription.HasField("cloud_storage_config"):
+        _check_cloud_storage(subscription)
     subscription.ack_deadline_seconds = limits.check_ack_deadline(
         subscription.ack_deadline_seconds or limits.MIN_ACK_DEADLINE
     )
@@ -149,6 +151,24 @@ def _checked_subscription(requested: Any) -> Any:
         _check_retry(subscription.retry_policy)
     subscription.state = int(types.Subscription.State.ACTIVE)
     return subscription
+
+
+def _check_cloud_storage(subscription: Any) -> None:
+    config = subscription.cloud_storage_config
+    if config.service_account_email or not config.HasField("avro_config") or config.avro_config.use_topic_schema:
+        raise unsupported("Subscription.cloud_storage_config with text, a topic's schema or a service account")
+    object_name.check(config.bucket, config.filename_prefix, config.filename_suffix, config.filename_datetime_format)
+    if not config.HasField("max_duration"):
+        config.max_duration.seconds = DEFAULT_DURATION
+    _check_span("cloud_storage_config.max_duration", config.max_duration, MIN_DURATION, MAX_DURATION)
+    subscription.ack_deadline_seconds = subscription.ack_deadline_seconds or int(seconds_of(config.max_duration))
+    if seconds_of(config.max_duration) > subscription.ack_deadline_seconds:
+        raise invalid("Invalid cloud_storage_config given: max_duration must not exceed the ack deadline.")
+    if config.max_bytes and not MIN_OBJECT_BYTES <= config.max_bytes <= MAX_OBJECT_BYTES:
+        raise invalid(f"Invalid cloud_storage_config.max_bytes given ({config.max_bytes}): 1 KB to 10 GiB.")
+    if config.max_messages and config.max_messages < MIN_OBJECT_MESSAGES:
+        raise invalid(f"Invalid cloud_storage_config.max_messages given ({config.max_messages}): at least 1000.")
+    config.state = int(types.CloudStorageConfig.State.ACTIVE)
 
 
 def _check_dead_letter(policy: Any) -> None:

@@ -22,6 +22,7 @@ from services.ops import dead_letter, dead_letter_queue, deployment, option
 from services.ops.dead_letter import DeadLetter, printable
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
+from services.provision.archive import REPLAYED
 from services.shared import resource_names
 from services.shared.publisher import Publisher, Unconfirmed
 
@@ -186,7 +187,7 @@ class _Replayer:
 
     async def _publish(self, one: DeadLetter, topic: str) -> None:
         try:
-            await self._publisher.publish(topic, one.data, one.original_attributes())
+            await self._publisher.publish(topic, one.data, {**one.original_attributes(), REPLAYED: "dead"})
         except Unconfirmed as error:
             self._unconfirmed = True
             self._fail(one, f"not confirmed: {error}")

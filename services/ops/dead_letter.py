@@ -13,12 +13,13 @@ import msgspec
 import pyarrow as pa
 
 from services.processor import log_entry
+from services.provision.archive import REPLAYED
 from services.shared import hit, rows, zstd_frame
 from services.shared.errors import Poison
 from services.shared.hit import Hit
 
 # What our services add, and what Pub/Sub adds where its own dead-letter policy forwards a message.
-_OURS = ("dead_reason", "dead_source")
+_OURS = ("dead_reason", "dead_source", REPLAYED)
 _PUBSUB = "CloudPubSubDeadLetterSource"
 _EXCERPT = 1_000  # bytes or characters shown of what cannot be decoded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,6 +67,29 @@ def file(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty; name a file")
     return Path(text)
+
+
+def archive(text: str) -> str:
+    """gs://BUCKET[/FOLDER], or a folder that is there."""
+    if not text or "://" in text:
+        try:
+            config.check_shape("archive", text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{config.shown(text)}: {error}, or a folder") from None
+    if not text.startswith("gs://") and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{config.shown(text)}: there is no such folder")
+    return text
+
+
+def moment(text: str) -> datetime:
+    """A time, UTC where it does not say."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def day(text: str) -> date:

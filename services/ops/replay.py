@@ -1,7 +1,7 @@
 """Publishes the events of `rejects` again, once schema or code are repaired: hits to the processor, rows to the loader.
 
 Events keep their ids, so what is replayed twice counts once. Rejects stay: they are history. Without --all, an event
-that is in its table by now is skipped.
+that is in its table by now is skipped. With --archive it publishes all hits of a span of time again, from the archive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -20,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
-from services.ops import deployment, hit_packs, option, reconstruct
+from services.ops import archive_command, deployment, hit_packs, option, reconstruct
 from services.ops.dead_letter import printable
 from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
+from services.provision.archive import REPLAYED
 from services.shared import emulators, hit, resource_names, rows, schema_file
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
@@ -69,8 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=(parse.STAGE, reject_rows.STAGE),
         help="only rejects of this service",
     )
-    parser.add_argument("--since", type=_moment, metavar="TIME", help="received at or after (ISO 8601, UTC by default)")
-    parser.add_argument("--until", type=_moment, metavar="TIME", help="received before")
+    archive_command.add_options(parser)
+    parser.add_argument(
+        "--since", type=option.moment, metavar="TIME", help="received at or after (ISO 8601, UTC by default)"
+    )
+    parser.add_argument("--until", type=option.moment, metavar="TIME", help="received before")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--pending", action="store_true", default=True, help="skip events that are in a table by now (the default)"
@@ -91,18 +94,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 async def run(options: argparse.Namespace) -> int:
     """Print the outcome as one JSON object. The exit code is 1 if an event could not be published."""
+    archive_command.check(options)
+    if options.archive is not None:
+        return await archive_command.run(options)
     schema = schema_file.load(options.schema)
     if options.tenant is not None and options.tenant not in schema.tenants.by_name:
         listed = ", ".join(schema.tenants.by_name) or "none"
@@ -213,6 +209,7 @@ class Replay:
             for lines in hit_packs.grouped(batch.hits):
                 # A new id: the processor has seen the old pack, and would drop it unread.
                 data, attributes = hit.pack(lines, hit_packs.new_id())
+                attributes[REPLAYED] = "rejects"
                 tasks.create_task(self._send(self._hits_topic, data, attributes, len(lines)))
             for table, single in batch.rows.items():
                 whole = pa.concat_batches(single)

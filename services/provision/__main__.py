@@ -13,7 +13,7 @@ import sys
 
 from google.auth.exceptions import GoogleAuthError
 
-from services.provision import iam, inventory, row_access
+from services.provision import archive, bucket, iam, inventory, row_access
 from services.provision.config import Config
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
 from services.shared import config, emulators, log, schema_file
@@ -26,6 +26,11 @@ def main() -> int:
         prog="python -m services.provision",
         description="Create or repair topics, subscriptions, dataset, tables and views. Settings come from PIPE_*.",
     )
+    parser.add_argument(
+        "--archive",
+        metavar="gs://BUCKET[/FOLDER]",
+        help="have Pub/Sub archive hits in Cloud Storage, for `ops replay --archive` (environment PIPE_ARCHIVE)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     commands = parser.add_subparsers(dest="command", title="or")
     permissions = commands.add_parser("iam", help="print who needs which role, and do nothing", description=iam.__doc__)
@@ -36,7 +41,8 @@ def main() -> int:
         if arguments.command == "iam":
             sys.stdout.write(iam.text(arguments))
             return 0
-        cfg = config.read(Config, os.environ)
+        given = {} if arguments.archive is None else {"PIPE_ARCHIVE": arguments.archive}
+        cfg = config.read(Config, {**os.environ, **given})
         schema = schema_file.load(cfg.schema)
         if arguments.command == "policies":
             sys.stdout.write(row_access.script(schema, inventory.tables(schema), cfg.project, cfg.dataset))
@@ -49,6 +55,8 @@ def main() -> int:
     try:
         for line in settle(inventory.resources(cfg, schema), dry_run=arguments.dry_run):
             print(line, flush=True)
+        if (store := archive.of(cfg.archive)) is not None:
+            print("", *bucket.commands(store, cfg.project, cfg.archive_days), sep="\n", flush=True)
     except ProvisionRefused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1

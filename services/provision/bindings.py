@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.provision import archive
 from services.provision.config import Config
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
 
-Kind = Literal["project", "topic", "subscription", "table"]
+Kind = Literal["project", "bucket", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
 METRICS_READER = "metrics reader"  # whoever scales on Cloud Monitoring's metrics
 PUBLISHER, SUBSCRIBER = "roles/pubsub.publisher", "roles/pubsub.subscriber"
@@ -89,6 +90,7 @@ class Binding:
     """`account` has `role` on the resource; `role` is a predefined one's name or one of CUSTOM_ROLES.
 
     `resource` is a name without its project; that of a table is DATASET.TABLE, that of the project is empty.
+    Buckets are its owner's, and there before anything is provisioned.
     """
 
     account: str
@@ -100,7 +102,7 @@ class Binding:
     @property
     def first(self) -> bool:
         """Whether it can be granted before anything is provisioned."""
-        return self.kind == "project"
+        return self.kind in ("project", "bucket")
 
 
 def custom_roles(bound: Sequence[Binding]) -> Sequence[CustomRole]:
@@ -137,6 +139,12 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     ]
     if schema.tenants.admins:
         found.append(Binding("provision", SHARER, "project", "", "sets row access policies and authorizes views"))
+    if (store := archive.of(cfg.archive)) is not None:
+        # Only so can it create objects, and tell that the bucket is there.
+        found += [
+            Binding(SERVICE_AGENT, role, "bucket", store.bucket, "writes the archive of hits")
+            for role in archive.BUCKET_ROLES
+        ]
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)

@@ -22,4 +22,7 @@ class Config:
     rows_subscription: str = setting(resource_names.ROWS_SUBSCRIPTION, "the loader's subscription of rows")
     dead_topic: str = setting(resource_names.DEAD_TOPIC, "the topic of messages that nobody could use")
     dead_subscription: str = setting(resource_names.DEAD_SUBSCRIPTION, "the subscription that keeps the dead messages")
+    archive: str = setting("", "where Pub/Sub archives hits: gs://BUCKET or gs://BUCKET/FOLDER, empty: nowhere")
+    archive_days: int = setting(30, "days archived hits are kept, by the lifecycle rule that is printed", minimum=1)
+    archive_subscription: str = setting(resource_names.ARCHIVE_SUBSCRIPTION, "the subscription that archives hits")
     log_level: str = setting("info", "least severity that is logged", choices=log.LEVELS)

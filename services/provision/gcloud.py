@@ -53,6 +53,8 @@ def _command(binding: Binding, accounts: Accounts, project: str) -> str:
     match binding.kind:
         case "project":
             return f"gcloud projects add-iam-policy-binding {project} --condition=None {options}"
+        case "bucket":
+            return f"gcloud storage buckets add-iam-policy-binding gs://{resource} {options}"
         case "topic":
             return f"gcloud pubsub topics add-iam-policy-binding {resource} --project={project} {options}"
         case "subscription":

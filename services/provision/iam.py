@@ -15,6 +15,7 @@ from services.provision.service_accounts import Accounts
 from services.shared import config, schema_file
 from services.shared.config import ConfigError
 
+_OPTIONS = ("PIPE_PROJECT", "PIPE_DATASET", "PIPE_SCHEMA", "PIPE_ARCHIVE")
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _LONGEST = "provision"  # of what follows the full name in a ServiceAccount's
 
@@ -25,6 +26,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", default="pixelpipe", help="the Helm release (%(default)s)")
     parser.add_argument("--fullname", help="what its names begin with, where the chart's fullnameOverride is set")
     parser.add_argument("--dataset", help="the dataset (environment PIPE_DATASET)")
+    # No default: `provision --archive … iam` has set it, and a default of this parser would undo that.
+    parser.add_argument(
+        "--archive",
+        metavar="gs://BUCKET[/FOLDER]",
+        default=argparse.SUPPRESS,
+        help="where hits are archived (environment PIPE_ARCHIVE)",
+    )
     parser.add_argument("--schema", type=Path, help="the schema file, for its tables (environment PIPE_SCHEMA)")
     parser.add_argument(
         "--metrics-reader",
@@ -62,7 +70,7 @@ def text(options: argparse.Namespace) -> str:
 
 
 def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Config:
-    options_of = {"PIPE_PROJECT": "project", "PIPE_DATASET": "dataset", "PIPE_SCHEMA": "schema"}
+    options_of = {name: name.removeprefix("PIPE_").lower() for name in _OPTIONS}
     given = {key: str(value) for key, name in options_of.items() if (value := getattr(options, name)) is not None}
     try:
         return config.read(Config, {**environ, **given})

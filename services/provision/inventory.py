@@ -10,7 +10,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import conflicts, erasures, row_access, tenant_views
+from services.provision import archive, conflicts, erasures, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
@@ -37,6 +37,11 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
         (cfg.hits_subscription, "PIPE_HITS_SUBSCRIPTION", Policy(cfg.hits_topic, RETENTION_DAYS, cfg.dead_topic)),
         (cfg.rows_subscription, "PIPE_ROWS_SUBSCRIPTION", Policy(cfg.rows_topic, RETENTION_DAYS, cfg.dead_topic)),
     ):
+        wanted.append(Subscription(subscriber, cfg.project, name, source, policy))
+    if (store := archive.of(cfg.archive)) is not None:
+        # Without a dead topic: while Pub/Sub may not write to the bucket, hits wait, and are none the worse for it.
+        policy = Policy(cfg.hits_topic, RETENTION_DAYS, dead_topic=None, archive=store)
+        name, source = cfg.archive_subscription, "PIPE_ARCHIVE_SUBSCRIPTION, PIPE_ARCHIVE"
         wanted.append(Subscription(subscriber, cfg.project, name, source, policy))
     wanted.append(Dataset(client, cfg.project, cfg.dataset, cfg.location))
     log_tables = {}

@@ -11,6 +11,8 @@ from google.api_core import exceptions
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
+from services.provision import archive
+from services.provision.archive import Archive
 from services.provision.resource import CALL, LABELS, ProvisionRefused, Step
 from services.shared import log
 from services.shared.resource_names import subscription_path, topic_path
@@ -35,6 +37,7 @@ class Policy:
     topic: str
     retention_days: int  # how long an unread message is kept; Pub/Sub allows 31
     dead_topic: str | None  # where a message goes after DELIVERY_ATTEMPTS; None: it stays and is tried again
+    archive: Archive | None = None  # where Pub/Sub writes the messages itself; None: the services pull them
 
 
 class Subscription:
@@ -51,6 +54,8 @@ class Subscription:
             found = types.Subscription.pb(self._client.get_subscription(subscription=self._path, **CALL))
         except exceptions.NotFound:
             return Step("create", f"of topic {self._policy.topic}", lambda: self._send(self._create))
+        if found.HasField("cloud_storage_config"):
+            found.cloud_storage_config.ClearField("state")  # what Pub/Sub says of it
         self._check(found, wanted)
         for label, value in found.labels.items():
             if label not in LABELS:
@@ -96,6 +101,10 @@ class Subscription:
         if self._policy.dead_topic is not None:
             wanted.dead_letter_policy.dead_letter_topic = topic_path(self._project, self._policy.dead_topic)
             wanted.dead_letter_policy.max_delivery_attempts = DELIVERY_ATTEMPTS
+        if self._policy.archive is not None:
+            wanted.ack_deadline_seconds = archive.ACK_DEADLINE_SECONDS
+            wanted.filter = archive.FILTER
+            self._policy.archive.fill(wanted.cloud_storage_config)
         wanted.labels.update(LABELS)
         return wanted
 
@@ -107,9 +116,11 @@ class Subscription:
                 f"it belongs to {found.topic}, not to {wanted.topic}, and cannot be moved: choose another name for "
                 "the subscription, or delete it (which drops what it holds)"
             )
-        if found.filter:
+        if self._policy.archive is not None:
+            problems += _archive_problems(found)
+        elif found.filter:
             problems.append(f"it has the filter {found.filter!r}, which drops messages and cannot be taken off")
-        if (
+        if self._policy.archive is None and (
             found.push_config.push_endpoint
             or found.HasField("bigquery_config")
             or found.HasField("cloud_storage_config")
@@ -121,12 +132,24 @@ class Subscription:
             raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
 
 
+def _archive_problems(found: Any) -> list[str]:
+    other = "choose another name for it (PIPE_ARCHIVE_SUBSCRIPTION), or delete it (which drops what it holds)"
+    problems = []
+    if not found.HasField("cloud_storage_config"):
+        problems.append(f"it does not write to Cloud Storage, and someone may read it: {other}")
+    if found.filter != archive.FILTER:
+        has = f"the filter {found.filter!r}" if found.filter else "no filter"
+        problems.append(f"it has {has}, not {archive.FILTER!r}, and a filter cannot be changed: {other}")
+    return problems
+
+
 _OURS = (
     "ack_deadline_seconds",
     "message_retention_duration",
     "expiration_policy",
     "retry_policy",
     "dead_letter_policy",
+    "cloud_storage_config",
     "labels",
 )
 

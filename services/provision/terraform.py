@@ -38,14 +38,19 @@ def _blocks(bindings: Sequence[Binding], accounts: Accounts) -> Iterator[str]:
 
 
 def _member(binding: Binding, accounts: Accounts) -> str:
-    kinds = {"table": "bigquery_table", "topic": "pubsub_topic", "subscription": "pubsub_subscription"}
-    what: dict[str, str] = {}
+    kinds = {
+        "bucket": "storage_bucket",
+        "table": "bigquery_table",
+        "topic": "pubsub_topic",
+        "subscription": "pubsub_subscription",
+    }
+    what: dict[str, str] = {} if binding.kind == "bucket" else {"project": accounts.project}
     match binding.kind:
-        case "topic" | "subscription":
-            what = {binding.kind: binding.resource}
+        case "bucket" | "topic" | "subscription":
+            what[binding.kind] = binding.resource
         case "table":
             dataset, _, table = binding.resource.partition(".")
-            what = {"dataset_id": dataset, "table_id": table}
+            what |= {"dataset_id": dataset, "table_id": table}
     role = binding.role
     # A reference, so that the role is there first.
     name: str = (
@@ -57,7 +62,7 @@ def _member(binding: Binding, accounts: Accounts) -> str:
     short = role.id if isinstance(role, CustomRole) else role.rpartition("/")[2]
     label = _label(" ".join(part for part in (binding.account, short, binding.resource) if part))
     head = f'resource "google_{kinds.get(binding.kind, "project")}_iam_member" "{label}"'
-    return _block(head, {"project": accounts.project, **what, "role": name, "member": member})
+    return _block(head, {**what, "role": name, "member": member})
 
 
 def _block(head: str, fields: Mapping[str, object]) -> str:

@@ -27,6 +27,10 @@ _SHAPES = {
     "dataset": (r"\w{1,1024}", "letters, digits and underscores"),
     "topic": _PUBSUB,
     "subscription": _PUBSUB,
+    "archive": (
+        r"(gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/\.*[\w=-][\w.=-]*)*/?)?",
+        "gs://BUCKET or gs://BUCKET/FOLDER, of letters, digits and _-.=",
+    ),
     "host": (r"[\w.:%-]+", "an address or a host name"),
     "paths": (r"/[!-~]*", "paths that start with /, without spaces"),
     "headers": (r"[\w!#$%&'*+.^`|~-]+", "names of headers"),

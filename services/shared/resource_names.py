@@ -4,6 +4,7 @@ from __future__ import annotations
 
 HITS_TOPIC = "pixelpipe-hits"
 HITS_SUBSCRIPTION = "pixelpipe-hits-processor"
+ARCHIVE_SUBSCRIPTION = "pixelpipe-hits-archive"
 ROWS_TOPIC = "pixelpipe-rows"
 ROWS_SUBSCRIPTION = "pixelpipe-rows-loader"
 DEAD_TOPIC = "pixelpipe-dead"

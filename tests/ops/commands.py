@@ -53,7 +53,19 @@ def commands() -> Iterator[Commands]:
 
 
 def _serve() -> None:
-    from services.ops import access, compact, cost, dead, forget, ledger, load, replay, smoke, trace  # noqa: F401 - before a fork
+    from services.ops import (  # noqa: F401 - before a fork
+        access,
+        archive_command,
+        compact,
+        cost,
+        dead,
+        forget,
+        ledger,
+        load,
+        replay,
+        smoke,
+        trace,
+    )
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

@@ -124,9 +124,10 @@ def test_replay_publishes_the_originals_where_they_came_from_and_then_acknowledg
         (one.data, tuple(sorted(one.attributes.items())))
         for one in pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 2)
     }
-    assert found == {(data, tuple(sorted(attributes.items()))) for data, attributes in (ours, theirs)}
+    mark = {"replayed": "dead"}  # keeps them out of the archive, which has them already
+    assert found == {(data, tuple(sorted({**attributes, **mark}.items()))) for data, attributes in (ours, theirs)}
     (again,) = pipeline.topics.pull(resource_names.ROWS_SUBSCRIPTION, 1)
-    assert (again.data, dict(again.attributes)) == row
+    assert (again.data, dict(again.attributes)) == (row[0], {**row[1], **mark})
     pipeline.left(0)
 
 

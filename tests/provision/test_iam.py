@@ -276,6 +276,9 @@ def iam(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 ROLES = "projects/my-project/roles"
+ARCHIVE = "gs://my-bucket/raw"
+# https://docs.cloud.google.com/pubsub/docs/create-cloudstorage-subscription#grant_iam_roles_to_the_service_account
+BUCKET_ROLES = {"roles/storage.objectCreator", "roles/storage.legacyBucketReader"}
 PRINCIPAL = (
     "principal://iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/my-project.svc.id.goog"
     "/subject/ns/{}/sa/{}"
@@ -325,7 +328,8 @@ def wanted(cfg: Config, prefix: str, **options: Any) -> set[Grant]:
 
 
 def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
-    printed = iam("--project", "my-project", "--namespace", "web", "--dataset", "shop", PIPE_HITS_TOPIC="in-coming")
+    options = ("--project", "my-project", "--namespace", "web", "--dataset", "shop", "--archive", ARCHIVE)
+    printed = iam(*options, PIPE_HITS_TOPIC="in-coming")
     assert (printed.returncode, printed.stderr) == (0, "")
     calls = carried_out(printed.stdout, tmp_path)
     granted: set[Grant] = set()
@@ -333,8 +337,12 @@ def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
         options = dict(part.split("=", 1) for part in call if part.startswith("--") and "=" in part)
         if "--member" in options:
             named = call[-1] if call[0] == "bq" else call[call.index("add-iam-policy-binding") + 1]
-            granted.add((named.removeprefix("my-project:"), options["--member"], options["--role"]))
-    assert granted == wanted(Config("my-project", dataset="shop", hits_topic="in-coming"), "pixelpipe")
+            granted.add(
+                (named.removeprefix("my-project:").removeprefix("gs://"), options["--member"], options["--role"])
+            )
+    cfg = Config("my-project", dataset="shop", hits_topic="in-coming", archive=ARCHIVE)
+    assert granted == wanted(cfg, "pixelpipe")
+    assert {role for resource, _, role in granted if resource == "my-bucket"} == BUCKET_ROLES
     assert ("in-coming", PRINCIPAL.format("web", "pixelpipe-collector"), "roles/pubsub.publisher") in granted
     assert ("shop.events_log", PRINCIPAL.format("web", "pixelpipe-loader"), f"{ROLES}/pixelpipeLoader") in granted
     made = [call for call in calls if call[1:4] == ["iam", "roles", "create"]]
@@ -343,7 +351,7 @@ def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
     for role, call in zip(roles, made, strict=True):
         assert f"--permissions={','.join(role.permissions)}" in call
     # What needs nothing but a project comes first.
-    late = [call[1] not in ("iam", "projects") for call in calls]
+    late = [call[1] not in ("iam", "projects", "storage") for call in calls]
     assert late == sorted(late)
     again = carried_out(printed.stdout, tmp_path, exists=True)
     updated = [call for call in again if call[1:4] == ["iam", "roles", "update"]]
@@ -352,7 +360,7 @@ def test_the_script_grants_what_the_bindings_say(tmp_path: Path) -> None:
 
 def test_terraform_says_the_same() -> None:
     options = ("--release", "shop", "--metrics-reader", "keda/keda-operator", "--format", "terraform")
-    printed = iam("--namespace", "web", *options, PIPE_PROJECT="my-project")
+    printed = iam("--namespace", "web", *options, PIPE_PROJECT="my-project", PIPE_ARCHIVE=ARCHIVE)
     assert (printed.returncode, printed.stderr) == (0, "")
     blocks = re.findall(r'^(resource|data) "([a-z_]+)" "([a-z][a-z0-9_-]*)" \{\n(.*?)^\}$', printed.stdout, re.M | re.S)
     assert len({block[:3] for block in blocks}) == len(blocks) == printed.stdout.count("{\n")
@@ -368,13 +376,14 @@ def test_terraform_says_the_same() -> None:
             assert tuple(json.loads(fields["permissions"])) == role.permissions
         elif kind.endswith("_iam_member"):
             named = (
-                text.get("topic")
+                text.get("bucket")
+                or text.get("topic")
                 or text.get("subscription")
                 or ".".join(text[name] for name in ("dataset_id", "table_id") if name in text)
             )
             member = text["member"].replace("${data.google_project.pixelpipe.number}", "123456")
             granted.add((named or text["project"], member, roles.get(text["role"], text["role"])))
-    assert granted == wanted(Config("my-project"), "shop-pixelpipe", metrics_reader=True)
+    assert granted == wanted(Config("my-project", archive=ARCHIVE), "shop-pixelpipe", metrics_reader=True)
 
 
 @pytest.mark.parametrize(

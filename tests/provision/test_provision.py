@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -310,3 +312,101 @@ def test_an_emulator_that_keeps_messages_for_a_week_is_told_a_week(emulated, fai
         assert done.returncode == 0, done.stderr
         lines += done.stdout.splitlines()
     assert sum("keeps messages for fewer days" in line for line in lines) == 2, "once each run"
+
+
+ARCHIVE = "gs://my-bucket/raw"
+FILTER = "NOT attributes:replayed"
+
+
+def archive_of(project) -> Any:
+    return project.subscription("pixelpipe-hits-archive")
+
+
+def test_hits_are_archived_where_the_option_says_and_the_bucket_s_needs_are_printed(emulated) -> None:
+    first = provision(emulated.id, "--archive", ARCHIVE, archive_days="7")
+    assert first.returncode == 0, first.stderr
+    lines, needs = first.stdout.split("\n\n")
+    assert verbs(lines.splitlines()) == {"created"} and "subscription pixelpipe-hits-archive:" in lines
+    assert "--role=roles/storage.objectCreator" in needs and "--role=roles/storage.legacyBucketReader" in needs
+    (rule,) = [json.loads(line) for line in needs.splitlines() if line.startswith("{")]
+    assert rule == {"rule": [{"action": {"type": "Delete"}, "condition": {"age": 7, "matchesPrefix": ["raw/"]}}]}
+    assert "gcloud storage buckets update gs://my-bucket --lifecycle-file=lifecycle.json" in needs
+    assert subprocess.run(["/bin/bash", "-n"], input=needs, text=True, check=False).returncode == 0
+    found = archive_of(emulated)
+    config = found.cloud_storage_config
+    assert (config.bucket, config.filename_prefix, config.filename_suffix) == ("my-bucket", "raw/", ".avro")
+    assert config.avro_config.write_metadata  # a pack is nothing without its attributes
+    assert config.max_duration.total_seconds() <= found.ack_deadline_seconds
+    assert found.filter == FILTER
+    assert "expiration_policy" in found and "ttl" not in found.expiration_policy
+    assert (found.message_retention_duration.days, "dead_letter_policy" in found) == (7, False)
+    second = provision(emulated.id, archive=ARCHIVE, archive_days="7")
+    assert verbs(second.stdout.split("\n\n")[0].splitlines()) == {"unchanged"}
+
+
+def test_another_bucket_and_drifted_limits_of_the_archive_are_changed(emulated) -> None:
+    emulated.settle(archive=ARCHIVE)
+    moved = emulated.settle(archive="gs://other")
+    assert "updated subscription pixelpipe-hits-archive: cloud_storage_config" in moved
+    config = archive_of(emulated).cloud_storage_config
+    assert (config.bucket, config.filename_prefix) == ("other", "")
+    path = f"projects/{emulated.id}/subscriptions/pixelpipe-hits-archive"
+    emulated.subscriber.update_subscription(
+        request={
+            "subscription": {
+                "name": path,
+                "topic": "",
+                "cloud_storage_config": {"bucket": "other", "avro_config": {}, "max_bytes": 5000},
+                "ack_deadline_seconds": 500,
+            },
+            "update_mask": {"paths": ["cloud_storage_config", "ack_deadline_seconds"]},
+        }
+    )
+    assert verbs(emulated.settle(archive="gs://other", dry_run=True)) == {"unchanged", "would"}
+    again = emulated.settle(archive="gs://other")
+    assert "updated subscription pixelpipe-hits-archive: ack_deadline_seconds, cloud_storage_config" in again
+    assert archive_of(emulated).cloud_storage_config == config
+    assert verbs(emulated.settle(archive="gs://other")) == {"unchanged"}
+    # Without the setting nobody looks at it, and it goes on.
+    assert not [line for line in emulated.settle() if "archive" in line]
+    assert archive_of(emulated).cloud_storage_config == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"filter": FILTER}, "it does not write to Cloud Storage"),
+        ({"cloud_storage_config": {"bucket": "my-bucket", "avro_config": {}}}, f"it has no filter, not '{FILTER}'"),
+        (
+            {"cloud_storage_config": {"bucket": "my-bucket", "avro_config": {}}, "filter": "attributes:x"},
+            "it has the filter 'attributes:x'",
+        ),
+    ],
+    ids=["pull", "no-filter", "filter"],
+)
+def test_an_archive_that_cannot_be_made_of_what_is_there_is_refused(
+    emulated, fields: dict[str, Any], said: str
+) -> None:
+    emulated.settle()
+    path = f"projects/{emulated.id}/subscriptions/pixelpipe-hits-archive"
+    topic = f"projects/{emulated.id}/topics/pixelpipe-hits"
+    emulated.subscriber.create_subscription(request={"name": path, "topic": topic, **fields})
+    with pytest.raises(ProvisionRefused, match="PIPE_ARCHIVE_SUBSCRIPTION") as refused:
+        emulated.settle(archive=ARCHIVE)
+    assert said in str(refused.value)
+
+
+def test_the_processor_s_subscription_may_not_be_one_that_writes_to_a_bucket(emulated) -> None:
+    emulated.settle(archive=ARCHIVE)
+    with pytest.raises(ProvisionRefused, match="the services pull"):
+        emulated.settle(hits_subscription="pixelpipe-hits-archive")
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["s3://b", "gs://", "gs://B", "gs://ab/../c", "gs://abc//d", "gs://abc/a b", "gs://abc/$(x)", "abc", "gs://abc/."],
+)
+def test_a_place_that_is_no_archive_is_refused_by_name(location: str) -> None:
+    refused = provision("p", "--archive", location)
+    assert refused.returncode == 2
+    assert f"PIPE_ARCHIVE={location!r}: use gs://BUCKET or gs://BUCKET/FOLDER" in refused.stderr

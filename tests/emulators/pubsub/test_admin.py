@@ -161,6 +161,7 @@ def test_a_subscription_needs_its_topics_and_a_new_name(desk: Desk) -> None:
         ({"dead_letter_policy": {"max_delivery_attempts": 101}}, exceptions.InvalidArgument),
         ({"dead_letter_policy": {"dead_letter_topic": "dead"}}, exceptions.InvalidArgument),
         ({"filter": 'attributes.type = "x"'}, exceptions.MethodNotImplemented),
+        ({"filter": f"attributes:{'x' * 256}"}, exceptions.InvalidArgument),
         ({"push_config": {"push_endpoint": "https://example.com"}}, exceptions.MethodNotImplemented),
         ({"enable_message_ordering": True}, exceptions.MethodNotImplemented),
         ({"enable_exactly_once_delivery": True}, exceptions.MethodNotImplemented),
