@@ -18,7 +18,7 @@ from services.shared.guard import Guard
 from services.shared.hash_keys import HashKeys
 from services.shared.hit import Hit
 from services.shared.privacy import ANONYMIZE, DROP, RECORD, SIGNALS, Privacy
-from services.shared.signals import GPC, Signals
+from services.shared.signals import GPC, PARAMETERS, Signals
 
 # What says that the signal Sec-GPC is obeyed (Global Privacy Control, section 4), and since when: the day of this code.
 SUPPORT = Route("/.well-known/gpc.json", "gpc", "", ("GET", "HEAD"), NATIVE, outcome=ANSWERED)
@@ -50,7 +50,9 @@ class Protection:
         self._signals = Signals(policy)
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
-        self._guard = Guard(policy, keys, self._count_removed)
+        self._guard = Guard(policy, keys, self._count_removed, also=PARAMETERS)
+        # Whether a query string certainly has no signal, nor anything that goes from requests without one.
+        self.passes = self._guard.passes
         self._removed.update({(name,): 0 for name in self._guard.entries})
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
         for treatment in self._treatments.values():
@@ -62,10 +64,6 @@ class Protection:
     @property
     def obeys_gpc(self) -> bool:
         return self._treatments[GPC].action != RECORD
-
-    def passes(self, query: bytes) -> bool:
-        """Whether a query string of a request without a signal certainly has none itself, and nothing that goes."""
-        return self._guard.passes(query) and self._signals.passes(query)
 
     def signal(self, headers: Mapping[str, str], query: str) -> str:
         """The signal of a whole request; its items may have their own."""

@@ -7,7 +7,7 @@ that says who it was goes, too. Everything else stays byte for byte as it was se
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -36,11 +36,15 @@ class Guard:
     """The policy as it is in force; build it once.
 
     `keys` make the hashes of `privacy.hash`. `removed` is called with the entry of the list of secrets, one of
-    `entries`, for each one that is removed.
+    `entries`, for each one that is removed. A query with a parameter named as one of `also` does not pass `passes`.
     """
 
     def __init__(
-        self, privacy: Privacy, keys: HashKeys | None = None, removed: Callable[[str], None] = _uncounted
+        self,
+        privacy: Privacy,
+        keys: HashKeys | None = None,
+        removed: Callable[[str], None] = _uncounted,
+        also: Sequence[str] = (),
     ) -> None:
         if privacy.hash and keys is None:
             raise ValueError(f"no keys to hash {', '.join(privacy.hash)} with")
@@ -52,7 +56,7 @@ class Guard:
             for anonymize in (False, True)
             for protocol in _PROTOCOLS
         }
-        self._prefilter = Prefilter(self._rules[False, ""])
+        self._prefilter = Prefilter(self._rules[False, ""], also)
         self.passes = self._prefilter.passes  # True: certainly nothing is to be done with a query that is no opt-out's
 
     def query(self, text: str, anonymize: bool, via: str = "") -> str:

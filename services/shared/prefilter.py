@@ -7,7 +7,9 @@ where a pattern looks for few things at few places. What could hide a name, such
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from services.shared.name_rules import NameRules
 
@@ -17,20 +19,36 @@ _IGNORED = b"-_. +"  # what names are compared without
 _HIDDEN = re.compile(r"%(?:[4567]|2[25de])")
 _HIDDEN_LETTER = re.compile(r"%(?:[46][1-9a-f]|[57][0-9a]|2[25de]|5[bcdf])")
 _BASE64 = re.compile(rb"(?:\A|[&;?#=\"]|3[Dd])(?:ey[A-DI-L]|ew[k-r0-3]|W[13][o-v]|Wy[A-DI-L]|Ww[k-r0-3])")
+# Whatever `passes` may stop at, once the text is in lower case and without what is ignored.
+_HIDING = (b"\\", b'"', b"@", b"pass", b"]", b"%4", b"%5", b"%6", b"%7", b"%22", b"%25", b"%2d", b"%2e")
+_BEGINNINGS = (b"&", b";", b"?", b"#", b"=", b"3d")
+_ENCODED = frozenset({b"ey", b"ew", b"w1", b"w3", b"wy", b"ww"})
+_ENDS = (b"=", b"%3d", *(b"%d" % digit for digit in range(10)))
 _USER = re.compile(r"://[^/?#\s\"'<>@&]*+@")
 
 
 class Prefilter:
     """Built once, of the rules for values that are no opt-out's."""
 
-    def __init__(self, rules: NameRules) -> None:
-        names = _any_turned(rules.endings)
+    def __init__(self, rules: NameRules, also: Iterable[str] = ()) -> None:
+        """A query with one of the names `also` does not pass either."""
+        endings = [*rules.endings, *also]
+        spelled = {name.replace(" ", space).encode() for name in endings for space in ("", "%20")}
+        stops = [name + end for name in sorted(spelled) for end in _ENDS]
+        stops += [begin + value for begin in _BEGINNINGS for value in sorted(_ENCODED)]
+        self._stops = BytesAhoCorasick([*_HIDING, *stops], implementation=Implementation.DFA)
+        names = _any_turned(endings)
+        members = _any_turned(rules.endings)
         self._names = re.compile(f"=[0-9]*{names}")
-        self._members = re.compile(f':"[0-9]*{names}')
+        self._members = re.compile(f':"[0-9]*{members}')
 
     def passes(self, query: bytes) -> bool:
         """Whether certainly no parameter of a query or form has a rule."""
-        plain = query.translate(_LOWER, _IGNORED).decode("latin-1")
+        lower = query.translate(_LOWER, _IGNORED)
+        # Nearly all end here, with a third of the time that the patterns take.
+        if lower[:2] not in _ENCODED and not self._stops.find_matches_as_indexes(lower):
+            return b"=" in lower or not lower
+        plain = lower.decode("latin-1")
         if "\\" in plain or '"' in plain or "@" in plain or "=" not in plain or "pass" in plain:
             return not plain
         if "%" in plain:

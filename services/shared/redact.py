@@ -167,12 +167,7 @@ class Redactor:
 
     def _nested(self, text: str, done: list[Edit], depth: int) -> Iterator[Edit]:
         """The edits of what values encode, beside those that are done."""
-        at = 0
-        for start, end in _values(text):
-            while at < len(done) and done[at].end <= start:
-                at += 1
-            if at < len(done) and done[at].start < end:
-                continue
+        for start, end in _beside(_values(text), done):
             value = text[start:end]
             if "%" in value:
                 decoded = percent_decode(value.replace("+", " "))
@@ -224,6 +219,23 @@ def _values(text: str) -> Iterator[tuple[int, int]]:
             continue
         done = end
         yield start, end
+
+
+def _beside(values: Iterator[tuple[int, int]], done: list[Edit]) -> Iterator[tuple[int, int]]:
+    """What is left of the values without what is edited already."""
+    at = 0
+    for start, end in values:
+        while at < len(done) and done[at].end <= start:
+            at += 1
+        while at < len(done) and done[at].start < end:
+            if start < done[at].start:
+                yield start, done[at].start
+            start = done[at].end
+            if start >= end:
+                break
+            at += 1
+        if start < end:
+            yield start, end
 
 
 def _previous(name: str) -> str:

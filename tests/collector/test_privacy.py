@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import pytest
 from prometheus_client import generate_latest
 
 from services.shared import hit, zstd_frame
+from services.shared.config import ConfigError
 from services.shared.hit import Hit
 from services.shared.privacy import ANONYMIZE, DROP, RECORD, SIGNALS
 from tests.collector.conftest import Running, Start
@@ -94,7 +97,7 @@ def _published(collector: Running, wanted: int) -> tuple[list[Hit], bytes]:
     while len(found) < wanted:
         for message in collector.topics.pull("work", wanted=1, timeout=5):
             found += hit.unpack(message.data, dict(message.attributes))
-            content += zstd_frame.decompress(message.data) + b"\n" + str(dict(message.attributes)).encode()
+            content += zstd_frame.decompress(message.data) + b"\n" + str(dict(message.attributes)).encode() + b"\n"
     assert len(found) == wanted
     return found, content
 
@@ -136,7 +139,7 @@ async def test_under_an_opt_out_nobody_can_be_known(start: Start, schema: Path, 
     assert _lines_with(content, IP, NETWORK.decode(), SECRET, USER, EMAIL, AGENT, "Macintosh") == []
     assert {(one.opt_out, one.anonymized, one.ip) for one in hits} == {(signal, True, "")}
     assert {one.headers["user-agent"] for one in hits} == {"desktop"}
-    assert all(b"42" in line for line in content.splitlines() if line.startswith(b'{"id"')), "the rest is kept"
+    assert all(b"view" in line for line in content.splitlines() if line.startswith(b'{"id"')), "the rest is kept"
     assert _count(collector, "opt_outs_total", signal=signal, action=ANONYMIZE) == len(hits)
 
 
@@ -260,3 +263,102 @@ async def test_support_of_gpc_is_declared_where_it_is_obeyed(start: Start, prese
         if status == 200:
             assert reply.content_type == "application/json"
             assert await reply.json() == {"gpc": True, "lastUpdate": "2026-11-29"}
+
+
+COOKIE = "privacy: {cookie: {origins: ['https://shop.example.com'], same_site: None}}"
+OURS = {"Origin": "https://shop.example.com"}
+
+
+@pytest.fixture
+async def with_cookie(start: Start, tmp_path: Path) -> Running:
+    file = tmp_path / "schema.yaml"
+    file.write_text(SCHEMA_FILE.read_text() + "\n" + COOKIE + "\n")
+    return await _running(start, file)
+
+
+async def _visit(
+    collector: Running, name: str, headers: Mapping[str, str], said: Mapping[str, str] | None = None
+) -> str:
+    """The Set-Cookie of the reply, or ""."""
+    method, path, body, own = carriers(said or {})[name]
+    async with collector.http.request(
+        method, collector.url + path, data=body or None, headers={**HEADERS, **headers, **own}, allow_redirects=False
+    ) as reply:
+        return reply.headers.get("Set-Cookie", "")
+
+
+@pytest.mark.parametrize("name", ["pixel", "slow pixel", "event", "form", "batch", "uncut", "redirect"])
+async def test_a_visitor_gets_a_cookie_once_and_is_known_by_it(with_cookie: Running, name: str) -> None:
+    issued = await _visit(with_cookie, name, OURS)
+    pair, *rest = issued.split("; ")
+    assert pair.startswith("pp_visitor=v1.") and {"Secure", "HttpOnly", "SameSite=None", "Path=/"} < set(rest)
+    assert await _visit(with_cookie, name, {**OURS, "Cookie": f"a=b; {pair}"}) == ""
+    hits, content = _published(with_cookie, 2)
+    assert hits[0].visitor_id == hits[1].visitor_id == pair.split(".")[1]
+    assert "pp_visitor" not in content.decode(), "of the cookie only the id is kept"
+
+
+async def test_pages_of_others_get_no_cookie(with_cookie: Running) -> None:
+    assert await _visit(with_cookie, "pixel", {"Origin": "https://other.example", "Referer": ""}) == ""
+    assert [one.visitor_id for one in _published(with_cookie, 1)[0]] == [""]
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("name", ["pixel", "event"])
+async def test_there_is_no_cookie_under_an_opt_out(with_cookie: Running, name: str, signal: str) -> None:
+    headers, said = SIGNALLING[signal]
+    assert await _visit(with_cookie, name, {**OURS, **headers}, said) == ""
+    issued = (await _visit(with_cookie, name, OURS)).partition(";")[0]
+    deleted = await _visit(with_cookie, name, {**OURS, **headers, "Cookie": issued}, said)
+    assert deleted.startswith("pp_visitor=; Max-Age=0;")
+    hits, _ = _published(with_cookie, 3)
+    assert [bool(one.visitor_id) for one in hits] == [False, True, False]
+
+
+KEYS = b"k2:" + b"22" * 32 + b"\nk1:" + b"11" * 32 + b"\n"
+
+
+def _hashing(tmp_path: Path, keys: bytes | None, mode: int = 0o400) -> tuple[Path, str]:
+    schema, file = tmp_path / "schema.yaml", tmp_path / "keys"
+    schema.write_text(SCHEMA_FILE.read_text() + "\nprivacy: {hash: {email: [trim, lower]}}\n")
+    if keys is None:
+        return schema, ""
+    file.write_bytes(keys)
+    file.chmod(mode)
+    return schema, str(file)
+
+
+async def test_hashed_values_are_alike_everywhere_and_what_was_hashed_is_nowhere(start: Start, tmp_path: Path) -> None:
+    schema, keys = _hashing(tmp_path, KEYS)
+    collector = await _running(start, schema, hash_key_file=keys)
+    for name, posted in carriers({}).items():
+        if name != "uncut":  # of which no more is known than that it holds addresses
+            await _send(collector, posted, {})
+    hits, content = _published(collector, len(carriers({})) + 1)
+    assert _lines_with(content, EMAIL) == []
+    wanted = "k2:" + hmac.new(b"\x22" * 32, EMAIL.encode(), sha256).hexdigest()
+    lines = [line for line in content.splitlines() if line.startswith(b'{"id"')]
+    assert len(lines) == len(hits)
+    for line in lines:
+        assert wanted in unquote(line.decode()), line
+
+
+@pytest.mark.parametrize(
+    ("keys", "mode", "said"),
+    [
+        (None, 0, "PIPE_HASH_KEY_FILE"),
+        (b"", 0o400, "PIPE_HASH_KEY_FILE"),
+        (b"k1:00ff\n", 0o400, "line 1"),
+        (KEYS, 0o404, "every user may read"),
+        (KEYS + b"k0:" + b"33" * 32, 0o400, "3 keys"),
+    ],
+    ids=["missing", "empty", "short", "world-readable", "three"],
+)
+async def test_keys_that_cannot_be_used_end_the_start(
+    start: Start, tmp_path: Path, keys: bytes | None, mode: int, said: str
+) -> None:
+    schema, file = _hashing(tmp_path, keys, mode)
+    with pytest.raises(ConfigError) as error:
+        await _running(start, schema, hash_key_file=file)
+    assert said in str(error.value) and "PIPE_HASH_KEY_FILE" in str(error.value)
+    assert "22" * 16 not in str(error.value)

@@ -246,10 +246,12 @@ def test_an_opt_out_signal_leaves_nothing_in_the_browser_and_nobody_in_the_row(
         page.evaluate("pixelpipe.identify('u-3', {email: 'a@b.example'}); pixelpipe.track('click', {n: 1})")
         acknowledged.until(2 * number + 2)
         assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
-    rows = _rows(stack, tenant, 4)
-    assert [row["type"] for row in rows] == ["page", "click", "page", "click"]
-    assert {(row["user_id"], row["params"]["consent"]) for row in rows} == {(None, "denied")}
-    assert len({row["anonymous_id"] for row in rows}) == 2  # of each page, forgotten with it
+    columns = "event_id, type, user_id, anonymous_id, session_id, user_agent, params"
+    rows = stack.rows(f"SELECT {columns} FROM pixelpipe.events WHERE tenant = '{tenant}' ORDER BY event_id", 4)
+    assert sorted(row["type"] for row in rows) == ["click", "click", "page", "page"]
+    for row in rows:
+        assert [row[name] for name in ("user_id", "anonymous_id", "session_id", "user_agent")] == [None] * 3 + ["bot"]
+        assert row["params"]["consent"] == "denied"
     assert "b.example" not in json.dumps(rows)
 
 
