@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ LIST = f"""\
     loud: {{keys: [{hashed("loud")}], rate: 20, burst: 20}}
     polite: {{keys: [{hashed("polite")}], rate: 1000}}
 """
-CLIENTS, EACH, ROUNDS = 8, 50, 3
+CLIENTS, EACH, ROUNDS = 8, 40, 5
 MOST = 2.0  # times the p99 that it has alone
 
 
@@ -86,11 +87,11 @@ async def test_a_flood_of_one_tenant_does_not_slow_another(
         port = collector.ready["port"]
         url = f"http://127.0.0.1:{port}"
         await _p99(url, "before")  # connections, caches
-        alone, beside = [], []
-        for number in range(ROUNDS):  # in turn, and the best of each: whatever else this machine does comes and goes
-            alone.append(await _p99(url, f"alone{number}"))
+        ratios = []
+        for number in range(ROUNDS):  # one right after the other: whatever else this machine does comes and goes
+            alone = await _p99(url, f"alone{number}")
             with _flood(port, statuses):
-                beside.append(await _p99(url, f"beside{number}"))
+                ratios.append(await _p99(url, f"beside{number}") / alone)
     finally:
         collector.stop()
         collector.log.unlink()
@@ -101,4 +102,4 @@ async def test_a_flood_of_one_tenant_does_not_slow_another(
     assert not any(one.limited for one in polite)
     # It was a flood: many times what was let through.
     assert statuses["429"] + statuses["200"] > 10 * len(loud), (statuses, len(loud))
-    assert min(beside) < MOST * min(alone), f"p99 beside a flood {beside}, alone {alone}; {statuses}"
+    assert statistics.median(ratios) < MOST, f"p99 beside a flood, times that alone: {ratios}; {statuses}"

@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
+from prometheus_client import CollectorRegistry
 
 from services.collector import cut, tenant_keys
 from services.collector.cut import Cut
+from services.collector.metrics import Metrics
 from services.collector.routes import PROTOCOLS, Table
+from services.collector.tenant import Tenancy
 from services.collector.tenant_keys import PLACES
 from services.shared.tenants import MAX_KEY
-from tests.growth import assert_linear
+from tests import tenants
+from tests.growth import RUNS, assert_linear
 
 TABLE = Table()
 
@@ -219,3 +224,26 @@ def test_work_grows_with_the_item_and_no_faster(protocol: str) -> None:
     assert_linear(lambda text: tenant_keys.of_item(protocol, text, "tenant"), "write_key=", "&idsite=1")
     assert_linear(lambda text: tenant_keys.of_request(protocol, CIMultiDict(), text), "token=", "&write_key=1")
     assert_linear(lambda text: tenant_keys.of_request(protocol, CIMultiDict(Authorization=text), ""), "Basic ", "YTpi")
+
+
+def test_the_tenants_of_a_batch_are_found_in_time_that_grows_with_its_bytes() -> None:
+    listed = f"    a: {{keys: {tenants.hashed('k')}, hosts: a.example.com}}\n"
+    schema = tenants.schema(f"  parameter: tenant\n  list:\n{listed}")
+    tenancy = Tenancy(schema.tenants, Metrics(CollectorRegistry()))
+    headers = CIMultiDict({"Host": "a.example.com", "X-Write-Key": "wrong"})
+
+    def work(target: str) -> Callable[[bytes], None]:
+        route = TABLE.at(target)
+        assert route is not None
+
+        def of(body: bytes) -> None:
+            found = cut.cut(route[0], body, query="", headers={})
+            if found.refused is None:
+                tenancy.of_items(headers, "POST", target, "", found)
+
+        return of
+
+    runs = (*RUNS, b'{"write_key":"a"},', b'{"tenant":"b"},', b'"?idsite=1",', b'{"properties":{"token":"c"}},')
+    assert_linear(work("/events"), b'[{"write_key":"', b'"},', b'{"tenant":"', b'a"}]', runs=runs)
+    assert_linear(work("/matomo.php"), b'{"requests":["?idsite=', b'&idsite=2",', b'"?token_auth=1"]}', runs=runs)
+    assert_linear(work("/e"), b'{"batch":[{"properties":{"token":"', b'"}},', b'{}],"api_key":"', b'k"}', runs=runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.collector.config import Config as Collector
 from services.provision import subscriptions
+from services.provision.config import Config as Provisioner
 from services.shared import resource_names
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS
 from tests.docs.markers import table
@@ -81,9 +82,10 @@ def rows() -> list[tuple[str, str, str, str]]:
         ),
         (
             "archive in Cloud Storage",
-            "events, if `PIPE_ARCHIVE` names a bucket",
-            "as the bucket's lifecycle rule says, which `provision` prints",
-            "`PIPE_ARCHIVE_DAYS`",
+            "events, whole, if `PIPE_ARCHIVE` names a bucket; what is not written there yet waits in Pub/Sub, as above",
+            f"{Provisioner.archive_days} days, by the lifecycle rule that `provision` prints and you set; soft delete "
+            "keeps objects for longer",
+            "`PIPE_ARCHIVE_DAYS`, the bucket",
         ),
         (
             "logs, metrics and traces of the services",

@@ -41,11 +41,16 @@ TENANT_KEYS = {
     "burst": ("whole number", "ten seconds' worth", "Hits that it may send at once"),
     "expire_days": (
         f"1 to {code.MOST_DAYS}",
-        "that of the table",
+        "that of the table, else of the file",
         "Days after which BigQuery drops its own tables' partitions",
     ),
     "consent": (tenants.DENIED, "none", "All its events are opted out, by the signal `consent`"),
-    "readers": ("list of IAM members", "none", "Who sees its rows and no others, such as `group:a@example.com`"),
+    "readers": (
+        "list of IAM members",
+        "none",
+        "Who sees its rows and no others, such as `group:a@example.com`: [tenants' readers]"
+        "(../services/provision/README.md#tenants-readers)",
+    ),
 }
 _NAMES = {
     "pixel": "ours: pixels and links",

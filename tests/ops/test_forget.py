@@ -22,7 +22,7 @@ from google.cloud import bigquery
 from services.ops.compact import Compactor
 from services.ops.people import People
 from services.ops.person_search import PersonSearch, StillBuffered
-from services.ops.receipts import Receipts
+from services.ops.receipts import Receipt, Receipts
 from services.shared import hit, identity, resource_names, rows, zstd_frame
 from services.shared.hit import Hit
 from services.shared.publisher import dead_letter
@@ -374,6 +374,16 @@ def test_many_people_go_in_one_statement_a_table(shop: Pipeline, many: int) -> N
     assert erased(search(shop, *ids, ADA, client=client)) == {"clicks": 3, "events": 8, "rejects": 0, "conflicts": 0}
     assert client.deletes == 2
     assert sum(map(len, log_rows(shop).values())) == 8
+    # All of them are in one receipt, which knows each of them.
+    salt, everybody = b"salt", People(many, {USER: tuple(ids)})
+    now = datetime.now(UTC)
+    receipt = Receipt("e", now, "x", many, salt.hex(), everybody.digests(salt), {}, 0, None, None)
+    book = Receipts(shop.client, shop.project, "pixelpipe")
+    book.check()
+    book.write(receipt)
+    assert [len(one.who) for one in book.of(everybody)] == [many]
+    assert len(book.of(People(1, {USER: (ids[-1],)}))) == 1
+    assert book.of(People(1, {USER: ("another",)})) == []
 
 
 def test_the_second_run_after_the_longest_retention_completes_the_first(pipeline: Pipeline) -> None:

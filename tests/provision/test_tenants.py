@@ -101,7 +101,7 @@ def test_each_tenants_readers_see_its_rows_and_admins_see_all(shared: Shared) ->
     both = {"pixelpipe_all": ALL, "pixelpipe_tenant_shop": SHOP_ROWS, "pixelpipe_tenant_blog": BLOG_ROWS}
     assert shared.policies("events_log") == shared.policies("rejects_log") == both
     assert shared.policies("orders_shop_log") == {"pixelpipe_all": ALL, "pixelpipe_tenant_shop": SHOP_ROWS}
-    for table in ("orders_quiet_log", "bots_log", "conflicts_log"):
+    for table in ("orders_quiet_log", "bots_log", "conflicts_log", "erasures_log"):
         assert shared.policies(table) == {"pixelpipe_all": ALL}
     assert shared.readers("pixelpipe_shop") == {"shop@example.com", "Ann@example.com"}
     assert shared.readers("pixelpipe") == set()
@@ -216,7 +216,7 @@ def test_the_statements_are_googlesql_and_the_command_prints_them(shared: Shared
         oracle.Table(f"{shared.project.id}.pixelpipe.{table.log_name}", {one.name: one.type for one in table.columns})
         for table in inventory.tables(found)
     ]
-    assert len(statements) == 3 + 2 + 2 + 1 + 1 + 3 + 1
+    assert len(statements) == 3 + 2 + 2 + 1 + 1 + 3 + 1 + 1
     for statement in statements:
         oracle.oracle().analyze(statement, tables)
     drop = row_access.drop("pixelpipe_tenant_shop", f"{shared.project.id}.pixelpipe.events_log")
