@@ -15,7 +15,7 @@ from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
-from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
+from services.collector.privacy import SUPPORT, SUPPORTED, Protection
 from services.collector.receive import Received, receive
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
@@ -55,6 +55,7 @@ class App:
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
         self._protection = Protection(schema.privacy[cfg.privacy], _hash_keys(cfg, schema), metrics)
+        self._passes, self._hits = self._protection.passes, metrics.hits.by_labels
         cookie = schema.privacy[cfg.privacy].cookie
         self._visitors = Visitors(cookie) if cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if cookie is not None else [])]  # of a request's head, in lower case
@@ -101,19 +102,19 @@ class App:
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
-        treatment = UNTREATED
-        if signal or not self._protection.passes(query):
+        anonymize, more = False, b""
+        if signal or not self._passes(query):
             asked = query.decode()
             treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:
                 return image, origin, True
-            if treatment.anonymize:
+            anonymize, more = treatment.anonymize, fast_path.members(treatment)
+            if anonymize:
                 headers = self._fast_parser.anonymized(lines)
-            query = hit.text(self._protection.clean_query(asked, anonymize=treatment.anonymize))[1:-1]
+            query = hit.text(self._protection.clean_query(asked, anonymize=anonymize))[1:-1]
         now = time.time_ns() // 1000
-        self._metrics.hits.by_labels["GET",] += 1
-        ip = self._cached_ip(remote, forwarded, treatment.anonymize)
-        more = b"" if treatment is UNTREATED else fast_path.members(treatment)
+        self._hits["GET",] += 1
+        ip = self._cached_ip(remote, forwarded, anonymize)
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)
