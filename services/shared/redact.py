@@ -26,8 +26,8 @@ _LONGEST_ADDRESSES = 400  # characters of a list of them
 
 _PAIR = re.compile(r"([^&;?#/=]++)(=)?")
 _SEPARATOR = re.compile(r"%(?:25)*(?:2[36fF]|3[bBdDfF])")
-_CHUNK = re.compile(r"[^&;?#=]++")
-_JSON_VALUE = re.compile(r"=(?=[ +]{0,8}[\[{\"])")
+_CHUNK, _URL_CHUNK = re.compile(r"[^&]++"), re.compile(r"[^&#]++")
+_EQUALS = re.compile(r"%(?:25)*3[dD]")
 _NEXT_PAIR = re.compile(r";[^;=&]++=")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://|/|[^=&#?]{0,4096}\?")
 _USER = re.compile(r"://[^/?#\s\"'<>@&]*+@")
@@ -100,14 +100,15 @@ class Redactor:
         return [] if self._ip == NONE else [", ".join(address.truncate(member) for member in members if member)]
 
     def _pairs(self, text: str, depth: int, *, url: bool | None = None) -> list[Edit]:
+        url = _URL.match(text) is not None if url is None else url
         found = [Edit(match.start() + 3, match.end()) for match in _USER.finditer(text)] if "@" in text else []
         for _ in found:
             self._removed("password")
         if "=" in text:
-            found = edits.merged([*found, *self._listed(text, _URL.match(text) is not None if url is None else url)])
+            found = edits.merged([*found, *self._listed(text, url)])
         if _ENCODES.search(text) is None:
             return found
-        return edits.merged([*found, *self._nested(text, found, depth)])
+        return edits.merged([*found, *self._nested(text, found, depth, url)])
 
     def _listed(self, text: str, url: bool) -> list[Edit]:
         """The edits of the pairs whose names have rules."""
@@ -165,9 +166,9 @@ class Redactor:
             return Edit(start - 1, end)
         return Edit(start, end + 1 if first and text[end : end + 1] in ("&", ";") else end)
 
-    def _nested(self, text: str, done: list[Edit], depth: int) -> Iterator[Edit]:
+    def _nested(self, text: str, done: list[Edit], depth: int, url: bool) -> Iterator[Edit]:
         """The edits of what values encode, beside those that are done."""
-        for start, end in _beside(_values(text), done):
+        for start, end in _beside(_values(text, url), done):
             value = text[start:end]
             if "%" in value:
                 decoded = percent_decode(value.replace("+", " "))
@@ -199,26 +200,16 @@ def _find(text: str, character: str, start: int) -> int:
     return len(text) if found < 0 else found
 
 
-def _values(text: str) -> Iterator[tuple[int, int]]:
-    """Where each part is that may encode something: JSON up to the next pair, else what has no separator in it."""
-    done = 0
-    opening = _JSON_VALUE.finditer(text)
-    coming = next(opening, None)
-    for match in _CHUNK.finditer(text):
-        start, end = match.span()
-        if start < done:
+def _values(text: str, url: bool) -> Iterator[tuple[int, int]]:
+    """Where each part is that may encode something: the value of a pair, or all of it where its `=` is encoded too."""
+    for match in (_URL_CHUNK if url else _CHUNK).finditer(text):
+        chunk, start = match[0], match.start()
+        if _ENCODES.search(chunk) is None:
             continue
-        while coming is not None and coming.end() < start:
-            coming = next(opening, None)
-        if coming is not None and coming.end() == start:
-            end = _find(text, "&", start)
-        elif match[0][0] in "eW" and _BASE64.fullmatch(match[0]):
-            while end < match.end() + 2 and text[end : end + 1] == "=":
-                end += 1
-        elif "%" not in match[0]:
-            continue
-        done = end
-        yield start, end
+        name, equals, _ = chunk.partition("=")
+        if equals and not ("%" in name and _EQUALS.search(name)):
+            start += len(name) + 1
+        yield start, match.end()
 
 
 def _beside(values: Iterator[tuple[int, int]], done: list[Edit]) -> Iterator[tuple[int, int]]:
