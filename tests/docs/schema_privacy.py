@@ -26,7 +26,8 @@ KEYS = {
     "hash": (
         "`name: [step, …]`",
         "none",
-        f"Parameters that are stored as their keyed hash (HMAC-SHA256) only. What is done first: "
+        "Parameters that are stored as their keyed hash (HMAC-SHA256) only, with the id of the key before it: "
+        "`ID:HEX`. The keys are in the file of `PIPE_HASH_KEY_FILE`. What is done first: "
         f"{', '.join(f'`{step}`' for step in code.STEPS)}, or `[]`",
     ),
     "cookie": ("keys as below", "no cookie", "The visitor cookie, which fills `hit.visitor_id`"),

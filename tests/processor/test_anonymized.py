@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.processor.enrich import user_agent
 from services.processor.parse import MISSING, Parser, Reject, Row
 from services.processor.protocols.readers import READERS
-from services.shared import schema_file
+from services.shared import schema_file, user_agent_class
 from services.shared.hit import Hit
 from services.shared.schema import DEFAULT_FILE
 from tests.processor.protocols import hits
@@ -84,7 +85,13 @@ def test_of_the_place_country_and_region_stay() -> None:
     assert [row[name] for name in ("country", "region", "city")] == ["US", "US-CA", None]
 
 
-@pytest.mark.parametrize("device", ["desktop", "mobile", "tablet", "bot", "other"])
+def test_the_guard_writes_the_classes_that_are_read_here() -> None:
+    agents = ("Mozilla/5.0 (X11; Linux x86_64)", "iPhone Mobile", "iPad", "Googlebot/2.1 (+http://g.example)", "?")
+    found = {user_agent_class.of(agent) for agent in agents}
+    assert found == set(user_agent.CLASSES)
+
+
+@pytest.mark.parametrize("device", user_agent.CLASSES)
 def test_of_the_browser_its_class_stays(device: str) -> None:
     row = _row(_hit("", headers={"user-agent": device}, anonymized=True))
     assert [row[name] for name in ("device", "is_bot", "browser", "os")] == [device, device == "bot", None, None]
