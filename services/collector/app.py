@@ -15,13 +15,13 @@ from services.collector.config import IMMEDIATE, Config
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
-from services.collector.privacy import SUPPORT, SUPPORTED, UNTREATED, Protection
+from services.collector.privacy import SUPPORT, SUPPORTED, Protection
 from services.collector.receive import Received, receive
 from services.collector.refusals import Denied
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
-from services.collector.tenant import NOBODYS, Tenancy, fated
+from services.collector.tenant import Tenancy, fated
 from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
@@ -56,6 +56,7 @@ class App:
         self._traced = tracing.on and cfg.trace_requests
         privacy = schema.privacy[cfg.privacy]
         self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
+        self._passes, self._hits = self._protection.passes, metrics.hits.by_labels
         self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
@@ -102,25 +103,24 @@ class App:
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
-        treatment, fate = UNTREATED, NOBODYS
+        anonymize, more = False, b""
         if self._tenancy.on:
             fate = self._tenancy.of_line(lines, path, query)
             if fate.drop:
                 return image, origin, True
-            signal = self._protection.strongest(signal, fate.signal)
-        if signal or not self._protection.passes(query):
+            signal, more = self._protection.strongest(signal, fate.signal), fate.members
+        if signal or not self._passes(query):
             asked = query.decode()
             treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:
                 return image, origin, True
-            if treatment.anonymize:
+            anonymize, more = treatment.anonymize, fast_path.members(treatment) + more
+            if anonymize:
                 headers = self._fast_parser.anonymized(lines)
-            query = hit.text(self._protection.clean_query(asked, anonymize=treatment.anonymize))[1:-1]
+            query = hit.text(self._protection.clean_query(asked, anonymize=anonymize))[1:-1]
         now = time.time_ns() // 1000
-        self._metrics.hits.by_labels["GET",] += 1
-        ip = self._cached_ip(remote, forwarded, treatment.anonymize)
-        more = b"" if treatment is UNTREATED else fast_path.members(treatment)
-        more += fate.members
+        self._hits["GET",] += 1
+        ip = self._cached_ip(remote, forwarded, anonymize)
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
             self._outbox.take_one(line, None if self._immediate else on_settled)

@@ -72,8 +72,9 @@ class FastParser:
         if first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
             return None
         seen, forwarded, origin, signal, members = _START, "", b"", "", []
+        cached = self._cached_line
         for line in lines:
-            marks, member, other = self._cached_line(line) if len(line) < _LONG_LINE else self._parse_line(line)
+            marks, member, other = cached(line) if len(line) < _LONG_LINE else self._parse_line(line)
             if seen & marks:
                 return None
             if marks:

@@ -5,6 +5,7 @@ The order is fixed: signal, tenant, limit, then the guard. A tenant is known by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ class Treatment(NamedTuple):
 
 
 UNTREATED = Treatment()
+# Without a query, a user or anything encoded, there is nothing to find in it.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./_~-]*+(?::[0-9]+)?[A-Za-z0-9./_~-]*+")
 
 
 class Protection:
@@ -121,6 +124,8 @@ class Protection:
 
     def clean_header(self, name: str, value: str, *, anonymize: bool) -> str | None:
         """The value of one header as it is kept; None if it is not."""
+        if name == "referer" and not anonymize and _PLAIN_URL.fullmatch(value):  # most, and many are new
+            return value
         return self._guard.headers({name: value}, anonymize).get(name)
 
     def clean_query(self, query: str, *, anonymize: bool) -> str:

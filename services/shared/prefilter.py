@@ -23,7 +23,8 @@ _BASE64 = re.compile(rb"(?:\A|[&;?#=\"]|3[Dd])(?:ey[A-DI-L]|ew[k-r0-3]|W[13][o-v
 _HIDING = (b"\\", b'"', b"@", b"pass", b"]", b"%4", b"%5", b"%6", b"%7", b"%22", b"%25", b"%2d", b"%2e")
 _BEGINNINGS = (b"&", b";", b"?", b"#", b"=", b"3d")
 _ENCODED = frozenset({b"ey", b"ew", b"w1", b"w3", b"wy", b"ww"})
-_ENDS = (b"=", b"%3d", *(b"%d" % digit for digit in range(10)))
+_ENDS = (b"=", b"%3d")
+_DIGITS = b"0123456789"
 _USER = re.compile(r"://[^/?#\s\"'<>@&]*+@")
 
 
@@ -35,8 +36,9 @@ class Prefilter:
         endings = [*rules.endings, *also]
         spelled = {name.replace(" ", space).encode() for name in endings for space in ("", "%20")}
         stops = [name + end for name in sorted(spelled) for end in _ENDS]
+        stops += [b"%c" % digit + end for digit in _DIGITS for end in _ENDS]  # of a name that may end in any number
         stops += [begin + value for begin in _BEGINNINGS for value in sorted(_ENCODED)]
-        self._stops = BytesAhoCorasick([*_HIDING, *stops], implementation=Implementation.DFA)
+        self._stops = BytesAhoCorasick([*_HIDING, *stops], implementation=Implementation.ContiguousNFA)
         names = _any_turned(endings)
         members = _any_turned(rules.endings)
         self._names = re.compile(f"=[0-9]*{names}")
