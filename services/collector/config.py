@@ -54,7 +54,18 @@ class Config:
         " or shopify; then `;type=FIELD` and `;id=FIELD`",
     )
     headers: tuple[str, ...] = setting(
-        ("user-agent", "referer", "accept-language", "host"), "request headers kept with a hit, comma-separated"
+        (
+            "user-agent",
+            "referer",
+            "accept-language",
+            "host",
+            "sec-ch-ua",
+            "sec-ch-ua-mobile",
+            "sec-ch-ua-platform",
+            "sec-purpose",
+            "signature-agent",
+        ),
+        "request headers kept with a hit, comma-separated",
     )
     trusted_proxies: int = setting(
         0,

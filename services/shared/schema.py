@@ -60,6 +60,9 @@ FIXED_SOURCES = {
         "brand": "STRING",
         "model": "STRING",
         "is_bot": "BOOL",
+        "class": "STRING",
+        "name": "STRING",
+        "reason": "STRING",
     },
     "referrer": {"host": "STRING", "medium": "STRING", "source": "STRING", "term": "STRING"},
     "utm": {

@@ -151,7 +151,11 @@ SOURCES = {
     "agent.device": "desktop, mobile, tablet, bot or other",
     "agent.brand": "The device's brand",
     "agent.model": "The device's model",
-    "agent.is_bot": "Whether the client identifies itself as a bot",
+    "agent.is_bot": "Whether it is a machine that says so, with nobody behind it: no human, mail_proxy or prefetch",
+    "agent.class": "Who it is: [human, bot, ai_crawler, ai_search, ai_assistant, mail_proxy, prefetch, preview, monitor "
+    "or headless](../services/processor/README.md#who-it-is)",
+    "agent.name": "Which of them, such as GPTBot, Gmail or Slack",
+    "agent.reason": "What told it: user_agent, signature_agent or purpose; NULL for human",
     "referrer.host": "From the parameter `referrer`: its host",
     "referrer.medium": "search, social, email, chatbot, internal, direct or other",
     "referrer.source": "The name of a well-known site",

@@ -1,7 +1,7 @@
-"""What a User-Agent header says: `agent.*`.
+"""What the sender says of itself: `agent.*`, from the User-Agent header and what browsers and agents send beside it.
 
-The patterns are those of the ua-parser project; the matcher is its Rust one, which takes time linear in the
-length of the text, so no header can stall it.
+The patterns of browsers and devices are those of the ua-parser project; the matcher is its Rust one, which takes time
+linear in the length of the text, so no header can stall it. agent_class.py knows who is not a person.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 from ua_parser import Domain, load_builtins
 from ua_parser.core import OS, UserAgent
 from ua_parser.regex import Resolver
+
+from services.processor.enrich import agent_class
+from services.processor.enrich.agent_class import BOT, FOR_PEOPLE, HUMAN, MAIL_PROXY, Kind
 
 MAX_LENGTH = 512  # characters read; browsers send 80 to 300, and matching takes about 0.1 µs a character
 REMEMBERED = 8_192  # headers; at most 16 MB of them, and reading one takes 500 times as long as remembering it
@@ -32,7 +35,10 @@ _PHONE = re.compile(r"iphone|ipod|mobile|phone", re.IGNORECASE)
 
 
 class Agent(NamedTuple):
-    """`device` is desktop, mobile, tablet, bot or other; what the header does not say is None."""
+    """`device` is desktop, mobile, tablet, bot or other, `class_` one of agent_class.CLASSES; what is not said is None.
+
+    `name` is whose machine it is, `reason` what told it.
+    """
 
     browser: str | None = None
     browser_version: str | None = None
@@ -42,6 +48,9 @@ class Agent(NamedTuple):
     brand: str | None = None
     model: str | None = None
     is_bot: bool | None = None
+    class_: str | None = None
+    name: str | None = None
+    reason: str | None = None
 
 
 NOTHING = Agent()
@@ -50,12 +59,22 @@ NOTHING = Agent()
 def load() -> None:
     """Build the matcher now: it takes half a second and 35 MB, and no event should wait for it."""
     _matcher()
+    agent_class.load()
 
 
 def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Agent:
-    """What the header `user-agent` says."""
+    """What the header `user-agent` says, and where it names nobody what the others do."""
     text = headers.get("user-agent")
-    return parse(text[:MAX_LENGTH]) if text else NOTHING
+    agent, kind = parse(text[:MAX_LENGTH]) if text else (NOTHING, None)
+    found = agent_class.of_headers(headers, kind)
+    return agent if found is None else _told(agent, *found)
+
+
+def _told(agent: Agent, kind: Kind, reason: str) -> Agent:
+    """The agent, now that another header has told who it is."""
+    is_bot = kind.kind not in FOR_PEOPLE
+    device = "bot" if is_bot else agent.device
+    return agent._replace(device=device, is_bot=is_bot, class_=kind.kind, name=kind.name, reason=reason)
 
 
 @cache
@@ -64,27 +83,42 @@ def _matcher() -> Resolver:
 
 
 @lru_cache(REMEMBERED)
-def parse(text: str) -> Agent:
-    """What the first MAX_LENGTH characters of a header say, remembered."""
+def parse(text: str) -> tuple[Agent, Kind]:
+    """What the first MAX_LENGTH characters of the header `user-agent` say, and of whom, remembered."""
     if text in CLASSES:
-        return Agent(device=text, is_bot=text == "bot")
-    if not text.isascii():  # the matcher takes UTF-8, which cannot hold a lone surrogate
+        kind = Kind(BOT if text == "bot" else HUMAN)
+        return Agent(device=text, is_bot=text == "bot", class_=kind.kind, reason=_reason(kind)), kind
+    if not text.isascii():  # the matchers take UTF-8, which cannot hold a lone surrogate
         text = text.encode("utf-8", "replace").decode()
     found = _matcher()(text, Domain.ALL)
     browser, os, device = found.user_agent, found.os, found.device
-    is_bot = (device is not None and device.family == "Spider") or _BOT.search(text) is not None
+    kind = agent_class.of_user_agent(text) or Kind(HUMAN)
+    if kind.kind == HUMAN and ((device is not None and device.family == "Spider") or _BOT.search(text) is not None):
+        kind = Kind(BOT, browser.family if browser else None)
+    is_bot = kind.kind not in FOR_PEOPLE
     if device is not None and (is_bot or (device.brand or "").startswith("Generic")):
         device = None  # a guess of ua-parser's, not a maker's name
-    return Agent(
+    if kind.kind == MAIL_PROXY:  # the reader's system and device are not told
+        os = device = None
+    agent = Agent(
         browser=browser.family if browser else None,
         browser_version=_version(browser),
         os=os.family if os else None,
         os_version=_version(os),
-        device="bot" if is_bot else _kind(text, os),
+        device="bot" if is_bot else "other" if kind.kind == MAIL_PROXY else _kind(text, os),
         brand=device.brand if device else None,
         model=device.model if device else None,
         is_bot=is_bot,
+        class_=kind.kind,
+        name=kind.name,
+        reason=_reason(kind),
     )
+    return agent, kind
+
+
+def _reason(kind: Kind) -> str | None:
+    """A person is who nothing tells to be something else."""
+    return None if kind.kind == HUMAN else agent_class.USER_AGENT
 
 
 def _version(found: UserAgent | OS | None) -> str | None:

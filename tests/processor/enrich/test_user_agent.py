@@ -150,7 +150,7 @@ def test_machines_that_say_so_are_bots(text: str) -> None:
 @pytest.mark.parametrize("headers", [{}, {"user-agent": ""}, {"referer": "x"}])
 def test_no_header_tells_nothing(headers: dict[str, str]) -> None:
     assert user_agent.read(headers, {}) == user_agent.NOTHING
-    assert user_agent.NOTHING == (None,) * 8
+    assert user_agent.NOTHING == (None,) * 11
 
 
 @given(st.text() | st.text(st.characters(categories=["Cs"]), min_size=1))
