@@ -39,7 +39,10 @@ FOREIGN = {
     "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
     "opentelemetry.exporter": {"shared/trace_export.py"},
     "yaml": {
-        *(f"shared/schema_{name}.py" for name in ("columns", "file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")),
+        *(
+            f"shared/schema_{name}.py"
+            for name in ("columns", "file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")
+        ),
         "processor/enrich/data_file.py",
     },
 }

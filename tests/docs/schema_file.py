@@ -144,7 +144,7 @@ SOURCES = {
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
     "event.problems": "The values that did not fit, a list of objects: column, reason, detail and value",
-    "agent.browser": "From the header `user-agent`: the browser's name",
+    "agent.browser": "From the client hints or the header `user-agent`: the browser's name",
     "agent.browser_version": "Its version",
     "agent.os": "The operating system",
     "agent.os_version": "Its version",
@@ -155,7 +155,7 @@ SOURCES = {
     "agent.class": "Who it is: [human, bot, ai_crawler, ai_search, ai_assistant, mail_proxy, prefetch, preview, monitor "
     "or headless](../services/processor/README.md#who-it-is)",
     "agent.name": "Which of them, such as GPTBot, Gmail or Slack",
-    "agent.reason": "What told it: user_agent, signature_agent or purpose; NULL for human",
+    "agent.reason": "What told it: user_agent, client_hints, signature_agent or purpose; NULL for human",
     "referrer.host": "From the parameter `referrer`: its host",
     "referrer.medium": "search, social, email, chatbot, internal, direct or other",
     "referrer.source": "The name of a well-known site",

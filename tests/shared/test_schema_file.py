@@ -118,7 +118,7 @@ CASES = {
     "enrichment": (_file("      a: {type: STRING, from: agnt.browser}\n"), [(8, 31, "did you mean 'agent'?")]),
     "enrichment name": (
         _file("      a: {type: STRING, from: agent.browser_verion}\n"),
-        [(8, 31, "agent has browser, browser_version, os, os_version, device, brand, model, is_bot, class, name, reason; did you mean")],
+        [(8, 31, "is_bot, class, name, reason; did you mean")],
     ),
     "enrichment type": (_file("      a: {type: STRING, from: agent.is_bot}\n"), [(8, 31, "is BOOL")]),
     "header case": (_file("      a: {type: STRING, from: header.Referer}\n"), [(8, 31, "lower case")]),

@@ -23,7 +23,8 @@ CLASSES = (
 )  # fmt: skip
 FOR_PEOPLE = (HUMAN, MAIL_PROXY, PREFETCH)  # behind these stands a person, or may
 # What told it.
-USER_AGENT, SIGNATURE_AGENT, PURPOSE = "user_agent", "signature_agent", "purpose"
+USER_AGENT, CLIENT_HINTS, SIGNATURE_AGENT, PURPOSE = "user_agent", "client_hints", "signature_agent", "purpose"
+HEADLESS_BRAND = "HeadlessChrome"  # as the hints of a driven browser name it, also where its user agent does not
 FILE = "agents.yaml"
 
 _PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")

@@ -15,8 +15,9 @@ from ua_parser import Domain, load_builtins
 from ua_parser.core import OS, UserAgent
 from ua_parser.regex import Resolver
 
-from services.processor.enrich import agent_class
+from services.processor.enrich import agent_class, client_hints
 from services.processor.enrich.agent_class import BOT, FOR_PEOPLE, HUMAN, MAIL_PROXY, Kind
+from services.processor.enrich.client_hints import Hints
 
 MAX_LENGTH = 512  # characters read; browsers send 80 to 300, and matching takes about 0.1 µs a character
 REMEMBERED = 8_192  # headers; at most 16 MB of them, and reading one takes 500 times as long as remembering it
@@ -66,8 +67,38 @@ def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Agent:
     """What the header `user-agent` says, and where it names nobody what the others do."""
     text = headers.get("user-agent")
     agent, kind = parse(text[:MAX_LENGTH]) if text else (NOTHING, None)
+    if kind is not None and kind.kind == HUMAN and (hints := client_hints.read(headers)) is not None:
+        agent, kind = _hinted(agent, kind, hints)
     found = agent_class.of_headers(headers, kind)
     return agent if found is None else _told(agent, *found)
+
+
+@lru_cache(REMEMBERED)
+def _hinted(agent: Agent, kind: Kind, hints: Hints) -> tuple[Agent, Kind]:
+    """The agent, as its browser's hints have it: theirs are the browser, and what the user agent does not tell.
+
+    A user agent that names the same browser is as good, and often knows more of its version.
+    """
+    if hints.browser == agent_class.HEADLESS_BRAND:
+        kind = Kind(agent_class.HEADLESS, hints.browser, vague=True)
+        agent = _told(agent, kind, agent_class.CLIENT_HINTS)
+    if hints.browser and not (agent.browser or "").startswith(hints.browser):
+        agent = agent._replace(browser=hints.browser, browser_version=hints.version)
+    if agent.os is None and hints.os is not None:
+        agent = agent._replace(os=hints.os, device=agent.device if agent.device != "other" else _hinted_device(hints))
+    if hints.os_version is not None and agent.os == hints.os:
+        agent = agent._replace(os_version=hints.os_version)
+    if hints.model is not None and agent.model is None:
+        agent = agent._replace(model=hints.model)
+    return agent, kind
+
+
+def _hinted_device(hints: Hints) -> str:
+    if hints.mobile:
+        return "mobile"
+    if hints.os in ("Android", "iOS"):
+        return "tablet"
+    return "desktop" if hints.os is not None and hints.os.startswith(_DESKTOPS) else "other"
 
 
 def _told(agent: Agent, kind: Kind, reason: str) -> Agent:
