@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from services.processor import column_readers, convert, event_day, sources
-from services.processor.enrich import user_agent
+from services.processor.enrich import referrer, user_agent
 from services.processor.event import BAD_BODY as BAD_BODY
 from services.processor.event import Event, Problem, gather, rest
 from services.processor.nested_columns import MISSING, NULL_ELEMENT
@@ -83,6 +83,8 @@ class Parser:
     def __init__(self, schema: Schema) -> None:
         if schema.asks_for("agent"):
             user_agent.load()
+        if schema.asks_for("referrer"):
+            referrer.load()
         self._tenants = Resolver(schema.tenants) if schema.tenants else None
         self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._rejects = [

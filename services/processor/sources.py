@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from services.processor import convert, query
-from services.processor.enrich import geo, referrer, user_agent, utm
+from services.processor.enrich import geo, language, page, referrer, user_agent, utm
 from services.processor.event import Event
 from services.shared import hit
 from services.shared.hit import Hit
@@ -26,6 +26,8 @@ ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] =
     "agent": user_agent.read,
     "referrer": referrer.read,
     "utm": utm.read,
+    "url": page.read,
+    "language": language.read,
     "geo": geo.read,
 }
 

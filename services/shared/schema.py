@@ -75,6 +75,8 @@ FIXED_SOURCES = {
         "click_id": "STRING",
         "click_id_name": "STRING",
     },
+    "url": {"host": "STRING", "path": "STRING", "clean": "STRING"},
+    "language": {"code": "STRING"},
     "geo": {"country": "STRING", "region": "STRING", "city": "STRING"},
     "reject": {
         "stage": "STRING",
@@ -87,7 +89,7 @@ FIXED_SOURCES = {
     },
 }
 OPEN_SOURCES = ("param", "header")
-ENRICHMENTS = ("agent", "referrer", "utm", "geo")  # derived by the processor, one file each
+ENRICHMENTS = ("agent", "referrer", "utm", "url", "language", "geo")  # derived by the processor, one file each
 
 
 class SchemaError(ConfigError):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.processor import sources
-from services.processor.enrich import geo, referrer, user_agent, utm
+from services.processor.enrich import geo, language, page, referrer, user_agent, utm
 from services.processor.parse import Parser, Reject, Row
 from services.shared import schema, schema_file
 from services.shared.hit import Hit
@@ -105,7 +105,14 @@ def test_only_what_is_asked_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("namespace", "found"),
-    [("agent", user_agent.Agent), ("referrer", referrer.Referrer), ("utm", utm.Utm), ("geo", geo.Geo)],
+    [
+        ("agent", user_agent.Agent),
+        ("referrer", referrer.Referrer),
+        ("utm", utm.Utm),
+        ("url", page.Page),
+        ("language", language.Language),
+        ("geo", geo.Geo),
+    ],
 )
 def test_the_schema_file_knows_exactly_what_an_enrichment_gives(namespace: str, found: Any) -> None:
     assert tuple(FIXED_SOURCES[namespace]) == tuple(name.rstrip("_") for name in found.__annotations__)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.processor import convert, log_entry, query, url
-from services.processor.enrich import geo, referrer, user_agent, utm
+from services.processor.enrich import geo, language, page, referrer, user_agent, utm
 from services.processor.parse import Parser, Reject
 from services.shared import hit, schema_file, zstd_frame
 from services.shared.errors import Poison
@@ -36,6 +36,14 @@ TEXTS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
         ("https://www.google.", "com/search?q=", "x"),
     ),
     "campaign": (lambda text: utm.read({}, {"url": text}), (PAGE[:30], PAGE[30:])),
+    "page": (lambda text: page.read({}, {"url": text}), (PAGE[:30], PAGE[30:])),
+    "language": (lambda text: language.read({"accept-language": text}, {}), ("de-CH,", "de;q=0.9,", " - ")),
+    "claims": (
+        lambda text: user_agent.read(
+            {"user-agent": AGENT, "signature-agent": text, "sec-ch-ua": text, "purpose": text}, {}
+        ),
+        ('"https://a.', '"A";v="1", ', "prefetc"),
+    ),
     "campaign of the event": (lambda text: utm.read({}, {"utm_source": text, "gclid": text}), ("x",)),
 }
 

@@ -283,10 +283,10 @@ def test_enrichments_are_sources_of_columns_and_conditions() -> None:
     columns = "      a: {type: STRING, from: [utm.source, param.a]}\n      b: {type: BOOL, from: agent.is_bot}\n"
     plain, found = schema_file.parse(_file()), schema_file.parse(_file(columns))
     assert [str(source) for source in found.tables["events"].column("a").sources] == ["utm.source", "param.a"]
-    assert [found.asks_for(name) for name in schema.ENRICHMENTS] == [True, False, True, False]
+    assert [found.asks_for(name) for name in schema.ENRICHMENTS] == [True, False, True, False, False, False]
     assert not any(plain.asks_for(name) for name in schema.ENRICHMENTS)
     chosen = schema_file.parse(_file(table="    when: {geo.country: [DE, AT]}\n"))
-    assert [chosen.asks_for(name) for name in schema.ENRICHMENTS] == [False, False, False, True]
+    assert [chosen.asks_for(name) for name in schema.ENRICHMENTS] == [False] * 5 + [True]
 
 
 def test_a_file_that_is_not_there_says_which_setting_names_it(tmp_path: object) -> None:

@@ -8,92 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from services.processor import query, url
+from services.processor.enrich import data_file
 
 MAX_TERM = 256  # characters of a search term
 REMEMBERED = 4_096  # pairs of hosts
 
-SEARCH, SOCIAL, EMAIL, CHATBOT = "search", "social", "email", "chatbot"
-INTERNAL, DIRECT, OTHER = "internal", "direct", "other"
+FILE = "referrers.yaml"
 
-# A site and all hosts below it, the longest name first: mail.yahoo.com is found before yahoo.com.
-_SITES = {
-    "bing.com": (SEARCH, "Bing"),
-    "duckduckgo.com": (SEARCH, "DuckDuckGo"),
-    "ecosia.org": (SEARCH, "Ecosia"),
-    "qwant.com": (SEARCH, "Qwant"),
-    "startpage.com": (SEARCH, "Startpage"),
-    "search.brave.com": (SEARCH, "Brave"),
-    "kagi.com": (SEARCH, "Kagi"),
-    "baidu.com": (SEARCH, "Baidu"),
-    "yandex.ru": (SEARCH, "Yandex"),
-    "yandex.com": (SEARCH, "Yandex"),
-    "ya.ru": (SEARCH, "Yandex"),
-    "search.naver.com": (SEARCH, "Naver"),
-    "search.seznam.cz": (SEARCH, "Seznam"),
-    "search.yahoo.com": (SEARCH, "Yahoo"),
-    "search.yahoo.co.jp": (SEARCH, "Yahoo"),
-    "search.aol.com": (SEARCH, "AOL"),
-    "com.google.android.googlequicksearchbox": (SEARCH, "Google"),
-    "facebook.com": (SOCIAL, "Facebook"),
-    "fb.com": (SOCIAL, "Facebook"),
-    "fb.me": (SOCIAL, "Facebook"),
-    "messenger.com": (SOCIAL, "Messenger"),
-    "instagram.com": (SOCIAL, "Instagram"),
-    "threads.net": (SOCIAL, "Threads"),
-    "threads.com": (SOCIAL, "Threads"),
-    "whatsapp.com": (SOCIAL, "WhatsApp"),
-    "wa.me": (SOCIAL, "WhatsApp"),
-    "t.co": (SOCIAL, "X"),
-    "x.com": (SOCIAL, "X"),
-    "twitter.com": (SOCIAL, "X"),
-    "linkedin.com": (SOCIAL, "LinkedIn"),
-    "lnkd.in": (SOCIAL, "LinkedIn"),
-    "com.linkedin.android": (SOCIAL, "LinkedIn"),
-    "reddit.com": (SOCIAL, "Reddit"),
-    "pinterest.com": (SOCIAL, "Pinterest"),
-    "pin.it": (SOCIAL, "Pinterest"),
-    "tiktok.com": (SOCIAL, "TikTok"),
-    "snapchat.com": (SOCIAL, "Snapchat"),
-    "youtube.com": (SOCIAL, "YouTube"),
-    "youtu.be": (SOCIAL, "YouTube"),
-    "vk.com": (SOCIAL, "VK"),
-    "weibo.com": (SOCIAL, "Weibo"),
-    "t.me": (SOCIAL, "Telegram"),
-    "telegram.org": (SOCIAL, "Telegram"),
-    "org.telegram.messenger": (SOCIAL, "Telegram"),
-    "discord.com": (SOCIAL, "Discord"),
-    "mastodon.social": (SOCIAL, "Mastodon"),
-    "bsky.app": (SOCIAL, "Bluesky"),
-    "news.ycombinator.com": (SOCIAL, "Hacker News"),
-    "xing.com": (SOCIAL, "Xing"),
-    "mail.google.com": (EMAIL, "Gmail"),
-    "com.google.android.gm": (EMAIL, "Gmail"),
-    "outlook.live.com": (EMAIL, "Outlook"),
-    "outlook.office.com": (EMAIL, "Outlook"),
-    "outlook.office365.com": (EMAIL, "Outlook"),
-    "mail.yahoo.com": (EMAIL, "Yahoo Mail"),
-    "mail.aol.com": (EMAIL, "AOL Mail"),
-    "mail.yandex.ru": (EMAIL, "Yandex Mail"),
-    "mail.proton.me": (EMAIL, "Proton Mail"),
-    "mail.ru": (EMAIL, "Mail.ru"),
-    "chatgpt.com": (CHATBOT, "ChatGPT"),
-    "chat.openai.com": (CHATBOT, "ChatGPT"),
-    "perplexity.ai": (CHATBOT, "Perplexity"),
-    "gemini.google.com": (CHATBOT, "Gemini"),
-    "copilot.microsoft.com": (CHATBOT, "Copilot"),
-    "claude.ai": (CHATBOT, "Claude"),
-}
+SEARCH, SOCIAL, EMAIL, CHATBOT, PAID = "search", "social", "email", "chatbot", "paid"
+MEDIA_OF_SITES = (SEARCH, SOCIAL, EMAIL, CHATBOT, PAID)
+INTERNAL, DIRECT, OTHER = "internal", "direct", "other"
+_LABELS = 6  # no site in the file has more
+
 # Google Search has a domain in each country; other hosts below google.com are not search.
 _GOOGLE = re.compile(r"(?:www\.|images\.|news\.)?google\.(?:com?\.)?[a-z]{2,3}")
 _TERMS = ("q", "query", "p", "text", "wd", "word")
 
 
 class Referrer(NamedTuple):
-    """`medium` is search, social, email, chatbot, internal, direct or other; `source` the name of a well-known site."""
+    """`medium` is one of MEDIA_OF_SITES, internal, direct or other; `source` the name of a well-known site."""
 
     host: str | None = None
     medium: str | None = None
@@ -136,12 +73,25 @@ def _same_site(one: str, other: str) -> bool:
     return one == other or one.endswith("." + other) or other.endswith("." + one)
 
 
+@cache
+def _sites() -> dict[str, tuple[str, str]]:
+    """Medium and name by site."""
+    file = data_file.load(FILE)
+    return {site: (medium, name) for medium in MEDIA_OF_SITES for name, sites in file[medium].items() for site in sites}
+
+
+def load() -> None:
+    """Read the list of sites now, so that no event waits for it."""
+    _sites()
+
+
 def _site(host: str) -> tuple[str, str | None]:
     if _GOOGLE.fullmatch(host):
         return SEARCH, "Google"
-    labels = host.split(".")[-4:]  # no name in the table has more
+    sites = _sites()
+    labels = host.split(".")[-_LABELS:]
     for first in range(len(labels)):
-        found = _SITES.get(".".join(labels[first:]))
+        found = sites.get(".".join(labels[first:]))
         if found is not None:
             return found
     return OTHER, None

@@ -6,22 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from services.processor import convert, query, url
+from services.processor.enrich.tracking_parameters import CLICK_IDS, UTM
 
-_UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "utm_id")
-# Ids that ad networks append to a link; the first one present counts.
-_CLICK_IDS = (
-    "gclid",
-    "gbraid",
-    "wbraid",
-    "dclid",
-    "fbclid",
-    "msclkid",
-    "ttclid",
-    "twclid",
-    "li_fat_id",
-    "yclid",
-)
-_NAMES = frozenset((*_UTM, *_CLICK_IDS))
+_NAMES = frozenset((*UTM, *CLICK_IDS))
 
 
 class Utm(NamedTuple):
@@ -54,11 +41,11 @@ def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Utm:
 
 def _campaign(given: Mapping[str, Any]) -> Utm:
     click_id = click_id_name = None
-    for name in _CLICK_IDS:
+    for name in CLICK_IDS:
         if name in given and (click_id := _text(given[name])):
             click_id_name = name
             break
-    return Utm._make([*[_text(given.get(name)) for name in _UTM], click_id, click_id_name])
+    return Utm._make([*[_text(given.get(name)) for name in UTM], click_id, click_id_name])
 
 
 def _text(value: Any) -> str | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.processor import url
-from services.processor.enrich import referrer
+from services.processor.enrich import data_file, referrer
 from services.processor.enrich.referrer import NONE, NOTHING, Referrer
 
 
@@ -34,6 +34,10 @@ def _read(address: Any, page: str = "https://shop.example.com/cart") -> Referrer
         ("https://not.co/abc", ("not.co", "other", None, None)),
         ("https://evilfacebook.com/", ("evilfacebook.com", "other", None, None)),
         ("https://chatgpt.com/", ("chatgpt.com", "chatbot", "ChatGPT", None)),
+        ("https://www.perplexity.ai/search?q=1", ("www.perplexity.ai", "chatbot", "Perplexity", None)),
+        ("https://grok.com/", ("grok.com", "chatbot", "Grok", None)),
+        ("https://www.googleadservices.com/pagead/aclk", ("www.googleadservices.com", "paid", "Google Ads", None)),
+        ("https://an.yandex.ru/count", ("an.yandex.ru", "paid", "Yandex Direct", None)),
         ("https://SHOP.example.com:8443/a", ("shop.example.com", "internal", None, None)),
         ("https://www.shop.example.com/a", ("www.shop.example.com", "internal", None, None)),
         ("https://example.com/", ("example.com", "internal", None, None)),
@@ -77,3 +81,16 @@ def test_no_text_raises(address: str, page: str) -> None:
     found = _read(address, page)
     assert found.medium in ("search", "social", "email", "chatbot", "internal", "direct", "other", None)
     assert found.host is None or 0 < len(found.host) <= 300
+
+
+def test_the_file_names_each_site_once_and_as_it_is_looked_up() -> None:
+    file = data_file.load(referrer.FILE)
+    assert list(file) == ["as_of", *referrer.MEDIA_OF_SITES]
+    for medium in referrer.MEDIA_OF_SITES:
+        assert list(file[medium]) == sorted(file[medium]), medium
+    sites = [site for medium in referrer.MEDIA_OF_SITES for sites in file[medium].values() for site in sites]
+    assert sorted(sites) == sorted(set(sites))
+    for medium in referrer.MEDIA_OF_SITES:
+        for name, named in file[medium].items():
+            for site in named:
+                assert _read(f"https://{site}/", "https://nowhere.test/")[:3] == (site, medium, name)
