@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from observability import resource_panels
-from observability.panel import Panel, Query, Row, rate, shares
+from observability.panel import Panel, Query, Row, rate, select, shares
 
 _P = "pixelpipe_processor_"
 
@@ -93,6 +93,17 @@ ROWS: tuple[Row, ...] = (
                 (
                     Query(rate(_P + "messages_redelivered_total"), "redelivered"),
                     Query(rate(_P + "messages_duplicate_total"), "dropped: rows are published"),
+                ),
+            ),
+            Panel(
+                "New files of places",
+                "short",
+                "`taken` where PIPE_GEO_DATABASE is replaced. `refused` 0: the file before stays in use.",
+                (
+                    Query(
+                        f"sum by (outcome) (increase({select(_P + 'geo_databases_total')}[1h]))",
+                        "{{outcome}}",
+                    ),
                 ),
             ),
             Panel(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -38,10 +39,24 @@ class Event:
     `taken` are the ways to values inside parameters that a column took; `problems` the values that did not fit.
     """
 
-    __slots__ = ("day", "enriched", "first", "hit", "id", "left", "more", "posted", "problems", "reject", "taken")
+    __slots__ = (
+        "day",
+        "enriched",
+        "first",
+        "hit",
+        "id",
+        "left",
+        "more",
+        "places",
+        "posted",
+        "problems",
+        "reject",
+        "taken",
+    )
 
-    def __init__(self, hit: Hit, reject: Any = None) -> None:
+    def __init__(self, hit: Hit, reject: Any = None, places: Callable[[str], tuple[Any, ...]] | None = None) -> None:
         self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
+        self.places = places  # where an address is
         self.first: dict[str, Any] = {}
         self.more: dict[str, list[Any]] = {}
         self.posted: frozenset[str] = _NONE_POSTED

@@ -55,6 +55,8 @@ class Metrics:
         self.miscounted = counter("miscounted", "Packs that hold more or fewer hits than they say")
         ignored = counter("log_entries_ignored", "Log entries that are not events, by reason", ("reason",))
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
+        databases = counter("geo_databases", "Files of PIPE_GEO_DATABASE after the first, by outcome", ("outcome",))
+        self.geo_taken, self.geo_refused = databases.labels("taken"), databases.labels("refused")
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("messages_acked", "Messages acknowledged")
         self.nacked = counter("messages_nacked", "Messages nacked, to be redelivered")

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from services.processor.config import Config
 from services.processor.metrics import Metrics
+from services.processor.parse import Parser
+from services.processor.places import Places
 from services.processor.worker import Topics, Worker
 from services.shared import hash_keys, log, schema_file
 from services.shared.admin import Admin
@@ -31,6 +33,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     schema = schema_file.load(cfg.schema)
     privacy = schema.privacy[cfg.privacy]
     policy = Policy(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), schema.tenants)
+    places = Places.of_setting(cfg.geo_database, schema, privacy)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
@@ -68,7 +71,11 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             metrics,
             max_bytes=cfg.max_bytes,
             policy=policy,
+            parser=Parser(schema, places.find if places else None),
         )
+        if places:
+            fresh = background.start("geo database", places.keep_fresh(metrics))
+            stack.callback(fresh.cancel)
         work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()
         _log.info("listening", admin_port=admin.port, subscription=cfg.hits_subscription)

@@ -104,12 +104,19 @@ def enrichment(namespace: str, name: str) -> Read:
         found = event.enriched.get(namespace)
         if found is None:  # the first of its columns
             found = enrich(event.hit.headers, event.first)
-            if namespace == "geo" and event.hit.anonymized:
-                found = geo.without_city(found)
+            if namespace == "geo":
+                found = _placed(event, found)
             event.enriched[namespace] = found
         return found[index]
 
     return read
+
+
+def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where the balancer says, else the database; of who opted out, without the city."""
+    if found == geo.NOTHING and event.places is not None:
+        found = event.places(event.hit.ip)
+    return geo.without_city(found) if event.hit.anonymized else found
 
 
 def plain(event: Event, source: Source) -> str | None:

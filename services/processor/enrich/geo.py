@@ -1,4 +1,4 @@
-"""Where a client is, according to Google's load balancer: `geo.*`. No database of addresses is used.
+"""Where a client is, according to Google's load balancer: `geo.*`. Where that says nothing, geo_database.py may.
 
 Have the load balancer add one header, and the collector keep it (`PIPE_HEADERS`):
 
