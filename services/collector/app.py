@@ -55,7 +55,7 @@ class App:
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
         self._protection = Protection(schema.privacy[cfg.privacy], _hash_keys(cfg, schema), metrics)
-        self._passes, self._hits = self._protection.passes, metrics.hits.by_labels
+        self._hits = metrics.hits.by_labels
         cookie = schema.privacy[cfg.privacy].cookie
         self._visitors = Visitors(cookie) if cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if cookie is not None else [])]  # of a request's head, in lower case
@@ -95,7 +95,7 @@ class App:
         """
         if self._visitors is not None or (parsed := self._fast_parser.parse(data)) is None:
             return None
-        path, query, headers, forwarded, origin, signal, lines = parsed
+        path, query, headers, forwarded, origin, signal, lines, passes = parsed
         if (image := self._images.get(path)) is None:
             return None
         if path in self._shared and not is_plain(query):
@@ -103,7 +103,7 @@ class App:
             if route.choose(query.decode(), {}) is not route:
                 return None
         anonymize, more = False, b""
-        if signal or not self._passes(query):
+        if signal or not passes:
             asked = query.decode()
             treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:
