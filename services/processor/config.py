@@ -27,6 +27,10 @@ class Config:
     geo_database: str = setting(
         "", "path of a MaxMind database of cities or countries, for `geo.*`; a new file under it is taken by itself"
     )
+    agent_addresses: str = setting(
+        "",
+        "folder of address lists, for `agent.*`, each named after who sends from them, such as `GPTBot.json`",
+    )
     host: str = setting("0.0.0.0", "address the admin port listens on")  # noqa: S104 - probes come from the node
     admin_port: int = setting(9102, "port of /livez, /readyz and /metrics, never public", minimum=0, maximum=65535)
     max_bytes: int = setting(33_554_432, "bytes of messages held at a time, decompressed", minimum=2**22, maximum=2**28)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from services.processor import convert, query
+from services.processor.lookups import NO_LOOKUPS, Lookups
 from services.processor.protocols import Unreadable, reading
 from services.processor.protocols.readers import READERS
 from services.shared.hit import Hit
@@ -40,23 +40,12 @@ class Event:
     """
 
     __slots__ = (
-        "day",
-        "enriched",
-        "first",
-        "hit",
-        "id",
-        "left",
-        "more",
-        "places",
-        "posted",
-        "problems",
-        "reject",
-        "taken",
-    )
+        "day", "enriched", "first", "hit", "id", "left", "lookups", "more", "posted", "problems", "reject", "taken",
+    )  # fmt: skip
 
-    def __init__(self, hit: Hit, reject: Any = None, places: Callable[[str], tuple[Any, ...]] | None = None) -> None:
+    def __init__(self, hit: Hit, reject: Any = None, lookups: Lookups = NO_LOOKUPS) -> None:
         self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
-        self.places = places  # where an address is
+        self.lookups = lookups
         self.first: dict[str, Any] = {}
         self.more: dict[str, list[Any]] = {}
         self.posted: frozenset[str] = _NONE_POSTED

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
 
+from services.processor import lookups
 from services.processor.config import Config
+from services.processor.lookups import Lookups
 from services.processor.metrics import Metrics
 from services.processor.parse import Parser
 from services.processor.places import Places
@@ -34,6 +36,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     privacy = schema.privacy[cfg.privacy]
     policy = Policy(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), schema.tenants)
     places = Places.of_setting(cfg.geo_database, schema, privacy)
+    sender = lookups.senders(cfg.agent_addresses, schema, privacy)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
@@ -71,7 +74,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             metrics,
             max_bytes=cfg.max_bytes,
             policy=policy,
-            parser=Parser(schema, places.find if places else None),
+            parser=Parser(schema, Lookups(places.find if places else None, sender)),
         )
         if places:
             fresh = background.start("geo database", places.keep_fresh(metrics))

@@ -106,6 +106,8 @@ def enrichment(namespace: str, name: str) -> Read:
             found = enrich(event.hit.headers, event.first)
             if namespace == "geo":
                 found = _placed(event, found)
+            elif namespace == "agent" and event.lookups.sender is not None:
+                found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
             event.enriched[namespace] = found
         return found[index]
 
@@ -114,8 +116,8 @@ def enrichment(namespace: str, name: str) -> Read:
 
 def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
     """Where the balancer says, else the database; of who opted out, without the city."""
-    if found == geo.NOTHING and event.places is not None:
-        found = event.places(event.hit.ip)
+    if found == geo.NOTHING and event.lookups.place is not None:
+        found = event.lookups.place(event.hit.ip)
     return geo.without_city(found) if event.hit.anonymized else found
 
 

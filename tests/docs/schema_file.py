@@ -155,7 +155,7 @@ SOURCES = {
     "agent.class": "Who it is: [human, bot, ai_crawler, ai_search, ai_assistant, mail_proxy, prefetch, preview, "
     "monitor or headless](../services/processor/README.md#who-it-is)",
     "agent.name": "Which of them, such as GPTBot, Gmail or Slack",
-    "agent.reason": "What told it: user_agent, client_hints, signature_agent or purpose; NULL for human",
+    "agent.reason": "What told it: user_agent, client_hints, signature_agent, purpose or address; NULL for human",
     "referrer.host": "From the parameter `referrer`: its host",
     "referrer.medium": "search, social, email, chatbot, paid, internal, direct or other",
     "referrer.source": "The name of a well-known site",

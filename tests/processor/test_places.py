@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from services.processor.enrich.geo import Geo
 from services.processor.enrich.geo_database import GeoDatabase
+from services.processor.lookups import Lookups
 from services.processor.metrics import Metrics
 from services.processor.parse import Parser, Reject, Row
 from services.processor.places import Places
@@ -44,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 def _place(file: Path, privacy: Privacy, **given: Any) -> tuple[Any, ...]:
     places = Places.of_setting(str(file), TABLES, privacy)
     assert places is not None
-    found = Parser(TABLES, places.find).parse(_hit("x=1", **given), NOW)
+    found = Parser(TABLES, Lookups(place=places.find)).parse(_hit("x=1", **given), NOW)
     assert isinstance(found, Row), found
     names = [column.name for column in TABLES.tables[found.table].columns]
     return tuple(found.values[names.index(name)] for name in Geo._fields)
@@ -70,7 +71,7 @@ def test_a_reject_has_a_place_too(file: Path) -> None:
     tables = schema_file.parse(PLACED.replace("      reason:", land + "      reason:"))
     places = Places.of_setting(str(file), tables, Privacy())
     assert places is not None
-    parser, one = Parser(tables, places.find), _hit("n=many", ip=IP)
+    parser, one = Parser(tables, Lookups(place=places.find)), _hit("n=many", ip=IP)
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
     names = [column.name for column in tables.rejects.columns]

@@ -24,6 +24,7 @@ CLASSES = (
 FOR_PEOPLE = (HUMAN, MAIL_PROXY, PREFETCH)  # behind these stands a person, or may
 # What told it.
 USER_AGENT, CLIENT_HINTS, SIGNATURE_AGENT, PURPOSE = "user_agent", "client_hints", "signature_agent", "purpose"
+ADDRESS = "address"  # of a list that is mounted
 HEADLESS_BRAND = "HeadlessChrome"  # as the hints of a driven browser name it, also where its user agent does not
 FILE = "agents.yaml"
 
@@ -68,6 +69,7 @@ class _Known:
         self.entries = sorted([*ours, *theirs], key=lambda entry: entry.vague)  # stable
         self.whole = {text: Kind(found["class"], found["name"]) for text, found in file["whole"].items()}
         self.hosts = {host: Kind(found["class"], found["name"]) for host, found in file["signature_agents"].items()}
+        self.kinds = {entry.name: entry.kind for entry in reversed(ours)}
         self._set = re2.Set.SearchSet()
         for entry in self.entries:
             self._set.Add(entry.pattern)
@@ -115,6 +117,11 @@ def _name(index: int) -> str:
     text: str = found[0] if found else re.sub(r"\\(.)", r"\1", entry.pattern)
     text = text.strip(" /^$;()").removeprefix("https://")
     return re.split(r"[/;(]", text, maxsplit=1)[0].strip(" .+-") or text
+
+
+def kind_of_name(name: str) -> str:
+    """The class of who has that name in agents.yaml; a bot, if nobody has."""
+    return _known().kinds.get(name, BOT)
 
 
 def of_headers(headers: Mapping[str, str], by_user_agent: Kind | None) -> tuple[Kind, str] | None:

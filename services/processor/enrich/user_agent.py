@@ -101,6 +101,13 @@ def _hinted_device(hints: Hints) -> str:
     return "desktop" if hints.os is not None and hints.os.startswith(_DESKTOPS) else "other"
 
 
+def by_address(agent: Agent, kind: Kind | None) -> Agent:
+    """The agent, as a list of addresses has it, where nothing else tells that it is a machine."""
+    if kind is None or agent.class_ not in (None, HUMAN):
+        return agent
+    return _told(agent, kind, agent_class.ADDRESS)
+
+
 def _told(agent: Agent, kind: Kind, reason: str) -> Agent:
     """The agent, now that another header has told who it is."""
     is_bot = kind.kind not in FOR_PEOPLE
