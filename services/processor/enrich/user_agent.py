@@ -63,11 +63,11 @@ def load() -> None:
     agent_class.load()
 
 
-def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Agent:
+def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Agent:
     """What the header `user-agent` says, and where it names nobody what the others do."""
     text = headers.get("user-agent")
     agent, kind = parse(text[:MAX_LENGTH]) if text else (NOTHING, None)
-    if kind is not None and kind.kind == HUMAN and (hints := client_hints.read(headers)) is not None:
+    if kind is not None and kind.kind == HUMAN and (hints := client_hints.read(headers, parameters)) is not None:
         agent, kind = _hinted(agent, kind, hints)
     found = agent_class.of_headers(headers, kind)
     return agent if found is None else _told(agent, *found)

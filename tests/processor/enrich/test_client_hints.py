@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,45 @@ def _read(text: str, brands: str = CHROME, **hints: str) -> Agent:
     ],
 )
 def test_what_the_headers_say(headers: dict[str, str], hints: Hints | None) -> None:
-    assert client_hints.read(headers) == hints
+    assert client_hints.read(headers, {}) == hints
+
+
+UADATA = {
+    "brands": [{"brand": "Chromium", "version": "129"}, {"brand": "Not=A?Brand", "version": "8"}],
+    "fullVersionList": [
+        {"brand": "Not=A?Brand", "version": "8.0.0.0"},
+        {"brand": "Microsoft Edge", "version": "129.0.2792.52"},
+    ],
+    "mobile": False,
+    "platform": "Windows",
+    "platformVersion": "15.0.0",
+    "model": "",
+}
+
+
+@pytest.mark.parametrize("name", ["uadata", "userAgentData"])
+def test_a_tracker_sends_the_hints_with_the_event(name: str) -> None:
+    parameters = {"context": {name: UADATA}}
+    hints = Hints("Edge", "129.0.2792.52", False, "Windows", "11")
+    assert client_hints.read({}, parameters) == client_hints.read({"sec-ch-ua": BRAVE}, parameters) == hints
+    found = user_agent.read({"user-agent": WINDOWS}, parameters)
+    assert (found.browser, found.browser_version, found.os_version) == ("Edge", "129.0.2792.52", "11")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"brands": "Chrome", "mobile": 1, "platform": 7, "model": ["x"], "platformVersion": {}},
+        {"brands": [None, 1, {}, {"brand": "Brave"}, {"brand": "Brave", "version": 1}, {"brand": 1, "version": "1"}]},
+        {"brands": [{"brand": "Chromium", "version": "1"}] * 100_000 + [{"brand": "Brave", "version": "1"}]},
+        {"platform": "x" * 65, "model": "\ud800", "brands": [{"brand": "é", "version": "1"}]},
+    ],
+)
+def test_what_is_not_of_their_form_says_nothing(data: dict[str, Any]) -> None:
+    assert client_hints.read({}, {"context": {"uadata": data}}) == Hints()
+    assert client_hints.read({}, {"context": {"uadata": [data]}}) is None
+    assert client_hints.read({}, {"context": [data]}) is None
 
 
 @pytest.mark.parametrize(
