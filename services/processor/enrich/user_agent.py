@@ -65,20 +65,21 @@ def load() -> None:
 
 def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Agent:
     """What the header `user-agent` says, and where it names nobody what the others do."""
-    text = headers.get("user-agent")
-    agent, kind = parse(text[:MAX_LENGTH]) if text else (NOTHING, None)
+    text = headers.get("user-agent", "")[:MAX_LENGTH]
+    agent, kind = parse(text) if text else (NOTHING, None)
     if kind is not None and kind.kind == HUMAN and (hints := client_hints.read(headers, parameters)) is not None:
-        agent, kind = _hinted(agent, kind, hints)
+        agent, kind = _hinted(text, hints)
     found = agent_class.of_headers(headers, kind)
     return agent if found is None else _told(agent, *found)
 
 
 @lru_cache(REMEMBERED)
-def _hinted(agent: Agent, kind: Kind, hints: Hints) -> tuple[Agent, Kind]:
-    """The agent, as its browser's hints have it: theirs are the browser, and what the user agent does not tell.
+def _hinted(text: str, hints: Hints) -> tuple[Agent, Kind]:
+    """What `parse` makes of the text, as the hints have it: theirs are the browser, and what the user agent leaves out.
 
     A user agent that names the same browser is as good, and often knows more of its version.
     """
+    agent, kind = parse(text)
     if hints.browser == agent_class.HEADLESS_BRAND:
         kind = Kind(agent_class.HEADLESS, hints.browser, vague=True)
         agent = _told(agent, kind, agent_class.CLIENT_HINTS)
