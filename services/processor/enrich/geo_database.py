@@ -24,6 +24,8 @@ KINDS = ("City", "Country", "Enterprise")  # in the names of the databases that 
 MAX_BYTES = 536_870_912  # GeoLite2-City has 60 MB, GeoIP2-Enterprise 300 MB
 REMEMBERED = 16_384  # addresses
 _SAMPLES = tuple(f"{first}.0.0.1" for first in range(1, 224))  # what is damaged is likely to be met by one of them
+# The reader's C code raises SystemError where a text of a damaged record is none.
+_DAMAGED = (maxminddb.InvalidDatabaseError, ValueError, SystemError)
 
 _State = tuple[int, int, int] | None
 
@@ -73,7 +75,7 @@ class GeoDatabase:
                 reader.get(address)
         except OSError as error:
             raise Unusable(error.strerror or str(error)) from error
-        except (maxminddb.InvalidDatabaseError, ValueError, UnicodeError) as error:
+        except _DAMAGED as error:
             raise Unusable("it is damaged, or not a MaxMind database") from error
         if not any(name in kind for name in KINDS):
             raise Unusable(f"it is a {kind[:80]} database; take one with City or Country in its name")
@@ -86,7 +88,7 @@ def _lookup(reader: maxminddb.Reader, city: bool) -> Callable[[str], Geo]:
     def find(ip: str) -> Geo:
         try:
             record = reader.get(ip) if ip else None
-        except (maxminddb.InvalidDatabaseError, ValueError, UnicodeError):  # damaged where no sample was, or no address
+        except _DAMAGED:  # damaged where no sample was, or no address
             return NOTHING
         country = _text(record, "country", "iso_code")
         if country is None:
