@@ -38,7 +38,10 @@ FOREIGN = {
     "grafana_foundation_sdk": {"observability"},
     "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
     "opentelemetry.exporter": {"shared/trace_export.py"},
-    "yaml": {f"shared/schema_{name}.py" for name in ("file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")},
+    "yaml": {
+        f"shared/schema_{name}.py"
+        for name in ("columns", "file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")
+    },
 }
 
 
