@@ -57,6 +57,7 @@ def _serve() -> None:
     from services.ops import (  # noqa: F401
         access,
         archive_command,
+        check,
         compact,
         cost,
         dead,
