@@ -62,6 +62,7 @@ def _serve() -> None:
         cost,
         dead,
         forget,
+        init,
         ledger,
         load,
         privacy,
