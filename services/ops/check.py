@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import time
@@ -126,21 +127,25 @@ def _body(options: argparse.Namespace) -> bytes | None:
 
 async def _sample(options: argparse.Namespace, found: Schema, body: bytes | None) -> dict[str, Any]:
     headers = dict(options.header)
-    if body is not None:
-        kind = options.content_type or "application/json"
-        headers = {"Content-Type": kind, **headers}
+    if options.content_type is not None:
+        headers["Content-Type"] = options.content_type
     asked = sample.request(options.url, options.protocol, body, headers)
     cfg = sample.settings(os.environ, options.privacy, options.hash_key_file)
     captured = await sample.send(cfg, found, asked)
+    bare = await sample.send(cfg, sample.unprotected(found), asked)
+    pairs = zip(bare.hits, captured.hits, strict=False) if len(bare.hits) == len(captured.hits) else ()
+    took = [explain.protected(*pair) for pair in itertools.islice(pairs, MOST_EVENTS)]
     parser, now = Parser(found), time.time_ns() // 1000
     return {
         "request": f"{'GET' if body is None else 'POST'} {asked.target}",
         "privacy": options.privacy,
         "reply": {"status": captured.status, "type": captured.media, "text": captured.reply},
-        "removed": captured.removed,
+        "secrets": captured.removed,
         "opt_outs": captured.opt_outs,
-        "address": sorted({one.ip for one in captured.hits}),
-        "events": [explain.explain(parser, found, one, now) for one in captured.hits[:MOST_EVENTS]],
+        "events": [
+            {**explain.explain(parser, found, one, now), **({"privacy": took[index]} if took else {})}
+            for index, one in enumerate(captured.hits[:MOST_EVENTS])
+        ],
         "more": Counter(
             "row" if isinstance(parser.parse(one, now), Row) else "reject" for one in captured.hits[MOST_EVENTS:]
         ),

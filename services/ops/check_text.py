@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from services.ops import rejects_again, sample
+from services.ops import rejects_again
 from services.ops.dead_letter import printable
 
 _NOW = {
@@ -34,13 +34,11 @@ def _sample(found: dict[str, Any]) -> Iterator[str]:
     reply = found["reply"]
     yield f"{printable(found['request'])}"
     yield f"  answered {reply['status']} {reply['type']} {printable(reply['text'])}".rstrip()
-    if found["removed"]:
-        names = ", ".join(f"{name} ({count})" for name, count in found["removed"].items())
-        yield f"  removed before anything is stored, by `privacy` ({found['privacy']}): {names}"
+    if found["secrets"]:
+        names = ", ".join(f"{name} ({count})" for name, count in found["secrets"].items())
+        yield f"  secrets that are never stored, by the entry of the list: {names}"
     for signal, action in found["opt_outs"].items():
         yield f"  opted out by {signal}: {action}"
-    if found["address"] and found["address"] != [sample.CLIENT]:
-        yield f"  address {sample.CLIENT} is kept as {', '.join(found['address']) or 'nothing'}"
     if not found["events"]:
         yield "  nothing is stored"
     for number, one in enumerate(found["events"]):
@@ -69,6 +67,9 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
             more = [f"from {one['from'][name]}"] if name in one["from"] else []
             more += [f"sent as {shown(one['changed'][name])}"] if name in one["changed"] else []
             yield f"  {name:{width}}  {shown(value)}" + (f"   ({', '.join(more)})" if more else "")
+    for what, names in one.get("privacy", {}).items():
+        if names:
+            yield f"  {what} by `privacy`: {', '.join(map(printable, names))}"
     for problem in one.get("problems", ()):
         sent = f", it was {shown(problem['value'])}" if "value" in problem else ""
         yield f"  does not fit: {printable(problem['column'])}: {problem['reason']}: {problem['detail']}{sent}"

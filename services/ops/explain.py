@@ -95,12 +95,40 @@ def _origins(table: Table, hit: Hit, row: dict[str, Any]) -> dict[str, Any]:
     return {"from": came, "changed": changed, "unknown": unknown, "kept_in": kept_in}
 
 
-def _ways(members: dict[str, Any], above: str = "") -> Iterator[str]:
+def protected(before: Hit, after: Hit) -> dict[str, list[str]]:
+    """What `privacy` took from a hit, and what it changed: parameters, headers and the address, by their sources.
+
+    Secrets are in neither of the two.
+    """
+    old, new = _said(before), _said(after)
+    return {
+        "removed": sorted(old.keys() - new.keys())[:_MOST_NAMES],
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name])[:_MOST_NAMES],
+    }
+
+
+def _said(hit: Hit) -> dict[str, Any]:
+    found: dict[str, Any] = {f"header.{name}": value for name, value in hit.headers.items()}
+    if hit.ip:
+        found["hit.ip"] = hit.ip
+    try:
+        members = _gathered(hit).first
+    except convert.Invalid:
+        return found
+    return found | {f"param.{way}": value for way, value in _leaves(members)}
+
+
+def _ways(members: dict[str, Any]) -> Iterator[str]:
+    return (way for way, _ in _leaves(members))
+
+
+def _leaves(members: dict[str, Any], above: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """The ways to the values inside objects, and the values."""
     for name, value in members.items():
-        if type(value) is dict and value and above.count(".") < _DEEPEST:
-            yield from _ways(value, f"{above}{name}.")
+        if type(value) is dict and value and depth < _DEEPEST:
+            yield from _leaves(value, f"{above}{name}.", depth + 1)
         else:
-            yield f"{above}{name}"
+            yield f"{above}{name}", value
 
 
 def _gathered(hit: Hit) -> Event:

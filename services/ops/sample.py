@@ -9,10 +9,10 @@ import dataclasses
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -25,12 +25,14 @@ from services.ops.deployment import CommandRefused
 from services.shared import config, hit
 from services.shared.background import Background
 from services.shared.hit import Hit
+from services.shared.privacy import FULL, RECORD, SIGNALS, Privacy
 from services.shared.publisher import Publisher
 from services.shared.schema import Schema
 
 CLIENT = "192.0.2.1"  # the address the sample comes from, of those reserved for documentation
-HOST = "localhost"
+HOST, MEDIA = "localhost", "application/json"  # where nothing else is said
 MOST_BYTES = 16_777_216  # of a sample's body; the collector takes a sixteenth of that
+SECONDS = 30.0  # until the collector must have answered, which waits half as long for a body that does not come
 _SHOWN = 1_000  # characters of a reply
 # The settings of a collector by which the same request becomes another hit.
 _SETTINGS = (
@@ -140,6 +142,12 @@ async def send(cfg: Config, schema: Schema, asked: Request) -> Captured:
     )
 
 
+def unprotected(schema: Schema) -> Schema:
+    """The schema file as if nobody needed protection, to see what `privacy` changes; secrets go all the same."""
+    nothing = Privacy(ip=FULL, signals=dict.fromkeys(SIGNALS, RECORD))
+    return dataclasses.replace(schema, privacy=dict.fromkeys(schema.privacy, nothing))
+
+
 class _Kept(Publisher):
     """Keeps the hits that Pub/Sub would have been given; it is never connected."""
 
@@ -153,12 +161,18 @@ class _Kept(Publisher):
 
 
 async def _ask(port: int, asked: Request) -> tuple[int, str, bytes]:
-    headers: dict[str, Any] = {"Host": asked.host, "X-Forwarded-For": CLIENT, **asked.headers}
+    headers = CIMultiDict({"Host": asked.host, "X-Forwarded-For": CLIENT})
+    if asked.body is not None:
+        headers["Content-Type"] = MEDIA
+    headers.update(asked.headers)
     url = URL(f"http://127.0.0.1:{port}{asked.target}", encoded=True)
     method = "GET" if asked.body is None else "POST"
-    async with aiohttp.ClientSession(skip_auto_headers=_SILENT, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    limit = aiohttp.ClientTimeout(total=SECONDS)
+    async with aiohttp.ClientSession(
+        timeout=limit, skip_auto_headers=_SILENT, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
         try:
             async with session.request(method, url, headers=headers, data=asked.body, allow_redirects=False) as reply:
                 return reply.status, reply.content_type, await reply.read()
-        except (aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise CommandRefused(f"the sample cannot be sent: {' '.join(str(error).split())[:200]}") from None

@@ -44,6 +44,9 @@ class Checked:
         assert found == code, said
         return said.out, said.err
 
+    def read(self) -> Any:
+        return self._capsys.readouterr()
+
     def json(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code)[0])
 
@@ -82,13 +85,13 @@ def test_a_pixel_becomes_the_row_that_it_would_be(checked: Checked) -> None:
         "https://t.example.com/i?user_id=ada&n=%2B7&email=%20ADA@x.org&password=hunter2&seen_at=2026-07-01 12:00:00&x=1"
     )
     found = checked.sample("--url", url, "--header", "User-Agent: curl/8")
-    assert found["reply"]["status"] == 200 and found["removed"] == {"password": 1}
-    assert found["address"] == ["192.0.2.0"]
+    assert found["reply"]["status"] == 200 and found["secrets"] == {"password": 1}
     (event,) = found["events"]
     row = event["row"]
     assert event["outcome"] == "row" and event["table"] == "events"
     assert (row["user_id"], row["n"], row["email"], row["agent"]) == ("ada", 7, "ada@x.org", "curl/8")
     assert row["seen_at"] == "2026-07-01T10:00:00Z" and row["params"] == {"x": "1"}
+    assert event["privacy"] == {"removed": [], "changed": ["hit.ip"]} and row["ip"] == "192.0.2.0"
     assert event["unknown"] == ["x"] and event["kept_in"] == "params"
     assert event["from"] == {"n": "param.n"}
     assert event["changed"] == {"n": "+7", "email": " ADA@x.org", "seen_at": "2026-07-01 12:00:00"}
@@ -159,6 +162,8 @@ def test_what_the_collector_refuses_is_shown_with_its_reply(checked: Checked) ->
     assert found["reply"]["status"] == 400 and "not JSON" in found["reply"]["text"] and found["events"] == []
     found = checked.posted({"a": 1}, "--content-type", "application/xml", code=1)
     assert found["reply"]["status"] == 415
+    found = checked.posted({"a": 1}, "--header", "content-type: application/xml", code=1)
+    assert found["reply"]["status"] == 415
     assert checked.sample("--url", "https://t.example.com/nowhere?a=1", code=1)["reply"]["status"] == 404
     assert checked.sample("--url", "https://t.example.com/robots.txt", code=1)["events"] == []
 
@@ -170,6 +175,31 @@ def test_an_opt_out_is_treated_as_the_preset_says(checked: Checked, preset: str,
     action = {"off": "record", "balanced": "anonymize", "strict": "drop"}[preset]
     assert found["opt_outs"] == {"gpc": action}
     assert [one["row"].get("user_id") for one in found["events"]] == ["ada" if preset == "off" else None] * stored
+
+
+def test_what_privacy_takes_and_changes_is_named(checked: Checked, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"k1:{'ab' * 32}\n")
+    keys.chmod(0o600)
+    checked.file.write_text("privacy: {hash: {email: [trim, lower]}, ids: [loyalty_id]}\n" + text())
+    body = {
+        "user_id": "ada",
+        "email": "A@x.org",
+        "loyalty_id": "9",
+        "properties": {"sessionId": "s", "n": 1},
+        "consent": "denied",
+    }
+    (event,) = checked.posted(body, "--hash-key-file", str(keys), "--header", "User-Agent: Mozilla/5.0 (iPhone)")[
+        "events"
+    ]
+    assert event["opt_out"] == "consent" and event["privacy"] == {
+        "removed": ["hit.ip", "param.email", "param.loyalty_id", "param.properties.sessionId", "param.user_id"],
+        "changed": ["header.user-agent"],
+    }
+    (event,) = checked.posted({"email": "A@x.org", "token": "t"}, "--hash-key-file", str(keys))["events"]
+    assert event["privacy"] == {"removed": [], "changed": ["hit.ip", "param.email"]}
+    assert event["row"]["email"].startswith("k1:")
+    assert "PIPE_HASH_KEY_FILE='': " in checked.run("--url", "/i", code=2)[1]
 
 
 def test_whose_event_it_is_is_found_as_the_collector_does(checked: Checked) -> None:
@@ -203,6 +233,26 @@ def test_a_large_body_is_explained_in_part_and_judged_whole(checked: Checked) ->
 def test_what_a_terminal_would_obey_is_not_printed(checked: Checked) -> None:
     out, _ = checked.run("--url", "?user_id=%1b[2Jada%0a&%1b[31m=1")
     assert "\x1b" not in out and r"\x1b[2Jada\n" in out
+
+
+ODD = {
+    "a length": ("Content-Length: 5",),
+    "chunks": ("Transfer-Encoding: chunked",),
+    "another host": ("Host: other.example.com",),
+    "an upgrade": ("Connection: upgrade", "Upgrade: websocket"),
+    "expects": ("Expect: 100-continue",),
+    "compressed": ("Content-Encoding: gzip",),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_headers_are_answered_or_refused_in_a_line(checked: Checked, name: str) -> None:
+    body = checked.file.with_name("body")
+    body.write_text('{"user_id": "ada", "n": 1}')
+    headers = [part for one in ODD[name] for part in ("--header", one)]
+    main(["check", str(checked.file), "--body", str(body), *headers])
+    said = checked.read()
+    assert said.out.splitlines()[2].startswith("POST /events") or len(said.err.splitlines()) == 1
 
 
 WRONG = {
