@@ -32,6 +32,7 @@ from services.shared.schema import Schema
 CLIENT = "192.0.2.1"  # the address the sample comes from, of those reserved for documentation
 HOST, MEDIA = "localhost", "application/json"  # where nothing else is said
 MOST_BYTES = 16_777_216  # of a sample's body; the collector takes a sixteenth of that
+_CLOUD_EVENTS = "application/cloudevents+json"
 SECONDS = 30.0  # until the collector must have answered, which waits half as long for a body that does not come
 _SHOWN = 1_000  # characters of a reply
 # The settings of a collector by which the same request becomes another hit.
@@ -50,6 +51,7 @@ class Request:
     host: str = HOST
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    media: str = MEDIA  # of the body, where no header says another
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def request(url: str | None, protocol: str | None, body: bytes | None, headers: 
         # As browsers write what may not stand in a URL; `%` is left as it was.
         target = quote(path + (f"?{place.query}" if place.query else ""), safe=string.punctuation)
         return Request(target, host, body, headers)
-    return Request(_path(protocol or "events"), HOST, body, headers)
+    media = _CLOUD_EVENTS if protocol == "cloudevents" else MEDIA
+    return Request(_path(protocol or "events"), HOST, body, headers, media)
 
 
 def _path(protocol: str) -> str:
@@ -119,9 +122,8 @@ def protocols() -> dict[str, str]:
             # Of a protocol with kinds of call the batch takes them all.
             if route.name == f"{route.protocol}.batch":
                 found.setdefault(route.protocol, route.path)
-    # Those that share another's path and are known by what is sent there.
-    found.setdefault("mixpanel", "/track")
-    return found
+    # These share another's path, and are known by what is sent there.
+    return found | {"mixpanel": "/track", "cloudevents": "/events"}
 
 
 async def send(cfg: Config, schema: Schema, asked: Request) -> Captured:
@@ -163,7 +165,7 @@ class _Kept(Publisher):
 async def _ask(port: int, asked: Request) -> tuple[int, str, bytes]:
     headers = CIMultiDict({"Host": asked.host, "X-Forwarded-For": CLIENT})
     if asked.body is not None:
-        headers["Content-Type"] = MEDIA
+        headers["Content-Type"] = asked.media
     headers.update(asked.headers)
     url = URL(f"http://127.0.0.1:{port}{asked.target}", encoded=True)
     method = "GET" if asked.body is None else "POST"

@@ -99,7 +99,8 @@ def _walk(shape: Shape, above: str, least: float, left_out: Counter[str]) -> Ite
 
 def _is_open(shape: Shape, path: str) -> bool:
     """Whether the members of these objects can be columns of their own."""
-    return bool(shape.members) and not shape.is_map and not shape.texts and path.count(".") + 1 < observed.DEEPEST
+    reached = shape.texts <= (1 - AGREE) * shape.objects
+    return bool(shape.members) and not shape.is_map and reached and path.count(".") + 1 < observed.DEEPEST
 
 
 def _mostly(count: int, shape: Shape) -> bool:

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from services.collector.routes import PROTOCOLS
+from services.ops import sample
 from services.ops.__main__ import main
+from services.ops.rejects import Reject
+from services.ops.rejects_again import Judge
 from services.processor.parse import Parser
 from services.shared import hit, schema_file
 from tests.ops import schemas
@@ -145,6 +149,17 @@ def test_each_event_of_a_body_is_explained_by_its_protocol(checked: Checked) -> 
     assert {"properties.deep.a", "type"} <= set(first["unknown"])
     assert (second["row"]["user_id"], second["row"]["event_id"]) == ("u2", "m2")
     assert (third["outcome"], third["reject"]["reason"]) == ("reject", "bad_body")
+
+
+def test_each_protocol_has_a_path_where_its_events_are_taken(checked: Checked) -> None:
+    event = {"specversion": "1.0", "id": "e1", "source": "/x", "type": "made", "data": {"user_id": "ada"}}
+    (found,) = checked.posted(event, "--protocol", "cloudevents")["events"]
+    assert (found["protocol"], found["row"]["event_id"]) == ("cloudevents", "/x#e1")
+    event = {"event": "x", "properties": {"token": "t", "distinct_id": "u"}}
+    (found,) = checked.posted(event, "--protocol", "mixpanel")["events"]
+    assert found["protocol"] == "mixpanel"
+    for protocol in PROTOCOLS:
+        assert protocol in sample.protocols()
 
 
 def test_lists_of_objects_and_what_does_not_fit_in_them(checked: Checked) -> None:
@@ -307,6 +322,23 @@ def test_rejects_that_would_pass_now_are_counted_by_reason(pipeline: Pipeline) -
     out = pipeline.ops("check", str(pipeline.file), "--rejects", "--since", "2020-01-01").out
     assert ": 5, of which 4 would be rows" in out and "4  wrong_type     would be a row" in out
     assert "1  bad_body       still a reject" in out
+
+
+def test_what_only_bigquery_knows_and_what_cannot_be_restored_are_counted_apart() -> None:
+    schema = schema_file.parse(schemas.text())
+    judge = Judge(schema, Parser(schema), time.time_ns() // 1000)
+    row = json.dumps(schemas.row("e", n=1))
+    judge.page(
+        [
+            Reject("a", "loader", "events", "bigquery", None, row, False),
+            Reject("b", "loader", "gone", "bigquery", None, row, False),
+            Reject("c", "processor", None, "wrong_type", None, None, False),
+            Reject("d", "processor", None, "wrong_type", None, '{"id": 1}', False),
+        ]
+    )
+    report = judge.again.report
+    assert (report["rejects"], report["pass"], report["of_loader"], report["not_replayable"]) == (4, 0, 1, 3)
+    assert (report["before"], report["after"]) == ({"bigquery": 2, "wrong_type": 2}, {})
 
 
 def test_it_agrees_with_the_processor(checked: Checked) -> None:
