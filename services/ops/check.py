@@ -22,9 +22,9 @@ from services.ops.rejects import Rejects, Wanted
 from services.ops.rejects_again import Judge
 from services.processor.parse import Parser, Row
 from services.provision import inventory
-from services.provision.resource import ProvisionError, ProvisionRefused, Resource, settle
-from services.provision.tables import LogTable, View
-from services.shared import config, privacy, resource_names, schema, schema_file
+from services.provision.config import Config
+from services.provision.resource import ProvisionError, ProvisionRefused, settle
+from services.shared import config, emulators, privacy, resource_names, schema, schema_file
 from services.shared.schema import Schema
 
 LIVE = "live"
@@ -154,11 +154,9 @@ async def _sample(options: argparse.Namespace, found: Schema, body: bytes | None
 
 def _against_live(options: argparse.Namespace, found: Schema) -> dict[str, Any]:
     """A line for each table and view, as `python -m services.provision --dry-run` has it, or why it would refuse."""
-    client = deployment.bigquery_client(options.project)
-    wanted: list[Resource] = []
-    for table in inventory.tables(found):
-        log_table = LogTable(client, options.project, options.dataset, table)
-        wanted += [log_table, View(client, options.project, options.dataset, table, log_table)]
+    emulators.check(emulators.BIGQUERY)
+    everything = inventory.resources(Config(options.project, dataset=options.dataset), found)
+    wanted = [one for one in everything if one.name.startswith(("table ", "view "))]
     try:
         return {"lines": list(settle(wanted, dry_run=True)), "refused": []}
     except ProvisionRefused as error:
