@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Problems by column",
                 "wps",
-                "Values that did not fit an optional column, which is NULL then. A tracker that changed shows here first.",
+                "Values that did not fit an optional column, which is NULL then. A changed tracker shows here first.",
                 (Query(rate(_P + "problems_total", by="table, column, reason"), "{{table}}.{{column}} {{reason}}"),),
                 stacked=True,
             ),
