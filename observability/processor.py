@@ -69,6 +69,13 @@ ROWS: tuple[Row, ...] = (
                 runbook="PixelpipeRejectsJump",
             ),
             Panel(
+                "Problems by column",
+                "wps",
+                "Values that did not fit an optional column, which is NULL then. A changed tracker shows here first.",
+                (Query(rate(_P + "problems_total", by="table, column, reason"), "{{table}}.{{column}} {{reason}}"),),
+                stacked=True,
+            ),
+            Panel(
                 "What became of hits",
                 "wps",
                 "`published`. `duplicate` had been processed before.",

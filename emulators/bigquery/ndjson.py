@@ -25,6 +25,8 @@ _GZIP = b"\x1f\x8b"
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 INTEGER = re.compile(r"[+-]?\d{1,19}")
 DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
+CLOCK = re.compile(r"\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?")
+CIVIL = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[ Tt]{CLOCK.pattern})?")
 TIMESTAMP = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})"
     r"(?:[ Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,6}))?)?"
@@ -217,6 +219,20 @@ def _timestamp(raw: bytes) -> int:
     return seconds * 1_000_000 + int((fraction or "0").ljust(6, "0"))
 
 
+def _civil(raw: bytes) -> dt.datetime:
+    text = scalar(raw)
+    if CIVIL.fullmatch(text) is None:
+        raise ValueError("a datetime is written YYYY-MM-DD HH:MM:SS.ffffff, without a zone")
+    return dt.datetime.fromisoformat(text)
+
+
+def _clock(raw: bytes) -> dt.time:
+    text = scalar(raw)
+    if CLOCK.fullmatch(text) is None:
+        raise ValueError("a time is written HH:MM:SS.ffffff")
+    return dt.time.fromisoformat(text)
+
+
 def _json(raw: bytes) -> str:
     _any.decode(raw)
     return raw.strip().decode()
@@ -234,6 +250,8 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "NUMERIC": _numeric,
     "BOOL": _boolean,
     "DATE": _date,
+    "DATETIME": _civil,
+    "TIME": _clock,
     "TIMESTAMP": _timestamp,
     "JSON": _json,
 }

@@ -24,6 +24,8 @@ DUCKDB = {
     "NUMERIC": "DECIMAL(38,9)",
     "BOOL": "BOOLEAN",
     "DATE": "DATE",
+    "DATETIME": "TIMESTAMP",
+    "TIME": "TIME",
     "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
     "JSON": "JSON",
 }
@@ -36,6 +38,8 @@ ARROW = {
     "NUMERIC": pa.decimal128(38, 9),
     "BOOL": pa.bool_(),
     "DATE": pa.date32(),
+    "DATETIME": pa.timestamp("us"),
+    "TIME": pa.time64("us"),
     "TIMESTAMP": pa.timestamp("us", tz="UTC"),
     "JSON": pa.string(),
 }

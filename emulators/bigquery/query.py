@@ -25,7 +25,7 @@ MAX_RESULT = 256 * 1024 * 1024  # bytes of Arrow that one result may have
 SAMPLE = 10_000  # rows from which the average width of a column is taken
 DATES = (-719_162, 2_932_896)  # the years 1 to 9999 in days since 1970
 TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # and in microseconds
-FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "TIMESTAMP": 8}
+FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "DATETIME": 8, "TIME": 8, "TIMESTAMP": 8}
 
 KNOWN = {
     "query",

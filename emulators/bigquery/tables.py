@@ -28,7 +28,7 @@ IGNORED = {
 }  # fmt: skip
 EXPIRATION = "partitionExpirationMs"  # how the catalog keeps timePartitioning.expirationMs; nothing expires here
 SHAPING = {"schema", "timePartitioning", "requirePartitionFilter", "clustering", "view"}
-CLUSTERABLE = {"STRING", "INT64", "NUMERIC", "BOOL", "DATE", "TIMESTAMP"}
+CLUSTERABLE = {"STRING", "INT64", "NUMERIC", "BOOL", "DATE", "DATETIME", "TIMESTAMP"}
 
 
 def resource(table: Table) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.chart import write
 from tests.chart.release import CHART
-from tests.docs import alerts, costs, logs, protocols, retention, schema_file, tables, tag, tenants
+from tests.docs import alerts, costs, json_schema, logs, protocols, retention, schema_file, tables, tag, tenants
 from tests.docs.markers import put
 from tests.process import ROOT
 
@@ -23,6 +23,7 @@ def documents() -> Iterator[tuple[Path, str]]:
         if service in tables.METERED:
             text = put(text, "metrics", tables.metrics(service))
         yield path, text
+    yield ROOT / json_schema.PATH, json_schema.text()
     yield LOGS, put(LOGS.read_text(), "log lines", logs.render(LOGS.read_text()))
     others = {
         "docs/schema.md": schema_file.parts(),

@@ -57,10 +57,12 @@ def _serve() -> None:
     from services.ops import (  # noqa: F401
         access,
         archive_command,
+        check,
         compact,
         cost,
         dead,
         forget,
+        init,
         ledger,
         load,
         privacy,

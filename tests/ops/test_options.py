@@ -28,6 +28,13 @@ WRONG = {
     ("dead", "list", *PROJECT, "--subscription", "a"): "argument --subscription: 'a': use 3 to 255 letters",
     ("dead", "list", *PROJECT, "--wait", "-1"): "argument --wait: '-1': use a number from 0 up",
     ("trace", "x", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
+    ("check", "--header", "Sec-GPC"): "argument --header: 'Sec-GPC': use 'NAME: VALUE', such as 'Sec-GPC: 1'",
+    ("check", "--header", "A: b\nC: d"): "argument --header: 'A: b\\nC: d': use 'NAME: VALUE'",
+    ("check", "--against", "dead"): "argument --against: invalid choice: 'dead'",
+    ("check", "--rejects", "--since", "soon"): "argument --since: 'soon' is not a time",
+    ("init", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
+    ("init", *PROJECT, "--rows", "0"): "argument --rows: '0': use a whole number from 1 up",
+    ("init", *PROJECT, "--share", "101"): "argument --share: '101': use a number from 0 to 100",
     ("forget", *PROJECT, "--buffer-wait", "-1"): "argument --buffer-wait: '-1': use a number from 0 up",
     ("forget", *PROJECT, "--dead-topic", "a b"): "argument --dead-topic: 'a b': use 3 to 255 letters",
     ("access", *PROJECT, "--file", ""): "argument --file: it is empty; name a file",
@@ -53,6 +60,8 @@ COMMANDS = {
     "trace x": "BIGQUERY_EMULATOR_HOST",
     "forget --user-id x": "BIGQUERY_EMULATOR_HOST",
     "access --user-id x": "BIGQUERY_EMULATOR_HOST",
+    "init": "BIGQUERY_EMULATOR_HOST",
+    "check --rejects": "BIGQUERY_EMULATOR_HOST",
     "dead list": "PUBSUB_EMULATOR_HOST",
 }
 

@@ -37,7 +37,7 @@ def _column(column: pa.ChunkedArray, type_: str, int64_timestamps: bool) -> list
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:
-    if pa.types.is_timestamp(type_):
+    if pa.types.is_timestamp(type_) and type_.tz is not None:
         return pa.int64()
     if pa.types.is_list(type_):
         return pa.list_(_plain(type_.value_type))
@@ -83,6 +83,8 @@ def encoder(type_: str, int64_timestamps: bool) -> Encode:
         "NUMERIC": _numeric,
         "BOOL": lambda value: "true" if value else "false",
         "DATE": lambda value: str(value.isoformat()),
+        "DATETIME": lambda value: str(value.isoformat()),
+        "TIME": lambda value: str(value.isoformat()),
         "TIMESTAMP": str if int64_timestamps else _seconds,
     }
     return encoders.get(type_, str)

@@ -17,7 +17,8 @@ from emulators.bigquery.table_schema import SPELLINGS, SQL_SPELLINGS
 YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})"  # BigQuery has no year 0
 DATE = rf"{YEAR}-\d{{1,2}}-\d{{1,2}}"
 ZONE = r"(?: ?(?:[Zz]|[+-]\d{1,2}(?::\d{2})?))?"
-TIMESTAMP = rf"{DATE}(?:[ Tt]\d{{1,2}}:\d{{1,2}}:\d{{1,2}}(?:\.\d{{1,6}})?)?{ZONE}"
+CLOCK = r"\d{1,2}:\d{1,2}:\d{1,2}(?:\.\d{1,6})?"
+TIMESTAMP = rf"{DATE}(?:[ Tt]{CLOCK})?{ZONE}"
 INT64 = r"\s*[+-]?[0-9]+\s*"
 NUMBER = r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*"
 SPECIAL = r"\s*[+-]?(?i:inf|infinity|nan)\s*"
@@ -29,6 +30,8 @@ FORMS = {
     "NUMERIC": (NUMBER, None),
     "BOOL": (r"(?i:true|false)", None),
     "DATE": (DATE, rf"{DATE}[ Tt].*"),
+    "DATETIME": (rf"{DATE}(?:[ Tt]{CLOCK})?", rf"{DATE}[ Tt].*"),
+    "TIME": (CLOCK, r"\s*\d{1,2}:.*"),
     "TIMESTAMP": (TIMESTAMP, rf"{DATE}[ Tt].*"),
 }
 
@@ -39,6 +42,8 @@ SQL_TYPES = {
     exp.DataType.Type.DECIMAL: "NUMERIC",
     exp.DataType.Type.BOOLEAN: "BOOL",
     exp.DataType.Type.DATE: "DATE",
+    exp.DataType.Type.TIMESTAMP: "DATETIME",
+    exp.DataType.Type.TIME: "TIME",
     exp.DataType.Type.TIMESTAMPTZ: "TIMESTAMP",
     exp.DataType.Type.JSON: "JSON",
     exp.DataType.Type.BINARY: "BYTES",

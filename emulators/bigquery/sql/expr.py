@@ -113,7 +113,7 @@ def coercible(expr: Expr, type_: str) -> bool:
         widens = NUMBERS.index(expr.type) < NUMBERS.index(type_)
         return widens or (expr.literal and expr.type == "FLOAT64" and type_ == "NUMERIC")
     if expr.literal and expr.type == "STRING":
-        return type_ in ("DATE", "TIMESTAMP")
+        return type_ in ("DATE", "DATETIME", "TIME", "TIMESTAMP")
     if expr.literal and is_array(type_) and expr.type == f"ARRAY<{NULL}>":
         return True
     return is_nested(type_) and _nested_coercible(expr, type_)

@@ -73,6 +73,6 @@ def _scalar(type_: str, given: str) -> Expr:
         if given.lower() not in ("true", "false"):
             raise invalid(f"Invalid value for type BOOL: {given}")
         return Expr(given.upper(), "BOOL", literal=True, probe=given.upper())
-    if type_ in ("FLOAT64", "NUMERIC", "DATE", "TIMESTAMP"):
+    if type_ in ("FLOAT64", "NUMERIC", "DATE", "DATETIME", "TIME", "TIMESTAMP"):
         return replace(cast(string(given), type_, safe=False), literal=True)
     raise unsupported(f"query parameters of type {type_}")

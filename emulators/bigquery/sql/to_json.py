@@ -84,6 +84,15 @@ def _numeric(sql: str, name: str) -> str:
     return f"(CASE WHEN {lossless} AND abs({sql}) <= {_LOSSLESS} THEN {short} ELSE '\"' || {short} || '\"' END)"
 
 
+def _moment(sql: str, form: str, zone: str) -> str:
+    """A quoted time; its fraction has no, three or six digits, as BigQuery writes it."""
+    fraction = (
+        f"CASE WHEN epoch_us({sql}) % 1000000 = 0 THEN '' "
+        f"WHEN epoch_us({sql}) % 1000 = 0 THEN strftime({sql}, '.%g') ELSE strftime({sql}, '.%f') END"
+    )
+    return f"('\"' || strftime({sql}, '{form}') || {fraction} || '{zone}\"')"
+
+
 def _written(sql: str, type_: str) -> str:
     number = f"CAST({sql} AS VARCHAR)"
     quoted = f"('\"' || {number} || '\"')"
@@ -99,12 +108,12 @@ def _written(sql: str, type_: str) -> str:
             return f"CAST(to_json({sql}) AS VARCHAR)"
         case "DATE":
             return quoted
+        case "DATETIME":
+            return _moment(sql, "%Y-%m-%dT%H:%M:%S", "")
+        case "TIME":
+            return _moment(f"(DATE '2000-01-01' + {sql})", "%H:%M:%S", "")
         case "TIMESTAMP":
-            fraction = (
-                f"CASE WHEN epoch_us({sql}) % 1000000 = 0 THEN '' "
-                f"WHEN epoch_us({sql}) % 1000 = 0 THEN strftime({sql}, '.%g') ELSE strftime({sql}, '.%f') END"
-            )
-            return f"('\"' || strftime({sql}, '%Y-%m-%dT%H:%M:%S') || {fraction} || 'Z\"')"
+            return _moment(sql, "%Y-%m-%dT%H:%M:%S", "Z")
         case "BYTES":
             return f"('\"' || to_base64({sql}) || '\"')"
         case "JSON":
