@@ -49,7 +49,6 @@ from services.shared.resource_names import subscription_path
 ARRIVAL_SECONDS = 600.0
 BUFFER_SECONDS = 5_400.0  # after which BigQuery changes rows wherever they came from
 PUBLISH_SECONDS = 60.0
-TIME_TRAVEL = timedelta(hours=168)  # the most, and what a dataset has that says nothing
 FAIL_SAFE = timedelta(days=7)  # after time travel; only Google's support can restore from it
 RETENTION = timedelta(days=7)  # of a subscription that cannot be seen, as provisioned
 
@@ -266,10 +265,8 @@ def _elsewhere(travel: datetime | None, again_after: datetime | None) -> list[Re
 
 def _time_travel(client: Any, options: argparse.Namespace) -> timedelta:
     with suppress(exceptions.GoogleAPIError):  # to see the dataset is a permission of its own; then the most holds
-        dataset = client.get_dataset(f"{options.project}.{options.dataset}", timeout=TIMEOUT)
-        if dataset.max_time_travel_hours:
-            return timedelta(hours=int(dataset.max_time_travel_hours))
-    return TIME_TRAVEL
+        return deployment.time_travel(client, f"{options.project}.{options.dataset}")
+    return deployment.MOST_TIME_TRAVEL
 
 
 def _retention(options: argparse.Namespace) -> timedelta:

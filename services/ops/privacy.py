@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -19,11 +18,11 @@ from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
 from services.ops import deployment, option, privacy_evidence
-from services.ops.deployment import TIMEOUT, CommandRefused
+from services.ops.deployment import TIMEOUT
 from services.shared import emulators, privacy, resource_names, schema_file
 from services.shared.privacy import Privacy
 from services.shared.resource_names import subscription_path
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
+from services.shared.schema import LOG_SUFFIX, PROVISIONED, Schema
 
 _DAY_MS = 24 * 60 * 60 * 1000
 _SUBSCRIPTIONS = {
@@ -36,12 +35,7 @@ _SUBSCRIPTIONS = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    parser.add_argument(
-        "--preset",
-        choices=privacy.PRESETS,
-        default=os.environ.get("PIPE_PRIVACY") or privacy.BALANCED,
-        help="the collectors' PIPE_PRIVACY, the chart's `privacy` (%(default)s)",
-    )
+    deployment.add_preset(parser)
     parser.add_argument("--url", type=option.url, help="a collector: send pixels and show what became of them")
     parser.add_argument(
         "--wait", type=option.number(0), default=60.0, metavar="SECONDS", help="for the rows (%(default)s)"
@@ -52,9 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Exit code 1 where a pixel was not treated as the policy says, or its row did not come."""
     schema = schema_file.load(options.schema)
-    if options.preset not in privacy.PRESETS:  # argparse does not check a default
-        raise CommandRefused(f"PIPE_PRIVACY={options.preset!r}: use one of {', '.join(privacy.PRESETS)}")
-    policy = schema.privacy[options.preset]
+    policy = deployment.in_force(options, schema)
     client = deployment.bigquery_client(options.project)
     emulators.check(emulators.PUBSUB)
     report: dict[str, Any] = {
@@ -62,7 +54,7 @@ async def run(options: argparse.Namespace) -> int:
         "project": options.project,
         "dataset": options.dataset,
         "schema_file": schema.digest,
-        "preset": options.preset,
+        "preset": options.privacy,
         "policy": _policy(policy),
         "tables": await asyncio.to_thread(_tables, client, f"{options.project}.{options.dataset}", schema),
         "subscriptions": await asyncio.to_thread(_subscriptions, options.project),
@@ -83,10 +75,9 @@ def _policy(policy: Privacy) -> dict[str, Any]:
 
 def _tables(client: Any, dataset: str, schema: Schema) -> list[dict[str, Any]]:
     """For each table the days that BigQuery keeps a partition; None is for ever."""
-    found = client.get_dataset(dataset, timeout=TIMEOUT, retry=None)
-    hours = int(found._properties.get("maxTimeTravelHours") or 168)
+    hours = round(deployment.time_travel(client, dataset).total_seconds() / 3600)
     tables: list[dict[str, Any]] = []
-    for name in (*schema.tables, CONFLICTS):
+    for name in (*schema.tables, *PROVISIONED):
         row: dict[str, Any] = {"table": name, "in_bigquery": None, "time_travel_hours": hours}
         try:
             table = client.get_table(f"{dataset}.{name}{LOG_SUFFIX}", timeout=TIMEOUT, retry=None)
