@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from services.collector.json_items import Item
 from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, Reply
@@ -90,18 +88,8 @@ class Protection:
         return treatment
 
     def clean(self, hit: Hit, treatment: Treatment) -> Hit:
-        """The hit without what must not be stored, but for `body` and `text`, which are items."""
-        anonymize, guard, via = treatment.anonymize, self._guard, hit.via
-        return msgspec.structs.replace(
-            hit,
-            query=guard.query(hit.query, anonymize, via),
-            headers=guard.headers(hit.headers, anonymize, via),
-            ip=guard.ip(hit.ip, anonymize),
-            envelope=msgspec.Raw(guard.json(bytes(hit.envelope), anonymize, via)) if hit.envelope else hit.envelope,
-            opt_out=treatment.signal,
-            anonymized=anonymize,
-            visitor_id="" if anonymize else hit.visitor_id,
-        )
+        """The hit without what must not be stored."""
+        return self._guard.hit(hit, treatment.signal, treatment.anonymize)
 
     def clean_items(
         self, like: Hit, items: Sequence[Item], signals: Sequence[str]
