@@ -56,6 +56,7 @@ class App:
         self._traced = tracing.on and cfg.trace_requests
         privacy = schema.privacy[cfg.privacy]
         self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
+        self._protection.check(self.kept)
         self._passes, self._hits = self._protection.passes, metrics.hits.by_labels
         self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case

@@ -13,6 +13,7 @@ from services.collector.json_items import Item
 from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, Reply
 from services.collector.routes import ANSWERED, NATIVE, Route
+from services.shared.config import ConfigError
 from services.shared.guard import Guard
 from services.shared.hash_keys import HashKeys
 from services.shared.hit import Hit
@@ -61,6 +62,11 @@ class Protection:
                 self._opt_outs[treatment] = 0
         self.strongest = self._signals.strongest  # of several signals the one that names the hit; "" for none
         self._strongest = self.strongest(*SIGNALS)
+
+    def check(self, kept: Sequence[str]) -> None:
+        """Raise ConfigError for a header, of those that hits are to keep, that the policy always removes."""
+        if never := [name for name in kept if not self._guard.headers({name: "value"}, anonymize=False)]:
+            raise ConfigError(f"PIPE_HEADERS={','.join(never)}: the privacy policy never keeps it; leave it out")
 
     @property
     def obeys_gpc(self) -> bool:

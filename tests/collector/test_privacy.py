@@ -362,3 +362,10 @@ async def test_keys_that_cannot_be_used_end_the_start(
         await _running(start, schema, hash_key_file=file)
     assert said in str(error.value) and "PIPE_HASH_KEY_FILE" in str(error.value)
     assert "22" * 16 not in str(error.value)
+
+
+@pytest.mark.parametrize("header", ["Cookie", "authorization", "X-Api-Key", "x-shoe-size"])
+async def test_a_header_that_is_never_kept_ends_the_start(start: Start, schema: Path, header: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        await _running(start, schema, headers=("user-agent", header), privacy="off")
+    assert str(error.value).startswith(f"PIPE_HEADERS={header.lower()}: ")
