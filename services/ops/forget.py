@@ -198,6 +198,9 @@ class Erasure:
             self.remains.append(Remainder(place, f"{_one_line(error)}; run it again", open=True))
         if counts.full:
             self.remains.append(Remainder(place, "there are more than could be read; replay or drop some", open=True))
+        if self.search.matcher.tenant:
+            why = "what cannot be read of them is of no tenant that is known, and stays; leave --tenant out for it"
+            self.remains.append(Remainder(place, why))
         if counts.unreadable:
             listed = ", ".join(map(dead_letter.printable, counts.unreadable[:20]))
             why = f"{len(counts.unreadable)} can be read by nobody; `dead show`, then `dead drop` ({listed})"
@@ -223,6 +226,7 @@ def _write(options: argparse.Namespace, client: Any, book: Receipts, meant: Peop
         erasure_id=identity.uuid7(time.time_ns() // 1000),
         erased_at=now,
         erased_by=options.by or _user(),
+        tenant=meant.tenant or None,
         people=meant.count,
         salt=salt.hex(),
         who=meant.digests(salt),

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from services.ops import option
+from services.provision import row_access
 from services.shared import config, hash_keys
 from services.shared.config import ConfigError
 from services.shared.hash_keys import HashKey
 from services.shared.name_rules import HASH, NameRules
-from services.shared.schema import Schema, Source
+from services.shared.schema import TENANT_SOURCE, Schema, Source
 
 MOST = 100_000  # ids in one run: their hashes fill one row of the receipts
 _OPTIONS = {"user_id": "param.user_id", "anonymous_id": "param.anonymous_id", "visitor_id": "hit.visitor_id"}
@@ -28,23 +29,29 @@ _JSON_LINES = (".ndjson", ".jsonl")
 
 @dataclass(frozen=True)
 class People:
-    """Ids by source, such as `param.user_id`: `given` as they were given, `stored` in each form a table may hold."""
+    """Ids by source, such as `param.user_id`: `given` as they were given, `stored` in each form a table may hold.
+
+    With a `tenant` they are ids of that tenant's people: whoever has the same id at another tenant is somebody else.
+    """
 
     count: int
     given: dict[Source, tuple[str, ...]]
     stored: dict[Source, tuple[str, ...]] = field(default_factory=dict)
+    tenant: str = ""
 
     def digests(self, salt: bytes) -> list[str]:
         """The HMAC-SHA256 of each given id under `salt`, in hexadecimal, sorted."""
-        return sorted(digest(salt, source, value) for source, values in self.given.items() for value in values)
+        return sorted(self._digests(salt))
 
     def among(self, salt: bytes, digests: frozenset[str]) -> bool:
         """Whether each id is one of those that `digests` were made of."""
-        return all(digest(salt, source, value) in digests for source, values in self.given.items() for value in values)
+        return all(one in digests for one in self._digests(salt))
 
-
-def digest(salt: bytes, source: Source, value: str) -> str:
-    return hmac.new(salt, f"{source}={value}".encode(), hashlib.sha256).hexdigest()
+    def _digests(self, salt: bytes) -> Iterator[str]:
+        of_tenant = f"hit.tenant={self.tenant}&" if self.tenant else ""
+        for source, values in self.given.items():
+            for value in values:
+                yield hmac.new(salt, f"{of_tenant}{source}={value}".encode(), hashlib.sha256).hexdigest()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +76,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '{"user_id": "…", "anonymous_id": "…", "visitor_id": "…", "param.email": "…"}',
     )
     parser.add_argument(
+        "--tenant",
+        default="",
+        help="only rows of this tenant of the schema file: another one's user of the same id is somebody else",
+    )
+    parser.add_argument(
         "--key-file",
         action="append",
         type=option.file,
@@ -91,8 +103,21 @@ def read(options: argparse.Namespace, schema: Schema) -> People:
     if (number := sum(map(len, given.values()))) > MOST:
         raise ConfigError(f"{number} ids are named, at most {MOST} go into one run; split the file")
     found = {source: tuple(values) for source, values in given.items()}
+    if options.tenant:
+        _check_tenant(options.tenant, schema)
     # Options name one person together; each line of a file names another.
-    return People(len(people), found, _stored(found, schema, options.key_file))
+    return People(len(people), found, _stored(found, schema, options.key_file), options.tenant)
+
+
+def _check_tenant(tenant: str, schema: Schema) -> None:
+    if tenant not in schema.tenants.by_name:
+        listed = ", ".join(schema.tenants.by_name) or "none"
+        raise ConfigError(f"--tenant {config.shown(tenant)}: the schema file lists no such tenant ({listed})")
+    if without := [name for name, table in schema.tables.items() if row_access.column(table) is None]:
+        raise ConfigError(
+            f"--tenant: nobody knows whose the rows of {', '.join(without)} are, which have no column from "
+            f"{TENANT_SOURCE}; leave --tenant out to look for the people of all tenants"
+        )
 
 
 def _of_options(options: argparse.Namespace) -> Iterator[list[tuple[Source, str]]]:
