@@ -6,7 +6,7 @@ The order is fixed: signal, tenant, limit, then the guard. A tenant is known by 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from services.collector.json_items import Item
@@ -48,13 +48,16 @@ _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./_~-]*+(?::[0-9]+)?[A-Za-z0-9./_~-
 class Protection:
     """The policy in force, applied to requests. Counts what it finds and removes."""
 
-    def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics) -> None:
+    def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics, kept: Collection[str] = ()) -> None:
+        """`kept` are the headers that hits are to keep. Raises ConfigError for one that the policy always removes."""
         self._signals = Signals(policy)
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
         self._guard = Guard(policy, keys, self._count_removed, also=PARAMETERS)
         # Whether a query string certainly has no signal, nor anything that goes from requests without one.
-        self.passes = self._guard.passes
+        self.passes, self.is_plain = self._guard.passes, self._guard.is_plain
+        if never := [name for name in kept if not self._guard.headers({name: "value"}, anonymize=False)]:
+            raise ConfigError(f"PIPE_HEADERS={','.join(never)}: the privacy policy never keeps it; leave it out")
         self._removed.update({(name,): 0 for name in self._guard.entries})
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
         for treatment in self._treatments.values():
@@ -62,11 +65,6 @@ class Protection:
                 self._opt_outs[treatment] = 0
         self.strongest = self._signals.strongest  # of several signals the one that names the hit; "" for none
         self._strongest = self.strongest(*SIGNALS)
-
-    def check(self, kept: Sequence[str]) -> None:
-        """Raise ConfigError for a header, of those that hits are to keep, that the policy always removes."""
-        if never := [name for name in kept if not self._guard.headers({name: "value"}, anonymize=False)]:
-            raise ConfigError(f"PIPE_HEADERS={','.join(never)}: the privacy policy never keeps it; leave it out")
 
     @property
     def obeys_gpc(self) -> bool:
