@@ -25,10 +25,10 @@ from services.shared.resource_names import subscription_path
 from services.shared.schema import LOG_SUFFIX, PROVISIONED, Schema
 
 _DAY_MS = 24 * 60 * 60 * 1000
-_SUBSCRIPTIONS = {
-    resource_names.HITS_SUBSCRIPTION: "hits that no processor has taken yet",
-    resource_names.ROWS_SUBSCRIPTION: "rows that no loader has taken yet",
-    resource_names.DEAD_SUBSCRIPTION: "dead letters",
+_SUBSCRIPTIONS = {  # by option: its name as provisioned, and what it holds
+    "hits_subscription": (resource_names.HITS_SUBSCRIPTION, "hits that no processor has taken yet"),
+    "rows_subscription": (resource_names.ROWS_SUBSCRIPTION, "rows that no loader has taken yet"),
+    "dead_subscription": (resource_names.DEAD_SUBSCRIPTION, "dead letters"),
 }
 
 
@@ -40,6 +40,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=option.number(0), default=60.0, metavar="SECONDS", help="for the rows (%(default)s)"
     )
+    for name, (default, holds) in _SUBSCRIPTIONS.items():
+        flag, text = f"--{name.replace('_', '-')}", f"the subscription that holds {holds} (%(default)s)"
+        parser.add_argument(flag, type=option.name("subscription"), default=default, help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -57,7 +60,7 @@ async def run(options: argparse.Namespace) -> int:
         "preset": options.privacy,
         "policy": _policy(policy),
         "tables": await asyncio.to_thread(_tables, client, f"{options.project}.{options.dataset}", schema),
-        "subscriptions": await asyncio.to_thread(_subscriptions, options.project),
+        "subscriptions": await asyncio.to_thread(_subscriptions, options),
     }
     if options.url:
         evidence = privacy_evidence.Evidence(client, schema, policy, options.project, options.dataset)
@@ -91,14 +94,14 @@ def _tables(client: Any, dataset: str, schema: Schema) -> list[dict[str, Any]]:
     return tables
 
 
-def _subscriptions(project: str) -> list[dict[str, Any]]:
+def _subscriptions(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     with pubsub_v1.SubscriberClient() as client:
-        for name, holds in _SUBSCRIPTIONS.items():
+        for key, (_, holds) in _SUBSCRIPTIONS.items():
+            name = getattr(options, key)
+            path = subscription_path(options.project, name)
             try:
-                found = client.get_subscription(
-                    subscription=subscription_path(project, name), timeout=TIMEOUT, retry=None
-                )
+                found = client.get_subscription(subscription=path, timeout=TIMEOUT, retry=None)
             except exceptions.NotFound:
                 rows.append({"subscription": name, "holds": holds, "keeps_days": "not there: provision it"})
                 continue

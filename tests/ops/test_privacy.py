@@ -62,6 +62,8 @@ def test_how_long_data_stays_is_what_google_says(shop: Pipeline) -> None:
     assert "table events               400 days; deleted rows can be restored for 168 hours" in text
     assert "dead letters                          31 days at most" in text
     assert "Evidence: none taken" in text
+    other = shop.ops("privacy", "--dead-subscription", "nobodys-letters", "--json").json["subscriptions"][-1]
+    assert (other["subscription"], other["keeps_days"]) == ("nobodys-letters", "not there: provision it")
 
 
 def test_a_row_that_does_not_come_is_no_evidence(shop: Pipeline) -> None:
