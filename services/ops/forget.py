@@ -212,7 +212,7 @@ def _write(options: argparse.Namespace, client: Any, book: Receipts, meant: Peop
     now = datetime.now(UTC).replace(microsecond=0)
     earlier = [] if options.dry_run else book.of(meant)
     # One about others too waits for a second run about all of them.
-    earlier = [one for one in earlier if len(one.who) == sum(map(len, meant.given.values()))]
+    earlier = [one for one in earlier if len(one.who) == len(meant.digests(b""))]
     waiting = receipts.unfinished(earlier)
     went = sum(erasure.deleted.values()) + erasure.letters.events
     travel = now + _time_travel(client, options) if sum(erasure.deleted.values()) and not options.dry_run else None
@@ -318,8 +318,8 @@ def _show(options: argparse.Namespace, schema: Any) -> int:
     """The receipts, a JSON object each."""
     book = Receipts(deployment.bigquery_client(options.project), options.project, options.dataset)
     book.check()
-    named = options.user_id or options.anonymous_id or options.visitor_id or options.where or options.file
-    found = book.of(people.read(options, schema)) if named else list(book.all())
+    ids = (options.user_id, options.anonymous_id, options.visitor_id, options.where, options.file)
+    found = book.of(people.read(options, schema)) if any((*ids, options.everyone)) else list(book.all())
     if options.pending:
         found = receipts.unfinished(found)
     for one in found:

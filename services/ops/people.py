@@ -32,6 +32,7 @@ class People:
     """Ids by source, such as `param.user_id`: `given` as they were given, `stored` in each form a table may hold.
 
     With a `tenant` they are ids of that tenant's people: whoever has the same id at another tenant is somebody else.
+    Without ids they are `everyone` of that tenant.
     """
 
     count: int
@@ -39,8 +40,12 @@ class People:
     stored: dict[Source, tuple[str, ...]] = field(default_factory=dict)
     tenant: str = ""
 
+    @property
+    def everyone(self) -> bool:
+        return bool(self.tenant) and not self.given
+
     def digests(self, salt: bytes) -> list[str]:
-        """The HMAC-SHA256 of each given id under `salt`, in hexadecimal, sorted."""
+        """The HMAC-SHA256 of each given id under `salt`, in hexadecimal, sorted; without any, of the tenant."""
         return sorted(self._digests(salt))
 
     def among(self, salt: bytes, digests: frozenset[str]) -> bool:
@@ -48,10 +53,10 @@ class People:
         return all(one in digests for one in self._digests(salt))
 
     def _digests(self, salt: bytes) -> Iterator[str]:
-        of_tenant = f"hit.tenant={self.tenant}&" if self.tenant else ""
-        for source, values in self.given.items():
-            for value in values:
-                yield hmac.new(salt, f"{of_tenant}{source}={value}".encode(), hashlib.sha256).hexdigest()
+        of_tenant = [f"hit.tenant={self.tenant}"] if self.tenant else []
+        ids = [[f"{source}={value}"] for source, values in self.given.items() for value in values]
+        for one in ids or [[]]:
+            yield hmac.new(salt, "&".join((*of_tenant, *one)).encode(), hashlib.sha256).hexdigest()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +85,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="only rows of this tenant of the schema file: another one's user of the same id is somebody else",
     )
+    parser.add_argument("--everyone", action="store_true", help="all rows of --tenant, instead of ids")
     parser.add_argument(
         "--key-file",
         action="append",
@@ -91,11 +97,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read(options: argparse.Namespace, schema: Schema) -> People:
     """The people that the options name. Raises ConfigError, a line, for what cannot be meant, or nobody."""
+    if options.tenant:
+        _check_tenant(options.tenant, schema)
     people = list(_of_options(options))
     if options.file is not None:
         people += _of_file(options.file)
+    if options.everyone:
+        if people or not options.tenant:
+            raise ConfigError("--everyone goes with --tenant alone: it means all of that tenant's rows")
+        return People(0, {}, tenant=options.tenant)
     if not people:
-        raise ConfigError("nobody is named; use --user-id, --anonymous-id, --visitor-id, --where or --file")
+        raise ConfigError("nobody is named; use --user-id, --anonymous-id, --visitor-id, --where, --file or --everyone")
     given: dict[Source, dict[str, None]] = {}
     for ids in people:
         for source, value in ids:
@@ -103,8 +115,6 @@ def read(options: argparse.Namespace, schema: Schema) -> People:
     if (number := sum(map(len, given.values()))) > MOST:
         raise ConfigError(f"{number} ids are named, at most {MOST} go into one run; split the file")
     found = {source: tuple(values) for source, values in given.items()}
-    if options.tenant:
-        _check_tenant(options.tenant, schema)
     # Options name one person together; each line of a file names another.
     return People(len(people), found, _stored(found, schema, options.key_file), options.tenant)
 

@@ -34,7 +34,7 @@ class Matcher:
     """Decides for one set of people; build it once."""
 
     def __init__(self, people: People, schema: Schema) -> None:
-        self.tenant, self._resolver = people.tenant, Resolver(schema.tenants)
+        self.tenant, self._everyone, self._resolver = people.tenant, people.everyone, Resolver(schema.tenants)
         self._tenant_columns = {name: row_access.column(table) for name, table in schema.tables.items()}
         self._wanted = {source: frozenset(values) for source, values in people.stored.items()}
         self._columns: dict[str, list[tuple[str, bool, Source]]] = {}  # by table: column, whether it is JSON, source
@@ -51,7 +51,7 @@ class Matcher:
         """Whether one of the parameters of the hit, as the processor reads them, is one of the ids."""
         if self.tenant and self.tenant != (hit.tenant or self._resolver.again(hit.headers.get("host", ""), hit.path)):
             return False
-        if any(
+        if self._everyone or any(
             getattr(hit, source.name, None) in ids for source, ids in self._wanted.items() if source.namespace == "hit"
         ):
             return True
@@ -89,6 +89,8 @@ class Matcher:
             names = {self._tenant_columns.get(table or "")} - {None} or set(self._tenant_columns.values())
             if self.tenant not in [row.get(str(name)) for name in names]:
                 return False
+            if self._everyone:
+                return True
         columns = self._columns.get(table or "")
         if columns is None:
             columns = [one for several in self._columns.values() for one in several]

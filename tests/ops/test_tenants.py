@@ -134,3 +134,27 @@ def test_a_tenant_that_cannot_be_told_is_refused_with_2(pipeline: Pipeline) -> N
     assert "--tenant 'nobody': the schema file lists no such tenant (keyed, placed)" in said
     said = pipeline.ops("access", "--user-id", ADA, "--tenant", "placed", code=2).err
     assert "--tenant: nobody knows whose the rows of rejects are, which have no column from hit.tenant" in said
+
+
+def test_all_rows_of_a_tenant_go_and_no_others(pipeline: Pipeline) -> None:
+    rejects = schemas.REJECTS.replace("stage:", f"{COLUMN}\n      stage:", 1)
+    pipeline.provision(LIST + schemas.text(COLUMN, rejects=rejects))
+    tenants_of = ("keyed", "placed", None)
+    pipeline.load("events", [row(f"{n}", user_id=f"u{n}", tenant=tenant) for n, tenant in enumerate(tenants_of)])
+    reject = {"day": str(DAY), "received_at": NOON.isoformat(), "stage": "loader", "reason": "bigquery", "hit": {}}
+    pipeline.load("rejects", [{**reject, "event_id": f"{n}", "tenant": tenant} for n, tenant in enumerate(tenants_of)])
+    lines = [_hit(f"u{n}", tenant=tenant or "") for n, tenant in enumerate(tenants_of)]
+    pipeline.bury(*hit.pack([hit.encode(one) for one in lines], PACK))
+    before = log_rows(pipeline)
+
+    for arguments in (("--everyone",), ("--everyone", "--tenant", "placed", "--user-id", "u1")):
+        assert "--everyone goes with --tenant alone" in pipeline.ops("forget", *arguments, code=2).err
+    receipt = forget(pipeline, "--tenant", "placed", "--everyone")
+    assert (receipt["tenant"], receipt["people"], receipt["dead_letters"]) == ("placed", 0, 1)
+    assert receipt["deleted"] == {"events": 1, "rejects": 1, "conflicts": 0}
+    assert log_rows(pipeline) == without(before, "placed")
+    ((text, _),) = buried(pipeline)
+    assert [name in text for name in ("user_id=u0", "user_id=u1", "user_id=u2")] == [True, False, True]
+    assert forget(pipeline, "--tenant", "keyed", "--everyone")["follows"] == []
+    assert forget(pipeline, "--tenant", "placed", "--user-id", "u1")["follows"] == []
+    assert forget(pipeline, "--tenant", "placed", "--everyone")["follows"] == [receipt["erasure_id"]]
