@@ -17,7 +17,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.privacy import SUPPORT, SUPPORTED, Protection
 from services.collector.receive import Received, receive
-from services.collector.refusals import Denied
+from services.collector.refusals import PostRefused
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
@@ -163,8 +163,8 @@ class App:
             return await self._items(request, route, query)
         except body.BadBody as error:
             return refusals.bad_body(error)
-        except Denied as denied:
-            return denied.reply(request.method, route.path, query)
+        except PostRefused as refused:
+            return refused.reply(request.method, route.path, query)
         except HitsRefused as error:
             return refusals.unavailable(error)
 
@@ -184,7 +184,7 @@ class App:
         except body.BadBody as error:
             count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
-        except Denied:
+        except PostRefused:
             count.labels(name, "refused").inc()
             raise
         except HitsRefused:
@@ -250,7 +250,7 @@ class App:
     ) -> tuple[list[bytes], str]:
         """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie.
 
-        Raises BadBody and Denied.
+        Raises BadBody and PostRefused.
         """
         if found.refused is not None:
             raise found.refused
