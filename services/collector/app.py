@@ -56,7 +56,7 @@ class App:
         self._traced = tracing.on and cfg.trace_requests
         privacy = schema.privacy[cfg.privacy]
         self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
-        self._passes, self._hits = self._protection.passes, metrics.hits.by_labels
+        self._hits = metrics.hits.by_labels
         self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case
         self._cached_ip = lru_cache(_CACHED_IPS)(self._fast_ip)
@@ -96,7 +96,7 @@ class App:
         """
         if self._visitors is not None or (parsed := self._fast_parser.parse(data)) is None:
             return None
-        path, query, headers, forwarded, origin, signal, lines = parsed
+        path, query, headers, forwarded, origin, signal, lines, passes = parsed
         if (image := self._images.get(path)) is None:
             return None
         if path in self._shared and not is_plain(query):
@@ -109,7 +109,7 @@ class App:
             if fate.drop:
                 return image, origin, True
             signal, more = self._protection.strongest(signal, fate.signal), fate.members
-        if signal or not self._passes(query):
+        if signal or not passes:
             asked = query.decode()
             treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:

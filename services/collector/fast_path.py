@@ -49,6 +49,7 @@ class FastParser:
 
     def __init__(self, names: Collection[str], protection: Protection, others: Collection[str] = ()) -> None:
         self._protection = protection
+        self._is_plain, self._passes = protection.is_plain, protection.passes
         self._names = {name: b"%b:" % hit.text(name) for name in names}
         self._others = _UNSUPPORTED | frozenset(others)
         self._marks = {"host": _HOST}
@@ -57,8 +58,10 @@ class FastParser:
         self._cached_line = lru_cache(_CACHED_LINES)(self._parse_line)
         self._cached_anonymous = lru_cache(_CACHED_LINES)(self._anonymous)
 
-    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes, str, list[bytes]] | None:
+    def parse(self, data: bytes) -> tuple[bytes, bytes, bytes, str, bytes, str, list[bytes], bool] | None:
         """Path, query, the headers to keep, X-Forwarded-For, Origin, how the headers opt out or "", and their lines.
+
+        The last says whether certainly nothing of the query is to be removed, and it is no opt-out either.
 
         None for a request left to aiohttp. `data` is the result of one read of an idle connection. Headers are the
         members of a JSON object; path and query need no escaping in JSON.
@@ -68,9 +71,14 @@ class FastParser:
         first, *lines = data.split(b"\r\n")
         if len(lines) < 3 or lines.pop() or lines.pop():
             return None
-        target = first[4:-9]
-        if first[-9:] != b" HTTP/1.1" or target.translate(None, _TARGET):
+        if first[-9:] != b" HTTP/1.1":
             return None
+        target = first[4:-9]
+        path, _, query = target.partition(b"?")
+        if not (passes := self._is_plain(target)):
+            if target.translate(None, _TARGET):
+                return None
+            passes = self._passes(query)
         seen, forwarded, origin, signal, members = _START, "", b"", "", []
         cached = self._cached_line
         for line in lines:
@@ -87,8 +95,7 @@ class FastParser:
                         signal = self._protection.strongest(signal, other[2])
         if not seen & _HOST:
             return None
-        path, _, query = target.partition(b"?")
-        return path, query, b",".join(members), forwarded, origin, signal, lines
+        return path, query, b",".join(members), forwarded, origin, signal, lines, passes
 
     def anonymized(self, lines: list[bytes]) -> bytes:
         """The headers to keep of a parsed request, without what identifies people."""

@@ -55,7 +55,7 @@ class Protection:
         self._removed = metrics.values_removed.by_labels
         self._guard = Guard(policy, keys, self._count_removed, also=PARAMETERS)
         # Whether a query string certainly has no signal, nor anything that goes from requests without one.
-        self.passes = self._guard.passes
+        self.passes, self.is_plain = self._guard.passes, self._guard.is_plain
         self._removed.update({(name,): 0 for name in self._guard.entries})
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
         for treatment in self._treatments.values():

@@ -57,6 +57,9 @@ class Guard:
             for protocol in _PROTOCOLS
         }
         self._prefilter = Prefilter(self._rules[False, ""], also)
+        self.is_plain = (
+            self._prefilter.is_plain
+        )  # the same in less time, of a query of URL characters; or it is not known
         self.passes = self._prefilter.passes  # True: certainly nothing is to be done with a query that is no opt-out's
 
     def query(self, text: str, anonymize: bool, via: str = "") -> str:

@@ -14,12 +14,15 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from services.shared.name_rules import NameRules
 
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
-_IGNORED = b"-_. +"  # what names are compared without
+_JOINING = b"-_.+"
+_IGNORED = _JOINING + b" "  # what names are compared without
 # Percent-encoded: a letter, a hyphen, a dot, an underscore, a quote, a backslash, a bracket, an at, or a percent sign.
 _HIDDEN = re.compile(r"%(?:[4567]|2[25de])")
 _HIDDEN_LETTER = re.compile(r"%(?:[46][1-9a-f]|[57][0-9a]|2[25de]|5[bcdf])")
 _BASE64 = re.compile(rb"[eW](?:(?<=[&;?#=\"36BDFbdf].)|(?<=\A.))(?:y[A-DI-L]|w[k-r0-3]|[13][o-v])")
 # Whatever `passes` may stop at, once the text is in lower case and without what is ignored.
+_URL = b"-.~:/?[]@!$&'()*+,;=%_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_NO_URL = [bytes((code,)) for code in range(256) if code not in _URL]
 _HIDING = (b"\\", b'"', b"@", b"pass", b"]", b"%4", b"%5", b"%6", b"%7", b"%22", b"%25", b"%2d", b"%2e")
 # Control characters and what is not ASCII; a name with one may be read as another, and in JSON an escape is likewise.
 _UNUSUAL = (*(b"%%%c" % digit for digit in b"0189abcdef"),)
@@ -27,7 +30,7 @@ _UNUSUAL = (*(b"%%%c" % digit for digit in b"0189abcdef"),)
 _UNUSUAL_NAME = re.compile(r"=(?:[^&;?#=%\\\x80-\xff]++|(?<![0189a-f])%|(?<!u)\\)*+[%\\\x80-\xff]")
 _UNUSUAL_MEMBER = re.compile(r':"(?:[^"\\\x80-\xff]++|(?<!u)\\)*+[\\\x80-\xff]')
 _BEGINNINGS = (b"&", b";", b"?", b"#", b"=", b"%3d", b"%23", b"%26", b"%3b", b"%3f")
-_ENCODED = frozenset({b"ey", b"ew", b"w1", b"w3", b"wy", b"ww"})
+_ENCODED = (b"ey", b"ew", b"w1", b"w3", b"wy", b"ww")
 _ENDS = (b"=", b"%3d")
 _DIGITS = b"0123456789"
 _USER = re.compile(r"//[^/?#\s\"'<>@&]*+@")
@@ -42,20 +45,25 @@ class Prefilter:
         spelled = {name.replace(" ", space).encode() for name in endings for space in ("", "%20")}
         stops = [name + end for name in sorted(spelled) for end in _ENDS]
         stops += [b"%c" % digit + end for digit in _DIGITS for end in _ENDS]  # of a name that may end in any number
-        stops += [begin + value for begin in _BEGINNINGS for value in sorted(_ENCODED)]
-        self._stops = BytesAhoCorasick([*_HIDING, *_UNUSUAL, *stops], implementation=Implementation.ContiguousNFA)
+        stops += [begin + value for begin in _BEGINNINGS for value in _ENCODED]
+        self._stops = BytesAhoCorasick(sorted({*_HIDING, *_NO_URL, *_UNUSUAL, *stops}), implementation=Implementation.DFA)
         names = _any_turned(endings)
         members = _any_turned(rules.endings)
         self._names = re.compile(f"=[0-9]*{names}")
         self._members = re.compile(f':"[0-9]*{members}')
 
+    def is_plain(self, target: bytes) -> bool:
+        """Whether certainly no parameter of a request's target has a rule, and all its characters are those of a URL.
+
+        So it is of nearly all; it takes a third of the time that the patterns of `passes` do.
+        """
+        return not self._stops.find_matches_as_indexes(target.translate(_LOWER, _JOINING))
+
     def passes(self, query: bytes) -> bool:
         """Whether certainly no parameter of a query or form has a rule."""
-        lower = query.translate(_LOWER, _IGNORED)
-        # Nearly all end here, with a third of the time that the patterns take.
-        if lower[:2] not in _ENCODED and lower.isascii() and not self._stops.find_matches_as_indexes(lower):
-            return b"=" in lower or not lower
-        plain = lower.decode("latin-1")
+        if self.is_plain(b"?" + query):
+            return True
+        plain = query.translate(_LOWER, _IGNORED).decode("latin-1")
         if "\\" in plain or '"' in plain or "@" in plain or "=" not in plain or "pass" in plain:
             return not plain
         if "%" in plain:

@@ -85,7 +85,7 @@ def test_aiohttp_parses_the_same_request_to_the_same_values(
         ((message, payload),), upgraded, tail = parser.feed_data(data)
     finally:
         loop.close()
-    path, query, kept, forwarded, origin, _, _ = parsed
+    path, query, kept, forwarded, origin, *_ = parsed
     assert (message.method, message.version) == ("GET", (1, 1))
     assert message.path.partition("?")[::2] == (path.decode(), query.decode())
     assert payload is EMPTY_PAYLOAD and not (

@@ -20,6 +20,7 @@ def test_it_is_short_and_in_order() -> None:
         "First pixel, first query",
         "The schema file",
         "Guarantees",
+        "People are protected by default",
         "How it compares",
         "On Google Cloud",
         "Documents",
