@@ -70,7 +70,7 @@ QUERIES = {
     ),
     "named in the schema file": ("Loyalty-Number=s3cret&loyalty%5fnumber=s3cret&a=1", "a=1"),
     "named in the schema file, not ASCII": (
-        f"{quote('größe geheim')}=s3cret&user_{quote('GRÖSSE-GEHEIM')}=s3cret&gro\u0308ßeGeheim=s3cret&gr%C3%B6%C3%9Fe=1",
+        f"{quote('größe geheim')}=s3cret&my_{quote('GRÖSSE-GEHEIM')}=s3cret&gro\u0308ßeGeheim=s3cret&gr%C3%B6%C3%9Fe=1",
         "gr%C3%B6%C3%9Fe=1",
     ),
     "semicolons": ("a=1;password=s3cret;b=2", "a=1;b=2"),
