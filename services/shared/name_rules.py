@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from services.shared.privacy import FULL, SECRETS, Privacy
 REMOVE, ADDRESS, HASH = "remove", "address", "hash"
 _REMEMBERED, _LONG = 8_192, 100  # names, and characters of one that is not remembered; 3 MB at most
 _IGNORED = str.maketrans("", "", "-_. ")
-_PART = re.compile(r"[^A-Za-z0-9\-_. $]+")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_PART = re.compile(r"[^\w\-. $]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\0-\x7f]+")
+_UNSEEN = ("Cc", "Cf")  # categories of Unicode: control characters, and those without any width
 _MOST_WORDS = 8  # of the end of a name
 
 
@@ -28,7 +30,13 @@ class Rule(NamedTuple):
 
 def compact(name: str) -> str:
     """A name as it is compared: without case and without what separates its words."""
-    return name.lstrip("$").translate(_IGNORED).lower()
+    return name.lstrip("$").translate(_IGNORED).casefold()
+
+
+def readable(name: str) -> str:
+    """A name as people read it: without characters that are not seen, and with wide letters as usual ones."""
+    text = unicodedata.normalize("NFKC", name)
+    return "".join(char for char in text if unicodedata.category(char) not in _UNSEEN)
 
 
 class NameRules:
@@ -68,6 +76,7 @@ class NameRules:
 
     def _add(self, name: str, rule: Rule, *, end: bool) -> None:
         self._names.append(name)
+        name = readable(name)
         if name.startswith(("_", "$")):
             self._exact.setdefault(name.lower(), rule)
             return
@@ -82,6 +91,12 @@ class NameRules:
     def _of(self, name: str) -> Rule | None:
         if "=" in name:  # a query or a URL, which has names of its own
             return None
+        rule = self._of_parts(name)
+        if rule is None and not (name.isascii() and name.isprintable()):
+            rule = self._of_parts(readable(name))
+        return rule
+
+    def _of_parts(self, name: str) -> Rule | None:
         for part in _PART.split(name):
             if part and (rule := self._exact.get(part.lower()) or self._part(part)) is not None:
                 return rule
@@ -113,7 +128,7 @@ class NameRules:
             words.pop()
         end = ""
         for word in reversed(words[-_MOST_WORDS:]):
-            end = word.lower() + end
+            end = word.casefold() + end
             if len(end) > self._longest:
                 return None
             if (rule := self._ends.get(end)) is not None:

@@ -30,7 +30,9 @@ _CHUNK, _URL_CHUNK = re.compile(r"[^&]++"), re.compile(r"[^&#]++")
 _EQUALS = re.compile(r"%(?:25)*3[dD]")
 _NEXT_PAIR = re.compile(r";[^;=&]++=")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://|/|[^=&#?]{0,4096}\?")
-_USER = re.compile(r"://[^/?#\s\"'<>@&]*+@")
+_USER = re.compile(r"//(?:(?<=[:=\s\"']//)|(?<=\A//))(?:[^/?#\s\"'<>@&]*+@)++")  # a password may have an @
+_LEVELS = re.compile("%(?:25)+")
+_HIDES = re.compile(r"[=%{\[\"]")
 _BASE64 = re.compile(r"(?:e[yw]|W)[A-Za-z0-9+/_ -]{6,}+={0,2}")
 _ENCODES = re.compile(r"[%{\[\"]|e[yw]|W")
 _TO_BASE64 = str.maketrans("-_ ", "+/+")
@@ -50,10 +52,10 @@ class Redactor:
 
     def text(self, text: str, depth: int = DEEPEST) -> list[Edit]:
         """The edits of a text, in order and apart."""
-        if depth < 0 or len(text) < 3:
+        if len(text) < 3:
             return []
         self._left -= len(text)
-        if self._left < 0:
+        if self._left < 0 or (depth < 0 and _HIDES.search(text) is not None):
             return [Edit(0, len(text))]
         if '"' in text:
             if text.lstrip(" \t\r\n")[:1] in _OPENS and redact_json.is_json(text):
@@ -71,12 +73,12 @@ class Redactor:
     def rule(self, name: str) -> Rule | None:
         """The rule for a name, percent-encoded any number of times."""
         if "%" in name or "+" in name:
-            name = name.replace("+", " ")
+            name = _LEVELS.sub("%", name.replace("+", " "))
             for _ in range(NAME_LEVELS):
                 if "%" not in name:
                     break
                 name = percent_decode(name)
-        return self._rules.find(name)
+        return self._rules.find(name if name.isascii() else _characters(name))
 
     def note(self, rule: Rule) -> None:
         if rule.secret:
@@ -101,7 +103,7 @@ class Redactor:
 
     def _pairs(self, text: str, depth: int, *, url: bool | None = None) -> list[Edit]:
         url = _URL.match(text) is not None if url is None else url
-        found = [Edit(match.start() + 3, match.end()) for match in _USER.finditer(text)] if "@" in text else []
+        found = [Edit(match.start() + 2, match.end()) for match in _USER.finditer(text)] if "@" in text else []
         for _ in found:
             self._removed("password")
         if "=" in text:
@@ -207,6 +209,8 @@ def _values(text: str, url: bool) -> Iterator[tuple[int, int]]:
         if _ENCODES.search(chunk) is None:
             continue
         name, equals, _ = chunk.partition("=")
+        if chunk[0] in "eW" and _BASE64.fullmatch(chunk) is not None:
+            equals = ""  # it is padding
         if equals and not ("%" in name and _EQUALS.search(name)):
             start += len(name) + 1
         yield start, match.end()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A string, or the beginning of one that is cut off; and what follows it if it is a name.
 _STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)', re.DOTALL)
-_HOLDS = re.compile(r"[=%{@\\]|\A(?:\[|e[yw]|W)")  # what a string has that may hold something
+_HOLDS = re.compile(r"[=%{@\\]|\A\[|(?:\A|[#&?;])(?:e[yw]|W)")  # what a string has that may hold something
 _FLAT = re.compile(r'\[(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\]', re.DOTALL)  # a list of scalars
 _SCALAR = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|-?[0-9][^\s,\]}"]*+', re.DOTALL)
 _COMMA = re.compile(r"\s*+,\s*+")

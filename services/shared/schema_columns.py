@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,6 +12,7 @@ import yaml
 from services.shared import schema
 from services.shared.schema import Column, Source, Transform
 from services.shared.schema_nodes import NodeReader, near, quoted
+from services.shared.schema_privacy import PrivacyReader
 
 COLUMN_KEYS = ("type", "mode", "from", "fields", "transform", "on_error", "description")
 FIELD_KEYS = COLUMN_KEYS
@@ -45,11 +45,11 @@ _QUERY = "url.query."
 
 
 class ColumnsReader(NodeReader):
-    """`is_secret` says of a parameter's name whether its value is removed before anything is stored."""
+    """`privacy` knows what is removed before anything is stored."""
 
-    def __init__(self, file: str, errors: list[tuple[int, int, str]], *, is_secret: Callable[[str], bool]) -> None:
+    def __init__(self, file: str, errors: list[tuple[int, int, str]], privacy: PrivacyReader) -> None:
         super().__init__(file, errors)
-        self._is_secret = is_secret
+        self._privacy = privacy
 
     def read(self, table: str, node: yaml.Node | None) -> list[Column] | None:
         """The columns in order; None if an error already says it all."""
@@ -86,7 +86,7 @@ class ColumnsReader(NodeReader):
                 self._error(
                     node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
                 )
-            elif namespace == "param" and self._is_secret(name):
+            elif namespace in schema.OPEN_SOURCES and self._privacy.is_secret(name, is_header=namespace == "header"):
                 self._error(
                     node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
                 )

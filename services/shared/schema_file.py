@@ -55,7 +55,7 @@ class _Reader(NodeReader):
         self._expire_days: int | None = None
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
         self._privacy = PrivacyReader(file, self._errors)
-        self._column_reader = ColumnsReader(file, self._errors, is_secret=self._privacy.is_secret)
+        self._column_reader = ColumnsReader(file, self._errors, self._privacy)
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)

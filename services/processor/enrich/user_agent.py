@@ -18,6 +18,7 @@ from ua_parser.regex import Resolver
 from services.processor.enrich import agent_class, client_hints
 from services.processor.enrich.agent_class import BOT, FOR_PEOPLE, HUMAN, MAIL_PROXY, Kind
 from services.processor.enrich.client_hints import Hints
+from services.shared.user_agent_class import CLASSES
 
 MAX_LENGTH = 512  # characters read; browsers send 80 to 300, and matching takes about 0.1 µs a character
 REMEMBERED = 8_192  # headers; at most 16 MB of them, and reading one takes 500 times as long as remembering it
@@ -28,8 +29,6 @@ _BOT = re.compile(
     re.IGNORECASE,
 )
 _DESKTOPS = ("Windows", "Mac OS X", "Linux", "Chrome OS", "Ubuntu", "Fedora", "Debian", "FreeBSD", "OpenBSD", "NetBSD")
-# All that is left of the header of who opted out.
-CLASSES = ("desktop", "mobile", "tablet", "bot", "other")
 _TELEVISION = re.compile(r"\b(?:smart-?)?tv\b|\baft[a-z]{1,6}\b|bravia", re.IGNORECASE)  # AFT… are Amazon's
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook", re.IGNORECASE)
 _PHONE = re.compile(r"iphone|ipod|mobile|phone", re.IGNORECASE)
@@ -124,7 +123,7 @@ def _matcher() -> Resolver:
 @lru_cache(REMEMBERED)
 def parse(text: str) -> tuple[Agent, Kind]:
     """What the first MAX_LENGTH characters of the header `user-agent` say, and of whom, remembered."""
-    if text in CLASSES:
+    if text in CLASSES:  # all that is left of the header of someone who opted out
         kind = Kind(BOT if text == "bot" else HUMAN)
         return Agent(device=text, is_bot=text == "bot", class_=kind.kind, reason=_reason(kind)), kind
     if not text.isascii():  # the matchers take UTF-8, which cannot hold a lone surrogate
