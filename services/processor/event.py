@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -40,12 +40,13 @@ class Event:
     """
 
     __slots__ = (
-        "day", "enriched", "first", "hit", "id", "left", "lookups", "more", "posted", "problems", "reject", "taken",
+        "day", "enriched", "first", "hit", "id", "left", "more", "posted", "problems", "reject", "taken",
     )  # fmt: skip
 
-    def __init__(self, hit: Hit, reject: Any = None, lookups: Lookups = NO_LOOKUPS) -> None:
+    lookups: ClassVar[Lookups] = NO_LOOKUPS
+
+    def __init__(self, hit: Hit, reject: Any = None) -> None:
         self.hit, self.id, self.day, self.reject = hit, hit.id, 0, reject
-        self.lookups = lookups
         self.first: dict[str, Any] = {}
         self.more: dict[str, list[Any]] = {}
         self.posted: frozenset[str] = _NONE_POSTED
@@ -64,6 +65,11 @@ class Event:
         """When it happened by the client's own clock, as it was sent; None where that is not said."""
         raw = self.first.get("client_event_time")
         return self.first.get("event_time") if raw is None else raw
+
+
+def with_lookups(found: Lookups) -> type[Event]:
+    """Events of a parser with lookups; they are the class's, so that an event costs nothing for them."""
+    return Event if found is NO_LOOKUPS else type("Event", (Event,), {"__slots__": (), "lookups": found})
 
 
 def gather(event: Event) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from services.processor import column_readers, convert, event_day, sources
 from services.processor.enrich import referrer, user_agent
 from services.processor.event import BAD_BODY as BAD_BODY
-from services.processor.event import Event, Problem, gather, rest
+from services.processor.event import Event, Problem, gather, rest, with_lookups
 from services.processor.lookups import NO_LOOKUPS, Lookups
 from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
@@ -82,7 +82,7 @@ class Parser:
     """Parses hits by a schema; build it once. `lookups` say what is known of addresses."""
 
     def __init__(self, schema: Schema, lookups: Lookups = NO_LOOKUPS) -> None:
-        self._lookups = lookups
+        self._event = with_lookups(lookups)
         if schema.asks_for("agent"):
             user_agent.load()
         if schema.asks_for("referrer"):
@@ -100,7 +100,7 @@ class Parser:
         try:
             if self._tenants is not None:
                 hit = _of_a_tenant(hit, self._tenants)
-            event = Event(hit, None, self._lookups)
+            event = self._event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
@@ -115,7 +115,7 @@ class Parser:
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
-        event = Event(hit, reject, self._lookups)
+        event = self._event(hit, reject)
         try:
             gather(event)
             event.id = _event_id(event)

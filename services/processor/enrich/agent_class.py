@@ -13,7 +13,6 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import re2
-from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from services.processor.enrich import data_file
 
@@ -59,6 +58,9 @@ class _Known:
     """The patterns in the order in which they count, and all of them as one."""
 
     def __init__(self, file: Mapping[str, Any]) -> None:
+        # Half a megabyte of JSON, read on import: only where a column asks for it.
+        from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+
         ours = [
             _Entry(rf"(?i)\b{re.escape(word)}\b", kind, name, vague=kind == HEADLESS)
             for kind, words in file["words"].items()
