@@ -41,11 +41,17 @@ class AnalystView:
         """Why it cannot be made of this file; None if it can."""
         if self.name in {name.lower() for name in schema.tables}:
             return "the schema file has a table of this name"
+        if lacking := self.lacking(schema):
+            return lacking
+        if not self.days and schema.tables[self.table].require_partition_filter:
+            return f"it reads all days, and {self.table} has require_partition_filter"
+        return None
+
+    def lacking(self, schema: Schema) -> str | None:
+        """What it needs and the file does not have; None if there is nothing."""
         table = schema.tables.get(self.table)
         if table is None:
             return f"the schema file has no table {self.table}"
-        if not self.days and table.require_partition_filter:
-            return f"it reads all days, and {self.table} has require_partition_filter"
         has = Columns(table).has
         if self.needs and not any(has(name) for name in self.needs):
             return f"{self.table} has no column for {' or '.join(self.needs)}"
@@ -63,8 +69,10 @@ class AnalystView:
 
 
 def wanted(schema: Schema) -> tuple[AnalystView, ...]:
-    """Those that the file does not leave out, in their order; `missing` says which of them cannot be made."""
-    return tuple(one for one in ALL if schema.views is None or one.name in schema.views)
+    """Those that the file names; all that its columns allow, if it names none. `missing` says which cannot be made."""
+    if schema.views is not None:
+        return tuple(one for one in ALL if one.name in schema.views)
+    return tuple(one for one in ALL if one.lacking(schema) is None)
 
 
 _DAY = {"day": "UTC day of the events; filter on it", "tenant": "Whose events they are"}

@@ -25,7 +25,7 @@ def text(*columns: str, table: str = "partition: day", views: str = "none") -> s
     own = "".join(f"\n      {column}" for column in columns)
     settings = "".join(f"\n    {line}" for line in table.splitlines())
     said = "" if views == "all" else f"views: {views}\n"
-    return f"{said}tables:\n  events:{settings}\n    columns: {NEEDED}{own}\n{REJECTS}"
+    return f"tables:\n  events:{settings}\n    columns: {NEEDED}{own}\n{REJECTS}{said}"
 
 
 def schema(*columns: str, table: str = "partition: day", views: str = "none") -> Schema:

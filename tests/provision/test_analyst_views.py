@@ -326,10 +326,13 @@ def test_a_table_of_the_file_wins_over_a_view_of_its_name() -> None:
 
 
 def test_without_a_column_or_params_a_view_is_left_out(emulated: Project) -> None:
-    lines = emulated.settle("user_id: {type: STRING, from: param.user_id}", views="all")
-    left = {line.split(":")[0].rpartition(".")[2] for line in lines if "left out: events has no column for" in line}
-    assert left == {"page_views", "orders", "problems_by_column"}
-    assert "user_id" in emulated.client.get_table("pixelpipe.sessions").view_query
+    columns, without = "user_id: {type: STRING, from: param.user_id}", {"page_views", "orders", "problems_by_column"}
+    lines = emulated.settle(columns, views="all")
+    made = {line.split(":")[0].removeprefix("created view pixelpipe.") for line in lines}
+    assert made & set(VIEWS) == set(VIEWS) - without
+    assert not any("left out" in line for line in lines)
+    lines = emulated.settle(columns, views="[orders, live]")
+    assert "unchanged view pixelpipe.orders: left out: events has no column for type" in lines
 
 
 FILES: dict[str, tuple[str, ...]] = {
