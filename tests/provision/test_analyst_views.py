@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from services.shared import schema_file
 from services.shared.schema import VIEWS
 from tests.emulators.bigquery import oracle
 from tests.emulators.bigquery.oracle import Oracle
+from tests.process import ROOT
 from tests.provision import schemas
 from tests.provision.conftest import Project
 from tests.provision.shop_week import HOST, SOURCES, Happened, ShopWeek
@@ -318,8 +320,10 @@ def test_what_is_not_ours_is_left_alone(emulated: Project) -> None:
 
 
 def test_a_table_of_the_file_wins_over_a_view_of_its_name() -> None:
-    own = schemas.text(views="all").split("  rejects:", 1)[0].split("  events:", 1)[1]
-    text = schemas.text(views="all").replace("tables:", f"tables:\n  sessions:\n    when: {{hit.path: /s}}{own}", 1)
+    own = schemas.text(*SHOP, views="all").split("  rejects:", 1)[0].split("  events:", 1)[1]
+    text = schemas.text(*SHOP, views="all").replace(
+        "tables:", f"tables:\n  sessions:\n    when: {{hit.path: /s}}{own}", 1
+    )
     schema = schema_file.parse(text)
     (one,) = [view for view in analyst_views.wanted(schema) if view.name == "sessions"]
     assert one.missing(schema) == "the schema file has a table of this name"
@@ -333,6 +337,13 @@ def test_without_a_column_or_params_a_view_is_left_out(emulated: Project) -> Non
     assert not any("left out" in line for line in lines)
     lines = emulated.settle(columns, views="[orders, live]")
     assert "unchanged view pixelpipe.orders: left out: events has no column for type" in lines
+
+
+def test_every_query_of_the_document_has_an_answer(shop: Any) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs" / "sql.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(queries) >= 4
+    for sql in queries:
+        assert rows(shop, sql), sql
 
 
 FILES: dict[str, tuple[str, ...]] = {
