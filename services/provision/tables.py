@@ -232,7 +232,7 @@ class AnalystTableView:
 
     def _describe(self, made: Any) -> None:
         """BigQuery takes descriptions only once it knows the columns: of a view that is there."""
-        if self._undescribed(made):
+        if made.schema and self._undescribed(made):
             fields = [{**field.to_api_repr(), "description": self._columns[field.name]} for field in made.schema]
             made.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
             self._client.update_table(made, ["schema"], **_CALL)

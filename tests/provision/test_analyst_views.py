@@ -267,11 +267,24 @@ def test_only_the_days_asked_for_are_read(emulated: Project, week: ShopWeek, vie
     )
 
 
+@pytest.mark.parametrize("view", ["sessions", "page_views"])
+def test_a_filter_on_the_day_changes_no_row(shop: Any, view: str) -> None:
+    whole = rows(shop, f"SELECT * FROM pixelpipe.{view}")
+    days = sorted({row[0] for row in whole})
+    assert len(days) > 6
+    found = [row for day in days for row in rows(shop, f"SELECT * FROM pixelpipe.{view} WHERE day = '{day}'")]
+    assert sorted(found, key=repr) == sorted(whole, key=repr)
+
+
 def test_a_view_of_all_days_is_left_out_where_a_filter_is_required(emulated: Project) -> None:
     lines = emulated.settle(*SHOP, table="partition: day\nrequire_partition_filter: true", views="all")
     for view in ACROSS:
         (line,) = [line for line in lines if f"view pixelpipe.{view}:" in line]
         assert line.endswith("left out: it reads all days, and events has require_partition_filter")
+
+
+def test_the_file_can_name_each() -> None:
+    assert tuple(one.name for one in analyst_views.ALL) == VIEWS
 
 
 def test_live_reads_two_days_by_itself(shop: Any) -> None:
