@@ -148,16 +148,14 @@ def campaigns(columns: Columns, view: str) -> str:
     person, along = "PARTITION BY tenant, visitor", f"ORDER BY number {_RUNNING}"
     first = ", ".join(f"FIRST_VALUE({name}) OVER ({person} {along}) AS first_{name}" for name in _TOUCH)
     last = ", ".join(f"FIRST_VALUE({name}) OVER ({person}, touch {along}) AS last_{name}" for name in _TOUCH)
-    facts = [
-        "  SELECT day, tenant, source, medium, campaign, 1 AS sessions, IF(number = 1, 1, 0) AS new_visitors,\n"
-        "    0 AS first_touch_orders, CAST(0 AS NUMERIC) AS first_touch_total,\n"
-        "    0 AS last_touch_orders, CAST(0 AS NUMERIC) AS last_touch_total\n  FROM touched WHERE begins = 1",
-        "  SELECT day, tenant, first_source, first_medium, first_campaign, 0, 0, 1, IFNULL(total, 0), 0, 0 FROM bought",
-        "  SELECT day, tenant, last_source, last_medium, last_campaign, 0, 0, 0, 0, 1, IFNULL(total, 0) FROM bought",
-    ]
-    touches = [f"{which}_touch_{what}" for which in ("first", "last") for what in ("orders", "total")]
-    sums = ("sessions", "new_visitors", *touches)
-    added = ", ".join(f"SUM({name}) AS {name}" for name in sums)
+    chosen = ",\n".join(
+        f"    CASE fact WHEN 1 THEN {one} WHEN 2 THEN first_{one} ELSE last_{one} END AS {one}" for one in _TOUCH
+    )
+    owed = ",\n".join(
+        f"    COUNTIF(fact = {fact}) AS {which}_touch_orders,\n"
+        f"    SUM(IF(fact = {fact}, IFNULL(total, 0), 0)) AS {which}_touch_total"
+        for fact, which in ((2, "first"), (3, "last"))
+    )
     return (
         f"seen AS (\n{_seen(columns, view, *names)}\n),\n"
         f"{_begun('tenant')},\n{_known(columns, by_day=False, rows='begun')},\n"
@@ -166,11 +164,13 @@ def campaigns(columns: Columns, view: str) -> str:
         "owed AS (\n  SELECT *, IFNULL(MAX(IF(begins = 1 AND source != 'direct', number, NULL)) OVER (\n"
         f"    {person} {along}\n  ), 0) AS touch FROM numbered\n),\n"
         f"touched AS (\n  SELECT *, {first},\n    {last}\n  FROM owed\n),\n"
-        "bought AS (\n  SELECT * FROM touched WHERE ordered\n"
-        "  QUALIFY ROW_NUMBER() OVER (\n"
-        "    PARTITION BY day, tenant, IFNULL(order_id, event_id) ORDER BY occurred_at, event_id\n  ) = 1\n),\n"
-        "facts AS (\n" + "\n  UNION ALL\n".join(facts) + "\n),\n"
-        f"found AS (\n  SELECT day, tenant, source, medium, campaign, {added}\n"
+        "marked AS (\n  SELECT *, ordered AND ROW_NUMBER() OVER (\n"
+        "    PARTITION BY day, tenant, ordered, IFNULL(order_id, event_id) ORDER BY occurred_at, event_id\n"
+        "  ) = 1 AS bought FROM touched\n),\n"
+        f"facts AS (\n  SELECT day, tenant, fact, number, total,\n{chosen}\n"
+        "  FROM marked CROSS JOIN UNNEST([1, 2, 3]) AS fact WHERE IF(fact = 1, begins = 1, bought)\n),\n"
+        "found AS (\n  SELECT day, tenant, source, medium, campaign, COUNTIF(fact = 1) AS sessions,\n"
+        f"    COUNTIF(fact = 1 AND number = 1) AS new_visitors,\n{owed}\n"
         "  FROM facts GROUP BY day, tenant, source, medium, campaign\n)"
     )
 
