@@ -10,12 +10,12 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import archive, conflicts, erasures, row_access, tenant_views
+from services.provision import analyst_views, archive, conflicts, erasures, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
 from services.provision.subscriptions import DEAD_RETENTION_DAYS, RETENTION_DAYS, Policy, Subscription
-from services.provision.tables import Dataset, LogTable, View
+from services.provision.tables import AnalystTableView, Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
 from services.shared.schema import Schema, Table
@@ -48,6 +48,8 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     for table in tables(schema):
         log_tables[table.name] = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_tables[table.name], View(client, cfg.project, cfg.dataset, table, log_tables[table.name])]
+    for one in analyst_views.wanted(schema):
+        wanted.append(AnalystTableView(client, cfg.project, cfg.dataset, one, schema))
     return wanted + (_tenants(cfg, schema, client, log_tables) if schema.tenants.admins else [])
 
 

@@ -1,4 +1,4 @@
-"""BigQuery: the dataset, the log table each, and the view over it."""
+"""BigQuery: the dataset, the log table each, the view over it, and the views for analysts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from services.provision import schema_evolution, view
+from services.provision.analyst_views import AnalystView
 from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused, Step
-from services.shared.schema import Table
+from services.shared.schema import Schema, Table
 
 _CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 Sql = Callable[[Sequence[str]], str]
@@ -184,6 +185,57 @@ class View:
         table.description = self._table.description or None
         table.labels = dict(LABELS)
         self._client.create_table(table, **_CALL)
+
+
+class AnalystTableView:
+    """A view for analysts, unless there is something of its name that is not ours: that is left alone."""
+
+    def __init__(self, client: Any, project: str, dataset: str, wanted: AnalystView, schema: Schema) -> None:
+        self._client, self._wanted, self._missing = client, wanted, wanted.missing(schema)
+        self._reference = bigquery.DatasetReference(project, dataset).table(wanted.name)
+        self.name, self.source = f"view {dataset}.{wanted.name}", "`views` in the schema file"
+        if self._missing is None:
+            table = schema.tables[wanted.table]
+            self._sql, self._columns = wanted.sql(table, project, dataset), wanted.described(table)
+
+    def plan(self) -> Step:
+        if self._missing:
+            return Step("keep", f"left out: {self._missing}")
+        try:
+            found = self._client.get_table(self._reference, **_CALL)
+        except exceptions.NotFound:
+            return Step("create", self._wanted.description, self._create)
+        if found.table_type != "VIEW" or any(found.labels.get(name) != value for name, value in LABELS.items()):
+            return Step("keep", f"left out: there is a {found.table_type} of this name that is not ours")
+        changed = []
+        if found.view_query != self._sql or found.view_use_legacy_sql:
+            found.view_query, found.view_use_legacy_sql = self._sql, False
+            changed.append("view_query")
+        if found.description != self._wanted.description:
+            found.description = self._wanted.description
+            changed.append("description")
+        if not changed and not self._undescribed(found):
+            return Step("keep")
+        detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
+        return Step("update", detail, lambda: self._update(found, changed))
+
+    def _undescribed(self, found: Any) -> bool:
+        return {field.name: field.description for field in found.schema} != self._columns
+
+    def _create(self) -> None:
+        table = bigquery.Table(self._reference)
+        table.view_query, table.description, table.labels = self._sql, self._wanted.description, dict(LABELS)
+        self._describe(self._client.create_table(table, **_CALL))
+
+    def _update(self, found: Any, changed: list[str]) -> None:
+        self._describe(self._client.update_table(found, changed, **_CALL) if changed else found)
+
+    def _describe(self, made: Any) -> None:
+        """BigQuery takes descriptions only once it knows the columns: of a view that is there."""
+        if made.schema and self._undescribed(made):
+            fields = [{**field.to_api_repr(), "description": self._columns[field.name]} for field in made.schema]
+            made.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
+            self._client.update_table(made, ["schema"], **_CALL)
 
 
 def _partition_problems(wanted: Table, found: Any) -> list[str]:

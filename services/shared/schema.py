@@ -33,6 +33,11 @@ ERASURES = "erasures"  # the table of receipts of `ops forget`; provisioned, nev
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 PROVISIONED = (CONFLICTS, ERASURES)
+EVENTS = "events"  # the table that the views for analysts are about
+VIEWS = (
+    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
+    "rejects_by_reason", "problems_by_column",
+)  # fmt: skip
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
 
@@ -215,6 +220,7 @@ class Schema:
     privacy: dict[str, Privacy] = field(default_factory=lambda: BY_PRESET)  # by preset, the file's own keys applied
     tenants: Tenants = field(default_factory=Tenants)
     expire_days: int | None = None  # of tables that say nothing else; already in each Table
+    views: tuple[str, ...] | None = None  # those for analysts that the file asks for; None: all that its columns allow
 
     @property
     def rejects(self) -> Table:

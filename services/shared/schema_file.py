@@ -18,7 +18,8 @@ from services.shared.schema_tenant_tables import TenantTables
 from services.shared.schema_tenants import TenantsReader
 from services.shared.tenants import Tenants
 
-FILE_KEYS = ("expire_days", "privacy", "tenants", "tables")
+FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "tables")
+NO_VIEWS = "none"
 TABLE_KEYS = (
     "description",
     "when",
@@ -67,6 +68,7 @@ class _Reader(NodeReader):
         privacy = self._privacy.read(keys.get("privacy"))
         self._found = self._tenants.read(keys.get("tenants"))
         self._expire_days = self._days(keys.get("expire_days"), "the file", None)
+        views = self._views(keys.get("views"))
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):
@@ -81,7 +83,19 @@ class _Reader(NodeReader):
             self._check_routes(tables)
         if self._errors:
             raise SchemaError(self._report())
-        return Schema(tables, privacy=privacy, tenants=self._found, expire_days=self._expire_days)
+        return Schema(tables, privacy=privacy, tenants=self._found, expire_days=self._expire_days, views=views)
+
+    def _views(self, node: yaml.Node | None) -> tuple[str, ...] | None:
+        if node is None:
+            return None
+        chosen = self._texts(node, "views")
+        if chosen == [NO_VIEWS]:
+            return ()
+        for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(item, yaml.ScalarNode) and item.value in chosen and item.value not in schema.VIEWS:
+                known = f"{', '.join(schema.VIEWS)}, or `views: {NO_VIEWS}`"
+                self._error(item, f"views: {quoted(item.value)} is none of {known}{near(item.value, schema.VIEWS)}")
+        return tuple(chosen)
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()

@@ -7,7 +7,19 @@ from pathlib import Path
 
 from tests.chart import write
 from tests.chart.release import CHART
-from tests.docs import alerts, costs, json_schema, logs, protocols, retention, schema_file, tables, tag, tenants
+from tests.docs import (
+    alerts,
+    analyst_views,
+    costs,
+    json_schema,
+    logs,
+    protocols,
+    retention,
+    schema_file,
+    tables,
+    tag,
+    tenants,
+)
 from tests.docs.markers import put
 from tests.process import ROOT
 
@@ -33,6 +45,7 @@ def documents() -> Iterator[tuple[Path, str]]:
         "docs/tracker.md": {"tag": tag.tag()},
         protocols.DOCUMENT: protocols.parts(),
         tenants.DOCUMENT: tenants.parts(),
+        analyst_views.DOCUMENT: analyst_views.parts(),
         "docs/operating.md": {"alerts": alerts.alerts()},
         "local/README.md": {"ports": tables.ports()},
         "tests/observability/README.md": {"proofs": alerts.proofs()},

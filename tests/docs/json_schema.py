@@ -39,7 +39,14 @@ def document() -> Node:
         "required": [schema.REJECTS],
         "minProperties": 2,
     }
-    values = {"expire_days": _days(), "privacy": _privacy(), "tenants": _tenants(), "tables": tables}
+    views = {"anyOf": [{"const": code.NO_VIEWS}, _texts({"enum": list(schema.VIEWS)})]}
+    values = {
+        "expire_days": _days(),
+        "privacy": _privacy(),
+        "tenants": _tenants(),
+        "views": views,
+        "tables": tables,
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "pixelpipe's schema file",

@@ -24,9 +24,11 @@ class Project:
     subscriber: pubsub_v1.SubscriberClient
     publisher: pubsub_v1.PublisherClient
 
-    def settle(self, *columns: str, table: str = "partition: day", dry_run: bool = False, **settings: Any) -> list[str]:
+    def settle(
+        self, *columns: str, table: str = "partition: day", views: str = "none", dry_run: bool = False, **settings: Any
+    ) -> list[str]:
         """Provision for a schema file with these columns; the lines of output, in one space."""
-        schema = schemas.schema(*columns, table=table)
+        schema = schemas.schema(*columns, table=table, views=views)
         lines = settle(inventory.resources(Config(self.id, **settings), schema), dry_run=dry_run)
         return [" ".join(line.split()) for line in lines]
 

@@ -20,15 +20,16 @@ USER = "user_id: {type: STRING, mode: REQUIRED, from: param.user_id, description
 TYPE = "type: {type: STRING, from: param.type}"
 
 
-def text(*columns: str, table: str = "partition: day") -> str:
-    """A file with the table `events`: `columns` and `table` are lines of YAML."""
+def text(*columns: str, table: str = "partition: day", views: str = "none") -> str:
+    """A file with the table `events`: `columns` and `table` are lines of YAML; `views` all, or what the file says."""
     own = "".join(f"\n      {column}" for column in columns)
     settings = "".join(f"\n    {line}" for line in table.splitlines())
-    return f"tables:\n  events:{settings}\n    columns: {NEEDED}{own}\n{REJECTS}"
+    said = "" if views == "all" else f"views: {views}\n"
+    return f"tables:\n  events:{settings}\n    columns: {NEEDED}{own}\n{REJECTS}{said}"
 
 
-def schema(*columns: str, table: str = "partition: day") -> Schema:
-    return schema_file.parse(text(*columns, table=table))
+def schema(*columns: str, table: str = "partition: day", views: str = "none") -> Schema:
+    return schema_file.parse(text(*columns, table=table, views=views))
 
 
 def events(*columns: str, table: str = "partition: day") -> Table:

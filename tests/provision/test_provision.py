@@ -14,9 +14,10 @@ import requests
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.provision import conflicts
+from services.provision import analyst_views, conflicts
 from services.provision.resource import ProvisionRefused
 from services.shared import schema_file
+from services.shared.schema import DEFAULT_FILE
 from tests import process
 from tests.process import ROOT
 from tests.provision import schemas
@@ -68,6 +69,7 @@ def test_the_command_makes_everything_once(emulated) -> None:
         "view pixelpipe.conflicts",
         "table pixelpipe.erasures_log",
         "view pixelpipe.erasures",
+        *(f"view pixelpipe.{one.name}" for one in analyst_views.wanted(schema_file.load(DEFAULT_FILE))),
     ]
     second = provision(emulated.id)
     assert second.returncode == 0, second.stderr

@@ -102,6 +102,16 @@ CASES = {
     "tab": ("tables:\n\tevents: 1", [(2, 1, "not YAML")]),
     "a list": ("- a", [(1, 1, "a mapping")]),
     "unknown key": ("tabels: {}", [(1, 1, "did you mean 'tables'?"), (1, 1, "'tables' is missing")]),
+    "a view": (
+        "views: [orders, sesions]\n" + _file(),
+        [
+            (1, 17, "'sesions' is none of"),
+        ],
+    ),
+    "a view's hint": ("views: sesions\n" + _file(), [(1, 8, "did you mean 'sessions'?")]),
+    "a view twice": ("views: [orders, orders]\n" + _file(), [(1, 17, "is there twice")]),
+    "no view and one": ("views: [none, orders]\n" + _file(), [(1, 9, "'none' is none of")]),
+    "views without a list": ("views: {orders: true}\n" + _file(), [(1, 8, "a mapping")]),
     "no rejects": (_file().partition("  rejects:")[0], [(2, 3, "there is no table `rejects`")]),
     "only rejects": ("tables:\n" + REJECTS, [(2, 3, "there is no table for events")]),
     "type": (_file("      a: {type: STRNG, from: param.a}\n"), [(8, 17, "did you mean 'STRING'?")]),
@@ -277,6 +287,16 @@ def test_every_problem_is_named_with_its_line_and_column(case: str) -> None:
     for line, column, words in wanted:
         assert any(error.startswith(f"my.yaml:{line}:{column}: ") and words in error for error in errors), errors
     assert len(errors) == len(wanted), errors
+
+
+@pytest.mark.parametrize(
+    ("said", "views"),
+    [("", None), ("views: none\n", ()), ("views: [orders, live]\n", ("orders", "live")), ("views: live\n", ("live",))],
+)
+def test_the_views_for_analysts_are_all_unless_the_file_says_otherwise(
+    said: str, views: tuple[str, ...] | None
+) -> None:
+    assert schema_file.parse(said + _file()).views == views
 
 
 def test_enrichments_are_sources_of_columns_and_conditions() -> None:

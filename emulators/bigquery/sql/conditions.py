@@ -27,9 +27,9 @@ def note(part: Expr, scope: Scope, among: frozenset[int] | None = None) -> None:
     if part.probe is None:
         return
     for number in part.prunes if among is None else part.prunes & among:
-        scan = scope.context.scans[number]
+        scan, probe = scope.context.probed(number, part.probe)
         if scan.table.partition is not None:
-            scan.probes.append(part.probe.replace(PARTITION, quote(scan.table.partition)))
+            scan.probes.append(probe.replace(PARTITION, quote(scan.table.partition)))
 
 
 def conjuncts(node: exp.Expression) -> list[exp.Expression]:

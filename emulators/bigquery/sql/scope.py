@@ -82,6 +82,8 @@ class Context:
     scans: list[Scan] = field(default_factory=list)
     reads: set[Read] = field(default_factory=set)
     tables: dict[tuple[str, str, str], Table] = field(default_factory=dict)  # all that it names, for statistics
+    # What else picks partitions of a scan: columns computed from its partition column, by a number below 0.
+    computed: dict[int, tuple[int, str]] = field(default_factory=dict)
     count: int = 0
     views: tuple[str, ...] = ()  # those being written out
     filters_required: bool = True  # whether a table that requires a partition filter gets its way
@@ -100,6 +102,20 @@ class Context:
         self.scans.append(Scan(table))
         self.tables[table.key] = table
         return len(self.scans) - 1
+
+    def compute(self, number: int, probe: str) -> int:
+        """The number of a column that is computed from the partition column, or from another such column."""
+        if probe == PARTITION:
+            return number
+        self.computed[-1 - len(self.computed)] = (number, probe)
+        return -len(self.computed)
+
+    def probed(self, number: int, probe: str) -> tuple[Scan, str]:
+        """The scan behind a number, and the probe in terms of its own partition column."""
+        while number < 0:
+            number, inner = self.computed[number]
+            probe = probe.replace(PARTITION, inner)
+        return self.scans[number], probe
 
 
 @dataclass(frozen=True)

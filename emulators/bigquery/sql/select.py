@@ -9,7 +9,7 @@ from emulators.bigquery.sql import conditions, grouping, ordering
 from emulators.bigquery.sql.casts import boolean
 from emulators.bigquery.sql.compiler import compile_, handles_query
 from emulators.bigquery.sql.dialect import only
-from emulators.bigquery.sql.expr import NONE, NULL, PARTITION, Expr, groupable
+from emulators.bigquery.sql.expr import NONE, NULL, Expr, groupable
 from emulators.bigquery.sql.scope import Output, Relation, Scope
 from emulators.bigquery.sql.select_list import Item, items_of, unambiguous
 from emulators.bigquery.sql.sources import from_clause
@@ -131,11 +131,11 @@ def _typed(expr: Expr) -> str:
 
 def _filterable(expr: Expr, keys: list[Expr] | None, aggregate: bool, scope: Scope) -> frozenset[int]:
     """Scans that a condition on this column from outside would filter as well as one inside."""
-    if not expr.partition or expr.probe != PARTITION:
+    if not expr.partition or expr.probe is None:
         return NONE
     if aggregate and not any(key.sql == expr.sql for key in keys or []):
         return NONE
     kept = expr.partition
     for window in scope.windows:
         kept &= window
-    return kept
+    return frozenset(scope.context.compute(number, expr.probe) for number in kept)

@@ -76,14 +76,23 @@ def shift(name: str, value: Expr, amount: Expr, part: str) -> Expr:
     if type_ == "DATE":
         if part not in DATE_PARTS:
             raise invalid_query(f"{name} does not support the {part} date part")
-        sql = f"bq_date_range(CAST({value.sql} + to_{part.lower()}s(CAST({steps} AS INTEGER)) AS DATE))"
-        if part == "QUARTER":
-            sql = f"bq_date_range(CAST({value.sql} + to_months(CAST({steps} * 3 AS INTEGER)) AS DATE))"
+        sql = _shifted(value.sql, steps, part)
     else:
         if part not in MICROS:
             raise invalid_query(f"{name} does not support the {part} date part")
         sql = f"bq_timestamp_micros(epoch_us({value.sql}) + {steps} * {MICROS[part]})"
-    return combined(sql, type_, [value, amount])
+    result = combined(sql, type_, [value, amount])
+    if type_ == "DATE" and amount.constant and value.partition and value.probe is not None:
+        # A condition on it picks partitions too, as long as nothing else of the row is in it:
+        # https://cloud.google.com/bigquery/docs/querying-partitioned-tables#isolate_the_partition_column_in_your_filter
+        probe = _shifted(value.probe, steps, part)
+        return Expr(sql, type_, constant=False, reads=result.reads, partition=value.partition, probe=probe)
+    return result
+
+
+def _shifted(value: str, steps: str, part: str) -> str:
+    unit, times = ("months", " * 3") if part == "QUARTER" else (f"{part.lower()}s", "")
+    return f"bq_date_range(CAST({value} + to_{unit}(CAST({steps}{times} AS INTEGER)) AS DATE))"
 
 
 def difference(name: str, left: Expr, right: Expr, part: str) -> Expr:

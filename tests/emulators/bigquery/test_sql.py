@@ -99,6 +99,7 @@ FILTERED = [
     "day IS NOT NULL",
     "(day = '{today}' AND n = 1) OR (day = '2024-01-01' AND n = 2)",
     "n = 1 AND (id = 'a' AND day > '2024-01-01')",
+    "DATE_SUB(day, INTERVAL 1 DAY) = '{today}'",
     "DATE_TRUNC(day, MONTH) = DATE_TRUNC(CURRENT_DATE(), MONTH)",
     "day = DATE(TIMESTAMP '{today} 00:00:00+00')",
 ]
@@ -141,7 +142,12 @@ REACH = {
     "SELECT * FROM (SELECT * FROM d.log ORDER BY n) WHERE day = '{today}'": True,
     "SELECT * FROM (SELECT day FROM d.log UNION ALL SELECT day FROM d.people) WHERE day = '{today}'": True,
     "SELECT * FROM (SELECT day FROM d.log UNION ALL SELECT DATE_ADD(day, INTERVAL 1 DAY) FROM d.log) "
-    "WHERE day = '{today}'": False,
+    "WHERE day = '{today}'": True,
+    "SELECT * FROM (SELECT next, COUNT(*) OVER (PARTITION BY next, id) AS c FROM "
+    "(SELECT DATE_ADD(day, INTERVAL 1 DAY) AS next, id FROM d.log)) WHERE next = '{today}'": True,
+    "SELECT * FROM (SELECT next, COUNT(*) OVER (PARTITION BY id) AS c FROM "
+    "(SELECT DATE_ADD(day, INTERVAL 1 DAY) AS next, id FROM d.log)) WHERE next = '{today}'": False,
+    "SELECT * FROM (SELECT DATE_ADD(day, INTERVAL n DAY) AS day FROM d.log) WHERE day = '{today}'": False,
     "WITH x AS (SELECT * FROM d.log) SELECT * FROM x WHERE day = '{today}'": True,
     "WITH x AS (SELECT * FROM d.log) SELECT a.n FROM x AS a JOIN x AS b USING (id) WHERE a.day = '{today}'": False,
     "SELECT l.n FROM d.people AS p LEFT JOIN d.log AS l ON l.id = p.id AND l.day = '{today}'": True,

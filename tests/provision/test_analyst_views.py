@@ -1,0 +1,403 @@
+"""The views for analysts, over a generated week: they give what the generator counted, and read the days asked for."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from google.cloud.bigquery import LoadJobConfig, QueryJobConfig, SourceFormat, Table
+
+from services.provision import analyst_views
+from services.shared import schema_file
+from services.shared.schema import VIEWS
+from tests.emulators.bigquery import oracle
+from tests.emulators.bigquery.oracle import Oracle
+from tests.process import ROOT
+from tests.provision import schemas
+from tests.provision.conftest import Project
+from tests.provision.shop_week import HOST, SOURCES, Happened, ShopWeek
+
+SHOP = (
+    "event_time: {type: TIMESTAMP, from: param.event_time}",
+    "tenant: {type: STRING, from: [hit.tenant, param.tenant]}",
+    "user_id: {type: STRING, from: param.user_id}",
+    "anonymous_id: {type: STRING, from: param.anonymous_id}",
+    "visitor_id: {type: STRING, from: hit.visitor_id}",
+    "type: {type: STRING, from: [param.type, param.event]}",
+    "order_id: {type: STRING, from: param.order_id}",
+    "total: {type: NUMERIC, from: param.total}",
+    "url: {type: STRING, from: param.url}",
+    "referrer: {type: STRING, from: param.referrer}",
+    "problems: {type: JSON, from: event.problems}",
+    "params: {type: JSON, from: param.*}",
+)
+BY_DAY = [one.name for one in analyst_views.ALL if one.days and one.name != "live"]
+ACROSS = [one.name for one in analyst_views.ALL if not one.days]
+
+
+def load(client: Any, rows: list[dict[str, Any]], table: str = "events_log") -> None:
+    schema = client.get_table(f"pixelpipe.{table}").schema
+    config = LoadJobConfig(source_format=SourceFormat.NEWLINE_DELIMITED_JSON, schema=schema, autodetect=False)
+    client.load_table_from_json(rows, f"pixelpipe.{table}", job_config=config).result(timeout=60)
+
+
+def rows(client: Any, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(line.values()) for line in client.query_and_wait(sql)]
+
+
+def reject(number: int, day: str = "2026-03-02", reason: str = "missing", hour: int = 9) -> dict[str, Any]:
+    received = f"{day}T{hour:02}:00:00+00:00"
+    return {"day": day, "event_id": f"r{number}", "received_at": received, "reason": reason, "hit": {"a": number}}
+
+
+@pytest.fixture(scope="module")
+def week() -> ShopWeek:
+    return ShopWeek(20260302)
+
+
+@pytest.fixture
+def shop(emulated: Project, week: ShopWeek) -> Any:
+    emulated.settle(*SHOP, views="all")
+    load(emulated.client, week.rows)
+    return emulated.client
+
+
+def touch(event: Happened, source: str) -> tuple[Any, ...]:
+    return (event.tenant, *SOURCES[source])
+
+
+def test_page_views(shop: Any, week: ShopWeek) -> None:
+    visitors = week.visitors(by_day=True)
+    found = rows(
+        shop, "SELECT day, tenant, event_id, viewed_at, visitor, user_id, url, host, path FROM pixelpipe.page_views"
+    )
+    expected = [
+        (one.day, one.tenant, one.id, one.at, visitors[one.id], one.user, one.url, "shop.example", one.page)
+        for one in week.events
+        if one.page
+    ]
+    assert sorted(found, key=repr) == sorted(expected, key=repr)
+
+
+def test_sessions_are_whole_over_midnight(shop: Any, week: ShopWeek) -> None:
+    found = rows(
+        shop,
+        "SELECT day, tenant, session, visitor, user_id, began, ended, seconds, events, pages, orders, entry_page,"
+        " exit_page, source, medium, campaign, engaged FROM pixelpipe.sessions",
+    )
+    expected = []
+    for _, visit in week.visits:
+        first, last = visit.events[0], visit.events[-1]
+        pages = [one.url for one in visit.events if one.page]
+        user = next((one.user for one in reversed(visit.events) if one.user), None)
+        orders = sum(one.order is not None for one in visit.events)
+        seconds = round((last.at - first.at).total_seconds())
+        expected.append((
+            first.day, first.tenant, first.id, user or first.browser, user, first.at, last.at, seconds,
+            len(visit.events), len(pages), orders, pages[0], pages[-1], *SOURCES[visit.source],
+            len(pages) > 1 or orders > 0 or seconds >= 10,
+        ))  # fmt: skip
+    assert sorted(found, key=repr) == sorted(expected, key=repr)
+    assert sum(one[5].date() != one[6].date() for one in found) > 10
+
+
+def test_visitors_are_one_before_and_after_they_are_identified(shop: Any, week: ShopWeek) -> None:
+    found = rows(
+        shop,
+        "SELECT tenant, visitor, day, user_id, first_seen, last_seen, identified_at, identified_later, source, medium,"
+        " campaign, entry_page, days, events, pages, orders FROM pixelpipe.visitors",
+    )
+    expected = []
+    for visitor, events in people(week).items():
+        first, last = events[0], events[-1]
+        named = [one for one in events if one.user]
+        visit = next(visit for _, visit in week.visits if first in visit.events)
+        expected.append((
+            first.tenant, visitor, first.day, named[0].user if named else None, first.at, last.at,
+            named[0].at if named else None, bool(named) and named[0] is not first, *SOURCES[visit.source], first.url,
+            len({one.day for one in events}), len(events), sum(bool(one.page) for one in events),
+            sum(one.order is not None for one in events),
+        ))  # fmt: skip
+    assert sorted(found, key=repr) == sorted(expected, key=repr)
+    assert sum(one[7] for one in found) > 5
+
+
+def people(week: ShopWeek) -> dict[str, list[Happened]]:
+    """What each did, in order; an event that comes with another counts by its id."""
+    visitors = week.visitors(by_day=False)
+    found: dict[str, list[Happened]] = {}
+    for one in sorted(week.events, key=lambda one: (one.at, one.id)):
+        if (visitor := visitors[one.id]) is not None:
+            found.setdefault(visitor, []).append(one)
+    return found
+
+
+def test_daily_active(shop: Any, week: ShopWeek) -> None:
+    visitors, expected = week.visitors(by_day=True), []
+    for day, tenant in {(one.day, one.tenant) for one in week.events}:
+        events = [one for one in week.events if (one.day, one.tenant) == (day, tenant)]
+        who = {visitors[one.id] for one in events} - {None}
+        users = {one for one in who if str(one).startswith("user-")}
+        pages, orders = sum(bool(one.page) for one in events), {one.order for one in events} - {None}
+        expected.append((day, tenant, len(who), len(users), len(events), pages, len(orders)))
+    found = rows(shop, "SELECT day, tenant, visitors, users, events, pages, orders FROM pixelpipe.daily_active")
+    assert sorted(found) == sorted(expected)
+
+
+def test_orders(shop: Any, week: ShopWeek) -> None:
+    visitors = week.visitors(by_day=True)
+    expected = [
+        (one.day, one.tenant, one.order, one.at, visitors[one.id], one.total)
+        for one in week.events
+        if one.order and not one.again
+    ]
+    found = rows(shop, "SELECT day, tenant, order_id, ordered_at, visitor, total FROM pixelpipe.orders")
+    assert sorted(found) == sorted(expected)
+    assert sum(one.again for one in week.events) > 3
+
+
+def test_campaigns_by_first_and_last_touch(shop: Any, week: ShopWeek) -> None:
+    expected: dict[tuple[Any, ...], list[Any]] = {}
+
+    def add(day: date, key: tuple[Any, ...], *values: Any) -> None:
+        line = expected.setdefault((day, *key), [0, 0, 0, Decimal(0), 0, Decimal(0)])
+        expected[(day, *key)] = [a + b for a, b in zip(line, values, strict=True)]
+
+    visit_of = {event.id: visit for _, visit in week.visits for event in visit.events}
+    for events in people(week).values():
+        first, last = visit_of[events[0].id].source, None
+        for one in events:
+            visit = visit_of[one.id]
+            if one is visit.events[0]:
+                add(one.day, touch(one, visit.source), 1, int(one is events[0]), 0, 0, 0, 0)
+                last = visit.source if visit.source != "direct" else last
+            if one.order and not one.again:
+                add(one.day, touch(one, first), 0, 0, 1, one.total, 0, 0)
+                add(one.day, touch(one, last or first), 0, 0, 0, 0, 1, one.total)
+    found = rows(
+        shop,
+        "SELECT day, tenant, source, medium, campaign, sessions, new_visitors, first_touch_orders, first_touch_total,"
+        " last_touch_orders, last_touch_total FROM pixelpipe.campaigns",
+    )
+    assert sorted(found, key=repr) == sorted(((*key, *values) for key, values in expected.items()), key=repr)
+
+
+def test_retention(shop: Any, week: ShopWeek) -> None:
+    counted: Counter[tuple[str, date, date]] = Counter()
+    for events in people(week).values():
+        for day in {one.day for one in events}:
+            counted[events[0].tenant, events[0].day, day] += 1
+    expected = [
+        (tenant, cohort, day, (day - cohort).days, number, counted[tenant, cohort, cohort])
+        for (tenant, cohort, day), number in counted.items()
+    ]
+    found = rows(shop, "SELECT tenant, cohort, day, days_later, visitors, cohort_visitors FROM pixelpipe.retention")
+    assert sorted(found) == sorted(expected)
+
+
+def test_problems_by_column(shop: Any, week: ShopWeek) -> None:
+    found = rows(
+        shop,
+        "SELECT day, `column`, reason, SUM(problems), SUM(events), MIN(example) FROM pixelpipe.problems_by_column"
+        " GROUP BY 1, 2, 3",
+    )
+    assert sorted(found) == sorted((*key, number, number, "cheap") for key, number in week.problems.items())
+
+
+def test_rejects_by_reason(shop: Any) -> None:
+    sent = [reject(1), reject(2, hour=11), reject(2, hour=12), reject(3, reason="bad"), reject(4, day="2026-03-03")]
+    load(shop, sent, "rejects_log")
+    found = rows(shop, "SELECT day, reason, rejects, last_received FROM pixelpipe.rejects_by_reason")
+    nine, eleven = (datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in (9, 11))
+    assert sorted(found) == [
+        (date(2026, 3, 2), "bad", 1, nine),
+        (date(2026, 3, 2), "missing", 2, eleven),
+        (date(2026, 3, 3), "missing", 1, nine + timedelta(days=1)),
+    ]
+
+
+def test_live_is_the_last_half_hour(shop: Any) -> None:
+    now = datetime.now(UTC)
+
+    def event(number: int, minutes: float, **values: Any) -> dict[str, Any]:
+        at = now - timedelta(minutes=minutes)
+        common = {"day": at.date().isoformat(), "event_id": f"live{number}", "received_at": at.isoformat()}
+        return {**common, "tenant": "live", "url": f"{HOST}/", "anonymous_id": f"b{number % 2}", **values}
+
+    sent = [
+        event(1, 2),
+        event(2, 2, type="click"),
+        event(3, 20, type="order"),
+        event(4, 40),
+        event(3, 20, type="order"),
+    ]
+    sent.append(event(5, 1, event_time=(now - timedelta(hours=2)).isoformat()))  # received now, and no news
+    load(shop, sent)
+    where = "FROM pixelpipe.live WHERE tenant = 'live'"
+    assert rows(shop, f"SELECT SUM(events), SUM(pages), SUM(orders), MAX(visitors), COUNT(*) {where}") == [
+        (3, 1, 1, 2, 2)
+    ]
+
+
+def estimate(client: Any, view: str, where: str) -> int:
+    config = QueryJobConfig(dry_run=True, use_query_cache=False)
+    return int(client.query(f"SELECT * FROM pixelpipe.{view} WHERE {where}", job_config=config).total_bytes_processed)
+
+
+@pytest.mark.parametrize("view", BY_DAY)
+def test_only_the_days_asked_for_are_read(emulated: Project, week: ShopWeek, view: str) -> None:
+    client, near = emulated.client, ("2026-03-04", "2026-03-05", "2026-03-06")
+    emulated.settle(*SHOP, table="partition: day\nrequire_partition_filter: true", views="all")
+    load(client, [row for row in week.rows if row["day"] in near])
+    load(client, [reject(number, day) for number, day in enumerate(near)], "rejects_log")
+    where = f"day = '{near[1]}'"
+    alone, result = estimate(client, view, where), rows(client, f"SELECT * FROM pixelpipe.{view} WHERE {where}")
+    load(client, [{**row, "day": "2026-03-07"} for row in week.rows])
+    load(client, [reject(number, "2026-03-07") for number in range(500)], "rejects_log")
+    # Their widths are averages over the whole table.
+    assert 0 < estimate(client, view, where) < 1.5 * alone < estimate(client, view, "day > '2026-03-01'")
+    assert (
+        sorted(rows(client, f"SELECT * FROM pixelpipe.{view} WHERE {where}"), key=repr)
+        == sorted(result, key=repr)
+        != []
+    )
+
+
+@pytest.mark.parametrize("view", ["sessions", "page_views"])
+def test_a_filter_on_the_day_changes_no_row(shop: Any, view: str) -> None:
+    whole = rows(shop, f"SELECT * FROM pixelpipe.{view}")
+    days = sorted({row[0] for row in whole})
+    assert len(days) > 6
+    found = [row for day in days for row in rows(shop, f"SELECT * FROM pixelpipe.{view} WHERE day = '{day}'")]
+    assert sorted(found, key=repr) == sorted(whole, key=repr)
+
+
+def test_a_view_of_all_days_is_left_out_where_a_filter_is_required(emulated: Project) -> None:
+    lines = emulated.settle(*SHOP, table="partition: day\nrequire_partition_filter: true", views="all")
+    for view in ACROSS:
+        (line,) = [line for line in lines if f"view pixelpipe.{view}:" in line]
+        assert line.endswith("left out: it reads all days, and events has require_partition_filter")
+
+
+def test_the_file_can_name_each() -> None:
+    assert tuple(one.name for one in analyst_views.ALL) == VIEWS
+
+
+def test_live_reads_two_days_by_itself(shop: Any) -> None:
+    assert estimate(shop, "live", "TRUE") == 0  # the week is long over
+
+
+def test_a_run_describes_views_and_columns_and_another_changes_nothing(emulated: Project) -> None:
+    first = emulated.settle(*SHOP, views="all")
+    made = {
+        line.split(":")[0].removeprefix("created view pixelpipe.") for line in first if line.startswith("created view")
+    }
+    assert set(VIEWS) <= made
+    for name in VIEWS:
+        found = emulated.client.get_table(f"pixelpipe.{name}")
+        assert found.description and found.labels == {"managed-by": "pixelpipe"}
+        assert all(field.description for field in found.schema), name
+    assert {line.split()[0] for line in emulated.settle(*SHOP, views="all")} == {"unchanged"}
+
+
+def test_what_someone_changed_is_put_right(emulated: Project) -> None:
+    emulated.settle(*SHOP, views="[orders]")
+    view = emulated.client.get_table("pixelpipe.orders")
+    view.view_query, view.description = "SELECT 1 AS day", "mine"
+    emulated.client.update_table(view, ["view_query", "description"])
+    changed = [line for line in emulated.settle(*SHOP, views="[orders]") if not line.startswith("unchanged")]
+    assert changed == ["updated view pixelpipe.orders: SQL, description"]
+    assert {line.split()[0] for line in emulated.settle(*SHOP, views="[orders]")} == {"unchanged"}
+    assert all(field.description for field in emulated.client.get_table("pixelpipe.orders").schema)
+
+
+@pytest.mark.parametrize("said", ["none", "[live, orders]"])
+def test_the_file_says_which_views_there_are(emulated: Project, said: str) -> None:
+    emulated.settle(*SHOP, views=said)
+    names = {table.table_id for table in emulated.client.list_tables("pixelpipe")} & set(VIEWS)
+    assert names == ({"live", "orders"} if said != "none" else set())
+
+
+def test_what_is_not_ours_is_left_alone(emulated: Project) -> None:
+    emulated.settle(views="none")
+    mine = Table(f"{emulated.id}.pixelpipe.sessions")
+    mine.view_query = "SELECT 1 AS mine"
+    emulated.client.create_table(mine)
+    lines = emulated.settle(*SHOP, views="[sessions]")
+    assert "unchanged view pixelpipe.sessions: left out: there is a VIEW of this name that is not ours" in lines
+    assert rows(emulated.client, "SELECT * FROM pixelpipe.sessions") == [(1,)]
+
+
+def test_a_table_of_the_file_wins_over_a_view_of_its_name() -> None:
+    own = schemas.text(*SHOP, views="all").split("  rejects:", 1)[0].split("  events:", 1)[1]
+    text = schemas.text(*SHOP, views="all").replace(
+        "tables:", f"tables:\n  sessions:\n    when: {{hit.path: /s}}{own}", 1
+    )
+    schema = schema_file.parse(text)
+    (one,) = [view for view in analyst_views.wanted(schema) if view.name == "sessions"]
+    assert one.missing(schema) == "the schema file has a table of this name"
+
+
+def test_without_a_column_or_params_a_view_is_left_out(emulated: Project) -> None:
+    columns, without = "user_id: {type: STRING, from: param.user_id}", {"page_views", "orders", "problems_by_column"}
+    lines = emulated.settle(columns, views="all")
+    made = {line.split(":")[0].removeprefix("created view pixelpipe.") for line in lines}
+    assert made & set(VIEWS) == set(VIEWS) - without
+    assert not any("left out" in line for line in lines)
+    lines = emulated.settle(columns, views="[orders, live]")
+    assert "unchanged view pixelpipe.orders: left out: events has no column for type" in lines
+
+
+def test_every_query_of_the_document_has_an_answer(shop: Any) -> None:
+    queries = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs" / "sql.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(queries) >= 4
+    for sql in queries:
+        assert rows(shop, sql), sql
+
+
+FILES: dict[str, tuple[str, ...]] = {
+    "shop": SHOP,
+    "params alone": ("params: {type: JSON, from: param.*}",),
+    "other names": (
+        "who: {type: INT64, from: param.user_id}",
+        "kind: {type: STRING, from: param.event}",
+        "page: {type: STRING, from: [param.page.url, header.referer]}",
+        "came: {type: STRING, from: param.referrer}",
+        "paid: {type: STRING, from: param.total}",
+        "utm: {type: STRING, from: utm.source}",
+        "ref: {type: STRING, from: referrer.medium}",
+        "trouble: {type: JSON, from: event.problems}",
+        "params: {type: JSON, from: param.*}",
+    ),
+    "users alone": ("user_id: {type: STRING, from: param.user_id}", "type: {type: STRING, from: param.type}"),
+}
+
+
+@pytest.fixture(scope="module")
+def google() -> Oracle:
+    return oracle.oracle()
+
+
+@pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
+def test_each_is_good_googlesql_whatever_the_columns_are_called(google: Oracle, columns: tuple[str, ...]) -> None:
+    schema = schemas.schema(*columns, views="all")
+    tables = [
+        oracle.Table(f"p.d.{name}", {column.name: column.type for column in schema.tables[name].columns})
+        for name in ("events", "rejects")
+    ]
+    possible = [one for one in analyst_views.wanted(schema) if one.missing(schema) is None]
+    assert len(possible) > 5
+    for one in possible:
+        google.analyze(one.sql(schema.tables[one.table], "p", "d"), tables)
+
+
+@pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
+def test_each_can_be_queried_whatever_the_columns_are_called(emulated: Project, columns: tuple[str, ...]) -> None:
+    emulated.settle(*columns, views="all")
+    for table in list(emulated.client.list_tables("pixelpipe")):
+        if table.table_id in VIEWS:
+            assert rows(emulated.client, f"SELECT * FROM pixelpipe.{table.table_id}") == []
