@@ -15,7 +15,8 @@ _REMEMBERED, _LONG = 8_192, 100  # names, and characters of one that is not reme
 _IGNORED = str.maketrans("", "", "-_. ")
 _PART = re.compile(r"[^\w\-. $]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\0-\x7f]+")
-_UNSEEN = ("Cc", "Cf")  # categories of Unicode: control characters, and those without any width
+# Control characters, and those without any width (Unicode's categories Cc and Cf, without what few scripts use).
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _MOST_WORDS = 8  # of the end of a name
 
 
@@ -34,9 +35,14 @@ def compact(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A name as people read it: without characters that are not seen, and with wide letters as usual ones."""
+    """A name as people read it: without characters that are not seen, and with wide letters as usual ones.
+
+    One that would grow by that, or is longer than any parameter's, stays.
+    """
+    if len(name) > _LONG:
+        return name
     text = unicodedata.normalize("NFKC", name)
-    return "".join(char for char in text if unicodedata.category(char) not in _UNSEEN)
+    return _UNSEEN.sub("", text if len(text) <= len(name) else name)
 
 
 class NameRules:
@@ -92,8 +98,8 @@ class NameRules:
         if "=" in name:  # a query or a URL, which has names of its own
             return None
         rule = self._of_parts(name)
-        if rule is None and not (name.isascii() and name.isprintable()):
-            rule = self._of_parts(readable(name))
+        if rule is None and not (name.isascii() and name.isprintable()) and (read := readable(name)) != name:
+            return self._of_parts(read)
         return rule
 
     def _of_parts(self, name: str) -> Rule | None:

@@ -58,6 +58,7 @@ SHAPES = {
     "one secret": b'{"token":"%s"}' % (b"a" * MEGABYTE),
     "one url": b'{"a":"https://x/?token=%s"}' % (b"a%20" * (MEGABYTE // 4)),
     "escapes": b'{"token":1,"a":"%s"}' % (rb"\u0061" * (MEGABYTE // 6)),
+    "names that normalize to longer ones": b'{"token":1,%s"z":1}' % (('"' + "\ufdfa" * 20 + '":1,').encode() * 15_000),
     "levels": b'{"token":1,"a":"%%%s3D"}' % (b"25" * (MEGABYTE // 2)),
 }
 
