@@ -89,7 +89,9 @@ class Guard:
             if name == FORWARDED and (anonymize or self._ip != FULL):
                 continue
             if name == USER_AGENT:
-                kept[name] = user_agent_class.of(value) if anonymize else value
+                plain = "=" not in value and "@" not in value  # nearly all
+                edited = value if plain or anonymize else self._edited(value, False, via, Redactor.text)
+                kept[name] = user_agent_class.of(value) if anonymize else edited
             elif name == GEO:
                 kept[name] = _without_city(value) if anonymize else value
             elif (found := self._header(name, value, anonymize, via)) is not None:

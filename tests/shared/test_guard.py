@@ -470,6 +470,12 @@ SENT = {
 }
 
 
+def test_a_user_agent_may_hold_a_url() -> None:
+    sent = {"user-agent": "bot/1 (+https://me:s3cret@x/?a=1&token=s3cret"}
+    assert GUARD.headers(sent, False) == {"user-agent": "bot/1 (+https://x/?a=1"}
+    assert GUARD.headers(sent, True) == {"user-agent": "bot"}
+
+
 def test_headers() -> None:
     assert GUARD.headers(SENT, False) == {
         "user-agent": SENT["user-agent"],
