@@ -17,7 +17,7 @@ from services.collector.metrics import Metrics
 from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.privacy import SUPPORT, SUPPORTED, Protection
 from services.collector.receive import Received, receive
-from services.collector.refusals import Denied
+from services.collector.refusals import PostRefused
 from services.collector.replies import Answer, Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
@@ -55,7 +55,7 @@ class App:
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
         self._traced = tracing.on and cfg.trace_requests
         privacy = schema.privacy[cfg.privacy]
-        self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics)
+        self._protection = Protection(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), metrics, self.kept)
         self._hits = metrics.hits.by_labels
         self._visitors = Visitors(privacy.cookie) if privacy.cookie is not None else None
         self.needed = [*self.kept, *(["cookie"] if self._visitors else [])]  # of a request's head, in lower case
@@ -163,8 +163,8 @@ class App:
             return await self._items(request, route, query)
         except body.BadBody as error:
             return refusals.bad_body(error)
-        except Denied as denied:
-            return denied.reply(request.method, route.path, query)
+        except PostRefused as refused:
+            return refused.reply(request.method, route.path, query)
         except HitsRefused as error:
             return refusals.unavailable(error)
 
@@ -184,7 +184,7 @@ class App:
         except body.BadBody as error:
             count.labels(name, "unsigned" if error.status == 401 else "malformed").inc()
             raise
-        except Denied:
+        except PostRefused:
             count.labels(name, "refused").inc()
             raise
         except HitsRefused:
@@ -250,7 +250,7 @@ class App:
     ) -> tuple[list[bytes], str]:
         """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie.
 
-        Raises BadBody and Denied.
+        Raises BadBody and PostRefused.
         """
         if found.refused is not None:
             raise found.refused

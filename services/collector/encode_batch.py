@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.collector.body import MAX_EVENTS
+from services.collector.body import MAX_EVENTS, BadBody
 from services.shared import hit
 
+MAX_SHARED = 134_217_728  # bytes
 _END = b',"index":%d}'
 _ENDS = (b"}", *(_END % index for index in range(1, MAX_EVENTS)))
 _OWN = b'{"id":"","at":0'  # the start of a line, which is not shared
@@ -21,16 +22,22 @@ def encode(likes: Sequence[hit.Hit | None], ids: Sequence[str], items: Sequence[
     """One line per item, JSON or text: each with its own id, index, and time, 1 µs apart.
 
     `likes` are the hits the items are like, of the same time; most are one object. An item without one has no line.
+    Raises BadBody where what they share comes to over MAX_SHARED bytes in all lines: hashed parameters are up to twenty
+    times as long as they came.
     """
     ends = _ENDS if len(items) <= MAX_EVENTS else (*_ENDS, *(_END % index for index in range(MAX_EVENTS, len(items))))
     lines = []
     last: hit.Hit | None = None
     body = text = b""
+    shared = 0
     for index, (like, own, item, end) in enumerate(zip(likes, ids, items, ends[: len(items)], strict=True)):
         if like is None:
             continue
         if like is not last:
             last, (body, text) = like, _shared(like)
+        shared += len(body)
+        if shared > MAX_SHARED:
+            raise BadBody(413, "so large a query string or envelope for so many items")
         if isinstance(item, bytes):
             lines.append(b'{"id":"%b","at":%d%b%b%b' % (own.encode(), like.at + index, body, item, end))
         else:

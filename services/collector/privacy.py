@@ -6,15 +6,14 @@ The order is fixed: signal, tenant, limit, then the guard. A tenant is known by 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from services.collector.json_items import Item
 from services.collector.metrics import Metrics
 from services.collector.reply import FRESH, Reply
 from services.collector.routes import ANSWERED, NATIVE, Route
+from services.shared.config import ConfigError
 from services.shared.guard import Guard
 from services.shared.hash_keys import HashKeys
 from services.shared.hit import Hit
@@ -49,13 +48,16 @@ _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./_~-]*+(?::[0-9]+)?[A-Za-z0-9./_~-
 class Protection:
     """The policy in force, applied to requests. Counts what it finds and removes."""
 
-    def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics) -> None:
+    def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics, kept: Collection[str] = ()) -> None:
+        """`kept` are the headers that hits are to keep. Raises ConfigError for one that the policy always removes."""
         self._signals = Signals(policy)
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
         self._guard = Guard(policy, keys, self._count_removed, also=PARAMETERS)
         # Whether a query string certainly has no signal, nor anything that goes from requests without one.
         self.passes, self.is_plain = self._guard.passes, self._guard.is_plain
+        if never := [name for name in kept if not self._guard.headers({name: "value"}, anonymize=False)]:
+            raise ConfigError(f"PIPE_HEADERS={','.join(never)}: the privacy policy never keeps it; leave it out")
         self._removed.update({(name,): 0 for name in self._guard.entries})
         self._treatments = {name: Treatment(name, policy.signals[name]) for name in SIGNALS} | {"": UNTREATED}
         for treatment in self._treatments.values():
@@ -90,18 +92,8 @@ class Protection:
         return treatment
 
     def clean(self, hit: Hit, treatment: Treatment) -> Hit:
-        """The hit without what must not be stored, but for `body` and `text`, which are items."""
-        anonymize, guard, via = treatment.anonymize, self._guard, hit.via
-        return msgspec.structs.replace(
-            hit,
-            query=guard.query(hit.query, anonymize, via),
-            headers=guard.headers(hit.headers, anonymize, via),
-            ip=guard.ip(hit.ip, anonymize),
-            envelope=msgspec.Raw(guard.json(bytes(hit.envelope), anonymize, via)) if hit.envelope else hit.envelope,
-            opt_out=treatment.signal,
-            anonymized=anonymize,
-            visitor_id="" if anonymize else hit.visitor_id,
-        )
+        """The hit without what must not be stored."""
+        return self._guard.hit(hit, treatment.signal, treatment.anonymize)
 
     def clean_items(
         self, like: Hit, items: Sequence[Item], signals: Sequence[str]

@@ -41,7 +41,7 @@ def bad_body(error: BadBody) -> Reply:
     return Reply(error.status, _JSON, msgspec.json.encode(content))
 
 
-class Denied(Exception):
+class PostRefused(Exception):
     """A post that is not taken: status, body as it was cut, and with 429 the seconds until it may come again."""
 
     def __init__(self, status: int, found: Cut, retry_seconds: float = 0.0) -> None:

@@ -199,14 +199,8 @@ ROUTES: tuple[Route, ...] = (
     _document("/v1/projects/{key}/settings", "segment.settings"),
     Route("/beacon/v1/batch", "rudderstack.batch", "rudderstack", items="batch"),
     _document("/sourceConfig", "rudderstack.settings"),
-    *(
-        Route(f"/api/s/{kind}", f"jitsu.{kind}", "jitsu", items="batch", headers=("x-write-key",))
-        for kind in (*_KINDS, "batch")
-    ),
-    *(
-        Route(f"/api/s/s2s/{kind}", f"jitsu.{kind}", "jitsu", items="batch", headers=("x-write-key",))
-        for kind in (*_KINDS, "batch")
-    ),
+    *(Route(f"/api/s/{kind}", f"jitsu.{kind}", "jitsu", items="batch") for kind in (*_KINDS, "batch")),
+    *(Route(f"/api/s/s2s/{kind}", f"jitsu.{kind}", "jitsu", items="batch") for kind in (*_KINDS, "batch")),
     _POSTHOG,
     *(replace(_POSTHOG, path=path) for path in ("/i/v0/e", "/capture")),
     replace(_POSTHOG, path="/batch", rivals=((BY_LIST, replace(_AMPLITUDE, path="/batch")),)),

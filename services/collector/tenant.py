@@ -13,7 +13,7 @@ from services.collector import tenant_keys
 from services.collector.cut import Cut
 from services.collector.metrics import Metrics
 from services.collector.rate_limit import RateLimits
-from services.collector.refusals import TOO_MANY, UNAUTHORIZED, Denied
+from services.collector.refusals import TOO_MANY, UNAUTHORIZED, PostRefused
 from services.collector.routes import Route
 from services.collector.tenant_keys import Keys
 from services.shared.hit import Hit
@@ -83,7 +83,7 @@ class Tenancy:
     def of_items(self, headers: Any, method: str, path: str, query: str, found: Cut) -> list[Fate]:
         """The fate of each item; without tenants no list of them.
 
-        Raises Denied for a post that is over the limit, or, if so told, of nobody.
+        Raises PostRefused for a post that is over the limit, or of no tenant where the schema file refuses those.
         """
         if not self.on:
             return []
@@ -92,7 +92,7 @@ class Tenancy:
         if method == _POST:
             if self._tenants.unknown == REFUSE and set(counts) == {""}:
                 self._unknown[REFUSED,] += len(names)
-                raise Denied(UNAUTHORIZED, found)
+                raise PostRefused(UNAUTHORIZED, found)
             self._take_all(counts, found)
             fates = {name: self._admitted(name, count) for name, count in counts.items()}
         else:
@@ -121,7 +121,7 @@ class Tenancy:
         return names
 
     def _take_all(self, counts: Mapping[str, int], found: Cut) -> None:
-        """Take the tokens of a post, all of them or none. Raises Denied."""
+        """Take the tokens of a post, all of them or none. Raises PostRefused."""
         taken: list[tuple[str, int]] = []
         for name, count in counts.items():
             if wait := self._limits.take(name, count):
@@ -129,7 +129,7 @@ class Tenancy:
                     self._limits.give_back(*other)
                 for one, hits in counts.items():
                     self._count(one, REFUSED, hits)
-                raise Denied(TOO_MANY, found, wait)
+                raise PostRefused(TOO_MANY, found, wait)
             taken.append((name, count))
 
     def _admit(self, name: str, hits: int) -> Fate:

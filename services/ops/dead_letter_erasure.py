@@ -63,7 +63,7 @@ def _hits(letter: DeadLetter, matcher: Matcher) -> Split:
             one = msgspec.json.decode(line, type=Hit)
             is_meant = matcher.hit(one)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            is_meant = matcher.text(line.decode(errors="replace"))
+            is_meant = matcher.unread(line.decode(errors="replace"))
         if is_meant:
             events.append(line.decode(errors="replace"))
         else:
@@ -109,9 +109,9 @@ def _entries(letter: DeadLetter, matcher: Matcher) -> Split:
         entry = bytes(part)
         try:
             found = log_entry.decode(entry, letter.id, published)
-            is_meant = any(map(matcher.hit, found.hits))
+            is_meant = any(map(matcher.log_entry, found.hits))
         except Poison:
-            is_meant = matcher.text(entry.decode(errors="replace"))
+            is_meant = matcher.unread(entry.decode(errors="replace"))
         (events if is_meant else kept).append(entry)
     rest = (b"[" + b",".join(kept) + b"]", dict(letter.attributes)) if kept else None
     return Split([entry.decode(errors="replace") for entry in events], rest)
@@ -122,7 +122,7 @@ def _text(data: bytes, matcher: Matcher) -> Split | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    return Split([text], None) if matcher.text(text) else Split([], (data, {}))
+    return Split([text], None) if matcher.unread(text) else Split([], (data, {}))
 
 
 def _counted(attributes: Any, before: int, now: int) -> dict[str, str]:

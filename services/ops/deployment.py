@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import timedelta
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -11,11 +12,14 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from services.ops import option
-from services.shared import emulators, hash_keys, privacy, resource_names, schema
+from services.shared import config, emulators, hash_keys, privacy, resource_names, schema
+from services.shared.config import ConfigError
 from services.shared.policy import Policy
+from services.shared.privacy import Privacy
 from services.shared.schema import Schema
 
 TIMEOUT = 30.0  # seconds one request to BigQuery may take
+MOST_TIME_TRAVEL = timedelta(hours=168)  # and what a dataset has that says nothing
 
 
 class CommandRefused(Exception):
@@ -53,14 +57,18 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_privacy(parser: argparse.ArgumentParser) -> None:
-    """`--privacy` and `--hash-key-file`: what the collector and the processor have as settings."""
+def add_preset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--privacy",
         choices=privacy.PRESETS,
         default=os.environ.get("PIPE_PRIVACY") or privacy.BALANCED,
-        help="the preset of the schema file's `privacy` (%(default)s; environment PIPE_PRIVACY)",
+        help="the preset of the collectors, the chart's `privacy` (%(default)s; environment PIPE_PRIVACY)",
     )
+
+
+def add_privacy(parser: argparse.ArgumentParser) -> None:
+    """`--privacy` and `--hash-key-file`: what the collector and the processor have as settings."""
+    add_preset(parser)
     parser.add_argument(
         "--hash-key-file",
         default=os.environ.get("PIPE_HASH_KEY_FILE", ""),
@@ -69,10 +77,23 @@ def add_privacy(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def in_force(options: argparse.Namespace, schema: Schema) -> Privacy:
+    """The schema file's privacy under the preset of `--privacy`. Raises ConfigError."""
+    if options.privacy not in privacy.PRESETS:  # argparse does not check a default
+        raise ConfigError(f"PIPE_PRIVACY={config.shown(options.privacy)}: use one of {', '.join(privacy.PRESETS)}")
+    return schema.privacy[options.privacy]
+
+
 def policy(options: argparse.Namespace, schema: Schema) -> Policy:
     """The privacy policy, and the tenants, by these options. Raises ConfigError."""
-    in_force = schema.privacy[options.privacy]
-    return Policy(in_force, hash_keys.of_setting(in_force, options.hash_key_file), schema.tenants)
+    found = in_force(options, schema)
+    return Policy(found, hash_keys.of_setting(found, options.hash_key_file), schema.tenants)
+
+
+def time_travel(client: Any, dataset: str) -> timedelta:
+    """For how long the dataset PROJECT.DATASET shows rows that were deleted. Raises GoogleAPIError."""
+    hours = client.get_dataset(dataset, timeout=TIMEOUT).max_time_travel_hours
+    return timedelta(hours=int(hours)) if hours else MOST_TIME_TRAVEL
 
 
 def bigquery_client(project: str, emulator: str | None = None) -> Any:

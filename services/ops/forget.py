@@ -49,7 +49,6 @@ from services.shared.resource_names import subscription_path
 ARRIVAL_SECONDS = 600.0
 BUFFER_SECONDS = 5_400.0  # after which BigQuery changes rows wherever they came from
 PUBLISH_SECONDS = 60.0
-TIME_TRAVEL = timedelta(hours=168)  # the most, and what a dataset has that says nothing
 FAIL_SAFE = timedelta(days=7)  # after time travel; only Google's support can restore from it
 RETENTION = timedelta(days=7)  # of a subscription that cannot be seen, as provisioned
 
@@ -199,6 +198,9 @@ class Erasure:
             self.remains.append(Remainder(place, f"{_one_line(error)}; run it again", open=True))
         if counts.full:
             self.remains.append(Remainder(place, "there are more than could be read; replay or drop some", open=True))
+        if self.search.matcher.tenant:
+            why = "what cannot be read of them is of no tenant that is known, and stays; leave --tenant out for it"
+            self.remains.append(Remainder(place, why))
         if counts.unreadable:
             listed = ", ".join(map(dead_letter.printable, counts.unreadable[:20]))
             why = f"{len(counts.unreadable)} can be read by nobody; `dead show`, then `dead drop` ({listed})"
@@ -210,7 +212,7 @@ def _write(options: argparse.Namespace, client: Any, book: Receipts, meant: Peop
     now = datetime.now(UTC).replace(microsecond=0)
     earlier = [] if options.dry_run else book.of(meant)
     # One about others too waits for a second run about all of them.
-    earlier = [one for one in earlier if len(one.who) == sum(map(len, meant.given.values()))]
+    earlier = [one for one in earlier if len(one.who) == len(meant.digests(b""))]
     waiting = receipts.unfinished(earlier)
     went = sum(erasure.deleted.values()) + erasure.letters.events
     travel = now + _time_travel(client, options) if sum(erasure.deleted.values()) and not options.dry_run else None
@@ -224,6 +226,7 @@ def _write(options: argparse.Namespace, client: Any, book: Receipts, meant: Peop
         erasure_id=identity.uuid7(time.time_ns() // 1000),
         erased_at=now,
         erased_by=options.by or _user(),
+        tenant=meant.tenant or None,
         people=meant.count,
         salt=salt.hex(),
         who=meant.digests(salt),
@@ -266,10 +269,8 @@ def _elsewhere(travel: datetime | None, again_after: datetime | None) -> list[Re
 
 def _time_travel(client: Any, options: argparse.Namespace) -> timedelta:
     with suppress(exceptions.GoogleAPIError):  # to see the dataset is a permission of its own; then the most holds
-        dataset = client.get_dataset(f"{options.project}.{options.dataset}", timeout=TIMEOUT)
-        if dataset.max_time_travel_hours:
-            return timedelta(hours=int(dataset.max_time_travel_hours))
-    return TIME_TRAVEL
+        return deployment.time_travel(client, f"{options.project}.{options.dataset}")
+    return deployment.MOST_TIME_TRAVEL
 
 
 def _retention(options: argparse.Namespace) -> timedelta:
@@ -317,8 +318,8 @@ def _show(options: argparse.Namespace, schema: Any) -> int:
     """The receipts, a JSON object each."""
     book = Receipts(deployment.bigquery_client(options.project), options.project, options.dataset)
     book.check()
-    named = options.user_id or options.anonymous_id or options.visitor_id or options.where or options.file
-    found = book.of(people.read(options, schema)) if named else list(book.all())
+    ids = (options.user_id, options.anonymous_id, options.visitor_id, options.where, options.file)
+    found = book.of(people.read(options, schema)) if any((*ids, options.everyone)) else list(book.all())
     if options.pending:
         found = receipts.unfinished(found)
     for one in found:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from services.ops import option
+from services.provision import row_access
 from services.shared import config, hash_keys
 from services.shared.config import ConfigError
 from services.shared.hash_keys import HashKey
 from services.shared.name_rules import HASH, NameRules
-from services.shared.schema import Schema, Source
+from services.shared.schema import TENANT_SOURCE, Schema, Source
 
 MOST = 100_000  # ids in one run: their hashes fill one row of the receipts
 _OPTIONS = {"user_id": "param.user_id", "anonymous_id": "param.anonymous_id", "visitor_id": "hit.visitor_id"}
@@ -28,23 +29,34 @@ _JSON_LINES = (".ndjson", ".jsonl")
 
 @dataclass(frozen=True)
 class People:
-    """Ids by source, such as `param.user_id`: `given` as they were given, `stored` in each form a table may hold."""
+    """Ids by source, such as `param.user_id`: `given` as they were given, `stored` in each form a table may hold.
+
+    With a `tenant` they are ids of that tenant's people: whoever has the same id at another tenant is somebody else.
+    Without ids they are `everyone` of that tenant.
+    """
 
     count: int
     given: dict[Source, tuple[str, ...]]
     stored: dict[Source, tuple[str, ...]] = field(default_factory=dict)
+    tenant: str = ""
+
+    @property
+    def everyone(self) -> bool:
+        return bool(self.tenant) and not self.given
 
     def digests(self, salt: bytes) -> list[str]:
-        """The HMAC-SHA256 of each given id under `salt`, in hexadecimal, sorted."""
-        return sorted(digest(salt, source, value) for source, values in self.given.items() for value in values)
+        """The HMAC-SHA256 of each given id under `salt`, in hexadecimal, sorted; without any, of the tenant."""
+        return sorted(self._digests(salt))
 
     def among(self, salt: bytes, digests: frozenset[str]) -> bool:
         """Whether each id is one of those that `digests` were made of."""
-        return all(digest(salt, source, value) in digests for source, values in self.given.items() for value in values)
+        return all(one in digests for one in self._digests(salt))
 
-
-def digest(salt: bytes, source: Source, value: str) -> str:
-    return hmac.new(salt, f"{source}={value}".encode(), hashlib.sha256).hexdigest()
+    def _digests(self, salt: bytes) -> Iterator[str]:
+        of_tenant = [f"hit.tenant={self.tenant}"] if self.tenant else []
+        ids = [[f"{source}={value}"] for source, values in self.given.items() for value in values]
+        for one in ids or [[]]:
+            yield hmac.new(salt, "&".join((*of_tenant, *one)).encode(), hashlib.sha256).hexdigest()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +81,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '{"user_id": "…", "anonymous_id": "…", "visitor_id": "…", "param.email": "…"}',
     )
     parser.add_argument(
+        "--tenant",
+        default="",
+        help="only rows of this tenant of the schema file: another one's user of the same id is somebody else",
+    )
+    parser.add_argument("--everyone", action="store_true", help="all rows of --tenant, instead of ids")
+    parser.add_argument(
         "--key-file",
         action="append",
         type=option.file,
@@ -79,11 +97,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def read(options: argparse.Namespace, schema: Schema) -> People:
     """The people that the options name. Raises ConfigError, a line, for what cannot be meant, or nobody."""
+    if options.tenant:
+        _check_tenant(options.tenant, schema)
     people = list(_of_options(options))
     if options.file is not None:
         people += _of_file(options.file)
+    if options.everyone:
+        if people or not options.tenant:
+            raise ConfigError("--everyone goes with --tenant alone: it means all of that tenant's rows")
+        return People(0, {}, tenant=options.tenant)
     if not people:
-        raise ConfigError("nobody is named; use --user-id, --anonymous-id, --visitor-id, --where or --file")
+        raise ConfigError("nobody is named; use --user-id, --anonymous-id, --visitor-id, --where, --file or --everyone")
     given: dict[Source, dict[str, None]] = {}
     for ids in people:
         for source, value in ids:
@@ -92,7 +116,18 @@ def read(options: argparse.Namespace, schema: Schema) -> People:
         raise ConfigError(f"{number} ids are named, at most {MOST} go into one run; split the file")
     found = {source: tuple(values) for source, values in given.items()}
     # Options name one person together; each line of a file names another.
-    return People(len(people), found, _stored(found, schema, options.key_file))
+    return People(len(people), found, _stored(found, schema, options.key_file), options.tenant)
+
+
+def _check_tenant(tenant: str, schema: Schema) -> None:
+    if tenant not in schema.tenants.by_name:
+        listed = ", ".join(schema.tenants.by_name) or "none"
+        raise ConfigError(f"--tenant {config.shown(tenant)}: the schema file lists no such tenant ({listed})")
+    if without := [name for name, table in schema.tables.items() if row_access.column(table) is None]:
+        raise ConfigError(
+            f"--tenant: nobody knows whose the rows of {', '.join(without)} are, which have no column from "
+            f"{TENANT_SOURCE}; leave --tenant out to look for the people of all tenants"
+        )
 
 
 def _of_options(options: argparse.Namespace) -> Iterator[list[tuple[Source, str]]]:

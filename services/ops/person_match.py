@@ -18,8 +18,10 @@ from services.ops.people import People
 from services.processor import convert
 from services.processor.event import Event, gather
 from services.processor.query import text as as_text
+from services.provision import row_access
 from services.shared.hit import Hit
 from services.shared.schema import Schema, Source
+from services.shared.tenants import Resolver
 
 # In what no reader understands, a short id such as 7 counts only beside its name; a longer one wherever it stands.
 TELLING = 8  # characters
@@ -32,6 +34,8 @@ class Matcher:
     """Decides for one set of people; build it once."""
 
     def __init__(self, people: People, schema: Schema) -> None:
+        self.tenant, self._everyone, self._resolver = people.tenant, people.everyone, Resolver(schema.tenants)
+        self._tenant_columns = {name: row_access.column(table) for name, table in schema.tables.items()}
         self._wanted = {source: frozenset(values) for source, values in people.stored.items()}
         self._columns: dict[str, list[tuple[str, bool, Source]]] = {}  # by table: column, whether it is JSON, source
         for table in schema.tables.values():
@@ -45,7 +49,9 @@ class Matcher:
 
     def hit(self, hit: Hit) -> bool:
         """Whether one of the parameters of the hit, as the processor reads them, is one of the ids."""
-        if any(
+        if self.tenant and self.tenant != (hit.tenant or self._resolver.again(hit.headers.get("host", ""), hit.path)):
+            return False
+        if self._everyone or any(
             getattr(hit, source.name, None) in ids for source, ids in self._wanted.items() if source.namespace == "hit"
         ):
             return True
@@ -79,6 +85,12 @@ class Matcher:
 
         Without a table, or with one that the schema file does not know, the columns of all tables count.
         """
+        if self.tenant:
+            names = {self._tenant_columns.get(table or "")} - {None} or set(self._tenant_columns.values())
+            if self.tenant not in [row.get(str(name)) for name in names]:
+                return False
+            if self._everyone:
+                return True
         columns = self._columns.get(table or "")
         if columns is None:
             columns = [one for several in self._columns.values() for one in several]
@@ -100,6 +112,14 @@ class Matcher:
             if not self._wanted[source].isdisjoint(_scalars(value)):
                 return True
         return False
+
+    def log_entry(self, hit: Hit) -> bool:
+        """The same as `hit` of a log entry, whose tenant nobody has looked for yet."""
+        return self.hit(self._resolver.named(hit) if self.tenant else hit)
+
+    def unread(self, text: str) -> bool:
+        """The same as `text` of a message that nobody could read: of no tenant, as far as anyone knows."""
+        return not self.tenant and self.text(text)
 
     def text(self, text: str) -> bool:
         """Whether an id stands in a text that nothing could read, with nothing of a word or an address around it."""

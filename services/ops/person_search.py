@@ -81,7 +81,7 @@ class PersonSearch:
         found = Found(target, columns)
         for wanted in person_sql.conditions(target, self._people):
             self._count(found, wanted)
-        if target.hits:
+        if target.hits and not self._people.everyone:
             digests = self._hits(target)
             for start in range(0, len(digests), MOST_DIGESTS):
                 self._count(found, person_sql.holding(target, digests[start : start + MOST_DIGESTS]))

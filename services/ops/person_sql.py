@@ -16,6 +16,7 @@ from google.cloud import bigquery
 
 from services.ops.people import People
 from services.processor import convert
+from services.provision import row_access
 from services.provision.view import quoted
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS, Column, Schema, Source
 
@@ -57,6 +58,7 @@ class Target:
     fields: tuple[Field, ...]
     hits: str = ""  # SQL of the JSON text of a hit; "" if the table holds none
     hits_where: str = "TRUE"
+    of_tenant: str = ""  # SQL that goes behind each condition: only its rows are looked at
 
     @property
     def log_name(self) -> str:
@@ -69,17 +71,17 @@ class Target:
         return name if self.partition.type == "DATE" else f"DATE({name})"
 
     def any_day(self) -> str:
-        """Holds for every row, and for a table that wants a condition on its partition."""
-        return f"{quoted(self.partition.name)} >= {self.partition.type} '0001-01-01'"
+        """The rows of all partitions, also of a table that wants a condition on its partition."""
+        return f"{quoted(self.partition.name)} >= {self.partition.type} '0001-01-01'{self.of_tenant}"
 
     def on(self, days: Collection[date]) -> str:
         """The rows of these partitions. The days are constants, by which BigQuery leaves out all other partitions."""
         name = quoted(self.partition.name)
         if self.partition.type == "DATE":
             dates = ", ".join(f"DATE '{day}'" for day in sorted(days))
-            return f"{name} IN ({dates})"
+            return f"{name} IN ({dates}){self.of_tenant}"
         parts = (f"({name} >= TIMESTAMP '{day}' AND {name} < TIMESTAMP '{day + timedelta(1)}')" for day in sorted(days))
-        return f"({' OR '.join(parts)})"
+        return f"({' OR '.join(parts)}){self.of_tenant}"
 
 
 def targets(schema: Schema, people: People, columns: Mapping[str, Collection[str]]) -> Iterator[Target]:
@@ -104,9 +106,15 @@ def targets(schema: Schema, people: People, columns: Mapping[str, Collection[str
             fields,
             f"TO_JSON_STRING({quoted(hits.name)})" if hits is not None and found else "",
             f"{quoted(hits.name)} IS NOT NULL" if hits is not None and found else "TRUE",
+            _of_tenant([quoted(str(row_access.column(table)))], people),
         )
     if CONFLICTS in columns:
         yield _conflicts(schema, people)
+
+
+def _of_tenant(values: Sequence[str], people: People) -> str:
+    """A tenant's name holds neither quote nor backslash, which the schema file's reader checks."""
+    return f"\n  AND '{people.tenant}' IN ({', '.join(values)})" if people.tenant else ""
 
 
 def _of_column(column: Column, source: Source) -> Iterator[tuple[str, str]]:
@@ -165,14 +173,18 @@ def _conflicts(schema: Schema, people: People) -> Target:
         if table.name == REJECTS:
             hits = table.column_from("reject.hit")
     partition = Column("day", "DATE", (Source("event", "day"),), required=True)
+    names = dict.fromkeys(row_access.column(table) for table in schema.tables.values())
+    only = _of_tenant([f"JSON_VALUE({whole}, '$.\"{name}\"')" for name in names], people)
     if hits is None:
-        return Target(CONFLICTS, partition, tuple(seen))
+        return Target(CONFLICTS, partition, tuple(seen), of_tenant=only)
     text = f"TO_JSON_STRING(JSON_QUERY({whole}, '$.\"{hits.name}\"'))"
-    return Target(CONFLICTS, partition, tuple(seen), text, f"`table` = '{REJECTS}'")
+    return Target(CONFLICTS, partition, tuple(seen), text, f"`table` = '{REJECTS}'", only)
 
 
 def conditions(target: Target, people: People) -> Iterator[Condition]:
     """The rows that SQL can find: one condition, or several where the ids are too long for one request."""
+    if people.everyone:  # the target holds rows of one tenant only
+        yield Condition("TRUE", ())
     for chunk in _chunks(people.stored):
         parameters: dict[str, Any] = {}
         parts = []

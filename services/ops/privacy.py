@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -19,42 +18,38 @@ from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
 from services.ops import deployment, option, privacy_evidence
-from services.ops.deployment import TIMEOUT, CommandRefused
+from services.ops.deployment import TIMEOUT
 from services.shared import emulators, privacy, resource_names, schema_file
 from services.shared.privacy import Privacy
 from services.shared.resource_names import subscription_path
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
+from services.shared.schema import LOG_SUFFIX, PROVISIONED, Schema
 
 _DAY_MS = 24 * 60 * 60 * 1000
-_SUBSCRIPTIONS = {
-    resource_names.HITS_SUBSCRIPTION: "hits that no processor has taken yet",
-    resource_names.ROWS_SUBSCRIPTION: "rows that no loader has taken yet",
-    resource_names.DEAD_SUBSCRIPTION: "dead letters",
+_SUBSCRIPTIONS = {  # by option: its name as provisioned, and what it holds
+    "hits_subscription": (resource_names.HITS_SUBSCRIPTION, "hits that no processor has taken yet"),
+    "rows_subscription": (resource_names.ROWS_SUBSCRIPTION, "rows that no loader has taken yet"),
+    "dead_subscription": (resource_names.DEAD_SUBSCRIPTION, "dead letters"),
 }
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    parser.add_argument(
-        "--preset",
-        choices=privacy.PRESETS,
-        default=os.environ.get("PIPE_PRIVACY") or privacy.BALANCED,
-        help="the collectors' PIPE_PRIVACY, the chart's `privacy` (%(default)s)",
-    )
+    deployment.add_preset(parser)
     parser.add_argument("--url", type=option.url, help="a collector: send pixels and show what became of them")
     parser.add_argument(
         "--wait", type=option.number(0), default=60.0, metavar="SECONDS", help="for the rows (%(default)s)"
     )
+    for name, (default, holds) in _SUBSCRIPTIONS.items():
+        flag, text = f"--{name.replace('_', '-')}", f"the subscription that holds {holds} (%(default)s)"
+        parser.add_argument(flag, type=option.name("subscription"), default=default, help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 async def run(options: argparse.Namespace) -> int:
     """Exit code 1 where a pixel was not treated as the policy says, or its row did not come."""
     schema = schema_file.load(options.schema)
-    if options.preset not in privacy.PRESETS:  # argparse does not check a default
-        raise CommandRefused(f"PIPE_PRIVACY={options.preset!r}: use one of {', '.join(privacy.PRESETS)}")
-    policy = schema.privacy[options.preset]
+    policy = deployment.in_force(options, schema)
     client = deployment.bigquery_client(options.project)
     emulators.check(emulators.PUBSUB)
     report: dict[str, Any] = {
@@ -62,10 +57,10 @@ async def run(options: argparse.Namespace) -> int:
         "project": options.project,
         "dataset": options.dataset,
         "schema_file": schema.digest,
-        "preset": options.preset,
+        "preset": options.privacy,
         "policy": _policy(policy),
         "tables": await asyncio.to_thread(_tables, client, f"{options.project}.{options.dataset}", schema),
-        "subscriptions": await asyncio.to_thread(_subscriptions, options.project),
+        "subscriptions": await asyncio.to_thread(_subscriptions, options),
     }
     if options.url:
         evidence = privacy_evidence.Evidence(client, schema, policy, options.project, options.dataset)
@@ -83,10 +78,9 @@ def _policy(policy: Privacy) -> dict[str, Any]:
 
 def _tables(client: Any, dataset: str, schema: Schema) -> list[dict[str, Any]]:
     """For each table the days that BigQuery keeps a partition; None is for ever."""
-    found = client.get_dataset(dataset, timeout=TIMEOUT, retry=None)
-    hours = int(found._properties.get("maxTimeTravelHours") or 168)
+    hours = round(deployment.time_travel(client, dataset).total_seconds() / 3600)
     tables: list[dict[str, Any]] = []
-    for name in (*schema.tables, CONFLICTS):
+    for name in (*schema.tables, *PROVISIONED):
         row: dict[str, Any] = {"table": name, "in_bigquery": None, "time_travel_hours": hours}
         try:
             table = client.get_table(f"{dataset}.{name}{LOG_SUFFIX}", timeout=TIMEOUT, retry=None)
@@ -100,14 +94,14 @@ def _tables(client: Any, dataset: str, schema: Schema) -> list[dict[str, Any]]:
     return tables
 
 
-def _subscriptions(project: str) -> list[dict[str, Any]]:
+def _subscriptions(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     with pubsub_v1.SubscriberClient() as client:
-        for name, holds in _SUBSCRIPTIONS.items():
+        for key, (_, holds) in _SUBSCRIPTIONS.items():
+            name = getattr(options, key)
+            path = subscription_path(options.project, name)
             try:
-                found = client.get_subscription(
-                    subscription=subscription_path(project, name), timeout=TIMEOUT, retry=None
-                )
+                found = client.get_subscription(subscription=path, timeout=TIMEOUT, retry=None)
             except exceptions.NotFound:
                 rows.append({"subscription": name, "holds": holds, "keeps_days": "not there: provision it"})
                 continue

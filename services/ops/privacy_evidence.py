@@ -139,7 +139,7 @@ class Evidence:
             faults.append("a secret is stored")
         if action == ANONYMIZE:
             faults += [what for what, there in (("ids", person), ("the browser", browser), ("an address", ip)) if there]
-        if ip and (self._policy.ip == NONE or (self._policy.ip == CUT and address.truncate(ip) != ip)):
+        elif ip and (self._policy.ip == NONE or (self._policy.ip == CUT and address.truncate(ip) != ip)):
             faults.append("the address is stored whole" if self._policy.ip == CUT else "an address is stored")
         parts = {"address": bool(ip), "ids": person, "browser": browser}
         kept = [f"with {name}" if there else f"without {name}" for name, there in parts.items()]

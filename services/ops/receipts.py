@@ -46,6 +46,7 @@ class Receipt:
     remains: list[Remainder] = field(default_factory=list)
     follows: list[str] = field(default_factory=list)
     complete: bool = False
+    tenant: str | None = None
 
     def shown(self) -> dict[str, Any]:
         """For JSON: everything but the hashes, which are as many as the ids."""

@@ -18,6 +18,7 @@ _COLUMNS = (
     ("again_after", "TIMESTAMP", "erasure.again_after", False, "When what was on its way has arrived: run it again"),
     ("remains", "JSON", "erasure.remains", True, "What is left, where and why"),
     ("follows", "JSON", "erasure.follows", True, "The ids of earlier receipts that this one completes"),
+    ("tenant", "STRING", "erasure.tenant", False, "Whose people they were; NULL: those of all tenants"),
     ("complete", "BOOL", "erasure.complete", True, "Whether nothing is left to be deleted, nor on its way"),
 )
 

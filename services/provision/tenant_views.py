@@ -55,10 +55,6 @@ def reader_entry(member: str) -> AccessEntry:
     return AccessEntry(READER, "iamMember", member)
 
 
-def same(one: AccessEntry, other: AccessEntry) -> bool:
-    """Whether they say the same of the same; BigQuery gives addresses back in lower case."""
-    return identity(one) == identity(other)
-
-
 def identity(entry: AccessEntry) -> tuple[str | None, str, str]:
+    """What an entry says and of whom, to be compared: BigQuery gives addresses back in lower case."""
     return entry.role, entry.entity_type, str(entry.entity_id).lower()

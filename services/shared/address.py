@@ -60,8 +60,11 @@ def _without_zone(text: str) -> str:
 
 @lru_cache(_REMEMBERED)
 def truncate(ip: str) -> str:
-    """The network of an address as `normalize` gives it: /24 of IPv4, /48 of IPv6; "" has none."""
+    """The network of an address as `normalize` gives it: /24 of IPv4, /48 of IPv6; "" has none.
+
+    A /48 of 6to4 would hold the whole IPv4 address that it is made of (RFC 3056), so it is cut to that one's /24.
+    """
     if not ip:
         return ""
-    prefix = 48 if ":" in ip else 24
+    prefix = 24 if ":" not in ip else 40 if ip.startswith("2002:") else 48
     return str(ipaddress.ip_network((ip, prefix), strict=False).network_address)

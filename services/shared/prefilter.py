@@ -109,7 +109,7 @@ class Prefilter:
 
 def _in_url(plain: str, first: str) -> bool:
     """Whether something in a URL begins with this letter; faster than a pattern."""
-    return any(before + first in plain for before in ("=", "&", "?", "#", ";"))
+    return any([before + first in plain for before in ("=", "&", "?", "#", ";")])  # noqa: C419 - a generator takes longer
 
 
 def _any_turned(names: Sequence[str]) -> str:

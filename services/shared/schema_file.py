@@ -283,7 +283,7 @@ class _Reader(NodeReader):
                 self._error(
                     node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
                 )
-            elif namespace == "param" and self._privacy.is_secret(name):
+            elif namespace in schema.OPEN_SOURCES and self._privacy.is_secret(name, is_header=namespace == "header"):
                 self._error(
                     node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
                 )

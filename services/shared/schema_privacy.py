@@ -19,6 +19,7 @@ from services.shared.privacy import (
     Cookie,
     Privacy,
 )
+from services.shared.privacy_names import COOKIES
 from services.shared.schema_nodes import NodeReader, near, quoted
 
 KEYS = ("ip", "signals", "secrets", "ids", "hash", "cookie")
@@ -81,10 +82,10 @@ class PrivacyReader(NodeReader):
             for name, preset in BY_PRESET.items()
         }
 
-    def is_secret(self, parameter: str) -> bool:
-        """Whether the parameter is removed before anything is stored, so that no column can hold it."""
-        rule = self._secrets.find(parameter)
-        return rule is not None and rule.secret
+    def is_secret(self, name: str, *, is_header: bool = False) -> bool:
+        """Whether the parameter or header is removed before anything is stored, so that no column can hold it."""
+        rule = self._secrets.find(name)
+        return (is_header and name in COOKIES) or (rule is not None and rule.secret)
 
     def _signals(self, node: yaml.Node | None) -> dict[str, str]:
         if node is None:

@@ -27,6 +27,7 @@ KEY_PARAMETER = "write_key"  # of our own pixels and events
 MAX_KEYS = 4  # that are looked for in one place
 _MAX_PATH = 1_024  # characters of a path whose segments are looked at
 _BURST_SECONDS = 10.0
+_REMEMBERED = 1_024  # keys; 4 MB at most
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Resolver:
         self._by_path = {segments(path): tenant.name for tenant in every for path in tenant.paths}
         self._deepest = max(map(len, self._by_path), default=0)
         self._keyed = frozenset(tenant.name for tenant in every if tenant.key_hashes)
-        self.owner = lru_cache(1_024)(self._owner)  # most keys come again and again, and hashing costs more
+        self._remembered = lru_cache(_REMEMBERED)(self._of_key)  # most come again and again, and hashing costs more
         self._sayable = frozenset(tenants.by_name) - self._keyed if tenants.parameter else frozenset[str]()
 
     def resolve(
@@ -116,9 +117,12 @@ class Resolver:
             name = parameter
         return "" if any(keys) and name in self._keyed else name
 
-    def _owner(self, key: str) -> str:
+    def owner(self, key: str) -> str:
         """The tenant that has this key, or ""."""
-        return self._by_hash.get(hashed(key), "") if 0 < len(key) <= MAX_KEY else ""
+        return self._remembered(key) if 0 < len(key) <= MAX_KEY else ""  # what is too long is not remembered either
+
+    def _of_key(self, key: str) -> str:
+        return self._by_hash.get(hashed(key), "")
 
     def again(self, host: str, path: str) -> str:
         """Likewise for a hit without a tenant, whose key, if it had one, is gone: "" for any tenant that has keys."""

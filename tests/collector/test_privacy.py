@@ -362,3 +362,24 @@ async def test_keys_that_cannot_be_used_end_the_start(
         await _running(start, schema, hash_key_file=file)
     assert said in str(error.value) and "PIPE_HASH_KEY_FILE" in str(error.value)
     assert "22" * 16 not in str(error.value)
+
+
+@pytest.mark.parametrize("header", ["Cookie", "authorization", "X-Api-Key", "x-shoe-size"])
+async def test_a_header_that_is_never_kept_ends_the_start(start: Start, schema: Path, header: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        await _running(start, schema, headers=("user-agent", header), privacy="off")
+    assert str(error.value).startswith(f"PIPE_HEADERS={header.lower()}: ")
+
+
+async def test_hashes_do_not_make_a_small_request_a_large_one(start: Start, tmp_path: Path) -> None:
+    """Each item carries the query string, and each hash in it is many times as long as what was hashed."""
+    schema, keys = _hashing(tmp_path, KEYS)
+    collector = await _running(start, schema, hash_key_file=keys)
+    query = "&".join(f"mail={number}" for number in range(3_000))
+    statuses = {}
+    for items in (10, 1_000):
+        batch = json.dumps({"batch": [SEGMENT] * items}).encode()
+        async with collector.http.post(f"{collector.url}/v1/batch?{query}", data=batch) as reply:
+            statuses[items] = reply.status
+    assert statuses == {10: 200, 1_000: 413}
+    _published(collector, 10)

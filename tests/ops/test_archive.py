@@ -14,7 +14,6 @@ from typing import Any
 import fastavro
 import msgspec
 import pytest
-from google.cloud import bigquery
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -367,12 +366,12 @@ def test_rows_stay_that_the_archive_does_not_hold(watched: Pipeline, folder: Pat
 
 def test_people_who_were_forgotten_do_not_come_back_unasked(watched: Pipeline, folder: Path) -> None:
     store(folder, packed(a_hit("ada")))
-    table = bigquery.Table(f"{watched.project}.pixelpipe.erasures", [bigquery.SchemaField("erased_at", "TIMESTAMP")])
-    watched.client.create_table(table)
-    config = bigquery.LoadJobConfig(schema=table.schema, source_format="NEWLINE_DELIMITED_JSON")
+    receipt = {"erased_by": "ada", "people": 1, "salt": "00", "who": "[]", "deleted": "{}", "dead_letters": 0}
+    receipt |= {"remains": "[]", "follows": "[]", "complete": True}
     for days, code in ((9, 0), (1, 1)):
-        erased_at = (datetime.now(UTC) - timedelta(days=days)).isoformat()
-        watched.client.load_table_from_json([{"erased_at": erased_at}], table, job_config=config).result(timeout=30)
+        erased_at = datetime.now(UTC) - timedelta(days=days)
+        when = {"erased_at": erased_at.isoformat(), "day": erased_at.date().isoformat(), "erasure_id": str(days)}
+        watched.load("erasures", [{**receipt, **when}])
         done = replay(watched, folder, code=code)
     assert "1 receipts in `erasures`" in done.err and "ops forget" in done.err
     assert replay(watched, folder, "--yes").json["published"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def shop(pipeline: Pipeline) -> Pipeline:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_each_signal_is_treated_as_the_preset_says_and_shown(shop: Pipeline, preset: str) -> None:
     with shop.collector(PIPE_PRIVACY=preset) as url, shop.services("processor", "loader"):
-        report: dict[str, Any] = shop.ops("privacy", "--preset", preset, "--url", url, "--json").json
+        report: dict[str, Any] = shop.ops("privacy", "--privacy", preset, "--url", url, "--json").json
     assert (report["preset"], report["schema_file"]) == (preset, shop.schema.digest)
     plain, *signals = report["evidence"]
     assert [one["sent"] for one in signals] == list(SIGNALS)
@@ -45,22 +46,24 @@ def test_each_signal_is_treated_as_the_preset_says_and_shown(shop: Pipeline, pre
 
 def test_a_collector_that_does_otherwise_is_found_out(shop: Pipeline) -> None:
     with shop.collector(PIPE_PRIVACY="off") as url, shop.services("processor", "loader"):
-        report = shop.ops("privacy", "--preset", "balanced", "--url", url, "--json", code=1).json
+        report = shop.ops("privacy", "--privacy", "balanced", "--url", url, "--json", code=1).json
         assert not any(one["as_the_policy_says"] for one in report["evidence"])
-        assert report["evidence"][1]["found"].endswith("FAULT: ids; FAULT: the browser; FAULT: an address")
-        text = shop.ops("privacy", "--preset", "strict", "--url", url, code=1).out
+        assert "FAULT: ids; FAULT: the browser; FAULT: an address" in report["evidence"][1]["found"]
+        text = shop.ops("privacy", "--privacy", "strict", "--url", url, code=1).out
     assert "NOT SO      gpc" in text and "FAULT: it is stored" in text
 
 
 def test_how_long_data_stays_is_what_google_says(shop: Pipeline) -> None:
     report = shop.ops("privacy", "--json").json
     kept = {one["table"]: one["in_bigquery"] for one in report["tables"]}
-    assert kept == {"events": 400, "rejects": None, "conflicts": None}
+    assert kept == {"events": 400, "rejects": None, "conflicts": None, "erasures": None}
     assert {one["keeps_days"] for one in report["subscriptions"]} == {7, 31}
     text = shop.ops("privacy").out
     assert "table events               400 days; deleted rows can be restored for 168 hours" in text
     assert "dead letters                          31 days at most" in text
     assert "Evidence: none taken" in text
+    other = shop.ops("privacy", "--dead-subscription", "nobodys-letters", "--json").json["subscriptions"][-1]
+    assert (other["subscription"], other["keeps_days"]) == ("nobodys-letters", "not there: provision it")
 
 
 def test_a_row_that_does_not_come_is_no_evidence(shop: Pipeline) -> None:
@@ -69,8 +72,13 @@ def test_a_row_that_does_not_come_is_no_evidence(shop: Pipeline) -> None:
     assert {one["found"] for one in report["evidence"]} == {"no row; FAULT: no row in time"}
 
 
-def test_a_wrong_preset_and_a_collector_that_is_not_there_are_named(shop: Pipeline, free_port: int) -> None:
+def test_a_wrong_preset_and_a_collector_that_is_not_there_are_named(
+    shop: Pipeline, free_port: int, tmp_path: Path
+) -> None:
     shop.env = {**shop.env, "PIPE_PRIVACY": "tight"}
-    assert "use one of strict, balanced, off" in shop.ops("privacy", code=1).err
-    done = shop.ops("privacy", "--preset", "off", "--url", f"http://127.0.0.1:{free_port}", code=1)
+    log = tmp_path / "access.log"
+    log.touch()
+    for command in (("privacy",), ("ingest", str(log))):
+        assert "PIPE_PRIVACY='tight': use one of strict, balanced, off" in shop.ops(*command, code=2).err
+    done = shop.ops("privacy", "--privacy", "off", "--url", f"http://127.0.0.1:{free_port}", code=1)
     assert done.err.startswith("privacy: the collector does not answer: ") and done.out == ""

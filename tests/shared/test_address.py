@@ -116,3 +116,23 @@ def test_the_result_is_a_bare_address_or_empty(text: str) -> None:
     if normal:
         ip = ipaddress.ip_address(normal)
         assert str(ip) == normal and getattr(ip, "ipv4_mapped", None) is None and "%" not in normal
+
+
+@pytest.mark.parametrize(
+    ("ip", "network"),
+    [
+        ("", ""),
+        ("192.0.2.201", "192.0.2.0"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("64:ff9b::c000:2c9", "64:ff9b::"),
+        ("2002:c000:2c9:1::1", "2002:c000:200::"),  # 6to4 of 192.0.2.201
+    ],
+)
+def test_a_network_does_not_say_which_address_it_was(ip: str, network: str) -> None:
+    assert address.truncate(ip) == network
+    assert address.truncate(network) == network
+
+
+@given(_V6, st.integers(0, 255))
+def test_all_addresses_of_a_network_are_cut_to_the_same(ip: ipaddress.IPv6Address, last: int) -> None:
+    assert address.truncate(str(ip)) == address.truncate(str(ipaddress.IPv6Address(int(ip) >> 8 << 8 | last)))

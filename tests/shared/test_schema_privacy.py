@@ -294,13 +294,19 @@ def test_cookies_of_a_local_page_and_of_other_sites_are_possible() -> None:
     assert _privacy("privacy: {cookie: {origins: ['*.example.co.uk'], domain: example.co.uk}}")[OFF].cookie
 
 
-@pytest.mark.parametrize("secret", ["order_id", "shop_order_id", "token", "Access-Token", "user_token"])
-def test_no_column_can_hold_a_secret(secret: str) -> None:
-    tables = EVENTS.replace("from: param.order_id", f"from: param.{secret}")
-    where = next(index for index, line in enumerate(tables.splitlines(), 1) if f"param.{secret}" in line) + 1
-    column = tables.splitlines()[where - 2].index(f"param.{secret}") + 1
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("param.order_id", "param.shop_order_id", "param.token", "param.Access-Token", "param.user_token"),
+        *("header.cookie", "header.authorization", "header.x-write-key", "header.x-order-id"),
+    ],
+)
+def test_no_column_can_hold_a_secret(source: str) -> None:
+    tables = EVENTS.replace("from: param.order_id", f"from: {source}")
+    where = next(index for index, line in enumerate(tables.splitlines(), 1) if source in line) + 1
+    column = tables.splitlines()[where - 2].index(source) + 1
     assert _errors("privacy: {secrets: [Order-ID]}", tables) == [
-        f"schema.yaml:{where}:{column}: column events.order_id: from: 'param.{secret}' is one of the secrets, which "
+        f"schema.yaml:{where}:{column}: column events.order_id: from: '{source}' is one of the secrets, which "
         "are never stored; remove it here"
     ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -167,3 +168,15 @@ def test_only_the_very_key_is_a_key(key: str) -> None:
 )
 def test_work_grows_with_the_input_and_no_faster(frame: tuple[str, ...], work: object) -> None:
     assert_linear(work, *frame)  # type: ignore[type-var]
+
+
+def test_keys_that_are_too_long_are_not_remembered() -> None:
+    resolver = Resolver(TENANTS)
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            assert resolver.resolve([f"{number}" + "x" * 100_000], HOST, "/i") == ""
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_000_000

@@ -15,6 +15,8 @@ from ua_parser import Domain, load_builtins
 from ua_parser.core import OS, UserAgent
 from ua_parser.regex import Resolver
 
+from services.shared.user_agent_class import BOT, CLASSES
+
 MAX_LENGTH = 512  # characters read; browsers send 80 to 300, and matching takes about 0.1 µs a character
 REMEMBERED = 8_192  # headers; at most 16 MB of them, and reading one takes 500 times as long as remembering it
 
@@ -24,8 +26,6 @@ _BOT = re.compile(
     re.IGNORECASE,
 )
 _DESKTOPS = ("Windows", "Mac OS X", "Linux", "Chrome OS", "Ubuntu", "Fedora", "Debian", "FreeBSD", "OpenBSD", "NetBSD")
-# All that is left of the header of who opted out.
-CLASSES = ("desktop", "mobile", "tablet", "bot", "other")
 _TELEVISION = re.compile(r"\b(?:smart-?)?tv\b|\baft[a-z]{1,6}\b|bravia", re.IGNORECASE)  # AFT… are Amazon's
 _TABLET = re.compile(r"ipad|tablet|kindle|silk/|playbook", re.IGNORECASE)
 _PHONE = re.compile(r"iphone|ipod|mobile|phone", re.IGNORECASE)
@@ -66,8 +66,8 @@ def _matcher() -> Resolver:
 @lru_cache(REMEMBERED)
 def parse(text: str) -> Agent:
     """What the first MAX_LENGTH characters of a header say, remembered."""
-    if text in CLASSES:
-        return Agent(device=text, is_bot=text == "bot")
+    if text in CLASSES:  # all that is left of the header of someone who opted out
+        return Agent(device=text, is_bot=text == BOT)
     if not text.isascii():  # the matcher takes UTF-8, which cannot hold a lone surrogate
         text = text.encode("utf-8", "replace").decode()
     found = _matcher()(text, Domain.ALL)

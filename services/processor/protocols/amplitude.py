@@ -23,7 +23,8 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("event_properties.referrer", "referrer, and in properties"),
     ("user_properties, groups, group_properties", "parameters of the same names"),
     ("all others: event_id (a counter), platform, language, library, …", "context"),
-    ("api_key, options (of the batch)", "parameters of the same names"),
+    ("options (of the batch)", "parameter of the same name"),
+    ("api_key", "not kept"),
     ("request_metadata (of the batch)", "not kept: what the library measured of itself, another each time it sends"),
 )
 

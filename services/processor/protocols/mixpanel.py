@@ -17,11 +17,10 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("properties.$current_url", "url"),
     ("properties.$referrer", "referrer, unless it is `$direct`"),
     ("properties.current_page_title", "title, and in properties"),
-    ("properties.token, $token", "`token`"),
     ("properties", "properties"),
     ("$set, $add, … (of an update)", "properties of the same names; `$distinct_id` and `$time` as in an event"),
     ("verbose, ip, img, redirect, callback, test, _ (of the request)", "not kept"),
-    ("api_key, api_secret (of the form)", "not kept: they are secrets"),
+    ("properties.token, $token, api_key, api_secret", "not kept"),
     ("all others", "parameters of the same names"),
 )
 

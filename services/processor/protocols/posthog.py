@@ -24,7 +24,8 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("$set, $set_once", "properties of the same names"),
     ("properties", "properties, without those that are null"),
     ("compression, ver, ip, _, retry_count (of the request)", "not kept"),
-    ("all others: api_key, historical_migration, …", "parameters of the same names"),
+    ("api_key, token", "not kept"),
+    ("all others: historical_migration, …", "parameters of the same names"),
 )
 
 _TRANSPORT = ("compression", "ver", "ip", "_", "retry_count")

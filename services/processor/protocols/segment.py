@@ -26,8 +26,8 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("traits, context.traits", "properties of identify and group"),
     ("context", "context, over that of the batch"),
     ("integrations", "`integrations`, likewise"),
-    ("X-Write-Key (header of Jitsu)", "`writeKey` up to its colon, instead of the masked one of the message"),
-    ("all others: groupId, previousId, channel, writeKey, …", "parameters of the same names"),
+    ("writeKey, X-Write-Key (header of Jitsu)", "not kept"),
+    ("all others: groupId, previousId, channel, …", "parameters of the same names"),
 )
 
 _KINDS = frozenset({"track", "page", "screen", "identify", "group", "alias"})
@@ -43,9 +43,6 @@ def read(hit: Hit) -> dict[str, Any]:
     page = reading.inner(context, "page")
     sent = reading.take_of((around, item), "sentAt")  # the batch knows better than a message that waited
     reading.take(item, "sentAt")  # the other one differs each time that a message is sent
-    key = hit.headers.get("x-write-key", "").partition(":")[0]  # what follows is the secret of a server
-    if key:
-        item.pop("writeKey", None)  # the same, masked
     found = {
         "event_id": reading.take(item, "messageId"),
         **reading.times(hit.at, reading.take(item, "originalTimestamp", "timestamp"), sent),
@@ -59,7 +56,6 @@ def read(hit: Hit) -> dict[str, Any]:
         "properties": properties,
         "context": context,
         "integrations": integrations,
-        "writeKey": key,
     }
     return reading.event(NAME, found, item, around, reading.asked(hit))
 

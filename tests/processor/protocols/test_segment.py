@@ -148,13 +148,6 @@ def test_a_page_of_jitsu() -> None:
     assert found["event_time"] == found["sent_at"] == "2025-11-29T18:00:00.000000Z"
 
 
-@pytest.mark.parametrize(("header", "key"), [("key-1", "key-1"), ("key-1:secret", "key-1"), (":", "***"), ("", "***")])
-def test_the_write_key_of_jitsu_is_in_a_header(header: str, key: str) -> None:
-    found = segment.read(hit("jitsu.page", JITSU, headers={"x-write-key": header}))
-    assert (found["type"], found["writeKey"]) == ("page", key)
-    assert "segment" not in found and "secret" not in set(texts(found))
-
-
 def test_an_image_whose_query_holds_the_message() -> None:
     one = hit("segment.track", BROWSER, query="data=eyJ0eXBlIjoidHJhY2siLCJldmVudCI6Ik9yZGVyIENvbXBsZXRlZCJ9")
     assert segment.read(msgspec.structs.replace(one, method="GET")) == COMMON
