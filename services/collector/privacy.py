@@ -5,7 +5,9 @@ The order is fixed: signal, tenant, limit, then the guard. A tenant is known by 
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,6 +44,8 @@ class Treatment(NamedTuple):
 
 
 UNTREATED = Treatment()
+_LARGE = 32_768  # bytes of items that are cleaned one body at a time
+_SLICE = 0.01  # seconds after which others have a turn; one item, of a megabyte, takes at most eight times as long
 # Without a query, a user or anything encoded, there is nothing to find in it.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./_~-]*+(?::[0-9]+)?[A-Za-z0-9./_~-]*+")
 
@@ -50,6 +54,7 @@ class Protection:
     """The policy in force, applied to requests. Counts what it finds and removes."""
 
     def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics) -> None:
+        self._turn = asyncio.Lock()
         self._signals = Signals(policy)
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
@@ -103,14 +108,31 @@ class Protection:
             visitor_id="" if anonymize else hit.visitor_id,
         )
 
-    def clean_items(
+    async def clean_items(
         self, like: Hit, items: Sequence[Item], signals: Sequence[str]
     ) -> tuple[list[Hit | None], list[Item]]:
-        """The hits that the items of a body are like, and the items; None for those that are dropped."""
+        """The hits that the items of a body are like, and the items; None for those that are dropped.
+
+        Of large bodies one is cleaned at a time, and now and then other requests have a turn.
+        """
+        if sum(map(len, items)) < _LARGE:
+            return await self._clean_items(like, items, signals)
+        async with self._turn:
+            cleaned = await self._clean_items(like, items, signals)
+            await asyncio.sleep(0)
+            return cleaned
+
+    async def _clean_items(
+        self, like: Hit, items: Sequence[Item], signals: Sequence[str]
+    ) -> tuple[list[Hit | None], list[Item]]:
         likes: list[Hit | None] = []
         cleaned: list[Item] = []
         by_treatment: dict[Treatment, Hit] = {}
+        pause = time.perf_counter() + _SLICE
         for item, signal in zip(items, signals, strict=True):
+            if time.perf_counter() > pause:
+                await asyncio.sleep(0)
+                pause = time.perf_counter() + _SLICE
             treatment = self.treatment(signal)
             if treatment.drop:
                 likes.append(None)

@@ -17,8 +17,13 @@ from services.shared.name_rules import REMOVE, Rule
 if TYPE_CHECKING:
     from services.shared.redact import Redactor
 
-# A string, or the beginning of one that is cut off; and what follows it if it is a name.
-_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)', re.DOTALL)
+# A string, or the beginning of one that is cut off; and what follows it if it is a name. Strings before it that are no
+# names and hold nothing are passed over. It matches wherever it begins, at last at the end of the text.
+_STRING = re.compile(
+    r'(?:[^"]*+"(?!\[|e[yw]|W)[^"\\=%{@]*+"(?!\s*+:))*+'
+    r'[^"]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)|\Z)',
+    re.DOTALL,
+)
 _HOLDS = re.compile(r"[=%{@\\]|\A(?:\[|e[yw]|W)")  # what a string has that may hold something
 _FLAT = re.compile(r'\[(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\]', re.DOTALL)  # a list of scalars
 _SCALAR = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|-?[0-9][^\s,\]}"]*+', re.DOTALL)
@@ -35,28 +40,46 @@ def is_json(text: str) -> bool:
 def find(redactor: Redactor, text: str, depth: int) -> list[Edit]:
     """The edits of the JSON in a text. It may be cut off or damaged: then all goes from there on."""
     found: list[Edit] = []
-    done = before = 0  # where the last edit ended, and the last string
+    rules: dict[str, Rule | None] = {}
+    nothing: set[str] = set()  # names without a rule that hold nothing
+    done = 0  # where the last edit ended
     for match in _STRING.finditer(text):
-        start = match.start()
+        content, name = match.groups()
+        if content in nothing:
+            continue
+        if content is None or done == len(text):
+            break
+        start = match.start(1) - 1
         if start < done:
             continue
-        content = match[1]
-        rule = redactor.rule(unescape(content)) if match[2] is not None else None
-        if rule is not None and (made := _member(redactor, rule, text, match, before)) is not None:
-            found += made
-            done = before = made[-1].end
-            continue
-        before = match.end()
-        if _HOLDS.search(content) is not None:
-            inner = redactor.text(unescape(content), depth - 1)
-            if inner:
-                found += escaped_edits(content, inner, start + 1)
+        holds = _HOLDS.search(content) is not None
+        if name is not None:
+            if content not in rules:
+                redactor.spend()
+                rules[content] = redactor.rule(_plain(redactor, content))
+            rule = rules[content]
+            if rule is not None and (made := _member(redactor, rule, text, match, done)) is not None:
+                redactor.spend(len(made))
+                found += made
+                done = made[-1].end
+                continue
+            if rule is None and not holds:
+                nothing.add(content)
+        if holds and (inner := redactor.text(_plain(redactor, content), depth - 1)):
+            redactor.spend(len(inner), cheap=content.count("\\"))
+            found += escaped_edits(content, inner, start + 1)
     return found
+
+
+def _plain(redactor: Redactor, content: str) -> str:
+    """The content of a string without its escapes."""
+    redactor.spend(cheap=content.count("\\"))
+    return unescape(content)
 
 
 def _member(redactor: Redactor, rule: Rule, text: str, match: re.Match[str], before: int) -> list[Edit] | None:
     """The edits of a member; None where it stays, and what it holds is still to be read."""
-    start, value = match.start(), match.end()
+    start, value = match.start(1) - 1, match.end()
     if rule.kind == REMOVE:
         redactor.note(rule)
         end = _end(text, value)
