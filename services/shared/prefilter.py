@@ -7,7 +7,7 @@ where a pattern looks for few things at few places. What could hide a name, such
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
@@ -38,18 +38,15 @@ class Prefilter:
         stops = [name + end for name in sorted(spelled) for end in _ENDS]
         stops += [b"%c" % digit + end for digit in _DIGITS for end in _ENDS]  # of a name that may end in any number
         stops += [begin + value for begin in _BEGINNINGS for value in sorted(_ENCODED)]
-        self._stops = BytesAhoCorasick([*_HIDING, *stops], implementation=Implementation.ContiguousNFA)
+        stopping = BytesAhoCorasick([*_HIDING, *stops], implementation=Implementation.DFA)
         names = _any_turned(endings)
         members = _any_turned(rules.endings)
         self._names = re.compile(f"=[0-9]*{names}")
         self._members = re.compile(f':"[0-9]*{members}')
+        # Whether certainly no parameter of a query or form has a rule.
+        self.passes: Callable[[bytes], bool] = _first_look(stopping.find_matches_as_indexes, self._passes)
 
-    def passes(self, query: bytes) -> bool:
-        """Whether certainly no parameter of a query or form has a rule."""
-        lower = query.translate(_LOWER, _IGNORED)
-        # Nearly all end here, with a third of the time that the patterns take.
-        if lower[:2] not in _ENCODED and not self._stops.find_matches_as_indexes(lower):
-            return b"=" in lower or not lower
+    def _passes(self, query: bytes, lower: bytes) -> bool:
         plain = lower.decode("latin-1")
         if "\\" in plain or '"' in plain or "@" in plain or "=" not in plain or "pass" in plain:
             return not plain
@@ -85,6 +82,24 @@ class Prefilter:
             '"ey' in plain or '"ew' in plain or b'"W' in item or ("=" in plain and ("=e" in plain or b"=W" in item))
         )
         return not (may_encode and _BASE64.search(item) is not None)
+
+
+def _first_look(
+    stops: Callable[[bytes], Sequence[object]], passes: Callable[[bytes, bytes], bool]
+) -> Callable[[bytes], bool]:
+    """Most queries end here, in a quarter of the time that the patterns of `passes` take.
+
+    A closure: to look up attributes would take a tenth of it.
+    """
+    encoded = _ENCODED
+
+    def first_look(query: bytes, lower_case: bytes = _LOWER, ignored: bytes = _IGNORED) -> bool:
+        lower = query.translate(lower_case, ignored)
+        if stops(lower) or lower[:2] in encoded:
+            return passes(query, lower)
+        return b"=" in lower or not lower
+
+    return first_look
 
 
 def _any_turned(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Finds in a text what the policy removes or changes: parameters of queries, forms and URLs, at any depth.
 
 A text is anything that a value can be: a URL, a query string, JSON, base64 of JSON, or one of them percent-encoded, as
-URLs are inside of URLs. Time is linear in the text; and what takes many steps, each a few microseconds of Python, raises TooMuch,
-so that no item holds up a service for long.
+URLs are inside of URLs. Time is linear in the text; and what takes many steps, each a few microseconds of Python,
+raises TooMuch, so that no item holds up a service for long.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class Redactor:
 
     def text(self, text: str, depth: int = DEEPEST) -> list[Edit]:
         """The edits of a text, in order and apart."""
+        self.spend()
         if depth < 0 or len(text) < 3:
             return []
-        self.spend()
         self._left -= len(text)
         if self._left < 0:
             return [Edit(0, len(text))]

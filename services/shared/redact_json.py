@@ -11,7 +11,7 @@ from json import JSONDecoder
 from typing import TYPE_CHECKING
 
 from services.shared import edits
-from services.shared.edits import Edit, escaped_edits, unescape
+from services.shared.edits import Edit, escaped_edits, unescape, unescape_at_once
 from services.shared.name_rules import REMOVE, Rule
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ _STRING = re.compile(
     r'[^"]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)|\Z)',
     re.DOTALL,
 )
-_HOLDS = re.compile(r"[=%{@\\]|\A(?:\[|e[yw]|W)")  # what a string has that may hold something
+# What a string has that may hold something; an escape may be one of a quote, or of an ASCII character.
+_HOLDS = re.compile(r"""[=%{@]|\\(?:"|u00[2-7])|\A(?:\[|e[yw]|W)""")
 _FLAT = re.compile(r'\[(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\]', re.DOTALL)  # a list of scalars
 _SCALAR = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|-?[0-9][^\s,\]}"]*+', re.DOTALL)
 _COMMA = re.compile(r"\s*+,\s*+")
@@ -73,6 +74,9 @@ def find(redactor: Redactor, text: str, depth: int) -> list[Edit]:
 
 def _plain(redactor: Redactor, content: str) -> str:
     """The content of a string without its escapes."""
+    plain = unescape_at_once(content)
+    if plain is not None:
+        return plain
     redactor.spend(cheap=content.count("\\"))
     return unescape(content)
 
