@@ -25,15 +25,13 @@ from services.collector.tenant import Tenancy, fated
 from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
-from services.shared import address, hash_keys, hit, identity, tracing
-from services.shared.guard import TOO_MUCH, TOO_MUCH_SAID
+from services.shared import address, guard, hash_keys, hit, identity, tracing
 from services.shared.schema import Schema
 
 _CACHED_IPS = 4_096
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
-_FORWARDED = istr("X-Forwarded-For")
-_TRACEPARENT = istr(tracing.HEADER)
+_FORWARDED, _TRACEPARENT = istr("X-Forwarded-For"), istr(tracing.HEADER)
 _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
 
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
@@ -270,13 +268,13 @@ class App:
             return await self._lines(request, found, query, now, received)
         fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
         signal = self._protection.signal(request.headers, query)
-        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        signals = await self._protection.signals_of(found.items, found.envelope, signal)
         for index, fate in enumerate(fates):
             signals[index] = self._protection.strongest(signals[index], fate.signal)
         like.visitor_id, set_cookie = self._visitor(request, now, opted_out=any((signal, *signals)))
         likes, items = await self._protection.clean_items(like, found.items, signals)
-        if route.own and (TOO_MUCH in items or TOO_MUCH.decode() in items):
-            raise body.BadBody(413, TOO_MUCH_SAID)
+        if route.own and (guard.TOO_MUCH in items or guard.TOO_MUCH.decode() in items):
+            raise body.BadBody(413, guard.TOO_MUCH_SAID)
         likes = fated(likes, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)

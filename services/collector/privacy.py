@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
 import msgspec
@@ -44,6 +45,7 @@ class Treatment(NamedTuple):
 
 
 UNTREATED = Treatment()
+_AT_ONCE = nullcontext()
 _LARGE = 32_768  # bytes of items that are cleaned one body at a time
 _SLICE = 0.01  # seconds after which others have a turn; one item, of a megabyte, takes at most eight times as long
 # Without a query, a user or anything encoded, there is nothing to find in it.
@@ -81,11 +83,19 @@ class Protection:
         """The signal of a request whose headers have this one, or none."""
         return signal if signal == self._strongest else self.strongest(signal, self._signals.of_params(query))
 
-    def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
-        """The signal of each item of a body, where `signal` is that of the request."""
+    async def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
+        """The signal of each item of a body, where `signal` is that of the request. Others have turns."""
         if envelope:
             signal = self.strongest(signal, self._signals.of_item(envelope))
-        return [self.strongest(signal, self._signals.of_item(item)) for item in items]
+        found = []
+        pause = time.perf_counter() + _SLICE
+        async with self._turn_for(items):
+            for item in items:
+                if time.perf_counter() > pause:
+                    await asyncio.sleep(0)
+                    pause = time.perf_counter() + _SLICE
+                found.append(self.strongest(signal, self._signals.of_item(item)))
+        return found
 
     def treatment(self, signal: str) -> Treatment:
         """What becomes of one hit, which is counted if its sender opted out."""
@@ -115,11 +125,11 @@ class Protection:
 
         Of large bodies one is cleaned at a time, and now and then other requests have a turn.
         """
-        if sum(map(len, items)) < _LARGE:
-            return await self._clean_items(like, items, signals)
-        async with self._turn:
+        turn = self._turn_for(items)
+        async with turn:
             cleaned = await self._clean_items(like, items, signals)
-            await asyncio.sleep(0)
+            if turn is self._turn:
+                await asyncio.sleep(0)
             return cleaned
 
     async def _clean_items(
@@ -155,6 +165,10 @@ class Protection:
 
     def clean_ip(self, ip: str, *, anonymize: bool) -> str:
         return self._guard.ip(ip, anonymize)
+
+    def _turn_for(self, items: Sequence[Item]) -> AbstractAsyncContextManager[None]:
+        """Of large bodies one is read or cleaned at a time."""
+        return _AT_ONCE if sum(map(len, items)) < _LARGE else self._turn
 
     def _clean_item(self, item: Item, treatment: Treatment, via: str) -> Item:
         if isinstance(item, bytes):

@@ -44,6 +44,17 @@ async def test_others_have_a_turn_between_the_items_of_a_body(monkeypatch: pytes
     assert items == [_cleaned(number) for number in range(1_000)]
 
 
+async def test_others_have_a_turn_while_signals_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(privacy, "_SLICE", 0.0)
+    looking = asyncio.create_task(protection(Privacy()).signals_of(["consent=denied", EVENT] * 500, b"", ""))
+    turns = 0
+    while not looking.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 900
+    assert await looking == ["consent", ""] * 500
+
+
 async def test_of_large_bodies_one_is_cleaned_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, between two of their slices everybody else has a turn."""
     monkeypatch.setattr(privacy, "_SLICE", 0.0)
