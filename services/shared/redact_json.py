@@ -6,6 +6,7 @@ removed value ends is found by the scanner of Python's library, which is written
 
 from __future__ import annotations
 
+import gc
 import re
 from json import JSONDecoder
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ _STRING = re.compile(
 _HOLDS = re.compile(r"""[=%{@]|\\(?:"|u00[2-7])|\A(?:\[|e[yw]|W)""")
 _FLAT = re.compile(r'\[(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\]', re.DOTALL)  # a list of scalars
 _SCALAR = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|-?[0-9][^\s,\]}"]*+', re.DOTALL)
+_MANY = 65_536  # characters
 _COMMA = re.compile(r"\s*+,\s*+")
 _scan = JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str).raw_decode
 
@@ -130,10 +132,16 @@ def _removed(text: str, start: int, before: int, end: int | None) -> Edit:
 
 def _end(text: str, start: int) -> int | None:
     """Where the value ends that begins here; None where it is no JSON, or does not end."""
+    collecting = len(text) - start > _MANY and gc.isenabled()
+    if collecting:  # of the lists that a megabyte may hold none is garbage yet, and walking them takes twice as long
+        gc.disable()
     try:
         return int(_scan(text, start)[1])
     except (ValueError, RecursionError):
         return None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _sent(scalar: re.Match[str]) -> str:
