@@ -89,12 +89,15 @@ class Protection:
             signal = self.strongest(signal, self._signals.of_item(envelope))
         found = []
         pause = time.perf_counter() + _SLICE
-        async with self._turn_for(items):
+        turn = self._turn_for(items)
+        async with turn:
             for item in items:
                 if time.perf_counter() > pause:
                     await asyncio.sleep(0)
                     pause = time.perf_counter() + _SLICE
                 found.append(self.strongest(signal, self._signals.of_item(item)))
+            if turn is self._turn:
+                await asyncio.sleep(0)
         return found
 
     def treatment(self, signal: str) -> Treatment:
