@@ -92,8 +92,8 @@ class Signals:
         found = ""
         for part in query.split("&"):
             name, _, value = part.partition("=")
-            if len(part) <= _LONGEST and (signal := _of_parameter(_decoded(name), _decoded(value))):
-                found = self.strongest(found, signal)
+            if len(part) <= _LONGEST and (name := _decoded(name)) in PARAMETERS:
+                found = self.strongest(found, _of_parameter(name, _decoded(value)))
         return found
 
     def of_item(self, item: bytes | str) -> str:
