@@ -25,14 +25,13 @@ from services.collector.tenant import Tenancy, fated
 from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
-from services.shared import address, hash_keys, hit, identity, tracing
+from services.shared import address, guard, hash_keys, hit, identity, tracing
 from services.shared.schema import Schema
 
 _CACHED_IPS = 4_096
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
 
-_FORWARDED = istr("X-Forwarded-For")
-_TRACEPARENT = istr(tracing.HEADER)
+_FORWARDED, _TRACEPARENT = istr("X-Forwarded-For"), istr(tracing.HEADER)
 _ENCODING, _TYPE = istr("Content-Encoding"), istr("Content-Type")
 
 _ROBOTS = Reply(200, TEXT, b"User-agent: *\nDisallow: /\n")
@@ -215,19 +214,19 @@ class App:
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """Keep the items of a request's body, or of its query string. Raises BadBody and HitsRefused."""
         received = Received(b"", 0)
-        if request.method == "POST":
-            if route.shape == NATIVE:
-                body.check_type(request.headers.get(_TYPE, ""))
-            with self._outbox.reserve() as reservation:
+        with self._outbox.reserve() as reservation:
+            if request.method == "POST":
+                if route.shape == NATIVE:
+                    body.check_type(request.headers.get(_TYPE, ""))
                 received = await receive(request, reservation, self._cfg.max_body_bytes, discard=not route.own)
-        if (source := self._endpoints.hooks.get(route.name)) and (
-            why := source.verify(received.data, request.headers, time.time())
-        ):
-            raise body.BadBody(401, why)
-        found = self._cut(request, route, query, received)
-        now = time.time_ns() // 1000
-        lines, set_cookie = self._lines(request, found, query, now, received)
-        if lines:
+            if (source := self._endpoints.hooks.get(route.name)) and (
+                why := source.verify(received.data, request.headers, time.time())
+            ):
+                raise body.BadBody(401, why)
+            found = self._cut(request, route, query, received)
+            now = time.time_ns() // 1000
+            lines, set_cookie = await self._lines(request, found, query, now, received)
+        if lines:  # nothing is awaited between the end of the reservation and the outbox's own count
             self._metrics.hits.by_labels[request.method,] += len(lines)
             await self._keep(lines, request)
         route = found.route
@@ -245,7 +244,7 @@ class App:
             }
         return cut.cut(route, received.data, query=query, headers=headers, limit=limit)
 
-    def _lines(
+    async def _lines(
         self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received
     ) -> tuple[list[bytes], str]:
         """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie.
@@ -266,14 +265,16 @@ class App:
         )
         if len(found.items) > hit.MAX_HITS and len(hit.encode(like)) * len(found.items) > MAX_REPEATED:
             found = cut.uncut(route, TOO_LARGE, received.data, received.size)
-            return self._lines(request, found, query, now, received)
+            return await self._lines(request, found, query, now, received)
         fates = self._tenancy.of_items(request.headers, request.method, captured.path, query, found)
         signal = self._protection.signal(request.headers, query)
-        signals = self._protection.signals_of(found.items, found.envelope, signal)
+        signals = await self._protection.signals_of(found.items, found.envelope, signal)
         for index, fate in enumerate(fates):
             signals[index] = self._protection.strongest(signals[index], fate.signal)
         like.visitor_id, set_cookie = self._visitor(request, now, opted_out=any((signal, *signals)))
-        likes, items = self._protection.clean_items(like, found.items, signals)
+        likes, items = await self._protection.clean_items(like, found.items, signals)
+        if route.own and (guard.TOO_MUCH in items or guard.TOO_MUCH.decode() in items):
+            raise body.BadBody(413, guard.TOO_MUCH_SAID)
         likes = fated(likes, fates)
         # A microsecond apart, so that BigQuery still knows the order of a batch.
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)

@@ -5,8 +5,11 @@ The order is fixed: signal, tenant, limit, then the guard. A tenant is known by 
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import NamedTuple
 
 from services.collector.json_items import Item
@@ -41,6 +44,9 @@ class Treatment(NamedTuple):
 
 
 UNTREATED = Treatment()
+_AT_ONCE = nullcontext()
+_LARGE = 32_768  # bytes of items that are cleaned one body at a time
+_SLICE = 0.01  # seconds after which others have a turn; one item, of a megabyte, takes at most eight times as long
 # Without a query, a user or anything encoded, there is nothing to find in it.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9./_~-]*+(?::[0-9]+)?[A-Za-z0-9./_~-]*+")
 
@@ -50,6 +56,7 @@ class Protection:
 
     def __init__(self, policy: Privacy, keys: HashKeys | None, metrics: Metrics, kept: Collection[str] = ()) -> None:
         """`kept` are the headers that hits are to keep. Raises ConfigError for one that the policy always removes."""
+        self._turn = asyncio.Lock()
         self._signals = Signals(policy)
         self._opt_outs = metrics.opt_outs.by_labels
         self._removed = metrics.values_removed.by_labels
@@ -78,11 +85,22 @@ class Protection:
         """The signal of a request whose headers have this one, or none."""
         return signal if signal == self._strongest else self.strongest(signal, self._signals.of_params(query))
 
-    def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
-        """The signal of each item of a body, where `signal` is that of the request."""
+    async def signals_of(self, items: Sequence[Item], envelope: bytes, signal: str) -> list[str]:
+        """The signal of each item of a body, where `signal` is that of the request. Others have turns."""
         if envelope:
             signal = self.strongest(signal, self._signals.of_item(envelope))
-        return [self.strongest(signal, self._signals.of_item(item)) for item in items]
+        found = []
+        pause = time.perf_counter() + _SLICE
+        turn = self._turn_for(items)
+        async with turn:
+            for item in items:
+                if time.perf_counter() > pause:
+                    await asyncio.sleep(0)
+                    pause = time.perf_counter() + _SLICE
+                found.append(self.strongest(signal, self._signals.of_item(item)))
+            if turn is self._turn:
+                await asyncio.sleep(0)
+        return found
 
     def treatment(self, signal: str) -> Treatment:
         """What becomes of one hit, which is counted if its sender opted out."""
@@ -95,14 +113,31 @@ class Protection:
         """The hit without what must not be stored."""
         return self._guard.hit(hit, treatment.signal, treatment.anonymize)
 
-    def clean_items(
+    async def clean_items(
         self, like: Hit, items: Sequence[Item], signals: Sequence[str]
     ) -> tuple[list[Hit | None], list[Item]]:
-        """The hits that the items of a body are like, and the items; None for those that are dropped."""
+        """The hits that the items of a body are like, and the items; None for those that are dropped.
+
+        Of large bodies one is cleaned at a time, and now and then other requests have a turn.
+        """
+        turn = self._turn_for(items)
+        async with turn:
+            cleaned = await self._clean_items(like, items, signals)
+            if turn is self._turn:
+                await asyncio.sleep(0)
+            return cleaned
+
+    async def _clean_items(
+        self, like: Hit, items: Sequence[Item], signals: Sequence[str]
+    ) -> tuple[list[Hit | None], list[Item]]:
         likes: list[Hit | None] = []
         cleaned: list[Item] = []
         by_treatment: dict[Treatment, Hit] = {}
+        pause = time.perf_counter() + _SLICE
         for item, signal in zip(items, signals, strict=True):
+            if time.perf_counter() > pause:
+                await asyncio.sleep(0)
+                pause = time.perf_counter() + _SLICE
             treatment = self.treatment(signal)
             if treatment.drop:
                 likes.append(None)
@@ -125,6 +160,10 @@ class Protection:
 
     def clean_ip(self, ip: str, *, anonymize: bool) -> str:
         return self._guard.ip(ip, anonymize)
+
+    def _turn_for(self, items: Sequence[Item]) -> AbstractAsyncContextManager[None]:
+        """Of large bodies one is read or cleaned at a time."""
+        return _AT_ONCE if sum(map(len, items)) < _LARGE else self._turn
 
     def _clean_item(self, item: Item, treatment: Treatment, via: str) -> Item:
         if isinstance(item, bytes):

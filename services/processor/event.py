@@ -11,11 +11,13 @@ from services.processor import convert, query
 from services.processor.lookups import NO_LOOKUPS, Lookups
 from services.processor.protocols import Unreadable, reading
 from services.processor.protocols.readers import READERS
+from services.shared import guard
 from services.shared.hit import Hit
 
 BAD_BODY = "bad_body"
 MOST_PROBLEMS = 50  # of one row
 _REASON = 200  # characters of why a body could not be cut; the collector wrote it, unless a stranger pretends to be it
+_TOO_MUCH = guard.TOO_MUCH.decode()
 _NONE_POSTED: frozenset[str] = frozenset()
 
 
@@ -74,6 +76,8 @@ def with_lookups(found: Lookups) -> type[Event]:
 
 def gather(event: Event) -> None:
     """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is not an event."""
+    if event.hit.text == _TOO_MUCH or bytes(event.hit.body) == guard.TOO_MUCH:
+        raise convert.Invalid(BAD_BODY, f"its values were not kept: {guard.TOO_MUCH_SAID}")
     if event.hit.via:
         _by_protocol(event)
     else:

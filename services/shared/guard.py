@@ -1,7 +1,8 @@
 """Applies the privacy policy to what a request holds, before anything of it is stored. Pure, but for what it counts.
 
 Secrets go under every preset; addresses are cut, or go; parameters that are to be hashed are; and under an opt-out all
-that says who it was goes, too. Everything else stays byte for byte as it was sent.
+that says who it was goes, too. Everything else stays byte for byte as it was sent. What would take too long to look
+through, as redact.STEPS says, goes as a whole: an item becomes TOO_MUCH.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from services.shared.hit import Hit
 from services.shared.name_rules import REMOVE, NameRules
 from services.shared.prefilter import Prefilter
 from services.shared.privacy import CUT, FULL, NONE, SECRETS, Privacy
-from services.shared.redact import DEEPEST, Redactor
+from services.shared.redact import DEEPEST, STEPS, Redactor, TooMuch
 
 USER_AGENT, GEO = "user-agent", "x-client-geo-location"
 FORWARDED = "forwarded"  # addresses among other things, in a syntax of its own
 _PROTOCOLS = ("", *{**privacy_names.IDS_OF, **privacy_names.GROUPS_OF, **privacy_names.SPELLINGS_OF})
 _REMOVED = "(removed)"
+TOO_MUCH_SAID = f"over {STEPS:,} names and values to look into"
+TOO_MUCH = b'{"uncut":"%b"}' % TOO_MUCH_SAID.encode()  # no protocol takes it for an event
 # A field of multipart/form-data that could not be read as such.
 _FIELD = re.compile(r'\bname="([^"\r\n]{0,1024})"[^\r\n]*+\r?\n(?:[^\r\n]++\r?\n)*+\r?\n', re.IGNORECASE)
 
@@ -64,19 +67,23 @@ class Guard:
 
     def query(self, text: str, anonymize: bool, via: str = "") -> str:
         """A query string or form after the policy; it stays percent-encoded as it was."""
-        return self._edited(text, anonymize, via, Redactor.query)
+        return self._edited(text, anonymize, via, Redactor.query) or ""
 
     def json(self, item: bytes, anonymize: bool, via: str = "") -> bytes:
         """One JSON item after the policy; `via` is the protocol of its hit, as in Hit.via."""
         if not item or (self._may_skip(anonymize, via) and self._prefilter.passes_json(item)):
             return item
         text = item.decode("latin-1")
-        found = redact_json.find(self._redactor(len(text), anonymize, via), text, DEEPEST)
+        try:
+            found = redact_json.find(self._redactor(len(text), anonymize, via), text, DEEPEST)
+        except TooMuch:
+            return TOO_MUCH
         return edits.apply(text, found).encode("latin-1") if found else item
 
     def text(self, item: str, anonymize: bool, via: str = "") -> str:
         """An item that is no JSON: a form, or a body that could not be cut and may be anything."""
-        return self._edited(item, anonymize, via, _anything)
+        kept = self._edited(item, anonymize, via, _anything)
+        return TOO_MUCH.decode() if kept is None else kept
 
     def headers(self, headers: Mapping[str, str], anonymize: bool, via: str = "") -> dict[str, str]:
         """Headers, with names in lower case, after the policy: some go, Referer is a URL, others may hold one."""
@@ -89,7 +96,12 @@ class Guard:
             if name == FORWARDED and (anonymize or self._ip != FULL):
                 continue
             if name == USER_AGENT:
-                kept[name] = user_agent_class.of(value) if anonymize else value
+                if anonymize:
+                    kept[name] = user_agent_class.of(value)
+                elif "=" not in value and "@" not in value:  # nearly all
+                    kept[name] = value
+                elif (edited := self._edited(value, False, via, Redactor.text)) is not None:
+                    kept[name] = edited
             elif name == GEO:
                 kept[name] = _without_city(value) if anonymize else value
             elif (found := self._header(name, value, anonymize, via)) is not None:
@@ -107,7 +119,7 @@ class Guard:
         via = hit.via
         return msgspec.structs.replace(
             hit,
-            path=self._edited(hit.path, anonymize, via, Redactor.text),
+            path=self._edited(hit.path, anonymize, via, Redactor.text) or "",
             query=self.query(hit.query, anonymize, via),
             headers=self.headers(hit.headers, anonymize, via),
             ip=self.ip(hit.ip, anonymize),
@@ -126,7 +138,10 @@ class Guard:
 
     def _header(self, name: str, value: str, anonymize: bool, via: str) -> str | None:
         redactor = self._redactor(len(value), anonymize, via)
-        rule = redactor.rule(name.removeprefix("ce-"))
+        try:
+            rule = redactor.rule(name.removeprefix("ce-"))
+        except TooMuch:
+            return None
         if rule is None:
             return value if name == "host" else self._edited(value, anonymize, via, Redactor.text)
         if rule.kind == REMOVE:
@@ -137,14 +152,18 @@ class Guard:
             return value
         return new[0] if new else None
 
-    def _edited(self, text: str, anonymize: bool, via: str, find: Callable[[Redactor, str], list[Edit]]) -> str:
+    def _edited(self, text: str, anonymize: bool, via: str, find: Callable[[Redactor, str], list[Edit]]) -> str | None:
+        """The text after the edits that `find` finds; None where that takes too much."""
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
         if self._may_skip(anonymize, via) and self._prefilter.passes(data):
             return text
         plain = data.decode("latin-1")
-        found = find(self._redactor(len(plain), anonymize, via), plain)
+        try:
+            found = find(self._redactor(len(plain), anonymize, via), plain)
+        except TooMuch:
+            return None
         return edits.apply(plain, found).encode("latin-1").decode("utf-8", "surrogatepass") if found else text
 
     def _may_skip(self, anonymize: bool, via: str) -> bool:
@@ -169,6 +188,7 @@ def _anything(redactor: Redactor, text: str) -> list[Edit]:
         return found
     fields = []
     for match in _FIELD.finditer(text):
+        redactor.spend()
         rule = redactor.rule(match[1])
         if rule is not None:
             redactor.note(rule)

@@ -11,12 +11,15 @@ from services.shared import privacy_names
 from services.shared.privacy import FULL, SECRETS, Privacy
 
 REMOVE, ADDRESS, HASH = "remove", "address", "hash"
-_REMEMBERED, _LONG = 8_192, 100  # names, and characters of one that is not remembered; 3 MB at most
+_REMEMBERED, LONG = 8_192, 100  # names, and characters of one that is not remembered; 3 MB at most
 _IGNORED = str.maketrans("", "", "-_. ")
 _PART = re.compile(r"[^\w\-. $]+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\0-\x7f]+")
-_UNSEEN = ("Cc", "Cf")  # categories of Unicode: control characters, and those without any width
+# Control characters, and those without any width (Unicode's categories Cc and Cf, without what few scripts use).
+_UNSEEN = re.compile("[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _MOST_WORDS = 8  # of the end of a name
+_TAIL = 400  # characters of it
+_NO_LETTERS = "0123456789-_. $"
 
 
 class Rule(NamedTuple):
@@ -34,9 +37,19 @@ def compact(name: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A name as people read it: without characters that are not seen, and with wide letters as usual ones."""
+    """A name as people read it: without characters that are not seen, and with wide letters as usual ones.
+
+    One that would grow by that, or is longer than any parameter's, stays.
+    """
+    if len(name) > LONG:
+        return name
     text = unicodedata.normalize("NFKC", name)
-    return "".join(char for char in text if unicodedata.category(char) not in _UNSEEN)
+    return _UNSEEN.sub("", text if len(text) <= len(name) else name)
+
+
+def parts(name: str) -> int:
+    """About how many parts a name has, each of which is looked up."""
+    return len(_PART.findall(name))
 
 
 class NameRules:
@@ -86,14 +99,14 @@ class NameRules:
 
     def find(self, name: str) -> Rule | None:
         """The rule for a name as it was sent, decoded; None where nothing is to be done."""
-        return self.of(name) if len(name) <= _LONG else self._of(name)
+        return self.of(name) if len(name) <= LONG else self._of(name)
 
     def _of(self, name: str) -> Rule | None:
         if "=" in name:  # a query or a URL, which has names of its own
             return None
         rule = self._of_parts(name)
-        if rule is None and not (name.isascii() and name.isprintable()):
-            rule = self._of_parts(readable(name))
+        if rule is None and not (name.isascii() and name.isprintable()) and (read := readable(name)) != name:
+            return self._of_parts(read)
         return rule
 
     def _of_parts(self, name: str) -> Rule | None:
@@ -123,7 +136,7 @@ class NameRules:
         for within in privacy_names.WITHIN:
             if within in key:
                 return self._whole[within]
-        words = _WORD.findall(part)
+        words = _WORD.findall(part[-_TAIL:] if len(part) <= _TAIL else part.rstrip(_NO_LETTERS)[-_TAIL:])
         while words and words[-1].isdigit():
             words.pop()
         end = ""

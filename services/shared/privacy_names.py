@@ -32,7 +32,7 @@ IDS = (
 WHOLE_IDS = (
     # people and browsers: Snowplow's, GA4's, Matomo's, and cookies of others that pages pass on
     "uid", "duid", "nuid", "tnuid", "sid", "cid", "_id", "_ga", "_gid", "_gl", "_fbp", "_fbc", "fbp", "fbc", "fp",
-    "muid", "suid", "cuid", "ajs_uid", "ajs_aid", "adid", "aaid", "alias", "mail", "tel", "dob", "lat", "lon",
+    "_sp", "muid", "suid", "cuid", "ajs_uid", "ajs_aid", "adid", "aaid", "alias", "mail", "tel", "dob", "lat", "lon",
     "lng", "location_lat", "location_lng", "zip",
     # what is known of a person, as a whole
     "traits", "ajs_traits", "user_properties", "user_data", "$set", "$set_once",
@@ -46,7 +46,9 @@ WHOLE_IDS = (
 # Names that say who it is in one protocol only; elsewhere they are something else.
 IDS_OF = {
     "cloudevents": ("subject",),
+    "gtag": ("_fid", "em", "auid", "ecid"),  # an installation, a hashed e-mail address, ids of advertising
     "jitsu": ("device",),  # an object with an id of its own
+    "matomo": ("long",),  # beside lat
     "rudderstack": ("device",),
     "segment": ("device",),
     "umami": ("id", "vid"),

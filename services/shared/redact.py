@@ -1,7 +1,8 @@
 """Finds in a text what the policy removes or changes: parameters of queries, forms and URLs, at any depth.
 
 A text is anything that a value can be: a URL, a query string, JSON, base64 of JSON, or one of them percent-encoded, as
-URLs are inside of URLs. Nothing that a stranger sends raises, and the time is linear in the text.
+URLs are inside of URLs. Time is linear in the text; and what takes many steps, each a few microseconds of Python,
+raises TooMuch, so that no item holds up a service for long.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from services.shared import address, edits, redact_json
 from services.shared.edits import Edit, percent_decode, percent_encoded_edits
 from services.shared.hash_keys import HashKeys
-from services.shared.name_rules import ADDRESS, HASH, NameRules, Rule
+from services.shared.name_rules import ADDRESS, HASH, LONG, NameRules, Rule, parts
 from services.shared.privacy import FULL, NONE
 
 DEEPEST = 8  # levels: of percent-encoding, of JSON in strings, of base64
@@ -21,10 +22,12 @@ NAME_LEVELS = 6  # of percent-encoding of one name
 PREVIOUS = "_previous"
 # Characters read for each that is sent: all levels of what people and trackers send take fewer. What would take more
 # was made to, and goes as a whole.
-_WORK, _LEAST_WORK = 16, 4_096
+_WORK, _LEAST_WORK, _MOST_WORK = 16, 4_096, 4_194_304
+STEPS = 16_000  # names, values and edits of one item that are looked into one by one; each takes 1 to 5 µs
+_CHEAP = 16  # what takes so much less than a step: a pair of a query, an escape that is counted
 _LONGEST_ADDRESSES = 400  # characters of a list of them
 
-_PAIR = re.compile(r"([^&;?#/=]++)(=)?")
+_PAIR, _NAME = re.compile(r"([^&;?#/=]++)(=)?"), re.compile(r"[^&;?#/=]++=?")
 _SEPARATOR = re.compile(r"%(?:25)*(?:2[36fF]|3[bBdDfF])")
 _CHUNK, _URL_CHUNK = re.compile(r"[^&]++"), re.compile(r"[^&#]++")
 _EQUALS = re.compile(r"%(?:25)*3[dD]")
@@ -39,19 +42,34 @@ _TO_BASE64 = str.maketrans("-_ ", "+/+")
 _OPENS = ("{", "[", '"')
 
 
-class Redactor:
-    """Finds the edits of one item. `removed` gets the list's entry of each secret that is found."""
+class TooMuch(Exception):
+    """An item takes over STEPS steps: it was made to, and must not be kept."""
 
-    __slots__ = ("_ip", "_keys", "_left", "_removed", "_rules")
+
+class Redactor:
+    """Finds the edits of one item. `removed` gets the list's entry of each secret that is found.
+
+    All methods may raise TooMuch.
+    """
+
+    __slots__ = ("_ip", "_keys", "_left", "_removed", "_rules", "_steps")
 
     def __init__(
         self, rules: NameRules, ip: str, keys: HashKeys | None, removed: Callable[[str], None], size: int
     ) -> None:
         self._rules, self._ip, self._keys, self._removed = rules, ip, keys, removed
-        self._left = _WORK * size + _LEAST_WORK
+        self._left = min(_WORK * size, _MOST_WORK) + _LEAST_WORK
+        self._steps = STEPS
+
+    def spend(self, steps: int = 1, cheap: int = 0) -> None:
+        """Count steps that are about to be taken, and cheap ones."""
+        self._steps -= steps + cheap // _CHEAP
+        if self._steps < 0:
+            raise TooMuch
 
     def text(self, text: str, depth: int = DEEPEST) -> list[Edit]:
         """The edits of a text, in order and apart."""
+        self.spend()
         if len(text) < 3:
             return []
         self._left -= len(text)
@@ -72,12 +90,15 @@ class Redactor:
 
     def rule(self, name: str) -> Rule | None:
         """The rule for a name, percent-encoded any number of times."""
+        self.spend(cheap=name.count("%"))
         if "%" in name or "+" in name:
             name = _LEVELS.sub("%", name.replace("+", " "))
             for _ in range(NAME_LEVELS):
                 if "%" not in name:
                     break
                 name = percent_decode(name)
+        if len(name) > LONG:
+            self.spend(cheap=4 * parts(name))
         return self._rules.find(name if name.isascii() else _characters(name))
 
     def note(self, rule: Rule) -> None:
@@ -86,6 +107,7 @@ class Redactor:
 
     def values(self, rule: Rule, sent: str) -> list[str] | None:
         """What becomes of a value: new ones, the first of which replaces it; [] if it goes, None if it stays."""
+        self.spend()
         if rule.kind == ADDRESS:
             return self._address(sent)
         text = _characters(sent)
@@ -103,9 +125,12 @@ class Redactor:
 
     def _pairs(self, text: str, depth: int, *, url: bool | None = None) -> list[Edit]:
         url = _URL.match(text) is not None if url is None else url
-        found = [Edit(match.start() + 2, match.end()) for match in _USER.finditer(text)] if "@" in text else []
-        for _ in found:
+        found = []
+        for match in _USER.finditer(text) if "@" in text else ():
+            self.spend()
+            found.append(Edit(match.start() + 2, match.end()))
             self._removed("password")
+        self.spend(cheap=text.count("=") + text.count("&"))
         if "=" in text:
             found = edits.merged([*found, *self._listed(text, url)])
         if _ENCODES.search(text) is None:
@@ -114,7 +139,11 @@ class Redactor:
 
     def _listed(self, text: str, url: bool) -> list[Edit]:
         """The edits of the pairs whose names have rules."""
-        rules = {name: named for name, equals in set(_PAIR.findall(text)) if equals and (named := self._name(name))}
+        rules = {
+            name[:-1]: named
+            for name in set(_NAME.findall(text))
+            if name[-1] == "=" and (named := self._name(name[:-1]))
+        }
         if not rules:
             return []
         found: list[Edit] = []
@@ -137,14 +166,17 @@ class Redactor:
             first = start == 0 or before in "&;" or (url and before == "?")  # in its list, if another was removed
             edit = self._pair(rule, text, (start, value, end), done, first)
             if edit is not None:
+                self.spend()
                 found.append(edit)
                 done = edit.end
         return found
 
     def _name(self, raw: str) -> tuple[Rule, int] | None:
         """The rule of what is before a `=`, and where in it the name begins: what is before may be a value's end."""
+        self.spend()
         offset = 0
         if "%" in raw:
+            self.spend(cheap=raw.count("%"))
             for match in _SEPARATOR.finditer(raw):
                 offset = match.end()
         rule = self.rule(raw[offset:])
@@ -174,8 +206,9 @@ class Redactor:
             value = text[start:end]
             if "%" in value:
                 decoded = percent_decode(value.replace("+", " "))
-                if len(decoded) < len(value):
-                    yield from percent_encoded_edits(value, self.text(decoded, depth - 1), start)
+                if len(decoded) < len(value) and (inner := self.text(decoded, depth - 1)):
+                    self.spend(len(inner), cheap=value.count("%"))
+                    yield from percent_encoded_edits(value, inner, start)
             elif len(value) < len(text):
                 yield from edits.moved(self.text(value, depth - 1), start)
 

@@ -6,22 +6,30 @@ removed value ends is found by the scanner of Python's library, which is written
 
 from __future__ import annotations
 
+import gc
 import re
 from json import JSONDecoder
 from typing import TYPE_CHECKING
 
 from services.shared import edits
-from services.shared.edits import Edit, escaped_edits, unescape
+from services.shared.edits import Edit, escaped_edits, unescape, unescape_at_once
 from services.shared.name_rules import REMOVE, Rule
 
 if TYPE_CHECKING:
     from services.shared.redact import Redactor
 
-# A string, or the beginning of one that is cut off; and what follows it if it is a name.
-_STRING = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)', re.DOTALL)
-_HOLDS = re.compile(r"[=%{@\\]|\A\[|(?:\A|[#&?;])(?:e[yw]|W)")  # what a string has that may hold something
+# A string, or the beginning of one that is cut off; and what follows it if it is a name. Strings before it that are no
+# names and hold nothing are passed over. It matches wherever it begins, at last at the end of the text.
+_STRING = re.compile(
+    r'(?:[^"]*+"(?!\[|e[yw]|W)[^"\\=%{@#&?;]*+"(?!\s*+:))*+'
+    r'[^"]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"(\s*+:\s*+)?|\\?\Z)|\Z)',
+    re.DOTALL,
+)
+# What a string has that may hold something; an escape may be one of a quote, or of an ASCII character.
+_HOLDS = re.compile(r"""[=%{@]|\\(?:"|u00[2-7])|\A\[|(?:\A|[#&?;])(?:e[yw]|W)""")
 _FLAT = re.compile(r'\[(?:[^\[\]{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+\]', re.DOTALL)  # a list of scalars
 _SCALAR = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"|-?[0-9][^\s,\]}"]*+', re.DOTALL)
+_MANY = 65_536  # characters
 _COMMA = re.compile(r"\s*+,\s*+")
 _scan = JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str).raw_decode
 
@@ -35,28 +43,49 @@ def is_json(text: str) -> bool:
 def find(redactor: Redactor, text: str, depth: int) -> list[Edit]:
     """The edits of the JSON in a text. It may be cut off or damaged: then all goes from there on."""
     found: list[Edit] = []
-    done = before = 0  # where the last edit ended, and the last string
+    rules: dict[str, Rule | None] = {}
+    nothing: set[str] = set()  # names without a rule that hold nothing
+    done = 0  # where the last edit ended
     for match in _STRING.finditer(text):
-        start = match.start()
+        content, name = match.groups()
+        if content in nothing:
+            continue
+        if content is None or done == len(text):
+            break
+        start = match.start(1) - 1
         if start < done:
             continue
-        content = match[1]
-        rule = redactor.rule(unescape(content)) if match[2] is not None else None
-        if rule is not None and (made := _member(redactor, rule, text, match, before)) is not None:
-            found += made
-            done = before = made[-1].end
-            continue
-        before = match.end()
-        if _HOLDS.search(content) is not None:
-            inner = redactor.text(unescape(content), depth - 1)
-            if inner:
-                found += escaped_edits(content, inner, start + 1)
+        holds = _HOLDS.search(content) is not None
+        if name is not None:
+            if content not in rules:
+                redactor.spend()
+                rules[content] = redactor.rule(_plain(redactor, content))
+            rule = rules[content]
+            if rule is not None and (made := _member(redactor, rule, text, match, done)) is not None:
+                redactor.spend(len(made))
+                found += made
+                done = made[-1].end
+                continue
+            if rule is None and not holds:
+                nothing.add(content)
+        if holds and (inner := redactor.text(_plain(redactor, content), depth - 1)):
+            redactor.spend(len(inner), cheap=content.count("\\"))
+            found += escaped_edits(content, inner, start + 1)
     return found
+
+
+def _plain(redactor: Redactor, content: str) -> str:
+    """The content of a string without its escapes."""
+    plain = unescape_at_once(content)
+    if plain is not None:
+        return plain
+    redactor.spend(cheap=content.count("\\"))
+    return unescape(content)
 
 
 def _member(redactor: Redactor, rule: Rule, text: str, match: re.Match[str], before: int) -> list[Edit] | None:
     """The edits of a member; None where it stays, and what it holds is still to be read."""
-    start, value = match.start(), match.end()
+    start, value = match.start(1) - 1, match.end()
     if rule.kind == REMOVE:
         redactor.note(rule)
         end = _end(text, value)
@@ -103,10 +132,16 @@ def _removed(text: str, start: int, before: int, end: int | None) -> Edit:
 
 def _end(text: str, start: int) -> int | None:
     """Where the value ends that begins here; None where it is no JSON, or does not end."""
+    collecting = len(text) - start > _MANY and gc.isenabled()
+    if collecting:  # of the lists that a megabyte may hold none is garbage yet, and walking them takes twice as long
+        gc.disable()
     try:
         return int(_scan(text, start)[1])
     except (ValueError, RecursionError):
         return None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _sent(scalar: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from services.shared.name_rules import NameRules, compact
+from services.shared.name_rules import NameRules, compact, readable
 from services.shared.privacy import (
     ACTIONS,
     BY_PRESET,
@@ -50,6 +50,7 @@ _HOSTERS = frozenset({
 
 def _key(name: str) -> str:
     """What two names have in common that are the same to the lists."""
+    name = readable(name)
     return name.lower() if name.startswith(("_", "$")) else compact(name)
 
 
@@ -124,7 +125,7 @@ class PrivacyReader(NodeReader):
         return tuple(names)
 
     def _check_name(self, node: yaml.Node, key: str, name: str, needed: tuple[str, ...]) -> bool:
-        bare = compact(name)
+        bare = compact(readable(name))
         wrong = ""
         if not bare:
             wrong = "would match every name or none; write a parameter's name"

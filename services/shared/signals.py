@@ -13,7 +13,8 @@ A JSON item may hold `consent` itself or in one of PLACES: one of the same words
 advertising (`ad_storage`, `ad_user_data`, `ad_personalization`) is another matter: that alone denied is no opt-out of
 being measured.
 
-What is repeated counts if any of it opts out.
+What is repeated counts if any of it opts out; but of a member that a JSON object has twice, the last one is all that a
+reader gets.
 """
 
 from __future__ import annotations
@@ -91,8 +92,8 @@ class Signals:
         found = ""
         for part in query.split("&"):
             name, _, value = part.partition("=")
-            if len(part) <= _LONGEST and (signal := _of_parameter(_decoded(name), _decoded(value))):
-                found = self.strongest(found, signal)
+            if len(part) <= _LONGEST and (name := _decoded(name)) in PARAMETERS:
+                found = self.strongest(found, _of_parameter(name, _decoded(value)))
         return found
 
     def of_item(self, item: bytes | str) -> str:

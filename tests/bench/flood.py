@@ -13,8 +13,8 @@ spool; a polite client sends 200 hits a second to it before the flood and during
 | `flood_KIND_polite_lost` | hits of the polite client that were not answered with 200 |
 
 These are bounds, not comparisons: each is measured once and has no spread. The ratio of two p99s of a few hundred
-replies is a coarse thing, and the polite client shares its core with the flood. `flood_json_stall_ratio` and its two
-waits are those of stalls.py.
+replies is a coarse thing, and the polite client shares its core with the flood. The figures with
+`stall` in their names are those of stalls.py.
 """
 
 from __future__ import annotations

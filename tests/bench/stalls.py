@@ -9,6 +9,8 @@ that becomes slower does so for all.
 | --- | --- |
 | `flood_json_stall_ratio` | the longest wait while a body of the worst shape arrives, over that with a plain string |
 | `flood_json_stall_ms`, `flood_string_stall_ms` | the two waits |
+| `flood_secrets_stall_ratio` | the same for a body of nothing but secrets, over that with short strings |
+| `flood_secrets_stall_ms` | that wait |
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tests.process import Child
 
 SIZE = 1_048_576  # bytes of a body: as many as a collector takes
 TURNS, QUICK_TURNS = 20, 5
-STRING = "string"
+STRING, STRINGS = "string", "strings"
 ASK = b"GET /robots.txt HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
@@ -48,6 +50,19 @@ def bodies() -> dict[str, bytes]:
     }
 
 
+def secrets() -> dict[str, bytes]:
+    """Bodies of which each value is to be removed, or an address in it; they are refused before all of it is read.
+
+    And what they are compared with: short strings, none of which is looked into.
+    """
+    return {
+        STRINGS: _filled(b'"a",'),
+        "secret_members": _filled(b'"pin":1,', b'{"type":"order",', b'"n":1}'),
+        "secret_texts": _filled(b'"https://x/?a=%253D1&token=1",'),
+        "addresses": _filled(b'"ip":"192.0.2.7",', b'{"type":"order",', b'"n":1}'),
+    }
+
+
 def measure(quick: bool = False) -> dict[str, Figure]:
     """The figures of the table above. Raises needs.Missing where the machine has one core."""
     server_core, load_core = needs.cores()
@@ -56,7 +71,8 @@ def measure(quick: bool = False) -> dict[str, Figure]:
 
 
 def _measure(pubsub: Child, server_core: int, load_core: int, turns: int) -> dict[str, Figure]:
-    waits: dict[str, list[float]] = {shape: [] for shape in bodies()}
+    sent = bodies() | secrets()
+    waits: dict[str, list[float]] = {shape: [] for shape in sent}
     with (
         tempfile.TemporaryDirectory(prefix="pixelpipe-stalls-") as spool,
         served.collector(pubsub, server_core, spool=spool) as collector,
@@ -66,7 +82,7 @@ def _measure(pubsub: Child, server_core: int, load_core: int, turns: int) -> dic
         ThreadPoolExecutor(1) as thread,
     ):
         for turn in range(turns + 1):
-            for shape, body in bodies().items():
+            for shape, body in sent.items():
                 longest = longest_wait(posting, asking, body, thread)
                 if turn:  # the first one of each is slower
                     waits[shape].append(longest)
@@ -76,12 +92,15 @@ def _measure(pubsub: Child, server_core: int, load_core: int, turns: int) -> dic
 def figures(waits: dict[str, list[float]]) -> dict[str, Figure]:
     """What these waits, in seconds and in turns, come to."""
     least = {shape: min(waits[shape]) for shape in waits}
-    string = least.pop(STRING)
+    string, strings = least.pop(STRING), least.pop(STRINGS)
+    secret = max([least.pop(shape) for shape in secrets() if shape in least])
     worst = max(least.values())
     return {
         "flood_json_stall_ratio": Figure(worst / string),
         "flood_json_stall_ms": Figure(worst * 1000),
         "flood_string_stall_ms": Figure(string * 1000),
+        "flood_secrets_stall_ratio": Figure(secret / strings),
+        "flood_secrets_stall_ms": Figure(secret * 1000),
     }
 
 
@@ -100,13 +119,13 @@ def longest_wait(posting: socket.socket, asking: socket.socket, body: bytes, thr
 
 def _post(connection: socket.socket, body: bytes) -> None:
     connection.sendall(b"POST /events HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-    _read(connection, b"204")
+    _read(connection, b"204", b"413")
 
 
-def _read(connection: socket.socket, status: bytes) -> None:
-    """One reply, which is small, and must have that status."""
+def _read(connection: socket.socket, *statuses: bytes) -> None:
+    """One reply, which is small, and must have one of these statuses."""
     reply = connection.recv(65_536)
-    assert reply.startswith(b"HTTP/1.1 " + status), reply[:200]
+    assert reply.startswith(tuple(b"HTTP/1.1 " + status for status in statuses)), reply[:200]
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ TARGETS = {
     "collector_vs_publish_per_event": Target(2.2),
     "collector_post_batch_events_per_s": Target(150_000),
     "flood_json_stall_ratio": most(4),
+    "flood_secrets_stall_ratio": most(4),
     "processor_events_per_s": Target(60_000),
     "protocol_segment_vs_native": Target(0.5),
     "protocol_snowplow_vs_native": Target(0.5),

@@ -10,8 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from services.collector import body
+from services.shared.guard import TOO_MUCH, Guard
+from services.shared.privacy import Privacy
 from tests.bench import stalls
-from tests.bench.stalls import STRING
+from tests.bench.stalls import STRING, STRINGS
+
+
+@pytest.mark.parametrize("shape", stalls.secrets())
+def test_a_body_of_secrets_is_valid_and_takes_too_much(shape: str) -> None:
+    data = stalls.secrets()[shape]
+    (event,) = body.events(data, "application/json")
+    assert len(data) >= stalls.SIZE - 3_000
+    assert (Guard(Privacy()).json(event, False) == TOO_MUCH) == (shape != STRINGS)
 
 
 @pytest.mark.parametrize("shape", stalls.bodies())
@@ -22,11 +32,15 @@ def test_a_body_is_one_event_that_a_collector_takes(shape: str) -> None:
 
 
 def test_the_worst_shape_is_compared_with_strings_by_its_least_wait() -> None:
-    found = stalls.figures({STRING: [0.5, 0.25], "arrays": [1.0, 0.75], "deep": [9.0, 0.5]})
+    waits = {STRING: [0.5, 0.25], "arrays": [1.0, 0.75], "deep": [9.0, 0.5]}
+    secrets = {STRINGS: [0.5, 0.75], "secret_members": [4.0, 1.0], "addresses": [1.5, 2.0]}
+    found = stalls.figures(waits | secrets)
     assert {name: figure.value for name, figure in found.items()} == {
         "flood_json_stall_ratio": 3.0,
         "flood_json_stall_ms": 750.0,
         "flood_string_stall_ms": 250.0,
+        "flood_secrets_stall_ratio": 3.0,
+        "flood_secrets_stall_ms": 1500.0,
     }
 
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from services.processor.parse import BAD_BODY, MISSING, Parser, Reject, Row
+from services.shared import guard, identity, schema_file
 from services.shared import hit as wire
-from services.shared import identity, schema_file
 from services.shared.hit import Hit
 
 NOW = 1_764_439_200_000_000  # 2025-11-29T18:00:00Z
@@ -124,6 +124,11 @@ def test_a_retry_over_midnight_has_the_day_of_the_event() -> None:
         assert _row(_hit("segment", item, envelope={"sentAt": sent}))["day"] == NOW // 86_400_000_000 - 1
 
 
+def _left_out(via: str) -> Hit:
+    """A hit whose body the collector did not keep."""
+    return msgspec.structs.replace(_hit(via), body=msgspec.Raw(guard.TOO_MUCH))
+
+
 @pytest.mark.parametrize(
     ("one", "detail"),
     [
@@ -137,6 +142,8 @@ def test_a_retry_over_midnight_has_the_day_of_the_event() -> None:
             _hit("matomo", None, query="idsite=1&rec=1", envelope={"uncut": "too large", "bytes": 20_000_000}),
             "the body cannot be cut into items: too large",
         ),
+        (_left_out("segment"), f"its values were not kept: {guard.TOO_MUCH_SAID}"),
+        (_hit("matomo", None, text=guard.TOO_MUCH.decode()), f"its values were not kept: {guard.TOO_MUCH_SAID}"),
         (_hit("someday.new", {}), "this processor does not know the protocol"),
     ],
 )

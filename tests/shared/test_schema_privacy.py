@@ -183,6 +183,14 @@ LONGER = "; remove it here, or write a longer name"
         ("secrets: [a_key, '']", "3:20: privacy: secrets: a text is wanted here, not nothing"),
         ("secrets: [{a: b}]", "3:13: privacy: secrets: a text is wanted here, not a mapping"),
         ("secrets: ['- _']", "3:13: privacy: secrets: '- _' would match every name or none; write a parameter's name"),
+        (
+            'secrets: ["\\u200b\\u00ad"]',
+            r"3:13: privacy: secrets: '\u200b\xad' would match every name or none; write a parameter's name",
+        ),
+        (
+            "secrets: [größe, ＧＲÖＳＳＥ]",
+            "3:20: privacy: secrets: 'ＧＲÖＳＳＥ' is there twice; case, `-`, `_`, `.` and spaces do not count",
+        ),
         ("secrets: ['*']", "3:13: privacy: secrets: '*' is a pattern or not a name; write each name in full"),
         ("secrets: ['pass*']", "3:13: privacy: secrets: 'pass*' is a pattern or not a name; write each name in full"),
         (
