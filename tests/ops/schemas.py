@@ -49,7 +49,7 @@ def text(*columns: str, number: str = NUMBER, table: str = "partition: day", rej
         )
     )
     settings = "".join(f"\n    {line}" for line in ("cluster: [user_id, n]", *table.splitlines()))
-    return f"tables:\n  events:{settings}\n    columns:{own}\n{rejects}"
+    return f"tables:\n  events:{settings}\n    columns:{own}\n{rejects}views: none\n"
 
 
 def row(event_id: str, *, day: date = DAY, seconds: float = 0, **values: Any) -> dict[str, Any]:

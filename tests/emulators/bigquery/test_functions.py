@@ -544,7 +544,6 @@ REFUSALS: list[tuple[str, str]] = [
     ("SAFE.SUBSTR('a', 1)", "SafeFunc"),
     ("ST_GEOGPOINT(1, 2)", "ST_GEOGPOINT"),
     ("CAST('1' AS NUMERIC(10, 2))", "NUMERIC(10, 2)"),
-    ("DATETIME '2024-01-01 00:00:00'", "the type DATETIME"),
     ("@@project_id", "system variables"),
     ("ROW_NUMBER()", "without an OVER clause"),
     ("nothing", "Unrecognized name: nothing"),
