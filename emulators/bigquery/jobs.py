@@ -73,13 +73,13 @@ class Job:
             "user_email": "local@localhost",
         }
 
-    def known(self) -> str:
-        """The job as stored in the file."""
+    def known(self, ended: int | None = None) -> str:
+        """The job as stored in the file; `ended` is when it will have ended, if it has not yet."""
         return json.dumps(
             {
                 "configuration": self.configuration,
                 "started": self.started,
-                "ended": self.ended,
+                "ended": self.ended if ended is None else ended,
                 "error": None if self.error is None else [self.error.status, self.error.reason, self.error.message],
                 "statistics": self.statistics,
             }
@@ -213,9 +213,10 @@ class Jobs:
         return sorted(filter(keep_, found.values()), key=lambda job: (-job.created, job.id))[:LISTED]
 
     async def remember(self, job: Job) -> None:
-        """Store a finished job in the same commit as its effects."""
-        job.ended = now_ms()
-        await self._store.append("jobs", (job, job.known()), 0, _keep_all)
+        """Store a finished job in the same commit as its effects; only then it shows that it is done."""
+        ended = now_ms()
+        await self._store.append("jobs", (job, job.known(ended)), 0, _keep_all)
+        job.ended = ended
 
     async def cancel(self, job: Job) -> None:
         if job.cursor is not None:

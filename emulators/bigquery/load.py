@@ -61,8 +61,9 @@ async def run(store: Store, job: Job, configuration: Mapping[str, Any], data: by
         await _load(store, job, configuration, data)
     except ApiError as error:
         job.error = error
-        job.ended = now_ms()
-        await store.write(lambda connection: keep(connection, job))
+        ended = now_ms()
+        await store.write(lambda connection: keep(connection, job, job.known(ended)))
+        job.ended = ended
 
 
 async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: bytes) -> None:
@@ -72,6 +73,7 @@ async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: 
     table = store.catalog.tables.get(key)
     rows, given = await asyncio.to_thread(_read, configuration, table, data)
     made: list[Table] = []
+    ended: list[int] = []
 
     def apply(connection: Connection) -> None:
         made.append(_destination(connection, store, key, configuration, given, seen=table))
@@ -84,7 +86,7 @@ async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: 
             raise invalid(f"Error while reading data, error message: {mismatch}") from mismatch
         except duckdb.Error as error:
             raise query_error(error) from error
-        job.ended = now_ms()
+        ended.append(now_ms())
         job.statistics = {
             "load": {
                 "inputFiles": "1",
@@ -94,13 +96,14 @@ async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: 
                 "badRecords": "0",
             }
         }
-        keep(connection, job)
+        keep(connection, job, job.known(ended[0]))
 
     try:
         await store.write(apply, lambda: store.catalog.set_table(made[0]))
     except ApiError:
-        job.ended, job.statistics = None, {}
+        job.statistics = {}
         raise
+    job.ended = ended[0]  # only now: who sees that it is done looks for the rows
 
 
 def _read(

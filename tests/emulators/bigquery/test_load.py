@@ -130,6 +130,17 @@ def test_upload_of_many_chunks_arrives_whole(client: bigquery.Client) -> None:
     assert desk.one(client, "SELECT SUM(n) FROM d.t") == sum(range(1000))
 
 
+def test_whoever_sees_that_a_job_is_done_sees_its_rows(client: bigquery.Client) -> None:
+    client.create_dataset("d")
+    lines = ndjson(*({"id": f"{n:06d}" + "x" * 1_000, "n": n} for n in range(3_000))).getvalue()
+    for number in range(6):
+        schema = [SchemaField("id", "STRING"), SchemaField("n", "INT64")]
+        job = load(client, io.BytesIO(lines), f"d.t{number}", job_config=config(schema=schema))
+        while client.get_job(job.job_id).state != "DONE":
+            pass
+        assert client.get_table(f"d.t{number}").num_rows == 3_000
+
+
 def test_table_is_made_from_the_jobs_schema_or_the_files(client: bigquery.Client) -> None:
     client.create_dataset("d")
     schema = [SchemaField("day", "DATE", "REQUIRED"), SchemaField("n", "INT64")]
