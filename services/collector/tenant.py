@@ -61,6 +61,8 @@ class Tenancy:
         self._resolver = Resolver(tenants)
         self._limits = RateLimits(tenants, clock)
         self._hits, self._unknown = metrics.tenant_hits.by_labels, metrics.unknown_tenant_hits.by_labels
+        if self.on:  # from 0, or the first hit of nobody would be in no rate
+            self._unknown.update(dict.fromkeys(((ADMITTED,), (REFUSED,)), 0))
         marks = (KEY_PARAMETER, tenants.parameter) if tenants.parameter else (KEY_PARAMETER,)
         self._marks = [f"{mark}=".encode() for mark in marks]
 

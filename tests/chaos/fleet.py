@@ -72,6 +72,7 @@ class Fleet:
         number = len(self.of(service))
         admin, port = process.free_port(), None
         own = {"PIPE_PROJECT": PROJECT, "PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin)}
+        own["PIPE_SCHEMA"] = str(SCHEMA_FILE)
         if service == "collector":
             port = process.free_port()
             own |= {
@@ -79,8 +80,6 @@ class Fleet:
                 "PIPE_DRAIN_DELAY_SECONDS": "0.5",  # no load balancer has to stop routing first
                 "PIPE_SPOOL": str(self.folder / f"spool-{number}"),
             }
-        else:
-            own["PIPE_SCHEMA"] = str(SCHEMA_FILE)
         log = self.folder / f"{service}-{number}.log"
         member = Member(service, number, {**self.environment, **own, **(settings or {})}, admin, port, log)
         self.members.append(member)
