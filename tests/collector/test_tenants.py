@@ -306,4 +306,4 @@ async def test_no_value_of_a_stranger_is_a_label(serve: Serve) -> None:
     await _tenants(collector, "/events", {"tenant": "stranger4"})
     families = [family for family in collector.registry.collect() if "tenant_hits" in family.name]
     labels = {value for family in families for sample in family.samples for value in sample.labels.values()}
-    assert len(families) == 2 and labels == {"admitted"}
+    assert len(families) == 2 and labels == {"admitted", "refused"}
