@@ -1,7 +1,7 @@
 """What a column's `transform` does, step by step. Pure, and linear in the text.
 
-Steps on text come first: they take text and give text, or no value. A value that is no text is left alone, but for
-`hash`, which takes numbers as they are written. Those on the value follow its conversion.
+Steps on text come first: they take text and give text, or no value. A value that is no text is left alone. Those on the
+value follow its conversion.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ TEXT_STEPS = {
     "collapse": None,
     "lower": None,
     "upper": None,
-    "hash": None,
     "url.host": None,
     "url.path": None,
     "url.query.NAME": None,
@@ -195,8 +194,6 @@ class ColumnsReader(NodeReader):
             self._error(node, f"{where}: split makes a list; the column must be `mode: REPEATED`")
         if "time_zone" in names and kind != "TIMESTAMP":
             self._error(node, f"{where}: time_zone goes with TIMESTAMP, not {kind}")
-        if "hash" in names and kind != "STRING":
-            self._error(node, f"{where}: hash makes a text; the column must be a STRING")
         return tuple(steps)
 
     def _transform(self, node: yaml.Node, where: str) -> Transform | None:

@@ -146,7 +146,6 @@ def _rules() -> list[Node]:
         _if(_steps_hold(on_value), _is("type", numbers)),
         _if(_steps_hold({"type": "object", "required": ["split"]}), _is("mode", ["REPEATED"])),
         _if(_steps_hold({"type": "object", "required": ["time_zone"]}), _is("type", ["TIMESTAMP"])),
-        _if(_steps_hold({"const": "hash"}), _is("type", ["STRING"])),
     ]
 
 

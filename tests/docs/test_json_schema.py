@@ -185,7 +185,6 @@ MISTAKES = {
     "a step on numbers for texts": ("transform: url.host", "transform: {round: 2}"),
     "a list of a text": ("tags: {type: STRING, mode: REPEATED", "tags: {type: STRING"),
     "a zone of a date": ("local_at: {type: TIMESTAMP", "local_at: {type: DATETIME"),
-    "a hash of a number": ("[trim, {round: 2}", "[hash, {round: 2}"),
     "steps of JSON": ("['param.*']}", "['param.*'], transform: [trim]}"),
     "a table's name": ("  events: {", "  my-events: {"),
     "a table that provisioning makes": ("  events: {", "  conflicts: {"),

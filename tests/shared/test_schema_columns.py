@@ -85,7 +85,6 @@ CASES = {
     "split one": ("{type: STRING, from: param.a, transform: [{split: ','}]}", 8, 51, "must be `mode: REPEATED`"),
     "zone": ("{type: TIMESTAMP, from: param.a, transform: [{time_zone: Berlin}]}", 8, 67, "no time zone such as"),
     "zone of a text": ("{type: STRING, from: param.a, transform: [{time_zone: UTC}]}", 8, 51, "goes with TIMESTAMP"),
-    "hash of a number": ("{type: INT64, from: param.a, transform: hash}", 8, 50, "must be a STRING"),
     "json": ("{type: JSON, from: param.a, transform: trim}", 8, 49, "a JSON has none"),
     "empty map": ("{type: STRING, from: param.a, transform: [{map: {}}]}", 8, 58, "at least one value"),
     "pattern": ("{type: STRING, from: param.a, transform: [{regex: '(a'}]}", 8, 60, "no pattern of RE2: missing )"),
