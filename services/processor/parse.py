@@ -6,7 +6,7 @@ It uses no clock, network or logger, and nothing a stranger can send makes it ra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
 from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
-from services.shared.schema import OPEN_SOURCES, REJECTS, Column, Schema, Table
+from services.shared.schema import OPEN_SOURCES, REJECTS, Schema, Table
 from services.shared.tenants import Resolver
 
 NO_TABLE = "no_table"
@@ -73,6 +73,12 @@ class _Plan:
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
         self.problems = [
             index for index, column in enumerate(table.columns) if str(column.sources[0]) == "event.problems"
+        ]
+        self.conditions = [(sources.plain(one.source), one.values) for one in table.conditions]
+        # What the client sent for each column, asked only where that does not fit.
+        self.sent = [
+            [sources.raw(one) for one in column.sources if one.namespace in OPEN_SOURCES and one.name != "*"]
+            for column in table.columns
         ]
         partition = Partition(table)
         self.partition = None if partition.always_fits else partition
@@ -138,8 +144,8 @@ class Parser:
 
     def _plan(self, event: Event) -> _Plan:
         for plan in self._plans:
-            for condition in plan.table.conditions:
-                if sources.plain(event, condition.source) not in condition.values:
+            for read, values in plan.conditions:
+                if read(event) not in values:
                     break
             else:
                 return plan
@@ -166,12 +172,12 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
                 values.append(read(event))
             break
         except convert.Invalid as error:
-            column = plan.table.columns[len(values)]
+            column, sent = plan.table.columns[len(values)], _sent(event, plan.sent[len(values)])
             if not column.lenient:
-                sent = convert.shown(_sent(event, column))
+                sent = convert.shown(sent)
                 raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
             # One optional value that does not fit costs itself, not the event; it stays among the parameters.
-            event.note(column.name, error.reason, error.detail, _sent(event, column))
+            event.note(column.name, error.reason, error.detail, sent)
             values.append([] if column.repeated else None)
         except column_readers.Missing:
             column = plan.table.columns[len(values)]
@@ -184,7 +190,7 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
         detail = "the table is partitioned by it, and BigQuery accepts rows from 5 years ago to a year ahead"
-        sent = convert.shown(_sent(event, column))
+        sent = convert.shown(_sent(event, plan.sent[partition.index]))
         raise _Rejection(Reject(convert.OUT_OF_RANGE, detail, plan.table.name, column.name, sent))
     # By now every other column has taken its parameters; the rest comes last, wherever its column is.
     for index in plan.rest:
@@ -227,11 +233,10 @@ def _event_id(event: Event) -> str:
     return text
 
 
-def _sent(event: Event, column: Column) -> Any:
+def _sent(event: Event, places: Sequence[Callable[[Event], tuple[sources.Path, Any]]]) -> Any:
     """What was sent for a column whose value does not fit; None if that is not the client's."""
-    for source in column.sources:
-        if source.namespace in OPEN_SOURCES and source.name != "*":
-            _, value = sources.raw(source)(event)
-            if value is not None and value != "":
-                return value
+    for get in places:
+        _, value = get(event)
+        if value is not None and value != "":
+            return value
     return None

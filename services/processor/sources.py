@@ -79,12 +79,12 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
 
 def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
     """A function that returns a value as it was sent and the way to it among the parameters, () for no parameter."""
-    if source.namespace != "param":
-        read = own(source) if source.namespace != "header" else None
-        if read is None:
-            return lambda event: ((), event.hit.headers.get(source.name) or None)
-        return lambda event: ((), read(event))
     name = source.name
+    if source.namespace == "header":
+        return lambda event: ((), event.hit.headers.get(name) or None)
+    if source.namespace != "param":
+        read = own(source)
+        return lambda event: ((), read(event))
     find = finder(name) if "." in name else None
 
     def of_parameter(event: Event) -> tuple[Path, Any]:
@@ -121,19 +121,18 @@ def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
     return geo.without_city(found) if event.hit.anonymized else found
 
 
-def plain(event: Event, source: Source) -> str | None:
-    """A source's value as text, for the conditions of a table."""
-    if source.namespace in ENRICHMENTS:
-        value = enrichment(source.namespace, source.name)(event)
-        return None if value is None else convert.string(value)
-    if source.namespace in ("param", "header"):
-        _, value = raw(source)(event)
+def plain(source: Source) -> Callable[[Event], str | None]:
+    """A function that returns a source's value as text, for the conditions of a table; None for what is no text."""
+    get = raw(source)
+
+    def as_text(event: Event) -> str | None:
+        _, value = get(event)
         try:
             return None if value is None else convert.string(value)
         except convert.Invalid:
             return None
-    value = getattr(event.hit, source.name)
-    return str(value) if value else None
+
+    return as_text
 
 
 def _original(one: Hit) -> str:

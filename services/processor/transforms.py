@@ -1,7 +1,7 @@
 """What a column's `transform` does, step by step. Pure, and linear in the text.
 
-Steps on text come first: they take text and give text, or no value. A value that is no text is left alone. Those on the
-value follow its conversion.
+Steps on text come first: they take text and give text, or no value. Other values pass unchanged. Steps on
+the value follow its conversion.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _zoned(zone: ZoneInfo) -> Step:
 
 @lru_cache(1_024)
 def _url(text: str) -> tuple[str | None, str | None, str]:
-    """Host, path and query; None for what is not there. What is no URL has none of them."""
+    """Host, path and query of a URL; None for a missing part, and for every part of any other text."""
     try:
         parts = urlsplit(text.strip())
         return parts.hostname or None, parts.path or None, parts.query

@@ -81,7 +81,7 @@ class Guard:
         return edits.apply(text, found).encode("latin-1") if found else item
 
     def text(self, item: str, anonymize: bool, via: str = "") -> str:
-        """An item that is no JSON: a form, or a body that could not be cut and may be anything."""
+        """An item that is not JSON: a form, or a body that could not be cut and may be anything."""
         kept = self._edited(item, anonymize, via, _anything)
         return TOO_MUCH.decode() if kept is None else kept
 

@@ -131,7 +131,7 @@ def _removed(text: str, start: int, before: int, end: int | None) -> Edit:
 
 
 def _end(text: str, start: int) -> int | None:
-    """Where the value ends that begins here; None where it is no JSON, or does not end."""
+    """The end of the value that starts here; None if it is not JSON, or is cut off."""
     collecting = len(text) - start > _MANY and gc.isenabled()
     if collecting:  # of the lists that a megabyte may hold none is garbage yet, and walking them takes twice as long
         gc.disable()

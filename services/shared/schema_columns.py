@@ -15,7 +15,6 @@ from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
 
 COLUMN_KEYS = ("type", "mode", "from", "fields", "transform", "on_error", "description")
-FIELD_KEYS = COLUMN_KEYS
 MOST_COLUMNS = 10_000  # BigQuery's limit of columns, those in STRUCTs as well
 COLUMN_DESCRIPTION = 1_024
 MOST_TRANSFORMS = 20
@@ -108,7 +107,7 @@ class ColumnsReader(NodeReader):
 
     def _column(self, table: str, where: str, name: str, spec: yaml.Node, depth: int) -> Column:
         required_keys = ("type",) if depth else ("type", "from")
-        keys = self._mapping(spec, where, FIELD_KEYS if depth else COLUMN_KEYS, required=required_keys)
+        keys = self._mapping(spec, where, COLUMN_KEYS, required=required_keys)
         kind = self._choice(keys.get("type"), f"{where}: type", schema.TYPES)
         mode = self._choice(keys.get("mode"), f"{where}: mode", schema.MODES)
         if depth:  # relative to the object

@@ -111,7 +111,7 @@ def _column(*, of_rejects: bool) -> Node:
 
 def _field() -> Node:
     values = _column_values() | {"from": _texts(TEXT)}
-    return _object(schema_columns.FIELD_KEYS, values, schema_file.COLUMN_KEYS, ("type",)) | {"allOf": _rules()}
+    return _object(schema_columns.COLUMN_KEYS, values, schema_file.COLUMN_KEYS, ("type",)) | {"allOf": _rules()}
 
 
 def _column_values() -> Node:

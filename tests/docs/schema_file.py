@@ -102,7 +102,7 @@ STEPS = {
     "collapse": "White space inside is one space, and none is around it",
     "lower": "In lower case",
     "upper": "In upper case",
-    "url.host": "The host name of a URL, in lower case; what is no URL has no value",
+    "url.host": "The host name of a URL, in lower case; any other text has no value",
     "url.path": "Its path",
     "url.query.NAME": "The decoded value of NAME in its query string",
     "default": "This, where there is no value",

@@ -180,7 +180,7 @@ MISTAKES = {
     "the example as a step": ("url.query.utm_campaign", "url.query.NAME"),
     "too many decimals": ("{round: 2}", "{round: 39}"),
     "a length of nothing": ("{max_length: 9}", "{max_length: 0}"),
-    "a limit that is no number": ("{min: -1.5}", "{min: few}"),
+    "a limit that is not a number": ("{min: -1.5}", "{min: few}"),
     "an empty map": ("{map: {m: mobile, 1: desktop, '*': other}}", "{map: {}}"),
     "a step on numbers for texts": ("transform: url.host", "transform: {round: 2}"),
     "a list of a text": ("tags: {type: STRING, mode: REPEATED", "tags: {type: STRING"),

@@ -87,7 +87,7 @@ def parse(sql: str) -> exp.Expression:
 
 
 def tokens(sql: str) -> list[Any]:
-    """The words of a text, for what sqlglot has no grammar for; SqlglotError if they cannot be told apart."""
+    """The tokens of a statement that sqlglot cannot parse. Raises SqlglotError if it cannot be tokenized."""
     return list(_dialect.tokenize(sql))
 
 
