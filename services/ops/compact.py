@@ -53,9 +53,7 @@ class Compaction:
 def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_project(parser)
     deployment.add_dataset(parser)
-    parser.add_argument(
-        "--date", type=_day, default="yesterday", help="the day, UTC: YYYY-MM-DD or yesterday (%(default)s)"
-    )
+    parser.add_argument("--date", type=_day, help="the day, UTC: YYYY-MM-DD or yesterday (the last one closed)")
     parser.add_argument(
         "--table", action="append", metavar="NAME", help="a table of the schema file; may be repeated (all of them)"
     )
@@ -86,12 +84,13 @@ async def run(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     line = log.get("ops.compact")
-    day: date = options.date
     now = datetime.now(UTC)
+    after = timedelta(hours=options.closed_after)
+    day: date = options.date or last_closed(now, after)
     failed: list[str] = []
     done: list[Compaction] = []
     try:
-        check_closed(day, now, timedelta(hours=options.closed_after))
+        check_closed(day, now, after)
         tables = _tables(options)
         compactor = Compactor(deployment.bigquery_client(options.project), options.project, options.dataset)
     except CommandRefused as error:
@@ -135,6 +134,11 @@ def _tables(options: argparse.Namespace) -> Sequence[Table]:
         if name not in schema.tables:
             raise CommandRefused(f"the schema file has no table {name!r}; it has {', '.join(schema.tables)}")
     return [schema.tables[name] for name in dict.fromkeys(options.table)]
+
+
+def last_closed(now: datetime, after: timedelta) -> date:
+    """The latest day that is over, in UTC, since `after`."""
+    return (now - after).date() - timedelta(days=1)
 
 
 def check_closed(day: date, now: datetime, after: timedelta) -> None:

@@ -213,7 +213,7 @@ def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline) -> None:
     assert pipeline.rows(CONFLICTS) == []
 
 
-def test_all_tables_of_yesterday_unless_told(pipeline: Pipeline) -> None:
+def test_all_tables_of_the_last_closed_day_unless_told(pipeline: Pipeline) -> None:
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     pipeline.load("events", [row("a", day=yesterday)] * 2)
     *lines, done = pipeline.ops("compact", "--closed-after", "0").lines
@@ -234,7 +234,9 @@ def test_a_day_is_closed_some_hours_after_its_end() -> None:
     for moment in (midnight - timedelta(seconds=1), midnight, midnight + after - timedelta(seconds=1)):
         with pytest.raises(CommandRefused, match=str(DAY)):
             compact.check_closed(DAY, moment, after)
+        assert compact.last_closed(moment, after) == DAY - timedelta(days=1)
     compact.check_closed(DAY, midnight + after, after)
+    assert compact.last_closed(midnight + after, after) == DAY
 
 
 def test_a_table_whose_days_are_no_partitions_is_refused_and_the_others_are_done(pipeline: Pipeline) -> None:
