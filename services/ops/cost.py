@@ -1,73 +1,24 @@
-"""Estimates a month's bill at a given rate of hits, by the list prices in services/ops/prices.py.
-
-Not included: queries (compaction's too), logs, metrics, TLS handshakes, and discounts.
-"""
+"""Estimates a month's bill at a given rate of hits, and what other designs would cost."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
 from services.collector.config import Config
-from services.ops import prices
-from services.ops.prices import GIB, HOURS, TIB
-
-EVENT_BYTES = 564  # a hit of `load` with a browser's headers, as JSON
-
-# Compressed sizes, measured on packs of 1 to 1,000 such hits; tests/ops/test_cost.py measures them again.
-_FIRST_HIT, _NEXT_HIT = 0.74, 0.09  # of event bytes: what the first hit of a pack takes, and each further one
-_ROWS_PACK, _ROW = 700, 0.12  # bytes of a pack of rows without any, and of event bytes: what each row takes
-HITS_ENVELOPE, ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
-STORED = 0.6  # of event bytes: a row as BigQuery counts it
-
-REQUEST_BYTES, REPLY_BYTES = 1_000, 300  # a browser's request with all its headers; the image and its headers
-
-
-@dataclass(frozen=True)
-class Pods:
-    """One service as the chart sizes it; `cpu_ms` is what a hit takes of it, measured with 64 connections."""
-
-    cpu: float
-    gib: float
-    fewest: int
-    target: float
-    cpu_ms: float
-
-    def count(self, hits_per_second: float) -> int:
-        """How many pods the autoscaler keeps."""
-        return max(self.fewest, math.ceil(hits_per_second * self.cpu_ms / 1000 / (self.cpu * self.target)))
-
-
-PODS = {
-    "collector": Pods(0.5, 192 / 1024, 2, 0.60, 0.21),
-    "processor": Pods(0.5, 256 / 1024, 1, 0.70, 0.22),
-    "loader": Pods(0.25, 384 / 1024, 1, 0.70, 0.12),
-}
-
-
-@dataclass(frozen=True)
-class Bill:
-    """US dollars a month."""
-
-    pubsub: float
-    bigquery_write: float
-    bigquery_storage: float
-    load_balancer: float
-    replies: float
-    pods: float
-    cluster: float
-
-    @property
-    def total(self) -> float:
-        return sum(float(one) for one in asdict(self).values())
+from services.ops import cost_model, designs, prices
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hits-per-second", type=_positive, required=True, help="on average, day and night")
     parser.add_argument(
-        "--event-bytes", type=_positive, default=EVENT_BYTES, help="a hit with its headers, as JSON (%(default)s)"
+        "--event-bytes",
+        type=_positive,
+        default=cost_model.EVENT_BYTES,
+        help="a hit with its headers, as JSON (%(default)s)",
     )
     # The setting that decides how large packs are, and so the bill of Pub/Sub.
     parser.add_argument(
@@ -76,6 +27,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=Config.linger_seconds,
         help="the collector's PIPE_LINGER_SECONDS (%(default)s)",
     )
+    parser.add_argument(
+        "--values", choices=cost_model.PODS, default="default", help="the chart's values: its own, or values-small.yaml"
+    )
+    parser.add_argument(
+        "--network-tier",
+        choices=prices.INTERNET_GIB,
+        default="premium",
+        help="of the load balancer: a regional one is of the Standard Tier (%(default)s)",
+    )
+    parser.add_argument(
+        "--hits-per-request",
+        type=_positive,
+        default=1.0,
+        help="events that a request carries, where a tracker posts several (%(default)s)",
+    )
+    parser.add_argument("--compare", action="store_true", help="also what other designs would cost")
 
 
 def _positive(text: str) -> float:
@@ -91,69 +58,25 @@ def _positive(text: str) -> float:
 async def run(options: argparse.Namespace) -> int:
     """Print one JSON object."""
     rate = options.hits_per_second
-    bill = estimate(rate, options.event_bytes, options.linger_seconds)
-    outcome = {
+    bill = cost_model.estimate(
+        rate,
+        options.event_bytes,
+        options.linger_seconds,
+        values=options.values,
+        tier=options.network_tier,
+        hits_per_request=options.hits_per_request,
+    )
+    outcome: dict[str, Any] = {
         "hits_per_second": rate,
         "prices_read": prices.READ.isoformat(),
-        "pods": {name: one.count(rate) for name, one in PODS.items()},
+        "pods": {name: one.count(rate) for name, one in cost_model.PODS[options.values].items()},
         "usd_a_month": {name: round(value, 2) for name, value in asdict(bill).items()},
         "total": round(bill.total, 2),
-        "total_a_million_hits": round(bill.total / (rate * HOURS * 3600) * 1e6, 4),
+        "total_a_million_hits": round(bill.total / (rate * prices.HOURS * 3600) * 1e6, 4),
     }
+    if options.compare:
+        outcome["other_designs"] = {
+            one.name: round(one.total, 2) for one in designs.estimate(rate, options.event_bytes)
+        }
     print(json.dumps(outcome))
     return 0
-
-
-def estimate(
-    hits_per_second: float, event_bytes: float = EVENT_BYTES, linger_seconds: float = Config.linger_seconds
-) -> Bill:
-    """The bill of a steady rate, with the chart's defaults behind a load balancer on Autopilot."""
-    hits = hits_per_second * HOURS * 3600
-    size = pack_hits(hits_per_second / PODS["collector"].count(hits_per_second), linger_seconds)
-    carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
-    rows = hits * event_bytes * STORED
-    received, sent = hits * REQUEST_BYTES / GIB, hits * REPLY_BYTES / GIB
-    pods = sum(
-        one.count(hits_per_second)
-        * (one.cpu * prices.POD_CPU_HOUR + max(one.gib, one.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR)
-        for one in PODS.values()
-    )
-    return Bill(
-        pubsub=pubsub(carried),
-        bigquery_write=bigquery_write(rows),
-        bigquery_storage=max(0.0, rows - prices.STORAGE_FREE) / GIB * prices.STORAGE_GIB,
-        load_balancer=prices.RULES_HOUR * HOURS + (received + sent) * prices.BALANCER_GIB,
-        replies=sent * prices.INTERNET_GIB,
-        pods=pods * HOURS,
-        cluster=max(0.0, prices.CLUSTER_HOUR * HOURS - prices.CLUSTER_CREDIT),
-    )
-
-
-def billed_bytes(packs: float, hits_pack: float, rows_pack: float) -> float:
-    """What Pub/Sub bills for so many packs of these sizes: each is published once and delivered once, both kinds."""
-    return packs * sum(2 * max(prices.PUBSUB_REQUEST, one) for one in (hits_pack, rows_pack))
-
-
-def pubsub(billed: float, free: float = prices.PUBSUB_FREE) -> float:
-    """Dollars a month for so many bytes a month, of which some are free."""
-    return max(0.0, billed - free) / TIB * prices.PUBSUB_TIB
-
-
-def bigquery_write(rows: float, free: float = prices.WRITE_FREE) -> float:
-    """Dollars a month for so many bytes of rows appended a month, of which some are free."""
-    return max(0.0, rows - free) / GIB * prices.WRITE_GIB
-
-
-def pack_hits(hits_per_second: float, linger_seconds: float) -> float:
-    """Hits in a pack of one collector: the one that opens it, and those that arrive within its linger."""
-    return min(1_000.0, 1 + hits_per_second * linger_seconds)
-
-
-def hits_pack_bytes(hits: float, event_bytes: float) -> float:
-    """One message of hits."""
-    return event_bytes * (_FIRST_HIT + (hits - 1) * _NEXT_HIT) + HITS_ENVELOPE
-
-
-def rows_pack_bytes(hits: float, event_bytes: float) -> float:
-    """One message of their rows."""
-    return _ROWS_PACK + hits * event_bytes * _ROW + ROWS_ENVELOPE

@@ -2,8 +2,7 @@
 
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
 /kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
-Storage Write API and storage are as others quote them, internet traffic has no source here. Look again before you rely
-on a figure.
+Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
 """
 
 from __future__ import annotations
@@ -40,5 +39,20 @@ DISK_GIB = 0.10
 RULES_HOUR = 0.025
 BALANCER_GIB = 0.008
 
-# Replies to the internet, Premium Tier, the first TiB of a month; what is above it costs less.
-INTERNET_GIB = 0.12
+# Replies to the internet, the first TiB of a month; what is above it costs less. Global balancers are of the Premium
+# Tier; a regional one (gke-l7-regional-external-managed) is of the Standard Tier.
+INTERNET_GIB = {"premium": 0.12, "standard": 0.085}
+
+# What services/ops/designs.py compares with. Cloud Run as others quote it; a BigQuery subscription and a UDF (a single
+# message transform) as they stand in a copy of Pub/Sub's page; insertAll bills rows of at least so many bytes.
+PUBSUB_BIGQUERY_TIB = 50.0
+PUBSUB_UDF_TIB = 40.0
+INSERT_GIB = 0.05
+INSERT_ROW = 1_000
+RUN_MILLION_REQUESTS = 0.40
+RUN_CPU_SECOND = 0.000024
+RUN_GIB_SECOND = 0.0000025
+RUN_FREE_REQUESTS, RUN_FREE_CPU_SECONDS, RUN_FREE_GIB_SECONDS = 2e6, 360_000, 180_000
+# Dataflow's streaming workers: no copy here has these.
+DATAFLOW_CPU_HOUR = 0.069
+DATAFLOW_GIB_HOUR = 0.003557

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from services.collector.config import Config
-from services.ops import cost, prices
+from services.ops import cost_model, prices
 from services.shared import rows
 from tests.bench import processor, traffic
 from tests.bench.figure import Figure
@@ -31,11 +31,11 @@ class Sizes:
     def dollars(self, hits_per_second: float, *, free: bool = True) -> float:
         """A million hits of a month of this rate; `free` takes off what is free each month."""
         month = hits_per_second * prices.HOURS * 3600
-        billed = cost.billed_bytes(month / self.hits, self.hits_pack, self.rows_pack)
+        billed = cost_model.billed_bytes(month / self.hits, self.hits_pack, self.rows_pack)
         if free:
-            dollars = cost.pubsub(billed) + cost.bigquery_write(month * self.row)
+            dollars = cost_model.pubsub(billed) + cost_model.bigquery_write(month * self.row)
         else:
-            dollars = cost.pubsub(billed, free=0) + cost.bigquery_write(month * self.row, free=0)
+            dollars = cost_model.pubsub(billed, free=0) + cost_model.bigquery_write(month * self.row, free=0)
         return dollars / month * 1e6
 
 
@@ -45,8 +45,8 @@ def measured(metrics: Mapping[str, float]) -> Sizes:
     rows_packs = metrics["pixelpipe_loader_messages_received_total"]
     return Sizes(
         metrics["pixelpipe_collector_pack_hits_sum"] / packs,
-        metrics["pixelpipe_collector_pack_bytes_total"] / packs + cost.HITS_ENVELOPE,
-        metrics["pixelpipe_processor_row_bytes_total"] / rows_packs + cost.ROWS_ENVELOPE,
+        metrics["pixelpipe_collector_pack_bytes_total"] / packs + cost_model.HITS_ENVELOPE,
+        metrics["pixelpipe_processor_row_bytes_total"] / rows_packs + cost_model.ROWS_ENVELOPE,
         metrics["pixelpipe_loader_appended_bytes_total"] / metrics["pixelpipe_loader_rows_loaded_total"],
     )
 
@@ -59,8 +59,8 @@ def packed(hits: float) -> Sizes:
     count = len(made)
     return Sizes(
         whole,
-        sum(len(data) for data, _ in made) / count + cost.HITS_ENVELOPE,
-        sum(len(data) for data, _ in typed) / count + cost.ROWS_ENVELOPE,
+        sum(len(data) for data, _ in made) / count + cost_model.HITS_ENVELOPE,
+        sum(len(data) for data, _ in typed) / count + cost_model.ROWS_ENVELOPE,
         sum(_arrow(data, attributes).nbytes for data, attributes in typed) / (count * whole),
     )
 
@@ -74,8 +74,8 @@ def by_rate() -> dict[str, Figure]:
     found = {}
     for linger in LINGERS:
         for hits_per_second in RATES:
-            pods = cost.PODS["collector"].count(hits_per_second)
-            sizes = packed(cost.pack_hits(hits_per_second / pods, linger))
+            pods = cost_model.PODS["default"]["collector"].count(hits_per_second)
+            sizes = packed(cost_model.pack_hits(hits_per_second / pods, linger))
             name = f"dollars_per_million_at_{hits_per_second}_linger_{linger * 1000:.0f}_ms"
             found[name] = Figure(sizes.dollars(hits_per_second))
     return found

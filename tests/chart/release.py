@@ -23,8 +23,12 @@ GOLDEN = Path(__file__).parent / "golden"
 # The renders that are kept whole: the base of all others, and the three that differ most from it. What the other cases
 # are there to show is asserted in test_features.py.
 KEPT = ("minimal", "persistent", "values-dev", "values-gke")
-# The files in ci/, one for every feature, and the two that come with the chart, used as the README says.
-SHIPPED = {"values-dev": {}, "values-gke": {"project": "my-project", "gateway": {"hosts": ["pixel.example.com"]}}}
+# The files in ci/, one for every feature, and those that come with the chart, used as the README says.
+SHIPPED = {
+    "values-dev": {},
+    "values-gke": {"project": "my-project", "gateway": {"hosts": ["pixel.example.com"]}},
+    "values-small": {"project": "my-project"},
+}
 CASES = sorted([*SHIPPED, *(path.name.removesuffix("-values.yaml") for path in CI.glob("*-values.yaml"))])
 Values = Mapping[str, Any]
 Doc = dict[str, Any]

@@ -27,9 +27,30 @@ def notes(name: str) -> str:
 
 
 def test_every_case_is_kept_whole_or_has_its_test() -> None:
-    here = {"bare", "gateway", "guarded", "hpa-backlog", "ingress", "keda", "own", "shared-gateway", "sync"}
+    here = {
+        "bare",
+        "gateway",
+        "guarded",
+        "hpa-backlog",
+        "ingress",
+        "keda",
+        "own",
+        "shared-gateway",
+        "sync",
+        "values-small",
+    }
     assert here | set(KEPT) == set(release.CASES)
     assert not here & set(KEPT)
+
+
+def test_the_small_release_asks_for_little_and_keeps_two_collectors() -> None:
+    found = case("values-small")
+    for name in SERVICES:
+        (container,) = found.one("Deployment", name)["spec"]["template"]["spec"]["containers"]
+        assert container["resources"]["requests"]["cpu"] == "50m"
+        assert "cpu" not in container["resources"]["limits"]
+    assert found.one("HorizontalPodAutoscaler", "collector")["spec"]["minReplicas"] == 2
+    assert len(found.of("PodDisruptionBudget")) == 3
 
 
 def test_all_that_can_be_left_out_is() -> None:

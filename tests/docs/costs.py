@@ -1,16 +1,25 @@
-"""The generated parts of docs/cost.md, by the model of services/ops/cost.py."""
+"""The generated parts of docs/cost.md, by the models of services/ops."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import yaml
 
-from services.ops import cost, prices
+from services.ops import cost_model, designs, prices
 from tests.chart.release import CHART
 from tests.docs.markers import table
 
 RATES = (10, 100, 1_000)
+SMALL_RATES = (1, 10, 50)
+CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("the chart's defaults", {}),
+    ("a load balancer of the Standard Tier", {"tier": "standard"}),
+    ("five events a request, as trackers post them", {"hits_per_request": 5}),
+    ("both", {"tier": "standard", "hits_per_request": 5}),
+)
 
 
 def parts() -> dict[str, str]:
@@ -18,7 +27,15 @@ def parts() -> dict[str, str]:
     return {
         "a month": table(
             ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods", "all"),
-            (_month(rate) for rate in RATES),
+            (_month(rate, "default") for rate in RATES),
+        ),
+        "a small month": table(
+            ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods", "all"),
+            (_month(rate, "small") for rate in SMALL_RATES),
+        ),
+        "what moves it": table(("at 1,000 hits/s", "a month", "a million"), (_choice(*one) for one in CHOICES)),
+        "other designs": table(
+            ("design", "what it is", *(f"{rate:,} hits/s" for rate in RATES)), (_design(index) for index in range(5))
         ),
         "persistent spool": table(
             ("hits/s", "collectors", "disks", "US dollars a month"), (_disks(rate) for rate in RATES)
@@ -26,8 +43,8 @@ def parts() -> dict[str, str]:
     }
 
 
-def _month(rate: int) -> tuple[str, ...]:
-    bill = cost.estimate(rate)
+def _month(rate: int, values: str) -> tuple[str, ...]:
+    bill = cost_model.estimate(rate, values=values)
     shown = {key: round(value) for key, value in asdict(bill).items()}
     return (
         f"{rate:,}",
@@ -41,6 +58,16 @@ def _month(rate: int) -> tuple[str, ...]:
     )
 
 
+def _choice(name: str, choices: Mapping[str, Any]) -> tuple[str, ...]:
+    total = cost_model.estimate(1_000, **choices).total
+    return name, f"{total:.0f}", f"{total / (1_000 * prices.HOURS * 3600) * 1e6:.3f}"
+
+
+def _design(index: int) -> tuple[str, ...]:
+    found = [designs.estimate(rate)[index] for rate in RATES]
+    return found[0].name, found[0].made_of, *(f"{one.total:,.0f}" for one in found)
+
+
 def disk_gib() -> int:
     """The chart's default size of a collector's spool."""
     size = yaml.safe_load((CHART / "values.yaml").read_text())["collector"]["spool"]["size"]
@@ -48,5 +75,5 @@ def disk_gib() -> int:
 
 
 def _disks(rate: int) -> tuple[str, ...]:
-    pods = cost.PODS["collector"].count(rate)
+    pods = cost_model.PODS["default"]["collector"].count(rate)
     return f"{rate:,}", str(pods), f"{pods} of {disk_gib()} GiB", f"{pods * disk_gib() * prices.DISK_GIB:.2f}"

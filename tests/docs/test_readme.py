@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from services.ops import cost, prices
+from services.ops import cost_model, prices
 from tests.docs import costs
 from tests.process import ROOT
 
@@ -34,15 +34,17 @@ def test_guarantees_are_five_lines() -> None:
 
 def test_the_price_of_a_persistent_spool_is_that_of_its_disks() -> None:
     disk = costs.disk_gib() * prices.DISK_GIB
-    fewest = cost.PODS["collector"].fewest
+    fewest = cost_model.PODS["default"]["collector"].fewest
     text = " ".join(README.split())
     assert f"${disk:.2f} a month per collector, ${fewest * disk:.2f} for the default two" in text
     assert fewest == 2
 
 
 def test_what_it_costs_is_what_the_model_says() -> None:
-    few, many = (f"{cost.estimate(rate).total:.0f}" for rate in (10, 1_000))
-    assert f"about {few} dollars a month at 10 hits/s and {many} at 1,000" in " ".join(README.split())
+    few, many = (f"{cost_model.estimate(rate).total:.0f}" for rate in (10, 1_000))
+    small = f"{cost_model.estimate(10, values='small').total:.0f}"
+    wanted = f"about {few} dollars a month at 10 hits/s, {small} with `values-small.yaml`, and {many} at 1,000"
+    assert wanted in " ".join(README.split())
 
 
 def test_what_a_million_events_cost_is_what_the_bench_measured() -> None:

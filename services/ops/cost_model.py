@@ -1,0 +1,147 @@
+"""What a month costs at a steady rate of hits, by the list prices in services/ops/prices.py. Pure.
+
+Not included: queries (compaction's too), logs, metrics, TLS handshakes, and discounts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+from services.collector.config import Config
+from services.ops import prices
+from services.ops.prices import GIB, HOURS, TIB
+
+EVENT_BYTES = 564  # a hit of `load` with a browser's headers, as JSON
+
+# Compressed sizes, measured on packs of 1 to 1,000 such hits; tests/ops/test_cost.py measures them again.
+_FIRST_HIT, _NEXT_HIT = 0.74, 0.09  # of event bytes: what the first hit of a pack takes, and each further one
+_ROWS_PACK, _ROW = 700, 0.12  # bytes of a pack of rows without any, and of event bytes: what each row takes
+HITS_ENVELOPE, ROWS_ENVELOPE = 110, 135  # attributes, time and id of a message
+STORED = 0.6  # of event bytes: a row as BigQuery counts it
+
+# A browser's request with all its headers; the image, its headers and what the balancer adds, over HTTP/2 and TLS on a
+# connection that is there: 233 bytes, measured through nginx. As it leaves the collector, over HTTP/1.1, it has 212.
+REQUEST_BYTES, REPLY_BYTES = 1_000, 235
+
+
+@dataclass(frozen=True)
+class Pods:
+    """One service as the chart sizes it; `cpu_ms` is what a hit takes of it, measured with 64 connections."""
+
+    cpu: float
+    gib: float
+    fewest: int
+    target: float
+    cpu_ms: float
+
+    def count(self, hits_per_second: float) -> int:
+        """How many pods the autoscaler keeps."""
+        return max(self.fewest, math.ceil(hits_per_second * self.cpu_ms / 1000 / (self.cpu * self.target)))
+
+
+PODS = {  # by values file: the chart's own values.yaml, and values-small.yaml over it
+    "default": {
+        "collector": Pods(0.25, 192 / 1024, 2, 0.60, 0.21),
+        "processor": Pods(0.35, 256 / 1024, 1, 0.70, 0.22),
+        "loader": Pods(0.2, 256 / 1024, 1, 0.70, 0.12),
+    },
+    "small": {
+        "collector": Pods(0.05, 128 / 1024, 2, 0.60, 0.21),
+        "processor": Pods(0.05, 192 / 1024, 1, 0.70, 0.22),
+        "loader": Pods(0.05, 192 / 1024, 1, 0.70, 0.12),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Bill:
+    """US dollars a month."""
+
+    pubsub: float
+    bigquery_write: float
+    bigquery_storage: float
+    load_balancer: float
+    replies: float
+    pods: float
+    cluster: float
+
+    @property
+    def total(self) -> float:
+        return sum(float(one) for one in asdict(self).values())
+
+
+def estimate(
+    hits_per_second: float,
+    event_bytes: float = EVENT_BYTES,
+    linger_seconds: float = Config.linger_seconds,
+    *,
+    values: str = "default",
+    tier: str = "premium",
+    hits_per_request: float = 1.0,
+) -> Bill:
+    """The bill of a steady rate, with the chart's values behind a load balancer on Autopilot."""
+    pods = PODS[values]
+    hits = hits_per_second * HOURS * 3600
+    size = pack_hits(hits_per_second / pods["collector"].count(hits_per_second), linger_seconds)
+    carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
+    rows = hits * event_bytes * STORED
+    balancer, replies = front(hits, hits_per_request, tier)
+    running = sum(
+        one.count(hits_per_second)
+        * (one.cpu * prices.POD_CPU_HOUR + max(one.gib, one.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR)
+        for one in pods.values()
+    )
+    return Bill(
+        pubsub=pubsub(carried),
+        bigquery_write=bigquery_write(rows),
+        bigquery_storage=bigquery_storage(rows),
+        load_balancer=balancer,
+        replies=replies,
+        pods=running * HOURS,
+        cluster=max(0.0, prices.CLUSTER_HOUR * HOURS - prices.CLUSTER_CREDIT),
+    )
+
+
+def front(hits: float, hits_per_request: float = 1.0, tier: str = "premium") -> tuple[float, float]:
+    """Dollars a month for so many hits a month: the load balancer, and the replies' way to the internet."""
+    requests = hits / hits_per_request
+    # What a batch adds to its first hit is text of the body, about half of what an event has as JSON.
+    received = (requests * REQUEST_BYTES + (hits - requests) * EVENT_BYTES / 2) / GIB
+    sent = requests * REPLY_BYTES / GIB
+    return prices.RULES_HOUR * HOURS + (received + sent) * prices.BALANCER_GIB, sent * prices.INTERNET_GIB[tier]
+
+
+def billed_bytes(packs: float, hits_pack: float, rows_pack: float) -> float:
+    """What Pub/Sub bills for so many packs of these sizes: each is published once and delivered once, both kinds."""
+    return packs * sum(2 * max(prices.PUBSUB_REQUEST, one) for one in (hits_pack, rows_pack))
+
+
+def pubsub(billed: float, free: float = prices.PUBSUB_FREE) -> float:
+    """Dollars a month for so many bytes a month, of which some are free."""
+    return max(0.0, billed - free) / TIB * prices.PUBSUB_TIB
+
+
+def bigquery_write(rows: float, free: float = prices.WRITE_FREE) -> float:
+    """Dollars a month for so many bytes of rows appended a month, of which some are free."""
+    return max(0.0, rows - free) / GIB * prices.WRITE_GIB
+
+
+def bigquery_storage(rows: float) -> float:
+    """Dollars a month for so many bytes of rows that stay for it, of which some are free."""
+    return max(0.0, rows - prices.STORAGE_FREE) / GIB * prices.STORAGE_GIB
+
+
+def pack_hits(hits_per_second: float, linger_seconds: float) -> float:
+    """Hits in a pack of one collector: the one that opens it, and those that arrive within its linger."""
+    return min(1_000.0, 1 + hits_per_second * linger_seconds)
+
+
+def hits_pack_bytes(hits: float, event_bytes: float) -> float:
+    """One message of hits."""
+    return event_bytes * (_FIRST_HIT + (hits - 1) * _NEXT_HIT) + HITS_ENVELOPE
+
+
+def rows_pack_bytes(hits: float, event_bytes: float) -> float:
+    """One message of their rows."""
+    return _ROWS_PACK + hits * event_bytes * _ROW + ROWS_ENVELOPE
