@@ -126,9 +126,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"collector": {"spool": {"size": "1280Mi"}}},
     ),
     (
-        {"loader": {"autoscaling": {"min": 12}}},
-        "set loader.autoscaling.max=12",
-        {"loader": {"autoscaling": {"max": 12}}},
+        {"loader": {"autoscaling": {"min": 22}}},
+        "set loader.autoscaling.max=22",
+        {"loader": {"autoscaling": {"max": 22}}},
     ),
     (
         {"processor": {"autoscaling": {"min": 0}}},
