@@ -9,7 +9,7 @@ PYTEST ?= -n 3
 CODE   := services emulators local observability tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench soak images test-chart check format docs dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench scale soak images test-chart check format docs dashboard dashboards lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ simulate: install ## run the pipeline in virtual time, one run per seed, until t
 
 bench: install ## measure everything in ten minutes, into BENCH.md: make bench [ONLY=part] [QUICK=1 [STORE=1]] (see BENCH.md)
 	$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(STORE),--store) $(foreach part,$(ONLY),--only $(part))
+
+scale: install ## simulate days of traffic through the autoscalers, for the table and pictures of docs/scale.md
+	$(BIN)/python -m tests.scale
 
 soak: install ## memory at 2,000 hits a second with Pub/Sub or BigQuery down for minutes: make soak [DOWN=bigquery] [MINUTES=5]
 	$(BIN)/python -m tests.bounds.soak --minutes $(or $(MINUTES),5) --rate 2000 --down $(or $(DOWN),pubsub)

@@ -34,6 +34,7 @@ _COMMANDS = {  # modules of this package, each with add_options() and run()
     "forget": "delete people from every table, and write a receipt",
     "access": "print every row of people",
     "cost": "say what a month costs at so many hits a second",
+    "capacity": "say how to size a release for so many hits a second",
 }
 
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def begin(part: str) -> str:
-    return f"<!-- {part}: written by `make docs` -->\n"
+def begin(part: str, command: str = "make docs") -> str:
+    return f"<!-- {part}: written by `{command}` -->\n"
 
 
 def end(part: str) -> str:
     return f"<!-- end of {part} -->\n"
 
 
-def put(text: str, part: str, body: str) -> str:
+def put(text: str, part: str, body: str, command: str = "make docs") -> str:
     """The document with `body` between the markers of `part`. Raises ValueError where it does not have both once."""
-    if text.count(begin(part)) != 1 or text.count(end(part)) != 1:
-        raise ValueError(f"the document needs {begin(part).strip()} and {end(part).strip()}, each once")
-    head, _, rest = text.partition(begin(part))
+    first = begin(part, command)
+    if text.count(first) != 1 or text.count(end(part)) != 1:
+        raise ValueError(f"the document needs {first.strip()} and {end(part).strip()}, each once")
+    head, _, rest = text.partition(first)
     tail = rest.partition(end(part))[2]
-    return f"{head}{begin(part)}\n{body}\n{end(part)}{tail}"
+    return f"{head}{first}\n{body}\n{end(part)}{tail}"
 
 
 def taken(text: str, part: str) -> str:

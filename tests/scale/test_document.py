@@ -1,0 +1,52 @@
+"""docs/scale.md: its reader for Beam reads what the services publish, and its figures are the model's."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+
+from services.ops import capacity_model, cost_model
+from services.shared import hit, identity, rows
+from services.shared.hit import Hit
+from tests.process import ROOT
+
+TEXT = (ROOT / "docs" / "scale.md").read_text()
+NOW = 1_790_000_000_000_000
+
+
+def reader() -> dict[str, Any]:
+    """What the first Python of the page defines."""
+    found: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0], found)  # noqa: S102 - the page is ours
+    return found
+
+
+def test_the_reader_reads_packs_of_hits() -> None:
+    made = [
+        Hit(identity.uuid7(NOW + index), NOW + index, "GET", "/i", f"user_id=ada&n={index}", {"host": "t"}, "192.0.2.1")
+        for index in range(3)
+    ]
+    data, attributes = hit.pack([hit.encode(one) for one in made], identity.uuid7(NOW))
+    found = list(reader()["hits"](data, attributes))
+    assert [(one["id"], one["at"], one["query"]) for one in found] == [(one.id, one.at, one.query) for one in made]
+    assert list(reader()["hits"](b"{}", {})) == []
+
+
+def test_the_reader_reads_packs_of_rows() -> None:
+    batch = pa.RecordBatch.from_pydict({"user_id": ["ada", None], "n": [1, 2]})
+    found = list(reader()["rows"](*rows.pack(batch, "events", identity.uuid7(NOW))))
+    assert found == [("events", {"user_id": "ada", "n": 1}), ("events", {"user_id": None, "n": 2})]
+
+
+def test_the_rates_at_which_quotas_are_met_are_those_of_the_model() -> None:
+    """Rounded to two digits in the text."""
+    row = cost_model.EVENT_BYTES * cost_model.STORED
+    append = capacity_model.QUOTAS["BigQuery append"] / row
+    assert f"some {round(append, -4):,.0f} hits/s of our size" in TEXT
+    large = 1_000
+    carried = cost_model.hits_pack_bytes(large, cost_model.EVENT_BYTES)
+    carried += cost_model.rows_pack_bytes(large, cost_model.EVENT_BYTES)
+    publish = capacity_model.QUOTAS["Pub/Sub publish"] / carried * large
+    assert f"some {round(publish, -5):,.0f} hits/s, with rows counted" in TEXT
