@@ -21,8 +21,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
 
-# Tests that share what takes seconds to start: a stack, a browser, an emulator with faults. With `--dist loadgroup` those
-# of one line run in one worker, and before all others.
+# Tests that share what takes seconds to start: a stack, a browser, an emulator with faults. With `--dist loadgroup`
+# those of one line run in one worker, and before all others.
 TOGETHER = (
     "tests/collector/test_outage.py",
     "tests/credentials/",

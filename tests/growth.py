@@ -92,8 +92,8 @@ def _too_much(least: float, more: float) -> bool:
 def settled(least: float, more: float, steps: int) -> bool:
     """Whether so many further steps would find nothing, from the seconds of one step: most of the time goes into those.
 
-    Of work that takes a·n + b·n², the share of b·n² to a·n follows from the ratio of both times, and becomes TIMES times
-    as large with each step. A step finds it once it is MOST's; half of that is left for what the clock is wrong about.
+    Of work that takes a·n + b·n², the share of b·n² to a·n follows from the ratio of both times, and grows by TIMES
+    with each step. A step finds it once it is MOST's; half of that is left for what the clock is wrong about.
     """
     if least < MEASURABLE or more >= least * TIMES**2:
         return False

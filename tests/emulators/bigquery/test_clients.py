@@ -24,6 +24,12 @@ from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery_client import TODAY
 
+# What their own newest releases say of each other.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .future.infer_string. option is deprecated"),
+    pytest.mark.filterwarnings("ignore:Loading DataFrames via google-cloud-bigquery is deprecated"),
+]
+
 DAY = dt.date(2026, 1, 2)
 
 
