@@ -27,7 +27,8 @@ from tests.emulators.bigquery_client import TODAY
 # What their own newest releases say of each other.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The .future.infer_string. option is deprecated"),
-    pytest.mark.filterwarnings("ignore:Loading DataFrames via google-cloud-bigquery is deprecated"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Did not recognize type .JSON.:sqlalchemy.exc.SAWarning"),
 ]
 
 DAY = dt.date(2026, 1, 2)
