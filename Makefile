@@ -5,8 +5,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FORMAT ?= table
 GOOGLE ?= tests/emulators/pubsub tests/collector tests/processor tests/loader tests/shared
-PYTEST ?= -n 3
+PYTEST ?= -n 3 --dist loadgroup
 CODE   := services emulators local observability tests
+
+# Some containers ask for no bytecode: then each of a thousand processes of the tests would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench scale soak images test-chart check format docs dashboard dashboards lock clean
@@ -53,7 +56,7 @@ test: install ## run the tests
 	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'
 
 test-slow: install ## run the tests that take long: outages, kills, alerts on a real Prometheus
-	$(BIN)/python -m pytest -n 3 -m slow
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m slow
 
 fuzz-sql: install ## ask the BigQuery emulator and GoogleSQL the same random statements: make fuzz-sql [SECONDS=300] [SEED=7]
 	$(BIN)/python -m tests.emulators.bigquery.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))

@@ -12,8 +12,33 @@ from hypothesis import settings
 
 from tests import google_differences, process
 
+# The processes that tests start see no package that no image has: Google's clients would import pandas and NumPy, which
+# are here for the tests of the emulators' clients, and take half a second of the CPU for it.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    path for path in (str(Path(__file__).with_name("unshipped")), os.environ.get("PYTHONPATH")) if path
+)
+
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
+
+# Tests that share what takes seconds to start: a stack, a browser, an emulator with faults. With `--dist loadgroup`
+# those of one line run in one worker, and before all others.
+TOGETHER = (
+    "tests/collector/test_outage.py",
+    "tests/credentials/",
+    "tests/e2e/test_tracker.py",
+    "tests/e2e/",
+    "tests/emulators/bigquery/test_bq.py",
+    "tests/emulators/faults/",
+    "tests/emulators/pubsub/test_bad_input.py",
+    "tests/local/test_ledger.py",
+    "tests/local/test_run.py",
+    "tests/observability/test_live.py",
+    "tests/observability/test_tracing.py",
+    "tests/ops/test_archive.py",
+    "tests/provision/test_analyst_views.py",
+    "tests/trackers/",
+)
 
 # A busy machine is no reason to fail: pytest-timeout bounds what a test may take.
 settings.register_profile("pixelpipe", deadline=None)
@@ -26,8 +51,13 @@ class BigQueryAddress:
     grpc: str  # 127.0.0.1:PORT, for BIGQUERY_STORAGE_EMULATOR_HOST
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Against Google's emulator, keep the tests that use `pubsub_host`; the rest use no Pub/Sub or one of their own."""
+    for item in items:
+        group = next((prefix for prefix in TOGETHER if item.nodeid.startswith(prefix)), None)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
     if GOOGLE:
         kept = [item for item in items if "pubsub_host" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])

@@ -8,6 +8,7 @@ busy machine changes nothing, and work that is quadratic (16 times as much) is f
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ RUNS: tuple[bytes, ...] = (
 TIMES = 4  # how much larger the larger input is
 MOST = 2.5  # times TIMES: how much more work that may be
 ENOUGH = 0.004  # seconds; what takes less says nothing
+MEASURABLE = 0.001  # seconds; from here on a time tells how work grows, as long as it does not decide
 SMALLEST = 1_024
 TRIES = 5
 
@@ -78,11 +80,26 @@ def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: A
                     f"{length} and {length * TIMES} bytes of {run!r} between {before[-40:]!r} and {after[:40]!r}"
                     f" take {least * 1000:.2f} and {more * 1000:.2f} ms"
                 )
-        small, least, length = large, more, length * TIMES
+        earlier, small, least, length = least, large, more, length * TIMES
+        if settled(earlier, least, steps=math.ceil(math.log(max(size / length, 1), TIMES))):
+            return
 
 
 def _too_much(least: float, more: float) -> bool:
     return more > ENOUGH and more > least * TIMES * MOST
+
+
+def settled(least: float, more: float, steps: int) -> bool:
+    """Whether so many further steps would find nothing, from the seconds of one step: most of the time goes into those.
+
+    Of work that takes a·n + b·n², the share of b·n² to a·n follows from the ratio of both times, and grows by TIMES
+    with each step. A step finds it once it is MOST's; half of that is left for what the clock is wrong about.
+    """
+    if least < MEASURABLE or more >= least * TIMES**2:
+        return False
+    share = max(0.0, more / least - TIMES) / (TIMES**2 - more / least)
+    found = (MOST - 1) / (TIMES - MOST)
+    return share * TIMES**steps < found / 2
 
 
 def _places(frame: Sequence[AnyStr]) -> Iterator[tuple[AnyStr, AnyStr]]:

@@ -81,20 +81,23 @@ def start_listening(name: str, env: Mapping[str, str], timeout: float = 30) -> C
     """The same of any module that logs as a service does."""
     child = start(name, env=env, wait_ready=False)
 
-    def listening() -> dict[str, Any] | None:
+    def ready() -> dict[str, Any] | None:
         assert child.process.poll() is None, f"{name} ended with {child.process.returncode}:\n{child.output()}"
-        lines = (
-            json.loads(line) for line in child.output().splitlines() if line.startswith("{") and line.endswith("}")
-        )
-        return next((line for line in lines if line.get("message") == "listening"), None)
+        return listening(child.output())
 
     try:
-        child.ready = wait_for(listening, timeout, f"{name} to listen")
+        child.ready = wait_for(ready, timeout, f"{name} to listen")
     except AssertionError:
         child.process.kill()
         child.process.wait(10)
         raise
     return child
+
+
+def listening(logged: str) -> dict[str, Any] | None:
+    """The line of a service's log that says its ports."""
+    lines = (json.loads(line) for line in logged.splitlines() if line.startswith("{") and line.endswith("}"))
+    return next((line for line in lines if line.get("message") == "listening"), None)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.growth import RUNS, Grows, assert_linear
+from tests.growth import ENOUGH, MEASURABLE, MOST, RUNS, TIMES, Grows, assert_linear, settled
 
 
 def test_a_quadratic_expression_is_found_and_its_input_named() -> None:
@@ -49,3 +49,20 @@ def test_linear_work_passes_with_every_run() -> None:
 def test_what_is_raised_and_not_expected_is_an_error() -> None:
     with pytest.raises(UnicodeDecodeError):
         assert_linear(bytes.decode, b"x")
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("share", [2.0**power for power in range(-12, 5)])
+def test_no_step_is_left_out_that_would_find_something(share: float, steps: int) -> None:
+    """`share` is that of the quadratic part at the first size of a step, of which both times are measurable."""
+
+    def seconds(step: int) -> float:
+        return ENOUGH * TIMES**step * (1 + share * TIMES**step)
+
+    found = any(seconds(step + 1) > seconds(step) * TIMES * MOST for step in range(1, steps + 1))
+    assert not (found and settled(seconds(0), seconds(1), steps))
+    assert share > 0.002 or settled(seconds(0), seconds(1), steps)
+
+
+def test_what_is_too_short_to_measure_settles_nothing() -> None:
+    assert not settled(MEASURABLE / 2, MEASURABLE * 2, 1)

@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.cloud import pubsub_v1
@@ -23,7 +22,6 @@ from services.shared import identity, resource_names
 from services.shared.resource_names import topic_path
 from tests import process
 from tests.e2e.conftest import Stack, start_stack
-from tests.process import wait_for
 from tests.processor.test_log_entry import ENTRY
 
 
@@ -129,13 +127,3 @@ def test_data_stay_for_the_next_run_and_ctrl_c_leaves_no_process(tmp_path: Path)
         second.rows("SELECT type FROM pixelpipe.events WHERE user_id = 'stays'", wanted=2)
     finally:
         assert second.process.stop() == 0, second.process.output()
-
-
-def test_a_kill_of_a_service_is_told_with_its_log(tmp_path: Path) -> None:
-    stack = start_stack(tmp_path)
-    children: list[dict[str, Any]] = json.loads((tmp_path / "run.json").read_text())["children"]
-    (processor,) = [one["pid"] for one in children if one["name"] == "processor"]
-    os.kill(processor, signal.SIGKILL)
-    assert stack.process.process.wait(30) == 1
-    assert "processor" in stack.process.output()
-    wait_for(lambda: not [one for one in children if Path(f"/proc/{one['pid']}").exists()], 10, "the children to end")

@@ -1,16 +1,18 @@
-"""Runs `python -m services.ops` as a process of its own, without importing everything each time.
+"""Runs `python -m services.ops` and the services as processes of their own, without importing everything each time.
 
-One process imports the commands once and forks for each: a fork takes milliseconds, an import a second. Nothing of gRPC
-has begun in it, which a fork would not survive.
+One process imports them once and forks for each: a fork takes milliseconds, an import a second. Nothing of gRPC has
+begun in it, which a fork would not survive.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from typing import Any
 
 from tests.process import ROOT
 
-TIMEOUT = 60  # seconds a command may take, before SIGALRM ends it
+TIMEOUT = 60  # seconds a command may take, or a service to end
 
 
 class Commands:
@@ -30,8 +32,20 @@ class Commands:
 
     def run(self, arguments: Sequence[str], env: Mapping[str, str], out: Path, err: Path) -> int:
         """The exit code; `env` is the whole environment, stdout and stderr go to these files."""
+        return self._ask({"arguments": list(arguments), "env": dict(env), "out": str(out), "err": str(err)})
+
+    @contextmanager
+    def service(self, name: str, env: Mapping[str, str], log: Path) -> Iterator[None]:
+        """Runs `python -m services.NAME`, which writes to `log`, and must end of itself once it is told to."""
+        pid = self._ask({"service": name, "env": dict(env), "out": str(log)})
+        try:
+            yield
+        finally:
+            code = self._ask({"stop": pid})
+            assert code == 0, f"{name} ended with {code}:\n{log.read_text(errors='replace')}"
+
+    def _ask(self, asked: Mapping[str, Any]) -> int:
         assert self._process.stdin is not None and self._process.stdout is not None
-        asked = {"arguments": list(arguments), "env": dict(env), "out": str(out), "err": str(err)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -54,6 +68,8 @@ def commands() -> Iterator[Commands]:
 
 def _serve() -> None:
     # Before a fork.
+    from services.collector import service as _collector  # noqa: F401
+    from services.loader import service as _loader  # noqa: F401
     from services.ops import (  # noqa: F401
         access,
         archive_command,
@@ -70,29 +86,50 @@ def _serve() -> None:
         smoke,
         trace,
     )
+    from services.processor import service as _processor  # noqa: F401
 
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            os._exit(_command(json.loads(line)))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
+        asked = json.loads(line)
+        if "stop" in asked:
+            os.kill(asked["stop"], signal.SIGTERM)
+            answer = _end_of(asked["stop"])
+        elif child := os.fork():
+            answer = child if "service" in asked else _end_of(child)
+        else:
+            os._exit(_run(asked))
+        print(answer, file=answers, flush=True)
 
 
-def _command(asked: dict[str, Any]) -> int:
-    """In the child: as the interpreter would run `python -m services.ops`."""
-    from services.ops.__main__ import main
+def _end_of(child: int) -> int:
+    """The exit code; a child that goes on for longer than TIMEOUT is killed."""
+    end = time.monotonic() + TIMEOUT
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.002)
 
-    signal.alarm(TIMEOUT)
-    null = os.open(os.devnull, os.O_RDONLY)
-    files = [os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("out", "err")]
-    for number, file in enumerate((null, *files)):
+
+def _run(asked: dict[str, Any]) -> int:
+    """In the child: as the interpreter would run `python -m services.…`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    out = os.open(asked["out"], flags)
+    err = os.open(asked["err"], flags) if "err" in asked else out
+    for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
         os.dup2(file, number)
     os.environ.clear()
     os.environ.update(asked["env"])
     try:
-        code = main(asked["arguments"])
+        if name := asked.get("service"):
+            runpy.run_module(f"services.{name}.__main__", run_name="__main__")
+            code = 0
+        else:
+            from services.ops.__main__ import main
+
+            code = main(asked["arguments"])
     except SystemExit as end:  # of argparse
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - as the interpreter does

@@ -113,40 +113,40 @@ class Pipeline:
     @contextmanager
     def collector(self, **settings: str) -> Iterator[str]:
         """Run a collector of production on this project; its URL."""
-        own = {"PIPE_HOST": "127.0.0.1", "PIPE_PORT": "0", "PIPE_ADMIN_PORT": "0", "PIPE_DRAIN_DELAY_SECONDS": "0"}
-        own |= {"PIPE_SCHEMA": str(self.file), **settings}
-        running = process.start_service("collector", {**self.env, "PIPE_PROJECT": self.project, **own})
-        try:
-            yield f"http://127.0.0.1:{running.ready['port']}"
-        finally:
-            running.stop()
-            running.log.unlink()
+        with self._service("collector", PIPE_PORT="0", PIPE_DRAIN_DELAY_SECONDS="0", **settings) as log:
+            yield f"http://127.0.0.1:{self._listening(log)['port']}"
 
     @contextmanager
     def processor(self) -> Iterator[None]:
         """Run a processor of production on this project, which pulls already."""
-        own = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
-        running = process.start_service("processor", {**self.env, "PIPE_PROJECT": self.project, **own})
-        try:
+        with self._service("processor") as log:
+            self._listening(log)
             yield
-        finally:
-            running.stop()
-            running.log.unlink()
 
     @contextmanager
     def services(self, *services: str) -> Iterator[None]:
         """Run services of production on this project."""
         with ExitStack() as stack:
             for name in services:
-                settings = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0", "PIPE_SCHEMA": str(self.file)}
-                if name == "loader":
-                    settings["PIPE_LINGER_SECONDS"] = "0.05"
-                environment = {**self.env, "PIPE_PROJECT": self.project, **settings}
-                running = process.start(f"services.{name}", env=environment, wait_ready=False)
-                stack.callback(running.log.unlink, missing_ok=True)
-                stack.callback(running.stop)
+                settings = {"PIPE_LINGER_SECONDS": "0.05"} if name == "loader" else {}
+                stack.enter_context(self._service(name, **settings))
             # What they are sent before they are ready waits for them in Pub/Sub.
             yield
+
+    @contextmanager
+    def _service(self, name: str, **settings: str) -> Iterator[Path]:
+        """The file it logs to."""
+        own = {"PIPE_PROJECT": self.project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0"}
+        own |= {"PIPE_SCHEMA": str(self.file), **settings}
+        log = self.file.with_name(f"{name}.log")
+        with self.commands.service(name, {**os.environ, **self.env, **own}, log):
+            yield log
+
+    def _listening(self, log: Path) -> dict[str, Any]:
+        ready: dict[str, Any] = wait_for(
+            lambda: process.listening(log.read_text()) if log.exists() else None, 30, f"{log.stem} to listen"
+        )
+        return ready
 
 
 @pytest.fixture(scope="session")

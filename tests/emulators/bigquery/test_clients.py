@@ -24,6 +24,13 @@ from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery_client import TODAY
 
+# What their own newest releases say of each other.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .future.infer_string. option is deprecated"),
+    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Did not recognize type .JSON.:sqlalchemy.exc.SAWarning"),
+]
+
 DAY = dt.date(2026, 1, 2)
 
 
