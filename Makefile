@@ -38,15 +38,21 @@ $(VENV)/.installed: requirements/dev.txt | $(BIN)/python
 	@$(call install_lock,$<)
 	@touch $@ $(VENV)/.run
 
-install: $(VENV)/.installed ## install the locked packages of development into .venv
+# The operator's commands by name: on the project that PIPE_PROJECT or --project names, else on the stack that runs here.
+$(BIN)/pixelpipe: Makefile | $(BIN)/python
+	@printf '#!/bin/sh\ncase "$${PIPE_PROJECT:+--project} $$*" in\n*--project*) set -- -m services.ops "$$@" ;;\n*) set -- -m local ops "$$@" ;;\nesac\nexec env PYTHONPATH="%s" "%s" "$$@"\n' \
+	  "$(CURDIR)" "$(CURDIR)/$(BIN)/python" >$@
+	@chmod +x $@
 
-run: $(VENV)/.run ## run everything on this machine, until Ctrl-C
+install: $(VENV)/.installed $(BIN)/pixelpipe ## install the locked packages of development into .venv
+
+run: $(VENV)/.run $(BIN)/pixelpipe ## run everything on this machine, until Ctrl-C
 	@$(BIN)/python -m local run
 
 query: $(VENV)/.run ## ask the running stack: make query SQL='SELECT …' [FORMAT=json]
 	@$(BIN)/python -m local query --format $(FORMAT) "$$QUERY"
 
-ops: $(VENV)/.run ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
+ops: $(VENV)/.run $(BIN)/pixelpipe ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
 	@$(BIN)/python -m local ops $(ARGS)
 
 compact: $(VENV)/.run ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]

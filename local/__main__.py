@@ -13,6 +13,8 @@ from emulators.arguments import data_path
 from local import ports
 from local.stack import DATA
 
+_NO_STACK = ("capacity", "check", "completion", "cost")  # commands that need nothing that runs
+
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
@@ -96,14 +98,16 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the operator's command as a child whose Google clients talk to the stack; its exit code."""
     from local import run_file, stack
 
+    arguments = list(options.arguments)
     try:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
+        if arguments[:1] and arguments[0] in _NO_STACK:
+            return subprocess.run([sys.executable, "-m", "services.ops", *arguments], check=False).returncode
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
-    arguments = list(options.arguments)
     if arguments == ["ledger"]:
         arguments += stack.admin_urls(running.ports).values()
     return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode

@@ -19,7 +19,7 @@ from google.auth.exceptions import GoogleAuthError
 from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
-_COMMANDS = {  # modules of this package, each with add_options() and run()
+COMMANDS = {  # modules of this package, each with add_options() and run()
     "check": "check a schema file, and show what it does to tables, a sample request, and rejects",
     "init": "write a schema file with columns for what events bring and no column takes",
     "smoke": "fire one pixel and wait for its row",
@@ -28,6 +28,7 @@ _COMMANDS = {  # modules of this package, each with add_options() and run()
     "replay": "publish the events of `rejects` again, once the schema or the code is repaired",
     "dead": "look at dead-letter messages, publish them again, or drop them",
     "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",
+    "tail": "show hits, rows or rejects as they pass",
     "trace": "say where one event is, and when it passed",
     "privacy": "say what protects people here, and show it",
     "compact": "remove the physical duplicates of a closed day, and move conflicts",
@@ -35,21 +36,27 @@ _COMMANDS = {  # modules of this package, each with add_options() and run()
     "access": "print every row of people",
     "cost": "say what a month costs at so many hits a second",
     "capacity": "say how to size a release for so many hits a second",
+    "completion": "print a shell's completion of these commands",
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m services.ops", description="What an operator types.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in _COMMANDS.items():
+def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Of all commands, with the options of those that are `imported`: all of them take twice as long."""
+    whole = argparse.ArgumentParser(prog="pixelpipe", description="What an operator types.")
+    commands = whole.add_subparsers(dest="command", required=True)
+    for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
-        if name in arguments[:1]:  # only what is asked for is imported: all of it takes twice as long
+        if name in imported:
             module = importlib.import_module(f"services.ops.{name}")
             command.description = module.__doc__
             module.add_options(command)
-    options = parser.parse_args(arguments)
+    return whole
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser(arguments[:1]).parse_args(arguments)
     try:
-        code: int = asyncio.run(module.run(options))
+        code: int = asyncio.run(importlib.import_module(f"services.ops.{options.command}").run(options))
         return code
     except KeyboardInterrupt:
         return 130

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from services.ops import archive, archive_replace, archive_replay, deployment, option
+from services.ops import archive, archive_replace, archive_replay, deployment, option, output
 from services.ops.deployment import CommandRefused
 from services.shared import emulators, schema_file
 from services.shared.config import ConfigError
@@ -82,16 +81,16 @@ async def run(options: argparse.Namespace) -> int:
     if options.replace:
         outcome = await _replace(options, reader, objects, replaced)
         if options.dry_run:
-            return _told(reader, outcome | {"dry_run": True})
+            return _told(options, reader, outcome | {"dry_run": True})
         reader = archive_replay.ArchiveReader(found, options.since, until)
     if options.dry_run:
         await archive_replay.run(reader, objects, None, options.hits_topic)
-        return _told(reader, {"dry_run": True})
+        return _told(options, reader, {"dry_run": True})
     async with Publisher(
         options.project, in_flight=archive_replay.IN_FLIGHT, timeout=archive_replay.PUBLISH_SECONDS
     ) as publisher:
         await archive_replay.run(reader, objects, publisher, options.hits_topic)
-    return _told(reader, outcome)
+    return _told(options, reader, outcome)
 
 
 async def _replace(
@@ -119,6 +118,6 @@ async def _replace(
     return {"deleted": deleted}
 
 
-def _told(reader: archive_replay.ArchiveReader, more: dict[str, Any]) -> int:
-    print(json.dumps({**more, **asdict(reader.counts)}))
+def _told(options: argparse.Namespace, reader: archive_replay.ArchiveReader, more: dict[str, Any]) -> int:
+    output.show(options, {**more, **asdict(reader.counts)})
     return 0 if reader.counts.whole else 1

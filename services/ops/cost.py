@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict
 from typing import Any
 
 from services.collector.config import Config
-from services.ops import cost_model, designs, prices
+from services.ops import cost_model, designs, output, prices
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="events that a request carries, where a tracker posts several (%(default)s)",
     )
     parser.add_argument("--compare", action="store_true", help="also what other designs would cost")
+    output.add_json(parser)
 
 
 def _positive(text: str) -> float:
@@ -56,7 +56,6 @@ def _positive(text: str) -> float:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print one JSON object."""
     rate = options.hits_per_second
     bill = cost_model.estimate(
         rate,
@@ -78,5 +77,5 @@ async def run(options: argparse.Namespace) -> int:
         outcome["other_designs"] = {
             one.name: round(one.total, 2) for one in designs.estimate(rate, options.event_bytes)
         }
-    print(json.dumps(outcome))
+    output.show(options, outcome)
     return 0

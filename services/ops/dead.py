@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from services.ops import dead_letter, dead_letter_queue, deployment, option
+from services.ops import dead_letter, dead_letter_queue, deployment, option, output
 from services.ops.dead_letter import DeadLetter, printable
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
@@ -64,6 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     drop.add_argument("--yes", action="store_true", help="do it; without this nothing is dropped")
     for command in (listing, replay):
         command.add_argument("--reason", default="*", metavar="GLOB", help="only those with such a reason")
+    for command in (show, replay, drop):
+        output.add_json(command)
     for command in (listing, show, replay, drop):
         deployment.add_project(command)
         dead_letter_queue.add_options(command)
@@ -103,7 +105,7 @@ async def _show(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
     async for one in queue.messages():
         if one.id == options.id:
             content = dead_letter.read(one, options.events)
-            print(dead_letter.to_json({**one.summary(), "attributes": dict(one.attributes), **content}, indent=2))
+            output.show(options, {**one.summary(), "attributes": dict(one.attributes), **content}, indent=2)
             return 0
     raise CommandRefused(_not_found([options.id]))
 
@@ -118,7 +120,7 @@ async def _drop(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
             await queue.settle(one)
         if not missing:
             break
-    print(json.dumps({"dropped": [one for one in dict.fromkeys(options.id) if one not in missing]}))
+    output.show(options, {"dropped": [one for one in dict.fromkeys(options.id) if one not in missing]})
     if missing:
         raise CommandRefused(_not_found(sorted(missing)))
     return 0
@@ -140,7 +142,7 @@ async def _replay(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
                 missing.discard(one.id)
                 if not await replay.take(one, tasks) or (options.id and not missing):
                     break
-    print(json.dumps(replay.report()))
+    output.show(options, replay.report())
     if missing:
         raise CommandRefused(_not_found(sorted(missing)))
     return 1 if replay.outcome.failed else 0

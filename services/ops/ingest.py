@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import gzip
 import io
-import json
 import sys
 import time
 import zlib
@@ -26,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from services.collector.routes import PIXELS
-from services.ops import access_log, deployment, hit_packs, option
+from services.ops import access_log, deployment, hit_packs, option, output
 from services.processor import log_entry
 from services.shared import emulators, hit, resource_names, schema_file
 from services.shared.hit import Hit
@@ -65,6 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"take requests of this path only, * for all; may be repeated ({', '.join(PIXELS)})",
     )
     parser.add_argument("--dry-run", action="store_true", help="read and count, and publish nothing")
+    output.add_json(parser)
     parser.add_argument(
         "--hits-topic", type=option.name("topic"), default=resource_names.HITS_TOPIC, help="where hits go (%(default)s)"
     )
@@ -98,18 +98,8 @@ async def run(options: argparse.Namespace) -> int:
                     print(f"ingest: {path}: {error}; read it again, what is there already counts once", file=sys.stderr)
     skipped = {reason: count for reason, count in sorted(counts.items()) if reason != "hits"}
     first, last = (_iso(moment) if counts["hits"] else None for moment in times)
-    print(
-        json.dumps(
-            {
-                **({"dry_run": True} if options.dry_run else {}),
-                "hits": counts["hits"],
-                "published": published,
-                "skipped": skipped,
-                "first": first,
-                "last": last,
-            }
-        )
-    )
+    found = {"hits": counts["hits"], "published": published, "skipped": skipped, "first": first, "last": last}
+    output.show(options, ({"dry_run": True} if options.dry_run else {}) | found)
     return 1 if failed else 0
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 
 import aiohttp
 
+from services.ops import output
 from services.ops.deployment import CommandRefused
 from services.shared import reconciliation
 from services.shared.reconciliation import Reconciliation
@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--promql", action="store_true", help="print the same as Prometheus expressions; asks nobody")
     parser.add_argument("--window", type=_window, default="1h", help="what they compare, such as 1h (%(default)s)")
+    output.add_json(parser)
 
 
 def _window(text: str) -> str:
@@ -35,18 +36,17 @@ def _window(text: str) -> str:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print one JSON object."""
     if options.promql:
         expressions = {
             "missing": reconciliation.missing(options.window),
             "in_flight": reconciliation.in_flight(options.window),
         }
         hops = {name: reconciliation.hop(name, options.window) for name in reconciliation.HOPS}
-        print(json.dumps({**expressions, "hops": hops}, indent=2))
+        output.show(options, {**expressions, "hops": hops}, indent=2)
         return 0
     if not options.urls:
         raise CommandRefused("name the admin URL of every loader, processor and collector")
-    print(json.dumps((await scraped(options.urls)).shown(), indent=2))
+    output.show(options, (await scraped(options.urls)).shown(), indent=2)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ import aiohttp
 from google.cloud import bigquery
 from rich.console import Console
 
-from services.ops import deployment, option
+from services.ops import deployment, option, output
 from services.shared import identity, resource_names
 
 _TYPES = ("view", "click", "add_to_cart", "order", "refund")
@@ -74,10 +73,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=option.number(0), default=60.0, help="seconds to wait for the rows (%(default)s)"
     )
+    output.add_json(parser)
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print the outcome as one JSON object. The exit code is 1 if a hit was lost or counted twice."""
+    """The exit code is 1 if a hit was lost or counted twice."""
     console = Console(stderr=True)
     started = time.time()
     events = list(make(options.hits, options.bad / 100, options.post / 100))
@@ -86,7 +86,7 @@ async def run(options: argparse.Namespace) -> int:
     with console.status("waiting for the rows"):
         client = deployment.bigquery_client(options.project, options.bigquery)
         await asyncio.to_thread(_look, client, options, started, acknowledged, outcome)
-    print(json.dumps(asdict(outcome)))
+    output.show(options, asdict(outcome))
     return 1 if outcome.lost or outcome.duplicated else 0
 
 

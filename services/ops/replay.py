@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
-from services.ops import archive_command, deployment, hit_packs, option, reconstruct
+from services.ops import archive_command, deployment, hit_packs, option, output, reconstruct
 from services.ops.dead_letter import printable
 from services.ops.reconstruct import NotReplayable
 from services.ops.rejects import Count, Reject, Rejects, Wanted
@@ -85,6 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " are not stored",
     )
     parser.add_argument("--limit", type=option.whole(1), help="publish at most so many")
+    output.add_json(parser)
     parser.add_argument("--dry-run", action="store_true", help="count by reason and table, and publish nothing")
     parser.add_argument(
         "--hits-topic", type=option.name("topic"), default=resource_names.HITS_TOPIC, help="where hits go (%(default)s)"
@@ -116,7 +116,7 @@ async def run(options: argparse.Namespace) -> int:
     rejects = Rejects(client, options.project, options.dataset, schema, wanted, pending=options.pending)
     counts = await asyncio.to_thread(rejects.counts)
     if options.dry_run:
-        print(json.dumps(_plan(counts, options.limit)))
+        output.show(options, _plan(counts, options.limit))
         return 0
     found = sum(count.rejects for count in counts)
     outcome = ReplayCounts()
@@ -132,7 +132,7 @@ async def run(options: argparse.Namespace) -> int:
     outcome.found = outcome.published + outcome.skipped + outcome.failed + outcome.left
     if replay.unprinted:
         print(f"replay: {replay.unprinted} more events not published", file=sys.stderr)
-    print(json.dumps(asdict(outcome)))
+    output.show(options, asdict(outcome))
     return 1 if outcome.failed else 0
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
-from services.ops import deployment, option
+from services.ops import deployment, option, output
 from services.provision import view
 from services.shared import identity, schema_file
 from services.shared.schema import REJECTS, Schema
@@ -60,10 +59,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=option.number(0), default=60.0, metavar="SECONDS", help="for the row (%(default)s)"
     )
+    output.add_json(parser)
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print one JSON object: `failed` and `reason` say which stage failed, if one did. The exit code is 1 then."""
+    """The result: `failed` and `reason` say which stage failed, if one did. The exit code is 1 then."""
     schema = schema_file.load(options.schema)
     client = deployment.bigquery_client(options.project)  # before the pixel: without credentials there is no point
     now = datetime.now(UTC)
@@ -79,7 +79,7 @@ async def run(options: argparse.Namespace) -> int:
     except SmokeFailure as failure:
         outcome |= {"failed": failure.stage, "reason": str(failure)}
         print(f"smoke: {failure.stage}: {failure}", file=sys.stderr)
-    print(json.dumps(outcome))
+    output.show(options, outcome)
     return 1 if "failed" in outcome else 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from google.cloud import bigquery
 
-from services.ops import dead_letter, dead_letter_queue, deployment, option
+from services.ops import dead_letter, dead_letter_queue, deployment, option, output
 from services.ops.dead_letter import DeadLetter
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.provision import view
@@ -32,6 +32,7 @@ _NOWHERE = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("event_id", help="the client's own, or the one the collector gave")
+    output.add_json(parser)
     parser.add_argument(
         "--since",
         type=option.day,
@@ -71,7 +72,7 @@ async def run(options: argparse.Namespace) -> int:
             break
     else:
         found["note"] = _NOWHERE
-    print(dead_letter.to_json(found, indent=2))
+    output.show(options, found, indent=2)
     return 0 if found["state"] != "nowhere" else 1
 
 

@@ -61,3 +61,8 @@ def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
     refused = local(tmp_path, "dead", "list")
     assert refused.returncode == 1
     assert f"nothing runs with the data in {tmp_path}" in refused.stderr
+
+
+def test_what_needs_no_stack_works_without_one(tmp_path: Path) -> None:
+    assert '"total"' in local(tmp_path, "cost", "--hits-per-second", "5").stdout
+    assert "make run" in local(tmp_path, "trace", "x").stderr

@@ -1,0 +1,75 @@
+"""A subscription of one's own to a topic: a copy of what is published from now on, gone when it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+
+from google.api_core import exceptions
+from google.pubsub_v1 import SubscriberAsyncClient
+from google.pubsub_v1.types import ExpirationPolicy, PullRequest, Subscription
+
+from services.ops.deployment import TIMEOUT, CommandRefused
+from services.shared import emulators
+from services.shared.resource_names import subscription_path, topic_path
+
+_EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should this be killed; the least it takes
+_RETAINS = timedelta(minutes=10)  # likewise
+_MESSAGES = 100  # at a time; a pack has at most 2 MB
+_PULL_SECONDS = 20.0
+
+
+class Tap:
+    """An async context. Nobody else's messages are touched: each subscription has copies of its own."""
+
+    def __init__(self, project: str, topic: str, name: str) -> None:
+        self._topic = topic_path(project, topic)
+        self._path = subscription_path(project, f"pixelpipe-{name}-{uuid.uuid4().hex[:12]}")
+
+    async def __aenter__(self) -> Tap:
+        """Raises CommandRefused where there is no such topic."""
+        await asyncio.to_thread(emulators.check, emulators.PUBSUB)
+        self._client = SubscriberAsyncClient()
+        wanted = Subscription(
+            name=self._path,
+            topic=self._topic,
+            ack_deadline_seconds=10,
+            message_retention_duration=_RETAINS,
+            expiration_policy=ExpirationPolicy(ttl=_EXPIRES),
+        )
+        try:
+            await self._client.create_subscription(request=wanted, timeout=TIMEOUT)
+        except exceptions.NotFound as error:
+            await self._client.transport.close()
+            raise CommandRefused(f"there is no topic {self._topic}; has it been provisioned?") from error
+        except BaseException:
+            await self._client.transport.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._client.delete_subscription(subscription=self._path, timeout=TIMEOUT)
+        finally:
+            await self._client.transport.close()
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """As they come, and for ever; each may come more than once."""
+        while True:
+            try:
+                answer = await self._client.pull(
+                    request=PullRequest(subscription=self._path, max_messages=_MESSAGES), timeout=_PULL_SECONDS
+                )
+            except exceptions.DeadlineExceeded:  # nothing came
+                continue
+            for received in answer.received_messages:
+                yield received.message
+            if answer.received_messages:
+                ids = [received.ack_id for received in answer.received_messages]
+                await self._client.acknowledge(subscription=self._path, ack_ids=ids, timeout=TIMEOUT)
