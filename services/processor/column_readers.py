@@ -62,9 +62,10 @@ def _reader(source: Source, column: Column) -> Read:
             return _path(name, kind)
         case "param":
             return _parameter([name], kind)
-        case "header":
+        case "header" | "lookup":  # text
             converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
-            return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
+            get = sources.raw(source)
+            return lambda event: converter(value) if (value := get(event)[1]) else None
     return sources.own(source)
 
 
@@ -107,7 +108,7 @@ def _path(name: str, kind: str) -> Read:
 def _transformed(source: Source, column: Column) -> Read:
     get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]
-    typed = source.namespace not in ("param", "header")
+    typed = source.namespace not in ("param", "header", "lookup")
 
     def read(event: Event) -> Any:
         path, raw = get(event)

@@ -20,7 +20,7 @@ from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
 from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
-from services.shared.schema import OPEN_SOURCES, REJECTS, Schema, Table
+from services.shared.schema import LOOKUP, OPEN_SOURCES, REJECTS, Schema, Table
 from services.shared.tenants import Resolver
 
 NO_TABLE = "no_table"
@@ -35,6 +35,8 @@ REASONS = (
 )  # fmt: skip
 # Every reason of a problem, and so of that metric's label.
 PROBLEMS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, NULL_ELEMENT)
+
+_SENT = (*OPEN_SOURCES, LOOKUP)  # sources of values that may not fit their column
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -75,9 +77,9 @@ class _Plan:
             index for index, column in enumerate(table.columns) if str(column.sources[0]) == "event.problems"
         ]
         self.conditions = [(sources.plain(one.source), one.values) for one in table.conditions]
-        # What the client sent for each column, asked only where that does not fit.
+        # What was given for each column, asked only where that does not fit.
         self.sent = [
-            [sources.raw(one) for one in column.sources if one.namespace in OPEN_SOURCES and one.name != "*"]
+            [sources.raw(one) for one in column.sources if one.namespace in _SENT and one.name != "*"]
             for column in table.columns
         ]
         partition = Partition(table)

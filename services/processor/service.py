@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from services.processor import lookups
 from services.processor.config import Config
+from services.processor.lookup_files import LookupFiles
 from services.processor.lookups import Lookups
 from services.processor.metrics import Metrics
 from services.processor.parse import Parser
@@ -37,6 +38,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     policy = Policy(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), schema.tenants)
     places = Places.of_setting(cfg.geo_database, schema, privacy)
     sender = lookups.senders(cfg.agent_addresses, schema, privacy)
+    joined = LookupFiles.of_schema(schema, privacy)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
@@ -74,10 +76,13 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             metrics,
             max_bytes=cfg.max_bytes,
             policy=policy,
-            parser=Parser(schema, Lookups(places.find if places else None, sender)),
+            parser=Parser(schema, Lookups(places.find if places else None, sender, joined.tables if joined else {})),
         )
         if places:
             fresh = background.start("geo database", places.keep_fresh(metrics))
+            stack.callback(fresh.cancel)
+        if joined:
+            fresh = background.start("lookup files", joined.keep_fresh(metrics))
             stack.callback(fresh.cancel)
         work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()

@@ -13,7 +13,7 @@ from services.processor.enrich import geo, language, page, referrer, user_agent,
 from services.processor.event import Event
 from services.shared import hit
 from services.shared.hit import Hit
-from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, Source
+from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, LOOKUP, Source
 
 STAGE = "processor"
 
@@ -80,6 +80,9 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
 def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
     """A function that returns a value as it was sent and the way to it among the parameters, () for no parameter."""
     name = source.name
+    if source.namespace == LOOKUP:
+        read = joined(source)
+        return lambda event: ((), read(event))
     if source.namespace == "header":
         return lambda event: ((), event.hit.headers.get(name) or None)
     if source.namespace != "param":
@@ -110,6 +113,25 @@ def enrichment(namespace: str, name: str) -> Read:
                 found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
             event.enriched[namespace] = found
         return found[index]
+
+    return read
+
+
+def joined(source: Source) -> Read:
+    """A reader of a lookup's column, as text: in the row of the first of the lookup's keys that has a value."""
+    name, _, column = source.name.partition(".")
+    keys = [plain(one) for one in source.lookup.by] if source.lookup else []
+    kept = f"{LOOKUP}.{name}"
+
+    def read(event: Event) -> Any:
+        table = event.lookups.tables.get(name)
+        if table is None:  # without the files, as in `ops check` where they are not mounted
+            return None
+        row = event.enriched.get(kept)
+        if row is None:  # the first of its columns
+            key = next((key for get in keys if (key := get(event))), None)
+            row = event.enriched[kept] = (table.find(key) if key is not None else None) or ()
+        return row[table.columns[column]] if row else None
 
     return read
 
