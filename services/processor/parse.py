@@ -87,10 +87,10 @@ class _Plan:
 
 
 class Parser:
-    """Parses hits by a schema; build it once. `lookups` say what is known of addresses."""
+    """Parses hits by a schema; build it once. `lookups` say what is known beside the hits."""
 
     def __init__(self, schema: Schema, lookups: Lookups = NO_LOOKUPS) -> None:
-        self._event = with_lookups(lookups)
+        self.event = with_lookups(lookups)  # what makes an event of a hit
         if schema.asks_for("agent"):
             user_agent.load()
         if schema.asks_for("referrer"):
@@ -108,7 +108,7 @@ class Parser:
         try:
             if self._tenants is not None:
                 hit = _of_a_tenant(hit, self._tenants)
-            event = self._event(hit)
+            event = self.event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
@@ -123,7 +123,7 @@ class Parser:
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
-        event = self._event(hit, reject)
+        event = self.event(hit, reject)
         try:
             gather(event)
             event.id = _event_id(event)

@@ -137,9 +137,16 @@ def joined(source: Source) -> Read:
 
 
 def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where the balancer says, else the database; of who opted out, without the city."""
-    if found == geo.NOTHING and event.lookups.place is not None:
-        found = event.lookups.place(event.hit.ip)
+    """Where the balancer says, else the database; of who opted out, without the city.
+
+    The balancer knows no time zones: the database has that of the same country.
+    """
+    if event.lookups.place is not None:
+        place = event.lookups.place(event.hit.ip)
+        if found == geo.NOTHING:
+            found = place
+        elif found[0] == place.country:
+            found = geo.Geo(*found)._replace(time_zone=place.time_zone)
     return geo.without_city(found) if event.hit.anonymized else found
 
 

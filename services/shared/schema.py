@@ -83,7 +83,7 @@ FIXED_SOURCES = {
     },
     "url": {"host": "STRING", "path": "STRING", "clean": "STRING"},
     "language": {"code": "STRING"},
-    "geo": {"country": "STRING", "region": "STRING", "city": "STRING"},
+    "geo": {"country": "STRING", "region": "STRING", "city": "STRING", "time_zone": "STRING"},
     "reject": {
         "stage": "STRING",
         "table": "STRING",

@@ -21,14 +21,19 @@ REMEMBERED = 4_096  # headers
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _REGION = re.compile(r"[A-Z0-9]{1,3}")
 _UNKNOWN = "ZZ"
+_VILLAGES = ("Europe/Busingen",)  # 1,500 people; every other zone of two words has a region, or most of one
 
 
 class Geo(NamedTuple):
-    """`country` as ISO 3166-1 (US), `region` as ISO 3166-2 (US-CA), `city` by its name in English letters."""
+    """`country` as ISO 3166-1 (US), `region` as ISO 3166-2 (US-CA), `city` by its name in English letters.
+
+    `time_zone` as in the tz database (America/Los_Angeles); the balancer does not know it.
+    """
 
     country: str | None = None
     region: str | None = None
     city: str | None = None
+    time_zone: str | None = None
 
 
 NOTHING = Geo()
@@ -41,8 +46,14 @@ def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Geo:
 
 
 def without_city(found: tuple[Any, ...]) -> Geo:
-    """What may be known of who opted out."""
-    return Geo(*found)._replace(city=None)
+    """What may be known of who opted out, and of an address that is cut."""
+    found = Geo(*found)
+    return found._replace(city=None, time_zone=None if is_local(found.time_zone) else found.time_zone)
+
+
+def is_local(zone: str | None) -> bool:
+    """Whether a time zone is finer than a region: of a county, as in America/Indiana/Tell_City, or of a village."""
+    return zone is not None and (zone.count("/") > 1 or zone in _VILLAGES)
 
 
 @lru_cache(REMEMBERED)

@@ -18,7 +18,7 @@ from typing import Any
 
 import maxminddb
 
-from services.processor.enrich.geo import NOTHING, Geo
+from services.processor.enrich.geo import NOTHING, Geo, without_city
 from services.processor.enrich.watched_file import Unusable as Unusable
 from services.processor.enrich.watched_file import WatchedFile
 
@@ -79,11 +79,13 @@ def _lookup(reader: maxminddb.Reader, city: bool) -> Callable[[str], Geo]:
         if country is None:
             return NOTHING
         region = _text(record, "subdivisions", 0, "iso_code")
-        return Geo(
+        found = Geo(
             country,
             None if region is None else f"{country}-{region}",
-            _text(record, "city", "names", "en") if city else None,
+            _text(record, "city", "names", "en"),
+            _text(record, "location", "time_zone"),
         )
+        return found if city else without_city(found)
 
     return find
 
