@@ -23,7 +23,10 @@ def reader(column: Column) -> Read:
 def _scalar(column: Column) -> Read:
     if not column.transforms and all(_is_plain(source) for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
-    readers = [_reader(source, column) for source in column.sources]
+    readers = [
+        _transformed(source, column) if column.transforms else of_source(source, column.type)
+        for source in column.sources
+    ]
     if len(readers) == 1:
         return readers[0]
 
@@ -51,13 +54,12 @@ def _is_plain(source: Source) -> bool:
     return source.namespace == "param" and source.name != "*" and "." not in source.name
 
 
-def _reader(source: Source, column: Column) -> Read:
-    name, kind = source.name, column.type
-    if source.namespace == "param" and name == "*":
-        return lambda event: None  # filled once all other columns have taken theirs
-    if column.transforms:
-        return _transformed(source, column)
+def of_source(source: Source, kind: str) -> Read:
+    """A reader of one source of a column of that type, without a transformation."""
+    name = source.name
     match source.namespace:
+        case "param" if name == "*":
+            return lambda event: None  # filled once all other columns have taken theirs
         case "param" if "." in name:
             return _path(name, kind)
         case "param":

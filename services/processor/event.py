@@ -114,19 +114,20 @@ def _native(event: Event) -> None:
 
     A client that says when it sent an event has its clock corrected.
     """
-    pairs = query.pairs(event.hit.query)
-    if event.hit.text:
-        pairs = [*query.pairs(event.hit.text), *pairs]
-    body = bytes(event.hit.body)
+    hit = event.hit
+    body = bytes(hit.body)
+    if not body and not hit.text and (alone := query.single(hit.query)) is not None:
+        event.first = alone
+        if "sent_at" in alone:
+            _correct(event)
+        event.left = event.first.copy()
+        return
+    pairs = query.pairs(hit.query)
+    if hit.text:
+        pairs = [*query.pairs(hit.text), *pairs]
     if body:
         event.first = _posted(body)
         event.posted = frozenset(event.first)
-    elif len(first := dict(pairs)) == len(pairs):
-        event.first = first
-        if "sent_at" in first:
-            _correct(event)
-        event.left = first.copy()
-        return
     first = event.first
     for name, value in pairs:
         if name in first:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from services.processor import column_readers, convert, event_day, sources
+from services.processor import column_readers, compiled_columns, convert, event_day, sources
 from services.processor.enrich import referrer, user_agent
 from services.processor.event import BAD_BODY as BAD_BODY
 from services.processor.event import Event, Problem, gather, rest, with_lookups
@@ -70,7 +70,8 @@ class _Plan:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.readers = [column_readers.reader(column) for column in table.columns]
+        self.fill = compiled_columns.compiled(table.columns)
+        self.readers = [column_readers.reader(column) for column in table.columns]  # after a value that does not fit
         self.any_of = [[column.name for column in table.columns].index(name) for name in table.require_any]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
         self.problems = [
@@ -167,11 +168,14 @@ def _of_a_tenant(hit: Hit, tenants: Resolver) -> Hit:
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
-    readers = iter(plan.readers)
+    whole = True
     while True:
         try:
-            for read in readers:
-                values.append(read(event))
+            if whole:
+                plan.fill(event, values)
+            else:
+                for read in plan.readers[len(values) :]:
+                    values.append(read(event))
             break
         except convert.Invalid as error:
             column, sent = plan.table.columns[len(values)], _sent(event, plan.sent[len(values)])
@@ -181,13 +185,18 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
             # One optional value that does not fit costs itself, not the event; it stays among the parameters.
             event.note(column.name, error.reason, error.detail, sent)
             values.append([] if column.repeated else None)
+            whole = False
         except column_readers.Missing:
             column = plan.table.columns[len(values)]
             places = " or ".join(map(str, column.sources))
             raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
-    # Who opted out is meant to be nobody.
-    if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
-        raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
+    for index in plan.any_of:
+        if values[index] is not None:
+            break
+    else:
+        if plan.any_of and not event.hit.anonymized:  # who opted out is meant to be nobody
+            detail = f"no value in any of {', '.join(plan.table.require_any)}"
+            raise _Rejection(Reject(MISSING, detail, plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column

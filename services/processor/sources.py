@@ -101,20 +101,34 @@ def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
 
 
 def enrichment(namespace: str, name: str) -> Read:
-    enrich, index = ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
+    find, index = enriched(namespace), place(Source(namespace, name))
 
     def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
-        if found is None:  # the first of its columns
-            found = enrich(event.hit.headers, event.first)
-            if namespace == "geo":
-                found = _placed(event, found)
-            elif namespace == "agent" and event.lookups.sender is not None:
-                found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
-            event.enriched[namespace] = found
-        return found[index]
+        return (find(event) if found is None else found)[index]
 
     return read
+
+
+def place(source: Source) -> int:
+    """Where the value of an enrichment's source is in what `enriched` finds."""
+    return tuple(FIXED_SOURCES[source.namespace]).index(source.name)
+
+
+def enriched(namespace: str) -> Callable[[Event], tuple[Any, ...]]:
+    """A function that finds all of an enrichment, for the first of its columns, and keeps it for the others."""
+    enrich = ENRICH[namespace]
+
+    def find(event: Event) -> tuple[Any, ...]:
+        found = enrich(event.hit.headers, event.first)
+        if namespace == "geo":
+            found = _placed(event, found)
+        elif namespace == "agent" and event.lookups.sender is not None:
+            found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
+        event.enriched[namespace] = found
+        return found
+
+    return find
 
 
 def joined(source: Source) -> Read:
