@@ -165,20 +165,28 @@ def rest(event: Event) -> str | None:
             left[name] = [left[name], *values]
         else:
             left[name] = values[0] if len(values) == 1 else values
+    own: dict[int, dict[str, Any]] = {}
     for path in event.taken:
-        _remove(left, path)
+        _remove(left, path, own)
     return convert.encode_json(left) if left else None
 
 
-def _remove(tree: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Take out what is at the path, and objects that become empty; what is shared with the event is copied first."""
-    name, *inner = path
-    if not inner:
-        tree.pop(name, None)
-    elif type(members := tree.get(name)) is dict:
-        members = members.copy()
-        _remove(members, tuple(inner))
-        if members:
-            tree[name] = members
-        else:
-            del tree[name]
+def _remove(tree: dict[str, Any], path: tuple[str, ...], own: dict[int, dict[str, Any]]) -> None:
+    """Take out what is at the path, and objects that become empty.
+
+    What is shared with the event is copied first, and is then in `own`, by its identity.
+    """
+    above = []
+    for name in path[:-1]:
+        members = tree.get(name)
+        if type(members) is not dict:
+            return
+        if id(members) not in own:
+            members = tree[name] = members.copy()
+            own[id(members)] = members
+        above.append((tree, name))
+        tree = members
+    tree.pop(path[-1], None)
+    while above and not tree:
+        tree, name = above.pop()
+        del tree[name]

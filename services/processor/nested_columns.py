@@ -96,15 +96,23 @@ def _element(column: Column, parent: str) -> _Make:
     """What makes one value of the column's type of one that was sent."""
     if column.type == STRUCT:
         return _struct(column, parent)
-    converter, after = convert.CONVERTERS[column.type], transforms.value_steps(column)
+    change = _changed(column)
+    return lambda value, event, whole: change(value)
 
-    def make(value: Any, event: Event, whole: _Whole) -> Any:
+
+def _changed(column: Column) -> Callable[[Any], Any]:
+    """What was sent, as a value of the column's type after its steps on the value."""
+    converter, after = convert.CONVERTERS[column.type], transforms.value_steps(column)
+    if not after:
+        return converter
+
+    def change(value: Any) -> Any:
         value = converter(value)
         for step in after:
             value = step(value)
         return value
 
-    return make
+    return change
 
 
 def _struct(column: Column, parent: str) -> _Make:
@@ -117,6 +125,14 @@ def _struct(column: Column, parent: str) -> _Make:
         found: dict[str, Any] = {}
         used: set[str] = set()
         for field in fields:
+            change = field.change
+            if change is not None and (raw := value.get(field.key)) is not None and raw != "":
+                try:
+                    found[field.name] = change(raw)
+                    used.add(field.key)
+                    continue
+                except convert.Invalid:
+                    pass  # once more, with what becomes of it
             found[field.name] = field.read(value, event, whole, used)
         if not value.keys() <= used:
             whole.taken = False
@@ -134,6 +150,9 @@ class _Field:
         self._names = [(source.name, sources.finder(source.name)) for source in column.sources]
         self._steps = transforms.text_steps(column)
         self._make = _elements(column, parent) if column.repeated else _element(column, parent)
+        # Of a field that needs no more than a conversion: where its value is by default, and what makes it.
+        self.key = self._names[0][0]
+        self.change = None if self._steps or not column.scalar else _changed(column)
 
     def read(self, members: dict[str, Any], event: Event, whole: _Whole, used: set[str]) -> Any:
         """Raises convert.Invalid where the field says so, or is REQUIRED and has no value."""

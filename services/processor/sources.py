@@ -61,18 +61,35 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
     """
     parts = name.split(".")
     rests = [".".join(parts[index:]) for index in range(len(parts))]
+    ways = [(*parts[:index], rests[index]) for index in range(len(parts))]
+    if len(parts) == 2:
+        return _finder_of_two(parts[0], ways[1])
 
     def find(members: dict[str, Any]) -> tuple[Path, Any] | None:
         for index, part in enumerate(parts):
             if index:  # what has the whole name is a parameter of its own
                 value = members.get(rests[index])
                 if value is not None and value != "":
-                    return (*parts[:index], rests[index]), value
+                    return ways[index], value
             inner = members.get(part)
             if type(inner) is not dict:
                 return None
             members = inner
         return None
+
+    return find
+
+
+def _finder_of_two(outer: str, way: Path) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
+    """What most paths are: a member of an object."""
+    name = way[1]
+
+    def find(members: dict[str, Any]) -> tuple[Path, Any] | None:
+        inner = members.get(outer)
+        if type(inner) is not dict:
+            return None
+        value = inner.get(name)
+        return (way, value) if value is not None and value != "" else None
 
     return find
 
@@ -88,14 +105,13 @@ def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
     if source.namespace != "param":
         read = own(source)
         return lambda event: ((), read(event))
-    find = finder(name) if "." in name else None
+    find, way, nothing = finder(name) if "." in name else None, (name,), ((), None)
 
     def of_parameter(event: Event) -> tuple[Path, Any]:
         value = event.first.get(name)
         if value is not None and value != "":
-            return (name,), value
-        found = find(event.first) if find else None
-        return found if found is not None else ((), None)
+            return way, value
+        return (find(event.first) if find else None) or nothing
 
     return of_parameter
 
