@@ -81,7 +81,7 @@ def _parameter(names: list[str], kind: str) -> Read:
         first = event.first
         for name in names:
             value = first.get(name)
-            if value is not None and value != "":
+            if value is not None and (type(value) is not str or value):
                 if not is_text or type(value) is not str:  # a text is a STRING as is
                     value = converter(value) if name in event.posted else from_text(value)
                 event.left.pop(name, None)
@@ -111,18 +111,26 @@ def _transformed(source: Source, column: Column) -> Read:
     get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]
     typed = source.namespace not in ("param", "header", "lookup")
+    changes = transforms.changes(column)
 
     def read(event: Event) -> Any:
         path, raw = get(event)
-        value = transforms.apply(steps, raw)
-        if value is None or value == "":
+        if type(raw) is str and changes is not None:
+            value = raw
+            for change in changes:
+                value = change(value)
+                if value is None:
+                    return None
+        else:
+            value = transforms.apply(steps, raw)
+        if value is None or (type(value) is str and not value):
             return None
         if not typed or value is not raw:
             value = converter(value)
         for step in after:
             value = step(value)
         if path:
-            event.taken.append(path)
+            event.take(path)
         return value
 
     return read

@@ -86,19 +86,20 @@ class _Code:
                 self._line(depth, f"v = {self._object(column_readers.of_source(source, kind))}(event)")
 
     def _parameter(self, depth: int, name: str, kind: str) -> None:
-        convert_posted = self._object(convert.CONVERTERS[kind])
-        change = f"v = {convert_posted}(v)"
+        change = from_text = f"v = {self._object(convert.CONVERTERS[kind])}(v)"
         if kind == "JSON":
-            change += f" if {name} in posted else {self._object(convert.json_from_text)}(v)"
+            from_text += f" if {name} in posted else {self._object(convert.json_from_text)}(v)"
         self._line(depth, f"v = first.get({name})")
-        self._line(depth, "if v is not None:")
-        self._line(depth + 1, 'if v == "":')
-        self._line(depth + 2, "v = None")
-        self._line(depth + 1, "else:")
-        if kind == "STRING":  # a text is one as it is
-            self._line(depth + 2, "if type(v) is not str:")
-        self._line(depth + (3 if kind == "STRING" else 2), change)
+        self._line(depth, "if type(v) is str:")
+        self._line(depth + 1, "if v:")
+        if kind != "STRING":  # a text is one as it is
+            self._line(depth + 2, from_text)
         self._line(depth + 2, f"left.pop({name}, None)")
+        self._line(depth + 1, "else:")
+        self._line(depth + 2, "v = None")
+        self._line(depth, "elif v is not None:")
+        self._line(depth + 1, change)
+        self._line(depth + 1, f"left.pop({name}, None)")
 
     def _enrichment(self, depth: int, namespace: str) -> None:
         if namespace in self._found:

@@ -62,6 +62,13 @@ class Event:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(Problem(column, reason, detail, convert.shown(value)))
 
+    def take(self, path: tuple[str, ...]) -> None:
+        """A column has the value at the path, which is not among the rest then; what came again of the name is."""
+        if len(path) == 1:
+            self.left.pop(path[0], None)
+        else:
+            self.taken.append(path)
+
     @property
     def client_time(self) -> Any:
         """When it happened by the client's own clock, as it was sent; None where that is not said."""

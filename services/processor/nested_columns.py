@@ -29,15 +29,15 @@ def reader(column: Column) -> Read:
             if column.repeated and path and (more := event.more.get(path[0])) and len(path) == 1:
                 raw = [*(raw if type(raw) is list else [raw]), *more]
             value = transforms.apply(steps, raw)
-            if value is None or value == "":
+            if value is None or (type(value) is str and not value):
                 continue
             if type(value) is str and path and path[0] not in event.posted:
                 value = _from_text(value, column)
             whole = _Whole()
             made = make(value, event, whole)
             if path and whole.taken:
-                event.taken.append(path)
-                if len(path) == 1:
+                event.take(path)
+                if column.repeated and len(path) == 1:
                     event.more.pop(path[0], None)
             return made
         return [] if column.repeated else None
@@ -76,7 +76,7 @@ def _elements(column: Column, parent: str) -> _Make:
         made = []
         for index, raw in enumerate(value):
             try:
-                found = None if raw is None or raw == "" else one(raw, event, whole)
+                found = None if raw is None or (type(raw) is str and not raw) else one(raw, event, whole)
             except convert.Invalid as error:
                 if not column.lenient:
                     raise
@@ -125,10 +125,10 @@ def _struct(column: Column, parent: str) -> _Make:
         found: dict[str, Any] = {}
         used: set[str] = set()
         for field in fields:
-            change = field.change
-            if change is not None and (raw := value.get(field.key)) is not None and raw != "":
+            raw = value.get(field.key) if field.change else None
+            if raw is not None and (type(raw) is not str or raw) and field.change:
                 try:
-                    found[field.name] = change(raw)
+                    found[field.name] = field.change(raw)
                     used.add(field.key)
                     continue
                 except convert.Invalid:
@@ -163,7 +163,7 @@ class _Field:
                 if raw is None and "." in name and (found := find(members)) is not None:
                     (top, *_), raw = found
                 value = transforms.apply(self._steps, raw)
-                if value is not None and value != "":
+                if value is not None and (type(value) is not str or value):
                     if top == name:  # of an object inside, other members may be left
                         used.add(top)
                     return self._make(value, event, whole)

@@ -69,7 +69,7 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
         for index, part in enumerate(parts):
             if index:  # what has the whole name is a parameter of its own
                 value = members.get(rests[index])
-                if value is not None and value != "":
+                if value is not None and (type(value) is not str or value):
                     return ways[index], value
             inner = members.get(part)
             if type(inner) is not dict:
@@ -89,7 +89,8 @@ def _finder_of_two(outer: str, way: Path) -> Callable[[dict[str, Any]], tuple[Pa
         if type(inner) is not dict:
             return None
         value = inner.get(name)
-        return (way, value) if value is not None and value != "" else None
+        # Not `value != ""`: a Decimal takes a microsecond to find out that it is no text.
+        return (way, value) if value is not None and (type(value) is not str or value) else None
 
     return find
 
@@ -109,7 +110,7 @@ def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
 
     def of_parameter(event: Event) -> tuple[Path, Any]:
         value = event.first.get(name)
-        if value is not None and value != "":
+        if value is not None and (type(value) is not str or value):
             return way, value
         return (find(event.first) if find else None) or nothing
 

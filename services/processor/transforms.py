@@ -22,6 +22,7 @@ from services.shared.schema_columns import VALUE_STEPS
 Step = Callable[[Any], Any]
 
 _NOT_LISTED = "not among the values of the column's `map`"
+_MORE = ("default", "map", "time_zone", "split")  # steps that are not from text to text, or to no value
 _ANY = "*"  # the name in a `map` that stands for all others
 
 
@@ -31,6 +32,12 @@ def text_steps(column: Column) -> list[Step]:
     They raise convert.Invalid for a value that does not fit.
     """
     return [_text_step(step) for step in column.transforms if step.name not in VALUE_STEPS]
+
+
+def changes(column: Column) -> list[Callable[[str], Any]] | None:
+    """The same steps as functions of text, if all of them are no more than that, and none makes a list."""
+    steps = [step for step in column.transforms if step.name not in VALUE_STEPS]
+    return None if any(step.name in _MORE for step in steps) else [_change(step) for step in steps]
 
 
 def value_steps(column: Column) -> list[Step]:
