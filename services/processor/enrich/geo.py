@@ -21,7 +21,15 @@ REMEMBERED = 4_096  # headers
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _REGION = re.compile(r"[A-Z0-9]{1,3}")
 _UNKNOWN = "ZZ"
-_VILLAGES = ("Europe/Busingen",)  # 1,500 people; every other zone of two words has a region, or most of one
+# Zones of two words with fewer people than a city, where the other zones have a region, or most of one.
+_SMALL = frozenset(
+    (
+        "Europe/Busingen", "America/Adak", "America/Cambridge_Bay", "America/Creston", "America/Dawson",
+        "America/Dawson_Creek", "America/Fort_Nelson", "America/Inuvik", "America/Juneau", "America/Menominee",
+        "America/Metlakatla", "America/Nome", "America/Rankin_Inlet", "America/Resolute", "America/Sitka",
+        "America/Swift_Current", "America/Yakutat",
+    )
+)  # fmt: skip
 
 
 class Geo(NamedTuple):
@@ -52,8 +60,8 @@ def without_city(found: tuple[Any, ...]) -> Geo:
 
 
 def is_local(zone: str | None) -> bool:
-    """Whether a time zone is finer than a region: of a county, as in America/Indiana/Tell_City, or of a village."""
-    return zone is not None and (zone.count("/") > 1 or zone in _VILLAGES)
+    """Whether a time zone is finer than a region: of a county, as America/Indiana/Tell_City, or of few people."""
+    return zone is not None and (zone.count("/") > 1 or zone in _SMALL)
 
 
 @lru_cache(REMEMBERED)

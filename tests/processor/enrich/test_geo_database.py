@@ -83,6 +83,7 @@ def test_no_city_where_none_may_be_known(file: Path) -> None:
         ("America/Indiana/Tell_City", None),
         ("America/Kentucky/Monticello", None),
         ("Europe/Busingen", None),
+        ("America/Menominee", None),
         ("America/Los_Angeles", "America/Los_Angeles"),
         ("America/Argentina/Buenos_Aires", None),
         (7, None),
