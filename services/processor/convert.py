@@ -308,11 +308,6 @@ def _decimal(value: Any, unit: Decimal, context: Context, digits: int) -> Decima
         raise Invalid(OUT_OF_RANGE, f"more than {digits} digits before the point, or too large an exponent") from error
 
 
-def json_text(value: Any) -> str:
-    """The JSON text of a value of a JSON body."""
-    return encode_json(value)
-
-
 def json_from_text(value: str) -> str:
     """The JSON that a text is already, as in a query string; half a character becomes U+FFFD, as in a posted body."""
     try:
@@ -339,7 +334,7 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "NUMERIC": numeric,
     "BIGNUMERIC": bignumeric,
     "BYTES": octets,
-    "JSON": json_text,
+    "JSON": encode_json,
 }
 
 
