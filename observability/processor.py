@@ -114,6 +114,28 @@ ROWS: tuple[Row, ...] = (
                 ),
             ),
             Panel(
+                "New lookup files",
+                "short",
+                "`taken` where a lookup's file is replaced. `refused` 0: the file before stays in use.",
+                (
+                    Query(
+                        f"sum by (lookup, outcome) (increase({select(_P + 'lookup_files_total')}[1h]))",
+                        "{{lookup}} {{outcome}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Age of lookup files",
+                "s",
+                "Since the file in use was changed, of the pod with the oldest. As often as you replace it.",
+                (
+                    Query(
+                        f"time() - min by (lookup) ({select(_P + 'lookup_modified_timestamp_seconds')})",
+                        "{{lookup}}",
+                    ),
+                ),
+            ),
+            Panel(
                 "Bytes",
                 "Bps",
                 "Rows take more than the packs they came in.",

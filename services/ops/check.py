@@ -20,7 +20,11 @@ from services.ops import check_text, deployment, explain, option, sample
 from services.ops.deployment import CommandRefused
 from services.ops.rejects import Rejects, Wanted
 from services.ops.rejects_again import Judge
+from services.processor import lookup_files
+from services.processor.enrich import geo
+from services.processor.lookups import Lookups
 from services.processor.parse import Parser, Row
+from services.processor.places import Places
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
@@ -84,16 +88,17 @@ async def run(options: argparse.Namespace) -> int:
         "digest": found.digest,
         "tables": {name: len(table.columns) for name, table in found.tables.items()},
     }
+    parser, report["warnings"] = _parser(options, found)
     good = True
     if options.against:
         report["live"] = await asyncio.to_thread(_against_live, options, found)
         good = not report["live"]["refused"]
     if options.url is not None or body is not None:
-        report["sample"] = await _sample(options, found, body)
+        report["sample"] = await _sample(options, found, body, parser)
         outcomes = {*(one["outcome"] for one in report["sample"]["events"]), *report["sample"]["more"]}
         good = good and outcomes == {"row"}
     if options.rejects:
-        report["rejects"] = await asyncio.to_thread(_rejects, options, found)
+        report["rejects"] = await asyncio.to_thread(_rejects, options, found, parser)
     print(json.dumps(report, indent=2, ensure_ascii=False) if options.json else check_text.text(report))
     return 0 if good else 1
 
@@ -125,7 +130,20 @@ def _body(options: argparse.Namespace) -> bytes | None:
     return data
 
 
-async def _sample(options: argparse.Namespace, found: Schema, body: bytes | None) -> dict[str, Any]:
+def _parser(options: argparse.Namespace, found: Schema) -> tuple[Parser, list[str]]:
+    """The processor's, with the files that are here, and a line for each source that has nothing to read from."""
+    protection, database = found.privacy[options.privacy], os.environ.get("PIPE_GEO_DATABASE", "")
+    tables, troubles = lookup_files.read(found, protection)
+    places = Places.of_setting(database, found, protection)
+    if found.asks_for("geo") and places is None:
+        troubles.append(
+            f"geo.* is NULL unless the load balancer adds the header {geo.HEADER}, as the chart's gateway and ingress "
+            "have it do, or PIPE_GEO_DATABASE names a database"
+        )
+    return Parser(found, Lookups(places.find if places else None, None, tables)), troubles
+
+
+async def _sample(options: argparse.Namespace, found: Schema, body: bytes | None, parser: Parser) -> dict[str, Any]:
     headers = dict(options.header)
     if options.content_type is not None:
         headers["Content-Type"] = options.content_type
@@ -135,7 +153,7 @@ async def _sample(options: argparse.Namespace, found: Schema, body: bytes | None
     bare = await sample.send(cfg, sample.unprotected(found), asked)
     pairs = zip(bare.hits, captured.hits, strict=False) if len(bare.hits) == len(captured.hits) else ()
     took = [explain.protected(*pair) for pair in itertools.islice(pairs, MOST_EVENTS)]
-    parser, now = Parser(found), time.time_ns() // 1000
+    now = time.time_ns() // 1000
     return {
         "request": f"{'GET' if body is None else 'POST'} {asked.target}",
         "privacy": options.privacy,
@@ -165,12 +183,12 @@ def _against_live(options: argparse.Namespace, found: Schema) -> dict[str, Any]:
         raise CommandRefused(f"failed: {' '.join(str(error).split())}") from error
 
 
-def _rejects(options: argparse.Namespace, found: Schema) -> dict[str, Any]:
+def _rejects(options: argparse.Namespace, found: Schema, parser: Parser) -> dict[str, Any]:
     yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     since = options.since or yesterday
     client = deployment.bigquery_client(options.project)
     rejects = Rejects(client, options.project, options.dataset, found, Wanted(since=since), pending=False)
-    judge = Judge(found, Parser(found), time.time_ns() // 1000)
+    judge = Judge(found, parser, time.time_ns() // 1000)
     for page in rejects.pages():
         judge.page(page)
     return {"since": since.isoformat(), **judge.again.report}

@@ -19,6 +19,7 @@ _NOW = {
 def text(report: dict[str, Any]) -> str:
     listed = ", ".join(f"{name} ({count} columns)" for name, count in report["tables"].items())
     lines = [f"{report['file']} is right: {listed}"]
+    lines += [f"  warning: {line}" for line in report["warnings"]]
     if "live" in report:
         lines += ["", "Provisioning it:"]
         lines += [f"  {line}" for line in report["live"]["lines"]]

@@ -1,10 +1,10 @@
-"""Every metric of the processor. Labels are tables of the schema file and reasons from a fixed set."""
+"""Every metric of the processor. Labels are names in the schema file and reasons from a fixed set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
 from services.processor.log_entry import IGNORED
@@ -57,6 +57,16 @@ class Metrics:
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         databases = counter("geo_databases", "Files of PIPE_GEO_DATABASE after the first, by outcome", ("outcome",))
         self.geo_taken, self.geo_refused = databases.labels("taken"), databases.labels("refused")
+        # The label `lookup` takes the names in the schema file.
+        self.lookup_files = counter(
+            "lookup_files", "Files of the schema file's lookups after the first, by outcome", ("lookup", "outcome")
+        )
+        self.lookup_modified = Gauge(
+            "pixelpipe_processor_lookup_modified_timestamp_seconds",
+            "When the file of a lookup that is in use was last changed",
+            ("lookup",),
+            registry=registry,
+        )
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("messages_acked", "Messages acknowledged")
         self.nacked = counter("messages_nacked", "Messages nacked, to be redelivered")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from services.processor import column_readers, convert, event_day, sources
+from services.processor import column_readers, compiled_columns, convert, event_day, sources
 from services.processor.enrich import referrer, user_agent
 from services.processor.event import BAD_BODY as BAD_BODY
 from services.processor.event import Event, Problem, gather, rest, with_lookups
@@ -20,7 +20,7 @@ from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
 from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
-from services.shared.schema import OPEN_SOURCES, REJECTS, Schema, Table
+from services.shared.schema import LOOKUP, OPEN_SOURCES, REJECTS, Schema, Table
 from services.shared.tenants import Resolver
 
 NO_TABLE = "no_table"
@@ -35,6 +35,8 @@ REASONS = (
 )  # fmt: skip
 # Every reason of a problem, and so of that metric's label.
 PROBLEMS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, NULL_ELEMENT)
+
+_SENT = (*OPEN_SOURCES, LOOKUP)  # sources of values that may not fit their column
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -68,16 +70,17 @@ class _Plan:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.readers = [column_readers.reader(column) for column in table.columns]
+        self.fill = compiled_columns.compiled(table.columns)
+        self.readers = [column_readers.reader(column) for column in table.columns]  # after a value that does not fit
         self.any_of = [[column.name for column in table.columns].index(name) for name in table.require_any]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
         self.problems = [
             index for index, column in enumerate(table.columns) if str(column.sources[0]) == "event.problems"
         ]
         self.conditions = [(sources.plain(one.source), one.values) for one in table.conditions]
-        # What the client sent for each column, asked only where that does not fit.
+        # What was given for each column, asked only where that does not fit.
         self.sent = [
-            [sources.raw(one) for one in column.sources if one.namespace in OPEN_SOURCES and one.name != "*"]
+            [sources.raw(one) for one in column.sources if one.namespace in _SENT and one.name != "*"]
             for column in table.columns
         ]
         partition = Partition(table)
@@ -85,10 +88,10 @@ class _Plan:
 
 
 class Parser:
-    """Parses hits by a schema; build it once. `lookups` say what is known of addresses."""
+    """Parses hits by a schema; build it once. `lookups` say what is known beside the hits."""
 
     def __init__(self, schema: Schema, lookups: Lookups = NO_LOOKUPS) -> None:
-        self._event = with_lookups(lookups)
+        self.event = with_lookups(lookups)  # what makes an event of a hit
         if schema.asks_for("agent"):
             user_agent.load()
         if schema.asks_for("referrer"):
@@ -106,7 +109,7 @@ class Parser:
         try:
             if self._tenants is not None:
                 hit = _of_a_tenant(hit, self._tenants)
-            event = self._event(hit)
+            event = self.event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
@@ -121,7 +124,7 @@ class Parser:
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
-        event = self._event(hit, reject)
+        event = self.event(hit, reject)
         try:
             gather(event)
             event.id = _event_id(event)
@@ -165,11 +168,14 @@ def _of_a_tenant(hit: Hit, tenants: Resolver) -> Hit:
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
-    readers = iter(plan.readers)
+    whole = True
     while True:
         try:
-            for read in readers:
-                values.append(read(event))
+            if whole:
+                plan.fill(event, values)
+            else:
+                for read in plan.readers[len(values) :]:
+                    values.append(read(event))
             break
         except convert.Invalid as error:
             column, sent = plan.table.columns[len(values)], _sent(event, plan.sent[len(values)])
@@ -179,13 +185,18 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
             # One optional value that does not fit costs itself, not the event; it stays among the parameters.
             event.note(column.name, error.reason, error.detail, sent)
             values.append([] if column.repeated else None)
+            whole = False
         except column_readers.Missing:
             column = plan.table.columns[len(values)]
             places = " or ".join(map(str, column.sources))
             raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
-    # Who opted out is meant to be nobody.
-    if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
-        raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
+    for index in plan.any_of:
+        if values[index] is not None:
+            break
+    else:
+        if plan.any_of and not event.hit.anonymized:  # who opted out is meant to be nobody
+            detail = f"no value in any of {', '.join(plan.table.require_any)}"
+            raise _Rejection(Reject(MISSING, detail, plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column

@@ -15,6 +15,7 @@ import pyarrow as pa
 from services.processor import log_entry
 from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
+from services.processor.places import HeaderWatch
 from services.processor.table_batches import Batcher, HitParser, TableBatches
 from services.shared import hit, log, rows, tracing, zstd_frame
 from services.shared.errors import Poison
@@ -64,7 +65,7 @@ class Worker:
 
     `policy` is what protects people in log entries; by default the schema file's, with the preset `balanced`.
 
-    `now_us` is the wall clock, in microseconds since 1970.
+    `watch` sees all hits. `now_us` is the wall clock, in microseconds since 1970.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class Worker:
         max_bytes: int,
         policy: Policy | None = None,
         parser: HitParser | None = None,
+        watch: HeaderWatch | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
+        self._watch = watch
         self._policy = policy or Policy(schema.privacy[BALANCED], tenants=schema.tenants)
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._dead_hits, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
@@ -178,6 +181,8 @@ class Worker:
         with self._metrics.parse_seconds.time(), tracing.step("parse"), _nothing_collected():
             found = self._decode(delivery, pack)
             made = self._batcher.make(found.hits, self._now_us())
+        if self._watch is not None:
+            self._watch.see(found.hits)
         self._count(found, made)
         dead_letters = found.dead_letters
         for one, fault in made.unplaced:

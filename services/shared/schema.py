@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ FIXED_SOURCES = {
     },
     "url": {"host": "STRING", "path": "STRING", "clean": "STRING"},
     "language": {"code": "STRING"},
-    "geo": {"country": "STRING", "region": "STRING", "city": "STRING"},
+    "geo": {"country": "STRING", "region": "STRING", "city": "STRING", "time_zone": "STRING"},
     "reject": {
         "stage": "STRING",
         "table": "STRING",
@@ -94,6 +95,7 @@ FIXED_SOURCES = {
     },
 }
 OPEN_SOURCES = ("param", "header")
+LOOKUP = "lookup"  # `lookup.NAME.COLUMN`, of the file's own `lookups`
 ENRICHMENTS = ("agent", "referrer", "utm", "url", "language", "geo")  # derived by the processor, one file each
 
 
@@ -105,14 +107,26 @@ class SchemaError(ConfigError):
 class Source:
     """Where a value comes from, such as `param.user_id`: a namespace and a name in it; `*` means all others.
 
-    The name of a parameter may be a path into its objects, such as `properties.total`.
+    The name of a parameter may be a path into its objects, such as `properties.total`; that of a lookup is its own and
+    a column's, and `lookup` says what it is.
     """
 
     namespace: str
     name: str
+    lookup: Lookup | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A file of rows that events are joined with: the row whose column `key` has the first value among `by`."""
+
+    name: str
+    file: Path
+    key: str
+    by: tuple[Source, ...]
 
 
 TENANT_SOURCE = Source("hit", "tenant")  # whose event the collector found it to be
@@ -226,16 +240,18 @@ class Schema:
     def rejects(self) -> Table:
         return self.tables[REJECTS]
 
+    def sources(self) -> Iterator[Source]:
+        """All that columns and conditions read, and by what the lookups among them are looked up."""
+        for table in self.tables.values():
+            columns = (source for column in table.columns for source in column.sources)
+            for source in (*columns, *(condition.source for condition in table.conditions)):
+                yield source
+                if source.lookup is not None:
+                    yield from source.lookup.by
+
     def asks_for(self, namespace: str) -> bool:
         """Whether a column or a condition of any table has a source of that namespace."""
-        return any(
-            source.namespace == namespace
-            for table in self.tables.values()
-            for source in (
-                *(source for column in table.columns for source in column.sources),
-                *(condition.source for condition in table.conditions),
-            )
-        )
+        return any(source.namespace == namespace for source in self.sources())
 
 
 def valid_name(name: str) -> str | None:

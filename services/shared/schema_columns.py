@@ -10,7 +10,7 @@ import re2
 import yaml
 
 from services.shared import schema
-from services.shared.schema import Column, Source, Transform
+from services.shared.schema import LOOKUP, Column, Lookup, Source, Transform
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
 
@@ -48,6 +48,7 @@ class ColumnsReader(NodeReader):
     def __init__(self, file: str, errors: list[tuple[int, int, str]], privacy: PrivacyReader) -> None:
         super().__init__(file, errors)
         self._privacy = privacy
+        self.lookups: dict[str, Lookup] = {}  # by name, those that a source may read
 
     def read(self, table: str, node: yaml.Node | None) -> list[Column] | None:
         """The columns in order; None if an error already says it all."""
@@ -69,8 +70,10 @@ class ColumnsReader(NodeReader):
         sources = []
         for text in self._texts(node, where) if node is not None else ():
             namespace, _, name = text.partition(".")
-            known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES)
-            if namespace not in known:
+            known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES, *((LOOKUP,) if self.lookups else ()))
+            if namespace == LOOKUP:
+                sources += self._of_lookup(node, f"{where}: {quoted(text)}", name)
+            elif namespace not in known:
                 self._error(
                     node, f"{where}: {quoted(text)} starts with none of {', '.join(known)}{near(namespace, known)}"
                 )
@@ -91,6 +94,18 @@ class ColumnsReader(NodeReader):
             else:
                 sources.append(Source(namespace, name))
         return sources
+
+    def _of_lookup(self, node: yaml.Node | None, where: str, name: str) -> list[Source]:
+        lookup, _, column = name.partition(".")
+        if not self.lookups:
+            self._error(node, f"{where}: the file has no `lookups` that can be read here; list them at its top")
+        elif lookup not in self.lookups:
+            self._error(node, f"{where}: there is no lookup {quoted(lookup)}{near(lookup, self.lookups)}")
+        elif not column:
+            self._error(node, f"{where}: name a column of its file too, such as {LOOKUP}.{lookup}.name")
+        else:
+            return [Source(LOOKUP, name, lookup=self.lookups[lookup])]
+        return []
 
     def _named(self, table: str, parent: str, specs: dict[str, yaml.Node], depth: int) -> list[Column]:
         columns: list[Column] = []

@@ -12,13 +12,14 @@ import yaml
 from services.shared import schema, schema_routes, schema_yaml
 from services.shared.schema import Column, Condition, Schema, SchemaError, Table
 from services.shared.schema_columns import ColumnsReader
+from services.shared.schema_lookups import LookupsReader
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
 from services.shared.schema_tenant_tables import TenantTables
 from services.shared.schema_tenants import TenantsReader
 from services.shared.tenants import Tenants
 
-FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "tables")
+FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "lookups", "tables")
 NO_VIEWS = "none"
 TABLE_KEYS = (
     "description",
@@ -69,6 +70,8 @@ class _Reader(NodeReader):
         self._found = self._tenants.read(keys.get("tenants"))
         self._expire_days = self._days(keys.get("expire_days"), "the file", None)
         views = self._views(keys.get("views"))
+        lookups = LookupsReader(self._file, self._errors, self._column_reader).read(keys.get("lookups"))
+        self._column_reader.lookups = lookups
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):

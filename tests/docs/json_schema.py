@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.shared import privacy, schema, schema_columns, schema_privacy, schema_tenants, tenants
+from services.shared import privacy, schema, schema_columns, schema_lookups, schema_privacy, schema_tenants, tenants
 from services.shared import schema_file as code
 from tests.docs import schema_file
 from tests.docs import schema_privacy as privacy_words
@@ -45,6 +45,7 @@ def document() -> Node:
         "privacy": _privacy(),
         "tenants": _tenants(),
         "views": views,
+        "lookups": _lookups(),
         "tables": tables,
     }
     return {
@@ -90,15 +91,37 @@ def _table(*, of_rejects: bool) -> Node:
     return _object(keys, values, schema_file.TABLE_KEYS, ("partition", "columns"))
 
 
-def _when() -> Node:
+def _known_to_conditions() -> list[str]:
     spaces = [space for space in schema.FIXED_SOURCES if space not in ("event", "reject")]
-    known = [name for name in _fixed(spaces) if name != "hit.received_at"]
+    return [name for name in _fixed(spaces) if name != "hit.received_at"]
+
+
+def _when() -> Node:
+    known = _known_to_conditions()
     booleans = [name for name in known if _type(name) == "BOOL"]
     return {
         "type": "object",
         "propertyNames": {"anyOf": [{"enum": known}, _open_source()]},
         "properties": {name: _texts(BOOL) for name in booleans},
         "additionalProperties": _texts(TEXT),
+    }
+
+
+def _lookups() -> Node:
+    values = {
+        "file": _pattern(rf".*({'|'.join(map(re.escape, schema_lookups.FILES))})"),
+        "key": TEXT,
+        "by": _texts({"anyOf": [{"enum": _known_to_conditions()}, _sent_source()]}),
+    }
+    return {
+        "type": "object",
+        "description": "Files that events are joined with, by the name that sources have for them",
+        "propertyNames": _pattern(schema_lookups._NAME.pattern),
+        "additionalProperties": _object(
+            schema_lookups.LOOKUP_KEYS, values, schema_file.LOOKUP_KEYS, schema_lookups.LOOKUP_KEYS
+        ),
+        "minProperties": 1,
+        "maxProperties": schema_lookups.MOST_LOOKUPS,
     }
 
 
@@ -172,6 +195,12 @@ def _source() -> Node:
 
 
 def _open_source() -> Node:
+    """A parameter or a header of any name, or a column of a lookup."""
+    lookup = _pattern(rf"{schema.LOOKUP}\.{schema_lookups._NAME.pattern}\..+")
+    return {"anyOf": [_sent_source(), lookup]}
+
+
+def _sent_source() -> Node:
     """A parameter or a header of any name."""
     return _pattern(rf"param\.(?!\*$).+|header\.{schema_columns._HEADER.pattern}")
 

@@ -6,7 +6,7 @@ one that the code has and this has not is an error.
 
 from __future__ import annotations
 
-from services.shared import schema, schema_columns
+from services.shared import schema, schema_columns, schema_lookups
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
 from tests.docs import schema_privacy
@@ -116,6 +116,20 @@ STEPS = {
     "min": "A smaller number does not fit",
     "max": "A larger number does not fit",
 }
+LOOKUP_KEYS = {
+    "file": (
+        "path",
+        "required",
+        f"Where the processor finds the file, which ends in {' or '.join(schema_lookups.FILES)}",
+    ),
+    "key": ("column of the file", "required", "What rows are found by. Each row has one, and no two have the same"),
+    "by": (
+        "source, or list of sources",
+        "required",
+        "What an event's row is found by: the first that has a value, as text. Any source but `event.*`, `param.*`, "
+        "`hit.received_at` and lookups. With `hit.ip`, alone, keys are addresses or networks, and the narrowest counts",
+    ),
+}
 # Sources with open names.
 OPEN = {
     "param": (
@@ -128,6 +142,13 @@ OPEN = {
         ),
     ),
     "header": (("header.NAME", "any", "A request header that the collector keeps (`PIPE_HEADERS`), in lower case"),),
+    "lookup": (
+        (
+            "lookup.NAME.COLUMN",
+            "any",
+            "A column of the row that a [lookup](#lookups) finds, as text in a query string; NULL where it finds none",
+        ),
+    ),
 }
 SOURCES = {
     "hit.received_at": "When the collector received the request",
@@ -174,6 +195,8 @@ SOURCES = {
     "geo.country": "From the load balancer's header `x-client-geo-location`: US",
     "geo.region": "US-CA",
     "geo.city": "The city's name",
+    "geo.time_zone": "From the database of `PIPE_GEO_DATABASE`: America/Los_Angeles. NULL where it says more than the "
+    "region and `geo.city` may not be known",
     "reject.stage": "processor or loader",
     "reject.table": "The table the event was meant for",
     "reject.reason": "[One of a fixed set](../services/processor/README.md#reject-reasons)",
@@ -229,6 +252,8 @@ MISTAKES = (
     ("", "privacy: {cookie: {origins: ['*.com']}}\n"),
     ("", "privacy: {cookie: {origins: [https://www.example.com], days: 730}}\n"),
     ("from: param.total", "from: param.token"),
+    ("from: param.total", "from: lookup.tiers.name"),
+    ("", "lookups: {tiers: {file: /lookups/tiers.xlsx, key: user, by: param.user_id}}\n"),
 )
 
 
@@ -239,6 +264,7 @@ def parts() -> dict[str, str]:
         "keys of a column": _keys(schema_columns.COLUMN_KEYS, COLUMN_KEYS).replace(
             "[what each type accepts]", "[what each type accepts](../services/processor/README.md#accepted-values)"
         ),
+        "keys of a lookup": _keys(schema_lookups.LOOKUP_KEYS, LOOKUP_KEYS),
         "steps": table(("step", "what it makes of a value"), _steps()),
         "sources": table(("source", "type", "value"), _sources()),
         "refusals": table(("a file with", "is refused with"), _refusals()),
@@ -256,7 +282,7 @@ def _steps() -> list[tuple[str, str]]:
 
 
 def _sources() -> list[tuple[str, str, str]]:
-    rows = [(f"`{name}`", kind, text) for space in schema.OPEN_SOURCES for name, kind, text in OPEN[space]]
+    rows = [(f"`{name}`", kind, text) for space in OPEN for name, kind, text in OPEN[space]]
     for space, names in schema.FIXED_SOURCES.items():
         rows += [(f"`{space}.{name}`", kind, SOURCES[f"{space}.{name}"]) for name, kind in names.items()]
     return rows

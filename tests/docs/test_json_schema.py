@@ -44,6 +44,9 @@ tenants:
       paths: [/s/]
       consent: denied
       keys: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
+lookups:
+  products: {file: /lookups/products.csv, key: sku, by: [param.sku, url.path]}
+  inside: {file: /lookups/inside.parquet, key: network, by: hit.ip}
 tables:
   orders_{tenant}:
     description: Orders
@@ -61,6 +64,7 @@ tables:
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
       tenant: {type: STRING, from: [hit.tenant, param.tenant]}
       total: {type: NUMERIC, from: [param.properties.total, param.total], transform: [trim, {round: 2}, {min: -1.5}]}
+      product: {type: STRING, from: [lookup.products.name, param.name]}
       site: {type: STRING, from: param.url, transform: url.host}
       campaign: {type: STRING, from: param.url, transform: [url.query.utm_campaign, {default: 1}], on_error: null}
       device: {type: STRING, from: param.d, transform: [{map: {m: mobile, 1: desktop, '*': other}}], on_error: reject}
@@ -222,6 +226,13 @@ MISTAKES = {
     "a tenant's burst": ("burst: 10", "burst: 1.5"),
     "a tenant's consent": ("consent: denied", "consent: granted"),
     "all users": ("'group:n@example.com'", "allUsers"),
+    "a lookup's file": ("products.csv", "products.xlsx"),
+    "a lookup without a key": ("key: network, by: hit.ip", "by: hit.ip"),
+    "a lookup by another": ("[param.sku, url.path]", "lookup.inside.site"),
+    "a lookup by the id": ("[param.sku, url.path]", "event.id"),
+    "a lookup by all": ("[param.sku, url.path]", "'param.*'"),
+    "a lookup's name": ("  inside:", "  in-side:"),
+    "no lookup of a source": ("lookup.products.name", "lookup.products"),
     "what becomes of unknown ones": ("unknown: refuse", "unknown: drop"),
 }
 
@@ -248,4 +259,5 @@ def test_of_the_documents_mistakes_only_those_that_need_the_whole_file_are_misse
         "privacy: {secrets: [event_id]}",
         "privacy: {hash: {api_key: []}}",
         "from: param.token",
+        "from: lookup.tiers.name",
     }

@@ -19,6 +19,8 @@ from services.shared import hit, schema_file
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.test_replay import refused, rejected
+from tests.processor import mmdb
+from tests.processor.enrich.test_geo_database import PLACES
 
 COLUMNS = (
     "n: {type: INT64, from: [param.properties.n, param.n]}",
@@ -339,6 +341,31 @@ def test_what_only_bigquery_knows_and_what_cannot_be_restored_are_counted_apart(
     report = judge.again.report
     assert (report["rejects"], report["pass"], report["of_loader"], report["not_replayable"]) == (4, 0, 1, 3)
     assert (report["before"], report["after"]) == ({"bigquery": 2, "wrong_type": 2}, {})
+
+
+def test_values_of_a_lookup_are_explained_where_its_file_is_here(checked: Checked, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    lookups = f"lookups: {{products: {{file: {file}, key: sku, by: param.sku}}}}\n"
+    checked.file.write_text(lookups + text("product: {type: STRING, from: [lookup.products.name, param.name]}"))
+    found = checked.json("--url", "/i?user_id=ada&sku=A1&name=Seat")
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"lookup products: {file}: No such file or directory; mount")
+    assert found["sample"]["events"][0]["row"]["product"] == "Seat"
+    file.write_text("sku,name\nA1,Chair\n")
+    found = checked.json("--url", "/i?user_id=ada&sku=A1&name=Seat")
+    assert found["warnings"] == []
+    (event,) = found["sample"]["events"]
+    assert (event["row"]["product"], event["from"]["product"]) == ("Chair", "lookup.products.name")
+
+
+def test_a_source_that_nothing_gives_is_warned_about(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked.file.write_text(text("country: {type: STRING, from: geo.country}"))
+    out, _ = checked.run()
+    assert "\n  warning: geo.* is NULL unless the load balancer adds the header x-client-geo-location" in out
+    database = checked.file.with_name("places.mmdb")
+    database.write_bytes(mmdb.made(PLACES))
+    monkeypatch.setenv("PIPE_GEO_DATABASE", str(database))
+    assert checked.json()["warnings"] == []
 
 
 def test_it_agrees_with_the_processor(checked: Checked) -> None:

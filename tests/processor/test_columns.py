@@ -360,3 +360,21 @@ def test_whatever_is_posted_becomes_a_row_that_arrow_takes(posted: Any) -> None:
     assert rows.unpack(data, attributes) == batch
     noted = json.loads(batch.column("problems")[0].as_py() or "[]")
     assert {one["reason"] for one in noted} <= set(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("column", "query", "value", "left"),
+    [
+        ("{type: STRING, from: param.a, transform: lower}", "a=X&a=Y", "x", {"a": "Y"}),
+        (
+            "{type: STRUCT, from: param.a, fields: {n: {type: INT64}}}",
+            'a={"n":1}&a={"n":2}',
+            {"n": 1},
+            {"a": '{"n":2}'},
+        ),
+        ("{type: STRING, mode: REPEATED, from: param.a}", "a=X&a=Y", ["X", "Y"], None),
+    ],
+)
+def test_what_comes_again_stays_where_a_column_takes_one(column: str, query: str, value: Any, left: Any) -> None:
+    found = read(f"\n      taken: {column}\n", query)
+    assert (found["taken"], found.get("params")) == (value, left)
