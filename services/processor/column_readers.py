@@ -65,7 +65,7 @@ def _reader(source: Source, column: Column) -> Read:
         case "header":
             converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
             return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
-    return sources.own(source)
+    return sources.own(source, column.time_zone)
 
 
 def _parameter(names: list[str], kind: str) -> Read:
@@ -105,7 +105,8 @@ def _path(name: str, kind: str) -> Read:
 
 
 def _transformed(source: Source, column: Column) -> Read:
-    get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
+    get = sources.raw(source, column.time_zone)
+    steps, after = transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]
     typed = source.namespace not in ("param", "header")
 
