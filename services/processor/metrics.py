@@ -46,9 +46,7 @@ class Metrics:
         self.rows = {name: rows.labels(name) for name in tables}
         self.copies = counter("copies", "Rows of tables with `copy` that were published, beside those of their hits")
         self.copies_misfit = counter("copies_misfit", "Copies that did not fit their table, by table", ("table",))
-        self.sampled_out = counter(
-            "sampled_out", "Rows and copies that a table's `sample` left out, by table", ("table",)
-        )
+        self.sampled_out = counter("sampled_out", "Rows that a table's `sample` left out, by table", ("table",))
         for name, table in tables.items():
             if table.copy:
                 self.copies_misfit.labels(name)

@@ -3,10 +3,10 @@
     collected + copies = loaded + rejected + dead + sampled out + spooled + in flight
 
 Everything is counted in hits; from the processor on, a hit is one row, but for those that a table's `sample` leaves
-out. The rows of tables with `copy` enter at the processor, beside those of their hits. What is in flight sits in Pub/Sub
-and cannot be counted, so it is what remains of the equation: it returns to 0, and whatever stays is lost. Delivering or
-appending something twice only ever makes the later side larger: a remainder below 0 means duplicates (or a replay),
-never loss.
+out. The rows of tables with `copy` enter at the processor, beside those of their hits. What is in flight sits in
+Pub/Sub and cannot be counted, so it is what remains of the equation: it returns to 0, and whatever stays is lost.
+Delivering or appending something twice only ever makes the later side larger: a remainder below 0 means duplicates (or
+a replay), never loss.
 
 A surplus in one place could hide a loss in another, so each hop is reconciled by itself, counting the duplicates that
 were noticed: `spool` (collector to disk and back), `hits` (collector to processor), `rows` (processor to loader).

@@ -18,6 +18,12 @@ _TOKEN = re.compile(
     r"""|(?P<unclosed>['"`])|(?P<sign>.)""",
     re.ASCII | re.DOTALL,
 )
+# Words that are names of columns only where nothing else can be meant: parts of dates, and types.
+_ELSE = frozenset((
+    "microsecond", "millisecond", "second", "minute", "hour", "day", "dayofweek", "dayofyear", "week", "isoweek",
+    "month", "quarter", "year", "isoyear", "interval", "date", "time", "datetime", "timestamp", "string", "bytes",
+    "bool", "int64", "float64", "numeric", "bignumeric", "json",
+))  # fmt: skip
 _CLOSES = {")": "(", "]": "["}
 _REFUSED = {
     "SELECT": "reads rows of its own; it may read only the columns of its row",
@@ -55,7 +61,7 @@ def problem(text: str) -> str | None:
 
 
 def names(text: str) -> list[str]:
-    """The names it reads that may be columns, without those of functions and of fields inside other values."""
+    """The names it reads that can only be columns, not functions, fields inside other values, or parts of dates."""
     tokens = [token for token in _TOKEN.finditer(text) if token.lastgroup != "space"]
     found = []
     for index, token in enumerate(tokens):
@@ -63,6 +69,6 @@ def names(text: str) -> list[str]:
             continue
         after = tokens[index + 1][0] if index + 1 < len(tokens) else ""
         before = tokens[index - 1][0] if index else ""
-        if before != "." and (after != "(" or token.lastgroup == "quoted"):
-            found.append(token[0].strip("`"))
+        if token.lastgroup == "quoted" or (after != "(" and token[0].lower() not in _ELSE):
+            found += [token[0].strip("`")] if before != "." else []
     return found
