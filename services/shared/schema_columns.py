@@ -216,14 +216,20 @@ def _nullable(column: Column) -> bool:
     return not column.required and not column.repeated
 
 
-def _count(node: yaml.Node) -> int:
-    """The columns of a mapping of columns, with those in STRUCTs."""
+def _count(node: yaml.Node, known: dict[int, int] | None = None) -> int:
+    """The columns of a mapping of columns, with those in STRUCTs.
+
+    By aliases a small file can have more of them than could be counted one by one: `known` are those of nodes by id.
+    """
+    known = {} if known is None else known
     if not isinstance(node, yaml.MappingNode):
         return 0
-    count = 0
-    for _, spec in node.value:
-        count += 1
-        for key, value in spec.value if isinstance(spec, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.value == "fields":
-                count += _count(value)
-    return count
+    if id(node) not in known:
+        count = 0
+        for _, spec in node.value:
+            count += 1
+            for key, value in spec.value if isinstance(spec, yaml.MappingNode) else ():
+                if isinstance(key, yaml.ScalarNode) and key.value == "fields":
+                    count += _count(value, known)
+        known[id(node)] = count
+    return known[id(node)]

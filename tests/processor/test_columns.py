@@ -360,3 +360,16 @@ def test_whatever_is_posted_becomes_a_row_that_arrow_takes(posted: Any) -> None:
     assert rows.unpack(data, attributes) == batch
     noted = json.loads(batch.column("problems")[0].as_py() or "[]")
     assert {one["reason"] for one in noted} <= set(PROBLEMS)
+
+
+def test_fifty_levels_where_a_struct_is_flat_cost_a_value_and_not_the_event() -> None:
+    deep: Any = 1
+    for _ in range(50):
+        deep = {"n": deep}
+    flat = "      p: {type: STRUCT, from: param.properties, fields: {n: {type: INT64}, m: {type: STRING}}}\n"
+    found = read(flat, body={"properties": {**deep, "m": "x"}})
+    assert found["p"] == {"n": None, "m": "x"} and found["params"] == {"properties": {**deep, "m": "x"}}
+    (problem,) = found["problems"]
+    assert (problem["column"], problem["reason"]) == ("p.n", "wrong_type") and len(problem["value"]) <= 256
+    path = "      x: {type: INT64, from: param.properties." + ".".join(["n"] * 50) + "}\n"
+    assert read(path, body={"properties": deep})["x"] == 1
