@@ -131,7 +131,7 @@ COLUMN_KEYS = {
     "policy_tags": (
         "name of a policy tag",
         "none",
-        "The tag by which BigQuery decides who may read the column: "
+        "The tag that tells BigQuery who may read the column: "
         "`projects/…/locations/…/taxonomies/…/policyTags/…`, in the dataset's location. One a column; a STRUCT has "
         "them at its fields. Without it, a tag that someone set stays",
     ),

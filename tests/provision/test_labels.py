@@ -6,8 +6,9 @@ import pytest
 from google.api_core import exceptions
 from google.cloud.bigquery import PolicyTagList, SchemaField
 
-from services.provision import schema_evolution
-from tests.provision.schemas import USER, events
+from services.provision import bindings, schema_evolution
+from services.provision.config import Config
+from tests.provision.schemas import USER, events, schema
 
 TAXONOMY = "projects/p/locations/us/taxonomies/1/policyTags/"
 EMAIL = f"email: {{type: STRING, from: param.email, policy_tags: {TAXONOMY}2}}"
@@ -82,3 +83,18 @@ def test_the_emulator_refuses_tags_that_bigquery_would(provisioned) -> None:
         ]
         with pytest.raises(exceptions.BadRequest, match="olicy tag"):
             project.client.update_table(table, ["schema"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "roles"),
+    [
+        ((USER,), set()),
+        ((EMAIL,), {"pixelpipeTagger"}),
+        ((CART,), {"pixelpipeTagger"}),
+        (("x: {type: INT64, expression: 1 + 1}",), {"roles/bigquery.jobUser"}),
+    ],
+)
+def test_the_provisioner_may_do_more_only_where_the_file_asks_for_it(columns, roles) -> None:
+    bound = bindings.bindings(Config("p"), schema(*columns))
+    own = {getattr(one.role, "id", one.role) for one in bound if one.account == "provision"}
+    assert own == {"pixelpipeProvisioner", *roles}
