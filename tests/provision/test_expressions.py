@@ -7,12 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from services.provision import expressions, view
+from services.provision import expressions, tenant_views, view
 from services.provision.analyst_columns import Columns
 from services.provision.resource import ProvisionRefused
+from services.shared import schema_file
 from tests.emulators.bigquery import oracle
 from tests.emulators.bigquery.oracle import SqlRefused
-from tests.provision.schemas import USER, events
+from tests.provision.schemas import USER, events, text
 from tests.provision.test_view import load, row
 
 NET = "net: {type: NUMERIC, from: param.net}"
@@ -138,3 +139,13 @@ def test_google_refuses_what_reads_more_than_its_row() -> None:
 def test_views_for_analysts_find_an_expression_by_its_name() -> None:
     columns = Columns(events("net: {type: NUMERIC, from: param.n}", "total: {type: NUMERIC, expression: net * 2}"))
     assert "`total`" in columns.value("total")
+
+
+def test_the_views_of_tenants_have_them() -> None:
+    tenant = "tenant: {type: STRING, from: [hit.tenant, param.tenant]}"
+    top = "tenants: {admins: user:a@x.org, list: {north: {hosts: n.x.org, readers: user:n@x.org}}}\n"
+    found = schema_file.parse(top + text(tenant, NET, GROSS))
+    (one,) = (one for one in tenant_views.views(found) if one.table.name == "events")
+    assert f"(\n{one.table.expressions[0].expression}\n  ) AS `gross`" in tenant_views.sql(
+        one, "p", "d", ["day", "net"]
+    )
