@@ -113,6 +113,7 @@ class Parser:
         plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
         self._plans = [plan for plan in plans if not plan.table.copy]
         self._copies = [plan for plan in plans if plan.table.copy]
+        self._special = bool(self._copies) or any(plan.sample is not None for plan in plans)
         self._rejects = [
             (column, column_readers.reader(dataclasses.replace(column, required=False)))
             for column in schema.rejects.columns
@@ -131,8 +132,9 @@ class Parser:
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = event_day.of(event.id, event.client_time, hit.at)
-            row = plan.row(event, now)
-            return self._copied(row, event, now) if self._copies else row
+            if self._special:
+                return self._copied(plan.row(event, now), event, now)
+            return Row(plan.table.name, _values(plan, event, now), event.problems)
         except _Rejection as found:
             return found.reject
         except convert.Invalid as error:  # the body
@@ -217,12 +219,8 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
             column = plan.table.columns[len(values)]
             places = " or ".join(map(str, column.sources))
             raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
-    for index, conditions in plan.required_if.items():
-        if (values[index] is None or values[index] == []) and _hold(conditions, event):
-            column = plan.table.columns[index]
-            places, why = " or ".join(map(str, column.sources)), " and ".join(map(str, column.required_if))
-            detail = f"no value in {places}, which is required if {why}"
-            raise _Rejection(Reject(MISSING, detail, plan.table.name, column.name))
+    if plan.required_if:
+        _check_required(plan, event, values)
     # Who opted out is meant to be nobody.
     if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
         raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
@@ -239,6 +237,16 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
         for index in plan.problems:
             values[index] = msgspec.json.encode(event.problems).decode()
     return values
+
+
+def _check_required(plan: _Plan, event: Event, values: list[Any]) -> None:
+    """Raises _Rejection for a column without a value that its condition requires."""
+    for index, conditions in plan.required_if.items():
+        if (values[index] is None or values[index] == []) and _hold(conditions, event):
+            column = plan.table.columns[index]
+            places, why = " or ".join(map(str, column.sources)), " and ".join(map(str, column.required_if))
+            detail = f"no value in {places}, which is required if {why}"
+            raise _Rejection(Reject(MISSING, detail, plan.table.name, column.name))
 
 
 _PLACEHOLDER: dict[str, Any] = {
