@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from services.ops import compact_sql
 from services.processor.parse import Row
+from services.shared import schema_file
 from tests.emulators.bigquery import oracle
-from tests.processor.test_columns import parser
+from tests.processor.test_columns import FILE, NEEDED, parser
 from tests.processor.test_parse import NOW, _hit
 
 EPOCH, DAY_0 = datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1)
@@ -60,3 +62,8 @@ def test_a_clock_that_was_corrected_counts_as_corrected() -> None:
 def test_at_the_ends_of_time_there_is_no_other_zone(moment: str) -> None:
     found = read(body={"event_time": moment})
     assert found[0] is not None and None in found  # it depends on the side of UTC that a zone is on
+
+
+def test_compaction_takes_no_resent_event_for_another_one_because_of_the_hour() -> None:
+    table = schema_file.parse(FILE % (NEEDED, COLUMNS, NEEDED)).tables["events"]
+    assert all(compact_sql.is_transport(column) for column in table.columns[3 : 3 + 2 * len(ZONES)])
