@@ -76,9 +76,19 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
+                "Copies and samples",
+                "wps",
+                "What `copy` and `sample` in the schema file make of hits. Copies that do not fit: 0.",
+                (
+                    Query(rate(_P + "copies_total"), "rows that are copies"),
+                    Query(rate(_P + "copies_misfit_total", by="table"), "copies that do not fit {{table}}"),
+                    Query(rate(_P + "sampled_out_total", by="table"), "left out of {{table}}"),
+                ),
+            ),
+            Panel(
                 "What became of hits",
                 "wps",
-                "`published`. `duplicate` had been processed before.",
+                "`published`. `duplicate` had been processed before. `sampled_out` is in no table, by the schema file.",
                 (Query(rate(_P + "hits_settled_total", by="kind, outcome"), "{{kind}} {{outcome}}"),),
                 stacked=True,
             ),

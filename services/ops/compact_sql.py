@@ -14,10 +14,11 @@ from datetime import date
 
 from services.provision import view
 from services.provision.view import quoted
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, OPEN_SOURCES, Column, Source, Table
+from services.shared.schema import CONFLICTS, IN_A_ZONE, LOG_SUFFIX, OPEN_SOURCES, Column, Source, Table
 
 # How the hit of an event travelled, and what follows from that: a client that sends an event again changes them.
-_TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent")
+# Date and hour are those of the receipt where no event_time is sent; where one is, that is compared itself.
+_TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent", *IN_A_ZONE)
 _TRANSPORT_NAMESPACES = ("agent", "geo")
 SENT_AT = "sent_at"  # the parameter that says when the client sent it
 # When it happened by our clock, if there is the other one beside it: when it happened by the client's, as it was sent.

@@ -28,7 +28,8 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
 
     `row` holds the columns with a value; `changed` what was sent, where it is stored otherwise; `from` the source that
     filled a column, where it has several; `unknown` the ways to what no column took, and `kept_in` the column that has
-    that; of a reject `reject` says why.
+    that; of a reject `reject` says why. `computed` are the expressions of the view. `sampled_out`: a sample leaves the
+    row out. `copies` say the same of the event's rows in other tables.
     """
     found = parser.parse(hit, now)
     said: dict[str, Any] = {"protocol": hit.via or hit.protocol, "id": hit.id}
@@ -36,10 +37,9 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
         if value:
             said[name] = value
     if isinstance(found, Reject):
-        reasons = {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
         said |= {
             "outcome": "reject",
-            "reject": reasons,
+            "reject": _reasons(found),
             "row": _values(schema.rejects, parser.reject_row(hit, found, now)),
         }
         if found.table is None:
@@ -47,9 +47,30 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
         table = schema.tables[found.table]
     else:
         table = schema.tables[found.table]
-        said |= {"outcome": "row", "table": table.name, "row": _values(table, found)}
-        said["problems"] = [msgspec.to_builtins(problem) for problem in found.problems]
+        said |= _row(table, found)
+        if found.copies:
+            said["copies"] = [_copy(schema, copy) for copy in found.copies]
     return said | _origins(table, parser, hit, said["row"] if isinstance(found, Row) else {})
+
+
+def _row(table: Table, found: Row) -> dict[str, Any]:
+    said: dict[str, Any] = {"outcome": "row", "table": table.name, "row": _values(table, found)}
+    said["problems"] = [msgspec.to_builtins(problem) for problem in found.problems]
+    if table.expressions:
+        said["computed"] = {column.name: column.expression for column in table.expressions}
+    if found.sampled_out:
+        said["sampled_out"] = True
+    return said
+
+
+def _copy(schema: Schema, copy: Row | Reject) -> dict[str, Any]:
+    if isinstance(copy, Row):
+        return _row(schema.tables[copy.table], copy)
+    return {"outcome": "left_out", "table": copy.table, "reject": _reasons(copy)}
+
+
+def _reasons(found: Reject) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
 
 
 def _values(table: Table, row: Row) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def _scalar(column: Column) -> Read:
     if not column.transforms and all(_is_plain(source) for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
     readers = [
-        _transformed(source, column) if column.transforms else of_source(source, column.type)
+        _transformed(source, column) if column.transforms else of_source(source, column.type, column.time_zone)
         for source in column.sources
     ]
     if len(readers) == 1:
@@ -54,7 +54,7 @@ def _is_plain(source: Source) -> bool:
     return source.namespace == "param" and source.name != "*" and "." not in source.name
 
 
-def of_source(source: Source, kind: str) -> Read:
+def of_source(source: Source, kind: str, time_zone: str = "UTC") -> Read:
     """A reader of one source of a column of that type, without a transformation."""
     name = source.name
     match source.namespace:
@@ -68,7 +68,7 @@ def of_source(source: Source, kind: str) -> Read:
             converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
             get = sources.raw(source)
             return lambda event: converter(value) if (value := get(event)[1]) else None
-    return sources.own(source)
+    return sources.own(source, time_zone)
 
 
 def _parameter(names: list[str], kind: str) -> Read:
@@ -108,7 +108,8 @@ def _path(name: str, kind: str) -> Read:
 
 
 def _transformed(source: Source, column: Column) -> Read:
-    get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
+    get = sources.raw(source, column.time_zone)
+    steps, after = transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]
     typed = source.namespace not in ("param", "header", "lookup")
     changes = transforms.changes(column)

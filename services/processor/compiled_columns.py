@@ -12,7 +12,7 @@ from typing import Any
 from services.processor import column_readers, convert, sources
 from services.processor.column_readers import Missing
 from services.processor.event import Event
-from services.shared.schema import ENRICHMENTS, STRUCT, Column, Source
+from services.shared.schema import ENRICHMENTS, IN_A_ZONE, STRUCT, Column, Source
 
 Fill = Callable[[Event, list[Any]], None]
 
@@ -59,15 +59,15 @@ class _Code:
         for depth, source in enumerate(column.sources, 1):
             if depth > 1:
                 self._line(depth - 1, "if v is None:")
-            self._read(depth, source, column.type)
+            self._read(depth, source, column)
         if column.required:
             self._line(1, "if v is None:")
             self._line(2, "raise Missing")
         self._line(1, "add(v)")
 
-    def _read(self, depth: int, source: Source, kind: str) -> None:
+    def _read(self, depth: int, source: Source, column: Column) -> None:
         """Let `v` be the source's value, or None."""
-        name = source.name
+        name, kind = source.name, column.type
         match source.namespace:
             case "param" if name == "*":
                 self._line(depth, "v = None")  # filled once all other columns have taken theirs
@@ -77,13 +77,15 @@ class _Code:
                 self._line(depth, f"v = headers.get({name!r}) or None")
             case "hit":
                 self._line(depth, f"v = hit.{'at' if name == 'received_at' else name} or None")
-            case "event":
+            case "event" if str(source) not in IN_A_ZONE:
                 self._line(depth, "v = None" if name == "problems" else f"v = event.{name}")
             case namespace if namespace in ENRICHMENTS:
                 self._enrichment(depth, namespace)
                 self._line(depth, f"v = {namespace}[{sources.place(source)}]")
             case _:
-                self._line(depth, f"v = {self._object(column_readers.of_source(source, kind))}(event)")
+                self._line(
+                    depth, f"v = {self._object(column_readers.of_source(source, kind, column.time_zone))}(event)"
+                )
 
     def _parameter(self, depth: int, name: str, kind: str) -> None:
         change = from_text = f"v = {self._object(convert.CONVERTERS[kind])}(v)"

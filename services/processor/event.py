@@ -57,6 +57,12 @@ class Event:
         self.taken: list[tuple[str, ...]] = []
         self.problems: list[Problem] = []
 
+    def again(self) -> Event:
+        """The same event with nothing taken yet, and still to be gathered: for a row of another table."""
+        found = type(self)(self.hit)
+        found.id, found.day, found.enriched = self.id, self.day, self.enriched
+        return found
+
     def note(self, column: str, reason: str, detail: str, value: Any) -> None:
         """Keep a value that did not fit its column; of a row with more than MOST_PROBLEMS the first ones."""
         if len(self.problems) < MOST_PROBLEMS:

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from services.processor import convert, query
+from services.processor import convert, local_time, query
 from services.processor.enrich import geo, language, page, referrer, user_agent, utm
 from services.processor.event import Event
 from services.shared import hit
 from services.shared.hit import Hit
-from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, LOOKUP, Source
+from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, IN_A_ZONE, LOOKUP, Source
 
 STAGE = "processor"
 
@@ -32,7 +32,7 @@ ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] =
 }
 
 
-def own(source: Source) -> Read:
+def own(source: Source, time_zone: str = "UTC") -> Read:
     """A reader of what is not the client's: it has the column's type already."""
     name = source.name
     match source.namespace:
@@ -41,6 +41,8 @@ def own(source: Source) -> Read:
             return lambda event: read(event.hit) or None
         case "event" if name == "problems":
             return lambda event: None  # filled last
+        case "event" if str(source) in IN_A_ZONE:
+            return local_time.reader(name, time_zone)
         case "event":
             return attrgetter(name)
         case "reject" if name == "hit":
@@ -95,7 +97,7 @@ def _finder_of_two(outer: str, way: Path) -> Callable[[dict[str, Any]], tuple[Pa
     return find
 
 
-def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
+def raw(source: Source, time_zone: str = "UTC") -> Callable[[Event], tuple[Path, Any]]:
     """A function that returns a value as it was sent and the way to it among the parameters, () for no parameter."""
     name = source.name
     if source.namespace == LOOKUP:
@@ -104,7 +106,7 @@ def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
     if source.namespace == "header":
         return lambda event: ((), event.hit.headers.get(name) or None)
     if source.namespace != "param":
-        read = own(source)
+        read = own(source, time_zone)
         return lambda event: ((), read(event))
     find, way, nothing = finder(name) if "." in name else None, (name,), ((), None)
 

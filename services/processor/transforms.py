@@ -17,7 +17,7 @@ import re2
 
 from services.processor import convert
 from services.shared.schema import Column, Transform
-from services.shared.schema_columns import VALUE_STEPS
+from services.shared.schema_transforms import VALUE_STEPS
 
 Step = Callable[[Any], Any]
 

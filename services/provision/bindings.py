@@ -13,7 +13,7 @@ from typing import Literal
 
 from services.provision import archive
 from services.provision.config import Config
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Column, Schema
 
 Kind = Literal["project", "bucket", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
@@ -82,7 +82,13 @@ SHARER = CustomRole(
         "bigquery.jobs.create",
     ),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER)
+TAGGER = CustomRole(
+    "pixelpipeTagger",
+    "pixelpipe: put policy tags on columns",
+    "roles/bigquery.dataOwner would also let it delete; needed only where the schema file has `policy_tags`",
+    ("bigquery.tables.setCategory", "datacatalog.taxonomies.get"),
+)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER, TAGGER)
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,11 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     ]
     if schema.tenants.admins:
         found.append(Binding("provision", SHARER, "project", "", "sets row access policies and authorizes views"))
+    elif any(table.expressions for table in schema.tables.values()):
+        why = "asks BigQuery whether it takes the schema file's expressions, by queries that are not run"
+        found.append(Binding("provision", "roles/bigquery.jobUser", "project", "", why))
+    if any(_tagged(column) for table in schema.tables.values() for column in table.columns):
+        found.append(Binding("provision", TAGGER, "project", "", "puts policy tags on columns"))
     if (store := archive.of(cfg.archive)) is not None:
         # Only so can it create objects, and tell that the bucket is there.
         found += [
@@ -148,3 +159,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)
+
+
+def _tagged(column: Column) -> bool:
+    return bool(column.policy_tags) or any(map(_tagged, column.fields))

@@ -80,4 +80,4 @@ def _tenants(cfg: Config, schema: Schema, client: Any, log_tables: dict[str, Log
 def _bigquery(cfg: Config) -> Any:
     # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
     anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
-    return bigquery.Client(project=cfg.project, credentials=anonymous)
+    return bigquery.Client(project=cfg.project, credentials=anonymous, location=cfg.location)

@@ -9,13 +9,17 @@ from services.shared.schema import Table
 
 def sql(table: Table, project: str, dataset: str, columns: Sequence[str], where: str = "") -> str:
     """One row for each key, the one received first, with `columns` in their order; `where` chooses rows before that.
+    After them come the table's expressions; one takes the place of a column of its name that the file had once.
 
     The columns are named, not `*`: BigQuery keeps the columns of a view as they were when its SQL was last written, so
     a new column must change the SQL to show up in consoles and drivers.
     """
     partition, order = window(table)
     chosen = f"WHERE {where}\n" if where else ""
-    listed = ",\n".join(f"  {quoted(name)}" for name in columns)
+    computed = {column.name.lower() for column in table.expressions}
+    items = [quoted(name) for name in columns if name.lower() not in computed]
+    items += [f"(\n{column.expression}\n  ) AS {quoted(column.name)}" for column in table.expressions]
+    listed = ",\n".join(f"  {item}" for item in items)
     return (
         f"SELECT\n{listed}\n"
         f"FROM `{project}.{dataset}.{table.log_name}`\n"

@@ -9,8 +9,8 @@ import yaml
 
 from services.shared import schema
 from services.shared.schema import Lookup, Source
-from services.shared.schema_columns import ColumnsReader
 from services.shared.schema_nodes import NodeReader, quoted
+from services.shared.schema_sources import SourcesReader
 
 LOOKUP_KEYS = ("file", "key", "by")
 MOST_LOOKUPS = 8
@@ -20,11 +20,11 @@ _ADDRESS = Source("hit", "ip")
 
 
 class LookupsReader(NodeReader):
-    """`columns` reads the sources, which know no lookups yet: none is looked up by another."""
+    """`sources` reads them, which know no lookups yet: none is looked up by another."""
 
-    def __init__(self, file: str, errors: list[tuple[int, int, str]], columns: ColumnsReader) -> None:
+    def __init__(self, file: str, errors: list[tuple[int, int, str]], sources: SourcesReader) -> None:
         super().__init__(file, errors)
-        self._columns = columns
+        self._sources = sources
 
     def read(self, node: yaml.Node | None) -> dict[str, Lookup]:
         """The lookups by name."""
@@ -43,7 +43,7 @@ class LookupsReader(NodeReader):
         file = self._text(keys.get("file"), f"{where}: file")
         if file and not file.endswith(FILES):
             self._error(keys["file"], f"{where}: file: {quoted(file)} ends with none of {', '.join(FILES)}")
-        by = self._columns.sources(keys.get("by"), f"{where}: by", schema.EVENTS)
+        by = self._sources.read(keys.get("by"), f"{where}: by", schema.EVENTS)
         for source in by:
             if source.namespace == "event" or source.name in ("*", "received_at"):
                 self._error(keys["by"], f"{where}: by: {source} is no key; use a parameter, a header or an enrichment")

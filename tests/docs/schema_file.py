@@ -6,7 +6,7 @@ one that the code has and this has not is an error.
 
 from __future__ import annotations
 
-from services.shared import schema, schema_columns, schema_lookups
+from services.shared import schema, schema_columns, schema_lookups, schema_transforms
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
 from tests.docs import schema_privacy
@@ -26,6 +26,22 @@ TABLE_KEYS = {
         "Conditions, all of which an event must meet. Tables are tried in the order of the file, and the first that "
         "fits takes the event. A condition reads any source but `event.*`, `param.*` and `hit.received_at`; "
         f"`{schema.REJECTS}` has none",
+    ),
+    "copy": (
+        "`true` or `false`",
+        "`false`",
+        "The table also takes events that another table takes: [one event in several tables](#routing)",
+    ),
+    "sample": (
+        "a number between 0 and 1",
+        "every event",
+        "The share of the people whose events the table keeps: [sampling](#sampling)",
+    ),
+    "labels": (
+        "`key: value`",
+        "none",
+        "BigQuery's labels, for the table and its view: lower-case letters, digits, `-` and `_`, at most 63 each. "
+        "Labels that others set stay, and so does one that you take out here",
     ),
     "tenants": (
         "list of names",
@@ -75,7 +91,7 @@ COLUMN_KEYS = {
     ),
     "from": (
         "source, or list of sources",
-        "required",
+        "required, but for an `expression`",
         "Where the value comes from; the first source that has one wins",
     ),
     "fields": (
@@ -94,6 +110,30 @@ COLUMN_KEYS = {
         "`null`, and `reject` where the mode is REQUIRED",
         "What becomes of a value that does not fit: NULL, and a problem of the row, or the event is a reject: "
         "[values that do not fit](#values-that-do-not-fit)",
+    ),
+    "required_if": (
+        "`source: value` or `source: [value, …]`",
+        "never",
+        "Where all of these hold, the column is as if it were REQUIRED: an event without a value, or with one that "
+        "does not fit, becomes a reject. Conditions are like those of `when`; a field of a STRUCT has none",
+    ),
+    "time_zone": (
+        "zone",
+        "UTC",
+        f"Whose clocks {' and '.join(f'`{one}`' for one in schema.IN_A_ZONE)} are read from, such as Europe/Berlin",
+    ),
+    "expression": (
+        "SQL",
+        "none",
+        "Instead of `from`: [what the view computes](#computed-columns) from the other columns. Beside it only `type` "
+        "and `description`",
+    ),
+    "policy_tags": (
+        "name of a policy tag",
+        "none",
+        "The tag that tells BigQuery who may read the column: "
+        "`projects/…/locations/…/taxonomies/…/policyTags/…`, in the dataset's location. One a column; a STRUCT has "
+        "them at its fields. Without it, a tag that someone set stays",
     ),
     "description": ("text", "none", f"Shown by BigQuery. At most {schema_columns.COLUMN_DESCRIPTION:,} characters"),
 }
@@ -163,6 +203,8 @@ SOURCES = {
     "hit.tenant": "Whose event it is, by the schema file's `tenants`",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
+    "event.date": "Its date by the clocks of the column's `time_zone`: of the parameter `event_time`, else of receipt",
+    "event.hour": "The hour of that, 0 to 23",
     "event.problems": "The values that did not fit, a list of objects: column, reason, detail and value",
     "agent.browser": "From the client hints or the header `user-agent`: the browser's name",
     "agent.browser_version": "Its version",
@@ -254,6 +296,15 @@ MISTAKES = (
     ("from: param.total", "from: param.token"),
     ("from: param.total", "from: lookup.tiers.name"),
     ("", "lookups: {tiers: {file: /lookups/tiers.xlsx, key: user, by: param.user_id}}\n"),
+    ("type: NUMERIC", "type: NUMERIC, required_if: {event.id: a}"),
+    ("type: NUMERIC", "type: NUMERIC, time_zone: Europe/Berlin"),
+    ("{type: NUMERIC, from: param.total}", "{type: INT64, from: event.hour, time_zone: Europe/Berlim}"),
+    ("type: NUMERIC", "type: NUMERIC, policy_tags: pii"),
+    ("{type: NUMERIC, from: param.total}", "{type: NUMERIC, expression: net * (1 + tax}"),
+    ("{type: NUMERIC, from: param.total}", "{type: NUMERIC, expression: total * 2}"),
+    ("partition: day", "partition: day\n    sample: 10%"),
+    ("partition: day", "partition: day\n    copy: true"),
+    ("partition: day", "partition: day\n    labels: {Team: shop}"),
 )
 
 
@@ -277,7 +328,7 @@ def _keys(known: tuple[str, ...], meanings: dict[str, tuple[str, str, str]]) -> 
 
 
 def _steps() -> list[tuple[str, str]]:
-    known = {**schema_columns.TEXT_STEPS, **schema_columns.VALUE_STEPS}
+    known = {**schema_transforms.TEXT_STEPS, **schema_transforms.VALUE_STEPS}
     return [(f"`{name}: {takes}`" if takes else f"`{name}`", STEPS[name]) for name, takes in known.items()]
 
 

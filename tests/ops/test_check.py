@@ -113,6 +113,41 @@ def test_the_text_says_it_in_a_line_each(checked: Checked) -> None:
     assert "  no column for: n, a.b (kept in params)" in lines
 
 
+MANY = """
+  orders:
+    copy: true
+    when: {param.type: order}
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      order_id: {type: STRING, mode: REQUIRED, from: param.order_id}
+      net: {type: NUMERIC, from: param.net}
+      gross: {type: NUMERIC, expression: net * 2}
+  rejects:"""
+
+
+def test_copies_samples_and_what_the_view_computes_are_said(checked: Checked) -> None:
+    given = text(
+        "total: {type: STRING, from: param.total, required_if: {param.type: sale}}", table="partition: day\nsample: 0.5"
+    )
+    checked.file.write_text(given.replace("\n  rejects:", MANY))
+    out, _ = checked.run("--url", "?user_id=u2&type=order&order_id=7&net=4")  # u2 is in, u1 is not
+    lines = out.splitlines()
+    assert "event 0 (native): a row of events" in lines and "  and a copy: a row of orders" in lines
+    said = [" ".join(line.split()) for line in lines]
+    assert "gross the view computes it: net * 2" in said and any(line.startswith("net 4") for line in said)
+    found = checked.sample("--url", "?user_id=u1&type=order")
+    (event,) = found["events"]
+    assert event["sampled_out"] and event["copies"][0]["reject"]["column"] == "order_id"
+    out, _ = checked.run("--url", "?user_id=u1&type=order")
+    assert "event 0 (native): left out of events by its sample" in out.splitlines()
+    assert "  no copy in orders: order_id: missing: no value in param.order_id" in out.splitlines()
+    out, _ = checked.run("--url", "?user_id=u2&type=sale", code=1)
+    assert "missing of events.total: no value in param.total, which is required if param.type is sale" in out
+
+
 def test_a_reject_says_why_and_what_was_sent(checked: Checked) -> None:
     checked.file.write_text(text(number=schemas.NUMBER))
     found = checked.sample("--url", "/i?user_id=ada&n=many&x=1", code=1)

@@ -115,7 +115,7 @@ async def _until(registry: CollectorRegistry, counts: list[float]) -> None:
 
 async def test_a_replaced_database_is_taken_and_a_torn_one_counted_and_left(file: Path) -> None:
     registry = CollectorRegistry()
-    metrics, places = Metrics(registry, ()), Places(GeoDatabase(file, city=True))
+    metrics, places = Metrics(registry, {}), Places(GeoDatabase(file, city=True))
     with capture_logs() as logs:
         keeping = asyncio.create_task(places.keep_fresh(metrics, every_seconds=0.01))
         os.truncate(file, 100)
