@@ -52,11 +52,15 @@ class Aborted(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """A table by its full name (`project.dataset.name`), its columns' types, and rows in their order."""
+    """A table by its full name (`project.dataset.name`), its columns' types, and rows in their order.
+
+    With the types of `arguments` it is a table function, which can be analyzed and not evaluated.
+    """
 
     name: str
     columns: Columns
     rows: Sequence[Sequence[Any]] = ()
+    arguments: Sequence[str] | None = None
 
     def names(self) -> list[list[str]]:
         """Every path that a query may write for it, in one part or several."""
@@ -215,6 +219,9 @@ class Oracle:
                     known = [item for item in inside.catalog if item.name == name]
                     inside = known[0] if known else inside.catalog.add(name=name)
                 number += 1
+                if table.arguments is not None:
+                    _add_function(inside, path[-1], table)
+                    continue
                 made = inside.table.add(name=path[-1], serialization_id=number)
                 for name, type_ in table.columns.items():
                     made.column.add(name=name, type=_type(type_), is_writable_column=True)
@@ -248,6 +255,21 @@ class Oracle:
 
     def _read(self, place: int, length: int) -> bytes:
         return ctypes.string_at(self._base + (place & 0xFFFFFFFF), length)
+
+
+def _add_function(catalog: Any, name: str, table: Table) -> None:
+    from zetasql.wasi._pb2.zetasql.public import function_pb2
+
+    signature = catalog.custom_tvf.add(
+        name_path=[name], type=function_pb2.FunctionEnums.FIXED_OUTPUT_SCHEMA_TVF
+    ).signature
+    for type_ in table.arguments or ():
+        signature.argument.add(kind=function_pb2.ARG_TYPE_FIXED, type=_type(type_), num_occurrences=1)
+    signature.return_type.kind = function_pb2.ARG_TYPE_RELATION
+    signature.return_type.num_occurrences = 1
+    relation = signature.return_type.options.relation_input_schema
+    for column, type_ in table.columns.items():
+        relation.column.add(name=column, type=_type(type_))
 
 
 def _type(name: str) -> Any:
