@@ -35,7 +35,7 @@ LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each e
 PROVISIONED = (CONFLICTS, ERASURES)
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
-    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
+    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "funnel", "live",
     "rejects_by_reason", "problems_by_column",
 )  # fmt: skip
 TENANT = "{tenant}"

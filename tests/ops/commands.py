@@ -61,6 +61,7 @@ def _serve() -> None:
         compact,
         cost,
         dead,
+        export,
         forget,
         init,
         ledger,
