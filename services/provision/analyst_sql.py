@@ -7,14 +7,18 @@ days keep `day` in every window and group, or a filter on it would not reach the
 # ruff: noqa: S608 - what is put into the SQL is names that the schema file was checked for, and this file's own text
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.provision.analyst_columns import Columns
 from services.provision.view import quoted
+from services.shared.schema import Table
 
 IDLE = 30 * 60 * 1_000_000  # microseconds without an event after which a session is over
 IDS = ("user_id", "anonymous_id", "visitor_id")
 WHO = ("event_id", "occurred_at", "tenant", *IDS)
 PATH = "REGEXP_EXTRACT(REGEXP_REPLACE(url, r'^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*', ''), r'^[^?#]*')"  # of a URL
 _TOUCH = ("source", "medium", "campaign")
+_REJECT = ("stage", "table", "reason", "column", "detail")
 _WHOLE = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
 _RUNNING = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 
@@ -204,7 +208,7 @@ def live(columns: Columns, view: str) -> str:
 
 
 def rejects(columns: Columns, view: str) -> str:
-    named = {name: columns.value(f"reject.{name}") for name in ("stage", "table", "reason", "column", "detail")}
+    named = {name: columns.value(f"reject.{name}") for name in _REJECT}
     extra = "".join(f",\n    {value} AS {quoted(name)}" for name, value in named.items())
     keys = "day, tenant, stage, `table`, reason, `column`"
     return (
@@ -212,6 +216,38 @@ def rejects(columns: Columns, view: str) -> str:
         f"found AS (\n  SELECT {keys}, COUNT(*) AS rejects,\n"
         "    MIN(received_at) AS first_received, MAX(received_at) AS last_received, MIN(detail) AS example\n"
         f"  FROM seen GROUP BY {keys}\n)"
+    )
+
+
+def stored(tables: Sequence[Table], project: str, dataset: str) -> str:
+    """The WITH item of the events that are in these tables, duplicates too."""
+    each = (
+        seen(
+            Columns(one),
+            f"`{project}.{dataset}.{one.log_name}`",
+            "event_id",
+            "tenant",
+            extra=f",\n    '{one.name}' AS stored_in",
+        )
+        for one in tables
+    )
+    return "stored AS (\n" + "\n  UNION ALL\n".join(each) + "\n)"
+
+
+def reject_status(columns: Columns, view: str) -> str:
+    """By day, tenant and event id; a join would not let a filter on the day reach the other tables."""
+    named = {name: columns.value(f"reject.{name}") for name in _REJECT}
+    extra = "".join(f",\n    {value} AS {quoted(name)}" for name, value in named.items())
+    nothing = "".join(f", CAST(NULL AS STRING) AS {quoted(name)}" for name in _REJECT)
+    listed = ", ".join(map(quoted, ("day", "event_id", "tenant", "received_at", *_REJECT)))
+    return (
+        f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', 'hit.received_at', extra=extra)}\n),\n"
+        f"both AS (\n  SELECT {listed}, CAST(NULL AS STRING) AS stored_in, TRUE AS refused FROM seen\n"
+        f"  UNION ALL\n  SELECT day, event_id, tenant, CAST(NULL AS TIMESTAMP) AS received_at{nothing}, stored_in,\n"
+        "    FALSE AS refused\n  FROM stored\n),\n"
+        "matched AS (\n  SELECT * EXCEPT (stored_in),\n"
+        "    MAX(stored_in) OVER (PARTITION BY day, tenant, event_id) AS stored_in\n  FROM both\n),\n"
+        "found AS (\n  SELECT * FROM matched WHERE refused\n)"
     )
 
 

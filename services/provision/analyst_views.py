@@ -23,6 +23,7 @@ _OPTIONAL = ("tenant", "user_id", "title", "referrer", "total", "currency")
 _TYPES = {
     "DATE": ("day", "cohort"),
     "TIMESTAMP": (
+        "received_at",
         *("viewed_at", "began", "ended", "first_seen", "last_seen", "identified_at", "ordered_at", "minute"),
         *("first_received", "last_received"),
     ),
@@ -61,6 +62,7 @@ class AnalystView:
     needs: tuple[str, ...] = ()
     table: str = EVENTS
     arguments: Mapping[str, Argument] = field(default_factory=dict)
+    stored: bool = False  # whether `query` reads a WITH item `stored`: the events that are in the other tables
 
     def missing(self, schema: Schema) -> str | None:
         """Why it cannot be made of this file; None if it can."""
@@ -89,9 +91,13 @@ class AnalystView:
         has = Columns(table).has
         return {name: text for name, text in self.columns.items() if name not in _OPTIONAL or has(name)}
 
-    def sql(self, table: Table, project: str, dataset: str) -> str:
+    def sql(self, schema: Schema, project: str, dataset: str) -> str:
+        table = schema.tables[self.table]
         listed = ",\n".join(f"  {quoted(name)}" for name in self.described(table))
         query = self.query(Columns(table), f"`{project}.{dataset}.{table.name}`")
+        if self.stored:
+            others = [one for one in schema.tables.values() if one.name != table.name]
+            query = f"{analyst_sql.stored(others, project, dataset)},\n{query}"
         return f"WITH {query}\nSELECT\n{listed}\nFROM found"
 
 
@@ -276,6 +282,24 @@ ALL = (
         },
         analyst_sql.rejects,
         table=REJECTS,
+    ),
+    AnalystView(
+        "reject_status",
+        "One row for each refused event, with the table that has it by now, since it was replayed or sent again",
+        {
+            **_DAY,
+            "event_id": "The event",
+            "received_at": "When it was received",
+            "stage": "processor or loader",
+            "table": "The table it was meant for",
+            "reason": "Why it was refused",
+            "column": "The column without a usable value",
+            "detail": "What was wrong, in words",
+            "stored_in": "The table that has the event by now; NULL if none has",
+        },
+        analyst_sql.reject_status,
+        table=REJECTS,
+        stored=True,
     ),
     AnalystView(
         "problems_by_column",

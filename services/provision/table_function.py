@@ -33,7 +33,7 @@ class TableFunction:
         )
         self.name, self.source = f"table function {dataset}.{wanted.name}", "`views` in the schema file"
         if self._missing is None:
-            self._routine.body = wanted.sql(schema.tables[wanted.table], project, dataset)
+            self._routine.body = wanted.sql(schema, project, dataset)
 
     def plan(self) -> Step:
         if self._missing:
