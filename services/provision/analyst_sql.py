@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from services.provision.analyst_columns import Columns
 from services.provision.view import quoted
-from services.shared.schema import Table
 
 IDLE = 30 * 60 * 1_000_000  # microseconds without an event after which a session is over
 IDS = ("user_id", "anonymous_id", "visitor_id")
@@ -219,34 +218,27 @@ def rejects(columns: Columns, view: str) -> str:
     )
 
 
-def stored(tables: Sequence[Table], project: str, dataset: str) -> str:
-    """The WITH item of the events that are in these tables, duplicates too."""
-    each = (
-        seen(
-            Columns(one),
-            f"`{project}.{dataset}.{one.log_name}`",
-            "event_id",
-            "tenant",
-            extra=f",\n    '{one.name}' AS stored_in",
-        )
-        for one in tables
-    )
-    return "stored AS (\n" + "\n  UNION ALL\n".join(each) + "\n)"
+def reject_status(columns: Columns, view: str, others: Sequence[tuple[Columns, str, str]]) -> str:
+    """By day and event id, and tenant where all tables have one. `others` are columns, path and name of each table.
 
-
-def reject_status(columns: Columns, view: str) -> str:
-    """By day, tenant and event id; a join would not let a filter on the day reach the other tables."""
+    A join would not let a filter on the day reach the other tables.
+    """
     named = {name: columns.value(f"reject.{name}") for name in _REJECT}
     extra = "".join(f",\n    {value} AS {quoted(name)}" for name, value in named.items())
     nothing = "".join(f", CAST(NULL AS STRING) AS {quoted(name)}" for name in _REJECT)
     listed = ", ".join(map(quoted, ("day", "event_id", "tenant", "received_at", *_REJECT)))
+    stored = "\n  UNION ALL\n".join(
+        seen(other, path, "event_id", "tenant", extra=f",\n    '{name}' AS stored_in") for other, path, name in others
+    )
+    whose = "tenant, " if all(one.has("tenant") for one in (columns, *(other for other, _, _ in others))) else ""
     return (
+        f"stored AS (\n{stored}\n),\n"
         f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', 'hit.received_at', extra=extra)}\n),\n"
         f"both AS (\n  SELECT {listed}, CAST(NULL AS STRING) AS stored_in, TRUE AS refused FROM seen\n"
         f"  UNION ALL\n  SELECT day, event_id, tenant, CAST(NULL AS TIMESTAMP) AS received_at{nothing}, stored_in,\n"
         "    FALSE AS refused\n  FROM stored\n),\n"
         "matched AS (\n  SELECT * EXCEPT (stored_in),\n"
-        "    MAX(stored_in) OVER (PARTITION BY day, tenant, event_id) AS stored_in\n  FROM both\n),\n"
+        f"    MAX(stored_in) OVER (PARTITION BY day, {whose}event_id) AS stored_in\n  FROM both\n),\n"
         "found AS (\n  SELECT * FROM matched WHERE refused\n)"
     )
 

@@ -37,7 +37,7 @@ _TYPES = {
 }
 TYPES = {name: type_ for type_, names in _TYPES.items() for name in names}
 
-Query = Callable[[Columns, str], str]
+Query = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class AnalystView:
     needs: tuple[str, ...] = ()
     table: str = EVENTS
     arguments: Mapping[str, Argument] = field(default_factory=dict)
-    stored: bool = False  # whether `query` reads a WITH item `stored`: the events that are in the other tables
+    stored: bool = False  # whether `query` takes the columns, paths and names of the other tables as well
 
     def missing(self, schema: Schema) -> str | None:
         """Why it cannot be made of this file; None if it can."""
@@ -94,10 +94,11 @@ class AnalystView:
     def sql(self, schema: Schema, project: str, dataset: str) -> str:
         table = schema.tables[self.table]
         listed = ",\n".join(f"  {quoted(name)}" for name in self.described(table))
-        query = self.query(Columns(table), f"`{project}.{dataset}.{table.name}`")
-        if self.stored:
-            others = [one for one in schema.tables.values() if one.name != table.name]
-            query = f"{analyst_sql.stored(others, project, dataset)},\n{query}"
+        place = f"{project}.{dataset}"
+        others = [
+            (Columns(one), f"`{place}.{one.log_name}`", one.name) for one in schema.tables.values() if one is not table
+        ]
+        query = self.query(Columns(table), f"`{place}.{table.name}`", *([others] if self.stored else []))
         return f"WITH {query}\nSELECT\n{listed}\nFROM found"
 
 

@@ -37,7 +37,7 @@ MACHINES = {
     "mail_proxy": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
 }
 PROJECT = "local"  # that of `make run`
-REJECTS, LIVE = 7, "live"
+REJECTS, OTHER = 7, "other"  # and the tenant of what is no part of the week
 
 pytestmark = pytest.mark.slow  # a stack of its own, with every view
 
@@ -69,15 +69,15 @@ class Traffic:
                 event["price"] = "cheap"
             del event["day"], event["received_at"]
             (hidden if row["event_id"] in strangers else open_).append(event)
-        self._post(open_)
+        self.post(open_)
         # Who opted out is sent with ids that nobody may find afterwards.
-        self._post([{**event, "anonymous_id": "hidden"} for event in hidden], {"Sec-GPC": "1"})
+        self.post([{**event, "anonymous_id": "hidden"} for event in hidden], {"Sec-GPC": "1"})
         self._send_machines()
-        self._post([self._reject(number) for number in range(REJECTS)])
-        now = [{"event_id": f"live-{kind}", "type": kind, "tenant": LIVE} for kind in ("view", "click", "order")]
-        self._post([{**event, "anonymous_id": "b"} for event in now])
+        self.post([self._reject(number) for number in range(REJECTS)])
+        now = [{"event_id": f"live-{kind}", "type": kind, "tenant": OTHER} for kind in ("view", "click", "order")]
+        self.post([{**event, "anonymous_id": "b"} for event in now])
 
-    def _post(self, events: list[dict[str, Any]], headers: dict[str, str] | None = None) -> None:
+    def post(self, events: list[dict[str, Any]], headers: dict[str, str] | None = None) -> None:
         for start in range(0, len(events), 100):
             body = json.dumps(events[start : start + 100]).encode()
             named = {"Content-Type": "application/json", "User-Agent": BROWSER, **(headers or {})}
@@ -102,7 +102,10 @@ class Traffic:
     def _reject(self, number: int) -> dict[str, Any]:
         at = self.start + timedelta(hours=20 * number)
         self.rejected[at.date()] += 1
-        return {"event_id": f"reject-{number}", "event_time": at.isoformat(), "size": "large", "tenant": "north"}
+        return self.sized(number, at, "large")
+
+    def sized(self, number: int, at: datetime, size: str) -> dict[str, Any]:
+        return {"event_id": f"sized-{number}", "event_time": at.isoformat(), "size": size, "tenant": OTHER}
 
 
 def _uuid7(at: datetime, number: int) -> uuid.UUID:
@@ -140,7 +143,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
 
 @pytest.mark.parametrize("view", ANSWERS)
 def test_a_view_gives_what_the_generator_counted(loaded: Loaded, view: str) -> None:
-    found = loaded.rows(f"SELECT {ANSWERS[view].columns} FROM pixelpipe.{view} WHERE tenant != '{LIVE}'")
+    found = loaded.rows(f"SELECT {ANSWERS[view].columns} FROM pixelpipe.{view} WHERE tenant != '{OTHER}'")
     assert sorted(found, key=repr) == sorted(ANSWERS[view].rows(loaded.traffic.week), key=repr) != []
 
 
@@ -157,7 +160,9 @@ def test_the_funnel(loaded: Loaded) -> None:
 
 def test_machines_are_known_for_what_they_are(loaded: Loaded) -> None:
     found = dict(
-        loaded.rows(f"SELECT agent_class, COUNT(*) FROM pixelpipe.events WHERE tenant != '{LIVE}' GROUP BY agent_class")
+        loaded.rows(
+            f"SELECT agent_class, COUNT(*) FROM pixelpipe.events WHERE tenant != '{OTHER}' GROUP BY agent_class"
+        )
     )
     machines = loaded.traffic.machines
     assert found == {"human": len(loaded.traffic.week.events) - machines.total(), **machines}
@@ -180,9 +185,17 @@ def test_problems_and_rejects(loaded: Loaded) -> None:
     assert dict(rejects) == dict(loaded.traffic.rejected)
 
 
+def test_a_reject_that_is_sent_again_is_in_a_table_by_now(loaded: Loaded) -> None:
+    asked = "SELECT event_id FROM pixelpipe.reject_status WHERE stored_in {} ORDER BY event_id"
+    assert loaded.rows(asked.format("IS NULL")) == [(f"sized-{number}",) for number in range(REJECTS)]
+    loaded.traffic.post([loaded.traffic.sized(0, loaded.traffic.start, "42")])
+    wait_for(lambda: loaded.rows(asked.format("= 'events'")) == [("sized-0",)], 30, "the event in its table")
+    assert len(loaded.rows(asked.format("IS NULL"))) == REJECTS - 1
+
+
 def test_live_is_what_happened_just_now(loaded: Loaded) -> None:
     """The week is over, however lately it was received."""
     found = loaded.rows(
         "SELECT tenant, SUM(events), SUM(pages), SUM(orders), MAX(visitors) FROM pixelpipe.live GROUP BY 1"
     )
-    assert found == [(LIVE, 3, 1, 1, 1)]
+    assert found == [(OTHER, 3, 1, 1, 1)]

@@ -102,21 +102,33 @@ def test_rejects_by_reason(shop: Any) -> None:
     ]
 
 
-def test_a_reject_says_which_table_has_it_by_now(shop: Any) -> None:
+TENANT = "tenant: {type: STRING, from: param.tenant}"
+
+
+@pytest.mark.parametrize("tenants", [True, False])
+def test_a_reject_says_which_table_has_it_by_now(emulated: Project, tenants: bool) -> None:
+    text = schemas.text(TENANT, views="[reject_status]")
+    if tenants:
+        text = text.replace("reason: {", f"{TENANT}\n      reason: {{")
+    emulated.provision(text)
     day, at = "2026-03-02", "2026-03-02T09:00:00+00:00"
-    load(shop, [*(reject(number) for number in (1, 2, 3, 3)), reject(4, day="2026-03-03")], "rejects_log")
+    own = {"tenant": "south"} if tenants else {}
+    refused = [*(reject(number) for number in (1, 2, 3, 3)), reject(4, day="2026-03-03")]
+    load(emulated.client, [{**one, **own} for one in refused], "rejects_log")
 
-    def repaired(number: int, **other: str) -> dict[str, Any]:
-        return {"day": day, "event_id": f"r{number}", "received_at": at, **other}
+    def repaired(number: int, tenant: str = "south") -> dict[str, Any]:
+        return {"day": day, "event_id": f"r{number}", "received_at": at, "tenant": tenant}
 
-    # Replayed twice; another tenant's event of the same id; another day's.
-    load(shop, [repaired(1), repaired(1), repaired(2, tenant="south"), repaired(4)])
-    found = rows(shop, "SELECT day, event_id, reason, received_at, stored_in FROM pixelpipe.reject_status")
+    # Replayed twice; another tenant's event of the same id, which only a column can tell; another day's.
+    load(emulated.client, [repaired(1), repaired(1), repaired(2, "north"), repaired(4)])
+    found = rows(emulated.client, "SELECT day, event_id, reason, received_at, stored_in FROM pixelpipe.reject_status")
     nine = datetime(2026, 3, 2, 9, tzinfo=UTC)
-    first = [
-        (date(2026, 3, 2), f"r{number}", "missing", nine, "events" if number == 1 else None) for number in (1, 2, 3)
+    assert sorted(found) == [
+        (date(2026, 3, 2), "r1", "missing", nine, "events"),
+        (date(2026, 3, 2), "r2", "missing", nine, None if tenants else "events"),
+        (date(2026, 3, 2), "r3", "missing", nine, None),
+        (date(2026, 3, 3), "r4", "missing", nine + timedelta(days=1), None),
     ]
-    assert sorted(found) == [*first, (date(2026, 3, 3), "r4", "missing", nine + timedelta(days=1), None)]
 
 
 def test_live_is_the_last_half_hour(shop: Any) -> None:
