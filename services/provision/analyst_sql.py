@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from services.provision.analyst_columns import Columns
 from services.provision.view import quoted
+from services.shared.schema import Table
 
 IDLE = 30 * 60 * 1_000_000  # microseconds without an event after which a session is over
 IDS = ("user_id", "anonymous_id", "visitor_id")
@@ -218,27 +219,38 @@ def rejects(columns: Columns, view: str) -> str:
     )
 
 
-def reject_status(columns: Columns, view: str, others: Sequence[tuple[Columns, str, str]]) -> str:
-    """By day and event id, and tenant where all tables have one. `others` are columns, path and name of each table.
+def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Table], place: str) -> str:
+    """By day, event id and what else of the others' keys `table` has too, as `ops replay` does.
 
     A join would not let a filter on the day reach the other tables.
     """
-    named = {name: columns.value(f"reject.{name}") for name in _REJECT}
-    extra = "".join(f",\n    {value} AS {quoted(name)}" for name, value in named.items())
+    keys = [set(one.key) for one in others]
+    ends = (table.key[0], table.key[-1])  # the day and the event id
+    names = (one.name for one in table.columns if one.name not in ends)
+    shared = [name for name in names if all(name in key for key in keys)]
+    whose = f"TO_JSON_STRING(STRUCT({', '.join(map(quoted, shared))}))" if shared else "''"
+    listed = "".join(f", {quoted(name)}" for name in _REJECT)
+    named = "".join(f",\n    {columns.value(f'reject.{name}')} AS {quoted(name)}" for name in _REJECT)
     nothing = "".join(f", CAST(NULL AS STRING) AS {quoted(name)}" for name in _REJECT)
-    listed = ", ".join(map(quoted, ("day", "event_id", "tenant", "received_at", *_REJECT)))
     stored = "\n  UNION ALL\n".join(
-        seen(other, path, "event_id", "tenant", extra=f",\n    '{name}' AS stored_in") for other, path, name in others
+        seen(
+            Columns(one),
+            f"`{place}.{one.log_name}`",
+            "event_id",
+            extra=f",\n    {whose} AS whose,\n    '{one.name}' AS stored_in",
+        )
+        for one in others
     )
-    whose = "tenant, " if all(one.has("tenant") for one in (columns, *(other for other, _, _ in others))) else ""
+    extra = f",\n    {whose} AS whose{named}"
     return (
         f"stored AS (\n{stored}\n),\n"
         f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', 'hit.received_at', extra=extra)}\n),\n"
-        f"both AS (\n  SELECT {listed}, CAST(NULL AS STRING) AS stored_in, TRUE AS refused FROM seen\n"
-        f"  UNION ALL\n  SELECT day, event_id, tenant, CAST(NULL AS TIMESTAMP) AS received_at{nothing}, stored_in,\n"
-        "    FALSE AS refused\n  FROM stored\n),\n"
+        f"both AS (\n  SELECT day, event_id, whose, tenant, received_at{listed},\n"
+        "    CAST(NULL AS STRING) AS stored_in, TRUE AS refused FROM seen\n"
+        "  UNION ALL\n  SELECT day, event_id, whose, CAST(NULL AS STRING) AS tenant,\n"
+        f"    CAST(NULL AS TIMESTAMP) AS received_at{nothing}, stored_in, FALSE AS refused\n  FROM stored\n),\n"
         "matched AS (\n  SELECT * EXCEPT (stored_in),\n"
-        f"    MAX(stored_in) OVER (PARTITION BY day, {whose}event_id) AS stored_in\n  FROM both\n),\n"
+        "    MAX(stored_in) OVER (PARTITION BY day, whose, event_id) AS stored_in\n  FROM both\n),\n"
         "found AS (\n  SELECT * FROM matched WHERE refused\n)"
     )
 

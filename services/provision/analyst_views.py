@@ -62,7 +62,7 @@ class AnalystView:
     needs: tuple[str, ...] = ()
     table: str = EVENTS
     arguments: Mapping[str, Argument] = field(default_factory=dict)
-    stored: bool = False  # whether `query` takes the columns, paths and names of the other tables as well
+    stored: bool = False  # whether `query` takes its table, the other tables, and PROJECT.DATASET as well
 
     def missing(self, schema: Schema) -> str | None:
         """Why it cannot be made of this file; None if it can."""
@@ -95,10 +95,9 @@ class AnalystView:
         table = schema.tables[self.table]
         listed = ",\n".join(f"  {quoted(name)}" for name in self.described(table))
         place = f"{project}.{dataset}"
-        others = [
-            (Columns(one), f"`{place}.{one.log_name}`", one.name) for one in schema.tables.values() if one is not table
-        ]
-        query = self.query(Columns(table), f"`{place}.{table.name}`", *([others] if self.stored else []))
+        others = [one for one in schema.tables.values() if one is not table]
+        more = (table, others, place) if self.stored else ()
+        query = self.query(Columns(table), f"`{place}.{table.name}`", *more)
         return f"WITH {query}\nSELECT\n{listed}\nFROM found"
 
 
