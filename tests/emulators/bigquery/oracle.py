@@ -208,9 +208,12 @@ class Oracle:
 
         catalog = simple_catalog_pb2.SimpleCatalogProto(name="catalog")
         catalog.builtin_function_options.language_options.CopyFrom(self._options)
-        number = 0
+        number, taken = 0, set[tuple[str, ...]]()
         for table in tables:
             for path in table.names():
+                if tuple(path) in taken:
+                    continue  # the same name in another dataset
+                taken.add(tuple(path))
                 inside = catalog
                 for name in path[:-1]:
                     known = [item for item in inside.catalog if item.name == name]

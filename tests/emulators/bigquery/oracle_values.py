@@ -7,6 +7,8 @@ import json
 from decimal import Context, Decimal
 from typing import Any
 
+from emulators.bigquery.nested_types import members
+
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -17,6 +19,11 @@ def type_of(name: str) -> Any:
         return type_pb2.TypeProto(
             type_kind=type_pb2.TYPE_ARRAY, array_type=type_pb2.ArrayTypeProto(element_type=type_of(name[6:-1]))
         )
+    if name.startswith("STRUCT<"):
+        fields = [
+            type_pb2.StructFieldProto(field_name=field, field_type=type_of(type_)) for field, type_ in members(name)
+        ]
+        return type_pb2.TypeProto(type_kind=type_pb2.TYPE_STRUCT, struct_type=type_pb2.StructTypeProto(field=fields))
     kind = {"FLOAT64": "DOUBLE"}.get(name, name)
     return type_pb2.TypeProto(type_kind=type_pb2.TypeKind.Value(f"TYPE_{kind}"))
 
