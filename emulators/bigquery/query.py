@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from emulators.bigquery import asked
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError, invalid, invalid_query, unsupported
-from emulators.bigquery.sql import dialect, parameters, statement
+from emulators.bigquery.sql import parameters, statement
 from emulators.bigquery.sql.scope import Context
 from emulators.bigquery.sql.translate import Query, ScanPlan
 from emulators.bigquery.store import FAILURES, Store, query_error
@@ -82,7 +82,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     default = configuration.get("defaultDataset") or {}
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
-    read = statement.read(dialect.parse(text), context)
+    read = statement.read_text(text, context)
     return Prepared(read, read.query, configuration, asked.described(text, read, context))
 
 

@@ -27,6 +27,7 @@ SPELLINGS = {name: name for name in DUCKDB} | {"INTEGER": "INT64", "FLOAT": "FLO
 SQL_SPELLINGS = {"INT": "INT64", "SMALLINT": "INT64", "BIGINT": "INT64", "TINYINT": "INT64", "DECIMAL": "NUMERIC"}
 
 RECORDS = ("RECORD", "STRUCT")
+LACKING = ("BIGNUMERIC", "BIGDECIMAL", "GEOGRAPHY", "INTERVAL", "RANGE")  # types of BigQuery that are not here
 MODES = ("NULLABLE", "REQUIRED", "REPEATED")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
@@ -115,6 +116,8 @@ def parse(fields: Any, depth: int = 0) -> tuple[Column, ...]:
 def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
     given = str(field.get("type", "")).upper()
     mode = str(field.get("mode") or "NULLABLE").upper()
+    if given in LACKING:
+        raise invalid(f"Field {name}: the local BigQuery emulator does not support the type {given}")
     if given not in SPELLINGS and given not in RECORDS:
         raise invalid(f"Invalid value for type: {given} is not a valid value (field {name})")
     if mode not in MODES:

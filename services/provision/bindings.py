@@ -63,6 +63,9 @@ PROVISIONER = CustomRole(
         "bigquery.tables.get",
         "bigquery.tables.getData",  # a view can only be made by who may read the table under it
         "bigquery.tables.update",
+        "bigquery.routines.create",
+        "bigquery.routines.get",
+        "bigquery.routines.update",
     ),
 )
 SHARER = CustomRole(

@@ -15,6 +15,7 @@ from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
 from services.provision.subscriptions import DEAD_RETENTION_DAYS, RETENTION_DAYS, Policy, Subscription
+from services.provision.table_function import TableFunction
 from services.provision.tables import AnalystTableView, Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
@@ -49,7 +50,8 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
         log_tables[table.name] = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_tables[table.name], View(client, cfg.project, cfg.dataset, table, log_tables[table.name])]
     for one in analyst_views.wanted(schema):
-        wanted.append(AnalystTableView(client, cfg.project, cfg.dataset, one, schema))
+        kind = TableFunction if one.arguments else AnalystTableView
+        wanted.append(kind(client, cfg.project, cfg.dataset, one, schema))
     return wanted + (_tenants(cfg, schema, client, log_tables) if schema.tenants.admins else [])
 
 

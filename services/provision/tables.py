@@ -201,7 +201,7 @@ class AnalystTableView:
         self.name, self.source = f"view {dataset}.{wanted.name}", "`views` in the schema file"
         if self._missing is None:
             table = schema.tables[wanted.table]
-            self._sql, self._columns = wanted.sql(table, project, dataset), wanted.described(table)
+            self._sql, self._columns = wanted.sql(schema, project, dataset), wanted.described(table)
 
     def plan(self) -> Step:
         if self._missing:

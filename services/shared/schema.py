@@ -38,8 +38,8 @@ LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each e
 PROVISIONED = (CONFLICTS, ERASURES)
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
-    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
-    "rejects_by_reason", "problems_by_column",
+    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "funnel", "live",
+    "rejects_by_reason", "reject_status", "problems_by_column",
 )  # fmt: skip
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image

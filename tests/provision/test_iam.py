@@ -133,6 +133,9 @@ def drift(run: Run) -> None:
         table = run.client.get_table(f"pixelpipe.{name}")
         table.description = "changed by hand"
         run.client.update_table(table, ["description"])
+    function = run.client.get_routine("pixelpipe.funnel")
+    function.arguments = [*reversed(function.arguments)]
+    run.client.update_routine(function, ["type_", "language", "arguments", "body", "description"])
 
 
 def pipeline(run: Run) -> None:
@@ -237,7 +240,11 @@ def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
 
 
 @pytest.mark.slow
-def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
+def test_every_call_is_granted_and_no_role_is_idle(
+    run: Run, notes: dict[str, set[Noted]], project: str, tmp_path: Path
+) -> None:
+    run.schema_file = tmp_path / "schema.yaml"
+    run.schema_file.write_text(SCHEMA_FILE.read_text().replace("views: none", "views: [funnel]"))
     pipeline(run)
     bound = bindings(Config(project), SCHEMA)
     own = [binding for binding in bound if binding.account != SERVICE_AGENT]
