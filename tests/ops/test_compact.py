@@ -19,7 +19,7 @@ from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.schemas import DAY, NOON, row
 
-LOG = "SELECT * FROM pixelpipe.events_log"
+LOG = "SELECT * EXCEPT (_compacted) FROM pixelpipe.events_log"
 VIEW = "SELECT * FROM pixelpipe.events"
 CONFLICTS = "SELECT * FROM pixelpipe.conflicts"
 NEXT = DAY + timedelta(days=1)
