@@ -24,7 +24,7 @@ from services.ops.deployment import CommandRefused
 from services.ops.sweep import State, Sweep
 from services.provision import view
 from services.shared import log, schema_file
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, MARK, Schema, Table
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema, Table
 
 QUERY_SECONDS = 1_800.0  # one statement on one day of one table may take
 # BigQuery takes changes of rows that the Storage Write API has just appended, but of rows from elsewhere only after
@@ -169,7 +169,8 @@ class Run:
                 self._fail(table, "not compacted", error, day=day.isoformat())
         if self._options.dry_run:
             return
-        whole = [day for day in modified if day <= self._settled and day < min(failed, default=date.max)]
+        before = min([*failed, self._settled + timedelta(days=1)])
+        whole = [day for day in modified if day < before and view.has_history(table)]
         left = State(max([state.watermark, *whole]), None if failed else sweeps.since(closed))
         sweep.leave(left)
         shown = None if left.watermark == view.NO_DAY else left.watermark.isoformat()
@@ -226,9 +227,7 @@ class Compactor:
 
         It may be killed at any moment, and run again: a row is deleted only once it is in the conflicts or has a copy.
         """
-        columns = self._columns(table)
-        listed = [name for name in columns if name != MARK]
-        statements = Statements(table, self._project, self._dataset, listed, day, MARK in columns)
+        statements = Statements(table, self._project, self._dataset, self._columns(table), day)
         before, read = self._count(statements)
         outcome = Compaction(table.name, before.rows, 0, 0, before.rows - before.events, read)
         if before.rows > before.events or (settled and before.unmarked and not dry_run):

@@ -28,20 +28,18 @@ _CORRECTED, _AS_SENT = "param.event_time", "client_event_time"
 
 @dataclass(frozen=True)
 class Statements:
-    """Those for one day of one table; `columns` are all of its log table, also those the schema file has lost, but for
-    the mark, which it has if `marks`."""
+    """Those for one day of one table; `columns` are all of its log table, also those the schema file has lost."""
 
     table: Table
     project: str
     dataset: str
     columns: Sequence[str]
     day: date
-    marks: bool = False
 
     def count(self) -> str:
         """`found` rows, the `events` that they are, and those `unmarked`."""
         key = ", ".join(map(quoted, self.table.key))
-        unmarked = f"COUNTIF({quoted(MARK)} IS NOT TRUE)" if self.marks else "0"
+        unmarked = f"COUNTIF({quoted(MARK)} IS NOT TRUE)" if self._marks else "0"
         return (
             "SELECT COUNT(*) AS events, IFNULL(SUM(copies), 0) AS found, IFNULL(SUM(unmarked), 0) AS unmarked\n"  # noqa: S608 - names of the schema file and our own
             f"FROM (SELECT COUNT(*) AS copies, {unmarked} AS unmarked FROM {self._log_table}\n"
@@ -68,7 +66,7 @@ class Statements:
             "moved_at": "CURRENT_TIMESTAMP()",
             "fingerprint": f"fingerprint{self._suffix}",
             "key": f"TO_JSON({_struct(map(quoted, self.table.key))}, stringify_wide_numbers => TRUE)",
-            "whole_row": f"TO_JSON({_struct(map(quoted, self.columns))}, stringify_wide_numbers => TRUE)",
+            "whole_row": f"TO_JSON({_struct(map(quoted, self._content))}, stringify_wide_numbers => TRUE)",
         }
         return (
             f"INSERT INTO {self._conflicts_table} ({', '.join(map(quoted, values))})\n"
@@ -92,10 +90,10 @@ class Statements:
         """
         first, last, place, step = (self._own(name) for name in ("first_place", "last_place", "place", "step"))
         fingerprint = self._own("fingerprint")
-        listed = ", ".join(map(quoted, self.columns))
-        copies = ", ".join(f"copies.{quoted(name)}" for name in self.columns)
+        listed = ", ".join(map(quoted, self._content))
+        copies = ", ".join(f"copies.{quoted(name)}" for name in self._content)
         steps, mark, true, marking = "", "", "", ""
-        if self.marks:
+        if self._marks:
             steps = f"    WHEN {first} = 1 AND {last} = 1 AND {quoted(MARK)} IS NOT TRUE THEN 'mark'\n"
             steps += f"    WHEN {first} > 1 AND {place} = {last} THEN 'unmark'\n"
             mark, true = f", {quoted(MARK)}", ", TRUE"
@@ -118,13 +116,22 @@ class Statements:
             f"WHEN NOT MATCHED AND copies.{step} = 'insert' THEN INSERT ({listed}{mark}) VALUES ({copies}{true})"
         )
 
+    @property
+    def _marks(self) -> bool:
+        return MARK in self.columns
+
+    @property
+    def _content(self) -> list[str]:
+        """The columns that are filled from events."""
+        return [name for name in self.columns if name != MARK]
+
     def _own(self, name: str) -> str:
         return name + self._suffix
 
     @property
     def _suffix(self) -> str:
         """Makes names of our own that no column has."""
-        taken, suffix = {name.lower() for name in self.columns}, ""
+        taken, suffix = {name.lower() for name in self._content}, ""
         while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place", "step")):
             suffix += "_"
         return suffix
@@ -156,7 +163,7 @@ class Statements:
             # Where the view cannot choose between two events, all statements must choose the same.
             f"    SELECT *, ROW_NUMBER() OVER ({partition} {order}, {fingerprint}) AS {place}\n"
             "    FROM (\n"
-            f"      SELECT {', '.join(map(quoted, [*self.columns, *([MARK] if self.marks else [])]))},\n"
+            f"      SELECT {', '.join(map(quoted, self.columns))},\n"
             f"        {self._fingerprint()} AS {fingerprint}\n"
             f"      FROM {self._log_table}\n"
             f"      WHERE {self._is_day()}\n"
@@ -185,7 +192,7 @@ class Statements:
         key = self.table.key
         as_sent = self._as_sent(prefix)
         compared = []
-        for name in self.columns:
+        for name in self._content:
             column = by_name.get(name)
             value = f"{prefix}{quoted(name)}"
             if name in key or column is None or not is_transport(column):
@@ -198,7 +205,7 @@ class Statements:
 
     def _as_sent(self, prefix: str) -> str:
         """The time by the client's clock, which is NULL where ours did not correct it; "" if no column has it."""
-        there = [column for column in self.table.columns if column.name in self.columns]
+        there = [column for column in self.table.columns if column.name in self._content]
         for column in there:
             if _is_from(column, f"param.{_AS_SENT}"):
                 return f"{prefix}{quoted(column.name)}"
