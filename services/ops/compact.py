@@ -24,7 +24,7 @@ from services.ops.deployment import CommandRefused
 from services.ops.sweep import State, Sweep
 from services.provision import view
 from services.shared import log, schema_file
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema, Table
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, MARK, Schema, Table
 
 QUERY_SECONDS = 1_800.0  # one statement on one day of one table may take
 # BigQuery takes changes of rows that the Storage Write API has just appended, but of rows from elsewhere only after
@@ -133,29 +133,33 @@ class Run:
         self._settled = last_closed(now, self.closed_after + timedelta(days=options.settled_after))
         self._done: dict[str, list[Compaction]] = {}
         self.failed: list[str] = []
-        self._line = log.get("ops.compact")
 
     def table(self, table: Table, compactor: Compactor, sweep: Sweep) -> None:
         """Compact one day of the table, or all that are due."""
+        line = log.get("ops.compact")
         try:
             if (day := self._options.date) is not None:
                 self._day(compactor, table, day, settled=day <= max(self._settled, sweep.state().watermark))
             else:
                 self._sweep(compactor, table, sweep)
         except (CommandRefused, exceptions.GoogleAPIError) as error:
-            self._fail(table, "not compacted", error, **({} if day is None else {"day": day.isoformat()}))
+            self._fail(table)
+            where = {} if day is None else {"day": day.isoformat()}
+            line.error("not compacted", table=table.name, **where, reason=_one_line(error))
         if table.expire_days and not self._options.dry_run and table.name in self._done:
             try:
                 expired = compactor.expire_conflicts(table, self.now.date() - timedelta(days=table.expire_days))
             except (CommandRefused, exceptions.GoogleAPIError) as error:
-                self._fail(table, "old conflicts not deleted", error)
+                self._fail(table)
+                line.error("old conflicts not deleted", table=table.name, reason=_one_line(error))
             else:
-                self._line.info("old conflicts deleted", table=table.name, expired=expired)
+                line.info("old conflicts deleted", table=table.name, expired=expired)
 
     def sums(self, name: str) -> dict[str, int]:
         return {table: sum(getattr(one, name) for one in days) for table, days in self._done.items()}
 
     def _sweep(self, compactor: Compactor, table: Table, sweep: Sweep) -> None:
+        line = log.get("ops.compact")
         state, modified = sweep.state(), sweep.modified()
         closed = last_closed(self.now, self.closed_after)
         due = sweeps.due(modified, state, closed, self._settled)
@@ -166,7 +170,8 @@ class Run:
                 self._day(compactor, table, day, settled=day <= max(self._settled, state.watermark))
             except (CommandRefused, exceptions.GoogleAPIError) as error:
                 failed.append(day)
-                self._fail(table, "not compacted", error, day=day.isoformat())
+                self._fail(table)
+                line.error("not compacted", table=table.name, day=day.isoformat(), reason=_one_line(error))
         if self._options.dry_run:
             return
         before = min([*failed, self._settled + timedelta(days=1)])
@@ -174,18 +179,17 @@ class Run:
         left = State(max([state.watermark, *whole]), None if failed else sweeps.since(closed))
         sweep.leave(left)
         shown = None if left.watermark == view.NO_DAY else left.watermark.isoformat()
-        self._line.info("swept", table=table.name, days=len(due), failed=len(failed), watermark=shown)
+        line.info("swept", table=table.name, days=len(due), failed=len(failed), watermark=shown)
 
     def _day(self, compactor: Compactor, table: Table, day: date, *, settled: bool) -> None:
         outcome = compactor.compact(table, day, dry_run=self._options.dry_run, settled=settled)
         self._done.setdefault(table.name, []).append(outcome)
-        message = "counted" if self._options.dry_run else "compacted"
-        self._line.info(message, day=day.isoformat(), **asdict(outcome))
+        line = log.get("ops.compact")
+        line.info("counted" if self._options.dry_run else "compacted", day=day.isoformat(), **asdict(outcome))
 
-    def _fail(self, table: Table, message: str, error: Exception, **where: str) -> None:
+    def _fail(self, table: Table) -> None:
         if table.name not in self.failed:
             self.failed.append(table.name)
-        self._line.error(message, table=table.name, **where, reason=_one_line(error))
 
 
 def _tables(options: argparse.Namespace, schema: Schema) -> Sequence[Table]:
@@ -228,6 +232,8 @@ class Compactor:
         It may be killed at any moment, and run again: a row is deleted only once it is in the conflicts or has a copy.
         """
         statements = Statements(table, self._project, self._dataset, self._columns(table), day)
+        if settled and view.has_history(table) and MARK not in statements.columns:
+            raise CommandRefused(f"{table.log_name} has no column {MARK}; run the provisioner of this release first")
         before, read = self._count(statements)
         outcome = Compaction(table.name, before.rows, 0, 0, before.rows - before.events, read)
         if before.rows > before.events or (settled and before.unmarked and not dry_run):
