@@ -213,14 +213,6 @@ def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline) -> None:
     assert pipeline.rows(CONFLICTS) == []
 
 
-def test_all_tables_of_the_last_closed_day_unless_told(pipeline: Pipeline) -> None:
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    pipeline.load("events", [row("a", day=yesterday)] * 2)
-    *lines, done = pipeline.ops("compact", "--closed-after", "0").lines
-    assert [line["table"] for line in lines] == ["events", "rejects"]
-    assert done["removed"] == {"events": 1, "rejects": 0}
-
-
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_day_that_is_not_over_is_refused(pipeline: Pipeline, ahead: int) -> None:
     day = datetime.now(UTC).date() + timedelta(days=ahead)

@@ -149,13 +149,17 @@ def test_whenever_rows_and_sweeps_come_no_event_is_twice_and_none_is_missing_aft
 
 
 def test_sweeps_side_by_side_and_rows_that_come_meanwhile_do_no_harm(pipeline: Pipeline) -> None:
-    days = [DAY + timedelta(days=number) for number in range(4)]
+    """Replays and late rows on both sides of the watermark, looked at again and again."""
+    settled = [DAY + timedelta(days=number) for number in range(3)]
+    days = [*settled, RECENT]
     pipeline.load("events", [row(f"e{number}", day=day) for number in range(20) for day in days] * 2)
     seen: list[Counter[tuple[date, str]]] = []
 
     def append(number: int) -> None:
-        pipeline.load("events", [row(f"e{number}", day=day) for day in days] + [row(f"new{number}", day=days[0])])
+        late = [row(f"new{number}", day=day) for day in (DAY, RECENT)]
+        pipeline.load("events", [row(f"e{number}", day=day) for day in days] + late)
         seen.append(Counter(shown(pipeline)))
+        assert (RECENT, f"new{number}") in seen[-1]
 
     with ThreadPoolExecutor(4) as pool:
         appends = [pool.submit(append, number) for number in range(12)]
@@ -167,9 +171,9 @@ def test_sweeps_side_by_side_and_rows_that_come_meanwhile_do_no_harm(pipeline: P
     for found in seen:
         assert set(found.values()) == {1}
         assert old <= set(found)
-    assert swept(pipeline)["watermark"] == str(days[-1])
-    assert set(shown(pipeline)) == old | {(days[0], f"new{number}") for number in range(12)}
-    assert len(shown(pipeline)) == 92 == pipeline.number("SELECT COUNT(*) FROM pixelpipe.events_log")
+    assert swept(pipeline)["watermark"] == str(settled[-1])
+    assert set(shown(pipeline)) == old | {(day, f"new{number}") for number in range(12) for day in (DAY, RECENT)}
+    assert len(shown(pipeline)) == 104 == pipeline.number("SELECT COUNT(*) FROM pixelpipe.events_log")
 
 
 def _swept_here(pipeline: Pipeline) -> None:
