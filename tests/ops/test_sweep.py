@@ -300,7 +300,7 @@ def test_views_for_analysts_read_only_the_settled_days_asked_for(pipeline: Pipel
         pipeline.client.delete_table(f"pixelpipe.{name}")
     pipeline.provision(DEFAULT_FILE.read_text() + "\nviews: [daily_active]\n")
     pipeline.load(
-        "events", [row(f"e{n}", user_id=f"u{n}", type="view", day=day) for n in range(20) for day in (DAY, NEXT)]
+        "events", [row(f"e{n:02}", user_id=f"u{n:02}", type="view", day=day) for n in range(20) for day in (DAY, NEXT)]
     )
     asked = f"SELECT * FROM pixelpipe.daily_active WHERE day = '{DAY}'"
     before, found = read_by(pipeline, asked), pipeline.rows(asked)
@@ -308,5 +308,5 @@ def test_views_for_analysts_read_only_the_settled_days_asked_for(pipeline: Pipel
     assert pipeline.rows(asked) == found
     one = read_by(pipeline, asked)
     assert one <= before + 20  # this one reads the columns of the key for itself; the mark is a byte a row
-    pipeline.load("events", [row(f"f{n}", user_id="u", type="view", day=NEXT) for n in range(100)])
+    pipeline.load("events", [row(f"f{n:02}", user_id="u00", type="view", day=NEXT) for n in range(100)])
     assert read_by(pipeline, asked) == one
