@@ -17,6 +17,9 @@ from emulators.bigquery.errors import ApiError, not_found
 from emulators.bigquery.nested_types import is_nested
 from emulators.bigquery.table_schema import Column, from_known
 
+# When a row was written, in the DuckDB table of every table: no column that anyone sees.
+WRITTEN = '"$written"'
+WRITTEN_TYPE = "TIMESTAMP WITH TIME ZONE DEFAULT now()"
 DatasetKey = tuple[str, str]  # project, dataset
 TableKey = tuple[str, str, str]  # project, dataset, table
 
@@ -217,6 +220,8 @@ def load(connection: Any) -> Catalog:
         )
         table = Table(**fields)
         catalog.tables[table.key] = table
+        if table.view is None:  # in a file of before this column, all rows are of now
+            connection.execute(f"ALTER TABLE {table.rows} ADD COLUMN IF NOT EXISTS {WRITTEN} {WRITTEN_TYPE}")
     for (known,) in connection.execute("SELECT known FROM meta.functions").fetchall():
         fields = json.loads(known)
         for part in ("arguments", "columns"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ MODES = ("NULLABLE", "REQUIRED", "REPEATED")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
 POLICY_TAG = re.compile(r"projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+# Bytes of a value as BigQuery counts them; the others' are those of their text.
+FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "DATETIME": 8, "TIME": 8, "TIMESTAMP": 8}
 FIELD_KEYS = {"name", "type", "mode", "description", "fields", "policyTags"}
 
 
@@ -189,3 +191,13 @@ def _evolved(table: str, old: Column, new: Column) -> Column:
     if not old.fields:
         return Column(old.name, old.type, new.required, new.description, policy_tags=new.policy_tags)
     return record(old.name, evolved(table, old.fields, new.fields), after["mode"], new.description)
+
+
+def variable_width(columns: Iterable[Column]) -> str:
+    """DuckDB's expression for the bytes of a row in those of the columns that have no fixed width."""
+    sizes = {"BYTES": "octet_length({})"}
+    return " + ".join(
+        f"coalesce({sizes.get(column.type, 'strlen(CAST({} AS VARCHAR))').format(quote(column.name))}, 0)"
+        for column in columns
+        if column.type not in FIXED_WIDTHS
+    )

@@ -32,7 +32,7 @@ COMMANDS = {  # modules of this package, each with add_options() and run()
     "tail": "show hits, rows or rejects as they pass",
     "trace": "say where one event is, and when it passed",
     "privacy": "say what protects people here, and show it",
-    "compact": "remove the physical duplicates of a closed day, and move conflicts",
+    "compact": "remove the physical duplicates of closed days, and move conflicts",
     "forget": "delete people from every table, and write a receipt",
     "access": "print every row of people",
     "cost": "say what a month costs at so many hits a second",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.provision import archive
+from services.provision import archive, tenant_views
 from services.provision.config import Config
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, Column, Schema
 
@@ -43,6 +43,18 @@ COMPACTOR = CustomRole(
     "pixelpipe: remove duplicate rows",
     "roles/bigquery.dataEditor on a table would also let compaction alter and delete it",
     ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData"),
+)
+SWEEPER = CustomRole(
+    "pixelpipeSweeper",
+    "pixelpipe: see which partitions changed",
+    "roles/bigquery.metadataViewer would also let compaction see routines, models and who may do what",
+    ("bigquery.tables.get", "bigquery.tables.list"),
+)
+VIEW_KEEPER = CustomRole(
+    "pixelpipeViewKeeper",
+    "pixelpipe: move the watermark of a view",
+    "roles/bigquery.dataEditor on a view would also let compaction delete it",
+    ("bigquery.tables.update",),
 )
 PROVISIONER = CustomRole(
     "pixelpipeProvisioner",
@@ -91,7 +103,7 @@ TAGGER = CustomRole(
     "roles/bigquery.dataOwner would also let it delete; needed only where the schema file has `policy_tags`",
     ("bigquery.tables.setCategory", "datacatalog.taxonomies.get"),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER, TAGGER)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SWEEPER, VIEW_KEEPER, SHARER, TAGGER)
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,11 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     """All of them, those first that can be granted before there is anything."""
     tables = [f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values()]
     views = [f"{cfg.dataset}.{name}" for name in schema.tables]
+    tenants = [
+        f"{tenant_views.dataset_name(cfg.dataset, one.tenant)}.{one.table.name}"
+        for one in tenant_views.views(schema)
+        if schema.tenants.admins
+    ]
     found = [
         Binding("provision", PROVISIONER, "project", "", "makes what does not exist yet, so nothing smaller will do"),
         Binding(
@@ -132,6 +149,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
             "",
             "compaction and smoke test query, which belongs to a project",
         ),
+        Binding("ops", SWEEPER, "project", "", "compaction asks which partitions changed, which no single table tells"),
         Binding("collector", PUBLISHER, "topic", cfg.hits_topic, "publishes hits"),
         Binding("processor", SUBSCRIBER, "subscription", cfg.hits_subscription, "receives hits"),
         Binding("processor", PUBLISHER, "topic", cfg.rows_topic, "publishes rows"),
@@ -142,6 +160,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
         Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{CONFLICTS}{LOG_SUFFIX}", "moves there what differs"),
         *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
+        *(Binding("ops", VIEW_KEEPER, "table", view, "says what is compacted") for view in views + tenants),
         Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.api_core import exceptions
@@ -11,7 +12,7 @@ from google.cloud import bigquery
 from services.provision import expressions, schema_evolution, view
 from services.provision.analyst_views import AnalystView
 from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused, Step
-from services.shared.schema import Schema, Table
+from services.shared.schema import MARK, Schema, Table
 
 _CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 Sql = Callable[[Sequence[str]], str]
@@ -65,14 +66,17 @@ class LogTable:
 
     def __init__(self, client: Any, project: str, dataset: str, table: Table) -> None:
         self._client, self._table = client, table
+        if view.has_history(table):
+            self._table = replace(table, columns=(*table.columns, view.MARK_COLUMN))
         self._reference = bigquery.DatasetReference(project, dataset).table(table.log_name)
         self.name = f"table {dataset}.{table.log_name}"
         self.source = f"`{table.name}` in the schema file"
-        # The names of all columns as they will be once the latest plan is carried out.
+        # The names of all columns of the view as they will be once the latest plan is carried out.
         self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
+        self.marked = False  # whether compaction may have marked rows, by the latest plan
 
     def plan(self) -> Step:
-        wanted = self._table
+        wanted, self.marked = self._table, False
         try:
             found = self._client.get_table(self._reference, **_CALL)
         except exceptions.NotFound:
@@ -80,7 +84,8 @@ class LogTable:
         if found.table_type != "TABLE":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         evolution = schema_evolution.evolve(wanted, found.schema)
-        self.columns = tuple(field.name for field in evolution.fields)
+        self.columns = tuple(field.name for field in evolution.fields if field.name != MARK)
+        self.marked = any(field.name == MARK for field in found.schema)
         if problems := [*_partition_problems(wanted, found), *evolution.problems]:
             raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
         changes = list(evolution.changes)
@@ -91,8 +96,8 @@ class LogTable:
             changes.append(text)
             properties.append(name)
         alone = []
-        if evolution.strangers:
-            alone = [f"no longer filled, not in the schema file: {', '.join(evolution.strangers)}"]
+        if strangers := [name for name in evolution.strangers if name != MARK]:
+            alone = [f"no longer filled, not in the schema file: {', '.join(strangers)}"]
         if not properties:
             return Step("keep", "; ".join(alone))
         if "time_partitioning" in properties and "require_partition_filter" not in properties:
@@ -166,6 +171,9 @@ class View:
         if found.table_type != "VIEW":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         changed = []
+        if self._log_table.marked and view.counts_by(found.view_query, self._table):
+            # Compaction moves the watermark, and nobody else.
+            sql = view.settled(sql, view.watermark(found.view_query) or view.NO_DAY)
         if found.view_query != sql or found.view_use_legacy_sql:
             found.view_query = sql
             found.view_use_legacy_sql = False

@@ -36,6 +36,7 @@ LABELS = {"managed-by": "pixelpipe"}  # of all that the provisioner makes
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 PROVISIONED = (CONFLICTS, ERASURES)
+MARK = "_compacted"  # the column of log tables by which views tell compacted rows; never in a schema file
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
     "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "funnel", "live",
@@ -282,4 +283,6 @@ def valid_name(name: str) -> str | None:
     reserved = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
     if name.upper().startswith(reserved):
         return f"BigQuery keeps names that start with {', '.join(reserved)} to itself; choose another"
+    if name.lower() == MARK:
+        return "compaction keeps it to itself; choose another"
     return None

@@ -415,7 +415,8 @@ def _column_name() -> Node:
 def _no_reserved() -> Node:
     said = schema.valid_name("_TABLE_x") or ""
     reserved = re.findall(r"_[A-Z_]+", said)
-    return {"not": {"type": "string", "pattern": f"^({'|'.join(map(_any_case, reserved))})"}}
+    whole = f"{_any_case(schema.MARK)}$"
+    return {"not": {"type": "string", "pattern": f"^({'|'.join([*map(_any_case, reserved), whole])})"}}
 
 
 def _not_provisioned() -> Node:

@@ -55,7 +55,11 @@ TABLE_KEYS = {
         "required",
         f"What BigQuery partitions by, one partition a day: a REQUIRED {' or '.join(schema.PARTITIONABLE)} column",
     ),
-    "require_partition_filter": ("`true` or `false`", "`false`", "BigQuery refuses queries without a filter on it"),
+    "require_partition_filter": (
+        "`true` or `false`",
+        "`false`",
+        "BigQuery refuses queries without a filter on it; then `compact` settles no day",
+    ),
     "require_any": (
         "list of columns",
         "none",

@@ -40,11 +40,14 @@ def whole(example: str) -> str:
                 "columns": {**rest, "params": columns["params"], **mine},
             }
         found["tables"]["rejects"] = rejects
-    elif "privacy" in given:
+    elif "privacy" in given or "lookups" in given:
         found |= given
     else:
         columns = found["tables"]["events"]["columns"]
         found["tables"]["events"]["columns"] = {**MORE, **columns, **given}
+    if "from: lookup." in example:
+        (lookups,) = (one for one in EXAMPLES if one.startswith("lookups:"))
+        found |= yaml.safe_load(lookups)
     return yaml.safe_dump(found, sort_keys=False)
 
 

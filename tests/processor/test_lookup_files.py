@@ -130,7 +130,7 @@ async def test_a_file_is_replaced_while_it_is_in_use(folder: Path) -> None:
     files = LookupFiles.of_schema(_schema(folder), Privacy())
     assert files is not None
     registry = CollectorRegistry()
-    metrics = Metrics(registry, ())
+    metrics = Metrics(registry, {})
 
     def counts() -> list[float | None]:
         name = "pixelpipe_processor_lookup_files_total"

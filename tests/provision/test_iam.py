@@ -27,6 +27,7 @@ from services.provision.bindings import (
     METRICS_READER,
     SERVICE_AGENT,
     SHARER,
+    VIEW_KEEPER,
     Binding,
     CustomRole,
     bindings,
@@ -162,7 +163,7 @@ def pipeline(run: Run) -> None:
         wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 40, "the rows")
         run.topics.pull(resource_names.DEAD_SUBSCRIPTION, 2)
         run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
-    run.command("ops", "compact", "--date", day)
+    run.command("ops", "compact", "--settled-after", "0")
     assert (run.count("events_log"), run.count("rejects_log")) == (4, 2)
 
 
@@ -229,8 +230,11 @@ def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
         run.command("provision")
         assert verbs(run.command("provision")) == {"unchanged"}
     found = schema_file.load(file)
-    (sharer,) = (one for one in bindings(Config(project), found) if one not in bindings(Config(project), SCHEMA))
+    more = [one for one in bindings(Config(project), found) if one not in bindings(Config(project), SCHEMA)]
+    (sharer,) = (one for one in more if one.account == "provision")
     assert sharer.role is SHARER
+    kept = {(one.account, one.role, one.resource.partition(".")[0]) for one in more if one != sharer}
+    assert kept == {("ops", VIEW_KEEPER, "pixelpipe_shop")}
     own = [one for one in bindings(Config(project), found) if one.account == "provision"]
     refused, idle = judged(own, notes)
     assert not refused

@@ -195,8 +195,8 @@ def test_a_column_the_file_lost_stays_in_table_and_view(provisioned) -> None:
 def test_clustering_and_the_filter_follow_the_file(provisioned) -> None:
     project = provisioned(USER, table="partition: day\ncluster: [user_id]\nrequire_partition_filter: true")
     assert (
-        "updated table pixelpipe.events_log: clustered by nothing from now on; partition filter not required"
-        in project.settle(USER)
+        "updated table pixelpipe.events_log: new column _compacted BOOL; clustered by nothing from now on; "
+        "partition filter not required" in project.settle(USER)
     )
     found = project.client.get_table("pixelpipe.events_log")
     assert found.clustering_fields is None

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulators.bigquery.sql.grammar import RESERVED
-from services.provision import analyst_views, view
+from services.ops.compact_sql import Statements
+from services.provision import analyst_views, conflicts, view
 from services.shared import schema, schema_file
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
@@ -162,7 +163,8 @@ def _pipeline(**more: str) -> list[Table]:
     found = []
     for table in schema_file.load(schema.DEFAULT_FILE).tables.values():
         columns = {**{column.name: column.type for column in table.columns}, **more}
-        found += [Table(f"{PROJECT}.pixelpipe.{name}", columns) for name in {table.name, table.log_name}]
+        found.append(Table(f"{PROJECT}.pixelpipe.{table.name}", columns))
+        found.append(Table(f"{PROJECT}.pixelpipe.{table.log_name}", {**columns, schema.MARK: "BOOL"}))
     return found
 
 
@@ -183,6 +185,20 @@ def test_every_view_is_good_googlesql(google: Oracle) -> None:
     for table in schema_file.load(schema.DEFAULT_FILE).tables.values():
         names = [column.name for column in table.columns]
         google.analyze(view.sql(table, PROJECT, "pixelpipe", names), _pipeline())
+
+
+def test_what_compaction_says_is_good_googlesql(google: Oracle) -> None:
+    found = schema_file.load(schema.DEFAULT_FILE)
+    conflict = conflicts.table(found)
+    tables = [
+        *_pipeline(),
+        Table(f"{PROJECT}.pixelpipe.{conflict.log_name}", {one.name: one.type for one in conflict.columns}),
+    ]
+    for table in found.tables.values():
+        names = [*(column.name for column in table.columns), schema.MARK]
+        made = Statements(table, PROJECT, "pixelpipe", names, dt.date(2026, 3, 1))
+        for sql in (made.count(), made.count_conflicts(), made.move(), made.remove()):
+            google.analyze(sql, tables)
 
 
 def test_the_same_words_are_reserved(google: Oracle) -> None:
