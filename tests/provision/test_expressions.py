@@ -23,7 +23,10 @@ CART = "cart: {type: STRUCT, mode: REPEATED, from: param.cart, fields: {price: {
 
 def test_the_view_computes_them_after_the_columns_and_its_rows_count_once(provisioned) -> None:
     project = provisioned(NET, USER, GROSS)
-    assert [field.name for field in project.client.get_table("pixelpipe.events_log").schema][-1] == "user_id"
+    assert [field.name for field in project.client.get_table("pixelpipe.events_log").schema][-2:] == [
+        "user_id",
+        "_compacted",
+    ]
     *_, last = project.client.get_table("pixelpipe.events").schema
     assert (last.name, last.field_type, last.description) == ("gross", "NUMERIC", "With tax")
     load(project.client, [row("a", "x", net="10.5"), row("a", "x", net="10.5", seconds=1), row("b", "x")])
@@ -105,8 +108,8 @@ def test_google_takes_the_question_and_computes_what_the_emulator_does(provision
     assert tuple(found.values()) == tuple(value for _, _, value in GIVEN.values())
     log = oracle.Table(
         "p.d.events_log",
-        {column.name: expressions.sql_type(column) for column in table.columns},
-        [[date(2026, 3, 1), "e", datetime(2026, 3, 1, 12, tzinfo=UTC), Decimal(10), '{"a": {"b": "c"}}']],
+        {column.name: expressions.sql_type(column) for column in table.columns} | {"_compacted": "BOOL"},
+        [[date(2026, 3, 1), "e", datetime(2026, 3, 1, 12, tzinfo=UTC), Decimal(10), '{"a": {"b": "c"}}', None]],
     )
     shown = view.sql(table, "p", "d", [column.name for column in table.columns])
     (computed,) = google.evaluate(f"SELECT {', '.join(GIVEN)} FROM ({shown})", [log])
