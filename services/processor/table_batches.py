@@ -14,6 +14,7 @@ from services.shared import rows
 from services.shared.fault import fault
 from services.shared.hit import Hit
 from services.shared.schema import Schema
+from services.shared.tally import HOUR_US
 
 
 class HitParser(Protocol):
@@ -30,9 +31,12 @@ class TableBatches:
 
     `rejects` holds reasons by the hit's index, `problems` how many values did not fit, by table, column and reason.
     `faults` says what was raised and where, each time something unforeseen was, and so does `unplaced`.
+
+    `labels` has the hour and protocol of the hit of each row.
     """
 
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    labels: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     rejects: dict[int, str] = field(default_factory=dict)
     problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     unplaced: list[tuple[Hit, str]] = field(default_factory=list)
@@ -74,6 +78,9 @@ class Batcher:
                 for index, (one, row) in enumerate(zip(hits, made, strict=True))
             ]
             found.batches = self._batches(made)
+        for one, row in zip(hits, made, strict=True):
+            if row is not None:
+                found.labels.setdefault(row.table, []).append((one.at // HOUR_US, one.protocol))
         return found
 
     def _reject_row(self, index: int, one: Hit, reject: Reject, now: int, found: TableBatches) -> Row | None:

@@ -10,7 +10,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import analyst_views, archive, conflicts, erasures, row_access, tenant_views
+from services.provision import analyst_views, archive, conflicts, erasures, reconciliation, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
@@ -18,7 +18,8 @@ from services.provision.subscriptions import DEAD_RETENTION_DAYS, RETENTION_DAYS
 from services.provision.tables import AnalystTableView, Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
-from services.shared.schema import Schema, Table
+from services.shared.schema import TALLIES, Schema, Table
+from services.shared.tally_table import TABLE as TALLIES_TABLE
 
 
 def resources(cfg: Config, schema: Schema) -> list[Resource]:
@@ -48,6 +49,9 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     for table in tables(schema):
         log_tables[table.name] = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_tables[table.name], View(client, cfg.project, cfg.dataset, table, log_tables[table.name])]
+    compared = reconciliation.sql(cfg.project, cfg.dataset)
+    view = View(client, cfg.project, cfg.dataset, reconciliation.table(), log_tables[TALLIES], lambda _: compared)
+    wanted.append(view)
     for one in analyst_views.wanted(schema):
         wanted.append(AnalystTableView(client, cfg.project, cfg.dataset, one, schema))
     return wanted + (_tenants(cfg, schema, client, log_tables) if schema.tenants.admins else [])
@@ -55,7 +59,7 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
 
 def tables(schema: Schema) -> tuple[Table, ...]:
     """All that are provisioned."""
-    return (*schema.tables.values(), conflicts.table(schema), erasures.table())
+    return (*schema.tables.values(), conflicts.table(schema), erasures.table(), TALLIES_TABLE)
 
 
 def _tenants(cfg: Config, schema: Schema, client: Any, log_tables: dict[str, LogTable]) -> list[Resource]:

@@ -32,7 +32,9 @@ CONFLICTS = "conflicts"  # the table of rows that share a key with another event
 ERASURES = "erasures"  # the table of receipts of `ops forget`; provisioned, never in a schema file
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
-PROVISIONED = (CONFLICTS, ERASURES)
+TALLIES = "tallies"  # the table of what was counted on the way; provisioned, never in a schema file
+RECONCILIATION = "reconciliation"  # the view that compares the tallies
+PROVISIONED = (CONFLICTS, ERASURES, TALLIES, RECONCILIATION)
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
     "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
