@@ -18,8 +18,8 @@ _OUTCOMES = (
     tally.ACKNOWLEDGED, tally.LOADED, tally.REJECTED, tally.DEAD_LETTERED, tally.DROPPED, tally.REFUSED, tally.INGESTED,
 )  # fmt: skip
 DESCRIPTION = (
-    "Per hour of receipt and protocol: hits acknowledged, and what became of them; `difference` above 0 is missing. See "
-    "docs/guarantees.md"
+    "Per hour of receipt and protocol: hits acknowledged, and what became of them; a `difference` above 0 is missing: "
+    "see docs/guarantees.md"
 )
 
 
