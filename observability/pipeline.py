@@ -292,7 +292,10 @@ ROWS: tuple[Row, ...] = (
                 "0 failed: by the tables in BigQuery, nothing is missing. Its numbers are the view `reconciliation`. "
                 f"{CLOUD}",
                 tuple(
-                    Query(f'sum (kube_job_status_{name}{{namespace="$namespace",job_name=~"$release-reconcile-.*"}})', name)
+                    Query(
+                        f'sum (kube_job_status_{name}{{namespace="$namespace",job_name=~"$release-reconcile-.*"}})',
+                        name,
+                    )
                     for name in ("failed", "succeeded")
                 ),
                 width=12,

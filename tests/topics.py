@@ -49,7 +49,7 @@ class Topics:
         self.publisher.publish(topic_path(self.project, topic), data, **(attributes or {})).result(10)
 
     def pull(self, subscription: str, wanted: int = 0, timeout: float = 20) -> list[Any]:
-        """Pull and acknowledge until `wanted` messages came; with 0, what is there now. Collectors' tallies are none."""
+        """Pull and acknowledge until `wanted` messages came; with 0, what is there now. Tallies are passed over."""
         found: list[Any] = []
         path = subscription_path(self.project, subscription)
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from services.loader.write_api import AppendError, RowErrors
 from services.provision.view import source_column
-from services.shared.tally_table import TABLE as TALLIES_TABLE
 from services.shared.schema import Schema
+from services.shared.tally_table import TABLE as TALLIES_TABLE
 from tests.simulation.events import REFUSED_TYPE
 from tests.simulation.loop import never
 from tests.simulation.process import Process
