@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from google.api_core import exceptions
-from google.cloud import bigquery
 
 from services.ops.dead_letter import DeadLetter
 from services.ops.deployment import TIMEOUT, CommandRefused
@@ -18,8 +18,9 @@ from services.shared.schema import LOG_SUFFIX, TALLIES
 from services.shared.tally import DEAD_LETTERED, DEAD_LETTERS, HOUR_US
 
 MAX_IDS = 100  # event ids that are named
-_SECONDS = 600.0  # a load job may take
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS = 600.0  # a statement may take
+_AT_ONCE = 1_000  # rows of a statement
+_PROTOCOL = re.compile(r"[a-z0-9_]{1,40}")
 Group = tuple[int, str]  # hour, and protocol or "" where nobody can tell
 
 
@@ -54,7 +55,7 @@ class DeadTally:
         lines = hit.read(letter.data, letter.attributes)
         for one in lines.hits:
             if one.tally is None:
-                self.counts[one.at // HOUR_US, one.protocol] += 1
+                self.counts[one.at // HOUR_US, _known(one.protocol)] += 1
                 if len(self.ids) < MAX_IDS:
                     self.ids.append(one.id)
         self.counts[_hour(letter), ""] += len(lines.unreadable)
@@ -63,41 +64,38 @@ class DeadTally:
         origin = tally_rows.origin(rows.unpack(letter.data, letter.attributes))
         if origin is not None and origin.collected:
             for hour, protocol, hits in origin.counts:
-                self.counts[hour, protocol] += hits
+                self.counts[hour, _known(protocol)] += hits
 
 
 def write(client: Any, project: str, dataset: str, found: DeadTally, now: datetime) -> None:
     """Append the counts: they hold until those of a later run. Raises CommandRefused without the table."""
     name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
     try:
-        schema = client.get_table(name, timeout=TIMEOUT).schema
+        client.get_table(name, timeout=TIMEOUT)
     except exceptions.NotFound:
         raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
-    run = identity.uuid7(int(now.timestamp() * 1e6))
-    own = {"tally_id": run, "received_at": now.isoformat(), "source": DEAD_LETTERS, "sequence": 0, "final": False}
+    at = int(now.timestamp() * 1e6)
+    own = f"'{identity.uuid7(at)}', TIMESTAMP_MICROS({at}), '{DEAD_LETTERS}', 0, FALSE"
     values = [
-        own
-        | {
-            "day": moment.date().isoformat(),
-            "hour": moment.isoformat(),
-            "protocol": protocol or None,
-            "outcome": DEAD_LETTERED,
-            "hits": hits,
-        }
-        for (hour, protocol), hits in found.counts.items()
-        for moment in (_EPOCH + timedelta(hours=hour),)
-        if hits
-    ]
-    config = bigquery.LoadJobConfig(
-        source_format="NEWLINE_DELIMITED_JSON",
-        schema=schema,
-        autodetect=False,
-        create_disposition="CREATE_NEVER",
-        write_disposition="WRITE_APPEND",
-    )
-    nothing = own | {"day": now.date().isoformat(), "hits": 0}
-    job = client.load_table_from_json(values or [nothing], name, job_config=config, timeout=TIMEOUT)
-    job.result(timeout=_SECONDS)
+        f"(DATE({hour}), {own}, {hour}, {protocol}, '{DEAD_LETTERED}', {hits})"
+        for hour, protocol, hits in (
+            (f"TIMESTAMP_SECONDS({3600 * number})", f"'{protocol}'" if protocol else "NULL", hits)
+            for (number, protocol), hits in found.counts.items()
+            if hits
+        )
+    ] or [f"(DATE(TIMESTAMP_MICROS({at})), {own}, NULL, NULL, NULL, 0)"]
+    for start in range(0, len(values), _AT_ONCE):
+        rows = ",\n".join(values[start : start + _AT_ONCE])
+        sql = (
+            f"INSERT INTO `{name}` (`day`, `tally_id`, `received_at`, `source`, `sequence`, `final`, `hour`, `protocol`, "
+            f"`outcome`, `hits`)\nVALUES {rows}"
+        )
+        client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
+
+
+def _known(protocol: str) -> str:
+    """The protocol, unless it is none that a collector could have: anyone who may publish could have written it."""
+    return protocol if _PROTOCOL.fullmatch(protocol) else ""
 
 
 def _hour(letter: DeadLetter) -> int:

@@ -22,7 +22,7 @@ from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment,
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.dead_tally import DeadTally
 from services.ops.deployment import CommandRefused
-from services.shared.schema import RECONCILIATION, TALLIES
+from services.shared.schema import LOG_SUFFIX, RECONCILIATION, TALLIES
 
 _SECONDS = 600.0  # the query may take
 _SINCE = timedelta(hours=48)
@@ -117,7 +117,7 @@ def ask(client: Any, dataset: str, since: datetime) -> list[Group]:
 def _collectors(client: Any, dataset: str, hours: Sequence[datetime]) -> dict[datetime, list[str]]:
     """The collectors that acknowledged hits in these hours."""
     sql = (
-        f"SELECT DISTINCT `hour`, `tally_id`\nFROM `{dataset}.{TALLIES}`\n"
+        f"SELECT DISTINCT `hour`, `tally_id`\nFROM `{dataset}.{TALLIES}{LOG_SUFFIX}`\n"
         "WHERE `source` = 'collector' AND `outcome` = 'acknowledged' AND `hour` IN UNNEST(@hours)\nORDER BY 1, 2"
     )
     found: dict[datetime, list[str]] = {}

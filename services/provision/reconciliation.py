@@ -2,13 +2,13 @@
 
 It reads the tallies, not the rows: so it costs little, and stays right when duplicates are removed, people forgotten or
 days expired. A collector's totals only grow, so the largest counts; a pack's first receipt counts, however often the
-pack was loaded; of dead letters the last count holds.
+pack was loaded; of dead letters the last count holds. Rows that were appended twice are the same in everything.
 """
 
 from __future__ import annotations
 
 from services.shared import tally
-from services.shared.schema import RECONCILIATION, TALLIES, Table
+from services.shared.schema import LOG_SUFFIX, RECONCILIATION, TALLIES, Table
 
 OPEN_MINUTES = 15  # after its end, in which an hour's hits may be on their way
 SILENT_MINUTES = 3  # without a tally: a collector has ended
@@ -30,7 +30,7 @@ def table() -> Table:
 
 def sql(project: str, dataset: str) -> str:
     """Filter on `day`, the UTC day of the hour."""
-    tallies = f"`{project}.{dataset}.{TALLIES}`"
+    tallies = f"`{project}.{dataset}.{TALLIES}{LOG_SUFFIX}`"
     sums = "".join(f"    SUM(IF(`outcome` = '{one}', `hits`, 0)) AS `{one}`,\n" for one in _OUTCOMES)
     listed = "".join(f"  `{one}`,\n" for one in _OUTCOMES)
     return f"""WITH counted AS (
@@ -41,14 +41,14 @@ def sql(project: str, dataset: str) -> str:
   UNION ALL
   SELECT `day`, `hour`, `protocol`, `outcome`, `hits`
   FROM (
-    SELECT `day`, `hour`, `protocol`, `outcome`, `hits`, `received_at`,
+    SELECT DISTINCT `day`, `tally_id`, `hour`, `protocol`, `outcome`, `hits`, `received_at`,
       MIN(`received_at`) OVER (PARTITION BY `day`, `tally_id`) AS `first_at`
     FROM {tallies}
     WHERE `source` = '{tally.LOADER}'
   )
   WHERE `received_at` = `first_at`
   UNION ALL
-  SELECT `day`, `hour`, `protocol`, `outcome`, `hits`
+  SELECT DISTINCT `day`, `hour`, `protocol`, `outcome`, `hits`
   FROM {tallies}
   WHERE `source` = '{tally.DEAD_LETTERS}'
     AND `received_at` = (SELECT MAX(`received_at`) FROM {tallies} WHERE `source` = '{tally.DEAD_LETTERS}')

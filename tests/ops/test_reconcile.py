@@ -62,7 +62,7 @@ def last(id: str, hour: datetime = HOUR) -> dict[str, Any]:
 
 
 def test_the_view_is_googlesql() -> None:
-    table = oracle.Table("p.d.tallies", {column.name: column.type for column in TABLE.columns})
+    table = oracle.Table("p.d.tallies_log", {column.name: column.type for column in TABLE.columns})
     oracle.oracle().analyze(reconciliation.sql("p", "d"), [table])
 
 
