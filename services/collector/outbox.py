@@ -47,7 +47,7 @@ class _Pack:
     size: int = 0
     callbacks: list[OnSettled] = field(default_factory=list)
     traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, without duplicates, bounded
-    labels: Counter[Label] = field(default_factory=Counter)  # its hits, for the tally
+    labels: list[Label] = field(default_factory=list)  # of its hits, for the tally
 
     def add_trace(self, trace: tracing.Trace) -> None:
         if len(self.traces) <= tracing.MAX_LINKS and trace not in self.traces:
@@ -157,7 +157,7 @@ class Outbox:
             self._check_room(size, (label,), 1)
         pack = self._pack_for(1, size)
         pack.lines.append(line)
-        pack.labels[label] += 1
+        pack.labels.append(label)
         if on_settled is not None:
             pack.callbacks.append(on_settled)
 
@@ -181,7 +181,7 @@ class Outbox:
         labels: Sequence[Label],
     ) -> None:
         pack = self._pack_for(len(lines), size)
-        pack.labels.update(labels)
+        pack.labels.extend(labels)
         pack.lines.extend(lines)
         pack.callbacks.append(on_settled)
         if trace is not None:
@@ -305,7 +305,7 @@ class Outbox:
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
         self._pending -= pack.size
         acknowledged = error is None or self._immediate
-        self.tallies.add_all(pack.labels, ACKNOWLEDGED if acknowledged else REFUSED)
+        self.tallies.add_all(Counter(pack.labels), ACKNOWLEDGED if acknowledged else REFUSED)
         self._metrics.pack_hits.observe(len(pack.lines))
         for on_settled in pack.callbacks:
             try:

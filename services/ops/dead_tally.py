@@ -87,8 +87,8 @@ def write(client: Any, project: str, dataset: str, found: DeadTally, now: dateti
     for start in range(0, len(values), _AT_ONCE):
         rows = ",\n".join(values[start : start + _AT_ONCE])
         sql = (
-            f"INSERT INTO `{name}` (`day`, `tally_id`, `received_at`, `source`, `sequence`, `final`, `hour`, `protocol`, "
-            f"`outcome`, `hits`)\nVALUES {rows}"
+            f"INSERT INTO `{name}` (`day`, `tally_id`, `received_at`, `source`, `sequence`, `final`, `hour`, "
+            f"`protocol`, `outcome`, `hits`)\nVALUES {rows}"
         )
         client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
 

@@ -45,7 +45,7 @@ async def test_the_ack_waits_for_the_receipt_and_that_for_the_rows(
 async def test_rows_that_bigquery_refuses_are_rejected_in_the_receipt(
     bigquery: WriteServer, topics: RowTopics, project: str
 ) -> None:
-    bigquery.by_table["events_log"] = RowErrors(lambda row: row["event_id"] == "event-1")
+    bigquery.by_table["events_log"] = RowErrors(lambda row: row["event_id"] == "event-000001")
     topics.publish_rows(marked(3))
     async with harness.running(project) as loader:
         await loader.until_acked(1)
