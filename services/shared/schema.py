@@ -34,7 +34,7 @@ KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 TALLIES = "tallies"  # the table of what was counted on the way; provisioned, never in a schema file
 RECONCILIATION = "reconciliation"  # the view that compares the tallies
-PROVISIONED = (CONFLICTS, ERASURES, TALLIES, RECONCILIATION)
+PROVISIONED = (CONFLICTS, ERASURES, TALLIES)
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
     "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
