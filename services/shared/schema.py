@@ -35,6 +35,7 @@ LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each e
 TALLIES = "tallies"  # the table of what was counted on the way; provisioned, never in a schema file
 RECONCILIATION = "reconciliation"  # the view that compares the tallies
 PROVISIONED = (CONFLICTS, ERASURES, TALLIES)
+RESERVED = (*PROVISIONED, RECONCILIATION)  # names that no table of a schema file may have
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
     "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
