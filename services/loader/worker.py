@@ -231,7 +231,8 @@ class Worker:
         self._enqueue(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
     async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
-        before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
+        traced = tracing.on and batch.target.table != TALLIES  # a trace is of events
+        before = tracing.together(one.pack.span for one in batch.slices) if traced else ()
         with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
             span.note(table=batch.target.table, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
