@@ -34,7 +34,7 @@ FOREIGN = {
     "duckdb": {"emulators"},
     "sqlglot": {"emulators"},
     "rich": {"local", "ops"},
-    "pyarrow": {"shared/rows.py", "processor", "loader", "ops", "emulators"},
+    "pyarrow": {"shared/rows.py", "shared/tally_rows.py", "processor", "loader", "ops", "emulators"},
     "grafana_foundation_sdk": {"observability"},
     "opentelemetry.sdk": {"shared/tracing.py", "shared/trace_export.py"},
     "opentelemetry.exporter": {"shared/trace_export.py"},
