@@ -32,7 +32,7 @@ class SqlBox:
     async def run(self, sql: Any, limit: Any = LIMIT) -> dict[str, Any]:
         """{columns, rows, truncated, bytes, seconds}. Raises Refused, with line and column where they are known."""
         if not isinstance(sql, str) or not sql.strip():
-            raise Refused(f"the SQL is empty; try SELECT user_id, type FROM {self._dataset}.{EVENTS}")
+            raise Refused(f"the SQL is empty; try SELECT user_id, type FROM {self._dataset}.{EVENTS}")  # noqa: S608
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST:
             raise Refused(f"limit: use a whole number from 1 to {MOST}")
         async with self._slots:
