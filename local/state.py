@@ -233,7 +233,7 @@ class Look:
         self, parts: list[dict[str, Any]], queues: Mapping[str, Any], found: list[trouble.Trouble]
     ) -> list[dict[str, Any]]:
         figures = {part["name"]: part["figures"] for part in parts}
-        down = {part["name"]: part["status"] for part in parts if part["status"] not in ("ready", "running")}
+        down = {part["name"]: part["status"] for part in parts if part["status"] in trouble.DOWN}
         wrong = {(one.part, one.rule): one.text for one in found if one.level == trouble.ERROR}
 
         def flow(start: str, end: str, rate: float | None, needs: tuple[str, ...], *rules: tuple[str, str]) -> Any:
@@ -295,8 +295,9 @@ async def _status(session: aiohttp.ClientSession, watched: Watched, name: str) -
         return "starting", None
     try:
         if name in EMULATORS:
-            if name in watched.control:
-                await ask_json(session, name, f"{watched.control[name]}/faults")
+            if name not in watched.control:
+                return "unknown", None
+            await ask_json(session, name, f"{watched.control[name]}/faults")
             return "running", None
         status, text = await ask(session, name, f"{watched.admin[name]}/readyz", watched.log_of(name))
     except NoAnswer as error:
