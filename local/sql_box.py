@@ -21,7 +21,7 @@ SECONDS = 20.0
 _AT_ONCE = 4
 _LIMIT = re.compile(r"\bLIMIT\s+\S+(\s+OFFSET\s+\S+)?\s*$|(--|#|\*/)[^\n]*$", re.IGNORECASE)
 _AT = re.compile(r"\s*(?:at )?\[(\d+):(\d+)\]")
-_NAMED = re.compile(r"(?:Unrecognized name: |function |Table [\w-]+:)`?([\w.]+)`?")
+_NAMED = re.compile(r"(?:Unrecognized name: |function |keyword |Table [\w-]+:)`?([\w.]+)`?")
 _TOKEN = re.compile(r"<Token token_type: [^>]*?text: ([^,]*), [^>]*>")
 
 
