@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,11 @@ _PROTOCOLS = {
 }
 _LANGUAGES = {"js": "JavaScript", "html": "HTML", "python": "Python"}
 _TEXT, _JSON = "text/plain", "application/json"
+_ID = "EVENT-ID"  # where a protocol has an id that becomes the event's own
 _SEGMENT = {
     "type": "track",
     "event": "Order Completed",
+    "messageId": _ID,
     "userId": "ada",
     "anonymousId": "browser-1",
     "properties": {"total": 42.5},
@@ -47,7 +48,9 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         _JSON,
         {
             "schema": "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4",
-            "data": [{"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web"}],
+            "data": [
+                {"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web", "eid": _ID}
+            ],
         },
     ),
     "segment": ("/v1/track", _TEXT, _SEGMENT),
@@ -56,19 +59,36 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
     "posthog": (
         "/e",
         _TEXT,
-        {"event": "Order Completed", "distinct_id": "ada", "properties": {"distinct_id": "ada", "total": 42.5}},
+        {
+            "event": "Order Completed",
+            "uuid": _ID,
+            "distinct_id": "ada",
+            "properties": {"distinct_id": "ada", "total": 42.5},
+        },
     ),
     "mixpanel": (
         "/track",
         _TEXT,
-        [{"event": "Order Completed", "properties": {"token": "KEY", "distinct_id": "ada", "total": 42.5}}],
+        [
+            {
+                "event": "Order Completed",
+                "properties": {"token": "KEY", "distinct_id": "ada", "$insert_id": _ID, "total": 42.5},
+            }
+        ],
     ),
     "amplitude": (
         "/2/httpapi",
         _TEXT,
         {
             "api_key": "KEY",
-            "events": [{"event_type": "Order Completed", "user_id": "ada", "event_properties": {"total": 42.5}}],
+            "events": [
+                {
+                    "event_type": "Order Completed",
+                    "insert_id": _ID,
+                    "user_id": "ada",
+                    "event_properties": {"total": 42.5},
+                }
+            ],
         },
     ),
     "matomo": ("/matomo.php?idsite=1&rec=1&uid=ada&action_name=Home&url=https%3A%2F%2Fshop.example.com%2F", "", None),
@@ -103,6 +123,7 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         "application/cloudevents+json",
         {
             "specversion": "1.0",
+            "id": _ID,
             "source": "/orders",
             "type": "order.placed",
             "subject": "ada",
@@ -113,45 +134,49 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
 _EVENT = {"user_id": "ada", "type": "order", "properties": {"total": 42.5}}
 
 
-def snippets(host: str) -> list[dict[str, Any]]:
-    """{protocol, name, language, text, fires} of each; `host` is the collector's base URL."""
-    return [*_own(host), *_of_trackers(host)]
+def snippets(host: str, event_id: str) -> list[dict[str, Any]]:
+    """{protocol, name, language, text, fires} of each; `host` is the collector's base URL.
+
+    `fires` is {method, url, headers, body, event_id}; its event has this `event_id`, or null where the protocol knows
+    none that becomes the event's.
+    """
+    return [*_own(host, event_id), *_of_trackers(host, event_id)]
 
 
-def fires(host: str, protocol: str) -> dict[str, Any]:
+def fires(host: str, protocol: str, event_id: str) -> dict[str, Any]:
     """The request that a tracker of this protocol would send."""
     path, media, body = _FIRED[protocol]
-    if protocol == "cloudevents":  # the one whose id is its own, and counts once
-        body = {**body, "id": str(uuid.uuid4())}
-    return _request(host + path, media, body)
+    found = _request(host + path, media, body, event_id)
+    # The processor puts the source before a CloudEvent's id, so it is not the event's own.
+    return {**found, "event_id": None} if protocol == "cloudevents" else found
 
 
-def _request(url: str, media: str, body: Any) -> dict[str, Any]:
-    if body is None:
-        return {"method": "GET", "url": url, "headers": {}, "body": None}
-    return {"method": "POST", "url": url, "headers": {"content-type": media}, "body": json.dumps(body)}
+def _request(url: str, media: str, body: Any, event_id: str) -> dict[str, Any]:
+    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": media})
+    text = body if body is None or isinstance(body, str) else json.dumps(body)
+    found = {"method": method, "url": url.replace(_ID, event_id), "headers": headers}
+    has_id = _ID in url or (text is not None and _ID in text)
+    return {**found, "body": text and text.replace(_ID, event_id), "event_id": event_id if has_id else None}
 
 
-def _own(host: str) -> list[dict[str, Any]]:
+def _own(host: str, event_id: str) -> list[dict[str, Any]]:
     pixel = f"{host}/pixel.gif?user_id=ada&type=view"
     shown = html.escape(pixel)
     event = json.dumps(_EVENT)
-    form = "user_id=ada&type=subscribe&plan=pro"
     beacon = f"navigator.sendBeacon('{host}/events', JSON.stringify({event}));"
     server = f"import requests\nrequests.post('{host}/events', json={_EVENT!r})"
     filled = (
         f'<form method="post" action="{host}/events">\n  <input name="user_id" value="ada">\n'
         '  <input type="hidden" name="type" value="subscribe">\n  <button>Subscribe</button>\n</form>'
     )
-    posted = _request(f"{host}/events", _TEXT, _EVENT)
-    form_headers = {"content-type": "application/x-www-form-urlencoded"}
-    sent = {"method": "POST", "url": f"{host}/events", "headers": form_headers, "body": form}
+    fired = _request(f"{pixel}&event_id={_ID}", "", None, event_id)
+    posted = _request(f"{host}/events", _TEXT, {**_EVENT, "event_id": _ID}, event_id)
+    form = f"user_id=ada&type=subscribe&plan=pro&event_id={_ID}"
+    sent = _request(f"{host}/events", "application/x-www-form-urlencoded", form, event_id)
     curl = f"curl -H 'content-type: application/json' -d '{event}' {host}/events"
     return [
-        _snippet(
-            "pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', _request(pixel, "", None)
-        ),
-        _snippet("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'", _request(pixel, "", None)),
+        _snippet("pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', fired),
+        _snippet("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'", fired),
         _snippet("post", "Event as JSON", "JavaScript", beacon, posted),
         _snippet("post", "Event as JSON", "Python", server, posted),
         _snippet("post", "Event as JSON", "Shell", curl, posted),
@@ -163,7 +188,7 @@ def _snippet(protocol: str, name: str, language: str, text: str, fired: dict[str
     return {"protocol": protocol, "name": name, "language": language, "text": text, "fires": fired}
 
 
-def _of_trackers(host: str) -> list[dict[str, Any]]:
+def _of_trackers(host: str, event_id: str) -> list[dict[str, Any]]:
     document = DOCUMENT.read_text(encoding="utf-8")
     found = []
     parts = _HEADING.split(document)
@@ -175,5 +200,5 @@ def _of_trackers(host: str) -> list[dict[str, Any]]:
             # Some trackers take a host alone, and talk https to it: those need a name with a certificate.
             text = text.replace("https://c.example.com", host).replace("c.example.com", host.partition("://")[2])
             shown = _LANGUAGES.get(language, language)
-            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol)))
+            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol, event_id)))
     return found
