@@ -12,6 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any
 
 from google.cloud import bigquery
@@ -50,7 +51,7 @@ class Feed:
         self._counts: dict[str, int] = {}
         self._number = 0  # of the last entry
         self._skipped: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (number of the entry after, how many)
-        self._waiters = self._watchers = 0
+        self._waiters, self._watched = 0, -inf
         self._wake = asyncio.Event()
         self._change = asyncio.Event()
         self.since: datetime | None = None
@@ -62,7 +63,7 @@ class Feed:
             began = time.monotonic()
             await self.look()
             took = time.monotonic() - began
-            usual = SECONDS if self._watchers else UNWATCHED
+            usual = SECONDS if time.monotonic() - self._watched < UNWATCHED else UNWATCHED
             pause = REMOTE if self._remote else HURRIED if self._waiters else usual
             rest = min(_LONGEST_REST, _REST_FACTOR * took)
             self._wake.clear()
@@ -73,10 +74,11 @@ class Feed:
 
     async def changed(self, seconds: float, hurry: bool = False) -> None:
         """Wait until something came or was reset, at most so long; who waits makes the looks more frequent."""
-        if not self._watchers or (hurry and not self._waiters):
+        now = time.monotonic()
+        if now - self._watched > UNWATCHED or (hurry and not self._waiters):
             self._wake.set()
+        self._watched = now
         self._waiters += hurry
-        self._watchers += 1
         change = self._change
         try:
             await asyncio.wait_for(change.wait(), seconds)
@@ -84,7 +86,6 @@ class Feed:
             return
         finally:
             self._waiters -= hurry
-            self._watchers -= 1
 
     def reset(self) -> datetime:
         """Show only what is received from now on."""
