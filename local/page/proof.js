@@ -1,0 +1,119 @@
+// The proof that nothing is lost: the equation now, the same by hour, and what it all costs.
+
+import { barChart } from "./chart.js";
+import { byId, drawn, element } from "./element.js";
+import { count, dollars, rate } from "./figures.js";
+import { ask } from "./server.js";
+
+const PROOF_SECONDS = 10;
+const COST_SECONDS = 30;
+const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
+const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
+
+export function startProof() {
+  repeat("hours", "/api/proof?hours=24", showHours, PROOF_SECONDS);
+  repeat("cost", "/api/cost", showCost, COST_SECONDS);
+}
+
+// Asks while the page is seen, and says in its place what failed.
+async function repeat(id, path, show, every) {
+  if (!document.hidden) {
+    try {
+      show(byId(id), await ask(path));
+    } catch (error) {
+      byId(id).replaceChildren(element("p", { class: "error" }, error.message));
+    }
+  }
+  setTimeout(() => repeat(id, path, show, every), every * 1000);
+}
+
+let shownLedger = "";
+
+export function showLedger(ledger) {
+  const key = JSON.stringify(ledger);
+  if (key === shownLedger) return;
+  shownLedger = key;
+  const into = byId("ledger");
+  if (ledger.error) {
+    into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}`));
+    return;
+  }
+  const values = Object.fromEntries(PARTS.map((name) => [name, ledger[name.replace(" ", "_")]]));
+  const { good, said } = verdict(ledger);
+  const term = (sign, name, value) => element("div", { class: "term", "data-name": name },
+    element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
+  into.replaceChildren(
+    element("div", { class: "equation" }, term("", "collected", ledger.collected), PARTS.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
+    shares(values),
+    element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
+    ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, note)));
+}
+
+function verdict(ledger) {
+  const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
+    ? `${count(left)} are ${PLACES[name] ?? name}`
+    : `${count(-left)} came twice, or were replayed, ${PLACES[name] ?? name}`));
+  const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
+  if (dropped > 0) told.push(`${count(dropped)} came twice and were counted once`);
+  if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look: make ops ARGS='dead list'`);
+  const missing = ledger.missing ?? 0;
+  if (missing > 0 && ledger.in_flight === 0) return { good: false, said: `${count(missing)} missing. ${told.join("; ")}.` };
+  const all = ledger.in_flight > 0 || ledger.spooled > 0 ? "Nothing is missing: what is not a row yet is on its way." : "All of them are accounted for.";
+  return { good: true, said: told.length > 0 ? `${all} ${told.join("; ")}.` : all };
+}
+
+function shares(values) {
+  const sum = Object.values(values).reduce((total, value) => total + Math.max(0, value ?? 0), 0);
+  const drawing = drawn("svg", { class: "shares", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" });
+  let x = 0;
+  for (const name of PARTS) {
+    const value = Math.max(0, values[name] ?? 0);
+    if (value === 0 || sum === 0) continue;
+    const width = Math.max(3, (1000 * value) / sum);
+    drawing.append(drawn("rect", { x: x.toFixed(1), y: 0, width: width.toFixed(1), height: 14, class: `bar-${name.replace(" ", "-")}` }));
+    x += width;
+  }
+  return drawing;
+}
+
+function showHours(into, proof) {
+  const hours = [...proof.hours].sort((one, other) => (one.hour < other.hour ? -1 : 1));
+  const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
+  const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
+  const off = hours.filter((hour) => hour.difference);
+  const unknown = hours.filter((hour) => hour.difference === null && (hour.loaded || hour.rejected)).length;
+  const said = off.length > 0
+    ? `▲ ${off.map((hour) => `${count(hour.difference)} in the hour from ${new Date(hour.hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`).join(", ")}: on its way, or lost if this stays.`
+    : `✓ In no hour is anything missing.${unknown > 0 ? ` ${count(unknown)} of them are from before this run, whose collector is no longer here to ask.` : ""}`;
+  into.replaceChildren(
+    barChart(labels, series, Math.max(260, into.clientWidth), true),
+    element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
+    element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
+    table(hours));
+}
+
+function table(hours) {
+  const names = ["collected", "loaded", "rejected", "dead", "in_flight", "difference"];
+  const some = hours.filter((hour) => names.some((name) => hour[name])).reverse();
+  return element("details", {}, element("summary", {}, "As a table"), element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "By hour" }, element("table", {},
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "hour"), names.map((name) => element("th", { scope: "col", class: "number" }, name.replace("_", " "))))),
+    element("tbody", {}, some.map((hour) => element("tr", {}, element("th", { scope: "row" }, hour.hour.slice(0, 16).replace("T", " ")), names.map((name) => element("td", { class: "number" }, count(hour[name])))))))));
+}
+
+function showCost(into, cost) {
+  const most = Math.max(...cost.parts.map((part) => part.dollars_per_million), 0.001);
+  const measured = cost.measured ?? {};
+  const open = into.querySelector("details")?.open ?? false;
+  into.replaceChildren(
+    element("div", { class: "numbers" },
+      element("p", {}, element("strong", {}, dollars(cost.per_million)), element("span", { class: "quiet" }, "a million events")),
+      element("p", {}, element("strong", {}, dollars(cost.month?.dollars)), element("span", { class: "quiet" }, `a month at ${rate(cost.month?.events_per_second)} events/s`))),
+    element("ul", { class: "parts" }, cost.parts.map((part) => {
+      const bar = drawn("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, drawn("rect", { x: 0, y: 0, width: ((100 * part.dollars_per_million) / most).toFixed(1), height: 6 }));
+      return element("li", {}, element("span", {}, part.name), bar, element("span", { class: "number" }, dollars(part.dollars_per_million)));
+    })),
+    element("details", { open }, element("summary", {}, measured.bytes_per_event ? `Measured here: ${count(measured.bytes_per_event)} bytes an event` : "What this assumes"),
+      cost.text ? element("p", { class: "quiet" }, cost.text) : null,
+      element("ul", {}, (cost.assumptions ?? []).map((one) => element("li", { class: "quiet" }, one)))));
+}
+
