@@ -71,8 +71,7 @@ function framed(labels, series, width, kind, stacked = false) {
   labels.forEach((label, at) => {
     if (at % every !== 0) return;
     const x = LEFT + (kind === "Bar chart" ? (at + 0.5) * slot : (at * (width - LEFT - 12)) / Math.max(1, labels.length - 1));
-    const side = at === 0 && kind !== "Bar chart" ? "start" : "middle";
-    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: `tick ${side}` }, label.length > 14 ? `${label.slice(0, 13)}…` : label));
+    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, label.length > 14 ? `${label.slice(0, 13)}…` : label));
   });
   return { drawing, y };
 }

@@ -133,7 +133,7 @@ export class Flow {
       return made.buttons[verb];
     });
     made.card = element("article", { class: `part ${name}`, "aria-label": TITLES[name] },
-      element("header", {}, element("h3", {}, TITLES[name]), element("p", { class: "status" }, made.mark, made.status)),
+      element("header", {}, element("h2", {}, TITLES[name]), element("p", { class: "status" }, made.mark, made.status)),
       element("div", { class: "rate" }, element("p", {}, made.rate, " ", made.unit), made.spark),
       element("div", { class: "lines" }, made.line, made.errors),
       element("div", { class: "buttons" }, ...buttons));
@@ -191,6 +191,7 @@ export class Flow {
       if (kept.length > SECONDS_KEPT) kept.shift();
       (this.kept.at ??= {})[name] = this.state.at;
     }
+    if (kept.length < 5) return;
     const most = Math.max(1, ...kept);
     const first = SECONDS_KEPT - kept.length;
     made.spark.firstChild.setAttribute("d", kept.map((one, index) =>

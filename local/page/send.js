@@ -61,7 +61,10 @@ export function showHost(state) {
 }
 
 function refreshFire() {
-  for (const button of document.querySelectorAll("#send-panel .fire")) button.disabled = readOnly || host === "";
+  for (const button of document.querySelectorAll("#send-panel .fire")) {
+    button.disabled = readOnly || host === "";
+    button.title = readOnly ? "This page only reads: send to the collector's own address" : "";
+  }
 }
 
 function field(label, control) {
