@@ -114,7 +114,7 @@ export class Events {
   count() {
     const bad = this.items.filter(wrong);
     setText(this.chips.querySelector("[data-name=wrong]"), `Went wrong ${count(bad.length)}`);
-    setText(this.shownText, `The last ${count(this.items.length)}${this.missed > 0 ? `; ${count(this.missed)} came too fast to be listed` : ""}.`);
+    setText(this.shownText, `The last ${count(this.items.length)}${this.missed > 0 ? `; ${count(this.missed)} more are not listed` : ""}.`);
     const reasons = new Map();
     for (const item of bad.slice(-500)) {
       const names = item.kind === "reject" ? [item.reason] : (item.problems ?? []).map((one) => `${one.column} ${one.reason}`);
@@ -153,12 +153,13 @@ const KINDS = { event: ["", "event"], problem: ["▲", "problem"], reject: ["✕
 function row(item) {
   const [mark, word] = KINDS[item.kind] ?? ["▲", String(item.kind)];
   const why = item.kind === "reject" ? [item.reason, item.column].filter(Boolean).join(": ") : (item.problems ?? []).map((one) => `${one.column} ${one.reason}: ${shown(one.value)}`).join("; ");
+  const what = item.kind === "reject" ? item.detail ?? item.summary : [item.protocol, item.row?.url ?? item.row?.title].filter(Boolean).join(" · ");
   const button = element("button", { type: "button", class: "row", "data-kind": item.kind, tabindex: "-1" },
     element("span", { class: "at", title: item.at }, clock(item.at)),
     element("span", { class: "kind" }, mark ? element("span", { "aria-hidden": "true" }, `${mark} `) : null, word),
     element("span", { class: "type" }, shown(item.type ?? "–")),
     element("span", { class: "who" }, shown(item.who ?? "–")),
-    element("span", { class: "what" }, why ? element("b", {}, why) : null, why && item.summary ? " · " : null, item.summary ? shown(item.summary) : null));
+    element("span", { class: "what" }, why ? element("b", {}, why) : null, why && what ? " · " : null, what ? shown(what) : null));
   button.item = item;
   return element("li", {}, button);
 }

@@ -38,7 +38,7 @@ export function bytes(value) {
 
 export function dollars(value) {
   if (!known(value)) return "–";
-  return `$${value >= 100 ? whole.format(value) : value >= 1 ? value.toFixed(2) : value.toFixed(3)}`;
+  return `$${value >= 100 ? whole.format(value) : value >= 0.1 || value === 0 ? value.toFixed(2) : value.toFixed(3)}`;
 }
 
 // The time of day on this computer, with milliseconds; the whole text if it is no time.

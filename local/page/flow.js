@@ -162,10 +162,10 @@ export class Flow {
     const faults = state.faults.filter((fault) => fault.target === part.name);
     const trouble = state.trouble.find((one) => one.part === part.name);
     const fine = part.status === "ready" || part.status === "running";
-    const bad = !fine || trouble !== undefined;
-    made.card.dataset.state = bad ? "bad" : faults.length > 0 ? "fault" : "fine";
-    setText(made.mark, fine && bad ? "▲" : mark);
-    setText(made.status, fine && bad ? "in trouble" : fine && faults.length > 0 ? "fault set" : word);
+    const bad = !fine || trouble !== undefined && trouble.level !== "warning";
+    made.card.dataset.state = bad ? "bad" : faults.length > 0 || trouble ? "fault" : "fine";
+    setText(made.mark, fine && (bad || faults.length > 0 || trouble) ? "▲" : mark);
+    setText(made.status, fine && bad ? "in trouble" : fine && faults.length > 0 ? "fault set" : fine && trouble ? "warning" : word);
     made.card.title = part.why ?? trouble?.text ?? "";
     // What an emulator takes in is what its clients send.
     const source = { bigquery: ["loader", "bigquery"], pubsub: ["collector", "hits"] }[part.name];
@@ -223,7 +223,7 @@ export class Flow {
     const files = spool?.files;
     this.fill("spool", files ? `${counted(files, "file")}, ${bytes(spool.bytes)}` : files === 0 ? "empty" : "unknown", since(spool), files);
     this.fill("dead", dead?.messages ? counted(dead.messages, "message") : dead?.messages === 0 ? "none" : "unknown", "", dead?.messages);
-    const spooling = trouble.length > 0 && files > 0;
+    const spooling = files > 0 && trouble.some((one) => one.part === "pubsub" && one.level !== "warning");
     if (this.pipes.spooling) {
       this.showPipe("spooling", { state: spooling ? "ok" : "idle", per_second: spooling ? 20 : 0 });
       this.showPipe("draining", { state: files > 0 && !spooling ? "ok" : "idle", per_second: files > 0 && !spooling ? 20 : 0 });

@@ -5,7 +5,7 @@ import { Events } from "./events.js";
 import { count, rate, seconds } from "./figures.js";
 import { Flow } from "./flow.js";
 import { showLedger, startProof } from "./proof.js";
-import { startQuery } from "./query.js";
+import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
 import { showHost, startSending } from "./send.js";
 import { openStory } from "./story.js";
@@ -32,11 +32,13 @@ function say(text, bad = false) {
 }
 
 function showState(state) {
-  const perSecond = state.flows[0]?.per_second;
+  const perSecond = state.parts.find((part) => part.name === "collector")?.figures?.in_per_second;
   const latency = state.parts.find((part) => part.name === "loader")?.figures?.p50_seconds;
-  const worst = state.trouble[0];
+  // A rehearsed fault has a line of its own.
+  const trouble = state.trouble.filter((one) => !state.faults.some((fault) => one.text.endsWith(fault.text)));
+  const worst = trouble[0];
   byId("flow").dataset.state = worst ? worst.level ?? "error" : "fine";
-  setText(byId("headline"), worst ? worst.text : state.ready ? "All is well" : "Starting …");
+  setText(byId("headline"), worst ? sentence(worst.text) : state.ready ? "All is well" : "Starting …");
   const flowing = perSecond ? `${rate(perSecond)} hits a second` : "Nothing arrives at the moment";
   const spooled = state.ledger?.spooled;
   setText(byId("summary"), [
@@ -45,13 +47,18 @@ function showState(state) {
     spooled ? `${count(spooled)} safe in the spool` : null,
     `project ${state.project}, dataset ${state.dataset}`,
   ].filter(Boolean).join(" · "));
-  const more = state.trouble.slice(1).map((one) => one.text);
+  const more = trouble.slice(1).map((one) => sentence(one.text));
   byId("trouble").hidden = more.length === 0;
   if (byId("trouble").textContent !== more.join("")) byId("trouble").replaceChildren(...more.map((text) => element("li", {}, text)));
   flow.update(state);
   showFaults(state);
   showHost(state);
+  showDataset(state);
   if (state.ledger) showLedger(state.ledger);
+}
+
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 }
 
 let faultsShown = "";
@@ -62,7 +69,7 @@ function showFaults({ faults, read_only: readOnly }) {
   const key = faults.map((fault) => fault.id).join(" ");
   if (key !== faultsShown) {
     faultsShown = key;
-    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, fault.text), element("span", { class: "left" }),
+    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, fault.text.replace(/, for \d+ s more$/, "")), element("span", { class: "left" }),
       element("button", { type: "button", class: "small", click: () => end(fault) }, "End it"))));
   }
   faults.forEach((fault, index) => {

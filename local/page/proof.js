@@ -2,11 +2,12 @@
 
 import { barChart } from "./chart.js";
 import { byId, drawn, element } from "./element.js";
-import { count, dollars, rate } from "./figures.js";
+import { count, counted, dollars, rate } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
 const COST_SECONDS = 30;
+const HOUR = 3_600_000; // ms
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
@@ -51,8 +52,8 @@ export function showLedger(ledger) {
 
 function verdict(ledger) {
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
-    ? `${count(left)} are ${PLACES[name] ?? name}`
-    : `${count(-left)} came twice, or were replayed, ${PLACES[name] ?? name}`));
+    ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
+    : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
   const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
   if (dropped > 0) told.push(`${count(dropped)} came twice and were counted once`);
   if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look: make ops ARGS='dead list'`);
@@ -77,7 +78,7 @@ function shares(values) {
 }
 
 function showHours(into, proof) {
-  const hours = [...proof.hours].sort((one, other) => (one.hour < other.hour ? -1 : 1));
+  const hours = lastDay(proof.hours);
   const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
   const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
   const off = hours.filter((hour) => hour.difference);
@@ -90,6 +91,13 @@ function showHours(into, proof) {
     element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
     element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
     table(hours));
+}
+
+// The last 24 hours, oldest first, with those in which nothing came.
+function lastDay(found) {
+  const byHour = new Map(found.map((one) => [Date.parse(one.hour), one]));
+  const now = Math.floor(Date.now() / HOUR) * HOUR;
+  return Array.from({ length: 24 }, (_none, index) => now - (23 - index) * HOUR).map((at) => byHour.get(at) ?? { hour: new Date(at).toISOString() });
 }
 
 function table(hours) {
@@ -108,7 +116,7 @@ function showCost(into, cost) {
     element("div", { class: "numbers" },
       element("p", {}, element("strong", {}, dollars(cost.per_million)), element("span", { class: "quiet" }, "a million events")),
       element("p", {}, element("strong", {}, dollars(cost.month?.dollars)), element("span", { class: "quiet" }, `a month at ${rate(cost.month?.events_per_second)} events/s`))),
-    element("ul", { class: "parts" }, cost.parts.map((part) => {
+    element("ul", { class: "parts" }, cost.parts.filter((part) => part.dollars_per_million > 0).map((part) => {
       const bar = drawn("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, drawn("rect", { x: 0, y: 0, width: ((100 * part.dollars_per_million) / most).toFixed(1), height: 6 }));
       return element("li", {}, element("span", {}, part.name), bar, element("span", { class: "number" }, dollars(part.dollars_per_million)));
     })),

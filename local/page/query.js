@@ -13,7 +13,8 @@ const TIMES = new Set(["DATE", "TIMESTAMP", "DATETIME", "TIME"]);
 const text = byId("query");
 const underline = byId("underline");
 let result = null;
-let running = false;
+let asking = null; // the AbortController of the question that is not answered yet
+let dataset = "";
 
 export async function startQuery() {
   byId("run").addEventListener("click", run);
@@ -28,6 +29,10 @@ export async function startQuery() {
   text.addEventListener("scroll", () => { underline.scrollTop = text.scrollTop; underline.scrollLeft = text.scrollLeft; });
   new ResizeObserver(() => { if (result?.view === "line" || result?.view === "bar") show(result.view); }).observe(byId("result"));
   await loadSchema();
+}
+
+export function showDataset(state) {
+  dataset = state.dataset;
 }
 
 async function loadSchema() {
@@ -51,7 +56,7 @@ async function loadSchema() {
   byId("schema").append(...schema.tables.map((table, index) => element("details", { open: index === 0 },
     element("summary", {}, element("code", {}, table.name), " ", element("span", { class: "quiet" }, table.kind)),
     table.description ? element("p", { class: "quiet" }, table.description) : null,
-    element("ul", {}, [nameButton(table.name, "the whole name", ""), ...table.columns.map((column) => nameButton(column.name, column.description, column.type))]))));
+    element("ul", {}, [nameButton(table.name, "its name, with the dataset", "", () => insert(`${dataset}.${table.name}`)), ...table.columns.map((column) => nameButton(column.name, column.description, column.type))]))));
 }
 
 // The first example is an answer already when someone gets there.
@@ -59,13 +64,13 @@ function runWhenSeen() {
   const watch = new IntersectionObserver((entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     watch.disconnect();
-    if (result === null) run();
+    if (result === null && asking === null) run();
   });
   watch.observe(byId("run"));
 }
 
-function nameButton(name, description, type) {
-  return element("li", {}, element("button", { type: "button", class: "name", title: description ?? "", click: () => insert(name) }, name), element("span", { class: "quiet" }, type));
+function nameButton(name, description, type, choose = () => insert(name)) {
+  return element("li", {}, element("button", { type: "button", class: "name", title: description ?? "", click: choose }, name), element("span", { class: "quiet" }, type));
 }
 
 function insert(name) {
@@ -76,25 +81,25 @@ function insert(name) {
   clearError();
 }
 
+// A newer question takes the place of one that is not answered yet.
 async function run() {
-  if (running) return;
-  running = true;
+  asking?.abort();
+  const mine = (asking = new AbortController());
   clearError();
   setText(byId("asked"), "asking …");
-  byId("run").disabled = true;
   try {
-    const found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 } });
+    const found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 }, signal: mine.signal });
+    if (mine !== asking) return;
     result = { ...found, view: fitting(found) };
     setText(byId("asked"), `${found.truncated ? "the first " : ""}${counted(found.rows.length, "row")} in ${seconds(found.seconds)}, ${bytes(found.bytes)} read`);
     byId("views").hidden = byId("csv").hidden = false;
     result.press = chips(byId("views"), views(result), result.view, show);
     show(result.view);
   } catch (error) {
+    if (mine !== asking) return;
     setText(byId("asked"), "");
     showError(error);
   }
-  running = false;
-  byId("run").disabled = false;
 }
 
 function clearError() {

@@ -29,7 +29,7 @@ export function showStory(story, title, id = story.event_id) {
   show(title,
     id && stored ? identity(id) : null,
     element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? outcome : wouldBe ?? outcome),
-    story.note ? element("p", { class: "quiet" }, story.note) : null,
+    story.note && stored ? element("p", { class: "quiet" }, story.note) : null,
     wrongs(story),
     element("ol", { class: "steps" }, story.steps.map(step)),
     story.curl ? element("section", {}, element("div", { class: "bar" }, element("h3", {}, "Send it again"), copyButton(story.curl)), element("pre", { tabindex: "0" }, story.curl)) : null,
@@ -48,10 +48,15 @@ function identity(id) {
 }
 
 function wrongs(story) {
+  const refused = new Set(pairs(story.refused).map(([name]) => name)); // what was refused is kept in params too
   const lists = [
     ["Refused", "a value that did not fit", pairs(story.refused)],
-    ["Changed", "stored otherwise than sent", [...pairs(story.changed), ...pairs(story.privacy?.changed), ...pairs(story.privacy?.removed).map(([name, value]) => [name, value || "removed: privacy"])]],
-    ["Unknown", "no column takes it: kept in params", pairs(story.unknown)],
+    ["Changed", "stored otherwise than sent", [
+      ...pairs(story.changed).map(([name, value]) => [name, value && `was sent as ${value}`]),
+      ...pairs(story.privacy?.changed).map(([name, value]) => [name, value || "cut, by the privacy policy"]),
+      ...pairs(story.privacy?.removed).map(([name, value]) => [name, value || "removed, by the privacy policy"]),
+    ]],
+    ["Unknown", "no column takes it: kept in params", pairs(story.unknown).filter(([name]) => !refused.has(name))],
   ].filter(([, , list]) => list.length > 0);
   if (lists.length === 0) return null;
   return element("div", { class: "wrongs" }, lists.map(([name, what, list]) => element("section", { "data-name": name },
@@ -76,6 +81,7 @@ function step(found) {
     request: () => [
       element("p", { class: "line" }, element("b", {}, shown(found.method)), " ", element("code", {}, `${found.path ?? ""}${found.query ? `?${found.query}` : ""}`)),
       list({ ...(found.ip ? { address: found.ip } : {}), ...(found.received_at ? { received: found.received_at } : {}), ...found.headers }),
+      found.envelope ? list({ envelope: found.envelope }) : null,
       found.body ? element("pre", { tabindex: "0" }, pretty(found.body)) : null,
     ],
     protocol: () => [element("p", {}, element("b", {}, shown(found.protocol)), found.via ? ` through ${shown(found.via)}` : "")],
@@ -106,7 +112,7 @@ function columns(values) {
     const changed = one.changed ?? (one.sent === null || one.sent === undefined ? null : `sent as ${shown(one.sent)}`);
     return element("tr", { "data-fate": refused ? "refused" : changed ? "changed" : "kept" },
       element("th", { scope: "row" }, shown(one.column), " ", element("span", { class: "quiet" }, shown(one.type))),
-      element("td", {}, element("code", {}, one.from ? shown(one.from) : "–")),
+      element("td", {}, element("code", {}, shown(one.from ?? one.sources?.join(", ") ?? "–"))),
       element("td", {}, element("span", one.value === null || one.value === undefined ? { class: "null" } : {}, shown(one.value)),
         refused ? element("p", { class: "bad" }, `✕ refused: ${refused}`) : changed ? element("p", { class: "warn" }, `▲ ${changed}`) : null));
   };
