@@ -2,36 +2,50 @@
 
 import { barChart } from "./chart.js";
 import { byId, drawn, element } from "./element.js";
-import { count, counted, dollars, rate } from "./figures.js";
+import { clock, count, counted, dollars, rate } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
 const COST_SECONDS = 30;
 const HOUR = 3_600_000; // ms
+const TOGETHER = 10_000; // ms within which services start together
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
 export function startProof() {
-  repeat("hours", "/api/proof?hours=24", showHours, PROOF_SECONDS);
-  repeat("cost", "/api/cost", showCost, COST_SECONDS);
+  repeat(askHours, PROOF_SECONDS);
+  repeat(askCost, COST_SECONDS);
+  byId("rate").addEventListener("change", askCost);
 }
 
-// Asks while the page is seen, and says in its place what failed.
-async function repeat(id, path, show, every) {
-  if (!document.hidden) {
-    try {
-      show(byId(id), await ask(path));
-    } catch (error) {
-      byId(id).replaceChildren(element("p", { class: "error" }, error.message));
-    }
+async function repeat(asking, every) {
+  if (!document.hidden) await asking();
+  setTimeout(() => repeat(asking, every), every * 1000);
+}
+
+function askHours() {
+  return showAnswer("hours", "/api/proof?hours=24", showHours);
+}
+
+function askCost() {
+  const rate = byId("rate").value;
+  return showAnswer("cost", rate ? `/api/cost?rate=${encodeURIComponent(rate)}` : "/api/cost", showCost);
+}
+
+// What failed is said in the place of the answer.
+async function showAnswer(id, path, show) {
+  try {
+    show(byId(id), await ask(path));
+  } catch (error) {
+    byId(id).replaceChildren(element("p", { class: "error" }, error.message));
   }
-  setTimeout(() => repeat(id, path, show, every), every * 1000);
 }
 
 let shownLedger = "";
+let proof = null; // by hour
 
 export function showLedger(ledger) {
-  const key = JSON.stringify(ledger);
+  const key = JSON.stringify([ledger, proof?.text]);
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
@@ -50,7 +64,15 @@ export function showLedger(ledger) {
     ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, note)));
 }
 
+// The ledger is what the services count since they started. The hours are counted by the page itself, so that they
+// hold when a service was started again.
 function verdict(ledger) {
+  const starts = Object.entries(ledger.started ?? {}).map(([name, times]) => [name, Date.parse([...times].sort().at(-1))]);
+  const [last, at] = starts.sort((one, other) => other[1] - one[1])[0] ?? ["", 0];
+  if (proof !== null && starts.some(([, time]) => at - time > TOGETHER)) {
+    const off = proof.hours.some((hour) => hour.difference > 0);
+    return { good: !off, said: `${proof.text} The ${last} was started again at ${clock(new Date(at)).slice(0, 8)} and counts from 0 since: the totals above do not add up, those by hour do.` };
+  }
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
@@ -77,8 +99,9 @@ function shares(values) {
   return drawing;
 }
 
-function showHours(into, proof) {
-  const hours = lastDay(proof.hours);
+function showHours(into, found) {
+  proof = found;
+  const hours = lastDay(found.hours);
   const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
   const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
   const off = hours.filter((hour) => hour.difference);
@@ -90,7 +113,7 @@ function showHours(into, proof) {
     barChart(labels, series, Math.max(260, into.clientWidth), true),
     element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
     element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
-    table(hours));
+    table(hours, into.querySelector("details")?.open ?? false));
 }
 
 // The last 24 hours, oldest first, with those in which nothing came.
@@ -100,10 +123,10 @@ function lastDay(found) {
   return Array.from({ length: 24 }, (_none, index) => now - (23 - index) * HOUR).map((at) => byHour.get(at) ?? { hour: new Date(at).toISOString() });
 }
 
-function table(hours) {
+function table(hours, open) {
   const names = ["collected", "loaded", "rejected", "dead", "in_flight", "difference"];
   const some = hours.filter((hour) => names.some((name) => hour[name])).reverse();
-  return element("details", {}, element("summary", {}, "As a table"), element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "By hour" }, element("table", {},
+  return element("details", { open }, element("summary", {}, "As a table"), element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "By hour" }, element("table", {},
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "hour"), names.map((name) => element("th", { scope: "col", class: "number" }, name.replace("_", " "))))),
     element("tbody", {}, some.map((hour) => element("tr", {}, element("th", { scope: "row" }, hour.hour.slice(0, 16).replace("T", " ")), names.map((name) => element("td", { class: "number" }, count(hour[name])))))))));
 }
@@ -112,6 +135,7 @@ function showCost(into, cost) {
   const most = Math.max(...cost.parts.map((part) => part.dollars_per_million), 0.001);
   const measured = cost.measured ?? {};
   const open = into.querySelector("details")?.open ?? false;
+  if (byId("rate").value === "") byId("rate").value = cost.month.events_per_second;
   into.replaceChildren(
     element("div", { class: "numbers" },
       element("p", {}, element("strong", {}, dollars(cost.per_million)), element("span", { class: "quiet" }, "a million events")),

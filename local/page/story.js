@@ -6,7 +6,7 @@ import { ask } from "./server.js";
 
 const OUTCOMES = {
   row: ["●", "It is a row."], reject: ["✕", "It is a reject: no row of its table, but nothing of it is lost."],
-  in_flight: ["◌", "It is on its way."], unknown: ["◌", "Nothing more is known of it."],
+  in_flight: ["◌", "It is on its way."], nothing: ["✕", "Nothing of it is kept."], unknown: ["◌", "Nothing more is known of it."],
 };
 
 const dialog = byId("story");
@@ -24,12 +24,12 @@ export async function openStory(id, table) {
 
 export function showStory(story, title, id = story.event_id) {
   const [mark, outcome] = OUTCOMES[story.outcome] ?? OUTCOMES.unknown;
-  const stored = story.steps.at(-1)?.stored ?? true;
-  const wouldBe = { row: "It would become this row. Nothing was sent.", reject: "It would be a reject. Nothing was sent." }[story.outcome];
+  const stored = story.steps.at(-1)?.stored ?? story.outcome !== "nothing";
+  const wouldBe = { row: "It would become this row. Nothing was sent.", reject: "It would be a reject. Nothing was sent.", nothing: "Nothing of it would be kept. Nothing was sent." }[story.outcome];
   show(title,
     id && stored ? identity(id) : null,
     element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? outcome : wouldBe ?? outcome),
-    story.note && stored ? element("p", { class: "quiet" }, story.note) : null,
+    story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, story.note) : null,
     wrongs(story),
     element("ol", { class: "steps" }, story.steps.map(step)),
     story.curl ? element("section", {}, element("div", { class: "bar" }, element("h3", {}, "Send it again"), copyButton(story.curl)), element("pre", { tabindex: "0" }, story.curl)) : null,
@@ -72,7 +72,7 @@ function pairs(found) {
     if (typeof one !== "object" || one === null) return [shown(one), ""];
     const value = one.value === undefined || one.value === null ? "" : shown(one.value);
     const why = [one.why ?? one.reason, one.detail].filter(Boolean).join(": ");
-    return [shown(one.column ?? one.name), [value, why].filter(Boolean).join(" · ")];
+    return [shown(one.column ?? one.name ?? "no column"), [value, why].filter(Boolean).join(" · ")];
   });
 }
 
