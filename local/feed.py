@@ -22,12 +22,13 @@ from services.shared.lru_set import LruSet
 from services.shared.schema import REJECTS, Schema, Table
 
 KEPT = 2_000  # items
-FIRST, MOST, WIDE = 200, 500, 2_000  # rows read of a table: at the start, at a time, to find what came late
+FIRST, MOST, WIDE = 200, 200, 2_000  # rows read of a table: at the start, at a time, to find what came late
 TABLES = 8  # a schema with a table for each tenant may have hundreds
-SECONDS, HURRIED, REMOTE = 1.0, 0.1, 15.0  # between two looks: usually, while someone waits, at Google's BigQuery
+# Between two looks: while the page is open, while a test waits, while nobody looks, and at Google's BigQuery.
+SECONDS, HURRIED, UNWATCHED, REMOTE = 1.0, 0.1, 5.0, 15.0
 _KNOWN = 50_000
 _TIMEOUT = 10.0
-_REST_FACTOR = 4  # after a slow look, a rest of so many times as long
+_REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds
 _DAYS = timedelta(days=8)  # an event's day is at most a week before it was received
 
 
@@ -49,7 +50,7 @@ class Feed:
         self._counts: dict[str, int] = {}
         self._number = 0  # of the last entry
         self._skipped: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (number of the entry after, how many)
-        self._waiters = 0
+        self._waiters = self._watchers = 0
         self._wake = asyncio.Event()
         self._change = asyncio.Event()
         self.since: datetime | None = None
@@ -61,18 +62,21 @@ class Feed:
             began = time.monotonic()
             await self.look()
             took = time.monotonic() - began
-            pause = REMOTE if self._remote else HURRIED if self._waiters else SECONDS
+            usual = SECONDS if self._watchers else UNWATCHED
+            pause = REMOTE if self._remote else HURRIED if self._waiters else usual
+            rest = min(_LONGEST_REST, _REST_FACTOR * took)
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), max(pause, _REST_FACTOR * took))
+                await asyncio.wait_for(self._wake.wait(), max(pause, rest))
             except TimeoutError:
                 continue
 
     async def changed(self, seconds: float, hurry: bool = False) -> None:
-        """Wait until something came or was reset, at most so long; who hurries makes the looks more frequent."""
-        self._waiters += hurry
-        if hurry:
+        """Wait until something came or was reset, at most so long; who waits makes the looks more frequent."""
+        if not self._watchers or (hurry and not self._waiters):
             self._wake.set()
+        self._waiters += hurry
+        self._watchers += 1
         change = self._change
         try:
             await asyncio.wait_for(change.wait(), seconds)
@@ -80,6 +84,7 @@ class Feed:
             return
         finally:
             self._waiters -= hurry
+            self._watchers -= 1
 
     def reset(self) -> datetime:
         """Show only what is received from now on."""
@@ -142,7 +147,7 @@ class Feed:
                 if grown <= 0:
                     continue
                 new = self._new(table, FIRST if first else min(MOST, 2 * grown + 50))
-                if not first and len(new) < min(grown, MOST):
+                if not first and len(new) < grown <= MOST:
                     new += self._new(table, WIDE)
                 if not first and len(new) < grown:
                     new += self._new_problems(table)

@@ -1,4 +1,4 @@
-"""Looks for events and rejects in BigQuery's views, and waits for those that are on their way: for tests of trackers."""
+"""Looks for events and rejects in BigQuery's views, and waits for what is on its way: for tests of trackers."""
 
 from __future__ import annotations
 

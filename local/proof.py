@@ -111,5 +111,6 @@ def _text(rows: list[dict[str, Any]], left: int) -> str:
         return f"All {counted} hits collected since the page began to count are accounted for."
     more = [row for row in rows if (row["difference"] or 0) > 0]
     if more:
-        return f"{sum(row['difference'] for row in more)} hits are not in BigQuery: still on their way, or lost if this stays."
-    return f"{left} rows more than hits were collected: delivered twice, or written by something else; the views count once."
+        missing = sum(row["difference"] for row in more)
+        return f"{missing} hits are not in BigQuery: still on their way, or lost if this stays."
+    return f"{left} rows more than hits collected: delivered twice, or written by something else. The views count once."

@@ -38,7 +38,10 @@ _CALL = {"timeout": 5.0, "retry": None}
 
 
 class RawHits:
-    """`run` never ends; `leave` removes the subscription. `counts` is hits by the hour of their receipt, since `since`."""
+    """`run` never ends; `leave` removes the subscription.
+
+    `counts` has the hits received since `since`, by the hour of their receipt.
+    """
 
     def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
         self._topic = topic_path(project, topic)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Refused(Exception):
-    """Answered with `status` and {"error": {"message"}}: one line that says why, and `more`, such as line and column."""
+    """Answered with `status` and {"error": {"message"}}, one line that says why; `more` is such as line and column."""
 
     def __init__(self, message: str, status: int = 400, **more: Any) -> None:
         super().__init__(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -32,7 +32,7 @@ async def ask(session: aiohttp.ClientSession, name: str, url: str, log: str | No
     except TimeoutError as error:
         raise NoAnswer(f"{name} did not answer in {SECONDS:g} s{hint}") from error
     except (aiohttp.ClientError, OSError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise NoAnswer(f"{name} does not answer: {why}{hint}") from error
 
 
@@ -50,10 +50,10 @@ async def ask_json(session: aiohttp.ClientSession, name: str, url: str) -> dict[
 
 @dataclass(frozen=True)
 class Scrape:
-    """What a service counted at `at`, in seconds of a monotonic clock. Counters of different `started` do not compare."""
+    """What a service counted at `at`, in seconds of a monotonic clock; only those of one `started` compare."""
 
     at: float
-    text: str
+    all: Sequence[Sample]
     samples: Mapping[str, list[Sample]]
 
     @property
@@ -90,10 +90,11 @@ class Scrape:
 
 def read(where: str, text: str, at: float) -> Scrape:
     """Raises reconciliation.Incomplete for what are no metrics."""
+    every = samples(where, text)
     found: dict[str, list[Sample]] = {}
-    for one in samples(where, text):
+    for one in every:
         found.setdefault(one.name, []).append(one)
-    return Scrape(at, text, found)
+    return Scrape(at, every, found)
 
 
 class Recent:
@@ -146,7 +147,7 @@ class Recent:
 
 
 def quantile(buckets: Mapping[float, float], share: float) -> float | None:
-    """A quantile of cumulative buckets; of what is above the last bound, that bound. None where nothing was observed."""
+    """A quantile of cumulative buckets; of what is above the last bound, that bound. None without observations."""
     bounds = sorted(buckets)
     if not bounds or buckets[bounds[-1]] <= 0:
         return None

@@ -119,7 +119,7 @@ def make(
         finder=Finder(client, now.dataset, feed),
         reading=reading,
         explanation=Explanation(schema, reading, environ),
-        sql_box=SqlBox(client, now.project, now.dataset),
+        sql_box=SqlBox(client, now.project, now.dataset, remote=now.read_only),
         proof=Proof(client, now.dataset, feed, raw_hits),
         stream=Stream(look, feed),
         session=session,

@@ -16,23 +16,25 @@ from services.shared.schema import EVENTS, LOG_SUFFIX, REJECTS
 
 LIMIT, MOST = 1_000, 10_000  # rows: where nothing is said, and at most
 MOST_BYTES = 8_000_000  # of the values of a result
+MOST_BILLED = 10 * 2**30  # bytes that one statement may read of Google's BigQuery: about six cents
 SECONDS = 20.0
 _AT_ONCE = 4
 _LIMIT = re.compile(r"\bLIMIT\s+\S+(\s+OFFSET\s+\S+)?\s*$|(--|#|\*/)[^\n]*$", re.IGNORECASE)
 _AT = re.compile(r"\s*(?:at )?\[(\d+):(\d+)\]")
-_NAMED = re.compile(r"(?:Unrecognized name: |function |Table [\w-]+:)`?([\w.]+)`?")
+_NAMED = re.compile(r"(?:Unrecognized name: |function |keyword |Table [\w-]+:)`?([\w.]+)`?")
 _TOKEN = re.compile(r"<Token token_type: [^>]*?text: ([^,]*), [^>]*>")
 
 
 class SqlBox:
-    def __init__(self, client: Any, project: str, dataset: str) -> None:
+    def __init__(self, client: Any, project: str, dataset: str, *, remote: bool = False) -> None:
         self._client, self._project, self._dataset = client, project, dataset
+        self._config = bigquery.QueryJobConfig(maximum_bytes_billed=MOST_BILLED) if remote else None
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, sql: Any, limit: Any = LIMIT) -> dict[str, Any]:
         """{columns, rows, truncated, bytes, seconds}. Raises Refused, with line and column where they are known."""
         if not isinstance(sql, str) or not sql.strip():
-            raise Refused(f"the SQL is empty; try SELECT user_id, type FROM {self._dataset}.{EVENTS}")
+            raise Refused(f"the SQL is empty; try SELECT user_id, type FROM {self._dataset}.{EVENTS}")  # noqa: S608
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST:
             raise Refused(f"limit: use a whole number from 1 to {MOST}")
         async with self._slots:
@@ -49,7 +51,9 @@ class SqlBox:
                     raise Refused(
                         f"this box only reads: use SELECT, not {dry.statement_type}; python -m local query runs any"
                     )
-                found = query.rows(self._client, _limited(sql, limit + 1), timeout=SECONDS, limit=limit + 1)
+                found = query.rows(
+                    self._client, _limited(sql, limit + 1), timeout=SECONDS, limit=limit + 1, config=self._config
+                )
                 return self._result(found, limit, dry.total_bytes_processed or 0, began)
         except query.QueryError as error:
             raise _refusal(str(error), sql) from error

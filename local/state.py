@@ -7,6 +7,7 @@ import html
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,8 @@ from local.scrape import NoAnswer, Recent, ask, ask_json
 from local.watched import EMULATORS, ORDER, SERVICES, Watched
 from services.shared import reconciliation, resource_names
 
-SECONDS = 1.0  # between two looks
+SECONDS, UNWATCHED_SECONDS = 1.0, 5.0  # between two looks: while someone looks at the page, and else
+ATTENTION_SECONDS = 10.0  # after someone asked
 HISTORY = 60  # seconds shown
 _LATENCY = {
     "collector": "pixelpipe_collector_http_request_duration_seconds",
@@ -45,7 +47,9 @@ class Look:
         self._totals: tuple[int, int, int] | None = None
         self._state: dict[str, Any] | None = None
         self._one = asyncio.Lock()
-        self._looked = 0.0
+        self._looked = self._asked = 0.0
+        self._restarts_seen: dict[str, tuple[float, float]] = {}  # by service: started first, started last
+        self._wake = asyncio.Event()
 
     @property
     def recent(self) -> Mapping[str, Recent]:
@@ -58,10 +62,17 @@ class Look:
                 await self.look(session)
             except NotRunning:
                 self._state = None  # the stack has ended, and the page is about to
-            await asyncio.sleep(max(0.1, SECONDS - (time.monotonic() - began)))
+            took = time.monotonic() - began
+            pause = SECONDS if time.monotonic() - self._asked < ATTENTION_SECONDS else UNWATCHED_SECONDS
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), max(0.1, pause - took))
 
     async def state(self, session: aiohttp.ClientSession) -> dict[str, Any]:
-        """At most a second old. Raises NotRunning."""
+        """At most two seconds old. Raises NotRunning."""
+        if time.monotonic() - self._asked > ATTENTION_SECONDS:
+            self._wake.set()
+        self._asked = time.monotonic()
         if self._state is None or time.monotonic() - self._looked > 2 * SECONDS:
             return await self.look(session)
         return self._state
@@ -70,29 +81,31 @@ class Look:
         """Ask everybody anew. Raises NotRunning."""
         async with self._one:
             watched = self._watched()
-            backlogs, faults, readiness, texts = await asyncio.gather(
+            backlogs, faults, readiness, missing = await asyncio.gather(
                 self._backlogs(session, watched),
                 rehearsal.listed(session, watched.control),
                 asyncio.gather(*(_status(session, watched, name) for name in (*SERVICES, *EMULATORS))),
                 self._scrape(session, watched),
             )
-            state = self._put_together(watched, backlogs, faults, list(readiness), texts)
+            state = self._put_together(watched, backlogs, faults, list(readiness), missing)
             self._state, self._looked = state, time.monotonic()
             return state
 
-    async def _scrape(self, session: aiohttp.ClientSession, watched: Watched) -> dict[str, str]:
-        """The metrics of the services that answer, one after the other; the reason under "error" if one does not."""
-        texts: dict[str, str] = {}
+    async def _scrape(self, session: aiohttp.ClientSession, watched: Watched) -> str | None:
+        """Read the metrics of each service, one after the other; why that did not work, if it did not."""
+        missing: str | None = None
         for name in ORDER:
             found = None
             try:
                 _, text = await ask(session, name, f"{watched.admin[name]}/metrics", watched.log_of(name))
                 found = scrape.read(name, text, time.monotonic())
-                texts[name] = text
             except (NoAnswer, reconciliation.Incomplete) as error:
-                texts.setdefault("error", str(error))
+                missing = missing or str(error)
             self._recent[name].add(found)
-        return texts
+            if found is not None:
+                first, _ = self._restarts_seen.get(name, (found.started, found.started))
+                self._restarts_seen[name] = (first, found.started)
+        return missing
 
     async def _backlogs(self, session: aiohttp.ClientSession, watched: Watched) -> dict[str, Any] | None:
         """By subscription; None where nobody says."""
@@ -110,12 +123,12 @@ class Look:
         backlogs: dict[str, Any] | None,
         faults: list[dict[str, Any]],
         statuses: list[tuple[str, str | None]],
-        texts: dict[str, str],
+        missing: str | None,
     ) -> dict[str, Any]:
         parts = [
             self._part(watched, name, *status) for name, status in zip((*SERVICES, *EMULATORS), statuses, strict=True)
         ]
-        ledger = self._ledger(texts)
+        ledger = self._ledger(missing)
         queues = self._queues(backlogs)
         seen = trouble.Seen(parts, queues, faults, self._recent)
         found = trouble.find(seen)
@@ -220,7 +233,7 @@ class Look:
         self, parts: list[dict[str, Any]], queues: Mapping[str, Any], found: list[trouble.Trouble]
     ) -> list[dict[str, Any]]:
         figures = {part["name"]: part["figures"] for part in parts}
-        down = {part["name"]: part["status"] for part in parts if part["status"] not in ("ready", "running")}
+        down = {part["name"]: part["status"] for part in parts if part["status"] in trouble.DOWN}
         wrong = {(one.part, one.rule): one.text for one in found if one.level == trouble.ERROR}
 
         def flow(start: str, end: str, rate: float | None, needs: tuple[str, ...], *rules: tuple[str, str]) -> Any:
@@ -242,14 +255,20 @@ class Look:
             flow("loader", "bigquery", loaded, ("loader", "bigquery"), ("bigquery", "append")),
         ]
 
-    def _ledger(self, texts: dict[str, str]) -> dict[str, Any]:
+    def _ledger(self, missing: str | None) -> dict[str, Any]:
         """The reconciliation with `error` null, or `error` alone while a service does not answer."""
-        if "error" in texts:
-            return {"error": texts["error"]}
+        scrapes = {name: last.all for name in ORDER if (last := self._recent[name].last) is not None}
         try:
-            return {**reconciliation.reconcile(texts).shown(), "error": None}
+            found = reconciliation.reconcile_samples(scrapes)
         except reconciliation.Incomplete as error:
-            return {"error": str(error)}
+            return {"error": missing or str(error)}
+        again = [name for name, (first, last) in self._restarts_seen.items() if first != last]
+        notes = [
+            f"{name} was started again and counts from 0: what it had counted before is missing here, so look at the "
+            "proof by hour"
+            for name in again
+        ]
+        return {**found.shown(), "notes": [*notes, *found.notes], "error": None}
 
     def _remember(self, ledger: dict[str, Any]) -> None:
         """One entry of the history; a restarted process counts from 0, which is no rate."""
@@ -261,6 +280,8 @@ class Look:
             seconds = max(0.1, time.monotonic() - self._looked) if self._looked else SECONDS
             rates = [round(max(0, new - old) / seconds, 2) for new, old in zip(now, before, strict=True)]
             self._history.append((int(time.time()), rates[0], rates[1], rates[2]))
+        while self._history and self._history[0][0] < time.time() - HISTORY:
+            self._history.popleft()
 
 
 async def _status(session: aiohttp.ClientSession, watched: Watched, name: str) -> tuple[str, str | None]:
@@ -274,8 +295,9 @@ async def _status(session: aiohttp.ClientSession, watched: Watched, name: str) -
         return "starting", None
     try:
         if name in EMULATORS:
-            if name in watched.control:
-                await ask_json(session, name, f"{watched.control[name]}/faults")
+            if name not in watched.control:
+                return "unknown", None
+            await ask_json(session, name, f"{watched.control[name]}/faults")
             return "running", None
         status, text = await ask(session, name, f"{watched.admin[name]}/readyz", watched.log_of(name))
     except NoAnswer as error:

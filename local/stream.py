@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -45,7 +46,8 @@ class Stream:
         self._clients += 1
         try:
             await response.prepare(request)
-            await self._send(response, session, at)
+            with suppress(ConnectionResetError):  # the page was closed
+                await self._send(response, session, at)
         finally:
             self._clients -= 1
         return response

@@ -12,7 +12,7 @@ from services.collector import breaker
 
 ERROR, WARNING = "error", "warning"
 SLOW_SECONDS = 10.0  # a message that waits longer is worth a line
-_DOWN = ("ended", "stopped", "stopping", "not_ready", "starting")
+DOWN = ("ended", "stopped", "stopping", "not_ready", "starting")
 _BREAKER = "pixelpipe_collector_breaker_state"
 
 
@@ -44,7 +44,7 @@ def find(seen: Seen) -> list[Trouble]:
 
 def _parts(seen: Seen) -> Iterator[Trouble]:
     for part in seen.parts:
-        if part["status"] in _DOWN:
+        if part["status"] in DOWN:
             level = WARNING if part["status"] in ("starting", "stopping") else ERROR
             why = f": {part['why']}" if part["why"] else ""
             yield Trouble(part["name"], "down", level, f"{part['name']} is {part['status'].replace('_', ' ')}{why}")

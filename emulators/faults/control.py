@@ -1,5 +1,5 @@
-"""The control port of an emulator: `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/ID`, and of Pub/Sub's
-`GET /backlogs`.
+"""The control port of an emulator: `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/ID`, and, of
+Pub/Sub, `GET /backlogs`.
 
 Listens on the loopback address only, whatever address the emulator itself uses, and refuses requests from web pages.
 """
