@@ -15,7 +15,7 @@ export function counted(value, one, many = `${one}s`) {
 export function rate(value) {
   if (!known(value)) return "–";
   if (value === 0) return "0";
-  return value < 0.1 ? "<0.1" : value < 10 ? value.toFixed(1) : whole.format(value);
+  return value < 0.1 ? "<0.1" : value < 9.95 ? value.toFixed(1) : whole.format(value);
 }
 
 export function seconds(value) {
@@ -53,4 +53,9 @@ export function clock(iso) {
 export function shown(value) {
   if (value === null || value === undefined) return "null";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+// A server's line as a sentence.
+export function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 }

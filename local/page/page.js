@@ -2,7 +2,7 @@
 
 import { byId, element, setText } from "./element.js";
 import { Events } from "./events.js";
-import { count, rate, seconds } from "./figures.js";
+import { count, rate, seconds, sentence } from "./figures.js";
 import { Flow } from "./flow.js";
 import { showLedger, startProof } from "./proof.js";
 import { showDataset, startQuery } from "./query.js";
@@ -52,13 +52,10 @@ function showState(state) {
   if (byId("trouble").textContent !== more.join("")) byId("trouble").replaceChildren(...more.map((text) => element("li", {}, text)));
   flow.update(state);
   showFaults(state);
+  events.showError(state.feed_error);
   showHost(state);
   showDataset(state);
   if (state.ledger) showLedger(state.ledger);
-}
-
-function sentence(text) {
-  return `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}`;
 }
 
 let faultsShown = "";

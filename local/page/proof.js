@@ -2,13 +2,12 @@
 
 import { barChart } from "./chart.js";
 import { byId, drawn, element } from "./element.js";
-import { clock, count, counted, dollars, rate } from "./figures.js";
+import { count, counted, dollars, rate, sentence } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
 const COST_SECONDS = 30;
 const HOUR = 3_600_000; // ms
-const TOGETHER = 10_000; // ms within which services start together
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
@@ -61,18 +60,13 @@ export function showLedger(ledger) {
     element("div", { class: "equation" }, term("", "collected", ledger.collected), PARTS.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
     shares(values),
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, note)));
+    ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note))));
 }
 
-// The ledger is what the services count since they started. The hours are counted by the page itself, so that they
-// hold when a service was started again.
+// The ledger is what the services count since they started, and a note says that it may be off, such as after a restart.
+// The hours hold then too: the page and BigQuery count them.
 function verdict(ledger) {
-  const starts = Object.entries(ledger.started ?? {}).map(([name, times]) => [name, Date.parse([...times].sort().at(-1))]);
-  const [last, at] = starts.sort((one, other) => other[1] - one[1])[0] ?? ["", 0];
-  if (proof !== null && starts.some(([, time]) => at - time > TOGETHER)) {
-    const off = proof.hours.some((hour) => hour.difference > 0);
-    return { good: !off, said: `${proof.text} The ${last} was started again at ${clock(new Date(at)).slice(0, 8)} and counts from 0 since: the totals above do not add up, those by hour do.` };
-  }
+  if (proof !== null && (ledger.notes ?? []).length > 0) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));

@@ -7,7 +7,7 @@ import { ask } from "./server.js";
 import { openStory, showStory } from "./story.js";
 
 const GIVE_UP_SECONDS = 60; // an outage may be on
-const TABS = { pixel: "Pixel", post: "Post", snippet: "Tracker", paste: "Paste" };
+const TABS = { pixel: "Pixel", post: "Post", snippet: "Snippet", paste: "Paste" };
 const POST = { type: "order", user_id: "ada", order_id: "o-1", total: 12.5 };
 const PASTED = "curl 'https://c.example.com/pixel.gif?user_id=ada&type=view&event_time=yesterday'";
 
@@ -135,25 +135,28 @@ function postForm() {
 
 function snippetForm() {
   const choice = element("select", {});
+  const own = element("input", { placeholder: host, autocomplete: "off", spellcheck: "false" });
   const code = element("pre", { tabindex: "0", "aria-label": "The snippet" });
   const actions = element("div", { class: "bar" });
   const show = () => {
     const chosen = snippets?.[choice.selectedIndex];
     if (!chosen) return;
-    setText(code, chosen.text);
+    const text = own.value.trim() ? chosen.text.replaceAll(host, own.value.trim()) : chosen.text;
+    setText(code, text);
     const fire = chosen.fires
       ? fireButton("Fire what it sends", () => {
         const id = chosen.fires.event_id ? uuid7() : null;
-        const own = (text) => (id && text ? text.replaceAll(chosen.fires.event_id, id) : text);
-        travel(id, () => post({ ...chosen.fires, url: own(chosen.fires.url), body: own(chosen.fires.body) }));
+        const fresh = (sent) => (id && sent ? sent.replaceAll(chosen.fires.event_id, id) : sent);
+        travel(id, () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
       })
       : element("p", { class: "quiet" }, "To be run where the tracker runs.");
-    actions.replaceChildren(fire, copyButton(chosen.text));
+    actions.replaceChildren(fire, copyButton(text));
     refreshFire();
   };
   choice.addEventListener("change", show);
+  own.addEventListener("input", show);
   const fill = () => {
-    choice.replaceChildren(...snippets.map((snippet) => element("option", {}, snippet.name)));
+    choice.replaceChildren(...snippets.map((snippet) => element("option", {}, `${snippet.name} · ${snippet.language}`)));
     show();
   };
   if (snippets) fill();
@@ -161,7 +164,7 @@ function snippetForm() {
     setText(code, "asking …");
     ask("/api/snippets").then((found) => { snippets = found; fill(); }, (error) => setText(code, error.message));
   }
-  return [field("Tracker", choice), code, actions];
+  return [field("What sends", choice), field("Your collector's address, for the snippet", own), code, actions];
 }
 
 function pasteForm() {

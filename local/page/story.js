@@ -25,10 +25,11 @@ export async function openStory(id, table) {
 export function showStory(story, title, id = story.event_id) {
   const [mark, outcome] = OUTCOMES[story.outcome] ?? OUTCOMES.unknown;
   const stored = story.steps.at(-1)?.stored ?? story.outcome !== "nothing";
+  const refused = story.outcome === "row" && pairs(story.refused).length > 0 ? "It is a row; what did not fit is null there, and kept." : null;
   const wouldBe = { row: "It would become this row. Nothing was sent.", reject: "It would be a reject. Nothing was sent.", nothing: "Nothing of it would be kept. Nothing was sent." }[story.outcome];
   show(title,
     id && stored ? identity(id) : null,
-    element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? outcome : wouldBe ?? outcome),
+    element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? refused ?? outcome : wouldBe ?? outcome),
     story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, story.note) : null,
     wrongs(story),
     element("ol", { class: "steps" }, story.steps.map(step)),

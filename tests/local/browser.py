@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+import requests
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tests.local.run_stack import Stack
 from tests.tools import require
@@ -60,3 +62,22 @@ def looking(browser: Browser, stack: Stack, width: int = 1440, scheme: Any = "li
     yield look
     context.close()
     assert look.wrong == []
+
+
+def flood(page: Page, stack: Stack, events: int) -> None:
+    """From now on the page's stream is the state of the moment, and so many events by user-0, user-1 and so on."""
+
+    def answer(route: Route) -> None:
+        state = requests.get(f"{stack.url('page')}/api/state", timeout=20).text
+        sent = [f"retry: 600000\nevent: state\ndata: {state}\n\n"]
+        for first in range(0, events, 200):
+            items = [_item(number) for number in range(first, min(events, first + 200))]
+            sent.append(f"event: items\ndata: {json.dumps({'items': items, 'skipped': 0})}\n\n")
+        route.fulfill(content_type="text/event-stream", body="".join(sent))
+
+    page.route("**/api/stream", answer)
+
+
+def _item(number: int) -> dict[str, Any]:
+    who = {"key": str(number), "id": f"id-{number}", "type": "view", "who": f"user-{number}", "problems": [], "row": {}}
+    return {"table": "events", "kind": "event", "at": "2026-03-01T12:00:00Z", **who}
