@@ -174,7 +174,7 @@ export class Flow {
     setText(made.rate, rate(shown));
     setText(made.unit, "/s");
     setText(made.line, figures.p99_seconds === null || figures.p99_seconds === undefined
-      ? { pubsub: "carries hits, rows and dead letters", bigquery: "tables and views" }[part.name] ?? "no latency yet"
+      ? { pubsub: "carries hits, rows and dead letters", bigquery: "tables and views" }[part.name] ?? "nothing lately"
       : `${this.layout.compact ? "" : `p50 ${seconds(figures.p50_seconds)} · `}p99 ${seconds(figures.p99_seconds)}`);
     const errors = figures.errors_per_second;
     const failing = typeof errors === "number" && errors > 0;

@@ -42,8 +42,10 @@ async function showAnswer(id, path, show) {
 
 let shownLedger = "";
 let proof = null; // by hour
+let collected = [0, 0]; // by the ledger: now, and when the hours were asked for the last time
 
 export function showLedger(ledger) {
+  collected[0] = ledger.collected ?? collected[0];
   const key = JSON.stringify([ledger, proof?.text]);
   if (key === shownLedger) return;
   shownLedger = key;
@@ -98,16 +100,26 @@ function showHours(into, found) {
   const hours = lastDay(found.hours);
   const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
   const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
-  const off = hours.filter((hour) => hour.difference);
+  // The two sides are not asked in the same instant: what has come since the last time may be on one of them only.
+  const moving = Math.max(0, collected[0] - collected[1]);
+  collected = [collected[0], collected[0]];
+  const off = hours.filter((hour, index) => Math.abs(hour.difference ?? 0) > (index === hours.length - 1 ? moving : 0));
   const unknown = hours.filter((hour) => hour.difference === null && (hour.loaded || hour.rejected)).length;
   const said = off.length > 0
-    ? `▲ ${off.map((hour) => `${count(hour.difference)} in the hour from ${new Date(hour.hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`).join(", ")}: on its way, or lost if this stays.`
+    ? `▲ ${off.map(offBy).join("; ")}.`
     : `✓ In no hour is anything missing.${unknown > 0 ? ` ${count(unknown)} of them are from before this run, whose collector is no longer here to ask.` : ""}`;
   into.replaceChildren(
     barChart(labels, series, Math.max(260, into.clientWidth), true),
     element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
     element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
     table(hours, into.querySelector("details")?.open ?? false));
+}
+
+function offBy({ hour, difference }) {
+  const since = new Date(hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return difference > 0
+    ? `${counted(difference, "hit")} of the hour from ${since} not in BigQuery yet: lost if this stays`
+    : `${counted(-difference, "row")} more than hits in the hour from ${since}: they came twice or from elsewhere, and the views count once`;
 }
 
 // The last 24 hours, oldest first, with those in which nothing came.

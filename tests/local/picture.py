@@ -34,7 +34,7 @@ OUTAGE = 9.0
 PAUSE = 0.03  # between two events
 PEOPLE = ("ada", "grace", "margaret", "linus", "barbara", "edsger")
 TYPES = ("page_view", "page_view", "page_view", "add_to_cart", "search", "order", "signup")
-COLOURS = 128  # of a picture: enough for text on plain grounds, and a third of the bytes
+COLOURS = 256  # of a picture: enough for text on plain grounds, and half the bytes
 
 
 def main() -> None:
