@@ -15,8 +15,8 @@ const MARKS = {
 };
 
 function wide(width) {
-  const queue = width < 1100 ? 84 : 108;
-  const card = Math.min(200, Math.floor((width - 5 * 40 - 2 * queue) / 4));
+  const queue = width < 1100 ? 76 : 108;
+  const card = Math.min(200, Math.floor((width - 5 * 32 - 2 * queue) / 4));
   const gap = (width - 4 * card - 2 * queue) / 5;
   const place = {};
   let x = 0;
@@ -51,13 +51,13 @@ function tall(width) {
     place[name] = isQueue ? { x: width / 2 - 70, y, w: 140, h: 40 } : { x: 0, y, w: width, h: 98 };
     y += place[name].h + 26;
   }
-  place.pubsub = { x: 0, y, w: width, h: 82 };
+  place.pubsub = { x: 0, y, w: width, h: 94 };
   const half = (width - 12) / 2;
-  place.spool = { x: 0, y: y + 96, w: half, h: 58 };
-  place.dead = { x: half + 12, y: y + 96, w: half, h: 58 };
+  place.spool = { x: 0, y: y + 108, w: half, h: 58 };
+  place.dead = { x: half + 12, y: y + 108, w: half, h: 58 };
   const between = (one, other) => `M${width / 2} ${place[one].y + place[one].h}V${place[other].y}`;
   return {
-    height: y + 156, place, tall: true,
+    height: y + 168, place, tall: true,
     pipes: Object.fromEntries(PIPES.map((pipe) => [pipe, between(...pipe.split("-"))])),
     ways: {}, holds: [],
     blocked: (one, other) => [width / 2, (place[one].y + place[one].h + place[other].y) / 2],

@@ -64,12 +64,12 @@ def looking(browser: Browser, stack: Stack, width: int = 1440, scheme: Any = "li
     assert look.wrong == []
 
 
-def flood(page: Page, stack: Stack, events: int) -> None:
-    """From now on the page's stream is the state of the moment, and so many events by user-0, user-1 and so on."""
+def flood(page: Page, stack: Stack, events: int, **other: Any) -> None:
+    """From now on the page's stream is the state of the moment, with `other` in it, and so many events by user-0 …"""
 
     def answer(route: Route) -> None:
-        state = requests.get(f"{stack.url('page')}/api/state", timeout=20).text
-        sent = [f"retry: 600000\nevent: state\ndata: {state}\n\n"]
+        state = requests.get(f"{stack.url('page')}/api/state", timeout=20).json() | other
+        sent = [f"retry: 600000\nevent: state\ndata: {json.dumps(state)}\n\n"]
         for first in range(0, events, 200):
             items = [_item(number) for number in range(first, min(events, first + 200))]
             sent.append(f"event: items\ndata: {json.dumps({'items': items, 'skipped': 0})}\n\n")

@@ -235,7 +235,16 @@ def test_ten_thousand_events_leave_a_list_of_bounded_length(chromium: Browser, s
         assert page.evaluate("document.querySelectorAll('*').length") < 3_000
 
 
-def test_a_stream_that_breaks_is_said_in_words_and_mended_by_itself(chromium: Browser, stack: Stack) -> None:
+def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, stack: Stack) -> None:
+    with looking(chromium, stack, opened=False) as look:
+        browsers.flood(look.page, stack, 1, read_only=True, feed_error="BigQuery does not answer")
+        look.page.goto(f"{stack.url('page')}/")
+        expect(look.page.locator("#shown")).to_have_text("▲ BigQuery does not answer.")
+        assert look.page.locator(".part button:visible, #rehearse:visible").count() == 0
+        expect(look.page.get_by_role("button", name="Fire the pixel")).to_be_disabled()
+
+
+def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
     with looking(chromium, stack, opened=False) as look:
         page = look.page
         page.route("**/api/stream", lambda route: route.fulfill(status=503, body="not running"))
