@@ -120,6 +120,9 @@ class Feed:
         except query.QueryError as error:
             self.error = str(error)
             return
+        except Exception as error:  # noqa: BLE001 - a value that the client cannot read must not end the page
+            self.error = f"rows cannot be read: {' '.join(repr(error).split())[:200]}"
+            return
         self.error = None
         if self.since is not None:
             found = [row for row in found if _received(row[1], self.columns[row[0].name]) >= self.since]

@@ -46,10 +46,10 @@ def main() -> None:
         first = now()
         schema = schema_file.load(Path(first.schema))
         app = application(now, schema, _client(first), Restarts(options.control_fd), os.environ)
+        web.run_app(app, host=HOST, port=first.page_port, print=None, shutdown_timeout=2.0)
     except (NotRunning, ConfigError) as error:
         print(f"page: {error}", file=sys.stderr)
         sys.exit(1)
-    web.run_app(app, host=HOST, port=first.page_port, print=None, shutdown_timeout=2.0)
 
 
 def _client(first: Watched) -> Any:

@@ -66,7 +66,7 @@ class Proof:
             bigquery.ScalarQueryParameter("day", "DATE", (now - _DAYS).date()),
             bigquery.ScalarQueryParameter("first", "TIMESTAMP", first),
             # The hour in which the page began to count is compared from then on.
-            bigquery.ScalarQueryParameter("since", "TIMESTAMP", since or now),
+            bigquery.ScalarQueryParameter("since", "TIMESTAMP", since or first),
         ]
         parts = []
         for table in self._feed.tables:

@@ -6,6 +6,7 @@ It counts them too, by the hour of their receipt, for the proof that nothing is 
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections import Counter, OrderedDict, deque
 from contextlib import suppress
@@ -18,7 +19,7 @@ from google.pubsub_v1.types import ExpirationPolicy, PullRequest, Subscription
 
 from local.story import Reading
 from services.processor import log_entry
-from services.shared import backoff, hit, identity
+from services.shared import backoff, hit
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
@@ -34,6 +35,7 @@ _PACKS = 20_000  # known not to be counted twice
 _EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should the page be killed; the least it takes
 _RETAINS = timedelta(minutes=10)  # likewise
 _PULL_SECONDS = 20.0
+_NEVER_ESCAPED = re.compile(r"[A-Za-z0-9._~-]+")  # in a URL or in JSON
 _CALL = {"timeout": 5.0, "retry": None}
 
 
@@ -157,7 +159,7 @@ def hour(at: int) -> str:
 
 
 def _mentions(one: Hit, wanted: str) -> bool:
-    if identity.time_of(wanted) is not None or wanted.isalnum():  # nothing that is ever escaped
+    if _NEVER_ESCAPED.fullmatch(wanted):
         return wanted in one.query or wanted in one.text or wanted.encode() in bytes(one.body)
     return True
 

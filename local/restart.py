@@ -30,6 +30,7 @@ class Restarts:
         if self._socket is not None:
             self._socket.setblocking(False)
         self._one = asyncio.Lock()
+        self._number = 0
 
     def possible(self, watched: Watched, part: str, status: str) -> list[str]:
         """What can be asked of a part that has this status now."""
@@ -50,10 +51,15 @@ class Restarts:
         loop = asyncio.get_running_loop()
         try:
             async with self._one, asyncio.timeout(_SECONDS):
-                await loop.sock_sendall(self._socket, json.dumps({"do": action, "name": name}).encode())
-                answer: dict[str, str] = json.loads(await loop.sock_recv(self._socket, _BYTES))
+                self._number += 1
+                request = {"do": action, "name": name, "id": self._number}
+                await loop.sock_sendall(self._socket, json.dumps(request).encode())
+                while True:
+                    answer = json.loads(await loop.sock_recv(self._socket, _BYTES))
+                    if answer.pop("id", None) == self._number:  # not one that came too late for an earlier request
+                        break
         except (TimeoutError, OSError, ValueError) as error:
             raise Refused("the supervisor does not answer", HTTPStatus.SERVICE_UNAVAILABLE) from error
         if "error" in answer:
             raise Refused(answer["error"], HTTPStatus.CONFLICT)
-        return answer
+        return {"name": answer["name"], "status": answer["status"]}

@@ -84,6 +84,12 @@ def _serve(
             ),
         )
 
+    def changed() -> None:
+        try:
+            record(ready=True)
+        except OSError as error:  # what runs goes on
+            _say(f"{error.filename or place.data}: {error.strerror}; the page shows what was before")
+
     record(ready=False)
     for group in groups:
         print(f"starting {', '.join(spec.name for spec in group)}", flush=True)
@@ -91,7 +97,7 @@ def _serve(
         record(ready=False)
     print(_welcome(place, time.monotonic() - began), flush=True)
     record(ready=True)  # last: who reads that all is ready finds the welcome printed
-    supervisor.watch(asked, lambda: record(ready=True))
+    supervisor.watch(asked, changed)
 
 
 def _welcome(place: Layout, seconds: float) -> str:

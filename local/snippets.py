@@ -33,8 +33,10 @@ _PROTOCOLS = {
 }
 _LANGUAGES = {"js": "JavaScript", "html": "HTML", "python": "Python"}
 _TEXT, _JSON = "text/plain", "application/json"
+_ID = "EVENT_ID"  # stands for the id of an event, where the protocol has one
 _SEGMENT = {
     "type": "track",
+    "messageId": _ID,
     "event": "Order Completed",
     "userId": "ada",
     "anonymousId": "browser-1",
@@ -47,7 +49,9 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         _JSON,
         {
             "schema": "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4",
-            "data": [{"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web"}],
+            "data": [
+                {"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web", "eid": _ID}
+            ],
         },
     ),
     "segment": ("/v1/track", _TEXT, _SEGMENT),
@@ -56,19 +60,36 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
     "posthog": (
         "/e",
         _TEXT,
-        {"event": "Order Completed", "distinct_id": "ada", "properties": {"distinct_id": "ada", "total": 42.5}},
+        {
+            "event": "Order Completed",
+            "uuid": _ID,
+            "distinct_id": "ada",
+            "properties": {"distinct_id": "ada", "total": 42.5},
+        },
     ),
     "mixpanel": (
         "/track",
         _TEXT,
-        [{"event": "Order Completed", "properties": {"token": "KEY", "distinct_id": "ada", "total": 42.5}}],
+        [
+            {
+                "event": "Order Completed",
+                "properties": {"token": "KEY", "distinct_id": "ada", "$insert_id": _ID, "total": 42.5},
+            }
+        ],
     ),
     "amplitude": (
         "/2/httpapi",
         _TEXT,
         {
             "api_key": "KEY",
-            "events": [{"event_type": "Order Completed", "user_id": "ada", "event_properties": {"total": 42.5}}],
+            "events": [
+                {
+                    "event_type": "Order Completed",
+                    "insert_id": _ID,
+                    "user_id": "ada",
+                    "event_properties": {"total": 42.5},
+                }
+            ],
         },
     ),
     "matomo": ("/matomo.php?idsite=1&rec=1&uid=ada&action_name=Home&url=https%3A%2F%2Fshop.example.com%2F", "", None),
@@ -103,6 +124,7 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         "application/cloudevents+json",
         {
             "specversion": "1.0",
+            "id": _ID,
             "source": "/orders",
             "type": "order.placed",
             "subject": "ada",
@@ -121,15 +143,20 @@ def snippets(host: str) -> list[dict[str, Any]]:
 def fires(host: str, protocol: str) -> dict[str, Any]:
     """The request that a tracker of this protocol would send."""
     path, media, body = _FIRED[protocol]
-    if protocol == "cloudevents":  # the one whose id is its own, and counts once
-        body = {**body, "id": str(uuid.uuid4())}
-    return _request(host + path, media, body)
+    fired = _request(host + path, media, body)
+    if fired["event_id"] and protocol == "cloudevents":
+        fired["event_id"] = f"{body['source']}#{fired['event_id']}"
+    return fired
 
 
 def _request(url: str, media: str, body: Any) -> dict[str, Any]:
-    if body is None:
-        return {"method": "GET", "url": url, "headers": {}, "body": None}
-    return {"method": "POST", "url": url, "headers": {"content-type": media}, "body": json.dumps(body)}
+    """`sample` is the id in it, for whoever fires it again to replace; the event's own is `event_id`. Null without."""
+    text = None if body is None else json.dumps(body)
+    sample = str(uuid.uuid4()) if _ID in f"{url} {text}" else None
+    if sample is not None:
+        url, text = url.replace(_ID, sample), text and text.replace(_ID, sample)
+    method, headers = ("GET", {}) if text is None else ("POST", {"content-type": media})
+    return {"method": method, "url": url, "headers": headers, "body": text, "sample": sample, "event_id": sample}
 
 
 def _own(host: str) -> list[dict[str, Any]]:
@@ -143,15 +170,15 @@ def _own(host: str) -> list[dict[str, Any]]:
         f'<form method="post" action="{host}/events">\n  <input name="user_id" value="ada">\n'
         '  <input type="hidden" name="type" value="subscribe">\n  <button>Subscribe</button>\n</form>'
     )
-    posted = _request(f"{host}/events", _TEXT, _EVENT)
+    fired = _request(f"{pixel}&event_id={_ID}", "", None)
+    posted = _request(f"{host}/events", _TEXT, {"event_id": _ID, **_EVENT})
     form_headers = {"content-type": "application/x-www-form-urlencoded"}
     sent = {"method": "POST", "url": f"{host}/events", "headers": form_headers, "body": form}
+    sent |= {"sample": None, "event_id": None}
     curl = f"curl -H 'content-type: application/json' -d '{event}' {host}/events"
     return [
-        _snippet(
-            "pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', _request(pixel, "", None)
-        ),
-        _snippet("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'", _request(pixel, "", None)),
+        _snippet("pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', fired),
+        _snippet("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'", fired),
         _snippet("post", "Event as JSON", "JavaScript", beacon, posted),
         _snippet("post", "Event as JSON", "Python", server, posted),
         _snippet("post", "Event as JSON", "Shell", curl, posted),

@@ -179,7 +179,7 @@ class Look:
             ("in_per_second", "out_per_second", "errors_per_second", "p50_seconds", "p99_seconds", "held"), None
         )
         if name not in SERVICES:
-            return nothing
+            return {**nothing, **self._seen_by_clients(name)}
         recent = self._recent[name]
         rates: dict[str, tuple[tuple[str, ...], ...]] = {
             "collector": (
@@ -212,6 +212,26 @@ class Look:
             "p50_seconds": recent.quantile(_LATENCY[name], 0.5),
             "p99_seconds": recent.quantile(_LATENCY[name], 0.99),
             "held": held,
+        }
+
+    def _seen_by_clients(self, name: str) -> dict[str, float | None]:
+        """What the services say of Pub/Sub and BigQuery."""
+        collector, processor, loader = (self._recent[one] for one in SERVICES)
+        if name == "bigquery":
+            return {
+                "in_per_second": loader.per_second("pixelpipe_loader_rows_loaded_total"),
+                "errors_per_second": loader.per_second("pixelpipe_loader_append_retries_total"),
+                "p50_seconds": loader.quantile("pixelpipe_loader_append_seconds", 0.5),
+                "p99_seconds": loader.quantile("pixelpipe_loader_append_seconds", 0.99),
+            }
+        failures = collector.per_second("pixelpipe_collector_publish_failures_total")
+        return {
+            "in_per_second": _sum(
+                collector.per_second(_PUBLISHED, outcome="published"), collector.per_second(_DRAINED)
+            ),
+            "errors_per_second": _sum(failures, processor.per_second("pixelpipe_processor_messages_nacked_total")),
+            "p50_seconds": collector.quantile("pixelpipe_collector_publish_seconds", 0.5),
+            "p99_seconds": collector.quantile("pixelpipe_collector_publish_seconds", 0.99),
         }
 
     def _queues(self, backlogs: dict[str, Any] | None) -> dict[str, Any]:

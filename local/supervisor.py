@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 from local.child import Child, Spec, finished
 
@@ -85,7 +86,7 @@ class Supervisor:
         """Wait for ever. Raises ChildFailed when a child ends that the stack cannot go on without, Stopped at a signal.
 
         `asked` is a datagram socket: each request, such as {"do": "kill", "name": "loader"}, is answered with one
-        datagram, {"name", "status"} or {"error"}. `changed` is called after a child's status has.
+        datagram, {"name", "status"} or {"error"}, with the `id` of the request if it has one. `changed` is called after a child's status has.
         """
         if asked is not None:
             asked.setblocking(False)
@@ -136,10 +137,13 @@ class Supervisor:
                 request = asked.recv(_REQUEST_BYTES)
             except BlockingIOError:
                 return
+            number: dict[str, int] = {}
             try:
-                said: dict[str, str] = self._obey(json.loads(request))
+                wanted = json.loads(request)
+                number = {"id": wanted["id"]} if "id" in wanted else {}
+                said: dict[str, Any] = {**self._obey(wanted), **number}
             except (ValueError, KeyError, TypeError, OSError) as error:
-                said = {"error": str(error)}
+                said = {"error": str(error), **number}
             with suppress(BlockingIOError):
                 asked.send(json.dumps(said).encode())
 

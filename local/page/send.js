@@ -145,9 +145,10 @@ function snippetForm() {
     setText(code, text);
     const fire = chosen.fires
       ? fireButton("Fire what it sends", () => {
-        const id = chosen.fires.event_id ? uuid7() : null;
-        const fresh = (sent) => (id && sent ? sent.replaceAll(chosen.fires.event_id, id) : sent);
-        travel(id, () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
+        const { sample, event_id: eventId } = chosen.fires;
+        const id = uuid7();
+        const fresh = (sent) => (sample && sent ? sent.replaceAll(sample, id) : sent);
+        travel(fresh(eventId), () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
       })
       : element("p", { class: "quiet" }, "To be run where the tracker runs.");
     actions.replaceChildren(fire, copyButton(text));
@@ -217,7 +218,7 @@ async function travel(id, fire) {
   try {
     await fire();
     if (id === null) {
-      say("done", `The collector took it after ${seconds(passed())}.`);
+      say("done", `The collector took it after ${seconds(passed())}. It carries no id of its own: look for it in what arrives.`);
       return;
     }
     say("wait", `Acknowledged after ${seconds(passed())}. On its way to a row …`);
