@@ -49,9 +49,7 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         _JSON,
         {
             "schema": "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4",
-            "data": [
-                {"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web", "eid": _ID}
-            ],
+            "data": [{"e": "pv", "eid": _ID, "url": "https://shop.example.com/", "page": "Home", "uid": "ada"}],
         },
     ),
     "segment": ("/v1/track", _TEXT, _SEGMENT),
@@ -73,7 +71,7 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         [
             {
                 "event": "Order Completed",
-                "properties": {"token": "KEY", "distinct_id": "ada", "$insert_id": _ID, "total": 42.5},
+                "properties": {"$insert_id": _ID, "distinct_id": "ada", "total": 42.5},
             }
         ],
     ),
@@ -173,8 +171,7 @@ def _own(host: str) -> list[dict[str, Any]]:
     fired = _request(f"{pixel}&event_id={_ID}", "", None)
     posted = _request(f"{host}/events", _TEXT, {"event_id": _ID, **_EVENT})
     form_headers = {"content-type": "application/x-www-form-urlencoded"}
-    sent = {"method": "POST", "url": f"{host}/events", "headers": form_headers, "body": form}
-    sent |= {"sample": None, "event_id": None}
+    sent = {**posted, "headers": form_headers, "body": form, "sample": None, "event_id": None}
     curl = f"curl -H 'content-type: application/json' -d '{event}' {host}/events"
     return [
         _snippet("pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', fired),
