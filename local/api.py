@@ -11,6 +11,7 @@ from aiohttp import web
 from local import find, meter, proof, rehearsal, same_origin, snippets
 from local.refusal import Refused
 from local.sights import Sights
+from services.shared import identity
 
 SIGHTS: web.AppKey[Sights] = web.AppKey("sights", Sights)
 
@@ -143,7 +144,8 @@ async def _cost(request: web.Request) -> web.Response:
 
 
 async def _snippets(request: web.Request) -> web.Response:
-    return web.json_response(snippets.snippets(request.app[SIGHTS].watched().collector))
+    event_id = identity.uuid7(time.time_ns() // 1000)
+    return web.json_response(snippets.snippets(request.app[SIGHTS].watched().collector, event_id))
 
 
 def _writable(request: web.Request) -> Sights:

@@ -86,6 +86,14 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, for no longer than that."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def tail(self) -> str:
         """The last lines of its log."""
         with self.log.open("rb") as log:

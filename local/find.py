@@ -43,6 +43,7 @@ class Wanted:
     wait: float
     count: int
     before_reset: bool = False  # also what was received before
+    most: int = item.MOST_CHARACTERS  # of a value
 
 
 def wanted(given: Mapping[str, str]) -> Wanted:
@@ -122,7 +123,7 @@ class Finder:
     async def one(self, event_id: str, table: str | None = None) -> dict[str, Any] | None:
         """The row of an event, of `table` or else of any, rejects last."""
         tables = [one for one in self._feed.tables if table in (None, one.name)]
-        asked = Wanted({"event_id": event_id}, None, 1, 0.0, 0, before_reset=True)
+        asked = Wanted({"event_id": event_id}, None, 1, 0.0, 0, before_reset=True, most=item.WHOLE)
         for one in tables:
             if found := await self.look([one], asked):
                 return found[0]
@@ -157,4 +158,4 @@ class Finder:
         with query.explained():
             config = bigquery.QueryJobConfig(query_parameters=parameters)
             found = query.rows(self._client, sql, timeout=_TIMEOUT, config=config)
-            return [item.of(table, columns, dict(row.items())) for row in found]
+            return [item.of(table, columns, dict(row.items()), asked.most) for row in found]

@@ -13,6 +13,7 @@ from services.shared.schema import REJECTS, Table
 
 EVENT, REJECT, PROBLEM = "event", "reject", "problem"
 MOST_CHARACTERS = 2_000  # of a value
+WHOLE = 1_000_000  # of one where an event is told whole
 _SUMMARY = 160
 _WHO = ("param.user_id", "param.anonymous_id", "hit.visitor_id")
 _TYPE = ("param.type", "param.event")
@@ -50,13 +51,13 @@ class Columns:
         )
 
 
-def shown(value: Any) -> Any:
+def shown(value: Any, most: int = MOST_CHARACTERS) -> Any:
     """A value for the browser: JavaScript numbers are doubles, so integers and JSON go as text; long ones are cut."""
     ready = query.plain(value)
     if ready is None or isinstance(ready, (bool, float)):
         return ready
     text = ready if isinstance(ready, str) else json.dumps(ready, ensure_ascii=False)
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def key(table: Table, columns: Columns, row: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ def key(table: Table, columns: Columns, row: Mapping[str, Any]) -> str:
     return "\x1f".join([table.name, *(str(row.get(name)) for name in names)])
 
 
-def of(table: Table, columns: Columns, row: Mapping[str, Any]) -> dict[str, Any]:
+def of(table: Table, columns: Columns, row: Mapping[str, Any], most: int = MOST_CHARACTERS) -> dict[str, Any]:
     """`row` has the client's values by column."""
     problems = _problems(row.get(columns.problems)) if columns.problems else []
     kind = REJECT if table.name == REJECTS else PROBLEM if problems else EVENT
@@ -87,7 +88,7 @@ def of(table: Table, columns: Columns, row: Mapping[str, Any]) -> dict[str, Any]
         "column": said.get("column"),
         "detail": said.get("detail"),
         "problems": problems,
-        "row": {name: shown(value) for name, value in row.items()},
+        "row": {name: shown(value, most) for name, value in row.items()},
     }
 
 

@@ -107,7 +107,7 @@ class RawHits:
         )
         with suppress(exceptions.AlreadyExists):  # an answer was lost
             await self._client.create_subscription(request=wanted, **_CALL)
-        self._made = True
+        self._made, self.error = True, None
         self.since = self.since or datetime.now(UTC)
 
     def _take(self, message: Any) -> None:
@@ -141,6 +141,10 @@ class RawHits:
         while len(self._kept) > KEPT or self._bytes > MOST_BYTES:
             self._kept.popitem(last=False)
             self._bytes -= self._sizes.popleft()
+
+    def kept(self) -> list[Hit]:
+        """Oldest first."""
+        return list(self._kept.values())
 
     def find(self, event_id: str, now: int) -> Hit | None:
         """The hit of an event: by the id that the collector gave, else by the client's own; the newest of several."""

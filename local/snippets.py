@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,11 @@ _PROTOCOLS = {
 }
 _LANGUAGES = {"js": "JavaScript", "html": "HTML", "python": "Python"}
 _TEXT, _JSON = "text/plain", "application/json"
-_ID = "EVENT_ID"  # stands for the id of an event, where the protocol has one
+_ID = "EVENT-ID"  # where a protocol has an id that becomes the event's own
 _SEGMENT = {
     "type": "track",
-    "messageId": _ID,
     "event": "Order Completed",
+    "messageId": _ID,
     "userId": "ada",
     "anonymousId": "browser-1",
     "properties": {"total": 42.5},
@@ -49,7 +48,9 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         _JSON,
         {
             "schema": "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4",
-            "data": [{"e": "pv", "eid": _ID, "url": "https://shop.example.com/", "page": "Home", "uid": "ada"}],
+            "data": [
+                {"e": "pv", "url": "https://shop.example.com/", "page": "Home", "uid": "ada", "p": "web", "eid": _ID}
+            ],
         },
     ),
     "segment": ("/v1/track", _TEXT, _SEGMENT),
@@ -71,7 +72,7 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         [
             {
                 "event": "Order Completed",
-                "properties": {"$insert_id": _ID, "distinct_id": "ada", "total": 42.5},
+                "properties": {"token": "KEY", "distinct_id": "ada", "$insert_id": _ID, "total": 42.5},
             }
         ],
     ),
@@ -133,45 +134,45 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
 _EVENT = {"user_id": "ada", "type": "order", "properties": {"total": 42.5}}
 
 
-def snippets(host: str) -> list[dict[str, Any]]:
-    """{protocol, name, language, text, fires} of each; `host` is the collector's base URL."""
-    return [*_own(host), *_of_trackers(host)]
+def snippets(host: str, event_id: str) -> list[dict[str, Any]]:
+    """{protocol, name, language, text, fires} of each; `host` is the collector's base URL.
+
+    `fires` is {method, url, headers, body, event_id}; its event has this `event_id`, or null where the protocol knows
+    none that becomes the event's.
+    """
+    return [*_own(host, event_id), *_of_trackers(host, event_id)]
 
 
-def fires(host: str, protocol: str) -> dict[str, Any]:
+def fires(host: str, protocol: str, event_id: str) -> dict[str, Any]:
     """The request that a tracker of this protocol would send."""
     path, media, body = _FIRED[protocol]
-    fired = _request(host + path, media, body)
-    if fired["event_id"] and protocol == "cloudevents":
-        fired["event_id"] = f"{body['source']}#{fired['event_id']}"
-    return fired
+    found = _request(host + path, media, body, event_id)
+    # The processor puts the source before a CloudEvent's id, so it is not the event's own.
+    return {**found, "event_id": None} if protocol == "cloudevents" else found
 
 
-def _request(url: str, media: str, body: Any) -> dict[str, Any]:
-    """`sample` is the id in it, for whoever fires it again to replace; the event's own is `event_id`. Null without."""
-    text = None if body is None else json.dumps(body)
-    sample = str(uuid.uuid4()) if _ID in f"{url} {text}" else None
-    if sample is not None:
-        url, text = url.replace(_ID, sample), text and text.replace(_ID, sample)
-    method, headers = ("GET", {}) if text is None else ("POST", {"content-type": media})
-    return {"method": method, "url": url, "headers": headers, "body": text, "sample": sample, "event_id": sample}
+def _request(url: str, media: str, body: Any, event_id: str) -> dict[str, Any]:
+    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": media})
+    text = body if body is None or isinstance(body, str) else json.dumps(body)
+    found = {"method": method, "url": url.replace(_ID, event_id), "headers": headers}
+    has_id = _ID in url or (text is not None and _ID in text)
+    return {**found, "body": text and text.replace(_ID, event_id), "event_id": event_id if has_id else None}
 
 
-def _own(host: str) -> list[dict[str, Any]]:
+def _own(host: str, event_id: str) -> list[dict[str, Any]]:
     pixel = f"{host}/pixel.gif?user_id=ada&type=view"
     shown = html.escape(pixel)
     event = json.dumps(_EVENT)
-    form = "user_id=ada&type=subscribe&plan=pro"
     beacon = f"navigator.sendBeacon('{host}/events', JSON.stringify({event}));"
     server = f"import requests\nrequests.post('{host}/events', json={_EVENT!r})"
     filled = (
         f'<form method="post" action="{host}/events">\n  <input name="user_id" value="ada">\n'
         '  <input type="hidden" name="type" value="subscribe">\n  <button>Subscribe</button>\n</form>'
     )
-    fired = _request(f"{pixel}&event_id={_ID}", "", None)
-    posted = _request(f"{host}/events", _TEXT, {"event_id": _ID, **_EVENT})
-    form_headers = {"content-type": "application/x-www-form-urlencoded"}
-    sent = {**posted, "headers": form_headers, "body": form, "sample": None, "event_id": None}
+    fired = _request(f"{pixel}&event_id={_ID}", "", None, event_id)
+    posted = _request(f"{host}/events", _TEXT, {**_EVENT, "event_id": _ID}, event_id)
+    form = f"user_id=ada&type=subscribe&plan=pro&event_id={_ID}"
+    sent = _request(f"{host}/events", "application/x-www-form-urlencoded", form, event_id)
     curl = f"curl -H 'content-type: application/json' -d '{event}' {host}/events"
     return [
         _snippet("pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', fired),
@@ -187,7 +188,7 @@ def _snippet(protocol: str, name: str, language: str, text: str, fired: dict[str
     return {"protocol": protocol, "name": name, "language": language, "text": text, "fires": fired}
 
 
-def _of_trackers(host: str) -> list[dict[str, Any]]:
+def _of_trackers(host: str, event_id: str) -> list[dict[str, Any]]:
     document = DOCUMENT.read_text(encoding="utf-8")
     found = []
     parts = _HEADING.split(document)
@@ -199,5 +200,5 @@ def _of_trackers(host: str) -> list[dict[str, Any]]:
             # Some trackers take a host alone, and talk https to it: those need a name with a certificate.
             text = text.replace("https://c.example.com", host).replace("c.example.com", host.partition("://")[2])
             shown = _LANGUAGES.get(language, language)
-            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol)))
+            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol, event_id)))
     return found

@@ -24,6 +24,7 @@ _READY_SECONDS = 60.0
 _GLANCE_SECONDS = 0.03  # between checks of a child that is starting
 _WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
 _REQUEST_BYTES = 4096
+_KILL_SECONDS = 0.5  # which the kernel takes at most to end a process, as a rule
 
 
 class Stopped(Exception):
@@ -86,7 +87,8 @@ class Supervisor:
         """Wait for ever. Raises ChildFailed when a child ends that the stack cannot go on without, Stopped at a signal.
 
         `asked` is a datagram socket: each request, such as {"do": "kill", "name": "loader"}, is answered with one
-        datagram, {"name", "status"} or {"error"}, with the `id` of the request if it has one. `changed` is called after a child's status has.
+        datagram, {"name", "status"} or {"error"}, with the `id` of the request if it has one. `changed` is called after
+        a child's status has changed.
         """
         if asked is not None:
             asked.setblocking(False)
@@ -164,6 +166,8 @@ class Supervisor:
         else:
             child.asked, child.since = do, time.time()
             child.signal(signal.SIGKILL if do == "kill" else signal.SIGTERM)
+            if do == "kill" and child.ends_within(_KILL_SECONDS):
+                self._look(child)
         return {"name": name, "status": child.status}
 
     def _check(self) -> None:

@@ -145,10 +145,10 @@ function snippetForm() {
     setText(code, text);
     const fire = chosen.fires
       ? fireButton("Fire what it sends", () => {
-        const { sample, event_id: eventId } = chosen.fires;
-        const id = uuid7();
+        const { event_id: sample } = chosen.fires;
+        const id = sample ? uuid7() : null;
         const fresh = (sent) => (sample && sent ? sent.replaceAll(sample, id) : sent);
-        travel(fresh(eventId), () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
+        travel(id, () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
       })
       : element("p", { class: "quiet" }, "To be run where the tracker runs.");
     actions.replaceChildren(fire, copyButton(text));

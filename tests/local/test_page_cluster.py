@@ -13,6 +13,8 @@ from tests import process
 from tests.local.page_client import Page, new_id
 from tests.local.run_stack import Stack
 
+pytestmark = pytest.mark.slow  # another process with all of the page's imports
+
 
 @pytest.fixture(scope="module")
 def page(stack: Stack) -> Iterator[Page]:

@@ -52,7 +52,7 @@ def flows(state: dict[str, Any]) -> dict[str, str]:
 
 def test_a_killed_loader_is_shown_and_started_again_and_loses_nothing(stack: Stack, page: Page) -> None:
     one, before = new_id(), page.part("loader")["pid"]
-    assert page.post("/api/services/loader/kill") == {"name": "loader", "status": "stopping"}
+    assert page.post("/api/services/loader/kill") == {"name": "loader", "status": "ended"}
     state = trouble(page, "loader", "loader is ended: killed by SIGKILL")
     assert flows(state)["loader bigquery"] == flows(state)["rows loader"] == "blocked"
     assert flows(state)["collector hits"] != "blocked"
@@ -70,6 +70,7 @@ def test_a_killed_loader_is_shown_and_started_again_and_loses_nothing(stack: Sta
     assert "loader ended, as the page asked: killed by SIGKILL" in stack.said()
 
 
+@pytest.mark.slow
 def test_a_service_killed_from_outside_does_not_end_the_stack(stack: Stack, page: Page) -> None:
     os.kill(stack.pids()["processor"], signal.SIGKILL)
     trouble(page, "processor", "processor is ended: killed by SIGKILL")
@@ -79,6 +80,7 @@ def test_a_service_killed_from_outside_does_not_end_the_stack(stack: Stack, page
     page.becomes("processor", "ready")
 
 
+@pytest.mark.slow
 def test_a_stopped_collector_ends_cleanly_and_comes_back_at_its_port(stack: Stack, page: Page) -> None:
     page.post("/api/services/collector/stop")
     assert page.becomes("collector", "stopped")["why"] == "exit code 0"
@@ -87,6 +89,7 @@ def test_a_stopped_collector_ends_cleanly_and_comes_back_at_its_port(stack: Stac
     assert stack.fire("user_id=ada") == 200
 
 
+@pytest.mark.slow
 def test_bigquery_killed_has_what_it_acknowledged_when_it_comes_back(stack: Stack, page: Page) -> None:
     one = new_id()
     stack.fire(f"event_id={one}&user_id=ada")

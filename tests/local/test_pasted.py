@@ -52,7 +52,7 @@ def test_an_address_is_a_request(text: str) -> None:
 
 def test_what_each_tracker_sends_is_taken_for_its_own() -> None:
     """By the bodies that the page's snippets fire, which a collector takes."""
-    for one in snippets.snippets("http://127.0.0.1:1"):
+    for one in snippets.snippets("http://127.0.0.1:1", "e1"):
         protocol, fires = one["protocol"], one["fires"]
         if fires["body"] is not None and protocol not in ("form", "post", "rudderstack", "jitsu"):
             assert pasted.guess(json.loads(fires["body"])) == protocol, protocol

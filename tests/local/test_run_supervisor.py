@@ -108,6 +108,7 @@ def test_a_service_is_killed_stopped_and_started_as_the_page_asks(asked: process
     first = asked.ready["pids"]["calm"]
     ask(asked, "kill", "calm")
     says(asked, "calm ended, as the page asked: killed by SIGKILL")
+    says(asked, 'answer {"name": "calm", "status": "ended"}')
     assert not alive(first)
     ask(asked, "stop", "calm")
     says(asked, 'answer {"error": "calm is not running"}')
