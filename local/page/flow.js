@@ -178,7 +178,7 @@ export class Flow {
       : `${this.layout.compact ? "" : `p50 ${seconds(figures.p50_seconds)} · `}p99 ${seconds(figures.p99_seconds)}`);
     const errors = figures.errors_per_second;
     const failing = typeof errors === "number" && errors > 0;
-    setText(made.errors, failing ? `▲ ${rate(errors)} errors/s` : errors === 0 ? "no errors" : "");
+    setText(made.errors, failing ? `▲ ${rate(errors)} errors/s` : errors === 0 && !bad ? "no errors" : "");
     made.errors.classList.toggle("bad", failing);
     for (const [verb, button] of Object.entries(made.buttons)) button.hidden = state.read_only || !(part.can ?? []).includes(verb);
     this.spark(made, part.name, shown);
@@ -192,10 +192,12 @@ export class Flow {
       (this.kept.at ??= {})[name] = this.state.at;
     }
     if (kept.length < 5) return;
-    const most = Math.max(1, ...kept);
+    // One moment far above the others must not flatten them.
+    const middle = [...kept].sort((one, other) => one - other)[Math.floor(kept.length / 2)];
+    const most = Math.max(1, Math.min(Math.max(...kept), middle > 0 ? 3 * middle : Infinity));
     const first = SECONDS_KEPT - kept.length;
     made.spark.firstChild.setAttribute("d", kept.map((one, index) =>
-      `${index === 0 ? "M" : "L"}${first + index} ${(19 - (18 * one) / most).toFixed(1)}`).join(""));
+      `${index === 0 ? "M" : "L"}${first + index} ${(19 - (18 * Math.min(one, most)) / most).toFixed(1)}`).join(""));
   }
 
   showPipe(name, { state, per_second: perSecond, why }) {

@@ -200,9 +200,14 @@ def test_rows_under_the_pointer_stay_until_one_asks_for_more(page: Page, stack: 
     fire(stack, user_id=user, type="second")
     expect(page.locator("#resume")).to_contain_text("Paused: 1 more")
     assert rows.count() == 1
-    page.locator("#resume").click()
+    page.mouse.move(0, 0)
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("second")
+    rows.first.focus()  # so do those that the keyboard is at
+    fire(stack, user_id=user, type="third")
+    expect(page.locator("#resume")).to_contain_text("Paused: 1 more")
+    page.locator("#resume").dispatch_event("click")
+    expect(rows).to_have_count(3)
 
 
 def test_the_markup_of_strangers_stays_text_everywhere(page: Page, stack: Stack) -> None:
