@@ -39,14 +39,14 @@ def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
 
 
 def test_a_pixel_becomes_a_row_that_query_prints(stack: Stack) -> None:
-    assert stack.fire("user_id=ada&type=view&colour=%1b[31mred") == 200
-    (row,) = process.wait_for(lambda: stack.rows(events("ada")), 20, "the row")
-    assert row == {"user_id": "ada", "type": "view", "params": {"colour": "\x1b[31mred"}}
-    (line,) = stack.query(events("ada"), "--format", "json").stdout.splitlines()
+    assert stack.fire("user_id=mary&type=view&colour=%1b[31mred") == 200
+    (row,) = process.wait_for(lambda: stack.rows(events("mary")), 20, "the row")
+    assert row == {"user_id": "mary", "type": "view", "params": {"colour": "\x1b[31mred"}}
+    (line,) = stack.query(events("mary"), "--format", "json").stdout.splitlines()
     assert json.loads(line) == row
-    head, cells, count = stack.query(events("ada")).stdout.splitlines()
+    head, cells, count = stack.query(events("mary")).stdout.splitlines()
     assert head.split() == ["user_id", "type", "params"]
-    assert cells.split()[:2] == ["ada", "view"]
+    assert cells.split()[:2] == ["mary", "view"]
     assert "\x1b" not in cells and "\\u001b[31mred" in cells
     assert count == "(1 row)"
 
