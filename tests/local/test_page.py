@@ -20,7 +20,6 @@ from tests.local.run_stack import Stack
 from tests.trackers import npm
 
 MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
-WIDTHS = (1440, 1024, PHONE)
 expect.set_options(timeout=20_000)
 
 
@@ -76,8 +75,15 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (PHONE, "dark"),
+        *(pytest.param(*look, marks=pytest.mark.slow) for look in ((1440, "dark"), (PHONE, "light"))),
+        *(pytest.param(1024, scheme, marks=pytest.mark.slow) for scheme in ("light", "dark")),
+    ],
+)
 def test_each_width_is_accessible_and_fits(chromium: Browser, stack: Stack, width: int, scheme: str) -> None:
     user = f"wide-{width}-{scheme}"
     fire(stack, user_id=user, type="view", event_time="yesterday", title=MARKUP * 3)
