@@ -130,7 +130,7 @@ async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
     state = await sights.look.state(sights.session)
-    return web.json_response(await sights.proof.by_hour(hours, state["ledger"]))
+    return web.json_response(await sights.proof.by_hour(hours, state))
 
 
 async def _cost(request: web.Request) -> web.Response:

@@ -102,13 +102,13 @@ class Feed:
     def after(self, number: int, most: int) -> tuple[list[dict[str, Any]], int, int]:
         """Items after the one of this number, oldest first: they, how many were left out, the last one's number.
 
-        Of more than `most` the newest.
+        Of more than `most` the newest. 0 is who has just come, and has missed nothing.
         """
         found = [entry for entry in self._entries if entry.number > number]
         lost = max(0, (found[0].number if found else self._number + 1) - number - 1) if number else 0
         left_out = max(0, len(found) - most)
         skipped = lost + left_out + sum(count for at, count in self._skipped if at > number)
-        return [entry.item for entry in found[left_out:]], skipped, self._number
+        return [entry.item for entry in found[left_out:]], skipped if number else 0, self._number
 
     def find(self, event_id: str) -> dict[str, Any] | None:
         return next((entry.item for entry in reversed(self._entries) if entry.item["id"] == event_id), None)
@@ -143,10 +143,9 @@ class Feed:
         with query.explained():
             counts = self._count()
             first = not self._counts
-            before, self._counts = self._counts, counts
             found, skipped = [], 0
             for table in self.tables:
-                grown = counts[table.name] - before.get(table.name, 0)
+                grown = counts[table.name] - self._counts.get(table.name, 0)
                 if grown <= 0:
                     continue
                 new = self._new(table, FIRST if first else min(MOST, 2 * grown + 50))
@@ -156,6 +155,7 @@ class Feed:
                     new += self._new_problems(table)
                     skipped += max(0, grown - len(new))
                 found += [(table, row) for row in new]
+            self._counts = counts  # where reading failed, the next look reads again
             return found, skipped
 
     def _count(self) -> dict[str, int]:

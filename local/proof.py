@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from math import inf
 from typing import Any
 
 from google.cloud import bigquery
@@ -27,8 +28,9 @@ class Proof:
     def __init__(self, client: Any, dataset: str, feed: Feed, raw_hits: RawHits | None) -> None:
         self._client, self._dataset, self._feed, self._raw_hits = client, dataset, feed, raw_hits
 
-    async def by_hour(self, hours: int, ledger: Mapping[str, Any]) -> dict[str, Any]:
-        """{hours, now, since, text}; raises Refused where BigQuery does not answer."""
+    async def by_hour(self, hours: int, state: Mapping[str, Any]) -> dict[str, Any]:
+        """{hours, now, since, text}; `state` as /api/state has it. Raises Refused where BigQuery does not answer."""
+        ledger = state["ledger"]
         try:
             stored = await asyncio.to_thread(self._read, hours)
         except query.QueryError as error:
@@ -37,7 +39,7 @@ class Proof:
         counted = self._raw_hits.counts if self._raw_hits else {}
         names = sorted({*stored, *counted}, reverse=True)[:hours]
         rows = [_hour(name, stored.get(name, {}), counted.get(name, 0), since) for name in names]
-        self._settle(rows, ledger)
+        _settle(rows, _known(state))
         left = sum(abs(row["difference"] or 0) for row in rows)
         return {
             "hours": rows,
@@ -45,17 +47,6 @@ class Proof:
             "since": since.isoformat().replace("+00:00", "Z") if since else None,
             "text": _text(rows, left),
         }
-
-    def _settle(self, rows: list[dict[str, Any]], ledger: Mapping[str, Any]) -> None:
-        """What is dead or on its way is known for all hours together: it is taken from the newest that lack it."""
-        error = ledger.get("error") is not None
-        for name in ("dead", "in_flight"):
-            left = 0 if error else max(0, int(ledger.get(name) or 0))
-            for row in rows:
-                if row["difference"] is None:
-                    continue
-                taken = min(left, max(0, row["difference"]))
-                row[name], row["difference"], left = taken, row["difference"] - taken, left - taken
 
     def _read(self, hours: int) -> dict[str, dict[str, int]]:
         """By hour: rows written, rows shown by the views, rejects; of what was received since the page counts too."""
@@ -86,6 +77,29 @@ class Proof:
                 one = found.setdefault(str(query.plain(row["hour"])), {})
                 one[row["kind"]] = one.get(row["kind"], 0) + row["n"]
         return found
+
+
+def _known(state: Mapping[str, Any]) -> dict[str, float]:
+    """How many hits are dead, and at most on their way."""
+    ledger, queues = state["ledger"], state["queues"]
+    counted = {} if ledger["error"] is not None else ledger
+    found = {"dead": max(0, counted.get("dead", 0)), "in_flight": max(0, counted.get("in_flight", 0))}
+    waiting = [queues[name]["messages"] for name in ("hits", "rows") if queues.get(name)]
+    if len(waiting) == 2:
+        # Each is acked only when the next stage has it. A message has up to a thousand hits, and the counts of
+        # services that were started again are no help.
+        found["in_flight"] = inf if any(waiting) else 0
+    return found
+
+
+def _settle(rows: list[dict[str, Any]], known: dict[str, float]) -> None:
+    """What is dead or on its way is known for all hours together: it is taken from the newest that lack it."""
+    for name, left in known.items():
+        for row in rows:
+            if row["difference"] is None:
+                continue
+            taken = int(min(left, max(0, row["difference"])))
+            row[name], row["difference"], left = taken, row["difference"] - taken, left - taken
 
 
 def _hour(name: str, stored: Mapping[str, int], counted: int, since: datetime | None) -> dict[str, Any]:

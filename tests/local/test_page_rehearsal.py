@@ -46,6 +46,11 @@ def trouble(page: Page, part: str, text: str) -> dict[str, Any]:
     return state
 
 
+def nothing_is_missing(page: Page) -> bool:
+    hours = page.get("/api/proof")["hours"]
+    return all(hour["collected"] > 0 >= hour["difference"] and hour["in_flight"] == 0 for hour in hours)
+
+
 def flows(state: dict[str, Any]) -> dict[str, str]:
     return {f"{flow['from']} {flow['to']}": flow["state"] for flow in state["flows"]}
 
@@ -65,6 +70,7 @@ def test_a_killed_loader_is_shown_and_started_again_and_loses_nothing(stack: Sta
     assert page.refused("/api/services/loader/start")[0] == 409
     assert page.becomes("loader", "ready")["pid"] != before
     assert page.get("/api/events", event_id=one, wait=30)["complete"]
+    process.wait_for(lambda: nothing_is_missing(page), 30, "the proof to close, whatever the counts of the loader")
     assert any("loader was started again" in note for note in page.state()["ledger"]["notes"])
     assert stack.pids()["loader"] != before
     assert "loader ended, as the page asked: killed by SIGKILL" in stack.said()
@@ -131,6 +137,7 @@ def test_an_outage_of_pubsub_shows_where_it_is_and_loses_nothing(stack: Stack, p
     assert page.refused(f"/api/faults/{fault['id']}0", method="DELETE")[0] == 404
     page_delete(page, f"/api/faults/{fault['id']}")
     assert page.get("/api/events", event_id=one, wait=30)["complete"]
+    process.wait_for(lambda: nothing_is_missing(page), 30, "the proof to close")
 
 
 def page_delete(page: Page, path: str) -> Any:
