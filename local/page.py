@@ -67,7 +67,7 @@ def application(
 ) -> web.Application:
     """`now` is called for each request."""
     app = web.Application(middlewares=[same_origin.guard(now)], client_max_size=same_origin.MOST_BYTES)
-    for file in sorted(_FILES.iterdir()):
+    for file in sorted(file for file in _FILES.iterdir() if file.suffix in _TYPES):  # an editor may leave others
         path = "/" if file.name == "index.html" else f"/{file.name}"
         app.router.add_get(path, _asset(file.read_text(encoding="utf-8"), _TYPES[file.suffix]))
     app.router.add_get("/readyz", _readyz)
