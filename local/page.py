@@ -27,12 +27,8 @@ from services.shared import schema_file
 from services.shared.config import ConfigError
 from services.shared.schema import Schema
 
-_HERE = Path(__file__).parent
-_ASSETS = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-}
+_FILES = Path(__file__).parent / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 
 
 def main() -> None:
@@ -71,8 +67,9 @@ def application(
 ) -> web.Application:
     """`now` is called for each request."""
     app = web.Application(middlewares=[same_origin.guard(now)], client_max_size=same_origin.MOST_BYTES)
-    for path, (file, content_type) in _ASSETS.items():
-        app.router.add_get(path, _asset((_HERE / file).read_text(encoding="utf-8"), content_type))
+    for file in sorted(file for file in _FILES.iterdir() if file.suffix in _TYPES):  # an editor may leave others
+        path = "/" if file.name == "index.html" else f"/{file.name}"
+        app.router.add_get(path, _asset(file.read_text(encoding="utf-8"), _TYPES[file.suffix]))
     app.router.add_get("/readyz", _readyz)
     api.add_routes(app.router)
 

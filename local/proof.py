@@ -61,6 +61,8 @@ class Proof:
         ]
         parts = []
         for table in self._feed.tables:
+            if table.copy:  # its rows are beside those of their hits
+                continue
             columns = self._feed.columns[table.name]
             for what, name in (("written", table.log_name), ("shown", table.name)):
                 kind = f"{'rejected' if table.name == REJECTS else 'loaded'}_{what}"
@@ -80,10 +82,10 @@ class Proof:
 
 
 def _known(state: Mapping[str, Any]) -> dict[str, float]:
-    """How many hits are dead, and at most on their way."""
+    """How many hits are dead, were left out by a sample, and are at most on their way."""
     ledger, queues = state["ledger"], state["queues"]
     counted = {} if ledger["error"] is not None else ledger
-    found = {"dead": max(0, counted.get("dead", 0)), "in_flight": max(0, counted.get("in_flight", 0))}
+    found: dict[str, float] = {name: max(0, counted.get(name, 0)) for name in ("dead", "sampled_out", "in_flight")}
     waiting = [queues[name]["messages"] for name in ("hits", "rows") if queues.get(name)]
     if len(waiting) == 2:
         # Each is acked only when the next stage has it. A message has up to a thousand hits, and the counts of
@@ -112,6 +114,7 @@ def _hour(name: str, stored: Mapping[str, int], counted: int, since: datetime | 
         "rejected": rejected,
         "shown": stored.get("loaded_shown", 0),
         "dead": 0,
+        "sampled_out": 0,
         "in_flight": 0,
         "difference": counted - loaded - rejected if known else None,
     }
