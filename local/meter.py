@@ -8,7 +8,7 @@ from typing import Any
 
 from local.scrape import Scrape
 from services.collector.config import Config
-from services.ops import cost, prices
+from services.ops import cost_model, prices
 
 EXAMPLE_RATE = 100.0  # events a second, where nothing is said
 LONGEST = 1_000_000.0
@@ -42,9 +42,9 @@ def measured(collector: Scrape | None, seconds: float) -> dict[str, Any]:
 
 def meter(found: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
     """The bill at `rate` events a second, day and night; without one at an example's, since here nobody visits."""
-    size = found["bytes_per_event"] or cost.EVENT_BYTES
+    size = found["bytes_per_event"] or cost_model.EVENT_BYTES
     per_second = rate or EXAMPLE_RATE
-    bill = cost.estimate(per_second, size)
+    bill = cost_model.estimate(per_second, size)
     millions = per_second * prices.HOURS * 3600 / 1e6
     per_million = bill.total / millions
     said = f"${per_million:.2f} a million events" if per_million >= 0.1 else f"${per_million:.3f} a million events"
