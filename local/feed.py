@@ -144,19 +144,23 @@ class Feed:
         with query.explained():
             counts = self._count()
             first = not self._counts
+            fresh: dict[str, None] = {}  # identities, in order
             found, skipped = [], 0
             for table in self.tables:
                 grown = counts[table.name] - self._counts.get(table.name, 0)
                 if grown <= 0:
                     continue
-                new = self._new(table, FIRST if first else min(MOST, 2 * grown + 50))
+                new = self._new(table, fresh, FIRST if first else min(MOST, 2 * grown + 50))
                 if not first and len(new) < grown <= MOST:
-                    new += self._new(table, WIDE)
+                    new += self._new(table, fresh, WIDE)
                 if not first and len(new) < grown:
-                    new += self._new_problems(table)
+                    new += self._new_problems(table, fresh)
                     skipped += max(0, grown - len(new))
                 found += [(table, row) for row in new]
-            self._counts = counts  # where reading failed, the next look reads again
+            # Where reading failed, the next look reads again, so nothing is known until all has been read.
+            self._counts = counts
+            for identity in fresh:
+                self._known.add(identity)
             return found, skipped
 
     def _count(self) -> dict[str, int]:
@@ -166,7 +170,7 @@ class Feed:
         )
         return {row["name"]: row["n"] for row in query.rows(self._client, sql, timeout=_TIMEOUT)}
 
-    def _new(self, table: Table, most: int, where: str = "") -> list[dict[str, Any]]:
+    def _new(self, table: Table, fresh: dict[str, None], most: int, where: str = "") -> list[dict[str, Any]]:
         columns = self.columns[table.name]
         names = ", ".join(f"`{column.name}`" for column in table.columns)
         sql = (
@@ -179,15 +183,15 @@ class Feed:
         for row in query.rows(self._client, sql, timeout=_TIMEOUT, config=config):
             values = dict(row.items())
             identity = item.key(table, columns, values)
-            if identity not in self._known:
-                self._known.add(identity)
+            if identity not in self._known and identity not in fresh:
+                fresh[identity] = None
                 new.append(values)
         return new
 
-    def _new_problems(self, table: Table) -> list[dict[str, Any]]:
+    def _new_problems(self, table: Table, fresh: dict[str, None]) -> list[dict[str, Any]]:
         """What went wrong is shown even where much went well."""
         problems = self.columns[table.name].problems
-        return self._new(table, FIRST, f"AND `{problems}` IS NOT NULL") if problems else []
+        return self._new(table, fresh, FIRST, f"AND `{problems}` IS NOT NULL") if problems else []
 
 
 def _received(row: dict[str, Any], columns: Columns) -> datetime:

@@ -59,6 +59,7 @@ def read(text: str, protocol: str | None = None) -> Pasted:
 
 
 def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> Request:
+    url = url.encode(errors="replace").decode()  # JSON can name half a character, which no URL has
     try:
         return sample.request(url, None, body, headers)
     except CommandRefused as error:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import uuid
 from collections import Counter, OrderedDict, deque
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from google.api_core import exceptions
 from google.pubsub_v1 import SubscriberAsyncClient
-from google.pubsub_v1.types import ExpirationPolicy, PullRequest, Subscription
+from google.pubsub_v1.types import PullRequest
 
 from local.story import Reading
+from services.ops import tap
 from services.processor import log_entry
 from services.shared import backoff, hit
 from services.shared.errors import Poison
@@ -25,16 +25,11 @@ from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
 from services.shared.lru_set import LruSet
 from services.shared.policy import Policy
-from services.shared.resource_names import subscription_path, topic_path
 
 KEPT = 2_000  # hits
 MOST_BYTES = 32_000_000  # of them
 HOURS = 48
-_MESSAGES = 100  # at a time; a pack has at most 2 MB
 _PACKS = 20_000  # known not to be counted twice
-_EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should the page be killed; the least it takes
-_RETAINS = timedelta(minutes=10)  # likewise
-_PULL_SECONDS = 20.0
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9._~-]+")  # in a URL or in JSON
 _CALL = {"timeout": 5.0, "retry": None}
 
@@ -46,8 +41,8 @@ class RawHits:
     """
 
     def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
-        self._topic = topic_path(project, topic)
-        self.subscription = subscription_path(project, f"pixelpipe-page-{uuid.uuid4().hex[:12]}")
+        self._wanted = tap.subscription(project, topic, "page")
+        self.subscription = self._wanted.name
         self._reading, self._policy = reading, policy
         self._kept: OrderedDict[str, Hit] = OrderedDict()
         self._sizes: deque[int] = deque()
@@ -66,8 +61,8 @@ class RawHits:
                 if not self._made:
                     await self._make()
                 answer = await self._client.pull(
-                    request=PullRequest(subscription=self.subscription, max_messages=_MESSAGES),
-                    timeout=_PULL_SECONDS,
+                    request=PullRequest(subscription=self.subscription, max_messages=tap.MESSAGES),
+                    timeout=tap.PULL_SECONDS,
                     retry=None,
                 )
                 for received in answer.received_messages:
@@ -98,15 +93,8 @@ class RawHits:
     async def _make(self) -> None:
         if self._client is None:
             self._client = SubscriberAsyncClient()
-        wanted = Subscription(
-            name=self.subscription,
-            topic=self._topic,
-            ack_deadline_seconds=10,
-            message_retention_duration=_RETAINS,
-            expiration_policy=ExpirationPolicy(ttl=_EXPIRES),
-        )
         with suppress(exceptions.AlreadyExists):  # an answer was lost
-            await self._client.create_subscription(request=wanted, **_CALL)
+            await self._client.create_subscription(request=self._wanted, **_CALL)
         self._made, self.error = True, None
         self.since = self.since or datetime.now(UTC)
 
@@ -118,7 +106,7 @@ class RawHits:
         self._packs.add(pack)
         try:
             if "schema" in attributes:
-                hits = hit.read(message.data, attributes).hits
+                hits = [one for one in hit.read(message.data, attributes).hits if one.tally is None]
             else:
                 entries = log_entry.decode(message.data, message.message_id, _microseconds(message.publish_time))
                 hits = log_entry.protected(entries, self._policy).hits

@@ -25,7 +25,7 @@ from local.state import Look
 from local.story import Reading
 from local.stream import Stream
 from local.watched import Watched
-from services.processor import lookups
+from services.processor import lookup_files, lookups
 from services.processor.lookups import Lookups
 from services.processor.parse import STAGE, Parser
 from services.processor.places import Places
@@ -104,7 +104,8 @@ def make(
     policy = Policy(preset, hash_keys.of_setting(preset, environ.get("PIPE_HASH_KEY_FILE", "")), schema.tenants)
     places = Places.of_setting(environ.get("PIPE_GEO_DATABASE", ""), schema, preset)
     sender = lookups.senders(environ.get("PIPE_AGENT_ADDRESSES", ""), schema, preset)
-    parser = Parser(schema, Lookups(place=places.find if places else None, sender=sender))
+    tables, _ = lookup_files.read(schema, preset)  # a cluster's files are not here: then their columns are NULL
+    parser = Parser(schema, Lookups(places.find if places else None, sender, tables))
     reading = Reading(schema, parser, now.collector)
     feed = Feed(client, now.dataset, schema, remote=now.read_only)
     topic = environ.get("PIPE_HITS_TOPIC", resource_names.HITS_TOPIC)

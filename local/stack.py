@@ -182,19 +182,22 @@ def specs(place: Layout, environ: Mapping[str, str], control: int) -> list[Seque
             port=ports.collector,
         ),
     )
+    return [emulators, (provision,), (*services, _page(place, shared, environ, control))]
+
+
+def _page(place: Layout, shared: Mapping[str, str], environ: Mapping[str, str], control: int) -> Spec:
     # It explains requests as the services would take them, so it has the settings of all.
     theirs = {key: value for key, value in environ.items() if key.startswith(PREFIX)}
-    page = Spec(
+    return Spec(
         "page",
         "local.page",
         {**shared, **theirs},
-        child.answers(ports.page),
+        child.answers(place.ports.page),
         ("--data", str(place.data), "--control-fd", str(control)),
-        {"http": ports.page},
+        {"http": place.ports.page},
         again="only a new start of the stack brings it back",
         inherits=(control,),
     )
-    return [emulators, (provision,), (*services, page)]
 
 
 def _service(

@@ -133,9 +133,9 @@ class Reading:
 
     def curl(self, one: Hit) -> str:
         """Sends it again: as the event it was, so with an id of the client's own it counts once."""
-        parts = ["curl", "-i"]
+        parts = ["curl", "-i", "-g"]  # brackets and braces of a URL are no pattern
         if one.method != "GET":
-            parts += ["-X", one.method]
+            parts += ["-X", shlex.quote(one.method)]
         for name, value in one.headers.items():
             if name not in _NOT_SENT_AGAIN and value.isprintable():
                 parts += ["-H", shlex.quote(f"{name}: {value}")]
@@ -144,7 +144,7 @@ class Reading:
             if "content-type" not in one.headers:
                 media = "application/json" if bytes(one.body) else "text/plain"
                 parts += ["-H", shlex.quote(f"content-type: {media}")]
-            parts += ["--data-binary", shlex.quote(body)]
+            parts += ["--data-raw", shlex.quote(body)]  # --data-binary would read a file for a body like @/etc/hosts
         return " ".join([*parts, shlex.quote(self._url(one))])
 
     def _body(self, one: Hit) -> str | None:

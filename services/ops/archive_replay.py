@@ -65,7 +65,10 @@ class ArchiveCounts:
 
 @dataclass(frozen=True)
 class _Selected:
-    """What is sent for one message of the archive; `hours` are the receipts of its hits, in hours since 1970."""
+    """What is sent for one message of the archive; `hours` are the receipts of its hits, in hours since 1970.
+
+    A tally has none: it is sent, so that a dataset made anew can be reconciled, but it is no hit.
+    """
 
     data: bytes
     attributes: dict[str, str]
@@ -109,7 +112,7 @@ class ArchiveReader:
         self.counts.objects += 1
 
     def _count(self, message: ArchivedMessage, selected: _Selected) -> None:
-        self.counts.packs += 1
+        self.counts.packs += bool(selected.hours)
         self.counts.hits += selected.hours.total()
         pack = message.attributes.get("pack", message.id)
         if pack not in self._seen:
@@ -133,6 +136,8 @@ class ArchiveReader:
         hours = Counter(at // HOUR_US for at in times if at is not None and at in self._span)
         if not hours:
             return None
+        if hit.TALLY in message.attributes:
+            hours.clear()
         # Under the old id the processor would drop the pack as a redelivery.
         attributes |= {"pack": hit_packs.new_id(), hit.ORIGINAL: message.attributes.get("pack", message.id)}
         if len(wanted) == len(lines):

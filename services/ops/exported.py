@@ -45,7 +45,7 @@ def exported(schema: Schema) -> tuple[Exported, ...]:
 
 
 def _of_table(table: Table) -> Exported:
-    fields = tuple(map(_field, table.columns))
+    fields = tuple(map(_field, (*table.columns, *table.expressions)))
     return Exported(table.name, table.description, fields, table.key, table.filled_by("event.day").name)
 
 

@@ -31,7 +31,7 @@ from services.ops import (
     dead_letter_erasure,
     dead_letter_queue,
     deployment,
-    on_its_way,
+    in_flight,
     option,
     people,
     receipts,
@@ -153,7 +153,7 @@ class Erasure:
         """Dead letters first, which may be replayed into the tables; `conflicts` last, as compaction fills it."""
         if self.options.admin:
             self.step("waiting for what is on its way")
-            left = await on_its_way.left_after(self.options.admin, self.options.admin_wait)
+            left = await in_flight.left_after(self.options.admin, self.options.admin_wait)
             if left:
                 why = f"{left} hits had not arrived after {self.options.admin_wait:g} s"
                 self.remains.append(Remainder("services and subscriptions", why))

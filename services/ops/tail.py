@@ -75,7 +75,7 @@ def lines(what: str, data: bytes, attributes: dict[str, str]) -> Iterator[Line]:
     try:
         if what == "hits":
             if "schema" in attributes:  # else a load balancer's log entry, which the processor reads
-                yield from map(_hit, hit.unpack(data, attributes))
+                yield from (_hit(one) for one in hit.unpack(data, attributes) if one.tally is None)
         elif (attributes.get("table") == REJECTS) == (what == "rejects"):
             yield from (_row(attributes["table"], one) for one in rows.unpack(data, attributes).to_pylist())
     except (Poison, NewerFormat, KeyError) as error:

@@ -17,35 +17,38 @@ from services.ops.deployment import TIMEOUT, CommandRefused
 from services.shared import emulators
 from services.shared.resource_names import subscription_path, topic_path
 
-_EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should this be killed; the least it takes
+MESSAGES = 100  # at a time; a pack has at most 2 MB
+PULL_SECONDS = 20.0
+_EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should its reader be killed; the least it takes
 _RETAINS = timedelta(minutes=10)  # likewise
-_MESSAGES = 100  # at a time; a pack has at most 2 MB
-_PULL_SECONDS = 20.0
+
+
+def subscription(project: str, topic: str, name: str) -> Subscription:
+    """One that nobody else has, with `name` in its own, as Pub/Sub creates it."""
+    return Subscription(
+        name=subscription_path(project, f"pixelpipe-{name}-{uuid.uuid4().hex[:12]}"),
+        topic=topic_path(project, topic),
+        ack_deadline_seconds=10,
+        message_retention_duration=_RETAINS,
+        expiration_policy=ExpirationPolicy(ttl=_EXPIRES),
+    )
 
 
 class Tap:
     """An async context. Nobody else's messages are touched: each subscription has copies of its own."""
 
     def __init__(self, project: str, topic: str, name: str) -> None:
-        self._topic = topic_path(project, topic)
-        self._path = subscription_path(project, f"pixelpipe-{name}-{uuid.uuid4().hex[:12]}")
+        self._wanted = subscription(project, topic, name)
 
     async def __aenter__(self) -> Tap:
         """Raises CommandRefused where there is no such topic."""
         await asyncio.to_thread(emulators.check, emulators.PUBSUB)
         self._client = SubscriberAsyncClient()
-        wanted = Subscription(
-            name=self._path,
-            topic=self._topic,
-            ack_deadline_seconds=10,
-            message_retention_duration=_RETAINS,
-            expiration_policy=ExpirationPolicy(ttl=_EXPIRES),
-        )
         try:
-            await self._client.create_subscription(request=wanted, timeout=TIMEOUT)
+            await self._client.create_subscription(request=self._wanted, timeout=TIMEOUT)
         except exceptions.NotFound as error:
             await self._client.transport.close()
-            raise CommandRefused(f"there is no topic {self._topic}; has it been provisioned?") from error
+            raise CommandRefused(f"there is no topic {self._wanted.topic}; has it been provisioned?") from error
         except BaseException:
             await self._client.transport.close()
             raise
@@ -55,7 +58,7 @@ class Tap:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._client.delete_subscription(subscription=self._path, timeout=TIMEOUT)
+            await self._client.delete_subscription(subscription=self._wanted.name, timeout=TIMEOUT)
         finally:
             await self._client.transport.close()
 
@@ -64,7 +67,7 @@ class Tap:
         while True:
             try:
                 answer = await self._client.pull(
-                    request=PullRequest(subscription=self._path, max_messages=_MESSAGES), timeout=_PULL_SECONDS
+                    request=PullRequest(subscription=self._wanted.name, max_messages=MESSAGES), timeout=PULL_SECONDS
                 )
             except exceptions.DeadlineExceeded:  # nothing came
                 continue
@@ -72,4 +75,4 @@ class Tap:
                 yield received.message
             if answer.received_messages:
                 ids = [received.ack_id for received in answer.received_messages]
-                await self._client.acknowledge(subscription=self._path, ack_ids=ids, timeout=TIMEOUT)
+                await self._client.acknowledge(subscription=self._wanted.name, ack_ids=ids, timeout=TIMEOUT)

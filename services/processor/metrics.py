@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
@@ -44,14 +44,7 @@ class Metrics:
                 self._settled.labels(kind, outcome)
         rows = counter("rows", "Rows published, by table", ("table",))
         self.rows = {name: rows.labels(name) for name in tables}
-        self.copies = counter("copies", "Rows of tables with `copy` that were published, beside those of their hits")
-        self.copies_misfit = counter("copies_misfit", "Copies that did not fit their table, by table", ("table",))
-        self.sampled_out = counter("sampled_out", "Rows that a table's `sample` left out, by table", ("table",))
-        for name, table in tables.items():
-            if table.copy:
-                self.copies_misfit.labels(name)
-            if table.sample is not None:
-                self.sampled_out.labels(name)
+        self._count_by_name(counter, registry, tables)
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
         self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
         self.problems = counter(
@@ -66,16 +59,6 @@ class Metrics:
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         databases = counter("geo_databases", "Files of PIPE_GEO_DATABASE after the first, by outcome", ("outcome",))
         self.geo_taken, self.geo_refused = databases.labels("taken"), databases.labels("refused")
-        # The label `lookup` takes the names in the schema file.
-        self.lookup_files = counter(
-            "lookup_files", "Files of the schema file's lookups after the first, by outcome", ("lookup", "outcome")
-        )
-        self.lookup_modified = Gauge(
-            "pixelpipe_processor_lookup_modified_timestamp_seconds",
-            "When the file of a lookup that is in use was last changed",
-            ("lookup",),
-            registry=registry,
-        )
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("messages_acked", "Messages acknowledged")
         self.nacked = counter("messages_nacked", "Messages nacked, to be redelivered")
@@ -88,6 +71,29 @@ class Metrics:
             "pixelpipe_processor_publish_seconds",
             "Time until Pub/Sub confirmed one pack of rows",
             buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def _count_by_name(
+        self, counter: Callable[..., Counter], registry: CollectorRegistry, tables: Mapping[str, Table]
+    ) -> None:
+        """What is labelled by names in the schema file beside those of every table."""
+        self.copies = counter("copies", "Rows of tables with `copy` that were published, beside those of their hits")
+        self.copies_misfit = counter("copies_misfit", "Copies that did not fit their table, by table", ("table",))
+        self.sampled_out = counter("sampled_out", "Rows that a table's `sample` left out, by table", ("table",))
+        for name, table in tables.items():
+            if table.copy:
+                self.copies_misfit.labels(name)
+            if table.sample is not None:
+                self.sampled_out.labels(name)
+        # The label `lookup` takes the names in the schema file.
+        self.lookup_files = counter(
+            "lookup_files", "Files of the schema file's lookups after the first, by outcome", ("lookup", "outcome")
+        )
+        self.lookup_modified = Gauge(
+            "pixelpipe_processor_lookup_modified_timestamp_seconds",
+            "When the file of a lookup that is in use was last changed",
+            ("lookup",),
             registry=registry,
         )
 

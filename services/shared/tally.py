@@ -19,8 +19,8 @@ SAMPLED_OUT = "sampled_out"  # what a table's `sample` left out
 DEAD_LETTERED = "dead_lettered"
 
 # Within what a TIMESTAMP takes.
-_Hour = Annotated[int, msgspec.Meta(ge=-17_259_888, le=70_389_527)]
-_Hits = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Hour = Annotated[int, msgspec.Meta(ge=-17_259_888, le=70_389_527)]
+Hits = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 Label = tuple[int, str, str]  # hour, protocol, and tenant or ""
 
@@ -28,11 +28,11 @@ Label = tuple[int, str, str]  # hour, protocol, and tenant or ""
 class Count(msgspec.Struct, frozen=True, array_like=True):
     """So many hits; `protocol` is empty where nobody can tell."""
 
-    hour: _Hour
+    hour: Hour
     protocol: str
     tenant: str
     outcome: str
-    hits: _Hits
+    hits: Hits
 
 
 class Tally(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from services.shared import rows
 from services.shared.errors import Poison
 from services.shared.schema import REJECTS
-from services.shared.tally import HOUR_US, INGESTED, LOADED, LOADER, REJECTED, SAMPLED_OUT, Count, Tally
+from services.shared.tally import HOUR_US, INGESTED, LOADED, LOADER, REJECTED, SAMPLED_OUT, Count, Hits, Hour, Tally
 from services.shared.tally_table import TABLE
 
 SCHEMA = rows.arrow_schema(TABLE)
@@ -28,7 +28,7 @@ class Origin(msgspec.Struct, frozen=True, array_like=True):
 
     id: str
     collected: bool
-    counts: tuple[tuple[int, str, int], ...]
+    counts: tuple[tuple[Hour, str, Hits], ...]
 
     @property
     def hits(self) -> int:

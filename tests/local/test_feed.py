@@ -53,6 +53,30 @@ def today(clock: str) -> str:
     return f"{datetime.now(UTC).date().isoformat()} {clock}"
 
 
+async def test_what_a_look_that_failed_had_read_is_shown_by_the_next(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Feed(client, "web", SCHEMA)
+    insert(client, 0, 1, today("00:00:00"))
+    await found.look()
+    insert(client, 1, 2, today("00:00:00"))
+    insert(client, 9, 1, today("00:00:00"), table="rejects")
+    ask = query.rows
+
+    def failing(client: Any, sql: str, **more: Any) -> Any:
+        if "`web.rejects_log` WHERE" in sql:  # asked last
+            raise query.QueryError("it took too long")
+        return ask(client, sql, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(query, "rows", failing)
+        await found.look()
+    assert found.error == "it took too long"
+    await found.look()
+    items, skipped, _ = found.after(0, 10)
+    assert ([one["id"] for one in items], skipped) == (["n0", "n1", "n2", "n9"], 0)
+
+
 async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_drowned(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from hypothesis import strategies as st
 
 from local import pasted, snippets
 from local.refusal import Refused
+from local.story import Reading
+from services.processor.parse import Parser
+from services.shared import identity, schema_file
+from services.shared.hit import Hit
+from services.shared.schema import DEFAULT_FILE
 
+SCHEMA = schema_file.load(DEFAULT_FILE)
 URL = "https://t.example.com/pixel.gif?user_id=ada"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
@@ -93,6 +100,20 @@ def test_a_protocol_is_guessed_by_what_only_it_has(body: Any, protocol: str) -> 
 def test_a_query_string_is_a_pixels_or_a_trackers(text: str, target: str, protocol: str) -> None:
     found = pasted.read(text)
     assert (found.request.target, found.guessed) == (target, protocol)
+
+
+@pytest.mark.parametrize("text", ["/i?a=\ud800", "curl $'https://t.example.com/i?a=\\ud800'", "a=\ud800"])
+def test_half_a_character_is_a_question_mark(text: str) -> None:
+    assert pasted.read(text).request.target == "/i?a=?"
+
+
+def test_a_request_that_is_sent_again_reads_no_file_and_is_no_pattern() -> None:
+    reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
+    one = Hit(identity.uuid7(1), 1, "POST", "/events", "a[1-9]={x}", text="@/etc/hosts")
+    said = reading.curl(one)
+    found = pasted.read(said).request
+    assert (found.target, found.body) == ("/events?a[1-9]={x}", b"@/etc/hosts")
+    assert "-g" in shlex.split(said)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from services.provision.resource import settle
 from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
 from services.shared.resource_names import topic_path
+from services.shared.tally import Tally
 from tests.ops import cloud_storage, schemas
 from tests.ops.conftest import Pipeline
 from tests.process import wait_for
@@ -363,6 +364,22 @@ def test_rows_stay_that_the_archive_does_not_hold(watched: Pipeline, folder: Pat
     done = replay(watched, folder, "--replace", "--yes", "--until", until).json
     assert (done["deleted"], done["hits"]) == (2, 2)
     assert watched.number(LOGGED) == 4
+
+
+def test_what_a_collector_counted_is_sent_again_and_is_no_hit_that_the_archive_holds(
+    watched: Pipeline, folder: Path
+) -> None:
+    hits = [a_hit("ada"), a_hit("bob")]
+    rows_of(watched, *hits)
+    told = Hit(identity.uuid7(AT), AT, "GET", "/tally", tally=Tally(identity.uuid7(AT), "collector"))
+    counted = hit.pack([hit.encode(told)], identity.uuid7(AT), tally=True)
+    store(folder, packed(hits[0]), counted)
+    assert "(2 events, 1 archived hits)" in replay(watched, folder, "--replace", "--yes", code=1).err
+    done = replay(watched, folder).json
+    assert (done["packs"], done["hits"], done["published"]) == (1, 1, 1)
+    path = resource_names.subscription_path(watched.project, "seen")
+    sent = watched.topics.subscriber.pull(subscription=path, max_messages=10, timeout=10).received_messages
+    assert sorted(hit.TALLY in one.message.attributes for one in sent) == [False, True]
 
 
 def test_people_who_were_forgotten_do_not_come_back_unasked(watched: Pipeline, folder: Path) -> None:

@@ -121,6 +121,12 @@ def test_each_type_of_column_has_its_kind(cart: str, tmp_path: Path, capsys: pyt
     assert views["events__tags"]["dimensions"][0]["sql"] == "events__tags"
 
 
+def test_what_a_view_computes_is_among_its_columns() -> None:
+    schema = schemas.schema("n: {type: INT64, from: param.n}", "twice: {type: INT64, expression: 2 * n}")
+    events = next(one for one in exported(schema) if one.name == "events")
+    assert [field.data_type for field in events.fields if field.name == "twice"] == ["INT64"]
+
+
 def test_numbers_of_views_are_added_or_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(capsys, "lookml", "--schema", str(DEFAULT_FILE), "--to", str(tmp_path))
     _, views = lookml(tmp_path)

@@ -16,6 +16,7 @@ from services.ops.deployment import CommandRefused
 from services.shared import hit, identity, resource_names, rows
 from services.shared.hit import Hit
 from services.shared.resource_names import topic_path
+from services.shared.tally import Tally
 from tests.ops.conftest import Pipeline
 
 NOW = 1_790_000_000_000_000
@@ -59,6 +60,13 @@ async def test_hits_are_shown_and_a_pack_delivered_again_once(
     assert "GET /pixel.gif?user_id=ada&type=view" in first and "native" in first
     assert "\\x1b[31mbob" in second
     assert "user_id=cid" in third
+
+
+async def test_what_a_collector_counted_is_no_hit(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    told = Hit(identity.uuid7(NOW), NOW, "GET", "/tally", tally=Tally(identity.uuid7(NOW), "collector"))
+    counted = hit.pack([hit.encode(told)], identity.uuid7(NOW), tally=True)
+    await tailed(pipeline, resource_names.HITS_TOPIC, [counted, pack("user_id=ada")], "hits", "--count", "1")
+    assert "user_id=ada" in capsys.readouterr().out
 
 
 async def test_rows_of_one_kind_are_shown_that_hold_a_text(
