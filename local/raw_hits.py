@@ -139,7 +139,7 @@ class RawHits:
         if (found := self._kept.get(event_id)) is not None:
             return found
         wanted = event_id.partition("#")[0]  # an id in a query string that several items share is numbered
-        for one in reversed(self._kept.values()):
+        for one in reversed(self.kept()):  # a copy: this runs in a thread, while more come
             if _mentions(one, wanted) and self._reading.event_id(one, now) == event_id:
                 return one
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -86,6 +87,32 @@ async def test_the_latest_are_kept_and_all_are_counted_once(desk: Desk, raw: Raw
     assert raw.counts == {raw_hits.hour(NOW): 3000}
     assert raw.find(first[-1].id, NOW) is None
     assert raw.find(second[0].id, NOW) == second[0]
+
+
+async def test_what_comes_during_a_search_does_not_end_it(desk: Desk, project: str) -> None:
+    asked, arrived = threading.Event(), threading.Event()
+
+    class Slow(Reading):
+        def event_id(self, one: Hit, now: int) -> str:
+            asked.set()
+            arrived.wait(20)
+            return super().event_id(one, now)
+
+    reading = Slow(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
+    raw = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(raw.run())
+        await until(lambda: raw.since is not None)
+        send(desk, hits(2), "p1")
+        await until(lambda: raw.counts.total() == 2)
+        found = tasks.create_task(asyncio.to_thread(raw.find, "e", NOW))
+        await until(asked.is_set)
+        send(desk, hits(1), "p2")
+        await until(lambda: raw.counts.total() == 3)
+        arrived.set()
+        assert await found is None
+        running.cancel()
+    await raw.leave()
 
 
 async def test_what_a_collector_counted_is_no_hit(desk: Desk, raw: RawHits) -> None:

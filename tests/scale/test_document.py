@@ -10,6 +10,7 @@ import pyarrow as pa
 from services.ops import capacity_model, cost_model
 from services.shared import hit, identity, rows
 from services.shared.hit import Hit
+from services.shared.tally import Tally
 from tests.process import ROOT
 
 TEXT = (ROOT / "docs" / "scale.md").read_text()
@@ -32,6 +33,8 @@ def test_the_reader_reads_packs_of_hits() -> None:
     found = list(reader()["hits"](data, attributes))
     assert [(one["id"], one["at"], one["query"]) for one in found] == [(one.id, one.at, one.query) for one in made]
     assert list(reader()["hits"](b"{}", {})) == []
+    told = Hit(identity.uuid7(NOW), NOW, "GET", "/tally", tally=Tally(identity.uuid7(NOW), "collector"))
+    assert list(reader()["hits"](*hit.pack([hit.encode(told)], identity.uuid7(NOW), tally=True))) == []
 
 
 def test_the_reader_reads_packs_of_rows() -> None:

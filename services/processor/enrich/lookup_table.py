@@ -132,7 +132,7 @@ def _of_csv(data: bytes, names: list[str]) -> _Rows:
 
 
 def _of_parquet(data: bytes, names: list[str]) -> _Rows:
-    from pyarrow import parquet  # 20 MB, for who has such a file
+    from pyarrow import parquet  # 20 MB that nobody else needs
 
     try:
         file: Any = parquet.ParquetFile(pa.BufferReader(data))
