@@ -56,10 +56,11 @@ class _Code:
         if column.transforms or column.repeated or column.type == STRUCT or not column.sources:
             self._line(1, f"add({self._object(column_readers.reader(column))}(event))")
             return
-        for depth, source in enumerate(column.sources, 1):
-            if depth > 1:
-                self._line(depth - 1, "if v is None:")
-            self._read(depth, source, column)
+        first, *others = column.sources
+        self._read(1, first, column)
+        for source in others:  # one after the other, not one in the other: Python takes 100 levels
+            self._line(1, "if v is None:")
+            self._read(2, source, column)
         if column.required:
             self._line(1, "if v is None:")
             self._line(2, "raise Missing")

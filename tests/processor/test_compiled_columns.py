@@ -89,3 +89,13 @@ def test_a_query_without_repeats_is_read_in_one_go(text: str) -> None:
     assert found is None or list(found.items()) == pairs
     if len(dict(pairs)) == len(pairs) == text.count("&") + 1 and "" not in dict(pairs):
         assert found is not None
+
+
+def test_a_column_has_as_many_sources_as_the_file_says() -> None:
+    listed = ", ".join(f"param.a{number}" for number in range(200))
+    column = f"\n      a: {{type: STRING, from: [{listed}]}}"
+    table = schema_file.parse(FILE % (NEEDED, column, NEEDED)).tables["events"]
+    event, values = Event(_hit("a199=last")), []
+    gather(event)
+    compiled([table.column("a")])(event, values)
+    assert values == ["last"]
