@@ -22,6 +22,7 @@ from services.shared.config import ConfigError
 COMMANDS = {  # modules of this package, each with add_options() and run()
     "check": "check a schema file, and show what it does to tables, a sample request, and rejects",
     "init": "write a schema file with columns for what events bring and no column takes",
+    "doctor": "check a running release from outside: each line ok, or what to do",
     "smoke": "fire one pixel and wait for its row",
     "load": "fire hits at a collector and count what arrives in BigQuery",
     "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",

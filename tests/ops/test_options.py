@@ -17,6 +17,7 @@ WRONG = {
     ("smoke", *PROJECT, "--wait", "nan"): "argument --wait: 'nan': use a number from 0 up",
     ("smoke", *PROJECT, "--wait", "inf"): "argument --wait: 'inf': use a number from 0 up",
     ("smoke", *PROJECT, "--schema", ""): "argument --schema: it is empty; name a file",
+    ("doctor", *PROJECT, "--admin", "9101"): "argument --admin: '9101': use a URL, such as https://",
     ("load", "--hits", "0"): "argument --hits: '0': use a whole number from 1 up",
     ("load", "--hits", "9" * 5000): f"argument --hits: '{'9' * 80}…': use a whole number from 1 up",
     ("load", "--connections", "0"): "argument --connections: '0': use a whole number from 1 up",
@@ -54,6 +55,7 @@ def test_an_option_that_is_wrong_is_named_with_its_value(
 
 
 COMMANDS = {
+    "doctor": "PUBSUB_EMULATOR_HOST",
     "smoke": "BIGQUERY_EMULATOR_HOST",
     "replay": "BIGQUERY_EMULATOR_HOST",
     "compact": "BIGQUERY_EMULATOR_HOST",
