@@ -13,7 +13,7 @@ from emulators.arguments import HOST, data_path
 from local import ports
 from local.stack import DATA
 
-_NO_STACK = ("capacity", "check", "completion", "cost")  # commands that need nothing that runs
+_NO_STACK = ("capacity", "check", "completion", "cost", "explain")  # commands that need nothing that runs
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:

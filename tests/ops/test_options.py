@@ -36,6 +36,8 @@ WRONG = {
     ("trace", "x", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
     ("check", "--header", "Sec-GPC"): "argument --header: 'Sec-GPC': use 'NAME: VALUE', such as 'Sec-GPC: 1'",
     ("check", "--header", "A: b\nC: d"): "argument --header: 'A: b\\nC: d': use 'NAME: VALUE'",
+    ("explain", "--header", "Sec-GPC"): "argument --header: 'Sec-GPC': use 'NAME: VALUE', such as 'Sec-GPC: 1'",
+    ("explain", "--schema", ""): "argument --schema: it is empty; name a file",
     ("check", "--against", "dead"): "argument --against: invalid choice: 'dead'",
     ("check", "--rejects", "--since", "soon"): "argument --since: 'soon' is not a time",
     ("init", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
