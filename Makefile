@@ -55,8 +55,8 @@ query: $(VENV)/.run ## ask the running stack: make query SQL='SELECT …' [FORMA
 ops: $(VENV)/.run $(BIN)/pixelpipe ## run an operator's command on the running stack: make ops ARGS='dead list' (see services/ops)
 	@$(BIN)/python -m local ops $(ARGS)
 
-compact: $(VENV)/.run ## remove a closed day's duplicates in the running stack: make compact [DATE=YYYY-MM-DD]
-	@$(BIN)/python -m local ops compact --date $(or $(DATE),yesterday)
+compact: $(VENV)/.run ## remove the duplicates of closed days in the running stack: make compact [DATE=YYYY-MM-DD]
+	@$(BIN)/python -m local ops compact $(addprefix --date=,$(DATE))
 
 test: install ## run the tests
 	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'

@@ -48,6 +48,8 @@ function balance(ledger) {
     ? `${left} ${places[name]}: on the way, or lost if this stays`
     : `${-left} ${places[name]}: came twice, or were replayed`));
   const dropped = ledger.duplicates.processor + ledger.duplicates.loader;
+  if (ledger.copies > 0) told.push(`${ledger.copies} of the rows loaded are copies`);
+  if (ledger.sampled_out > 0) told.push(`${ledger.sampled_out} left out by samples`);
   if (dropped > 0) told.push(`${dropped} noticed as known and dropped`);
   return `Hits since the processes have started. ${told.length > 0 ? told.join("; ") : "All of them are accounted for"}.`;
 }

@@ -40,7 +40,7 @@ def _stats() -> tuple[Panel, ...]:
             100_000,
             "PixelpipeSpoolOld",
         ),
-        _stat("Rows", "wps", "As many as hits.", rate("pixelpipe_loader_rows_loaded_total")),
+        _stat("Rows", "wps", "As many as hits, copies and samples apart.", rate("pixelpipe_loader_rows_loaded_total")),
         _stat(
             "Receipt to row, p95",
             "s",
@@ -266,7 +266,8 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Ledger",
                 "short",
-                f"`collected` equals `loaded` and `rejected` together; the rest is near 0. {RULES}",
+                f"`collected` equals `loaded` and `rejected` together; the rest is near 0. Copies are in `loaded`, and "
+                f"what samples leave out is in neither. {RULES}",
                 (
                     Query(f"sum ({select('pixelpipe:ledger_collected:hits1h')})", "collected"),
                     Query(_hour("pixelpipe_loader_rows_loaded_total", 'table!~"rejects"'), "loaded"),

@@ -76,9 +76,19 @@ ROWS: tuple[Row, ...] = (
                 stacked=True,
             ),
             Panel(
+                "Copies and samples",
+                "wps",
+                "What `copy` and `sample` in the schema file make of hits. Copies that do not fit: 0.",
+                (
+                    Query(rate(_P + "copies_total"), "rows that are copies"),
+                    Query(rate(_P + "copies_misfit_total", by="table"), "copies that do not fit {{table}}"),
+                    Query(rate(_P + "sampled_out_total", by="table"), "left out of {{table}}"),
+                ),
+            ),
+            Panel(
                 "What became of hits",
                 "wps",
-                "`published`. `duplicate` had been processed before.",
+                "`published`. `duplicate` had been processed before. `sampled_out` is in no table, by the schema file.",
                 (Query(rate(_P + "hits_settled_total", by="kind, outcome"), "{{kind}} {{outcome}}"),),
                 stacked=True,
             ),
@@ -110,6 +120,28 @@ ROWS: tuple[Row, ...] = (
                     Query(
                         f"sum by (outcome) (increase({select(_P + 'geo_databases_total')}[1h]))",
                         "{{outcome}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "New lookup files",
+                "short",
+                "`taken` where a lookup's file is replaced. `refused` 0: the file before stays in use.",
+                (
+                    Query(
+                        f"sum by (lookup, outcome) (increase({select(_P + 'lookup_files_total')}[1h]))",
+                        "{{lookup}} {{outcome}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Age of lookup files",
+                "s",
+                "Since the file in use was changed, of the pod with the oldest. As often as you replace it.",
+                (
+                    Query(
+                        f"time() - min by (lookup) ({select(_P + 'lookup_modified_timestamp_seconds')})",
+                        "{{lookup}}",
                     ),
                 ),
             ),

@@ -41,7 +41,18 @@ FOREIGN = {
     "yaml": {
         *(
             f"shared/schema_{name}.py"
-            for name in ("columns", "file", "nodes", "privacy", "tenant_tables", "tenants", "yaml")
+            for name in (
+                "columns",
+                "file",
+                "lookups",
+                "nodes",
+                "privacy",
+                "sources",
+                "tenant_tables",
+                "tenants",
+                "transforms",
+                "yaml",
+            )
         ),
         "processor/enrich/data_file.py",
     },

@@ -17,6 +17,7 @@ OWNED = {
     "collector/disk.py": "awaited where it is called",
     "collector/outbox.py": "a pack on its way, which the outbox waits for; it raises nothing",
     "collector/sender.py": "one publish, awaited where it is called",
+    "processor/lookup_files.py": "a read of a file, awaited by a task of Background",
     "processor/places.py": "a read of a file, awaited by a task of Background",
     "processor/worker.py": "a message in hand, in the worker's TaskGroup",
     "loader/write_api.py": "a connection, whose appends fail when it ends; WriteApi waits for it",

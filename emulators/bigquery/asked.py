@@ -16,8 +16,14 @@ def described(sql: str, statement: Statement, context: Context) -> str | None:
     """The statement, the types of its parameters and the tables that it may name as they are now, if anyone asks."""
     if not os.environ.get(VARIABLE):
         return None
+    functions = {
+        ".".join(function.key): {"arguments": dict(function.arguments), "columns": dict(function.columns)}
+        for function in context.catalog.functions.values()
+        if function.project == context.project and function.name in sql
+    }
     return json.dumps(
-        {
+        ({"functions": functions} if functions else {})
+        | {
             "sql": sql,
             "kind": statement.kind,
             "project": context.project,

@@ -1,4 +1,4 @@
-"""Datasets, tables and views: their definitions, and the rows of DuckDB's `meta` schema that store them.
+"""Datasets, tables, views, table functions: their definitions, and the rows of DuckDB's `meta` schema that keep them.
 
 The dictionaries are what every request reads. They change on the writer thread only, after the commit
 that made the change durable, and their values are frozen, so a reader never sees half a change.
@@ -17,6 +17,9 @@ from emulators.bigquery.errors import ApiError, not_found
 from emulators.bigquery.nested_types import is_nested
 from emulators.bigquery.table_schema import Column, from_known
 
+# When a row was written, in the DuckDB table of every table: no column that anyone sees.
+WRITTEN = '"$written"'
+WRITTEN_TYPE = "TIMESTAMP WITH TIME ZONE DEFAULT now()"
 DatasetKey = tuple[str, str]  # project, dataset
 TableKey = tuple[str, str, str]  # project, dataset, table
 
@@ -100,6 +103,33 @@ class Table:
         return {column.name.lower(): column for column in self.columns}
 
 
+@dataclass(frozen=True)
+class TableFunction:
+    """A query with parameters, which FROM calls. No other routines are kept."""
+
+    project: str
+    dataset: str
+    name: str
+    created: int  # milliseconds since 1970
+    modified: int
+    arguments: tuple[tuple[str, str], ...]  # name and type
+    body: str  # the query
+    columns: tuple[tuple[str, str], ...] = ()  # name and type, as the query gave them when it was written
+    description: str | None = None
+
+    @property
+    def key(self) -> TableKey:
+        return self.project, self.dataset, self.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.project}:{self.dataset}.{self.name}"
+
+    @property
+    def etag(self) -> str:
+        return etag(asdict(self))
+
+
 def etag(known: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:22] + "=="
 
@@ -110,6 +140,7 @@ class Catalog:
 
     datasets: dict[DatasetKey, Dataset] = field(default_factory=dict)
     tables: dict[TableKey, Table] = field(default_factory=dict)
+    functions: dict[TableKey, TableFunction] = field(default_factory=dict)
 
     def dataset(self, project: str, dataset: str) -> Dataset:
         found = self.datasets.get((project, dataset))
@@ -130,12 +161,25 @@ class Catalog:
             if key[:2] == (project, dataset):
                 yield self.tables[key]
 
+    def function(self, project: str, dataset: str, name: str) -> TableFunction:
+        self.dataset(project, dataset)
+        found = self.functions.get((project, dataset, name))
+        if found is None:
+            raise not_found(f"Routine {project}:{dataset}.{name}")
+        return found
+
+    def functions_of(self, project: str, dataset: str) -> Iterator[TableFunction]:
+        for key in sorted(self.functions):
+            if key[:2] == (project, dataset):
+                yield self.functions[key]
+
     def set_dataset(self, dataset: Dataset) -> None:
         self.datasets = {**self.datasets, dataset.key: dataset}
 
     def forget_dataset(self, key: DatasetKey) -> None:
         self.datasets = {other: dataset for other, dataset in self.datasets.items() if other != key}
         self.tables = {other: table for other, table in self.tables.items() if other[:2] != key}
+        self.functions = {other: function for other, function in self.functions.items() if other[:2] != key}
 
     def set_table(self, table: Table) -> None:
         self.tables = {**self.tables, table.key: table}
@@ -143,12 +187,19 @@ class Catalog:
     def forget_table(self, key: TableKey) -> None:
         self.tables = {other: table for other, table in self.tables.items() if other != key}
 
+    def set_function(self, function: TableFunction) -> None:
+        self.functions = {**self.functions, function.key: function}
+
+    def forget_function(self, key: TableKey) -> None:
+        self.functions = {other: function for other, function in self.functions.items() if other != key}
+
 
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS meta;
 CREATE SCHEMA IF NOT EXISTS rows;
 CREATE TABLE IF NOT EXISTS meta.datasets (project VARCHAR, name VARCHAR, known VARCHAR);
 CREATE TABLE IF NOT EXISTS meta.tables (project VARCHAR, dataset VARCHAR, name VARCHAR, id BIGINT, known VARCHAR);
+CREATE TABLE IF NOT EXISTS meta.functions (project VARCHAR, dataset VARCHAR, name VARCHAR, known VARCHAR);
 CREATE TABLE IF NOT EXISTS meta.ids (last BIGINT);
 INSERT INTO meta.ids SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM meta.ids);
 CREATE TABLE IF NOT EXISTS meta.jobs (project VARCHAR, id VARCHAR, created BIGINT, kind VARCHAR, known VARCHAR);
@@ -169,6 +220,14 @@ def load(connection: Any) -> Catalog:
         )
         table = Table(**fields)
         catalog.tables[table.key] = table
+        if table.view is None:  # in a file of before this column, all rows are of now
+            connection.execute(f"ALTER TABLE {table.rows} ADD COLUMN IF NOT EXISTS {WRITTEN} {WRITTEN_TYPE}")
+    for (known,) in connection.execute("SELECT known FROM meta.functions").fetchall():
+        fields = json.loads(known)
+        for part in ("arguments", "columns"):
+            fields[part] = tuple((name, type_) for name, type_ in fields[part])
+        function = TableFunction(**fields)
+        catalog.functions[function.key] = function
     return catalog
 
 
@@ -194,6 +253,15 @@ def put_table(connection: Any, table: Table) -> None:
 
 def drop_table(connection: Any, key: TableKey) -> None:
     connection.execute("DELETE FROM meta.tables WHERE project = ? AND dataset = ? AND name = ?", list(key))
+
+
+def put_function(connection: Any, function: TableFunction) -> None:
+    drop_function(connection, function.key)
+    connection.execute("INSERT INTO meta.functions VALUES (?, ?, ?, ?)", [*function.key, json.dumps(asdict(function))])
+
+
+def drop_function(connection: Any, key: TableKey) -> None:
+    connection.execute("DELETE FROM meta.functions WHERE project = ? AND dataset = ? AND name = ?", list(key))
 
 
 def check_etag(wanted: str | None, found: str) -> None:

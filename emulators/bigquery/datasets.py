@@ -98,12 +98,15 @@ async def delete(store: Store, project: str, name: str, match: str | None, *, co
         dataset = store.catalog.dataset(project, name)
         check_etag(match, dataset.etag)
         tables = list(store.catalog.tables_of(project, name))
-        if tables and not contents:
+        functions = list(store.catalog.functions_of(project, name))
+        if (tables or functions) and not contents:
             raise ApiError(400, "resourceInUse", f"Dataset {project}:{name} is still in use")
         for table in tables:
             if table.view is None:
                 connection.execute(f"DROP TABLE {table.rows}")
             catalog.drop_table(connection, table.key)
+        for function in functions:
+            catalog.drop_function(connection, function.key)
         catalog.drop_dataset(connection, dataset.key)
 
     await store.write(apply, lambda: store.catalog.forget_dataset((project, name)))

@@ -14,18 +14,17 @@ import pyarrow.compute as pc
 from emulators.bigquery import asked
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError, invalid, invalid_query, unsupported
-from emulators.bigquery.sql import dialect, parameters, statement
+from emulators.bigquery.sql import parameters, statement
 from emulators.bigquery.sql.scope import Context
 from emulators.bigquery.sql.translate import Query, ScanPlan
 from emulators.bigquery.store import FAILURES, Store, query_error
-from emulators.bigquery.table_schema import quote
+from emulators.bigquery.table_schema import FIXED_WIDTHS, variable_width
 from emulators.bigquery.writer import Connection
 
 MAX_RESULT = 256 * 1024 * 1024  # bytes of Arrow that one result may have
 SAMPLE = 10_000  # rows from which the average width of a column is taken
 DATES = (-719_162, 2_932_896)  # the years 1 to 9999 in days since 1970
 TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # and in microseconds
-FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "DATETIME": 8, "TIME": 8, "TIMESTAMP": 8}
 
 KNOWN = {
     "query",
@@ -82,7 +81,7 @@ def prepare(store: Store, project: str, configuration: Mapping[str, Any], now: d
     default = configuration.get("defaultDataset") or {}
     dataset = (default.get("projectId") or project, default["datasetId"]) if default.get("datasetId") else None
     context = Context(store.catalog, project, dataset, named, positional, now)
-    read = statement.read(dialect.parse(text), context)
+    read = statement.read_text(text, context)
     return Prepared(read, read.query, configuration, asked.described(text, read, context))
 
 
@@ -109,14 +108,9 @@ def row_width(connection: Connection, table: Table, names: tuple[str, ...]) -> f
     """Average bytes of these columns in a row, as BigQuery counts them."""
     columns = [column for column in table.columns if column.name in names]
     fixed = sum(FIXED_WIDTHS.get(column.type, 2) for column in columns)
-    variable = [column for column in columns if column.type not in FIXED_WIDTHS]
-    if not variable:
+    widths = variable_width(columns)
+    if not widths:
         return float(fixed)
-    sizes = {"BYTES": "octet_length({})"}
-    widths = " + ".join(
-        f"coalesce({sizes.get(column.type, 'strlen(CAST({} AS VARCHAR))').format(quote(column.name))}, 0)"
-        for column in variable
-    )
     sample = f"SELECT avg({widths}) FROM (SELECT * FROM {table.rows} LIMIT {SAMPLE})"  # noqa: S608
     ((average,),) = connection.execute(sample).fetchall()
     return fixed + float(average or 0)

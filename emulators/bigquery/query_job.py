@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
-from emulators.bigquery import asked, execute, load, query, row_policies
+from emulators.bigquery import asked, execute, load, query, routines, row_policies
 from emulators.bigquery.errors import ApiError
 from emulators.bigquery.jobs import Job, Jobs
 from emulators.bigquery.store import FAILURES, Store, query_error
@@ -52,7 +52,7 @@ class QueryJobs:
             raise ApiError(400, "bytesBilledLimitExceeded", message)
         job.statistics = statistics(prepared, read)
         said = prepared.statement
-        change, definition, policy = said.change, said.definition, said.policy
+        change, definition, policy, function = said.change, said.definition, said.policy, said.function
         if change is not None:
             changed = await self._store.write(lambda connection: execute.change_rows(connection, self._store, change))
             job.statistics["query"] |= {"numDmlAffectedRows": str(changed.rows), "dmlStats": changed.resource()}
@@ -65,6 +65,11 @@ class QueryJobs:
         elif policy is not None:
             job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
                 lambda connection: row_policies.change(connection, self._store, policy)
+            )
+            job.result = query.nothing(None)
+        elif function is not None:
+            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
+                lambda connection: routines.apply_change(connection, self._store, function)
             )
             job.result = query.nothing(None)
         else:

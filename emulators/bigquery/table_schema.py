@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +27,13 @@ SPELLINGS = {name: name for name in DUCKDB} | {"INTEGER": "INT64", "FLOAT": "FLO
 SQL_SPELLINGS = {"INT": "INT64", "SMALLINT": "INT64", "BIGINT": "INT64", "TINYINT": "INT64", "DECIMAL": "NUMERIC"}
 
 RECORDS = ("RECORD", "STRUCT")
+LACKING = ("BIGNUMERIC", "BIGDECIMAL", "GEOGRAPHY", "INTERVAL", "RANGE")  # types of BigQuery that are not here
 MODES = ("NULLABLE", "REQUIRED", "REPEATED")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
+POLICY_TAG = re.compile(r"projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+# Bytes of a value as BigQuery counts them; the others' are those of their text.
+FIXED_WIDTHS = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "DATETIME": 8, "TIME": 8, "TIMESTAMP": 8}
 FIELD_KEYS = {"name", "type", "mode", "description", "fields", "policyTags"}
 
 
@@ -40,6 +44,7 @@ class Column:
     required: bool = False
     description: str | None = None
     fields: tuple[Column, ...] = ()  # of a RECORD
+    policy_tags: tuple[str, ...] = ()  # kept, and asked of nobody: who may read what, the emulator does not know
 
     def resource(self) -> dict[str, Any]:
         """The column as a TableFieldSchema of the REST API."""
@@ -53,6 +58,8 @@ class Column:
             found["fields"] = [field.resource() for field in self.fields]
         if self.description is not None:
             found["description"] = self.description
+        if self.policy_tags:
+            found["policyTags"] = {"names": list(self.policy_tags)}
         return found
 
 
@@ -75,7 +82,8 @@ def record(name: str, fields: tuple[Column, ...], mode: str, description: str | 
 
 def from_known(known: Mapping[str, Any]) -> Column:
     """A column as `dataclasses.asdict` wrote it."""
-    return Column(**{**known, "fields": tuple(from_known(field) for field in known.get("fields", ()))})
+    fields = tuple(from_known(field) for field in known.get("fields", ()))
+    return Column(**{**known, "fields": fields, "policy_tags": tuple(known.get("policy_tags", ()))})
 
 
 def quote(name: str) -> str:
@@ -110,6 +118,8 @@ def parse(fields: Any, depth: int = 0) -> tuple[Column, ...]:
 def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
     given = str(field.get("type", "")).upper()
     mode = str(field.get("mode") or "NULLABLE").upper()
+    if given in LACKING:
+        raise invalid(f"Field {name}: the local BigQuery emulator does not support the type {given}")
     if given not in SPELLINGS and given not in RECORDS:
         raise invalid(f"Invalid value for type: {given} is not a valid value (field {name})")
     if mode not in MODES:
@@ -117,8 +127,7 @@ def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
     for key, value in field.items():
         if key not in FIELD_KEYS and value not in (None, "", [], {}):
             raise invalid(f"Field {name}: the local BigQuery emulator does not support {key}")
-    if field.get("policyTags") not in (None, {}, {"names": []}):
-        raise invalid(f"Field {name}: the local BigQuery emulator does not support policyTags")
+    tags = _policy_tags(name, field, given in RECORDS)
     description = None if field.get("description") is None else str(field["description"])
     if given in RECORDS:
         if not field.get("fields"):
@@ -129,8 +138,23 @@ def _column(name: str, field: Mapping[str, Any], depth: int) -> Column:
     if field.get("fields"):
         raise invalid(f"Field {name} has type {given} and fields; only a RECORD has fields")
     if mode == "REPEATED":
-        return Column(name, array_of(SPELLINGS[given]), False, description)
-    return Column(name, SPELLINGS[given], mode == "REQUIRED", description)
+        return Column(name, array_of(SPELLINGS[given]), False, description, policy_tags=tags)
+    return Column(name, SPELLINGS[given], mode == "REQUIRED", description, policy_tags=tags)
+
+
+def _policy_tags(name: str, field: Mapping[str, Any], is_record: bool) -> tuple[str, ...]:
+    given = field.get("policyTags") or {}
+    names = given.get("names") or [] if isinstance(given, dict) else None
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise invalid(f"Invalid value for policyTags: a list of names is expected (field {name})")
+    if len(names) > 1:
+        raise invalid(f"Field {name} has {len(names)} policy tags. At most one policy tag is allowed per field.")
+    if names and is_record:
+        raise invalid(f"Policy tags cannot be set on field {name} of type RECORD; set them on its fields")
+    for one in names:
+        if not POLICY_TAG.fullmatch(one):
+            raise invalid(f"Invalid policy tag resource name: {one} (field {name})")
+    return tuple(names)
 
 
 def evolved(table: str, old: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -165,5 +189,15 @@ def _evolved(table: str, old: Column, new: Column) -> Column:
     if before["mode"] != after["mode"] and (before["mode"], after["mode"]) != ("REQUIRED", "NULLABLE"):
         raise invalid(f"{changed} mode from {before['mode']} to {after['mode']}")
     if not old.fields:
-        return Column(old.name, old.type, new.required, new.description)
+        return Column(old.name, old.type, new.required, new.description, policy_tags=new.policy_tags)
     return record(old.name, evolved(table, old.fields, new.fields), after["mode"], new.description)
+
+
+def variable_width(columns: Iterable[Column]) -> str:
+    """DuckDB's expression for the bytes of a row in those of the columns that have no fixed width."""
+    sizes = {"BYTES": "octet_length({})"}
+    return " + ".join(
+        f"coalesce({sizes.get(column.type, 'strlen(CAST({} AS VARCHAR))').format(quote(column.name))}, 0)"
+        for column in columns
+        if column.type not in FIXED_WIDTHS
+    )

@@ -168,7 +168,8 @@ def build(connection: Connection, table: Table) -> Table:
     if table.view is None:
         listed = ", ".join(f"{_declared(column)}{' NOT NULL' if column.required else ''}" for column in table.columns)
         # DuckDB has no table without columns, BigQuery does: rows go in once a schema is set.
-        connection.execute(f"CREATE TABLE {table.rows} ({listed or f'{quote(HOLLOW)} BOOLEAN'})")
+        written = f"{catalog.WRITTEN} {catalog.WRITTEN_TYPE}"
+        connection.execute(f"CREATE TABLE {table.rows} ({listed or f'{quote(HOLLOW)} BOOLEAN'}, {written})")
     catalog.put_table(connection, table)
     return table
 

@@ -64,6 +64,7 @@ class Config:
             "sec-ch-ua-platform",
             "sec-purpose",
             "signature-agent",
+            "x-client-geo-location",
         ),
         "request headers kept with a hit, comma-separated",
     )

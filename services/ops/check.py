@@ -63,15 +63,16 @@ async def run(options: argparse.Namespace) -> int:
         "digest": found.digest,
         "tables": {name: len(table.columns) for name, table in found.tables.items()},
     }
+    parser, report["warnings"] = sample_report.parser(options, found)
     good = True
     if options.against:
         report["live"] = await asyncio.to_thread(_against_live, options, found)
         good = not report["live"]["refused"]
     if options.url is not None or body is not None:
-        report["sample"] = await sample_report.report(options, found, body)
+        report["sample"] = await sample_report.report(options, found, body, parser)
         good = good and sample_report.is_stored(report["sample"])
     if options.rejects:
-        report["rejects"] = await asyncio.to_thread(_rejects, options, found)
+        report["rejects"] = await asyncio.to_thread(_rejects, options, found, parser)
     print(json.dumps(report, indent=2, ensure_ascii=False) if options.json else check_text.text(report))
     return 0 if good else 1
 
@@ -97,12 +98,12 @@ def _against_live(options: argparse.Namespace, found: Schema) -> dict[str, Any]:
         raise CommandRefused(f"failed: {' '.join(str(error).split())}") from error
 
 
-def _rejects(options: argparse.Namespace, found: Schema) -> dict[str, Any]:
+def _rejects(options: argparse.Namespace, found: Schema, parser: Parser) -> dict[str, Any]:
     yesterday = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     since = options.since or yesterday
     client = deployment.bigquery_client(options.project)
     rejects = Rejects(client, options.project, options.dataset, found, Wanted(since=since), pending=False)
-    judge = Judge(found, Parser(found), time.time_ns() // 1000)
+    judge = Judge(found, parser, time.time_ns() // 1000)
     for page in rejects.pages():
         judge.page(page)
     return {"since": since.isoformat(), **judge.again.report}

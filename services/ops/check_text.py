@@ -19,6 +19,7 @@ _NOW = {
 def text(report: dict[str, Any]) -> str:
     listed = ", ".join(f"{name} ({count} columns)" for name, count in report["tables"].items())
     lines = [f"{report['file']} is right: {listed}"]
+    lines += [f"  warning: {line}" for line in report["warnings"]]
     if "live" in report:
         lines += ["", "Provisioning it:"]
         lines += [f"  {line}" for line in report["live"]["lines"]]
@@ -66,12 +67,8 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
         if "value" in why:
             yield f"  it was {shown(why['value'])}"
     else:
-        yield f"event {number} ({', '.join(marks)}): a row of {one['table']}"
-        width = max(map(len, one["row"]), default=0)
-        for name, value in one["row"].items():
-            more = [f"from {one['from'][name]}"] if name in one["from"] else []
-            more += [f"sent as {shown(one['changed'][name])}"] if name in one["changed"] else []
-            yield f"  {name:{width}}  {shown(value)}" + (f"   ({', '.join(more)})" if more else "")
+        yield f"event {number} ({', '.join(marks)}): {_place(one)}"
+        yield from _columns(one)
     for what, names in one.get("privacy", {}).items():
         if names:
             yield f"  {what} by `privacy`: {', '.join(map(printable, names))}"
@@ -82,6 +79,28 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
         kept = f"kept in {one['kept_in']}" if one["kept_in"] else "lost: the table has no column from param.*"
         kept = kept if one["outcome"] == "row" else "kept in the reject"
         yield f"  no column for: {', '.join(map(printable, one['unknown']))} ({kept})"
+    for copy in one.get("copies", ()):
+        if "reject" in copy:
+            why = copy["reject"]
+            yield f"  no copy in {copy['table']}: {why.get('column', 'the row')}: {why['reason']}: {why['detail']}"
+            continue
+        yield f"  and a copy: {_place(copy)}"
+        yield from (f"  {line}" for line in _columns(copy))
+
+
+def _place(one: dict[str, Any]) -> str:
+    return f"left out of {one['table']} by its sample" if one.get("sampled_out") else f"a row of {one['table']}"
+
+
+def _columns(one: dict[str, Any]) -> Iterator[str]:
+    computed = one.get("computed", {})
+    width = max(map(len, (*one["row"], *computed)), default=0)
+    for name, value in one["row"].items():
+        more = [f"from {one['from'][name]}"] if name in one.get("from", ()) else []
+        more += [f"sent as {shown(one['changed'][name])}"] if name in one.get("changed", ()) else []
+        yield f"  {name:{width}}  {shown(value)}" + (f"   ({', '.join(more)})" if more else "")
+    for name, sql in computed.items():
+        yield f"  {name:{width}}  the view computes it: {shown(sql)}"
 
 
 def _rejects(found: dict[str, Any]) -> Iterator[str]:

@@ -4,6 +4,8 @@ All see the rows of one day of one log table in the same way. A *fingerprint* is
 of all its columns but those that say how it travelled. Rows of one fingerprint are copies of one event. In each key
 the rows have *places*, by the window of the view: the view shows place 1. Rows of a key with another fingerprint than
 the row in place 1 are another event under the same key, a conflict.
+
+Where days are settled (`services.provision.view`), the row in place 1 is marked, and no other.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from datetime import date
 
 from services.provision import view
 from services.provision.view import quoted
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, OPEN_SOURCES, Column, Source, Table
+from services.shared.schema import CONFLICTS, IN_A_ZONE, LOG_SUFFIX, MARK, OPEN_SOURCES, Column, Source, Table
 
 # How the hit of an event travelled, and what follows from that: a client that sends an event again changes them.
-_TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent")
+# Date and hour are those of the receipt where no event_time is sent; where one is, that is compared itself.
+_TRANSPORT = ("hit.received_at", "hit.ip", "header.user-agent", *IN_A_ZONE)
 _TRANSPORT_NAMESPACES = ("agent", "geo")
 SENT_AT = "sent_at"  # the parameter that says when the client sent it
 # When it happened by our clock, if there is the other one beside it: when it happened by the client's, as it was sent.
@@ -35,11 +38,13 @@ class Statements:
     day: date
 
     def count(self) -> str:
-        """`found` rows, and the `events` that they are."""
+        """`found` rows, the `events` that they are, and those `unmarked`."""
         key = ", ".join(map(quoted, self.table.key))
+        unmarked = f"COUNTIF({quoted(MARK)} IS NOT TRUE)" if self._marks else "0"
         return (
-            "SELECT COUNT(*) AS events, IFNULL(SUM(copies), 0) AS found\n"  # noqa: S608 - names of the schema file and our own
-            f"FROM (SELECT COUNT(*) AS copies FROM {self._log_table} WHERE {self._is_day()} GROUP BY {key})"
+            "SELECT COUNT(*) AS events, IFNULL(SUM(copies), 0) AS found, IFNULL(SUM(unmarked), 0) AS unmarked\n"  # noqa: S608 - names of the schema file and our own
+            f"FROM (SELECT COUNT(*) AS copies, {unmarked} AS unmarked FROM {self._log_table}\n"
+            f"  WHERE {self._is_day()} GROUP BY {key})"
         )
 
     def count_conflicts(self) -> str:
@@ -62,7 +67,7 @@ class Statements:
             "moved_at": "CURRENT_TIMESTAMP()",
             "fingerprint": f"fingerprint{self._suffix}",
             "key": f"TO_JSON({_struct(map(quoted, self.table.key))}, stringify_wide_numbers => TRUE)",
-            "whole_row": f"TO_JSON({_struct(map(quoted, self.columns))}, stringify_wide_numbers => TRUE)",
+            "whole_row": f"TO_JSON({_struct(map(quoted, self._content))}, stringify_wide_numbers => TRUE)",
         }
         return (
             f"INSERT INTO {self._conflicts_table} ({', '.join(map(quoted, values))})\n"
@@ -70,40 +75,65 @@ class Statements:
         )
 
     def remove(self) -> str:
-        """Replace all copies of each row that the view shows by one, and take out what is among the conflicts.
+        """Replace all copies of each row that the view shows by one, and take out what is among the conflicts. Where
+        rows are marked, all that stay in place 1 are marked then, and no others.
 
         BigQuery has no row ids, so of two rows that are the same in everything one alone cannot be deleted: all go, and
         one is written again. The source gives up to two rows a fingerprint: the one in place 1, which joins nothing and
         is inserted, and the last, which joins and deletes every copy there was. One statement is one transaction on one
         snapshot: rows appended meanwhile are neither read nor touched, and a statement that is cut off changes nothing.
         A row is deleted only if one of its fingerprint is kept by this statement or was among the conflicts before it.
+        A conflict that came too late to be moved stays, without a mark.
         Replacing the partition with a query's result (WRITE_TRUNCATE) would be atomic too, but drops what is appended
         while it runs.
 
         The constant day on both sides keeps BigQuery to that partition, for what is read and for what is billed.
         """
-        first, last, place = (f"{name}{self._suffix}" for name in ("first_place", "last_place", "place"))
-        fingerprint = f"fingerprint{self._suffix}"
-        listed = ", ".join(map(quoted, self.columns))
-        copies = ", ".join(f"copies.{quoted(name)}" for name in self.columns)
+        first, last, place, step = (self._own(name) for name in ("first_place", "last_place", "place", "step"))
+        fingerprint = self._own("fingerprint")
+        listed = ", ".join(map(quoted, self._content))
+        copies = ", ".join(f"copies.{quoted(name)}" for name in self._content)
+        steps, mark, true, marking = "", "", "", ""
+        if self._marks:
+            steps = f"    WHEN {first} = 1 AND {last} = 1 AND {quoted(MARK)} IS NOT TRUE THEN 'mark'\n"
+            steps += f"    WHEN {first} > 1 AND {place} = {last} THEN 'unmark'\n"
+            mark, true = f", {quoted(MARK)}", ", TRUE"
+            marking = f"WHEN MATCHED AND copies.{step} = 'mark' THEN UPDATE SET {quoted(MARK)} = TRUE\n"
+            marking += f"WHEN MATCHED AND copies.{step} = 'unmark' THEN UPDATE SET {quoted(MARK)} = NULL\n"
         return (
             f"MERGE {self._log_table} AS logged\n"  # noqa: S608
-            f"USING (\nSELECT {listed}, {place}, {fingerprint}\n"
-            f"FROM (\n{self._placed()}\n)\n"
-            f"WHERE ({first} = 1 AND {last} > 1 AND {place} IN (1, {last}))\n"
-            f"  OR ({first} > 1 AND {place} = {last}\n"
-            f"    AND {fingerprint} IN ({self._known()}))\n) AS copies\n"
-            f"ON logged.{self._is_day()} AND copies.{place} > 1\n"
+            f"USING (\nSELECT {listed}, {fingerprint}, {step}\n"
+            f"FROM (\nSELECT *,\n  CASE\n"
+            f"    WHEN {first} = 1 AND {last} > 1 AND {place} = 1 THEN 'insert'\n"
+            f"    WHEN {first} = 1 AND {last} > 1 AND {place} = {last} THEN 'delete'\n"
+            f"    WHEN {first} > 1 AND {place} = {last} AND {fingerprint} IN ({self._known()}) THEN 'delete'\n"
+            f"{steps}  END AS {step}\n"
+            f"FROM (\n{self._placed()}\n)\n)\n"
+            f"WHERE {step} IS NOT NULL\n) AS copies\n"
+            f"ON logged.{self._is_day()} AND copies.{step} != 'insert'\n"
             f"  AND {self._fingerprint('logged.')} = copies.{fingerprint}\n"
+            f"{marking}"
             "WHEN MATCHED THEN DELETE\n"
-            f"WHEN NOT MATCHED AND copies.{place} = 1 THEN INSERT ({listed}) VALUES ({copies})"
+            f"WHEN NOT MATCHED AND copies.{step} = 'insert' THEN INSERT ({listed}{mark}) VALUES ({copies}{true})"
         )
+
+    @property
+    def _marks(self) -> bool:
+        return MARK in self.columns
+
+    @property
+    def _content(self) -> list[str]:
+        """The columns that are filled from events."""
+        return [name for name in self.columns if name != MARK]
+
+    def _own(self, name: str) -> str:
+        return name + self._suffix
 
     @property
     def _suffix(self) -> str:
         """Makes names of our own that no column has."""
-        taken, suffix = {name.lower() for name in self.columns}, ""
-        while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place")):
+        taken, suffix = {name.lower() for name in self._content}, ""
+        while any(name + suffix in taken for name in ("fingerprint", "place", "first_place", "last_place", "step")):
             suffix += "_"
         return suffix
 
@@ -163,7 +193,7 @@ class Statements:
         key = self.table.key
         as_sent = self._as_sent(prefix)
         compared = []
-        for name in self.columns:
+        for name in self._content:
             column = by_name.get(name)
             value = f"{prefix}{quoted(name)}"
             if name in key or column is None or not is_transport(column):
@@ -176,7 +206,7 @@ class Statements:
 
     def _as_sent(self, prefix: str) -> str:
         """The time by the client's clock, which is NULL where ours did not correct it; "" if no column has it."""
-        there = [column for column in self.table.columns if column.name in self.columns]
+        there = [column for column in self.table.columns if column.name in self._content]
         for column in there:
             if _is_from(column, f"param.{_AS_SENT}"):
                 return f"{prefix}{quoted(column.name)}"

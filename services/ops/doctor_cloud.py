@@ -29,6 +29,8 @@ _AGE = "oldest_unacked_message_age"  # seconds, at pubsub.googleapis.com/subscri
 _WAITING = "num_undelivered_messages"
 _FIGURES = timedelta(minutes=10)  # Cloud Monitoring is some minutes late
 _SECONDS = 10.0  # a request may take
+# ValueError, LookupError: an answer that is not as it should be.
+_FAILURES = (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, ValueError, LookupError)
 _AGENT = "@gcp-sa-pubsub.iam.gserviceaccount.com"
 
 
@@ -44,7 +46,7 @@ def examine(cfg: Config, schema: Schema, session: requests.Session) -> list[Find
     with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
         return [
             *_asked("Pub/Sub's service agent", lambda: [_service_agent(cfg, publisher, subscriber)]),
-            *_asked("your permissions", lambda: [_permissions(cfg, schema, session, publisher, subscriber)]),
+            *_permissions(cfg, schema, session, publisher, subscriber),
             *over_http(cfg, session),
         ]
 
@@ -61,7 +63,7 @@ def over_http(cfg: Config, session: requests.Session) -> list[Finding]:
 def _asked(check: str, ask: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return ask()
-    except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, ValueError, LookupError) as error:
+    except _FAILURES as error:
         return [Finding(check, NOT_ASKED, doctor_checks.one_line(error))]
 
 
@@ -78,34 +80,45 @@ def _service_agent(cfg: Config, publisher: Any, subscriber: Any) -> Finding:
     return doctor_checks.service_agent(lacking)
 
 
-def _permissions(cfg: Config, schema: Schema, session: requests.Session, publisher: Any, subscriber: Any) -> Finding:
-    table = next(one for name, one in schema.tables.items() if name != REJECTS)
-    path = f"{cfg.project}.{cfg.dataset}.{table.log_name}"
+def _permissions(
+    cfg: Config, schema: Schema, session: requests.Session, publisher: Any, subscriber: Any
+) -> list[Finding]:
+    def of_pubsub(client: Any, resource: str) -> Callable[[list[str]], list[str]]:
+        def ask(wanted: list[str]) -> list[str]:
+            request = {"resource": resource, "permissions": wanted}
+            return list(client.test_iam_permissions(request=request, timeout=_SECONDS).permissions)
 
-    def of_pubsub(client: Any, resource: str, wanted: list[str]) -> list[str]:
-        request = {"resource": resource, "permissions": wanted}
-        return list(client.test_iam_permissions(request=request, timeout=_SECONDS).permissions)
-
-    def of_table(wanted: list[str]) -> list[str]:
-        client = deployment.bigquery_client(cfg.project)
-        try:
-            return list(client.test_iam_permissions(path, wanted, timeout=_SECONDS).get("permissions", ()))
-        finally:
-            client.close()
+        return ask
 
     ask: dict[str, Callable[[list[str]], list[str]]] = {
-        "hits topic": lambda wanted: of_pubsub(publisher, topic_path(cfg.project, cfg.hits_topic), wanted),
-        "dead topic": lambda wanted: of_pubsub(publisher, topic_path(cfg.project, cfg.dead_topic), wanted),
-        "dead subscription": lambda wanted: of_pubsub(
-            subscriber, subscription_path(cfg.project, cfg.dead_subscription), wanted
-        ),
-        "events table": of_table,
+        "hits topic": of_pubsub(publisher, topic_path(cfg.project, cfg.hits_topic)),
+        "dead topic": of_pubsub(publisher, topic_path(cfg.project, cfg.dead_topic)),
+        "dead subscription": of_pubsub(subscriber, subscription_path(cfg.project, cfg.dead_subscription)),
+        "events table": lambda wanted: _of_table(cfg, schema, wanted),
         "project": lambda wanted: of_project(cfg.project, session, wanted),
     }
     wanted: dict[str, list[str]] = {}
     for place, permission, _ in NEEDS:
         wanted.setdefault(place, []).append(permission)
-    return doctor_checks.permissions({place: ask[place](names) for place, names in wanted.items()})
+    granted: dict[str, list[str]] = {}
+    failed: list[Finding] = []
+    for place, names in wanted.items():
+        try:
+            granted[place] = ask[place](names)
+        except _FAILURES as error:
+            failed.append(Finding(f"your permissions on the {place}", NOT_ASKED, doctor_checks.one_line(error)))
+    return [*([doctor_checks.permissions(granted)] if granted else []), *failed]
+
+
+def _of_table(cfg: Config, schema: Schema, wanted: list[str]) -> list[str]:
+    """On the log table of the first events."""
+    table = next(one for name, one in schema.tables.items() if name != REJECTS)
+    client = deployment.bigquery_client(cfg.project)
+    try:
+        path = f"{cfg.project}.{cfg.dataset}.{table.log_name}"
+        return list(client.test_iam_permissions(path, wanted, timeout=_SECONDS).get("permissions", ()))
+    finally:
+        client.close()
 
 
 def of_project(project: str, session: requests.Session, wanted: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from services.processor.event import Event
 from services.processor.parse import Parser, Reject, Row
 from services.shared import rows
 from services.shared.hit import Hit
-from services.shared.schema import OPEN_SOURCES, Column, Schema, Source, Table
+from services.shared.schema import LOOKUP, OPEN_SOURCES, Column, Schema, Source, Table
 
 _SHOWN = 256  # characters of what was sent
 _MOST_NAMES, _DEEPEST = 200, 5  # of what no column took
@@ -28,7 +28,8 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
 
     `row` holds the columns with a value; `changed` what was sent, where it is stored otherwise; `from` the source that
     filled a column, where it has several; `unknown` the ways to what no column took, and `kept_in` the column that has
-    that; of a reject `reject` says why.
+    that; of a reject `reject` says why. `computed` are the expressions of the view. `sampled_out`: a sample leaves the
+    row out. `copies` say the same of the event's rows in other tables.
     """
     found = parser.parse(hit, now)
     said: dict[str, Any] = {"protocol": hit.via or hit.protocol, "id": hit.id}
@@ -36,10 +37,9 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
         if value:
             said[name] = value
     if isinstance(found, Reject):
-        reasons = {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
         said |= {
             "outcome": "reject",
-            "reject": reasons,
+            "reject": _reasons(found),
             "row": _values(schema.rejects, parser.reject_row(hit, found, now)),
         }
         if found.table is None:
@@ -47,9 +47,30 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
         table = schema.tables[found.table]
     else:
         table = schema.tables[found.table]
-        said |= {"outcome": "row", "table": table.name, "row": _values(table, found)}
-        said["problems"] = [msgspec.to_builtins(problem) for problem in found.problems]
-    return said | _origins(table, hit, said["row"] if isinstance(found, Row) else {})
+        said |= _row(table, found)
+        if found.copies:
+            said["copies"] = [_copy(schema, copy) for copy in found.copies]
+    return said | _origins(table, parser, hit, said["row"] if isinstance(found, Row) else {})
+
+
+def _row(table: Table, found: Row) -> dict[str, Any]:
+    said: dict[str, Any] = {"outcome": "row", "table": table.name, "row": _values(table, found)}
+    said["problems"] = [msgspec.to_builtins(problem) for problem in found.problems]
+    if table.expressions:
+        said["computed"] = {column.name: column.expression for column in table.expressions}
+    if found.sampled_out:
+        said["sampled_out"] = True
+    return said
+
+
+def _copy(schema: Schema, copy: Row | Reject) -> dict[str, Any]:
+    if isinstance(copy, Row):
+        return _row(schema.tables[copy.table], copy)
+    return {"outcome": "left_out", "table": copy.table, "reject": _reasons(copy)}
+
+
+def _reasons(found: Reject) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
 
 
 def _values(table: Table, row: Row) -> dict[str, Any]:
@@ -71,9 +92,9 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _origins(table: Table, hit: Hit, row: dict[str, Any]) -> dict[str, Any]:
+def _origins(table: Table, parser: Parser, hit: Hit, row: dict[str, Any]) -> dict[str, Any]:
     try:
-        whole = _gathered(hit)
+        whole = _gathered(hit, parser.event)
     except convert.Invalid:
         return {}
     came: dict[str, str] = {}
@@ -82,7 +103,7 @@ def _origins(table: Table, hit: Hit, row: dict[str, Any]) -> dict[str, Any]:
         if column.sources[0].name == "*":
             continue
         _take(column, whole)
-        source, sent = _filled(column, hit)
+        source, sent = _filled(column, parser, hit)
         if source is None:
             continue
         if len(column.sources) > 1:
@@ -131,8 +152,8 @@ def _leaves(members: dict[str, Any], above: str = "", depth: int = 1) -> Iterato
             yield f"{above}{name}", value
 
 
-def _gathered(hit: Hit) -> Event:
-    found = Event(hit)
+def _gathered(hit: Hit, made: type[Event] = Event) -> Event:
+    found = made(hit)
     event.gather(found)
     found.left.pop("event_id", None)
     return found
@@ -146,12 +167,12 @@ def _take(column: Column, whole: Event) -> None:
         return
 
 
-def _filled(column: Column, hit: Hit) -> tuple[Source | None, str | None]:
+def _filled(column: Column, parser: Parser, hit: Hit) -> tuple[Source | None, str | None]:
     """The source that has the column's value, and what was sent there, if a client sent it."""
     for source in column.sources:
         if str(source) == "event.problems" or source.namespace == "reject":
             continue
-        one = _gathered(hit)
+        one = _gathered(hit, parser.event)
         read = column_readers.reader(dataclasses.replace(column, sources=(source,), required=False))
         try:
             value = read(one)
@@ -160,7 +181,7 @@ def _filled(column: Column, hit: Hit) -> tuple[Source | None, str | None]:
         else:
             if value is None or value == []:
                 continue
-        sent = sources.raw(source)(one)[1] if source.namespace in OPEN_SOURCES else None
+        sent = sources.raw(source)(one)[1] if source.namespace in (*OPEN_SOURCES, LOOKUP) else None
         return source, None if sent is None else _text(sent)
     return None, None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from services.ops import check_text, deployment, sample_report
 from services.ops.deployment import CommandRefused
@@ -26,8 +27,12 @@ async def run(options: argparse.Namespace) -> int:
         raise CommandRefused("name a URL such as '?user_id=ada&type=view', or a --body with its --protocol")
     try:
         body = sample_report.body(options)
-        report = await sample_report.report(options, schema_file.load(options.schema), body)
+        found = schema_file.load(options.schema)
+        parser, warnings = sample_report.parser(options, found)
+        report = await sample_report.report(options, found, body, parser)
     except CommandRefused as error:  # of `check`, which has an option for it
         raise CommandRefused(str(error).replace("--url", "URL")) from error
+    for warning in warnings:
+        print(f"explain: {warning}", file=sys.stderr)
     print(json.dumps(report, indent=2, ensure_ascii=False) if options.json else check_text.sample(report))
     return 0 if sample_report.is_stored(report) else 1

@@ -29,4 +29,4 @@ async def left_after(urls: Sequence[str], seconds: float) -> int:
 
 
 def _arrived(found: Reconciliation) -> int:
-    return found.loaded + found.rejected + found.dead
+    return found.loaded - found.copies + found.rejected + found.dead + found.sampled_out

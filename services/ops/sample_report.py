@@ -11,7 +11,11 @@ from typing import Any
 
 from services.ops import deployment, explain, option, sample
 from services.ops.deployment import CommandRefused
+from services.processor import lookup_files
+from services.processor.enrich import geo
+from services.processor.lookups import Lookups
 from services.processor.parse import Parser, Row
+from services.processor.places import Places
 from services.shared import config, privacy
 from services.shared.schema import Schema
 
@@ -65,7 +69,20 @@ def body(options: argparse.Namespace) -> bytes | None:
     return data
 
 
-async def report(options: argparse.Namespace, found: Schema, body: bytes | None) -> dict[str, Any]:
+def parser(options: argparse.Namespace, found: Schema) -> tuple[Parser, list[str]]:
+    """The processor's, with the files that are here, and a line for each source that has nothing to read from."""
+    protection, database = found.privacy[options.privacy], os.environ.get("PIPE_GEO_DATABASE", "")
+    tables, troubles = lookup_files.read(found, protection)
+    places = Places.of_setting(database, found, protection)
+    if found.asks_for("geo") and places is None:
+        troubles.append(
+            f"geo.* is NULL unless the load balancer adds the header {geo.HEADER}, as the chart's gateway and ingress "
+            "have it do, or PIPE_GEO_DATABASE names a database"
+        )
+    return Parser(found, Lookups(places.find if places else None, None, tables)), troubles
+
+
+async def report(options: argparse.Namespace, found: Schema, body: bytes | None, parser: Parser) -> dict[str, Any]:
     headers = dict(options.header)
     if options.content_type is not None:
         headers["Content-Type"] = options.content_type
@@ -75,7 +92,7 @@ async def report(options: argparse.Namespace, found: Schema, body: bytes | None)
     bare = await sample.send(cfg, sample.unprotected(found), asked)
     pairs = zip(bare.hits, captured.hits, strict=False) if len(bare.hits) == len(captured.hits) else ()
     took = [explain.protected(*pair) for pair in itertools.islice(pairs, MOST_EVENTS)]
-    parser, now = Parser(found), time.time_ns() // 1000
+    now = time.time_ns() // 1000
     return {
         "request": f"{'GET' if body is None else 'POST'} {asked.target}",
         "privacy": options.privacy,

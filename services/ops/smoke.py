@@ -74,7 +74,14 @@ async def run(options: argparse.Namespace) -> int:
         outcome["acknowledged"] = True
         begin = time.monotonic()
         sql = look(schema, f"{options.project}.{options.dataset}")
-        await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
+        try:
+            await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
+        except SmokeFailure as failure:
+            if failure.stage == "row" and any(table.sample is not None for table in schema.tables.values()):
+                raise SmokeFailure(
+                    "row", f"{failure}; or a `sample` leaves its user out: try another by --query"
+                ) from None
+            raise
         outcome["visible_after_s"] = round(time.monotonic() - begin, 3)
     except SmokeFailure as failure:
         outcome |= {"failed": failure.stage, "reason": str(failure)}

@@ -23,7 +23,10 @@ def reader(column: Column) -> Read:
 def _scalar(column: Column) -> Read:
     if not column.transforms and all(_is_plain(source) for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
-    readers = [_reader(source, column) for source in column.sources]
+    readers = [
+        _transformed(source, column) if column.transforms else of_source(source, column.type, column.time_zone)
+        for source in column.sources
+    ]
     if len(readers) == 1:
         return readers[0]
 
@@ -51,21 +54,21 @@ def _is_plain(source: Source) -> bool:
     return source.namespace == "param" and source.name != "*" and "." not in source.name
 
 
-def _reader(source: Source, column: Column) -> Read:
-    name, kind = source.name, column.type
-    if source.namespace == "param" and name == "*":
-        return lambda event: None  # filled once all other columns have taken theirs
-    if column.transforms:
-        return _transformed(source, column)
+def of_source(source: Source, kind: str, time_zone: str = "UTC") -> Read:
+    """A reader of one source of a column of that type, without a transformation."""
+    name = source.name
     match source.namespace:
+        case "param" if name == "*":
+            return lambda event: None  # filled once all other columns have taken theirs
         case "param" if "." in name:
             return _path(name, kind)
         case "param":
             return _parameter([name], kind)
-        case "header":
+        case "header" | "lookup":  # text
             converter = convert.json_from_text if kind == "JSON" else convert.CONVERTERS[kind]
-            return lambda event: converter(value) if (value := event.hit.headers.get(name)) else None
-    return sources.own(source)
+            get = sources.raw(source)
+            return lambda event: converter(value) if (value := get(event)[1]) else None
+    return sources.own(source, time_zone)
 
 
 def _parameter(names: list[str], kind: str) -> Read:
@@ -78,7 +81,7 @@ def _parameter(names: list[str], kind: str) -> Read:
         first = event.first
         for name in names:
             value = first.get(name)
-            if value is not None and value != "":
+            if value is not None and (type(value) is not str or value):
                 if not is_text or type(value) is not str:  # a text is a STRING as is
                     value = converter(value) if name in event.posted else from_text(value)
                 event.left.pop(name, None)
@@ -105,21 +108,30 @@ def _path(name: str, kind: str) -> Read:
 
 
 def _transformed(source: Source, column: Column) -> Read:
-    get, steps, after = sources.raw(source), transforms.text_steps(column), transforms.value_steps(column)
+    get = sources.raw(source, column.time_zone)
+    steps, after = transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]
-    typed = source.namespace not in ("param", "header")
+    typed = source.namespace not in ("param", "header", "lookup")
+    changes = transforms.changes(column)
 
     def read(event: Event) -> Any:
         path, raw = get(event)
-        value = transforms.apply(steps, raw)
-        if value is None or value == "":
+        if type(raw) is str and changes is not None:
+            value = raw
+            for change in changes:
+                value = change(value)
+                if value is None:
+                    return None
+        else:
+            value = transforms.apply(steps, raw)
+        if value is None or (type(value) is str and not value):
             return None
         if not typed or value is not raw:
             value = converter(value)
         for step in after:
             value = step(value)
         if path:
-            event.taken.append(path)
+            event.take(path)
         return value
 
     return read

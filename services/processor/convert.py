@@ -127,6 +127,8 @@ def string(value: Any) -> str:
 
 
 def int64(value: Any) -> int:
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if isinstance(value, str):
         text = value.strip()
         if not _INTEGER.fullmatch(text):
@@ -298,17 +300,12 @@ def _decimal(value: Any, unit: Decimal, context: Context, digits: int) -> Decima
         value = value.strip()
         if not _FLOAT.fullmatch(value):
             raise Invalid(WRONG_TYPE, "not a decimal number")
-    elif not _is_number(value):
+    elif type(value) is not Decimal and not _is_number(value):
         raise Invalid(WRONG_TYPE, f"{kind(value)} is not a number")
     try:
-        return Decimal(value).quantize(unit, context=context)
+        return (value if type(value) is Decimal else Decimal(value)).quantize(unit, context=context)
     except InvalidOperation as error:
         raise Invalid(OUT_OF_RANGE, f"more than {digits} digits before the point, or too large an exponent") from error
-
-
-def json_text(value: Any) -> str:
-    """The JSON text of a value of a JSON body."""
-    return encode_json(value)
 
 
 def json_from_text(value: str) -> str:
@@ -337,7 +334,7 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "NUMERIC": numeric,
     "BIGNUMERIC": bignumeric,
     "BYTES": octets,
-    "JSON": json_text,
+    "JSON": encode_json,
 }
 
 

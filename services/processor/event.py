@@ -57,10 +57,23 @@ class Event:
         self.taken: list[tuple[str, ...]] = []
         self.problems: list[Problem] = []
 
+    def again(self) -> Event:
+        """The same event with nothing taken yet, and still to be gathered: for a row of another table."""
+        found = type(self)(self.hit)
+        found.id, found.day, found.enriched = self.id, self.day, self.enriched
+        return found
+
     def note(self, column: str, reason: str, detail: str, value: Any) -> None:
         """Keep a value that did not fit its column; of a row with more than MOST_PROBLEMS the first ones."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(Problem(column, reason, detail, convert.shown(value)))
+
+    def take(self, path: tuple[str, ...]) -> None:
+        """A column has the value at the path, which is not among the rest then; what came again of the name is."""
+        if len(path) == 1:
+            self.left.pop(path[0], None)
+        else:
+            self.taken.append(path)
 
     @property
     def client_time(self) -> Any:
@@ -114,19 +127,20 @@ def _native(event: Event) -> None:
 
     A client that says when it sent an event has its clock corrected.
     """
-    pairs = query.pairs(event.hit.query)
-    if event.hit.text:
-        pairs = [*query.pairs(event.hit.text), *pairs]
-    body = bytes(event.hit.body)
+    hit = event.hit
+    body = bytes(hit.body)
+    if not body and not hit.text and (alone := query.single(hit.query)) is not None:
+        event.first = alone
+        if "sent_at" in alone:
+            _correct(event)
+        event.left = event.first.copy()
+        return
+    pairs = query.pairs(hit.query)
+    if hit.text:
+        pairs = [*query.pairs(hit.text), *pairs]
     if body:
         event.first = _posted(body)
         event.posted = frozenset(event.first)
-    elif len(first := dict(pairs)) == len(pairs):
-        event.first = first
-        if "sent_at" in first:
-            _correct(event)
-        event.left = first.copy()
-        return
     first = event.first
     for name, value in pairs:
         if name in first:
@@ -164,20 +178,28 @@ def rest(event: Event) -> str | None:
             left[name] = [left[name], *values]
         else:
             left[name] = values[0] if len(values) == 1 else values
+    own: dict[int, dict[str, Any]] = {}
     for path in event.taken:
-        _remove(left, path)
+        _remove(left, path, own)
     return convert.encode_json(left) if left else None
 
 
-def _remove(tree: dict[str, Any], path: tuple[str, ...]) -> None:
-    """Take out what is at the path, and objects that become empty; what is shared with the event is copied first."""
-    name, *inner = path
-    if not inner:
-        tree.pop(name, None)
-    elif type(members := tree.get(name)) is dict:
-        members = members.copy()
-        _remove(members, tuple(inner))
-        if members:
-            tree[name] = members
-        else:
-            del tree[name]
+def _remove(tree: dict[str, Any], path: tuple[str, ...], own: dict[int, dict[str, Any]]) -> None:
+    """Take out what is at the path, and objects that become empty.
+
+    What is shared with the event is copied first, and is then in `own`, by its identity.
+    """
+    above = []
+    for name in path[:-1]:
+        members = tree.get(name)
+        if type(members) is not dict:
+            return
+        if id(members) not in own:
+            members = tree[name] = members.copy()
+            own[id(members)] = members
+        above.append((tree, name))
+        tree = members
+    tree.pop(path[-1], None)
+    while above and not tree:
+        tree, name = above.pop()
+        del tree[name]

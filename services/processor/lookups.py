@@ -1,14 +1,15 @@
-"""What is known of addresses beside what a hit says: from files that an operator mounts."""
+"""What is known beside what a hit says: from files that an operator mounts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.processor.enrich.address_lists import AddressLists, Unreadable
 from services.processor.enrich.agent_class import Kind
 from services.processor.enrich.geo import Geo
+from services.processor.enrich.lookup_table import LookupFile
 from services.shared.config import ConfigError, shown
 from services.shared.privacy import FULL, Privacy
 from services.shared.schema import Schema
@@ -16,10 +17,11 @@ from services.shared.schema import Schema
 
 @dataclass(frozen=True)
 class Lookups:
-    """`place` says where an address is, `sender` whose it is; None without a file for it."""
+    """`place` says where an address is, `sender` whose it is, None without a file for it; `tables` are the lookups'."""
 
     place: Callable[[str], Geo] | None = None
     sender: Callable[[str], Kind | None] | None = None
+    tables: Mapping[str, LookupFile] = field(default_factory=dict)
 
 
 NO_LOOKUPS = Lookups()

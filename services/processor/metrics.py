@@ -1,25 +1,26 @@
-"""Every metric of the processor. Labels are tables of the schema file and reasons from a fixed set."""
+"""Every metric of the processor. Labels are names in the schema file and reasons from a fixed set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from services import __version__
 from services.processor.log_entry import IGNORED
 from services.processor.parse import REASONS
+from services.shared.schema import Table
 
 KINDS = ("pack", "log_entry")
-OUTCOMES = ("published", "duplicate", "dead")
+OUTCOMES = ("published", "duplicate", "dead", "sampled_out")
 UNREADABLE, UNPLACED = "unreadable", "unplaced"  # why a single hit is dead-lettered
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
 class Metrics:
-    """`tables` are the names in the schema file, the only values the label `table` takes."""
+    """`tables` are those of the schema file; their names are the only values the label `table` takes."""
 
-    def __init__(self, registry: CollectorRegistry, tables: Iterable[str], *, digest: str = "") -> None:
+    def __init__(self, registry: CollectorRegistry, tables: Mapping[str, Table], *, digest: str = "") -> None:
         def counter(name: str, text: str, label: tuple[str, ...] = ()) -> Counter:
             return Counter(f"pixelpipe_processor_{name}_total", text, label, registry=registry)
 
@@ -35,7 +36,7 @@ class Metrics:
         self.hits = counter("hits", "Hits decoded")
         self._settled = counter(
             "hits_settled",
-            "Hits of acked messages, by kind of message: now rows, known already, or dead",
+            "Hits of acked messages, by kind of message: now rows, known already, dead, or left out by a sample",
             ("kind", "outcome"),
         )
         for kind in KINDS:
@@ -43,6 +44,14 @@ class Metrics:
                 self._settled.labels(kind, outcome)
         rows = counter("rows", "Rows published, by table", ("table",))
         self.rows = {name: rows.labels(name) for name in tables}
+        self.copies = counter("copies", "Rows of tables with `copy` that were published, beside those of their hits")
+        self.copies_misfit = counter("copies_misfit", "Copies that did not fit their table, by table", ("table",))
+        self.sampled_out = counter("sampled_out", "Rows that a table's `sample` left out, by table", ("table",))
+        for name, table in tables.items():
+            if table.copy:
+                self.copies_misfit.labels(name)
+            if table.sample is not None:
+                self.sampled_out.labels(name)
         rejects = counter("rejects", "Hits that became a row of rejects, by reason", ("reason",))
         self.rejects = {reason: rejects.labels(reason) for reason in REASONS}
         self.problems = counter(
@@ -57,6 +66,16 @@ class Metrics:
         self.ignored = {reason: ignored.labels(reason) for reason in IGNORED}
         databases = counter("geo_databases", "Files of PIPE_GEO_DATABASE after the first, by outcome", ("outcome",))
         self.geo_taken, self.geo_refused = databases.labels("taken"), databases.labels("refused")
+        # The label `lookup` takes the names in the schema file.
+        self.lookup_files = counter(
+            "lookup_files", "Files of the schema file's lookups after the first, by outcome", ("lookup", "outcome")
+        )
+        self.lookup_modified = Gauge(
+            "pixelpipe_processor_lookup_modified_timestamp_seconds",
+            "When the file of a lookup that is in use was last changed",
+            ("lookup",),
+            registry=registry,
+        )
         self.row_bytes = counter("row_bytes", "Bytes of rows published")
         self.acked = counter("messages_acked", "Messages acknowledged")
         self.nacked = counter("messages_nacked", "Messages nacked, to be redelivered")

@@ -29,15 +29,15 @@ def reader(column: Column) -> Read:
             if column.repeated and path and (more := event.more.get(path[0])) and len(path) == 1:
                 raw = [*(raw if type(raw) is list else [raw]), *more]
             value = transforms.apply(steps, raw)
-            if value is None or value == "":
+            if value is None or (type(value) is str and not value):
                 continue
             if type(value) is str and path and path[0] not in event.posted:
                 value = _from_text(value, column)
             whole = _Whole()
             made = make(value, event, whole)
             if path and whole.taken:
-                event.taken.append(path)
-                if len(path) == 1:
+                event.take(path)
+                if column.repeated and len(path) == 1:
                     event.more.pop(path[0], None)
             return made
         return [] if column.repeated else None
@@ -76,7 +76,7 @@ def _elements(column: Column, parent: str) -> _Make:
         made = []
         for index, raw in enumerate(value):
             try:
-                found = None if raw is None or raw == "" else one(raw, event, whole)
+                found = None if raw is None or (type(raw) is str and not raw) else one(raw, event, whole)
             except convert.Invalid as error:
                 if not column.lenient:
                     raise
@@ -96,15 +96,23 @@ def _element(column: Column, parent: str) -> _Make:
     """What makes one value of the column's type of one that was sent."""
     if column.type == STRUCT:
         return _struct(column, parent)
-    converter, after = convert.CONVERTERS[column.type], transforms.value_steps(column)
+    change = _changed(column)
+    return lambda value, event, whole: change(value)
 
-    def make(value: Any, event: Event, whole: _Whole) -> Any:
+
+def _changed(column: Column) -> Callable[[Any], Any]:
+    """What was sent, as a value of the column's type after its steps on the value."""
+    converter, after = convert.CONVERTERS[column.type], transforms.value_steps(column)
+    if not after:
+        return converter
+
+    def change(value: Any) -> Any:
         value = converter(value)
         for step in after:
             value = step(value)
         return value
 
-    return make
+    return change
 
 
 def _struct(column: Column, parent: str) -> _Make:
@@ -117,6 +125,14 @@ def _struct(column: Column, parent: str) -> _Make:
         found: dict[str, Any] = {}
         used: set[str] = set()
         for field in fields:
+            raw = value.get(field.key) if field.change else None
+            if raw is not None and (type(raw) is not str or raw) and field.change:
+                try:
+                    found[field.name] = field.change(raw)
+                    used.add(field.key)
+                    continue
+                except convert.Invalid:
+                    pass  # once more, with what becomes of it
             found[field.name] = field.read(value, event, whole, used)
         if not value.keys() <= used:
             whole.taken = False
@@ -134,6 +150,9 @@ class _Field:
         self._names = [(source.name, sources.finder(source.name)) for source in column.sources]
         self._steps = transforms.text_steps(column)
         self._make = _elements(column, parent) if column.repeated else _element(column, parent)
+        # Of a field that needs no more than a conversion: where its value is by default, and what makes it.
+        self.key = self._names[0][0]
+        self.change = None if self._steps or not column.scalar else _changed(column)
 
     def read(self, members: dict[str, Any], event: Event, whole: _Whole, used: set[str]) -> Any:
         """Raises convert.Invalid where the field says so, or is REQUIRED and has no value."""
@@ -144,7 +163,7 @@ class _Field:
                 if raw is None and "." in name and (found := find(members)) is not None:
                     (top, *_), raw = found
                 value = transforms.apply(self._steps, raw)
-                if value is not None and value != "":
+                if value is not None and (type(value) is not str or value):
                     if top == name:  # of an object inside, other members may be left
                         used.add(top)
                     return self._make(value, event, whole)

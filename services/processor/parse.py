@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from services.processor import column_readers, convert, event_day, sources
+from services.processor import column_readers, compiled_columns, convert, event_day, sample, sources
 from services.processor.enrich import referrer, user_agent
 from services.processor.event import BAD_BODY as BAD_BODY
 from services.processor.event import Event, Problem, gather, rest, with_lookups
@@ -20,7 +20,7 @@ from services.processor.nested_columns import MISSING, NULL_ELEMENT
 from services.processor.partition import Partition, plausible
 from services.processor.sources import STAGE as STAGE
 from services.shared.hit import Hit
-from services.shared.schema import OPEN_SOURCES, REJECTS, Schema, Table
+from services.shared.schema import LOOKUP, OPEN_SOURCES, REJECTS, Condition, Schema, Table
 from services.shared.tenants import Resolver
 
 NO_TABLE = "no_table"
@@ -36,16 +36,21 @@ REASONS = (
 # Every reason of a problem, and so of that metric's label.
 PROBLEMS = (MISSING, convert.WRONG_TYPE, convert.OUT_OF_RANGE, NULL_ELEMENT)
 
+_SENT = (*OPEN_SOURCES, LOOKUP)  # sources of values that may not fit their column
+
 
 class Row(msgspec.Struct, frozen=True):
     """Typed values in the order of the table's columns, as Arrow takes them: µs for TIMESTAMP, days for DATE.
 
-    `problems` are those of values that did not fit, in columns where that is not the end of the event.
+    `problems` are those of values that did not fit, in columns where that is not the end of the event. `sampled_out`:
+    the table's sample leaves it out. `copies` are its rows in tables that take copies, or why there are none.
     """
 
     table: str
     values: list[Any]
     problems: Sequence[Problem] = ()
+    sampled_out: bool = False
+    copies: Sequence[Row | Reject] = ()
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -68,33 +73,50 @@ class _Plan:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.readers = [column_readers.reader(column) for column in table.columns]
+        self.fill = compiled_columns.compiled(table.columns)
+        self.readers = [column_readers.reader(column) for column in table.columns]  # after a value that does not fit
         self.any_of = [[column.name for column in table.columns].index(name) for name in table.require_any]
         self.rest = [index for index, column in enumerate(table.columns) if column.sources[0].name == "*"]
         self.problems = [
             index for index, column in enumerate(table.columns) if str(column.sources[0]) == "event.problems"
         ]
-        self.conditions = [(sources.plain(one.source), one.values) for one in table.conditions]
-        # What the client sent for each column, asked only where that does not fit.
+        self.conditions = _conditions(table.conditions)
+        self.required_if = {
+            index: _conditions(column.required_if) for index, column in enumerate(table.columns) if column.required_if
+        }
+        self.sample = None if table.sample is None else sample.Sample(table)
+        # What was given for each column, asked only where that does not fit.
         self.sent = [
-            [sources.raw(one) for one in column.sources if one.namespace in OPEN_SOURCES and one.name != "*"]
+            [sources.raw(one) for one in column.sources if one.namespace in _SENT and one.name != "*"]
             for column in table.columns
         ]
         partition = Partition(table)
         self.partition = None if partition.always_fits else partition
 
+    def takes(self, event: Event) -> bool:
+        return _hold(self.conditions, event)
+
+    def row(self, event: Event, now: int) -> Row:
+        """Raises _Rejection."""
+        values = _values(self, event, now)
+        out = self.sample is not None and not self.sample.keeps(values, event.id)
+        return Row(self.table.name, values, event.problems, out)
+
 
 class Parser:
-    """Parses hits by a schema; build it once. `lookups` say what is known of addresses."""
+    """Parses hits by a schema; build it once. `lookups` say what is known beside the hits."""
 
     def __init__(self, schema: Schema, lookups: Lookups = NO_LOOKUPS) -> None:
-        self._event = with_lookups(lookups)
+        self.event = with_lookups(lookups)  # what makes an event of a hit
         if schema.asks_for("agent"):
             user_agent.load()
         if schema.asks_for("referrer"):
             referrer.load()
         self._tenants = Resolver(schema.tenants) if schema.tenants else None
-        self._plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
+        plans = [_Plan(table) for table in schema.tables.values() if table.name != REJECTS]
+        self._plans = [plan for plan in plans if not plan.table.copy]
+        self._copies = [plan for plan in plans if plan.table.copy]
+        self._special = bool(self._copies) or any(plan.sample is not None for plan in plans)
         self._rejects = [
             (column, column_readers.reader(dataclasses.replace(column, required=False)))
             for column in schema.rejects.columns
@@ -106,13 +128,15 @@ class Parser:
         try:
             if self._tenants is not None:
                 hit = _of_a_tenant(hit, self._tenants)
-            event = self._event(hit)
+            event = self.event(hit)
             gather(event)
             if not plausible(hit.at, now):
                 raise _Rejection(Reject(convert.OUT_OF_RANGE, "received in no plausible year", value=str(hit.at)))
             plan = self._plan(event)
             event.id = _event_id(event)
             event.day = event_day.of(event.id, event.client_time, hit.at)
+            if self._special:
+                return self._copied(plan.row(event, now), event, now)
             return Row(plan.table.name, _values(plan, event, now), event.problems)
         except _Rejection as found:
             return found.reject
@@ -121,7 +145,7 @@ class Parser:
 
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
-        event = self._event(hit, reject)
+        event = self.event(hit, reject)
         try:
             gather(event)
             event.id = _event_id(event)
@@ -141,6 +165,21 @@ class Parser:
         if not partition.takes(values[partition.index], now):
             values[partition.index] = partition.of(received)
         return Row(REJECTS, values)
+
+    def _copied(self, row: Row, event: Event, now: int) -> Row:
+        """The row with its copies; one that cannot be made costs only itself."""
+        copies: list[Row | Reject] = []
+        for plan in self._copies:
+            if not plan.takes(event):
+                continue
+            again = event.again()
+            gather(again)
+            _event_id(again)  # takes it from what is left
+            try:
+                copies.append(plan.row(again, now))
+            except _Rejection as found:
+                copies.append(found.reject)
+        return msgspec.structs.replace(row, copies=copies) if copies else row
 
     def _plan(self, event: Event) -> _Plan:
         for plan in self._plans:
@@ -165,27 +204,37 @@ def _of_a_tenant(hit: Hit, tenants: Resolver) -> Hit:
 
 def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
     values: list[Any] = []
-    readers = iter(plan.readers)
+    whole = True
     while True:
         try:
-            for read in readers:
-                values.append(read(event))
+            if whole:
+                plan.fill(event, values)
+            else:
+                for read in plan.readers[len(values) :]:
+                    values.append(read(event))
             break
         except convert.Invalid as error:
             column, sent = plan.table.columns[len(values)], _sent(event, plan.sent[len(values)])
-            if not column.lenient:
+            if not column.lenient or (column.required_if and _hold(plan.required_if[len(values)], event)):
                 sent = convert.shown(sent)
                 raise _Rejection(Reject(error.reason, error.detail, plan.table.name, column.name, sent)) from error
             # One optional value that does not fit costs itself, not the event; it stays among the parameters.
             event.note(column.name, error.reason, error.detail, sent)
             values.append([] if column.repeated else None)
+            whole = False
         except column_readers.Missing:
             column = plan.table.columns[len(values)]
             places = " or ".join(map(str, column.sources))
             raise _Rejection(Reject(MISSING, f"no value in {places}", plan.table.name, column.name)) from None
-    # Who opted out is meant to be nobody.
-    if plan.any_of and not event.hit.anonymized and all(values[index] is None for index in plan.any_of):
-        raise _Rejection(Reject(MISSING, f"no value in any of {', '.join(plan.table.require_any)}", plan.table.name))
+    if plan.required_if:
+        _check_required(plan, event, values)
+    for index in plan.any_of:
+        if values[index] is not None:
+            break
+    else:
+        if plan.any_of and not event.hit.anonymized:  # who opted out is meant to be nobody
+            detail = f"no value in any of {', '.join(plan.table.require_any)}"
+            raise _Rejection(Reject(MISSING, detail, plan.table.name))
     partition = plan.partition
     if partition is not None and not partition.takes(values[partition.index], now):
         column = partition.column
@@ -199,6 +248,16 @@ def _values(plan: _Plan, event: Event, now: int) -> list[Any]:
         for index in plan.problems:
             values[index] = msgspec.json.encode(event.problems).decode()
     return values
+
+
+def _check_required(plan: _Plan, event: Event, values: list[Any]) -> None:
+    """Raises _Rejection for a column without a value that its condition requires."""
+    for index, conditions in plan.required_if.items():
+        if (values[index] is None or values[index] == []) and _hold(conditions, event):
+            column = plan.table.columns[index]
+            places, why = " or ".join(map(str, column.sources)), " and ".join(map(str, column.required_if))
+            detail = f"no value in {places}, which is required if {why}"
+            raise _Rejection(Reject(MISSING, detail, plan.table.name, column.name))
 
 
 _PLACEHOLDER: dict[str, Any] = {
@@ -216,6 +275,14 @@ _PLACEHOLDER: dict[str, Any] = {
     "JSON": "null",
     "STRUCT": {},
 }
+
+
+def _conditions(conditions: Sequence[Condition]) -> list[tuple[Callable[[Event], str | None], frozenset[str]]]:
+    return [(sources.plain(one.source), one.values) for one in conditions]
+
+
+def _hold(conditions: list[tuple[Callable[[Event], str | None], frozenset[str]]], event: Event) -> bool:
+    return all(read(event) in values for read, values in conditions)
 
 
 def _event_id(event: Event) -> str:

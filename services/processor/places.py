@@ -1,19 +1,26 @@
-"""The database of places in force: read at start, looked at again and again, taken anew when its file is replaced."""
+"""The database of places in force: read at start, looked at again and again, taken anew when its file is replaced.
+
+And a warning where nothing says where clients are.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
+from services.processor.enrich import geo
 from services.processor.enrich.geo import Geo
 from services.processor.enrich.geo_database import GeoDatabase, Unusable
 from services.processor.metrics import Metrics
 from services.shared import log
 from services.shared.config import ConfigError, shown
+from services.shared.hit import Hit
 from services.shared.privacy import FULL, Privacy
 from services.shared.schema import Schema
 
 _EVERY_SECONDS = 30.0
+_ENOUGH_HITS = 1_000  # without the header, to say that nothing adds it
 
 _log = log.get("processor.places")
 
@@ -50,3 +57,32 @@ class Places:
             except Unusable as error:
                 metrics.geo_refused.inc()
                 _log.warning("the new geo database cannot be used; the one before stays", error=str(error))
+
+
+class HeaderWatch:
+    """Says once that nothing gives `geo.*`: without a database, the load balancer's header has to be there.
+
+    A balancer adds it to each request, so the first hits tell.
+    """
+
+    def __init__(self, hits: int = _ENOUGH_HITS) -> None:
+        self._left = hits
+
+    @classmethod
+    def of(cls, schema: Schema, places: Places | None) -> HeaderWatch | None:
+        """None if no column asks, or a database answers."""
+        return cls() if places is None and schema.asks_for("geo") else None
+
+    def see(self, hits: Iterable[Hit]) -> None:
+        for one in hits:
+            if self._left <= 0:
+                return
+            self._left -= 1
+            if geo.HEADER in one.headers:
+                self._left = 0
+                return
+            if not self._left:
+                _log.warning(
+                    "columns of geo.* stay NULL: no hit has the load balancer's header, and there is no database",
+                    header=geo.HEADER,
+                )

@@ -11,11 +11,8 @@ def pairs(query: str) -> list[tuple[str, str]]:
 
     It takes any text. Bytes that are not UTF-8 are read as Latin-1, which old clients send; `%zz` stays as is.
     """
-    if not query.isascii():  # our collector sends no lone surrogate, and nothing after this could encode one
-        query = query.encode("utf-8", "replace").decode()
-    query = query.replace("+", " ").replace("\\", "%5C")
     found = []
-    for part in query.split("&"):
+    for part in _parts(query):
         if part:
             name, _, value = part.partition("=")
             if "%" in name:
@@ -24,6 +21,28 @@ def pairs(query: str) -> list[tuple[str, str]]:
                 value = _decode(value)
             found.append((name, value))
     return found
+
+
+def single(query: str) -> dict[str, str] | None:
+    """What `pairs` finds, by name, for a query that has no name twice; None for any other."""
+    found: dict[str, str] = {}
+    parts = _parts(query)
+    for part in parts:
+        name, _, value = part.partition("=")
+        if "%" in part:
+            if "%" in name:
+                name = _decode(name)
+            if "%" in value:
+                value = _decode(value)
+        found[name] = value
+    # A part that is empty would be a name that is.
+    return found if len(found) == len(parts) and "" not in found else None
+
+
+def _parts(query: str) -> list[str]:
+    if not query.isascii():  # our collector sends no lone surrogate, and nothing after this could encode one
+        query = query.encode("utf-8", "replace").decode()
+    return query.replace("+", " ").replace("\\", "%5C").split("&")
 
 
 def _decode(part: str) -> str:

@@ -7,12 +7,10 @@ from contextlib import AsyncExitStack
 
 from prometheus_client import CollectorRegistry
 
-from services.processor import lookups
 from services.processor.config import Config
-from services.processor.lookups import Lookups
 from services.processor.metrics import Metrics
+from services.processor.mounted import Mounted
 from services.processor.parse import Parser
-from services.processor.places import Places
 from services.processor.worker import Topics, Worker
 from services.shared import hash_keys, log, schema_file
 from services.shared.admin import Admin
@@ -35,8 +33,7 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
     schema = schema_file.load(cfg.schema)
     privacy = schema.privacy[cfg.privacy]
     policy = Policy(privacy, hash_keys.of_setting(privacy, cfg.hash_key_file), schema.tenants)
-    places = Places.of_setting(cfg.geo_database, schema, privacy)
-    sender = lookups.senders(cfg.agent_addresses, schema, privacy)
+    mounted = Mounted(cfg, schema, privacy)
     registry = CollectorRegistry()
     metrics = Metrics(registry, schema.tables, digest=schema.digest)
     async with AsyncExitStack() as stack:
@@ -74,10 +71,10 @@ async def run(cfg: Config, stop: asyncio.Event) -> None:
             metrics,
             max_bytes=cfg.max_bytes,
             policy=policy,
-            parser=Parser(schema, Lookups(places.find if places else None, sender)),
+            watch=mounted.watch,
+            parser=Parser(schema, mounted.lookups),
         )
-        if places:
-            fresh = background.start("geo database", places.keep_fresh(metrics))
+        for fresh in mounted.keep_fresh(background, metrics):
             stack.callback(fresh.cancel)
         work = background.start("processor", worker.run(subscriber), ending=stop.is_set)
         admin.ready()

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from services.processor import convert, query
+from services.processor import convert, local_time, query
 from services.processor.enrich import geo, language, page, referrer, user_agent, utm
 from services.processor.event import Event
 from services.shared import hit
 from services.shared.hit import Hit
-from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, Source
+from services.shared.schema import ENRICHMENTS, FIXED_SOURCES, IN_A_ZONE, LOOKUP, Source
 
 STAGE = "processor"
 
@@ -32,7 +32,7 @@ ENRICH: dict[str, Callable[[dict[str, str], dict[str, Any]], tuple[Any, ...]]] =
 }
 
 
-def own(source: Source) -> Read:
+def own(source: Source, time_zone: str = "UTC") -> Read:
     """A reader of what is not the client's: it has the column's type already."""
     name = source.name
     match source.namespace:
@@ -41,6 +41,8 @@ def own(source: Source) -> Read:
             return lambda event: read(event.hit) or None
         case "event" if name == "problems":
             return lambda event: None  # filled last
+        case "event" if str(source) in IN_A_ZONE:
+            return local_time.reader(name, time_zone)
         case "event":
             return attrgetter(name)
         case "reject" if name == "hit":
@@ -61,13 +63,16 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
     """
     parts = name.split(".")
     rests = [".".join(parts[index:]) for index in range(len(parts))]
+    ways = [(*parts[:index], rests[index]) for index in range(len(parts))]
+    if len(parts) == 2:
+        return _finder_of_two(parts[0], ways[1])
 
     def find(members: dict[str, Any]) -> tuple[Path, Any] | None:
         for index, part in enumerate(parts):
             if index:  # what has the whole name is a parameter of its own
                 value = members.get(rests[index])
-                if value is not None and value != "":
-                    return (*parts[:index], rests[index]), value
+                if value is not None and (type(value) is not str or value):
+                    return ways[index], value
             inner = members.get(part)
             if type(inner) is not dict:
                 return None
@@ -77,47 +82,104 @@ def finder(name: str) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
     return find
 
 
-def raw(source: Source) -> Callable[[Event], tuple[Path, Any]]:
+def _finder_of_two(outer: str, way: Path) -> Callable[[dict[str, Any]], tuple[Path, Any] | None]:
+    """What most paths are: a member of an object."""
+    name = way[1]
+
+    def find(members: dict[str, Any]) -> tuple[Path, Any] | None:
+        inner = members.get(outer)
+        if type(inner) is not dict:
+            return None
+        value = inner.get(name)
+        # Not `value != ""`: a Decimal takes a microsecond to find out that it is no text.
+        return (way, value) if value is not None and (type(value) is not str or value) else None
+
+    return find
+
+
+def raw(source: Source, time_zone: str = "UTC") -> Callable[[Event], tuple[Path, Any]]:
     """A function that returns a value as it was sent and the way to it among the parameters, () for no parameter."""
     name = source.name
+    if source.namespace == LOOKUP:
+        read = joined(source)
+        return lambda event: ((), read(event))
     if source.namespace == "header":
         return lambda event: ((), event.hit.headers.get(name) or None)
     if source.namespace != "param":
-        read = own(source)
+        read = own(source, time_zone)
         return lambda event: ((), read(event))
-    find = finder(name) if "." in name else None
+    find, way, nothing = finder(name) if "." in name else None, (name,), ((), None)
 
     def of_parameter(event: Event) -> tuple[Path, Any]:
         value = event.first.get(name)
-        if value is not None and value != "":
-            return (name,), value
-        found = find(event.first) if find else None
-        return found if found is not None else ((), None)
+        if value is not None and (type(value) is not str or value):
+            return way, value
+        return (find(event.first) if find else None) or nothing
 
     return of_parameter
 
 
 def enrichment(namespace: str, name: str) -> Read:
-    enrich, index = ENRICH[namespace], tuple(FIXED_SOURCES[namespace]).index(name)
+    find, index = enriched(namespace), place(Source(namespace, name))
 
     def read(event: Event) -> Any:
         found = event.enriched.get(namespace)
-        if found is None:  # the first of its columns
-            found = enrich(event.hit.headers, event.first)
-            if namespace == "geo":
-                found = _placed(event, found)
-            elif namespace == "agent" and event.lookups.sender is not None:
-                found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
-            event.enriched[namespace] = found
-        return found[index]
+        return (find(event) if found is None else found)[index]
+
+    return read
+
+
+def place(source: Source) -> int:
+    """Where the value of an enrichment's source is in what `enriched` finds."""
+    return tuple(FIXED_SOURCES[source.namespace]).index(source.name)
+
+
+def enriched(namespace: str) -> Callable[[Event], tuple[Any, ...]]:
+    """A function that finds all of an enrichment, for the first of its columns, and keeps it for the others."""
+    enrich = ENRICH[namespace]
+
+    def find(event: Event) -> tuple[Any, ...]:
+        found = enrich(event.hit.headers, event.first)
+        if namespace == "geo":
+            found = _placed(event, found)
+        elif namespace == "agent" and event.lookups.sender is not None:
+            found = user_agent.by_address(user_agent.Agent(*found), event.lookups.sender(event.hit.ip))
+        event.enriched[namespace] = found
+        return found
+
+    return find
+
+
+def joined(source: Source) -> Read:
+    """A reader of a lookup's column, as text: in the row of the first of the lookup's keys that has a value."""
+    name, _, column = source.name.partition(".")
+    keys = [plain(one) for one in source.lookup.by] if source.lookup else []
+    kept = f"{LOOKUP}.{name}"
+
+    def read(event: Event) -> Any:
+        table = event.lookups.tables.get(name)
+        if table is None:  # without the files, as in `ops check` where they are not mounted
+            return None
+        row = event.enriched.get(kept)
+        if row is None:  # the first of its columns
+            key = next((key for get in keys if (key := get(event))), None)
+            row = event.enriched[kept] = (table.find(key) if key is not None else None) or ()
+        return row[table.columns[column]] if row else None
 
     return read
 
 
 def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where the balancer says, else the database; of who opted out, without the city."""
-    if found == geo.NOTHING and event.lookups.place is not None:
-        found = event.lookups.place(event.hit.ip)
+    """Where the balancer says, else the database; of who opted out, without the city.
+
+    The balancer knows no time zones: the database has that of the same country.
+    """
+    if event.lookups.place is not None:
+        place = event.lookups.place(event.hit.ip)
+        if found == geo.NOTHING:
+            found = place
+        elif found[0] == place.country:
+            found = geo.Geo(*found)._replace(time_zone=place.time_zone)
     return geo.without_city(found) if event.hit.anonymized else found
 
 

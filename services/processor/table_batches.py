@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import pyarrow as pa
 
 from services.processor.parse import UNENCODABLE, UNEXPECTED, Reject, Row
@@ -26,15 +27,22 @@ class HitParser(Protocol):
 
 @dataclass
 class TableBatches:
-    """Each hit is a row of one of `batches`, or in `unplaced` if not even a reject could be made of it.
+    """Each hit is a row of one of `batches`, unless a sample leaves it out, or in `unplaced` if not even a reject could
+    be made of it. `sampled_out` says how many hits are in no table; their copies may be.
 
     `rejects` holds reasons by the hit's index, `problems` how many values did not fit, by table, column and reason.
+    `copies` are the rows beside those of the hits, `misfits` those that did not fit, `left_out` those that are in no
+    batch since a sample leaves them out: each by table.
     `faults` says what was raised and where, each time something unforeseen was, and so does `unplaced`.
     """
 
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
     rejects: dict[int, str] = field(default_factory=dict)
     problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    copies: Counter[str] = field(default_factory=Counter)
+    misfits: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    sampled_out: int = 0
     unplaced: list[tuple[Hit, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -60,8 +68,6 @@ class Batcher:
                 result = Reject(UNEXPECTED, f"the processor failed: {found.faults[-1]}")
             if isinstance(result, Row):
                 made.append(result)
-                for problem in result.problems:
-                    found.problems[result.table, problem.top, problem.reason] += 1
             else:
                 made.append(self._reject_row(index, one, result, now, found))
         try:
@@ -74,7 +80,26 @@ class Batcher:
                 for index, (one, row) in enumerate(zip(hits, made, strict=True))
             ]
             found.batches = self._batches(made)
+        self._count(made, found)
         return found
+
+    def _count(self, made: Iterable[Row | None], found: TableBatches) -> None:
+        """Counted at the end: Arrow may have refused a row."""
+        for row in made:
+            if row is None:
+                continue
+            for problem in row.problems:
+                found.problems[row.table, problem.top, problem.reason] += 1
+            if row.sampled_out:
+                found.left_out[row.table] += 1
+                found.sampled_out += 1
+            for copy in row.copies:
+                if isinstance(copy, Reject):
+                    found.misfits[copy.table or ""] += 1
+                elif copy.sampled_out:
+                    found.left_out[copy.table] += 1
+                else:
+                    found.copies[copy.table] += 1
 
     def _reject_row(self, index: int, one: Hit, reject: Reject, now: int, found: TableBatches) -> Row | None:
         try:
@@ -89,9 +114,11 @@ class Batcher:
         return row
 
     def _fitting(self, index: int, one: Hit, row: Row | None, now: int, found: TableBatches) -> Row | None:
-        """The row if Arrow accepts it; else that of a reject, if Arrow accepts that."""
-        if row is None or (error := self._misfit(row)) is None:
-            return row
+        """The row if Arrow accepts it, without copies it refuses; else that of a reject, if Arrow accepts that."""
+        if row is None:
+            return None
+        if (error := self._misfit(row)) is None:
+            return self._fitting_copies(row, found) if row.copies else row
         found.faults.append(fault(error))
         if index not in found.rejects:
             row = self._reject_row(index, one, Reject(UNENCODABLE, str(error), row.table), now, found)
@@ -100,6 +127,15 @@ class Batcher:
         del found.rejects[index]
         found.unplaced.append((one, found.faults[-1]))
         return None
+
+    def _fitting_copies(self, row: Row, found: TableBatches) -> Row:
+        copies: list[Row | Reject] = []
+        for copy in row.copies:
+            if isinstance(copy, Row) and (error := self._misfit(copy)) is not None:
+                found.faults.append(fault(error))
+                copy = Reject(UNENCODABLE, str(error), copy.table)
+            copies.append(copy)
+        return msgspec.structs.replace(row, copies=copies)
 
     def _misfit(self, row: Row) -> Exception | None:
         """Why Arrow refuses a row."""
@@ -114,8 +150,13 @@ class Batcher:
     def _batches(self, made: Iterable[Row | None]) -> dict[str, pa.RecordBatch]:
         by_table: dict[str, list[list[object]]] = {}
         for row in made:
-            if row is not None:
+            if row is None:
+                continue
+            if not row.sampled_out:
                 by_table.setdefault(row.table, []).append(row.values)
+            for copy in row.copies:
+                if isinstance(copy, Row) and not copy.sampled_out:
+                    by_table.setdefault(copy.table, []).append(copy.values)
         return {name: self._batch(name, values) for name, values in by_table.items()}
 
     def _batch(self, name: str, values: list[list[object]]) -> pa.RecordBatch:

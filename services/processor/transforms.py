@@ -17,11 +17,12 @@ import re2
 
 from services.processor import convert
 from services.shared.schema import Column, Transform
-from services.shared.schema_columns import VALUE_STEPS
+from services.shared.schema_transforms import VALUE_STEPS
 
 Step = Callable[[Any], Any]
 
 _NOT_LISTED = "not among the values of the column's `map`"
+_MORE = ("default", "map", "time_zone", "split")  # steps that are not from text to text, or to no value
 _ANY = "*"  # the name in a `map` that stands for all others
 
 
@@ -33,6 +34,12 @@ def text_steps(column: Column) -> list[Step]:
     return [_text_step(step) for step in column.transforms if step.name not in VALUE_STEPS]
 
 
+def changes(column: Column) -> list[Callable[[str], Any]] | None:
+    """The same steps as functions of text, if all of them are no more than that, and none makes a list."""
+    steps = [step for step in column.transforms if step.name not in VALUE_STEPS]
+    return None if any(step.name in _MORE for step in steps) else [_change(step) for step in steps]
+
+
 def value_steps(column: Column) -> list[Step]:
     """The steps after it, which take a number of the column's type."""
     return [_value_step(step, column.type) for step in column.transforms if step.name in VALUE_STEPS]
@@ -41,7 +48,7 @@ def value_steps(column: Column) -> list[Step]:
 def apply(steps: list[Step], value: Any) -> Any:
     """The value after all steps; `split` makes a list, and the steps after it work on each of its elements."""
     for step in steps:
-        value = _each(step, value) if type(value) is list else step(value)
+        value = step(value) if type(value) is not list else _each(step, value)
     return value
 
 
@@ -147,8 +154,8 @@ def _value_step(step: Transform, kind: str) -> Step:
         return _rounded(int(step.argument), kind)
     limit = Decimal(step.argument)
     if step.name == "min":
-        return _bounded(lambda value: Decimal(value) < limit, f"below {step.argument}, the column's `min`")
-    return _bounded(lambda value: Decimal(value) > limit, f"above {step.argument}, the column's `max`")
+        return _bounded(lambda value: value < limit, f"below {step.argument}, the column's `min`")
+    return _bounded(lambda value: value > limit, f"above {step.argument}, the column's `max`")
 
 
 def _bounded(outside: Callable[[Any], bool], detail: str) -> Step:
@@ -163,14 +170,17 @@ def _bounded(outside: Callable[[Any], bool], detail: str) -> Step:
 def _rounded(decimals: int, kind: str) -> Step:
     """Half away from zero, as BigQuery's ROUND does."""
     unit = Decimal(1).scaleb(-decimals)
+    if kind in convert.UNITS and decimals >= -int(convert.UNITS[kind].as_tuple().exponent):
+        return lambda value: value
+    if kind in convert.UNITS:  # its converter has made all the decimals of its type
+        whole = convert.UNITS[kind]
+        return lambda value: value.quantize(unit, ROUND_HALF_UP, convert.WIDE).quantize(whole, context=convert.WIDE)
 
     def to_decimals(value: Any) -> Any:
-        exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+        exact = Decimal(repr(value))
         if -exact.as_tuple().exponent <= decimals:  # type: ignore[operator]  # finite numbers only
             return value
         rounded = exact.quantize(unit, rounding=ROUND_HALF_UP, context=convert.WIDE)
-        if kind == "FLOAT64":
-            return float(rounded)
-        return int(rounded) if kind == "INT64" else rounded.quantize(convert.UNITS[kind], context=convert.WIDE)
+        return float(rounded) if kind == "FLOAT64" else int(rounded)
 
     return to_decimals

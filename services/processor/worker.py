@@ -15,6 +15,7 @@ import pyarrow as pa
 from services.processor import log_entry
 from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
+from services.processor.places import HeaderWatch
 from services.processor.table_batches import Batcher, HitParser, TableBatches
 from services.shared import hit, log, rows, tracing, zstd_frame
 from services.shared.errors import Poison
@@ -55,6 +56,15 @@ class _Decoded:
     dead_letters: list[_DeadLetter] = field(default_factory=list)
 
 
+class _Processed(NamedTuple):
+    """What became of the hits of a message, and how many rows there are beside theirs."""
+
+    published: int
+    sampled_out: int
+    dead: int
+    copies: int
+
+
 def _now_us() -> int:
     return time.time_ns() // 1000
 
@@ -64,7 +74,7 @@ class Worker:
 
     `policy` is what protects people in log entries; by default the schema file's, with the preset `balanced`.
 
-    `now_us` is the wall clock, in microseconds since 1970.
+    `watch` sees all hits. `now_us` is the wall clock, in microseconds since 1970.
     """
 
     def __init__(
@@ -77,11 +87,13 @@ class Worker:
         max_bytes: int,
         policy: Policy | None = None,
         parser: HitParser | None = None,
+        watch: HeaderWatch | None = None,
         now_us: Callable[[], int] = _now_us,
     ) -> None:
         self._max_bytes, self._held, self._now_us = max_bytes, 0, now_us
         self._changed = asyncio.Event()  # a message was answered
         self._publisher, self._topics, self._metrics = publisher, topics, metrics
+        self._watch = watch
         self._policy = policy or Policy(schema.privacy[BALANCED], tenants=schema.tenants)
         self._batcher = Batcher(schema, parser or Parser(schema))
         self._faults, self._dead_hits, self._miscounts, self._newer = (Throttle(_LOG_SECONDS) for _ in range(4))
@@ -123,10 +135,11 @@ class Worker:
         try:
             if pack in self._done:
                 metrics.duplicates.inc()
-                hits, dead, outcome = _count(delivery), 0, "duplicate"
+                outcomes, copies = {"duplicate": _count(delivery)}, 0
             else:
-                hits, dead = await self._process(delivery, pack, source)
-                outcome = "published"
+                done = await self._process(delivery, pack, source)
+                outcomes = {"published": done.published, "sampled_out": done.sampled_out, "dead": done.dead}
+                copies = done.copies
                 self._done.add(pack)
         except Poison as poison:
             span.fail(str(poison))
@@ -152,8 +165,9 @@ class Worker:
         else:
             delivery.ack()
             metrics.acked.inc()
-            metrics.settled(_kind(delivery), outcome, hits)
-            metrics.settled(_kind(delivery), "dead", dead)
+            for outcome, hits in outcomes.items():
+                metrics.settled(_kind(delivery), outcome, hits)
+            metrics.copies.inc(copies)
 
     def _nack(self, delivery: Delivery) -> None:
         delivery.nack()
@@ -173,11 +187,13 @@ class Worker:
         self._metrics.acked.inc()
         self._metrics.settled(_kind(delivery), "dead", _count(delivery))
 
-    async def _process(self, delivery: Delivery, pack: str, source: str) -> tuple[int, int]:
+    async def _process(self, delivery: Delivery, pack: str, source: str) -> _Processed:
         """How many hits are now rows and how many dead letters, all safe. Raises Poison if all would be the latter."""
         with self._metrics.parse_seconds.time(), tracing.step("parse"), _nothing_collected():
             found = self._decode(delivery, pack)
             made = self._batcher.make(found.hits, self._now_us())
+        if self._watch is not None:
+            self._watch.see(found.hits)
         self._count(found, made)
         dead_letters = found.dead_letters
         for one, fault in made.unplaced:
@@ -192,12 +208,13 @@ class Worker:
             for number, part in enumerate(rows.split(batch))
         ]
         work += [self._publish_dead_letter(one, source) for one in dead_letters]
-        published, dead = len(found.hits) - len(made.unplaced), len(dead_letters)
+        published = len(found.hits) - len(made.unplaced) - made.sampled_out
+        done = _Processed(published, made.sampled_out, len(dead_letters), made.copies.total())
         del found, made, dead_letters  # publishing may take long, and needs only the Arrow data
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        return published, dead
+        return done
 
     def _decode(self, delivery: Delivery, pack: str) -> _Decoded:
         if _kind(delivery) == "pack":
@@ -231,6 +248,10 @@ class Worker:
             self._metrics.rejects[reason].inc()
         for labels, count in made.problems.items():
             self._metrics.problems.labels(*labels).inc(count)
+        for table, count in made.left_out.items():
+            self._metrics.sampled_out.labels(table).inc(count)
+        for table, count in made.misfits.items():
+            self._metrics.copies_misfit.labels(table).inc(count)
         if faults := self._faults.add(len(made.faults)):
             _log.warning("hits met a fault of the processor", faults=faults, fault=made.faults[-1])
 

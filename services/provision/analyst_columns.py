@@ -114,11 +114,13 @@ class Columns:
 
     def _column(self, name: str, types: tuple[str, ...]) -> Column | None:
         """The column of that meaning: by its source, by its name, or by the parameter it is filled from."""
-        fits = [column for column in self._table.columns if column.scalar and column.type in types]
+        columns = (*self._table.columns, *self._table.expressions)
+        fits = [column for column in columns if column.scalar and column.type in types]
         wanted = {SOURCES.get(name), *(f"param.{parameter}" for parameter in PARAMETERS.get(name, ()))}
-        by_source = [column for column in fits if str(column.sources[0]) == SOURCES.get(name)]
+        filled = [(column, str(column.sources[0])) for column in fits if column.sources]
+        by_source = [column for column, source in filled if source == SOURCES.get(name)]
         by_name = [column for column in fits if column.name.lower() == name]
-        by_parameter = [column for column in fits if str(column.sources[0]) in wanted]
+        by_parameter = [column for column, source in filled if source in wanted]
         return next(iter((*by_source, *by_name, *by_parameter)), None)
 
     def _parameters(self, name: str, column: Column | None) -> list[str]:

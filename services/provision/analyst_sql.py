@@ -7,23 +7,28 @@ days keep `day` in every window and group, or a filter on it would not reach the
 # ruff: noqa: S608 - what is put into the SQL is names that the schema file was checked for, and this file's own text
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.provision.analyst_columns import Columns
 from services.provision.view import quoted
+from services.shared.schema import Table
 
 IDLE = 30 * 60 * 1_000_000  # microseconds without an event after which a session is over
 IDS = ("user_id", "anonymous_id", "visitor_id")
-_WHO = ("event_id", "occurred_at", "tenant", *IDS)
+WHO = ("event_id", "occurred_at", "tenant", *IDS)
+PATH = "REGEXP_EXTRACT(REGEXP_REPLACE(url, r'^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*', ''), r'^[^?#]*')"  # of a URL
 _TOUCH = ("source", "medium", "campaign")
+_REJECT = ("stage", "table", "reason", "column", "detail")
 _WHOLE = "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
 _RUNNING = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 
 
-def _seen(columns: Columns, view: str, *names: str, day: str = "", extra: str = "", where: str = "") -> str:
+def seen(columns: Columns, view: str, *names: str, day: str = "", extra: str = "", where: str = "") -> str:
     chosen = f"\n  WHERE {where}" if where else ""
     return f"  SELECT {day or columns.day} AS day,\n{columns.fields(*names)}{extra}\n  FROM {view}{chosen}"
 
 
-def _known(columns: Columns, *, by_day: bool, rows: str = "seen") -> str:
+def known(columns: Columns, *, by_day: bool, rows: str = "seen") -> str:
     """The WITH item that adds the person: `visitor` is the user, else the user whom the same browser turned out to be,
     else the browser. Rows without such an id are spread by their own, or one window would hold them all.
     """
@@ -42,11 +47,11 @@ def _known(columns: Columns, *, by_day: bool, rows: str = "seen") -> str:
 
 
 def page_views(columns: Columns, view: str) -> str:
-    names = (*_WHO, "url", "title", "referrer", *_TOUCH, "page")
+    names = (*WHO, "url", "title", "referrer", *_TOUCH, "page")
     return (
-        f"seen AS (\n{_seen(columns, view, *names)}\n),\n{_known(columns, by_day=True)},\n"
+        f"seen AS (\n{seen(columns, view, *names)}\n),\n{known(columns, by_day=True)},\n"
         "found AS (\n  SELECT *, occurred_at AS viewed_at, NET.HOST(url) AS host,\n"
-        "    REGEXP_EXTRACT(REGEXP_REPLACE(url, r'^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*', ''), r'^[^?#]*') AS path\n"
+        f"    {PATH} AS path\n"
         "  FROM known WHERE page\n)"
     )
 
@@ -62,18 +67,18 @@ def _begun(keys: str) -> str:
 
 
 def sessions(columns: Columns, view: str) -> str:
-    names = (*_WHO, "browser", "url", *_TOUCH, "page", "ordered")
+    names = (*WHO, "browser", "url", *_TOUCH, "page", "ordered")
     branches = (
-        _seen(columns, view, *names, day=day, extra=f",\n    {shift} AS shift")
+        seen(columns, view, *names, day=day, extra=f",\n    {shift} AS shift")
         for day, shift in (
             (columns.day, 0),
             (f"DATE_ADD({columns.day}, INTERVAL 1 DAY)", -1),
             (f"DATE_SUB({columns.day}, INTERVAL 1 DAY)", 1),
         )
     )
-    seen = "\n  UNION ALL\n".join(branches)
+    united = "\n  UNION ALL\n".join(branches)
     return (
-        f"seen AS (\n{seen}\n),\n{_begun('day, tenant')},\n"
+        f"seen AS (\n{united}\n),\n{_begun('day, tenant')},\n"
         "numbered AS (\n  SELECT *, SUM(begins) OVER (\n    PARTITION BY day, tenant, browser\n"
         f"    ORDER BY occurred_at, event_id {_RUNNING}\n  ) AS number FROM begun\n),\n"
         "grouped AS (\n  SELECT day, tenant, browser, number, MIN(occurred_at) AS began, MAX(occurred_at) AS ended,\n"
@@ -103,9 +108,9 @@ def _one(value: str, *, nulls: bool = True, last: bool = False) -> str:
 
 
 def visitors(columns: Columns, view: str) -> str:
-    names = (*_WHO, "url", *_TOUCH, "page", "ordered")
+    names = (*WHO, "url", *_TOUCH, "page", "ordered")
     return (
-        f"seen AS (\n{_seen(columns, view, *names)}\n),\n{_known(columns, by_day=False)},\n"
+        f"seen AS (\n{seen(columns, view, *names)}\n),\n{known(columns, by_day=False)},\n"
         "grouped AS (\n  SELECT tenant, visitor, MIN(occurred_at) AS first_seen, MAX(occurred_at) AS last_seen,\n"
         f"    {_one('day')} AS day, {_one('known_user', nulls=False, last=True)} AS user_id,\n"
         "    MIN(IF(user_id IS NULL, NULL, occurred_at)) AS identified_at,\n"
@@ -119,9 +124,9 @@ def visitors(columns: Columns, view: str) -> str:
 
 
 def daily_active(columns: Columns, view: str) -> str:
-    names = (*_WHO, "order_id", "page", "ordered")
+    names = (*WHO, "order_id", "page", "ordered")
     return (
-        f"seen AS (\n{_seen(columns, view, *names)}\n),\n{_known(columns, by_day=True)},\n"
+        f"seen AS (\n{seen(columns, view, *names)}\n),\n{known(columns, by_day=True)},\n"
         "found AS (\n  SELECT day, tenant, COUNT(DISTINCT visitor) AS visitors, COUNT(DISTINCT known_user) AS users,\n"
         "    COUNT(*) AS events, COUNTIF(page) AS pages,\n"
         "    COUNT(DISTINCT IF(ordered, IFNULL(order_id, event_id), NULL)) AS orders\n"
@@ -130,9 +135,9 @@ def daily_active(columns: Columns, view: str) -> str:
 
 
 def orders(columns: Columns, view: str) -> str:
-    names = (*_WHO, "order_id", "total", "currency", "ordered")
+    names = (*WHO, "order_id", "total", "currency", "ordered")
     return (
-        f"seen AS (\n{_seen(columns, view, *names)}\n),\n{_known(columns, by_day=True)},\n"
+        f"seen AS (\n{seen(columns, view, *names)}\n),\n{known(columns, by_day=True)},\n"
         "placed AS (\n  SELECT * EXCEPT (order_id, user_id), IFNULL(order_id, event_id) AS order_id,\n"
         "    known_user AS user_id, occurred_at AS ordered_at\n  FROM known WHERE ordered\n),\n"
         "found AS (\n  SELECT * FROM placed WHERE TRUE\n"
@@ -144,7 +149,7 @@ def campaigns(columns: Columns, view: str) -> str:
     """A visit's touch is its first event. The last touch goes on until the next one that is not direct; `number` is an
     event's place in all that its visitor did, and `touch` the number of the event that the order is owed to.
     """
-    names = (*_WHO, "browser", "order_id", "total", *_TOUCH, "ordered")
+    names = (*WHO, "browser", "order_id", "total", *_TOUCH, "ordered")
     person, along = "PARTITION BY tenant, visitor", f"ORDER BY number {_RUNNING}"
     first = ", ".join(f"FIRST_VALUE({name}) OVER ({person} {along}) AS first_{name}" for name in _TOUCH)
     last = ", ".join(f"FIRST_VALUE({name}) OVER ({person}, touch {along}) AS last_{name}" for name in _TOUCH)
@@ -157,8 +162,8 @@ def campaigns(columns: Columns, view: str) -> str:
         for fact, which in ((2, "first"), (3, "last"))
     )
     return (
-        f"seen AS (\n{_seen(columns, view, *names)}\n),\n"
-        f"{_begun('tenant')},\n{_known(columns, by_day=False, rows='begun')},\n"
+        f"seen AS (\n{seen(columns, view, *names)}\n),\n"
+        f"{_begun('tenant')},\n{known(columns, by_day=False, rows='begun')},\n"
         f"numbered AS (\n  SELECT *, ROW_NUMBER() OVER ({person} ORDER BY occurred_at, event_id) AS number\n"
         "  FROM known\n),\n"
         "owed AS (\n  SELECT *, IFNULL(MAX(IF(begins = 1 AND source != 'direct', number, NULL)) OVER (\n"
@@ -177,7 +182,7 @@ def campaigns(columns: Columns, view: str) -> str:
 
 def retention(columns: Columns, view: str) -> str:
     return (
-        f"seen AS (\n{_seen(columns, view, *_WHO)}\n),\n{_known(columns, by_day=False)},\n"
+        f"seen AS (\n{seen(columns, view, *WHO)}\n),\n{known(columns, by_day=False)},\n"
         "active AS (\n  SELECT DISTINCT tenant, visitor, day FROM known WHERE visitor IS NOT NULL\n),\n"
         "joined AS (\n  SELECT *, MIN(day) OVER (PARTITION BY tenant, visitor) AS cohort FROM active\n),\n"
         "counted AS (\n  SELECT tenant, cohort, day, COUNT(*) AS visitors FROM joined\n"
@@ -189,10 +194,10 @@ def retention(columns: Columns, view: str) -> str:
 
 
 def live(columns: Columns, view: str) -> str:
-    names = (*_WHO, "order_id", "page", "ordered")
+    names = (*WHO, "order_id", "page", "ordered")
     days = f"{columns.day} BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL 1 DAY) AND CURRENT_DATE()"
     return (
-        f"seen AS (\n{_seen(columns, view, *names, where=days)}\n),\n{_known(columns, by_day=True)},\n"
+        f"seen AS (\n{seen(columns, view, *names, where=days)}\n),\n{known(columns, by_day=True)},\n"
         "found AS (\n  SELECT TIMESTAMP_TRUNC(occurred_at, MINUTE) AS minute, tenant, COUNT(*) AS events,\n"
         "    COUNTIF(page) AS pages, COUNT(DISTINCT visitor) AS visitors,\n"
         "    COUNT(DISTINCT IF(ordered, IFNULL(order_id, event_id), NULL)) AS orders\n"
@@ -203,14 +208,50 @@ def live(columns: Columns, view: str) -> str:
 
 
 def rejects(columns: Columns, view: str) -> str:
-    named = {name: columns.value(f"reject.{name}") for name in ("stage", "table", "reason", "column", "detail")}
+    named = {name: columns.value(f"reject.{name}") for name in _REJECT}
     extra = "".join(f",\n    {value} AS {quoted(name)}" for name, value in named.items())
     keys = "day, tenant, stage, `table`, reason, `column`"
     return (
-        f"seen AS (\n{_seen(columns, view, 'tenant', 'hit.received_at', extra=extra)}\n),\n"
+        f"seen AS (\n{seen(columns, view, 'tenant', 'hit.received_at', extra=extra)}\n),\n"
         f"found AS (\n  SELECT {keys}, COUNT(*) AS rejects,\n"
         "    MIN(received_at) AS first_received, MAX(received_at) AS last_received, MIN(detail) AS example\n"
         f"  FROM seen GROUP BY {keys}\n)"
+    )
+
+
+def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Table], place: str) -> str:
+    """By day, event id and what else of the others' keys `table` has too, as `ops replay` does.
+
+    A join would not let a filter on the day reach the other tables.
+    """
+    keys = [set(one.key) for one in others]
+    ends = (table.key[0], table.key[-1])  # the day and the event id
+    names = (one.name for one in table.columns if one.name not in ends)
+    shared = [name for name in names if all(name in key for key in keys)]
+    whose = f"TO_JSON_STRING(STRUCT({', '.join(map(quoted, shared))}))" if shared else "''"
+    listed = "".join(f", {quoted(name)}" for name in _REJECT)
+    named = "".join(f",\n    {columns.value(f'reject.{name}')} AS {quoted(name)}" for name in _REJECT)
+    nothing = "".join(f", CAST(NULL AS STRING) AS {quoted(name)}" for name in _REJECT)
+    stored = "\n  UNION ALL\n".join(
+        seen(
+            Columns(one),
+            f"`{place}.{one.log_name}`",
+            "event_id",
+            extra=f",\n    {whose} AS whose,\n    '{one.name}' AS stored_in",
+        )
+        for one in others
+    )
+    extra = f",\n    {whose} AS whose{named}"
+    return (
+        f"stored AS (\n{stored}\n),\n"
+        f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', 'hit.received_at', extra=extra)}\n),\n"
+        f"both AS (\n  SELECT day, event_id, whose, tenant, received_at{listed},\n"
+        "    CAST(NULL AS STRING) AS stored_in, TRUE AS refused FROM seen\n"
+        "  UNION ALL\n  SELECT day, event_id, whose, CAST(NULL AS STRING) AS tenant,\n"
+        f"    CAST(NULL AS TIMESTAMP) AS received_at{nothing}, stored_in, FALSE AS refused\n  FROM stored\n),\n"
+        "matched AS (\n  SELECT * EXCEPT (stored_in),\n"
+        "    MAX(stored_in) OVER (PARTITION BY day, whose, event_id) AS stored_in\n  FROM both\n),\n"
+        "found AS (\n  SELECT * FROM matched WHERE refused\n)"
     )
 
 
@@ -218,7 +259,7 @@ def problems(columns: Columns, view: str) -> str:
     problems = f",\n    {columns.value('event.problems')} AS problems"
     keys = "day, tenant, `column`, reason"
     return (
-        f"seen AS (\n{_seen(columns, view, 'event_id', 'tenant', extra=problems)}\n),\n"
+        f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', extra=problems)}\n),\n"
         "each AS (\n  SELECT day, tenant, event_id, JSON_VALUE(problem, '$.column') AS `column`,\n"
         "    JSON_VALUE(problem, '$.reason') AS reason, JSON_VALUE(problem, '$.value') AS value\n"
         "  FROM seen CROSS JOIN UNNEST(JSON_QUERY_ARRAY(problems)) AS problem\n),\n"

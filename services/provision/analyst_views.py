@@ -1,4 +1,4 @@
-"""The views for analysts: which a schema file allows, and their SQL. Pure.
+"""The views and the table function for analysts: which a schema file allows, and their SQL. Pure.
 
 All read the views of the tables, so events count once. Those with `days=True` keep the day apart, so a filter on `day`
 reads no other partition; `sessions` reads the day before and the day after too. The others are about people, and read
@@ -8,9 +8,9 @@ all days: no view can know who was there before from the days that are asked for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from services.provision import analyst_sql
+from services.provision import analyst_sql, funnel_sql
 from services.provision.analyst_columns import Columns
 from services.provision.analyst_sql import IDS
 from services.provision.view import quoted
@@ -19,14 +19,39 @@ from services.shared.schema import EVENTS, REJECTS, Schema, Table
 # Columns that only a table with such a value has.
 _OPTIONAL = ("tenant", "user_id", "title", "referrer", "total", "currency")
 
-Query = Callable[[Columns, str], str]
+# Of the columns of all of them, by name; the others are STRING.
+_TYPES = {
+    "DATE": ("day", "cohort"),
+    "TIMESTAMP": (
+        "received_at",
+        *("viewed_at", "began", "ended", "first_seen", "last_seen", "identified_at", "ordered_at", "minute"),
+        *("first_received", "last_received"),
+    ),
+    "INT64": (
+        *("seconds", "events", "pages", "orders", "days", "visitors", "users", "sessions", "new_visitors"),
+        *("first_touch_orders", "last_touch_orders", "days_later", "cohort_visitors", "step", "rejects", "problems"),
+    ),
+    "NUMERIC": ("total", "first_touch_total", "last_touch_total"),
+    "FLOAT64": ("from_previous", "from_first"),
+    "BOOL": ("engaged", "identified_later"),
+}
+TYPES = {name: type_ for type_, names in _TYPES.items() for name in names}
+
+Query = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Argument:
+    type: str
+    description: str
 
 
 @dataclass(frozen=True)
 class AnalystView:
     """`query` makes, of a table's columns and its view's name, SQL that ends in a WITH item `found`.
 
-    `columns` are its columns and what they mean. `needs` are values of which the table must have one.
+    `columns` are its columns and what they mean. `needs` are values of which the table must have one. With `arguments`
+    it is a table function.
     """
 
     name: str
@@ -36,6 +61,8 @@ class AnalystView:
     days: bool = True
     needs: tuple[str, ...] = ()
     table: str = EVENTS
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    stored: bool = False  # whether `query` takes its table, the other tables, and PROJECT.DATASET as well
 
     def missing(self, schema: Schema) -> str | None:
         """Why it cannot be made of this file; None if it can."""
@@ -55,6 +82,8 @@ class AnalystView:
         has = Columns(table).has
         if self.needs and not any(has(name) for name in self.needs):
             return f"{self.table} has no column for {' or '.join(self.needs)}"
+        if taken := next((one.name for one in table.columns if one.name.lower() in self.arguments), None):
+            return f"{self.table} has a column {taken}, which is the name of a parameter"
         return None
 
     def described(self, table: Table) -> dict[str, str]:
@@ -62,9 +91,13 @@ class AnalystView:
         has = Columns(table).has
         return {name: text for name, text in self.columns.items() if name not in _OPTIONAL or has(name)}
 
-    def sql(self, table: Table, project: str, dataset: str) -> str:
+    def sql(self, schema: Schema, project: str, dataset: str) -> str:
+        table = schema.tables[self.table]
         listed = ",\n".join(f"  {quoted(name)}" for name in self.described(table))
-        query = self.query(Columns(table), f"`{project}.{dataset}.{table.name}`")
+        place = f"{project}.{dataset}"
+        others = [one for one in schema.tables.values() if one is not table]
+        more = (table, others, place) if self.stored else ()
+        query = self.query(Columns(table), f"`{place}.{table.name}`", *more)
         return f"WITH {query}\nSELECT\n{listed}\nFROM found"
 
 
@@ -204,6 +237,30 @@ ALL = (
         needs=IDS,
     ),
     AnalystView(
+        "funnel",
+        "One row for each step: how many visitors took it after the steps before it, in that order and in time",
+        {
+            "tenant": _DAY["tenant"],
+            "step": "Its number, from 1",
+            "name": "The step",
+            "visitors": "How many came this far",
+            "from_previous": "Their share of those who took the step before",
+            "from_first": "Their share of those who took the first step",
+        },
+        funnel_sql.query,
+        needs=IDS,
+        arguments={
+            funnel_sql.STEPS: Argument(
+                "ARRAY<STRING>",
+                f"At most {funnel_sql.MAX_STEPS}, each `page_view`, `order`, another type in lower case, or a page's "
+                "path such as `/cart`",
+            ),
+            funnel_sql.WITHIN: Argument("INT64", "Minutes from the first step to the last"),
+            funnel_sql.FIRST: Argument("DATE", "The first UTC day that is read"),
+            funnel_sql.LAST: Argument("DATE", "The last"),
+        },
+    ),
+    AnalystView(
         "live",
         "One row for each of the last 30 minutes",
         {"minute": "The minute", "tenant": _DAY["tenant"], "visitors": "Different visitors", **_COUNTS},
@@ -225,6 +282,24 @@ ALL = (
         },
         analyst_sql.rejects,
         table=REJECTS,
+    ),
+    AnalystView(
+        "reject_status",
+        "One row for each refused event, with the table that has it by now, since it was replayed or sent again",
+        {
+            **_DAY,
+            "event_id": "The event",
+            "received_at": "When it was received",
+            "stage": "processor or loader",
+            "table": "The table it was meant for",
+            "reason": "Why it was refused",
+            "column": "The column without a usable value",
+            "detail": "What was wrong, in words",
+            "stored_in": "The table that has the event by now; NULL if none has",
+        },
+        analyst_sql.reject_status,
+        table=REJECTS,
+        stored=True,
     ),
     AnalystView(
         "problems_by_column",

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.provision import archive
+from services.provision import archive, tenant_views
 from services.provision.config import Config
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, Column, Schema
 
 Kind = Literal["project", "bucket", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
@@ -44,6 +44,18 @@ COMPACTOR = CustomRole(
     "roles/bigquery.dataEditor on a table would also let compaction alter and delete it",
     ("bigquery.tables.get", "bigquery.tables.getData", "bigquery.tables.updateData"),
 )
+SWEEPER = CustomRole(
+    "pixelpipeSweeper",
+    "pixelpipe: see which partitions changed",
+    "roles/bigquery.metadataViewer would also let compaction see routines, models and who may do what",
+    ("bigquery.tables.get", "bigquery.tables.list"),
+)
+VIEW_KEEPER = CustomRole(
+    "pixelpipeViewKeeper",
+    "pixelpipe: move the watermark of a view",
+    "roles/bigquery.dataEditor on a view would also let compaction delete it",
+    ("bigquery.tables.update",),
+)
 PROVISIONER = CustomRole(
     "pixelpipeProvisioner",
     "pixelpipe: create and repair, delete nothing",
@@ -63,6 +75,9 @@ PROVISIONER = CustomRole(
         "bigquery.tables.get",
         "bigquery.tables.getData",  # a view can only be made by who may read the table under it
         "bigquery.tables.update",
+        "bigquery.routines.create",
+        "bigquery.routines.get",
+        "bigquery.routines.update",
     ),
 )
 SHARER = CustomRole(
@@ -82,7 +97,13 @@ SHARER = CustomRole(
         "bigquery.jobs.create",
     ),
 )
-CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SHARER)
+TAGGER = CustomRole(
+    "pixelpipeTagger",
+    "pixelpipe: put policy tags on columns",
+    "roles/bigquery.dataOwner would also let it delete; needed only where the schema file has `policy_tags`",
+    ("bigquery.tables.setCategory", "datacatalog.taxonomies.get"),
+)
+CUSTOM_ROLES = (PROVISIONER, LOADER, COMPACTOR, SWEEPER, VIEW_KEEPER, SHARER, TAGGER)
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,11 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     """All of them, those first that can be granted before there is anything."""
     tables = [f"{cfg.dataset}.{table.log_name}" for table in schema.tables.values()]
     views = [f"{cfg.dataset}.{name}" for name in schema.tables]
+    tenants = [
+        f"{tenant_views.dataset_name(cfg.dataset, one.tenant)}.{one.table.name}"
+        for one in tenant_views.views(schema)
+        if schema.tenants.admins
+    ]
     found = [
         Binding("provision", PROVISIONER, "project", "", "makes what does not exist yet, so nothing smaller will do"),
         Binding(
@@ -123,6 +149,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
             "",
             "compaction and smoke test query, which belongs to a project",
         ),
+        Binding("ops", SWEEPER, "project", "", "compaction asks which partitions changed, which no single table tells"),
         Binding("collector", PUBLISHER, "topic", cfg.hits_topic, "publishes hits"),
         Binding("processor", SUBSCRIBER, "subscription", cfg.hits_subscription, "receives hits"),
         Binding("processor", PUBLISHER, "topic", cfg.rows_topic, "publishes rows"),
@@ -133,12 +160,18 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
         Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{CONFLICTS}{LOG_SUFFIX}", "moves there what differs"),
         *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
+        *(Binding("ops", VIEW_KEEPER, "table", view, "says what is compacted") for view in views + tenants),
         Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.hits_subscription, "and takes it away from here"),
         Binding(SERVICE_AGENT, SUBSCRIBER, "subscription", cfg.rows_subscription, "and from here"),
     ]
     if schema.tenants.admins:
         found.append(Binding("provision", SHARER, "project", "", "sets row access policies and authorizes views"))
+    elif any(table.expressions for table in schema.tables.values()):
+        why = "asks BigQuery whether it takes the schema file's expressions, by queries that are not run"
+        found.append(Binding("provision", "roles/bigquery.jobUser", "project", "", why))
+    if any(_tagged(column) for table in schema.tables.values() for column in table.columns):
+        found.append(Binding("provision", TAGGER, "project", "", "puts policy tags on columns"))
     if (store := archive.of(cfg.archive)) is not None:
         # Only so can it create objects, and tell that the bucket is there.
         found += [
@@ -148,3 +181,7 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
     if metrics_reader:
         found.append(Binding(METRICS_READER, "roles/monitoring.viewer", "project", "", "reads the backlog to scale on"))
     return sorted(found, key=lambda binding: not binding.first)
+
+
+def _tagged(column: Column) -> bool:
+    return bool(column.policy_tags) or any(map(_tagged, column.fields))

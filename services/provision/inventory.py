@@ -15,6 +15,7 @@ from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
 from services.provision.subscriptions import DEAD_RETENTION_DAYS, RETENTION_DAYS, Policy, Subscription
+from services.provision.table_function import TableFunction
 from services.provision.tables import AnalystTableView, Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
@@ -49,7 +50,8 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
         log_tables[table.name] = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_tables[table.name], View(client, cfg.project, cfg.dataset, table, log_tables[table.name])]
     for one in analyst_views.wanted(schema):
-        wanted.append(AnalystTableView(client, cfg.project, cfg.dataset, one, schema))
+        kind = TableFunction if one.arguments else AnalystTableView
+        wanted.append(kind(client, cfg.project, cfg.dataset, one, schema))
     return wanted + (_tenants(cfg, schema, client, log_tables) if schema.tenants.admins else [])
 
 
@@ -80,4 +82,4 @@ def _tenants(cfg: Config, schema: Schema, client: Any, log_tables: dict[str, Log
 def _bigquery(cfg: Config) -> Any:
     # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
     anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
-    return bigquery.Client(project=cfg.project, credentials=anonymous)
+    return bigquery.Client(project=cfg.project, credentials=anonymous, location=cfg.location)

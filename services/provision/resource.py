@@ -16,8 +16,8 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
 
 from services.shared.backoff import Backoff
+from services.shared.schema import LABELS as LABELS
 
-LABELS = {"managed-by": "pixelpipe"}
 TIMEOUT = 20.0  # seconds one request may take
 RETRY = Retry(predicate=if_transient_error, initial=0.2, maximum=5.0, multiplier=2.0, timeout=60.0)
 CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}

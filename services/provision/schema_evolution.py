@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.cloud.bigquery import SchemaField
+from google.cloud.bigquery import PolicyTagList, SchemaField
 
 from services.shared.schema import STRUCT, Column, Table
 
@@ -87,6 +87,10 @@ class _Evolving:
         if column.description and column.description != field.description:
             changed["description"] = column.description
             self.changes.append(f"column {name}: description")
+        # None in the file leaves alone what someone set by hand.
+        if column.policy_tags and column.policy_tags != _tags(field):
+            changed["policyTags"] = {"names": list(column.policy_tags)}
+            self.changes.append(f"column {name}: policy tag")
         if column.type == STRUCT:
             fields = self.evolve(column.fields, field.fields, f"{name}.")
             if fields != list(field.fields):
@@ -98,7 +102,13 @@ def _field(column: Column) -> Any:
     mode = "REPEATED" if column.repeated else "REQUIRED" if column.required else "NULLABLE"
     kind = "RECORD" if column.type == STRUCT else column.type
     inner = tuple(_field(field) for field in column.fields)
-    return SchemaField(column.name, kind, mode=mode, description=column.description or None, fields=inner)
+    tags = PolicyTagList(column.policy_tags) if column.policy_tags else None
+    description = column.description or None
+    return SchemaField(column.name, kind, mode=mode, description=description, fields=inner, policy_tags=tags)
+
+
+def _tags(field: Any) -> tuple[str, ...]:
+    return tuple(field.policy_tags.names) if field.policy_tags else ()
 
 
 def _type(column: Column) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from google.api_core import exceptions
 from google.cloud import bigquery
 
-from services.provision import schema_evolution, view
+from services.provision import expressions, schema_evolution, view
 from services.provision.analyst_views import AnalystView
 from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused, Step
-from services.shared.schema import Schema, Table
+from services.shared.schema import MARK, Schema, Table
 
 _CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 Sql = Callable[[Sequence[str]], str]
@@ -65,14 +66,17 @@ class LogTable:
 
     def __init__(self, client: Any, project: str, dataset: str, table: Table) -> None:
         self._client, self._table = client, table
+        if view.has_history(table):
+            self._table = replace(table, columns=(*table.columns, view.MARK_COLUMN))
         self._reference = bigquery.DatasetReference(project, dataset).table(table.log_name)
         self.name = f"table {dataset}.{table.log_name}"
         self.source = f"`{table.name}` in the schema file"
-        # The names of all columns as they will be once the latest plan is carried out.
+        # The names of all columns of the view as they will be once the latest plan is carried out.
         self.columns: tuple[str, ...] = tuple(column.name for column in table.columns)
+        self.marked = False  # whether compaction may have marked rows, by the latest plan
 
     def plan(self) -> Step:
-        wanted = self._table
+        wanted, self.marked = self._table, False
         try:
             found = self._client.get_table(self._reference, **_CALL)
         except exceptions.NotFound:
@@ -80,7 +84,8 @@ class LogTable:
         if found.table_type != "TABLE":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         evolution = schema_evolution.evolve(wanted, found.schema)
-        self.columns = tuple(field.name for field in evolution.fields)
+        self.columns = tuple(field.name for field in evolution.fields if field.name != MARK)
+        self.marked = any(field.name == MARK for field in found.schema)
         if problems := [*_partition_problems(wanted, found), *evolution.problems]:
             raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
         changes = list(evolution.changes)
@@ -91,8 +96,8 @@ class LogTable:
             changes.append(text)
             properties.append(name)
         alone = []
-        if evolution.strangers:
-            alone = [f"no longer filled, not in the schema file: {', '.join(evolution.strangers)}"]
+        if strangers := [name for name in evolution.strangers if name != MARK]:
+            alone = [f"no longer filled, not in the schema file: {', '.join(strangers)}"]
         if not properties:
             return Step("keep", "; ".join(alone))
         if "time_partitioning" in properties and "require_partition_filter" not in properties:
@@ -108,7 +113,7 @@ class LogTable:
         if wanted.description and found.description != wanted.description:
             found.description = wanted.description
             drift.append(("description", "description"))
-        labels = {**found.labels, **LABELS}
+        labels = {**found.labels, **_labels(wanted)}
         if labels != found.labels:
             found.labels = labels
             drift.append(("labels", "labels"))
@@ -134,7 +139,7 @@ class LogTable:
         if wanted.cluster:
             table.clustering_fields = list(wanted.cluster)
         table.description = wanted.description or None
-        table.labels = dict(LABELS)
+        table.labels = _labels(wanted)
         self._client.create_table(table, **_CALL)
 
 
@@ -147,6 +152,7 @@ class View:
         """`sql` writes it from the columns; without it, it shows all rows of its own dataset's log table."""
         self._client, self._table, self._log_table = client, table, log_table
         self._sql = sql or (lambda columns: view.sql(table, project, dataset, columns))
+        self._checks = sql is None  # the views of tenants have the same expressions
         self._reference = bigquery.DatasetReference(project, dataset).table(table.name)
         self.name = f"view {dataset}.{table.name}"
         self.source = f"`{table.name}` in the schema file"
@@ -155,6 +161,8 @@ class View:
         """Rests on the latest plan of the log table."""
         if text := view.problem(self._table):
             raise ProvisionRefused(f"{self.name}: {text}")
+        if self._checks and (problems := expressions.problems(self._client, self._table)):
+            raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
         sql = self._sql(self._log_table.columns)
         try:
             found = self._client.get_table(self._reference, **_CALL)
@@ -163,6 +171,9 @@ class View:
         if found.table_type != "VIEW":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         changed = []
+        if self._log_table.marked and view.counts_by(found.view_query, self._table):
+            # Compaction moves the watermark, and nobody else.
+            sql = view.settled(sql, view.watermark(found.view_query) or view.NO_DAY)
         if found.view_query != sql or found.view_use_legacy_sql:
             found.view_query = sql
             found.view_use_legacy_sql = False
@@ -170,21 +181,23 @@ class View:
         if self._table.description and found.description != self._table.description:
             found.description = self._table.description
             changed.append("description")
-        labels = {**found.labels, **LABELS}
+        labels = {**found.labels, **_labels(self._table)}
         if labels != found.labels:
             found.labels = labels
             changed.append("labels")
-        if not changed:
+        wanted = {column.name: column.description for column in self._table.expressions if column.description}
+        if not changed and not _undescribed(found, wanted):
             return Step("keep")
-        detail = ", ".join("SQL" if name == "view_query" else name for name in changed)
-        return Step("update", detail, lambda: self._client.update_table(found, changed, **_CALL))
+        detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
+        return Step("update", detail, lambda: _update(self._client, found, changed, wanted))
 
     def _create(self, sql: str) -> None:
         table = bigquery.Table(self._reference)
         table.view_query = sql
         table.description = self._table.description or None
-        table.labels = dict(LABELS)
-        self._client.create_table(table, **_CALL)
+        table.labels = _labels(self._table)
+        wanted = {column.name: column.description for column in self._table.expressions if column.description}
+        _describe(self._client, self._client.create_table(table, **_CALL), wanted)
 
 
 class AnalystTableView:
@@ -196,7 +209,7 @@ class AnalystTableView:
         self.name, self.source = f"view {dataset}.{wanted.name}", "`views` in the schema file"
         if self._missing is None:
             table = schema.tables[wanted.table]
-            self._sql, self._columns = wanted.sql(table, project, dataset), wanted.described(table)
+            self._sql, self._columns = wanted.sql(schema, project, dataset), wanted.described(table)
 
     def plan(self) -> Step:
         if self._missing:
@@ -214,28 +227,40 @@ class AnalystTableView:
         if found.description != self._wanted.description:
             found.description = self._wanted.description
             changed.append("description")
-        if not changed and not self._undescribed(found):
+        if not changed and not _undescribed(found, self._columns):
             return Step("keep")
         detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
-        return Step("update", detail, lambda: self._update(found, changed))
-
-    def _undescribed(self, found: Any) -> bool:
-        return {field.name: field.description for field in found.schema} != self._columns
+        return Step("update", detail, lambda: _update(self._client, found, changed, self._columns))
 
     def _create(self) -> None:
         table = bigquery.Table(self._reference)
         table.view_query, table.description, table.labels = self._sql, self._wanted.description, dict(LABELS)
-        self._describe(self._client.create_table(table, **_CALL))
+        _describe(self._client, self._client.create_table(table, **_CALL), self._columns)
 
-    def _update(self, found: Any, changed: list[str]) -> None:
-        self._describe(self._client.update_table(found, changed, **_CALL) if changed else found)
 
-    def _describe(self, made: Any) -> None:
-        """BigQuery takes descriptions only once it knows the columns: of a view that is there."""
-        if made.schema and self._undescribed(made):
-            fields = [{**field.to_api_repr(), "description": self._columns[field.name]} for field in made.schema]
-            made.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
-            self._client.update_table(made, ["schema"], **_CALL)
+def _update(client: Any, found: Any, changed: list[str], descriptions: dict[str, str]) -> None:
+    _describe(client, client.update_table(found, changed, **_CALL) if changed else found, descriptions)
+
+
+def _describe(client: Any, made: Any, descriptions: dict[str, str]) -> None:
+    """BigQuery takes descriptions of a view's columns only once it knows them: of a view that is there."""
+    if made.schema and _undescribed(made, descriptions):
+        fields = [_described(field.to_api_repr(), descriptions) for field in made.schema]
+        made.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
+        client.update_table(made, ["schema"], **_CALL)
+
+
+def _undescribed(found: Any, descriptions: dict[str, str]) -> bool:
+    return any(descriptions.get(field.name, field.description) != field.description for field in found.schema)
+
+
+def _described(field: dict[str, Any], descriptions: dict[str, str]) -> dict[str, Any]:
+    name = field["name"]
+    return {**field, "description": descriptions[name]} if name in descriptions else field
+
+
+def _labels(table: Table) -> dict[str, str]:
+    return {**dict(table.labels), **LABELS}
 
 
 def _partition_problems(wanted: Table, found: Any) -> list[str]:

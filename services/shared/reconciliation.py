@@ -1,10 +1,12 @@
 """The reconciliation: is every acknowledged hit in BigQuery? Computed from the services' metrics alone. Pure.
 
-    collected = loaded + rejected + dead + spooled + in flight
+    collected + copies = loaded + rejected + dead + sampled out + spooled + in flight
 
-Everything is counted in hits; from the processor on, a hit is one row. What is in flight sits in Pub/Sub and cannot be
-counted, so it is what remains of the equation: it returns to 0, and whatever stays is lost. Delivering or appending
-something twice only ever makes the later side larger: a remainder below 0 means duplicates (or a replay), never loss.
+Everything is counted in hits; from the processor on, a hit is one row, but for those that a table's `sample` leaves
+out. The rows of tables with `copy` enter at the processor, beside those of their hits. What is in flight sits in
+Pub/Sub and cannot be counted, so it is what remains of the equation: it returns to 0, and whatever stays is lost.
+Delivering or appending something twice only ever makes the later side larger: a remainder below 0 means duplicates (or
+a replay), never loss.
 
 A surplus in one place could hide a loss in another, so each hop is reconciled by itself, counting the duplicates that
 were noticed: `spool` (collector to disk and back), `hits` (collector to processor), `rows` (processor to loader).
@@ -68,6 +70,7 @@ def _loaded(how: str) -> Series:
 
 
 _DRAINED = Series("pixelpipe_collector_spool_drained_hits_total")
+_COPIES = Series("pixelpipe_processor_copies_total")
 _DEAD_ROWS = Series("pixelpipe_loader_rows_dead_total")
 _KNOWN_ROWS = Series("pixelpipe_loader_rows_duplicate_total")
 # Gauges: over a window, what counts is how they changed.
@@ -76,20 +79,29 @@ _FOUND = Series("pixelpipe_collector_spool_found_hits")
 _GAUGES = (_IN_SPOOL, _FOUND)
 
 # Load-balancer logs enter at the processor: no collector counts them.
-COLLECTED = (_collector("published", "spooled"), _processor("log_entry", "published", "dead"), _FOUND)
+COLLECTED = (
+    _collector("published", "spooled"),
+    _processor("log_entry", "published", "sampled_out", "dead"),
+    _FOUND,
+)
+COPIES = (_COPIES,)
 LOADED = (_loaded("!~"),)
 REJECTED = (_loaded("=~"),)
 DEAD = (_processor("pack", "dead"), _processor("log_entry", "dead"), _DEAD_ROWS)
+SAMPLED_OUT = (_processor("pack", "sampled_out"), _processor("log_entry", "sampled_out"))
 SPOOLED = (_IN_SPOOL,)
 
 Sum = tuple[Series, ...]
-IN_FLIGHT: tuple[Sum, Sum] = (COLLECTED, (*LOADED, *REJECTED, *DEAD, *SPOOLED))
+IN_FLIGHT: tuple[Sum, Sum] = ((*COLLECTED, *COPIES), (*LOADED, *REJECTED, *DEAD, *SAMPLED_OUT, *SPOOLED))
 # What went into each hop, and what came out of it.
 HOPS: Mapping[str, tuple[Sum, Sum]] = {
     "spool": ((_collector("spooled"), _FOUND), (_DRAINED, _IN_SPOOL)),
-    "hits": ((_collector("published"), _DRAINED), (_processor("pack", "published", "duplicate", "dead"),)),
+    "hits": (
+        (_collector("published"), _DRAINED),
+        (_processor("pack", "published", "sampled_out", "duplicate", "dead"),),
+    ),
     "rows": (
-        (_processor("pack", "published"), _processor("log_entry", "published")),
+        (_processor("pack", "published"), _processor("log_entry", "published"), _COPIES),
         (*LOADED, *REJECTED, _DEAD_ROWS, _KNOWN_ROWS),
     ),
 }
@@ -134,15 +146,17 @@ def _promql(series: Series, window: str, scope: str) -> str:
 class Reconciliation:
     """Where the hits are that were counted since these processes started.
 
-    `collected` includes what an earlier process had left in the spool. `hops` says for each of HOPS what remains in it:
-    above 0 in flight or lost, below 0 duplicated. `duplicates` were noticed and dropped by these services. `notes` say
-    why the numbers may not belong together.
+    `collected` includes what an earlier process had left in the spool, `loaded` the `copies`. `hops` says for each of
+    HOPS what remains in it: above 0 in flight or lost, below 0 duplicated. `duplicates` were noticed and dropped by
+    these services. `notes` say why the numbers may not belong together.
     """
 
     collected: int
+    copies: int
     loaded: int
     rejected: int
     dead: int
+    sampled_out: int
     spooled: int
     in_flight: int
     hops: dict[str, int]
@@ -179,9 +193,11 @@ def reconcile(scrapes: Mapping[str, str]) -> Reconciliation:
 
     return Reconciliation(
         collected=count(COLLECTED),
+        copies=count(COPIES),
         loaded=count(LOADED),
         rejected=count(REJECTED),
         dead=count(DEAD),
+        sampled_out=count(SAMPLED_OUT),
         spooled=count(SPOOLED),
         in_flight=remainder(IN_FLIGHT),
         hops={name: remainder(sides) for name, sides in HOPS.items()},

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,16 @@ MAX_NESTED = 15  # levels of STRUCT that BigQuery takes
 REJECTS = "rejects"  # the table for events that were refused
 CONFLICTS = "conflicts"  # the table of rows that share a key with another event; provisioned, never in a schema file
 ERASURES = "erasures"  # the table of receipts of `ops forget`; provisioned, never in a schema file
+PERSON_COLUMNS = ("user_id", "anonymous_id", "visitor_id")  # who is sampled: the first that has a value
+LABELS = {"managed-by": "pixelpipe"}  # of all that the provisioner makes
 KEY_COLUMNS = ("tenant", "type")  # what, beside day and event id, identifies an event in a table without `unique`
 LOG_SUFFIX = "_log"  # rows are appended to NAME_log; the view NAME shows each event once
 PROVISIONED = (CONFLICTS, ERASURES)
+MARK = "_compacted"  # the column of log tables by which views tell compacted rows; never in a schema file
 EVENTS = "events"  # the table that the views for analysts are about
 VIEWS = (
-    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "live",
-    "rejects_by_reason", "problems_by_column",
+    "page_views", "sessions", "visitors", "daily_active", "orders", "campaigns", "retention", "funnel", "live",
+    "rejects_by_reason", "reject_status", "problems_by_column",
 )  # fmt: skip
 TENANT = "{tenant}"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / "schema.yaml"  # /app/schema.yaml in an image
@@ -55,7 +59,7 @@ FIXED_SOURCES = {
         "visitor_id": "STRING",
         "tenant": "STRING",
     },
-    "event": {"id": "STRING", "day": "DATE", "problems": "JSON"},
+    "event": {"id": "STRING", "day": "DATE", "date": "DATE", "hour": "INT64", "problems": "JSON"},
     "agent": {
         "browser": "STRING",
         "browser_version": "STRING",
@@ -82,7 +86,7 @@ FIXED_SOURCES = {
     },
     "url": {"host": "STRING", "path": "STRING", "clean": "STRING"},
     "language": {"code": "STRING"},
-    "geo": {"country": "STRING", "region": "STRING", "city": "STRING"},
+    "geo": {"country": "STRING", "region": "STRING", "city": "STRING", "time_zone": "STRING"},
     "reject": {
         "stage": "STRING",
         "table": "STRING",
@@ -94,6 +98,8 @@ FIXED_SOURCES = {
     },
 }
 OPEN_SOURCES = ("param", "header")
+LOOKUP = "lookup"  # `lookup.NAME.COLUMN`, of the file's own `lookups`
+IN_A_ZONE = ("event.date", "event.hour")  # what a column's `time_zone` is for
 ENRICHMENTS = ("agent", "referrer", "utm", "url", "language", "geo")  # derived by the processor, one file each
 
 
@@ -105,14 +111,26 @@ class SchemaError(ConfigError):
 class Source:
     """Where a value comes from, such as `param.user_id`: a namespace and a name in it; `*` means all others.
 
-    The name of a parameter may be a path into its objects, such as `properties.total`.
+    The name of a parameter may be a path into its objects, such as `properties.total`; that of a lookup is its own and
+    a column's, and `lookup` says what it is.
     """
 
     namespace: str
     name: str
+    lookup: Lookup | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A file of rows that events are joined with: the row whose column `key` has the first value among `by`."""
+
+    name: str
+    file: Path
+    key: str
+    by: tuple[Source, ...]
 
 
 TENANT_SOURCE = Source("hit", "tenant")  # whose event the collector found it to be
@@ -127,11 +145,23 @@ class Transform:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Holds if the value of `source` is one of `values`."""
+
+    source: Source
+    values: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.source} is {' or '.join(sorted(self.values))}"
+
+
+@dataclass(frozen=True)
 class Column:
     """One column; the first of `sources` that has a value fills it.
 
     A STRUCT has `fields`, whose sources are relative to its object. `lenient`: a value that does not fit is NULL, and a
-    problem of the row, instead of a reject.
+    problem of the row, instead of a reject. `required_if`: where all of these hold, it is as if it were `required`.
+    `time_zone` is that of the clocks for IN_A_ZONE. `expression` is SQL over the other columns: see Table.
     """
 
     name: str
@@ -143,6 +173,10 @@ class Column:
     fields: tuple[Column, ...] = ()
     lenient: bool = False
     transforms: tuple[Transform, ...] = ()
+    required_if: tuple[Condition, ...] = ()
+    time_zone: str = "UTC"
+    policy_tags: tuple[str, ...] = ()
+    expression: str = ""
 
     @property
     def scalar(self) -> bool:
@@ -150,16 +184,13 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A hit goes to the table only if the value of `source` is one of `values`."""
-
-    source: Source
-    values: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Table:
-    """One table of the dataset: rows are appended to `log_name`, read through the view `name`."""
+    """One table of the dataset: rows are appended to `log_name`, read through the view `name`.
+
+    A hit goes to it only if all `conditions` hold. With `copy` it takes what other tables take, as well as they.
+    `sample` is the share of the people whose events it keeps. `expressions` are columns of the view alone, which
+    computes them.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -171,6 +202,10 @@ class Table:
     expire_days: int | None = None
     unique: tuple[str, ...] | None = None  # as the file says; use `key`
     require_any: tuple[str, ...] = ()  # columns of which one must have a value
+    copy: bool = False
+    sample: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    expressions: tuple[Column, ...] = ()
 
     @property
     def log_name(self) -> str:
@@ -210,7 +245,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Schema:
-    """All tables by name, in the order of the file; the first whose conditions hold takes the hit.
+    """All tables by name, in the order of the file; the first whose conditions hold takes the hit, but for copies.
 
     `digest` is the beginning of the SHA-256 of the file's text, as in `sha256sum`: 12 hexadecimal digits.
     """
@@ -226,16 +261,19 @@ class Schema:
     def rejects(self) -> Table:
         return self.tables[REJECTS]
 
+    def sources(self) -> Iterator[Source]:
+        """All that columns and conditions read, and by what the lookups among them are looked up."""
+        for table in self.tables.values():
+            columns = (source for column in table.columns for source in column.sources)
+            conditions = (*table.conditions, *(one for column in table.columns for one in column.required_if))
+            for source in (*columns, *(condition.source for condition in conditions)):
+                yield source
+                if source.lookup is not None:
+                    yield from source.lookup.by
+
     def asks_for(self, namespace: str) -> bool:
         """Whether a column or a condition of any table has a source of that namespace."""
-        return any(
-            source.namespace == namespace
-            for table in self.tables.values()
-            for source in (
-                *(source for column in table.columns for source in column.sources),
-                *(condition.source for condition in table.conditions),
-            )
-        )
+        return any(source.namespace == namespace for source in self.sources())
 
 
 def valid_name(name: str) -> str | None:
@@ -245,4 +283,6 @@ def valid_name(name: str) -> str | None:
     reserved = ("_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_")
     if name.upper().startswith(reserved):
         return f"BigQuery keeps names that start with {', '.join(reserved)} to itself; choose another"
+    if name.lower() == MARK:
+        return "compaction keeps it to itself; choose another"
     return None

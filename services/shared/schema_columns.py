@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import re2
 import yaml
 
-from services.shared import schema
-from services.shared.schema import Column, Source, Transform
+from services.shared import schema, schema_expressions
+from services.shared.schema import Column, Condition, Source
 from services.shared.schema_nodes import NodeReader, near, quoted
-from services.shared.schema_privacy import PrivacyReader
+from services.shared.schema_sources import SourcesReader
+from services.shared.schema_transforms import TransformsReader
 
-COLUMN_KEYS = ("type", "mode", "from", "fields", "transform", "on_error", "description")
+COLUMN_KEYS = (
+    "type", "mode", "from", "fields", "transform", "on_error", "required_if", "time_zone", "expression", "policy_tags",
+    "description",
+)  # fmt: skip
+FIELD_KEYS = tuple(key for key in COLUMN_KEYS if key not in ("required_if", "time_zone", "expression"))
+EXPRESSION_KEYS = ("type", "expression", "description")
 MOST_COLUMNS = 10_000  # BigQuery's limit of columns, those in STRUCTs as well
 COLUMN_DESCRIPTION = 1_024
-MOST_TRANSFORMS = 20
-_HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+")
-_NUMBER = re.compile(r"-?[0-9]{1,29}(\.[0-9]{1,38})?")
-_NUMBERS = ("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC")
-
-# Steps on text, before it becomes a value of the column's type: what they take after a colon.
-TEXT_STEPS = {
-    "trim": None,
-    "collapse": None,
-    "lower": None,
-    "upper": None,
-    "url.host": None,
-    "url.path": None,
-    "url.query.NAME": None,
-    "default": "text",
-    "map": "map",
-    "regex": "pattern",
-    "max_length": "count",
-    "split": "text",
-    "time_zone": "zone",
-}
-VALUE_STEPS = {"round": "decimals", "min": "number", "max": "number"}  # on the value
-_QUERY = "url.query."
+_POLICY_TAG = re.compile(
+    r"projects/[a-z0-9:.-]{1,63}/locations/[a-z0-9-]{1,63}/taxonomies/[0-9]{1,20}/policyTags/[0-9]{1,20}", re.ASCII
+)
 
 
 class ColumnsReader(NodeReader):
-    """`privacy` knows what is removed before anything is stored."""
-
-    def __init__(self, file: str, errors: list[tuple[int, int, str]], privacy: PrivacyReader) -> None:
+    def __init__(self, file: str, errors: list[tuple[int, int, str]], sources: SourcesReader) -> None:
         super().__init__(file, errors)
-        self._privacy = privacy
+        self._sources = sources
+        self._steps = TransformsReader(file, errors)
 
     def read(self, table: str, node: yaml.Node | None) -> list[Column] | None:
         """The columns in order; None if an error already says it all."""
@@ -63,34 +45,8 @@ class ColumnsReader(NodeReader):
             self._error(node, f"table {table}: two columns take `param.*`; what no column took can go to one only")
         if not columns:
             self._error(node, f"table {table}: it has no columns")
+        self._check_expressions(table, specs, columns)
         return columns
-
-    def sources(self, node: yaml.Node | None, where: str, table: str) -> list[Source]:
-        sources = []
-        for text in self._texts(node, where) if node is not None else ():
-            namespace, _, name = text.partition(".")
-            known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES)
-            if namespace not in known:
-                self._error(
-                    node, f"{where}: {quoted(text)} starts with none of {', '.join(known)}{near(namespace, known)}"
-                )
-            elif not name:
-                self._error(node, f"{where}: {quoted(text)} names nothing in {namespace!r}")
-            elif (fixed := schema.FIXED_SOURCES.get(namespace)) and name not in fixed:
-                self._error(node, f"{where}: {quoted(text)}: {namespace} has {', '.join(fixed)}{near(name, fixed)}")
-            elif namespace == "reject" and table != schema.REJECTS:
-                self._error(node, f"{where}: {quoted(text)} is known in the table `{schema.REJECTS}` only")
-            elif namespace == "header" and not _HEADER.fullmatch(name):
-                self._error(
-                    node, f"{where}: {quoted(text)}: a header's name has no such character; write it in lower case"
-                )
-            elif namespace in schema.OPEN_SOURCES and self._privacy.is_secret(name, is_header=namespace == "header"):
-                self._error(
-                    node, f"{where}: {quoted(text)} is one of the secrets, which are never stored; remove it here"
-                )
-            else:
-                sources.append(Source(namespace, name))
-        return sources
 
     def _named(self, table: str, parent: str, specs: dict[str, yaml.Node], depth: int) -> list[Column]:
         columns: list[Column] = []
@@ -106,15 +62,17 @@ class ColumnsReader(NodeReader):
         return columns
 
     def _column(self, table: str, where: str, name: str, spec: yaml.Node, depth: int) -> Column:
+        if not depth and _has(spec, "expression"):
+            return self._expression(where, name, spec)
         required_keys = ("type",) if depth else ("type", "from")
-        keys = self._mapping(spec, where, COLUMN_KEYS, required=required_keys)
+        keys = self._mapping(spec, where, FIELD_KEYS if depth else COLUMN_KEYS, required=required_keys)
         kind = self._choice(keys.get("type"), f"{where}: type", schema.TYPES)
         mode = self._choice(keys.get("mode"), f"{where}: mode", schema.MODES)
         if depth:  # relative to the object
             texts = self._texts(keys["from"], f"{where}: from") if "from" in keys else [name]
             sources = [Source("param", text) for text in texts]
         else:
-            sources = self.sources(keys.get("from"), f"{where}: from", table)
+            sources = self._sources.read(keys.get("from"), f"{where}: from", table)
         column = Column(
             name=name,
             type=kind,
@@ -124,7 +82,10 @@ class ColumnsReader(NodeReader):
             repeated=mode == "REPEATED",
             fields=self._fields(table, where, kind, keys, spec, depth),
             lenient=self._lenient(keys.get("on_error"), where, mode),
-            transforms=self._transforms(keys.get("transform"), where, kind, repeated=mode == "REPEATED"),
+            transforms=self._steps.read(keys.get("transform"), where, kind, repeated=mode == "REPEATED"),
+            required_if=self._required_if(keys.get("required_if"), where, table, mode),
+            time_zone=self._time_zone(keys.get("time_zone"), where, sources),
+            policy_tags=self._policy_tags(keys.get("policy_tags"), where, kind),
         )
         if "from" in keys and not depth:
             self._check_types(where, keys["from"], column)
@@ -147,6 +108,79 @@ class ColumnsReader(NodeReader):
         if not fields:
             self._error(keys["fields"], f"{where}: a STRUCT has at least one field")
         return tuple(fields)
+
+    def _expression(self, where: str, name: str, spec: yaml.Node) -> Column:
+        keys = self._mapping(spec, where, required=("type",))
+        for key in keys:
+            if key in COLUMN_KEYS and key not in EXPRESSION_KEYS:
+                self._error(
+                    keys[key], f"{where}: `{key}` goes with `from`, not with `expression`, which the view computes"
+                )
+            elif key not in COLUMN_KEYS:
+                self._error(keys[key], f"{where}: {quoted(key)} is not known here{near(key, EXPRESSION_KEYS)}")
+        kind = self._choice(keys.get("type"), f"{where}: type", schema.TYPES)
+        if kind == schema.STRUCT:
+            self._error(keys["type"], f"{where}: type: an expression gives one value, not a STRUCT; use JSON")
+        text = self._text(keys["expression"], f"{where}: expression")
+        if text and (wrong := schema_expressions.problem(text)):
+            self._error(keys["expression"], f"{where}: expression: {wrong}")
+        description = self._description(keys, where, COLUMN_DESCRIPTION)
+        return Column(name, kind, (), description=description, expression=text)
+
+    def _check_expressions(self, table: str, specs: dict[str, yaml.Node], columns: list[Column]) -> None:
+        """None may read another: the view computes all of them from the table's own columns."""
+        computed = {column.name.lower(): column.name for column in columns if column.expression}
+        for column in columns:
+            for name in schema_expressions.names(column.expression):
+                if (other := computed.get(name.lower())) is not None:
+                    itself = "itself" if other == column.name else f"{other}, which is an expression too"
+                    where = f"column {table}.{column.name}: expression"
+                    self._error(
+                        specs[column.name], f"{where}: it reads {itself}; write it with the columns that have a `from`"
+                    )
+
+    def _required_if(self, node: yaml.Node | None, where: str, table: str, mode: str) -> tuple[Condition, ...]:
+        if node is None:
+            return ()
+        where = f"{where}: required_if"
+        if mode == "REQUIRED":
+            self._error(node, f"{where}: the column is REQUIRED anyway; leave out one of the two")
+        if table == schema.REJECTS:
+            self._error(node, f"{where}: {table} takes what no other table could; nothing in it depends on the event")
+        found = self._sources.conditions(node, where, table)
+        if isinstance(node, yaml.MappingNode) and not node.value:
+            self._error(node, f"{where}: name at least one condition, such as `{{param.type: order}}`")
+        return tuple(found)
+
+    def _time_zone(self, node: yaml.Node | None, where: str, sources: list[Source]) -> str:
+        if node is None:
+            return "UTC"
+        if not any(str(source) in schema.IN_A_ZONE for source in sources):
+            self._error(
+                node,
+                f"{where}: time_zone goes with `from: {' or '.join(schema.IN_A_ZONE)}`; for a time that is sent "
+                "without a zone use the step `transform: [{time_zone: …}]`",
+            )
+        text = self._text(node, f"{where}: time_zone")
+        return text if text and self._steps.is_zone(node, f"{where}: time_zone", text) else "UTC"
+
+    def _policy_tags(self, node: yaml.Node | None, where: str, kind: str) -> tuple[str, ...]:
+        if node is None:
+            return ()
+        where = f"{where}: policy_tags"
+        tags = self._texts(node, where)
+        if kind == schema.STRUCT:
+            self._error(node, f"{where}: BigQuery takes none at a STRUCT; give them to its fields")
+        if len(tags) > 1:
+            self._error(node, f"{where}: {len(tags)} of them; BigQuery takes one at a column")
+        for tag in tags:
+            if not _POLICY_TAG.fullmatch(tag):
+                self._error(
+                    node,
+                    f"{where}: {quoted(tag)} is no policy tag; write its full name, "
+                    "projects/PROJECT/locations/LOCATION/taxonomies/NUMBER/policyTags/NUMBER",
+                )
+        return tuple(tags)
 
     def _lenient(self, node: yaml.Node | None, where: str, mode: str) -> bool:
         if node is None:
@@ -173,113 +207,29 @@ class ColumnsReader(NodeReader):
             if source.namespace != "param" and column.type == schema.STRUCT:
                 self._error(node, f"{where}: a STRUCT is filled from a parameter, not from {source}")
 
-    def _transforms(self, node: yaml.Node | None, where: str, kind: str, *, repeated: bool) -> tuple[Transform, ...]:
-        if node is None:
-            return ()
-        where = f"{where}: transform"
-        items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        steps = [step for item in items[:MOST_TRANSFORMS] if (step := self._transform(item, where)) is not None]
-        if len(items) > MOST_TRANSFORMS:
-            self._error(node, f"{where}: {len(items)} steps; at most {MOST_TRANSFORMS}")
-        names = [step.name for step in steps]
-        if kind in (schema.STRUCT, "JSON"):
-            self._error(node, f"{where}: a {kind} has none; give the fields of a STRUCT their own")
-        if any(name in VALUE_STEPS for name in names) and kind not in _NUMBERS:
-            self._error(node, f"{where}: {', '.join(VALUE_STEPS)} go with {', '.join(_NUMBERS)}, not {kind}")
-        first_value = next((index for index, name in enumerate(names) if name in VALUE_STEPS), len(names))
-        if late := [name for name in names[first_value:] if name not in VALUE_STEPS]:
-            self._error(node, f"{where}: {late[0]} works on text, so it comes before {', '.join(VALUE_STEPS)}")
-        if "split" in names and not repeated:
-            self._error(node, f"{where}: split makes a list; the column must be `mode: REPEATED`")
-        if "time_zone" in names and kind != "TIMESTAMP":
-            self._error(node, f"{where}: time_zone goes with TIMESTAMP, not {kind}")
-        return tuple(steps)
 
-    def _transform(self, node: yaml.Node, where: str) -> Transform | None:
-        known = {**TEXT_STEPS, **VALUE_STEPS}
-        if isinstance(node, yaml.MappingNode):
-            pairs = list(self._mapping(node, where).items())
-            if len(pairs) != 1:
-                self._error(node, f"{where}: one step an item, such as `- max_length: 100`")
-                return None
-            name, value = pairs[0]
-        else:
-            name, value = self._text(node, where), None
-        if not name:
-            return None
-        plain = "url.query.NAME" if name.startswith(_QUERY) and len(name) > len(_QUERY) else name
-        if plain not in known or name == "url.query.NAME":
-            self._error(node, f"{where}: {quoted(name)} is none of {', '.join(known)}{near(name, known)}")
-            return None
-        takes = known[plain]
-        if (takes is None) != (value is None):
-            needs = f"needs a value: `{name}: …`" if takes else "takes no value"
-            self._error(node, f"{where}: {name} {needs}")
-            return None
-        if value is None:
-            return Transform(name)
-        argument = self._argument(value, f"{where}: {name}", str(takes))
-        return None if argument is None else Transform(name, argument)
-
-    def _argument(self, node: yaml.Node, where: str, takes: str) -> Any:
-        """What a step is given; None if that is an error, which is kept."""
-        if takes == "map":
-            pairs = self._mapping(node, where)
-            if not pairs:
-                self._error(node, f"{where}: name at least one value")
-            return {name: self._text(value, f"{where}: {name}") for name, value in pairs.items()}
-        text = self._text(node, where)
-        if not text:
-            return None
-        match takes:
-            case "count" | "decimals":
-                low, high = (1, 1_048_576) if takes == "count" else (0, 38)
-                if not re.fullmatch(r"[0-9]{1,7}", text) or not low <= int(text) <= high:
-                    self._error(node, f"{where}: {quoted(text)} is not a whole number from {low} to {high:,}")
-                    return None
-                return int(text)
-            case "number":
-                if not _NUMBER.fullmatch(text):
-                    self._error(node, f"{where}: {quoted(text)} is not a number")
-                    return None
-            case "pattern":
-                try:
-                    found = re2.compile(text, _quiet())
-                except re2.error as error:
-                    why = error.args[0].decode(errors="replace") if error.args else "unreadable"
-                    self._error(node, f"{where}: {quoted(text)} is no pattern of RE2: {why}")
-                    return None
-                if found.groups > 1:
-                    self._error(
-                        node, f"{where}: {quoted(text)} has {found.groups} groups; one at most says what to take"
-                    )
-            case "zone":
-                try:
-                    ZoneInfo(text)
-                except (ZoneInfoNotFoundError, ValueError, OSError):
-                    self._error(node, f"{where}: {quoted(text)} is no time zone such as Europe/Berlin")
-                    return None
-        return text
-
-
-def _quiet() -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return options
+def _has(spec: yaml.Node, name: str) -> bool:
+    return isinstance(spec, yaml.MappingNode) and any(key.value == name for key, _ in spec.value)
 
 
 def _nullable(column: Column) -> bool:
     return not column.required and not column.repeated
 
 
-def _count(node: yaml.Node) -> int:
-    """The columns of a mapping of columns, with those in STRUCTs."""
+def _count(node: yaml.Node, known: dict[int, int] | None = None) -> int:
+    """The columns of a mapping of columns, with those in STRUCTs.
+
+    By aliases a small file can have more of them than could be counted one by one: `known` are those of nodes by id.
+    """
+    known = {} if known is None else known
     if not isinstance(node, yaml.MappingNode):
         return 0
-    count = 0
-    for _, spec in node.value:
-        count += 1
-        for key, value in spec.value if isinstance(spec, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode) and key.value == "fields":
-                count += _count(value)
-    return count
+    if id(node) not in known:
+        count = 0
+        for _, spec in node.value:
+            count += 1
+            for key, value in spec.value if isinstance(spec, yaml.MappingNode) else ():
+                if isinstance(key, yaml.ScalarNode) and key.value == "fields":
+                    count += _count(value, known)
+        known[id(node)] = count
+    return known[id(node)]

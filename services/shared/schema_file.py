@@ -10,19 +10,23 @@ from pathlib import Path
 import yaml
 
 from services.shared import schema, schema_routes, schema_yaml
-from services.shared.schema import Column, Condition, Schema, SchemaError, Table
+from services.shared.schema import Column, Schema, SchemaError, Table
 from services.shared.schema_columns import ColumnsReader
+from services.shared.schema_lookups import LookupsReader
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
+from services.shared.schema_sources import SourcesReader
 from services.shared.schema_tenant_tables import TenantTables
 from services.shared.schema_tenants import TenantsReader
 from services.shared.tenants import Tenants
 
-FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "tables")
+FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "lookups", "tables")
 NO_VIEWS = "none"
 TABLE_KEYS = (
     "description",
     "when",
+    "copy",
+    "sample",
     "tenants",
     "partition",
     "require_partition_filter",
@@ -30,12 +34,17 @@ TABLE_KEYS = (
     "cluster",
     "unique",
     "require_any",
+    "labels",
     "write",
     "columns",
 )
 NEVER = "never"  # of expire_days: kept, whatever the file's default
 MOST_CLUSTERED = 4  # BigQuery's limits, here and below
 TABLE_DESCRIPTION = 16_384
+MOST_LABELS = 64
+_SHARE = re.compile(r"0?\.[0-9]{1,9}|1(\.0)?")
+# BigQuery takes letters and digits of all scripts, but no capitals.
+_LABEL, _LABEL_VALUE = re.compile(r"[^\W\d_][\w-]{0,62}"), re.compile(r"[\w-]{0,63}")
 
 
 def load(path: Path) -> Schema:
@@ -56,7 +65,8 @@ class _Reader(NodeReader):
         self._expire_days: int | None = None
         self._places: dict[str, yaml.Node] = {}  # of each table's conditions, or of the table if it has none
         self._privacy = PrivacyReader(file, self._errors)
-        self._column_reader = ColumnsReader(file, self._errors, self._privacy)
+        self._sources = SourcesReader(file, self._errors, self._privacy)
+        self._column_reader = ColumnsReader(file, self._errors, self._sources)
 
     def read(self, text: str) -> Schema:
         root = schema_yaml.compose(text, self._file)
@@ -69,6 +79,8 @@ class _Reader(NodeReader):
         self._found = self._tenants.read(keys.get("tenants"))
         self._expire_days = self._days(keys.get("expire_days"), "the file", None)
         views = self._views(keys.get("views"))
+        lookups = LookupsReader(self._file, self._errors, self._sources).read(keys.get("lookups"))
+        self._sources.lookups = lookups
         if "tables" in keys:
             for name, node in self._mapping(keys["tables"], "tables").items():
                 for table in self._tables(name, node):
@@ -99,7 +111,8 @@ class _Reader(NodeReader):
 
     def _check_routes(self, tables: dict[str, Table]) -> None:
         told = set()
-        for table, takers in schema_routes.unreachable(one for name, one in tables.items() if name != schema.REJECTS):
+        events = [one for name, one in tables.items() if name != schema.REJECTS]
+        for table, takers in schema_routes.unreachable(events):
             place = self._places[table.name]
             if id(place) in told:  # another tenant's table, from the same lines of the file
                 continue
@@ -122,15 +135,16 @@ class _Reader(NodeReader):
                 )
         if schema.REJECTS not in tables:
             self._error(node, f"there is no table `{schema.REJECTS}`: an event that is refused has nowhere to go")
-        if not set(tables) - {schema.REJECTS} and not self._errors:
-            self._error(node, "there is no table for events")
+        if not any(name != schema.REJECTS and not one.copy for name, one in tables.items()) and not self._errors:
+            copies = " that is not a copy: one with `copy` takes what another table takes" if len(tables) > 1 else ""
+            self._error(node, f"there is no table for events{copies}")
 
     def _tables(self, name: str, node: yaml.Node) -> list[Table]:
         keys = self._mapping(node, f"table {name}", TABLE_KEYS, required=("partition", "columns"))
         if wrong := schema.valid_name(name.replace(schema.TENANT, "tenant")):
             self._error(node, f"table {name}: {wrong}")
         columns = self._column_reader.read(name, keys.get("columns"))
-        by_name = {column.name: column for column in columns or ()}
+        by_name = {column.name: column for column in columns or () if not column.expression}
         partition = self._text(keys.get("partition"), f"table {name}: partition")
         if partition and by_name:
             self._check_partition(name, keys["partition"], by_name, partition)
@@ -144,17 +158,22 @@ class _Reader(NodeReader):
             self._error(
                 keys["write"], f"table {name}: `write` is gone: the Storage Write API appends all rows; remove it"
             )
-        conditions = self._conditions(name, keys.get("when"))
-        if name == schema.REJECTS and "when" in keys:
-            self._error(keys["when"], f"table {name} takes what no other table could: it has no `when`")
+        conditions = self._sources.conditions(keys.get("when"), f"table {name}: when", name)
+        for key in ("when", "copy", "sample") if name == schema.REJECTS else ():
+            if key in keys:
+                self._error(keys[key], f"table {name} takes what no other table could: it has no `{key}`")
         table = Table(
             name=name,
-            columns=tuple(columns or ()),
+            columns=tuple(by_name.values()),
             partition=partition,
             cluster=tuple(cluster),
             conditions=tuple(conditions),
             description=self._description(keys, f"table {name}", TABLE_DESCRIPTION),
-            require_partition_filter=self._bool(keys.get("require_partition_filter"), name),
+            require_partition_filter=self._bool(keys, name, "require_partition_filter"),
+            copy=self._bool(keys, name, "copy"),
+            sample=self._sample(name, keys.get("sample"), by_name),
+            labels=self._labels(name, keys.get("labels")),
+            expressions=tuple(column for column in columns or () if column.expression),
             expire_days=self._days(keys.get("expire_days"), f"table {name}", self._expire_days),
             unique=unique,
             require_any=require_any,
@@ -233,23 +252,46 @@ class _Reader(NodeReader):
             if not any(str(item) == needed for column in columns for item in column.sources):
                 self._error(node, f"table {name}: no column comes from {needed}")
 
-    def _conditions(self, table: str, node: yaml.Node | None) -> list[Condition]:
-        conditions = []
-        for key, value in (self._mapping(node, f"table {table}: when") if node is not None else {}).items():
-            where = f"table {table}: when: {key}"
-            for source in self._column_reader.sources(
-                yaml.ScalarNode("", key, value.start_mark, value.end_mark), where, table
-            ):
-                if source.namespace == "event" or source.name in ("*", "received_at"):
-                    self._error(value, f"{where}: a condition is on a parameter, a header, the path or an enrichment")
-                values = self._texts(value, where)
-                if schema.FIXED_SOURCES.get(source.namespace, {}).get(source.name) == "BOOL":
-                    values = [self._choice_of(text, value, where, ("true", "false")) for text in values]
-                conditions.append(Condition(source, frozenset(values)))
-        return conditions
+    def _sample(self, name: str, node: yaml.Node | None, columns: dict[str, Column]) -> float | None:
+        where = f"table {name}: sample"
+        text = self._text(node, where)
+        if not text:
+            return None
+        share = float(text) if _SHARE.fullmatch(text) else 0.0
+        if not 0 < share < 1:
+            hint = "; for all events leave it out" if text in ("1", "1.0") else "; write 10% as 0.1"
+            self._error(node, f"{where}: {quoted(text)} is not a number between 0 and 1{hint}")
+        if not any(one in columns and columns[one].scalar for one in schema.PERSON_COLUMNS):
+            wanted = ", ".join(schema.PERSON_COLUMNS)
+            self._error(node, f"{where}: it keeps or leaves whole people, by the columns {wanted}; add one of them")
+        return share
 
-    def _bool(self, node: yaml.Node | None, table: str) -> bool:
-        return self._choice(node, f"table {table}: require_partition_filter", ("true", "false")) == "true"
+    def _labels(self, name: str, node: yaml.Node | None) -> tuple[tuple[str, str], ...]:
+        where = f"table {name}: labels"
+        found = {}
+        for key, value in (self._mapping(node, where) if node is not None else {}).items():
+            # An empty value is one that BigQuery takes.
+            empty = isinstance(value, yaml.ScalarNode) and not value.value and value.style in ("'", '"')
+            text = "" if empty else self._text(value, f"{where}: {key}")
+            if not _LABEL.fullmatch(key) or key != key.lower():
+                self._error(
+                    value,
+                    f"{where}: {quoted(key)}: a key is at most 63 lower-case letters, digits, - and _, the first a "
+                    "letter",
+                )
+            elif key in schema.LABELS:
+                self._error(value, f"{where}: {key} says that pixelpipe made the table; choose another key")
+            if not _LABEL_VALUE.fullmatch(text) or text != text.lower():
+                self._error(
+                    value, f"{where}: {key}: {quoted(text)}: a value is at most 63 lower-case letters, digits, - and _"
+                )
+            found[key] = text
+        if len(found) > MOST_LABELS - len(schema.LABELS):
+            self._error(node, f"{where}: {len(found)} labels; BigQuery takes {MOST_LABELS}, of which one is ours")
+        return tuple(found.items())
+
+    def _bool(self, keys: dict[str, yaml.Node], table: str, key: str) -> bool:
+        return self._choice(keys.get(key), f"table {table}: {key}", ("true", "false")) == "true"
 
     def _days(self, node: yaml.Node | None, where: str, default: int | None) -> int | None:
         text = self._text(node, f"{where}: expire_days")

@@ -1,6 +1,7 @@
 """Which tables no event can ever reach. Pure.
 
-An event goes to the first table, in the order of the file, all of whose conditions hold; see `Parser` in the processor.
+An event goes to the first table, in the order of the file, all of whose conditions hold, and to all copies whose do;
+see `Parser` in the processor.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ def unreachable(tables: Iterable[Table]) -> Iterator[tuple[Table, list[str]]]:
     catch_all: str | None = None
     for table in tables:
         conditions = _conditions(table)
-        if catch_all is not None:
+        if table.copy:
+            if not all(conditions.values()):
+                yield table, []
+        elif catch_all is not None:
             yield table, [catch_all]
         elif not all(conditions.values()):
             yield table, []

@@ -61,9 +61,13 @@ def compose(text: str, file: str) -> yaml.Node | None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML composes nodes by recursion, which a deep file would exhaust."""
+    """PyYAML composes nodes by recursion, which a deep file would exhaust, and lets one hold itself by an alias."""
 
     _depth = 0
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._open: list[Any] = []  # the anchors of the nodes that are being composed
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -72,13 +76,24 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(
                 problem=f"the tag {tag} has no meaning here; remove it", problem_mark=event.start_mark
             )
+        anchor: Any = getattr(event, "anchor", None)
+        is_alias = isinstance(event, yaml.AliasEvent)
+        if is_alias:
+            if anchor in self._open:
+                raise yaml.MarkedYAMLError(
+                    problem=f"*{anchor} stands inside of what it means; write out what belongs there",
+                    problem_mark=event.start_mark,
+                )
+            return super().compose_node(parent, index)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(
                 problem=f"nested more than {MAX_DEPTH} deep; a table's columns are 5 deep",
                 problem_mark=event.start_mark,
             )
+        self._open.append(anchor)
         node = super().compose_node(parent, index)
+        self._open.pop()
         self._depth -= 1
         if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
             raise yaml.MarkedYAMLError(

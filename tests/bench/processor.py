@@ -1,8 +1,9 @@
 """How fast one processor is: `python -m tests.bench.processor [--quick]` prints one JSON line.
 
-`processor_events_per_s` and, with user agent, referrer and campaign, `processor_enriched_events_per_s` are without the
-network: the real worker handles real packs, only Pub/Sub is missing. Counted is CPU time, which neighbours disturb less
-than time on the wall: events a CPU second are what one core does when it is given to the processor alone.
+`processor_events_per_s`, with user agent, referrer and campaign `processor_enriched_events_per_s`, and of posted orders
+with nested columns and transformations `processor_nested_events_per_s` are without the network: the real worker handles
+real packs, only Pub/Sub is missing. Counted is CPU time, which neighbours disturb less than time on the wall: events a
+CPU second are what one core does when it is given to the processor alone.
 `processor_process_events_per_s` and `rss_processor_mb` are of the whole process, with the client of Pub/Sub in it.
 """
 
@@ -47,13 +48,38 @@ ENRICHED = """\
       utm_campaign:    {type: STRING, from: utm.campaign}
       click_id:        {type: STRING, from: utm.click_id}
 """
+NESTED = """\
+      cart:
+        type: STRUCT
+        mode: REPEATED
+        from: param.properties.products
+        fields:
+          sku:      {type: STRING, from: [product_id, sku]}
+          quantity: {type: INT64}
+          price:    {type: NUMERIC, transform: [{round: 2}]}
+      shipping:
+        type: STRUCT
+        from: param.properties.shipping
+        fields:
+          method: {type: STRING}
+          cost:   {type: NUMERIC}
+      coupons:      {type: STRING, mode: REPEATED, from: param.properties.coupons}
+      site:         {type: STRING, from: param.url, transform: url.host}
+      email:        {type: STRING, from: param.properties.email, transform: [trim, lower]}
+      revenue:      {type: NUMERIC, from: param.properties.total, transform: [{min: 0}]}
+"""
 PARAMS = "      params:"  # the line of the default file that the columns above go before
 
 
-def enriched() -> Schema:
-    """The default schema with columns of user agent, referrer and campaign."""
+def with_columns(columns: str) -> Schema:
+    """The default schema with more columns of `events`."""
     text = schema.DEFAULT_FILE.read_text()
-    return schema_file.parse(text.replace(PARAMS, ENRICHED + PARAMS, 1))
+    return schema_file.parse(text.replace(PARAMS, columns + PARAMS, 1))
+
+
+def enriched() -> Schema:
+    """With columns of user agent, referrer and campaign."""
+    return with_columns(ENRICHED)
 
 
 class _Nowhere:
@@ -126,22 +152,26 @@ def measure(quick: bool = False) -> dict[str, Figure]:
     gc.set_threshold(50_000, 20, 20)  # as services/shared/lifecycle.py does
     messages = traffic.packs(PACKS, EVENTS)
     default, rich = WorkerBench(schema_file.load(schema.DEFAULT_FILE), messages), WorkerBench(enriched(), messages)
+    nested = WorkerBench(with_columns(NESTED), traffic.orders(PACKS, EVENTS))
+    all_of_them = (default, rich, nested)
     for _ in messages:  # caches fill once in the life of a process
-        default.sample()
-        rich.sample()
-    default.rates.clear()
-    rich.rates.clear()
+        for bench in all_of_them:
+            bench.sample()
+    for bench in all_of_them:
+        bench.rates.clear()
     units = []
     until = time.monotonic() + (QUICK_SECONDS if quick else SECONDS)
     while time.monotonic() < until or len(units) < 10:
         default.sample()
         units.append(unit.us())
         rich.sample()
-    default.close()
-    rich.close()
+        nested.sample()
+    for bench in all_of_them:
+        bench.close()
     figures = {
         "processor_events_per_s": rate(default.rates, units),
         "processor_enriched_events_per_s": rate(rich.rates, units),
+        "processor_nested_events_per_s": rate(nested.rates, units),
         "unit_us": median(units),
     }
     return figures if quick else {**figures, **_process(messages)}

@@ -40,6 +40,7 @@ TARGETS = {
     "protocol_segment_vs_native": Target(0.5),
     "protocol_snowplow_vs_native": Target(0.5),
     "processor_enriched_events_per_s": Target(40_000),
+    "processor_nested_events_per_s": Target(35_000),
     "loader_rows_per_s": Target(500_000),
     "loader_emulator_rows_per_s": Target(100_000),
     "visible_p50_s": most(0.6),

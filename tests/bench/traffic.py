@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from services.shared import hit, identity
 from services.shared.hit import Hit
@@ -29,6 +32,43 @@ def packs(count: int, hits: int, seed: int = 7) -> list[tuple[bytes, dict[str, s
         lines = [hit.encode(event(chance, now, chance.choice(common))) for _ in range(hits)]
         found.append(hit.pack(lines, identity.uuid7(now)))
     return found
+
+
+def orders(count: int, hits: int, seed: int = 7) -> list[tuple[bytes, dict[str, str]]]:
+    """So many messages of so many hits, each an order that was posted: a cart of two items, shipping, a coupon."""
+    chance = random.Random(seed)
+    now = time.time_ns() // 1000
+    common = agents(chance)
+    found = []
+    for _ in range(count):
+        lines = []
+        for _ in range(hits):
+            one = event(chance, now, chance.choice(common))
+            body = msgspec.json.encode(_order(chance, one.at))
+            lines.append(hit.encode(msgspec.structs.replace(one, method="POST", query="", body=msgspec.Raw(body))))
+        found.append(hit.pack(lines, identity.uuid7(now)))
+    return found
+
+
+def _order(chance: random.Random, at: int) -> dict[str, Any]:
+    items = [
+        {"product_id": f"sku-{chance.randrange(5_000)}", "quantity": chance.randint(1, 3), "price": 9.99}
+        for _ in range(2)
+    ]
+    return {
+        "user_id": chance.randbytes(12).hex(),
+        "type": "order",
+        "ts": at // 1000,
+        "url": f"https://shop.example.com/p/{chance.randrange(5_000)}",
+        "properties": {
+            "products": items,
+            "shipping": {"method": chance.choice(["Express", "Post"]), "cost": 4.9},
+            "coupons": ["WELCOME"],
+            "email": f" Ada.{chance.randrange(10_000)}@Example.com ",
+            "total": chance.randrange(10_000) / 100,
+            "currency": "EUR",
+        },
+    }
 
 
 def _agent(chance: random.Random) -> str:

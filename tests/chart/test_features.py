@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart import release
 from tests.chart.release import KEPT, Doc, Release, case, env
@@ -82,6 +84,43 @@ def test_a_gateway_has_https_limits_and_googles_health_check() -> None:
     assert check["httpHealthCheck"] == {"portSpecification": "USE_SERVING_PORT", "requestPath": "/robots.txt"}
     assert 'src="https://pixel.example.com/pixel.gif' in notes("gateway")
     assert "WARNING" not in notes("gateway")
+
+
+PLACE = "{client_region},{client_region_subdivision},{client_city}"
+
+
+def test_an_external_load_balancer_says_where_clients_are() -> None:
+    (rule,) = case("gateway").one("HTTPRoute")["spec"]["rules"]
+    assert rule["filters"] == [
+        {
+            "type": "RequestHeaderModifier",
+            "requestHeaderModifier": {"set": [{"name": "X-Client-Geo-Location", "value": PLACE}]},
+        }
+    ]
+    headers = case("ingress").one("BackendConfig")["spec"]["customRequestHeaders"]["headers"]
+    assert headers == [f"X-Client-Geo-Location:{PLACE}"]
+    inside = release.merged(release.values_of("gateway"), {"gateway": {"className": "gke-l7-rilb"}})
+    route = yaml.safe_load(release.documents(inside)["HTTPRoute pixelpipe-collector"])
+    assert "filters" not in route["spec"]["rules"][0]
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ({}, ["Expose the"]),
+        ({"gateway": {"enabled": True, "certificateMap": "pixel"}}, []),
+        ({"gateway": {"enabled": True, "className": "gke-l7-rilb"}}, ["Expose the"]),
+        ({"gateway": {"enabled": True}, "collector": {"settings": {"headers": ["referer"]}}}, ["Add"]),
+        ({"processor": {"settings": {"geoDatabase": "/places/GeoLite2-City.mmdb"}}}, []),
+    ],
+)
+def test_columns_of_places_that_nothing_fills_are_warned_about(more: dict[str, Any], warned: list[str]) -> None:
+    text = release.SCHEMA_FILE.read_text()
+    asking = text.replace("      params:", "      country: {type: STRING, from: geo.country}\n      params:", 1)
+    values = release.merged(release.values_of("minimal"), more)
+    found = release.documents({**values, "schema": asking})["NOTES"]
+    assert re.findall(r"columns from geo\.\*, .*will be NULL\.\s(Add|Expose the)\b", found) == warned
+    assert "geo.*" not in release.documents(values)["NOTES"]
 
 
 def test_a_route_joins_a_gateway_of_others() -> None:

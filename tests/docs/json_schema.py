@@ -11,7 +11,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.shared import privacy, schema, schema_columns, schema_privacy, schema_tenants, tenants
+from services.shared import (
+    privacy,
+    schema,
+    schema_columns,
+    schema_expressions,
+    schema_lookups,
+    schema_privacy,
+    schema_sources,
+    schema_tenants,
+    schema_transforms,
+    tenants,
+)
 from services.shared import schema_file as code
 from tests.docs import schema_file
 from tests.docs import schema_privacy as privacy_words
@@ -45,6 +56,7 @@ def document() -> Node:
         "privacy": _privacy(),
         "tenants": _tenants(),
         "views": views,
+        "lookups": _lookups(),
         "tables": tables,
     }
     return {
@@ -70,6 +82,11 @@ def _table(*, of_rejects: bool) -> Node:
     values = {
         "description": {**TEXT, "maxLength": code.TABLE_DESCRIPTION},
         "when": _when(),
+        "copy": BOOL,
+        "sample": {
+            "anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, _pattern(r"0?\.[0-9]{1,9}")]
+        },
+        "labels": _labels(),
         "tenants": _texts(_pattern(r"[A-Za-z0-9_]{1,100}")),
         "partition": TEXT,
         "require_partition_filter": BOOL,
@@ -86,13 +103,28 @@ def _table(*, of_rejects: bool) -> Node:
             "maxProperties": schema_columns.MOST_COLUMNS,
         },
     }
-    keys = [key for key in code.TABLE_KEYS if not (of_rejects and key in ("when", "require_any"))]
+    not_of_rejects = ("when", "require_any", "copy", "sample")
+    keys = [key for key in code.TABLE_KEYS if not (of_rejects and key in not_of_rejects)]
     return _object(keys, values, schema_file.TABLE_KEYS, ("partition", "columns"))
 
 
-def _when() -> Node:
+def _labels() -> Node:
+    ours = {"not": {"enum": list(schema.LABELS)}}
+    return {
+        "type": "object",
+        "propertyNames": {"allOf": [{"type": "string", "pattern": r"^[^\W\dA-Z_][^\sA-Z]{0,62}$"}, ours]},
+        "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[^\sA-Z]{0,63}$"}]},
+        "maxProperties": code.MOST_LABELS - len(schema.LABELS),
+    }
+
+
+def _known_to_conditions() -> list[str]:
     spaces = [space for space in schema.FIXED_SOURCES if space not in ("event", "reject")]
-    known = [name for name in _fixed(spaces) if name != "hit.received_at"]
+    return [name for name in _fixed(spaces) if name != "hit.received_at"]
+
+
+def _when() -> Node:
+    known = _known_to_conditions()
     booleans = [name for name in known if _type(name) == "BOOL"]
     return {
         "type": "object",
@@ -102,16 +134,47 @@ def _when() -> Node:
     }
 
 
+def _lookups() -> Node:
+    values = {
+        "file": _pattern(rf".*({'|'.join(map(re.escape, schema_lookups.FILES))})"),
+        "key": TEXT,
+        "by": _texts({"anyOf": [{"enum": _known_to_conditions()}, _sent_source()]}),
+    }
+    return {
+        "type": "object",
+        "description": "Files that events are joined with, by the name that sources have for them",
+        "propertyNames": _pattern(schema_lookups._NAME.pattern),
+        "additionalProperties": _object(
+            schema_lookups.LOOKUP_KEYS, values, schema_file.LOOKUP_KEYS, schema_lookups.LOOKUP_KEYS
+        ),
+        "minProperties": 1,
+        "maxProperties": schema_lookups.MOST_LOOKUPS,
+    }
+
+
 def _column(*, of_rejects: bool) -> Node:
     values = _column_values()
     values["from"] = _texts(_ref("rejects_source" if of_rejects else "source"))
-    rules = [*_rules(), *_source_rules(("reject",) if of_rejects else ())]
-    return _object(schema_columns.COLUMN_KEYS, values, schema_file.COLUMN_KEYS, ("type", "from")) | {"allOf": rules}
+    values["required_if"] = False if of_rejects else {**_when(), "minProperties": 1}
+    values["time_zone"] = {"type": "string", "minLength": 1}
+    values["expression"] = {**TEXT, "maxLength": schema_expressions.MOST}
+    others = [key for key in schema_columns.COLUMN_KEYS if key not in schema_columns.EXPRESSION_KEYS]
+    computed = {
+        "properties": {**dict.fromkeys(others, False), "type": {"not": {"const": schema.STRUCT}}},
+    }
+    rules = [
+        _if({"required": ["expression"]}, computed, {"required": ["from"]}),
+        _if({"required": ["time_zone"]}, _from(list(schema.IN_A_ZONE))),
+        _if(_is("mode", ["REQUIRED"]), {"properties": {"required_if": False}}),
+        *_rules(),
+        *_source_rules(("reject",) if of_rejects else ()),
+    ]
+    return _object(schema_columns.COLUMN_KEYS, values, schema_file.COLUMN_KEYS, ("type",)) | {"allOf": rules}
 
 
 def _field() -> Node:
     values = _column_values() | {"from": _texts(TEXT)}
-    return _object(schema_columns.COLUMN_KEYS, values, schema_file.COLUMN_KEYS, ("type",)) | {"allOf": _rules()}
+    return _object(schema_columns.FIELD_KEYS, values, schema_file.COLUMN_KEYS, ("type",)) | {"allOf": _rules()}
 
 
 def _column_values() -> Node:
@@ -127,20 +190,25 @@ def _column_values() -> Node:
         "transform": {
             "anyOf": [
                 _ref("step"),
-                {"type": "array", "items": _ref("step"), "maxItems": schema_columns.MOST_TRANSFORMS},
+                {"type": "array", "items": _ref("step"), "maxItems": schema_transforms.MOST_TRANSFORMS},
             ]
         },
         "on_error": {"enum": [None, *schema.ON_ERROR]},  # YAML's null is the choice of that name
+        "policy_tags": _texts(_pattern(schema_columns._POLICY_TAG.pattern), most=1),
         "description": {**TEXT, "maxLength": schema_columns.COLUMN_DESCRIPTION},
     }
 
 
 def _rules() -> list[Node]:
     """What one key of a column makes of the others."""
-    numbers = list(schema_columns._NUMBERS)
-    on_value = {"type": "object", "anyOf": [{"required": [name]} for name in schema_columns.VALUE_STEPS]}
+    numbers = list(schema_transforms.NUMBERS)
+    on_value = {"type": "object", "anyOf": [{"required": [name]} for name in schema_transforms.VALUE_STEPS]}
     return [
-        _if(_is("type", [schema.STRUCT]), {"required": ["fields"]}, {"properties": {"fields": False}}),
+        _if(
+            _is("type", [schema.STRUCT]),
+            {"required": ["fields"], "properties": {"policy_tags": False}},
+            {"properties": {"fields": False}},
+        ),
         _if(_is("mode", ["REQUIRED"]), {"properties": {"on_error": {"not": {"enum": [None, schema.SET_NULL]}}}}),
         _if(_is("type", [schema.STRUCT, "JSON"]), {"properties": {"transform": False}}),
         _if(_steps_hold(on_value), _is("type", numbers)),
@@ -172,12 +240,18 @@ def _source() -> Node:
 
 
 def _open_source() -> Node:
+    """A parameter or a header of any name, or a column of a lookup."""
+    lookup = _pattern(rf"{schema.LOOKUP}\.{schema_lookups._NAME.pattern}\..+")
+    return {"anyOf": [_sent_source(), lookup]}
+
+
+def _sent_source() -> Node:
     """A parameter or a header of any name."""
-    return _pattern(rf"param\.(?!\*$).+|header\.{schema_columns._HEADER.pattern}")
+    return _pattern(rf"param\.(?!\*$).+|header\.{schema_sources.HEADER.pattern}")
 
 
 def _step() -> Node:
-    takes = {**schema_columns.TEXT_STEPS, **schema_columns.VALUE_STEPS}
+    takes = {**schema_transforms.TEXT_STEPS, **schema_transforms.VALUE_STEPS}
     plain = [name for name, what in takes.items() if what is None and "NAME" not in name]
     given = {name: {**_argument(what), "description": schema_file.STEPS[name]} for name, what in takes.items() if what}
     return {
@@ -207,7 +281,7 @@ def _argument(takes: str) -> Node:
         "count": _number(1, 1_048_576),
         "decimals": _number(0, 38),
         "number": {
-            "anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^({schema_columns._NUMBER.pattern})$"}]
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^({schema_transforms.NUMBER.pattern})$"}]
         },
         "zone": {"type": "string", "minLength": 1},
     }[takes]
@@ -341,7 +415,8 @@ def _column_name() -> Node:
 def _no_reserved() -> Node:
     said = schema.valid_name("_TABLE_x") or ""
     reserved = re.findall(r"_[A-Z_]+", said)
-    return {"not": {"type": "string", "pattern": f"^({'|'.join(map(_any_case, reserved))})"}}
+    whole = f"{_any_case(schema.MARK)}$"
+    return {"not": {"type": "string", "pattern": f"^({'|'.join([*map(_any_case, reserved), whole])})"}}
 
 
 def _not_provisioned() -> Node:

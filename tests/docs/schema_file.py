@@ -6,7 +6,7 @@ one that the code has and this has not is an error.
 
 from __future__ import annotations
 
-from services.shared import schema, schema_columns
+from services.shared import schema, schema_columns, schema_lookups, schema_transforms
 from services.shared import schema_file as code
 from services.shared.schema import SchemaError
 from tests.docs import schema_privacy
@@ -27,6 +27,22 @@ TABLE_KEYS = {
         "fits takes the event. A condition reads any source but `event.*`, `param.*` and `hit.received_at`; "
         f"`{schema.REJECTS}` has none",
     ),
+    "copy": (
+        "`true` or `false`",
+        "`false`",
+        "The table also takes events that another table takes: [one event in several tables](#routing)",
+    ),
+    "sample": (
+        "a number between 0 and 1",
+        "every event",
+        "The share of the people whose events the table keeps: [sampling](#sampling)",
+    ),
+    "labels": (
+        "`key: value`",
+        "none",
+        "BigQuery's labels, for the table and its view: lower-case letters, digits, `-` and `_`, at most 63 each. "
+        "Labels that others set stay, and so does one that you take out here",
+    ),
     "tenants": (
         "list of names",
         "all of the file's `tenants: list`",
@@ -39,7 +55,11 @@ TABLE_KEYS = {
         "required",
         f"What BigQuery partitions by, one partition a day: a REQUIRED {' or '.join(schema.PARTITIONABLE)} column",
     ),
-    "require_partition_filter": ("`true` or `false`", "`false`", "BigQuery refuses queries without a filter on it"),
+    "require_partition_filter": (
+        "`true` or `false`",
+        "`false`",
+        "BigQuery refuses queries without a filter on it; then `compact` settles no day",
+    ),
     "require_any": (
         "list of columns",
         "none",
@@ -75,7 +95,7 @@ COLUMN_KEYS = {
     ),
     "from": (
         "source, or list of sources",
-        "required",
+        "required, but for an `expression`",
         "Where the value comes from; the first source that has one wins",
     ),
     "fields": (
@@ -94,6 +114,30 @@ COLUMN_KEYS = {
         "`null`, and `reject` where the mode is REQUIRED",
         "What becomes of a value that does not fit: NULL, and a problem of the row, or the event is a reject: "
         "[values that do not fit](#values-that-do-not-fit)",
+    ),
+    "required_if": (
+        "`source: value` or `source: [value, …]`",
+        "never",
+        "Where all of these hold, the column is as if it were REQUIRED: an event without a value, or with one that "
+        "does not fit, becomes a reject. Conditions are like those of `when`; a field of a STRUCT has none",
+    ),
+    "time_zone": (
+        "zone",
+        "UTC",
+        f"Whose clocks {' and '.join(f'`{one}`' for one in schema.IN_A_ZONE)} are read from, such as Europe/Berlin",
+    ),
+    "expression": (
+        "SQL",
+        "none",
+        "Instead of `from`: [what the view computes](#computed-columns) from the other columns. Beside it only `type` "
+        "and `description`",
+    ),
+    "policy_tags": (
+        "name of a policy tag",
+        "none",
+        "The tag that tells BigQuery who may read the column: "
+        "`projects/…/locations/…/taxonomies/…/policyTags/…`, in the dataset's location. One a column; a STRUCT has "
+        "them at its fields. Without it, a tag that someone set stays",
     ),
     "description": ("text", "none", f"Shown by BigQuery. At most {schema_columns.COLUMN_DESCRIPTION:,} characters"),
 }
@@ -116,6 +160,20 @@ STEPS = {
     "min": "A smaller number does not fit",
     "max": "A larger number does not fit",
 }
+LOOKUP_KEYS = {
+    "file": (
+        "path",
+        "required",
+        f"Where the processor finds the file, which ends in {' or '.join(schema_lookups.FILES)}",
+    ),
+    "key": ("column of the file", "required", "What rows are found by. Each row has one, and no two have the same"),
+    "by": (
+        "source, or list of sources",
+        "required",
+        "What an event's row is found by: the first that has a value, as text. Any source but `event.*`, `param.*`, "
+        "`hit.received_at` and lookups. With `hit.ip`, alone, keys are addresses or networks, and the narrowest counts",
+    ),
+}
 # Sources with open names.
 OPEN = {
     "param": (
@@ -128,6 +186,13 @@ OPEN = {
         ),
     ),
     "header": (("header.NAME", "any", "A request header that the collector keeps (`PIPE_HEADERS`), in lower case"),),
+    "lookup": (
+        (
+            "lookup.NAME.COLUMN",
+            "any",
+            "A column of the row that a [lookup](#lookups) finds, as text in a query string; NULL where it finds none",
+        ),
+    ),
 }
 SOURCES = {
     "hit.received_at": "When the collector received the request",
@@ -142,6 +207,8 @@ SOURCES = {
     "hit.tenant": "Whose event it is, by the schema file's `tenants`",
     "event.id": "The client's `event_id`, else the UUIDv7 the collector gave",
     "event.day": "The UTC day of a UUIDv7 id or the client's time, within 7 days before receipt, else of receipt",
+    "event.date": "Its date by the clocks of the column's `time_zone`: of the parameter `event_time`, else of receipt",
+    "event.hour": "The hour of that, 0 to 23",
     "event.problems": "The values that did not fit, a list of objects: column, reason, detail and value",
     "agent.browser": "From the client hints or the header `user-agent`: the browser's name",
     "agent.browser_version": "Its version",
@@ -174,6 +241,8 @@ SOURCES = {
     "geo.country": "From the load balancer's header `x-client-geo-location`: US",
     "geo.region": "US-CA",
     "geo.city": "The city's name",
+    "geo.time_zone": "From the database of `PIPE_GEO_DATABASE`: America/Los_Angeles. NULL where it says more than the "
+    "region and `geo.city` may not be known",
     "reject.stage": "processor or loader",
     "reject.table": "The table the event was meant for",
     "reject.reason": "[One of a fixed set](../services/processor/README.md#reject-reasons)",
@@ -229,6 +298,17 @@ MISTAKES = (
     ("", "privacy: {cookie: {origins: ['*.com']}}\n"),
     ("", "privacy: {cookie: {origins: [https://www.example.com], days: 730}}\n"),
     ("from: param.total", "from: param.token"),
+    ("from: param.total", "from: lookup.tiers.name"),
+    ("", "lookups: {tiers: {file: /lookups/tiers.xlsx, key: user, by: param.user_id}}\n"),
+    ("type: NUMERIC", "type: NUMERIC, required_if: {event.id: a}"),
+    ("type: NUMERIC", "type: NUMERIC, time_zone: Europe/Berlin"),
+    ("{type: NUMERIC, from: param.total}", "{type: INT64, from: event.hour, time_zone: Europe/Berlim}"),
+    ("type: NUMERIC", "type: NUMERIC, policy_tags: pii"),
+    ("{type: NUMERIC, from: param.total}", "{type: NUMERIC, expression: net * (1 + tax}"),
+    ("{type: NUMERIC, from: param.total}", "{type: NUMERIC, expression: total * 2}"),
+    ("partition: day", "partition: day\n    sample: 10%"),
+    ("partition: day", "partition: day\n    copy: true"),
+    ("partition: day", "partition: day\n    labels: {Team: shop}"),
 )
 
 
@@ -239,6 +319,7 @@ def parts() -> dict[str, str]:
         "keys of a column": _keys(schema_columns.COLUMN_KEYS, COLUMN_KEYS).replace(
             "[what each type accepts]", "[what each type accepts](../services/processor/README.md#accepted-values)"
         ),
+        "keys of a lookup": _keys(schema_lookups.LOOKUP_KEYS, LOOKUP_KEYS),
         "steps": table(("step", "what it makes of a value"), _steps()),
         "sources": table(("source", "type", "value"), _sources()),
         "refusals": table(("a file with", "is refused with"), _refusals()),
@@ -251,12 +332,12 @@ def _keys(known: tuple[str, ...], meanings: dict[str, tuple[str, str, str]]) -> 
 
 
 def _steps() -> list[tuple[str, str]]:
-    known = {**schema_columns.TEXT_STEPS, **schema_columns.VALUE_STEPS}
+    known = {**schema_transforms.TEXT_STEPS, **schema_transforms.VALUE_STEPS}
     return [(f"`{name}: {takes}`" if takes else f"`{name}`", STEPS[name]) for name, takes in known.items()]
 
 
 def _sources() -> list[tuple[str, str, str]]:
-    rows = [(f"`{name}`", kind, text) for space in schema.OPEN_SOURCES for name, kind, text in OPEN[space]]
+    rows = [(f"`{name}`", kind, text) for space in OPEN for name, kind, text in OPEN[space]]
     for space, names in schema.FIXED_SOURCES.items():
         rows += [(f"`{space}.{name}`", kind, SOURCES[f"{space}.{name}"]) for name, kind in names.items()]
     return rows

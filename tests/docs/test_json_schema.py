@@ -44,6 +44,9 @@ tenants:
       paths: [/s/]
       consent: denied
       keys: 'sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
+lookups:
+  products: {file: /lookups/products.csv, key: sku, by: [param.sku, url.path]}
+  inside: {file: /lookups/inside.parquet, key: network, by: hit.ip}
 tables:
   orders_{tenant}:
     description: Orders
@@ -55,12 +58,16 @@ tables:
     cluster: [tenant, total]
     unique: tenant
     require_any: [tenant, total]
+    copy: true
+    sample: 0.25
+    labels: {team: shop, cost-center: 12, größe: ''}
     columns: &columns
       day: {type: DATE, mode: REQUIRED, from: event.day}
       event_id: {type: STRING, mode: REQUIRED, from: [event.id]}
       received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
       tenant: {type: STRING, from: [hit.tenant, param.tenant]}
       total: {type: NUMERIC, from: [param.properties.total, param.total], transform: [trim, {round: 2}, {min: -1.5}]}
+      product: {type: STRING, from: [lookup.products.name, param.name]}
       site: {type: STRING, from: param.url, transform: url.host}
       campaign: {type: STRING, from: param.url, transform: [url.query.utm_campaign, {default: 1}], on_error: null}
       device: {type: STRING, from: param.d, transform: [{map: {m: mobile, 1: desktop, '*': other}}], on_error: reject}
@@ -73,6 +80,15 @@ tables:
         fields:
           sku: {type: STRING, from: [id, sku]}
           more: {type: STRUCT, fields: {n: {type: INT64, mode: REQUIRED, description: 5}}}
+      card: {type: STRING, from: param.c, required_if: {param.type: [order, 1], agent.is_bot: false}}
+      iban:
+        type: STRING
+        from: param.i
+        policy_tags: [projects/p/locations/eu/taxonomies/1/policyTags/23]
+      user_id: {type: STRING, from: param.user_id}
+      hour: {type: INT64, from: event.hour, time_zone: Europe/Berlin}
+      date: {type: DATE, from: [event.date], time_zone: America/New_York}
+      gross: {type: NUMERIC, expression: 'total * 1.19', description: With tax}
       problems: {type: JSON, from: event.problems}
       params: {type: JSON, from: ['param.*']}
   events: {partition: day, columns: *columns}
@@ -204,6 +220,33 @@ MISTAKES = {
     "a bot or not": ("agent.is_bot: false", "agent.is_bot: maybe"),
     "conditions of rejects": ("  rejects:\n", "  rejects:\n    when: {param.a: b}\n"),
     "any of rejects": ("  rejects:\n", "  rejects:\n    require_any: [day, hit]\n"),
+    "a copy of words": ("copy: true", "copy: all"),
+    "more than everybody": ("sample: 0.25", "sample: 1.5"),
+    "nobody": ("sample: 0.25", "sample: 0"),
+    "a share in percent": ("sample: 0.25", "sample: 25%"),
+    "a label in capitals": ("{team: shop", "{Team: shop"),
+    "a label's value in capitals": ("{team: shop", "{team: Shop"),
+    "a label of ours": ("{team: shop", "{managed-by: shop"),
+    "a copy of rejects": ("  rejects:\n", "  rejects:\n    copy: true\n"),
+    "a sample of rejects": ("  rejects:\n", "  rejects:\n    sample: 0.5\n"),
+    "required twice": ("from: param.c, required_if", "mode: REQUIRED, from: param.c, required_if"),
+    "required if nothing": ("required_if: {param.type: [order, 1], agent.is_bot: false}", "required_if: {}"),
+    "required if of a list": ("required_if: {param.type: [order, 1], agent.is_bot: false}", "required_if: [a]"),
+    "required by the id": ("required_if: {param.type", "required_if: {event.id"),
+    "required of rejects": ("hit: {type: JSON", "hit: {type: JSON, required_if: {param.a: b}"),
+    "required of a field": ("sku: {type: STRING, from", "sku: {type: STRING, required_if: {param.a: b}, from"),
+    "a tag that is none": ("[projects/p/locations/eu/taxonomies/1/policyTags/23]", "pii"),
+    "two tags": ("policyTags/23]", "policyTags/23, projects/p/locations/eu/taxonomies/1/policyTags/4]"),
+    "a tag of a struct": (
+        "      cart:\n",
+        "      cart:\n        policy_tags: projects/p/locations/eu/taxonomies/1/policyTags/23\n",
+    ),
+    "a zone of a parameter": ("user_id: {type: STRING", "user_id: {type: STRING, time_zone: UTC"),
+    "an hour as a text": ("hour: {type: INT64", "hour: {type: STRING"),
+    "an expression with a source": ("expression: 'total * 1.19'", "from: param.gross, expression: 'total * 1.19'"),
+    "an expression with a mode": ("expression: 'total * 1.19'", "mode: REQUIRED, expression: 'total * 1.19'"),
+    "an expression of a struct": ("gross: {type: NUMERIC", "gross: {type: STRUCT"),
+    "an expression of nothing": ("expression: 'total * 1.19'", "expression:"),
     "an address": ("ip: cut", "ip: half"),
     "a signal": ("gpc: anonymize", "gpt: anonymize"),
     "an action": ("gpc: anonymize", "gpc: hide"),
@@ -222,6 +265,13 @@ MISTAKES = {
     "a tenant's burst": ("burst: 10", "burst: 1.5"),
     "a tenant's consent": ("consent: denied", "consent: granted"),
     "all users": ("'group:n@example.com'", "allUsers"),
+    "a lookup's file": ("products.csv", "products.xlsx"),
+    "a lookup without a key": ("key: network, by: hit.ip", "by: hit.ip"),
+    "a lookup by another": ("[param.sku, url.path]", "lookup.inside.site"),
+    "a lookup by the id": ("[param.sku, url.path]", "event.id"),
+    "a lookup by all": ("[param.sku, url.path]", "'param.*'"),
+    "a lookup's name": ("  inside:", "  in-side:"),
+    "no lookup of a source": ("lookup.products.name", "lookup.products"),
     "what becomes of unknown ones": ("unknown: refuse", "unknown: drop"),
 }
 
@@ -248,4 +298,9 @@ def test_of_the_documents_mistakes_only_those_that_need_the_whole_file_are_misse
         "privacy: {secrets: [event_id]}",
         "privacy: {hash: {api_key: []}}",
         "from: param.token",
+        "from: lookup.tiers.name",
+        "{type: INT64, from: event.hour, time_zone: Europe/Berlim}",
+        "{type: NUMERIC, expression: net * (1 + tax}",
+        "{type: NUMERIC, expression: total * 2}",
+        "partition: day\n    copy: true",  # nothing is left to copy from
     }

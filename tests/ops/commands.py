@@ -78,6 +78,7 @@ def _serve() -> None:
         cost,
         dead,
         doctor,
+        export,
         forget,
         init,
         ledger,

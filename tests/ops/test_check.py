@@ -19,6 +19,8 @@ from services.shared import hit, schema_file
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.test_replay import refused, rejected
+from tests.processor import mmdb
+from tests.processor.enrich.test_geo_database import PLACES
 
 COLUMNS = (
     "n: {type: INT64, from: [param.properties.n, param.n]}",
@@ -109,6 +111,41 @@ def test_the_text_says_it_in_a_line_each(checked: Checked) -> None:
     assert "  email        a@x.org   (sent as A@x.org)" in lines
     assert "  does not fit: n: wrong_type: not a whole number, it was many" in lines
     assert "  no column for: n, a.b (kept in params)" in lines
+
+
+MANY = """
+  orders:
+    copy: true
+    when: {param.type: order}
+    partition: day
+    columns:
+      day: {type: DATE, mode: REQUIRED, from: event.day}
+      event_id: {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      order_id: {type: STRING, mode: REQUIRED, from: param.order_id}
+      net: {type: NUMERIC, from: param.net}
+      gross: {type: NUMERIC, expression: net * 2}
+  rejects:"""
+
+
+def test_copies_samples_and_what_the_view_computes_are_said(checked: Checked) -> None:
+    given = text(
+        "total: {type: STRING, from: param.total, required_if: {param.type: sale}}", table="partition: day\nsample: 0.5"
+    )
+    checked.file.write_text(given.replace("\n  rejects:", MANY))
+    out, _ = checked.run("--url", "?user_id=u2&type=order&order_id=7&net=4")  # u2 is in, u1 is not
+    lines = out.splitlines()
+    assert "event 0 (native): a row of events" in lines and "  and a copy: a row of orders" in lines
+    said = [" ".join(line.split()) for line in lines]
+    assert "gross the view computes it: net * 2" in said and any(line.startswith("net 4") for line in said)
+    found = checked.sample("--url", "?user_id=u1&type=order")
+    (event,) = found["events"]
+    assert event["sampled_out"] and event["copies"][0]["reject"]["column"] == "order_id"
+    out, _ = checked.run("--url", "?user_id=u1&type=order")
+    assert "event 0 (native): left out of events by its sample" in out.splitlines()
+    assert "  no copy in orders: order_id: missing: no value in param.order_id" in out.splitlines()
+    out, _ = checked.run("--url", "?user_id=u2&type=sale", code=1)
+    assert "missing of events.total: no value in param.total, which is required if param.type is sale" in out
 
 
 def test_a_reject_says_why_and_what_was_sent(checked: Checked) -> None:
@@ -339,6 +376,31 @@ def test_what_only_bigquery_knows_and_what_cannot_be_restored_are_counted_apart(
     report = judge.again.report
     assert (report["rejects"], report["pass"], report["of_loader"], report["not_replayable"]) == (4, 0, 1, 3)
     assert (report["before"], report["after"]) == ({"bigquery": 2, "wrong_type": 2}, {})
+
+
+def test_values_of_a_lookup_are_explained_where_its_file_is_here(checked: Checked, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv"
+    lookups = f"lookups: {{products: {{file: {file}, key: sku, by: param.sku}}}}\n"
+    checked.file.write_text(lookups + text("product: {type: STRING, from: [lookup.products.name, param.name]}"))
+    found = checked.json("--url", "/i?user_id=ada&sku=A1&name=Seat")
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"lookup products: {file}: No such file or directory; mount")
+    assert found["sample"]["events"][0]["row"]["product"] == "Seat"
+    file.write_text("sku,name\nA1,Chair\n")
+    found = checked.json("--url", "/i?user_id=ada&sku=A1&name=Seat")
+    assert found["warnings"] == []
+    (event,) = found["sample"]["events"]
+    assert (event["row"]["product"], event["from"]["product"]) == ("Chair", "lookup.products.name")
+
+
+def test_a_source_that_nothing_gives_is_warned_about(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked.file.write_text(text("country: {type: STRING, from: geo.country}"))
+    out, _ = checked.run()
+    assert "\n  warning: geo.* is NULL unless the load balancer adds the header x-client-geo-location" in out
+    database = checked.file.with_name("places.mmdb")
+    database.write_bytes(mmdb.made(PLACES))
+    monkeypatch.setenv("PIPE_GEO_DATABASE", str(database))
+    assert checked.json()["warnings"] == []
 
 
 def test_it_agrees_with_the_processor(checked: Checked) -> None:

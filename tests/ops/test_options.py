@@ -47,6 +47,7 @@ WRONG = {
     ("forget", *PROJECT, "--dead-topic", "a b"): "argument --dead-topic: 'a b': use 3 to 255 letters",
     ("access", *PROJECT, "--file", ""): "argument --file: it is empty; name a file",
     ("compact", *PROJECT, "--closed-after", "nan"): "argument --closed-after: 'nan': use a number from 0 up",
+    ("compact", *PROJECT, "--settled-after", "nan"): "argument --settled-after: 'nan': use a number from 0 up",
 }
 
 

@@ -76,7 +76,7 @@ def test_markup_in_a_value_stays_text() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_json_or_prints_lines_of_it(command: str) -> None:
-    lines = {"access", "compact", "completion", "init"}  # rows, log lines, a shell's script, a schema file
+    lines = {"access", "compact", "completion", "export", "init"}  # rows, log lines, a script, files, a schema file
     whole = parser([command])
     assert ("--json" in help_of(whole, command)) or command in lines
 

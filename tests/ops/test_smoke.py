@@ -90,3 +90,11 @@ def test_a_schema_file_that_is_wrong_fires_nothing(pipeline: Pipeline, free_port
 def test_an_address_that_is_none_is_a_wrong_option(pipeline: Pipeline, url: str) -> None:
     done = pipeline.ops("smoke", "--url", url, code=2)
     assert f"argument --url: '{url}': use a URL" in done.err
+
+
+def test_a_row_that_is_not_there_may_be_one_that_a_sample_leaves_out(pipeline: Pipeline) -> None:
+    pipeline.file.write_text(schemas.text(table="partition: day\nsample: 0.001"))
+    with pipeline.collector() as url:
+        outcome = failed(pipeline, "--url", url, "--wait", "0")
+    assert outcome["failed"] == "row"
+    assert outcome["reason"].endswith("; or a `sample` leaves its user out: try another by --query")

@@ -360,3 +360,34 @@ def test_whatever_is_posted_becomes_a_row_that_arrow_takes(posted: Any) -> None:
     assert rows.unpack(data, attributes) == batch
     noted = json.loads(batch.column("problems")[0].as_py() or "[]")
     assert {one["reason"] for one in noted} <= set(PROBLEMS)
+
+
+@pytest.mark.parametrize(
+    ("column", "query", "value", "left"),
+    [
+        ("{type: STRING, from: param.a, transform: lower}", "a=X&a=Y", "x", {"a": "Y"}),
+        (
+            "{type: STRUCT, from: param.a, fields: {n: {type: INT64}}}",
+            'a={"n":1}&a={"n":2}',
+            {"n": 1},
+            {"a": '{"n":2}'},
+        ),
+        ("{type: STRING, mode: REPEATED, from: param.a}", "a=X&a=Y", ["X", "Y"], None),
+    ],
+)
+def test_what_comes_again_stays_where_a_column_takes_one(column: str, query: str, value: Any, left: Any) -> None:
+    found = read(f"\n      taken: {column}\n", query)
+    assert (found["taken"], found.get("params")) == (value, left)
+
+
+def test_fifty_levels_where_a_struct_is_flat_cost_a_value_and_not_the_event() -> None:
+    deep: Any = 1
+    for _ in range(50):
+        deep = {"n": deep}
+    flat = "      p: {type: STRUCT, from: param.properties, fields: {n: {type: INT64}, m: {type: STRING}}}\n"
+    found = read(flat, body={"properties": {**deep, "m": "x"}})
+    assert found["p"] == {"n": None, "m": "x"} and found["params"] == {"properties": {**deep, "m": "x"}}
+    (problem,) = found["problems"]
+    assert (problem["column"], problem["reason"]) == ("p.n", "wrong_type") and len(problem["value"]) <= 256
+    path = "      x: {type: INT64, from: param.properties." + ".".join(["n"] * 50) + "}\n"
+    assert read(path, body={"properties": deep})["x"] == 1

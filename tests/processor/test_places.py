@@ -16,12 +16,12 @@ from services.processor.enrich.geo_database import GeoDatabase
 from services.processor.lookups import Lookups
 from services.processor.metrics import Metrics
 from services.processor.parse import Parser, Reject, Row
-from services.processor.places import Places
+from services.processor.places import HeaderWatch, Places
 from services.shared import hit, identity, schema_file
 from services.shared.config import ConfigError
 from services.shared.privacy import BALANCED, BY_PRESET, CUT, FULL, OFF, Privacy
 from tests.processor import mmdb
-from tests.processor.enrich.test_geo_database import BERLIN, IP, PLACES
+from tests.processor.enrich.test_geo_database import BERLIN, BERLIN_PLACE, IP, PLACES
 from tests.processor.test_parse import NOW, WIDE, _hit
 from tests.processor.test_worker import _now, _rows, _running
 from tests.schemas import SCHEMA, SCHEMA_FILE
@@ -52,18 +52,28 @@ def _place(file: Path, privacy: Privacy, **given: Any) -> tuple[Any, ...]:
 
 
 def test_an_address_says_where_it_is_as_finely_as_it_was_kept(file: Path) -> None:
-    assert _place(file, Privacy(ip=FULL), ip=IP) == ("DE", "DE-BE", "Berlin")
-    assert _place(file, Privacy(ip=CUT), ip="203.0.113.0") == ("DE", "DE-BE", None)
-    assert _place(file, Privacy(ip=FULL), ip="") == (None, None, None)
+    assert _place(file, Privacy(ip=FULL), ip=IP) == BERLIN_PLACE
+    assert _place(file, Privacy(ip=CUT), ip="203.0.113.0") == ("DE", "DE-BE", None, "Europe/Berlin")
+    assert _place(file, Privacy(ip=FULL), ip="") == (None, None, None, None)
 
 
 def test_who_opted_out_is_in_no_city(file: Path) -> None:
-    assert _place(file, Privacy(ip=FULL), ip=IP, opt_out="gpc", anonymized=True) == ("DE", "DE-BE", None)
+    assert _place(file, Privacy(ip=FULL), ip=IP, opt_out="gpc", anonymized=True) == (
+        "DE",
+        "DE-BE",
+        None,
+        "Europe/Berlin",
+    )
 
 
 def test_the_balancer_has_the_first_word(file: Path) -> None:
-    assert _place(file, Privacy(ip=CUT), ip=IP, headers=HEADER) == ("AT", "AT-9", "Vienna")
+    assert _place(file, Privacy(ip=CUT), ip=IP, headers=HEADER) == ("AT", "AT-9", "Vienna", None)
     assert _place(file, Privacy(ip=FULL), ip=IP, headers={"x-client-geo-location": "ZZ,,"})[0] == "DE"
+
+
+def test_the_time_zone_is_the_databases_where_both_name_the_country(file: Path) -> None:
+    found = _place(file, Privacy(ip=CUT), ip=IP, headers={"x-client-geo-location": "DE,DEHH,Hamburg"})
+    assert found == ("DE", "DE-HH", "Hamburg", "Europe/Berlin")
 
 
 def test_a_reject_has_a_place_too(file: Path) -> None:
@@ -105,12 +115,12 @@ async def _until(registry: CollectorRegistry, counts: list[float]) -> None:
 
 async def test_a_replaced_database_is_taken_and_a_torn_one_counted_and_left(file: Path) -> None:
     registry = CollectorRegistry()
-    metrics, places = Metrics(registry, ()), Places(GeoDatabase(file, city=True))
+    metrics, places = Metrics(registry, {}), Places(GeoDatabase(file, city=True))
     with capture_logs() as logs:
         keeping = asyncio.create_task(places.keep_fresh(metrics, every_seconds=0.01))
         os.truncate(file, 100)
         await _until(registry, [0, 1])
-        assert places.find(IP) == Geo("DE", "DE-BE", "Berlin")
+        assert places.find(IP) == BERLIN_PLACE
         new = file.with_suffix(".new")
         new.write_bytes(mmdb.made({"203.0.113.0/24": {"country": {"iso_code": "CH"}}}))
         os.replace(new, file)
@@ -124,6 +134,25 @@ async def test_a_replaced_database_is_taken_and_a_torn_one_counted_and_left(file
     ]
 
 
+def test_where_nothing_says_places_it_is_said_once(file: Path) -> None:
+    watch, bare, placed = HeaderWatch.of(TABLES, None), _hit("x=1"), _hit("x=1", headers=HEADER)
+    assert watch is not None
+    with capture_logs() as logs:
+        watch.see([bare] * 999)
+        assert not logs
+        watch.see([bare] * 2)
+        watch.see([bare] * 2_000)
+    (line,) = logs
+    assert line["header"] == "x-client-geo-location" and line["log_level"] == "warning"
+    assert HeaderWatch.of(SCHEMA, None) is None
+    assert HeaderWatch.of(TABLES, Places.of_setting(str(file), TABLES, Privacy())) is None
+    with capture_logs() as logs:
+        watch = HeaderWatch()
+        watch.see([*[bare] * 999, placed])
+        watch.see([bare] * 2_000)
+    assert not logs
+
+
 async def test_the_service_fills_places_from_the_file_that_its_setting_names(
     topics: Topics, tmp_path: Path, file: Path
 ) -> None:
@@ -134,4 +163,4 @@ async def test_the_service_fills_places_from_the_file_that_its_setting_names(
     async with _running(topics, schema=schema, geo_database=str(file)):
         topics.publish("hits", *hit.pack([hit.encode(one)], identity.uuid7(now)))
         ((_, row),) = await _rows(topics, 1)
-    assert tuple(row[name] for name in Geo._fields) == (BERLIN["country"]["iso_code"], "DE-BE", None)
+    assert tuple(row[name] for name in Geo._fields) == (BERLIN["country"]["iso_code"], "DE-BE", None, "Europe/Berlin")

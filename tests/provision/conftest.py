@@ -11,6 +11,7 @@ from google.cloud import bigquery, pubsub_v1
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
+from services.shared import schema_file
 from tests.conftest import BigQueryAddress
 from tests.provision import schemas
 
@@ -28,9 +29,12 @@ class Project:
         self, *columns: str, table: str = "partition: day", views: str = "none", dry_run: bool = False, **settings: Any
     ) -> list[str]:
         """Provision for a schema file with these columns; the lines of output, in one space."""
-        schema = schemas.schema(*columns, table=table, views=views)
-        lines = settle(inventory.resources(Config(self.id, **settings), schema), dry_run=dry_run)
-        return [" ".join(line.split()) for line in lines]
+        return self.provision(schemas.text(*columns, table=table, views=views), dry_run=dry_run, **settings)
+
+    def provision(self, text: str, *, dry_run: bool = False, **settings: Any) -> list[str]:
+        """The same for the text of a whole file."""
+        resources = inventory.resources(Config(self.id, **settings), schema_file.parse(text))
+        return [" ".join(line.split()) for line in settle(resources, dry_run=dry_run)]
 
     def subscription(self, name: str) -> Any:
         return self.subscriber.get_subscription(subscription=f"projects/{self.id}/subscriptions/{name}")

@@ -3,7 +3,7 @@
 Pub/Sub: https://cloud.google.com/pubsub/docs/access-control (both)
 BigQuery: https://cloud.google.com/bigquery/docs/access-control (roles), and "Required permissions" of
   https://cloud.google.com/bigquery/docs/write-api, .../data-manipulation-language, .../running-queries, .../views,
-  .../datasets, .../tables, .../managing-row-level-security and .../authorized-views.
+  .../datasets, .../information-schema-partitions, .../tables, .../managing-row-level-security and .../authorized-views.
   Who made a job may look at it, without a permission.
 """
 
@@ -47,6 +47,9 @@ _BIGQUERY: dict[str, tuple[tuple[str, str], ...]] = {
     "tables.insert": (("bigquery.tables.create", "dataset"),),
     "tables.get": (("bigquery.tables.get", "table"),),
     "tables.patch": (("bigquery.tables.update", "table"),),
+    "routines.insert": (("bigquery.routines.create", "dataset"),),
+    "routines.get": (("bigquery.routines.get", "dataset"),),
+    "routines.update": (("bigquery.routines.update", "dataset"),),
     "rowAccessPolicies.list": (("bigquery.rowAccessPolicies.list", "table"),),
     "rowAccessPolicies.getIamPolicy": (("bigquery.rowAccessPolicies.getIamPolicy", "table"),),
     "jobs.insert": (("bigquery.jobs.create", "project"),),
@@ -55,6 +58,7 @@ _BIGQUERY: dict[str, tuple[tuple[str, str], ...]] = {
     "jobs.getQueryResults": (),
 }
 _QUOTED_TABLE = re.compile(r"`[\w-]+\.(\w+)\.(\w+)`")
+_INFORMATION_SCHEMA = re.compile(r"`[\w-]+\.(\w+)\.INFORMATION_SCHEMA\.\w+`")
 _POLICY = re.compile(r"\s*(CREATE OR REPLACE|DROP) ROW ACCESS POLICY\b")
 _POLICY_NEEDS = {
     "CREATE OR REPLACE": ("create", "update", "setIamPolicy"),
@@ -96,6 +100,9 @@ def _of_sql(body: dict[str, object]) -> Iterator[Need]:
     holder = job.get("query") if isinstance(job, dict) else body.get("view") or body
     sql = holder.get("query", "") if isinstance(holder, dict) else ""
     tables = [".".join(found) for found in _QUOTED_TABLE.findall(str(sql))]
+    for dataset in _INFORMATION_SCHEMA.findall(str(sql)):
+        yield Need("bigquery.tables.get", "dataset", dataset)
+        yield Need("bigquery.tables.list", "dataset", dataset)
     if policy := _POLICY.match(str(sql)):
         for permission in _POLICY_NEEDS[policy[1].upper()]:
             yield Need(f"bigquery.rowAccessPolicies.{permission}", "table", tables[0])

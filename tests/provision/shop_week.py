@@ -22,6 +22,7 @@ SOURCES = {
     "search": ("search.example", "referral", None),
     "news": ("news", "email", "spring"),
     "ads": ("ads", "cpc", "shoes"),
+    "friends": ("friends", "social", "launch"),
     "blog": ("blog.example", "referral", None),
 }
 PATHS = ("/", "/shoes", "/hats", "/cart", "/help")
@@ -41,11 +42,16 @@ class Happened:
     url: str = ""
     order: str | None = None
     total: Decimal = Decimal()
+    added: bool = False  # into the cart, instead of a mere click
     again: bool = False  # the same order, told a second time
 
     @property
     def day(self) -> date:
         return self.at.date()
+
+    @property
+    def kind(self) -> str:
+        return "order" if self.order else "page_view" if self.page else "add_to_cart" if self.added else "click"
 
 
 @dataclass
@@ -64,8 +70,10 @@ class Person:
 
 
 class ShopWeek:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, start: datetime = START, days: int = DAYS) -> None:
+        """It begins at `start`, a midnight; the last visits go on for up to three hours after its end."""
         self._random = random.Random(seed)
+        self._start, self._days = start, days
         self._number = 0
         self.people: list[Person] = []
         self.strangers: list[Happened] = []  # who opted out
@@ -74,7 +82,7 @@ class ShopWeek:
         for number in range(30):
             self._person(number)
         for _ in range(25):
-            at = START + timedelta(seconds=self._random.randrange(DAYS * 86_400))
+            at = start + timedelta(seconds=self._random.randrange(days * 86_400))
             self.strangers.append(self._event(at, "north", None, None, None, page="/"))
             self._row(self.strangers[-1], "direct", first=False)
         self._random.shuffle(self.rows)
@@ -93,8 +101,8 @@ class ShopWeek:
         signs_in = chance.choice((None, 0, 1, 2))
         person = Person(f"user-{number}", chance.choice(("north", "south")), browsers, signs_in)
         self.people.append(person)
-        at = START + timedelta(minutes=chance.randrange(1_500))
-        while at < START + timedelta(days=DAYS):
+        at = self._start + timedelta(minutes=chance.randrange(1_500))
+        while at < self._start + timedelta(days=self._days):
             if chance.random() < 0.3:  # shortly before midnight, so that the visit goes on after it
                 at = at.replace(hour=23, minute=50, second=0, microsecond=0)
             at = self._visit(person, at) + timedelta(hours=3, minutes=chance.randrange(2_400))
@@ -112,7 +120,7 @@ class ShopWeek:
             user = person.name if signed and (step or number != person.signs_in) else None
             event = self._event(at, person.tenant, person, browser, user, page=chance.choice(PATHS))
             if step and chance.random() < 0.2:
-                event.page = None  # a click
+                event.page, event.added = None, chance.random() < 0.5
             visit.events.append(event)
             self._row(event, visit.source, first=not step)
         if chance.random() < 0.4:
@@ -150,8 +158,7 @@ class ShopWeek:
         elif not first:
             row["referrer"] = f"{HOST}/before"  # the shop itself sends nobody
         event.url = url
-        kind = "order" if event.order else "page_view" if event.page else "click"
-        values = {"user_id": event.user, "anonymous_id": event.browser, "type": kind, "url": url}
+        values = {"user_id": event.user, "anonymous_id": event.browser, "type": event.kind, "url": url}
         if event.order:
             values |= {"order_id": event.order, "total": str(event.total)}
         if event.day < COLUMNS_SINCE:

@@ -27,6 +27,7 @@ from services.provision.bindings import (
     METRICS_READER,
     SERVICE_AGENT,
     SHARER,
+    VIEW_KEEPER,
     Binding,
     CustomRole,
     bindings,
@@ -133,6 +134,9 @@ def drift(run: Run) -> None:
         table = run.client.get_table(f"pixelpipe.{name}")
         table.description = "changed by hand"
         run.client.update_table(table, ["description"])
+    function = run.client.get_routine("pixelpipe.funnel")
+    function.arguments = [*reversed(function.arguments)]
+    run.client.update_routine(function, ["type_", "language", "arguments", "body", "description"])
 
 
 def pipeline(run: Run) -> None:
@@ -159,7 +163,7 @@ def pipeline(run: Run) -> None:
         wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 40, "the rows")
         run.topics.pull(resource_names.DEAD_SUBSCRIPTION, 2)
         run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
-    run.command("ops", "compact", "--date", day)
+    run.command("ops", "compact", "--settled-after", "0")
     assert (run.count("events_log"), run.count("rejects_log")) == (4, 2)
 
 
@@ -226,8 +230,11 @@ def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
         run.command("provision")
         assert verbs(run.command("provision")) == {"unchanged"}
     found = schema_file.load(file)
-    (sharer,) = (one for one in bindings(Config(project), found) if one not in bindings(Config(project), SCHEMA))
+    more = [one for one in bindings(Config(project), found) if one not in bindings(Config(project), SCHEMA)]
+    (sharer,) = (one for one in more if one.account == "provision")
     assert sharer.role is SHARER
+    kept = {(one.account, one.role, one.resource.partition(".")[0]) for one in more if one != sharer}
+    assert kept == {("ops", VIEW_KEEPER, "pixelpipe_shop")}
     own = [one for one in bindings(Config(project), found) if one.account == "provision"]
     refused, idle = judged(own, notes)
     assert not refused
@@ -237,7 +244,11 @@ def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
 
 
 @pytest.mark.slow
-def test_every_call_is_granted_and_no_role_is_idle(run: Run, notes: dict[str, set[Noted]], project: str) -> None:
+def test_every_call_is_granted_and_no_role_is_idle(
+    run: Run, notes: dict[str, set[Noted]], project: str, tmp_path: Path
+) -> None:
+    run.schema_file = tmp_path / "schema.yaml"
+    run.schema_file.write_text(SCHEMA_FILE.read_text().replace("views: none", "views: [funnel]"))
     pipeline(run)
     bound = bindings(Config(project), SCHEMA)
     own = [binding for binding in bound if binding.account != SERVICE_AGENT]

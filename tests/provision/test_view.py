@@ -13,14 +13,31 @@ DAY, NOON = date(2026, 3, 1), datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def test_the_view_names_every_column_and_counts_by_day_type_and_id() -> None:
     table = events(USER, TYPE, table="partition: day\ncluster: [user_id, type]")
-    assert view.sql(table, "my-project", "web", ["day", "event_id", "received_at", "user_id", "type", "old"]) == (
+    rows = (
         "SELECT\n  `day`,\n  `event_id`,\n  `received_at`,\n  `user_id`,\n  `type`,\n  `old`\n"
         "FROM `my-project.web.events_log`\n"
+    )
+    assert view.sql(table, "my-project", "web", ["day", "event_id", "received_at", "user_id", "type", "old"]) == (
+        f"{rows}WHERE `day` <= DATE '0001-01-01' AND `_compacted`\n"
+        "UNION ALL\n"
+        f"{rows}WHERE `day` > DATE '0001-01-01'\n"
         "QUALIFY ROW_NUMBER() OVER (\n"
         "  PARTITION BY `day`, `type`, `event_id`\n"
         "  ORDER BY `received_at`, `user_id`\n"
         ") = 1"
     )
+
+
+def test_the_watermark_is_in_both_halves_of_the_view() -> None:
+    made = view.sql(events(USER), "p", "d", ["day"], "`tenant` = 'WHERE `day` > DATE'")
+    assert view.watermark(made) == view.NO_DAY
+    moved = view.settled(made, DAY)
+    assert view.watermark(moved) == DAY
+    assert moved.count(f"DATE '{DAY}'") == 2 and str(view.NO_DAY) not in moved
+    assert view.settled(moved, view.NO_DAY) == made
+    assert view.counts_by(made, events(USER)) and not view.counts_by(made, events(USER, TYPE))
+    filtered = view.sql(events(table="partition: day\nrequire_partition_filter: true"), "p", "d", ["day"])
+    assert view.watermark(filtered) is None and "UNION" not in filtered
 
 
 TENANT = "tenant: {type: STRING, from: param.tenant}"

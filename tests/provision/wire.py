@@ -28,6 +28,9 @@ _PATHS = (  # of BigQuery's REST API, below the project
     ("POST", r"/datasets/([^/]+)/tables", "tables.insert"),
     ("GET", r"/datasets/([^/]+)/tables/([^/]+)", "tables.get"),
     ("(PATCH|PUT)", r"/datasets/([^/]+)/tables/([^/]+)", "tables.patch"),
+    ("POST", r"/datasets/([^/]+)/routines", "routines.insert"),
+    ("GET", r"/datasets/([^/]+)/routines/([^/]+)", "routines.get"),
+    ("PUT", r"/datasets/([^/]+)/routines/([^/]+)", "routines.update"),
     ("GET", r"/datasets/([^/]+)/tables/([^/]+)/rowAccessPolicies", "rowAccessPolicies.list"),
     (
         "POST",

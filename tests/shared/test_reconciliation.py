@@ -25,7 +25,10 @@ BALANCED = (
     ("processor", "hits_settled_total", 'kind="pack",outcome="published"', 880),
     ("processor", "hits_settled_total", 'kind="pack",outcome="dead"', 20),
     ("processor", "hits_settled_total", 'kind="pack",outcome="duplicate"', 0),
+    ("processor", "hits_settled_total", 'kind="pack",outcome="sampled_out"', 0),
     ("processor", "hits_settled_total", 'kind="log_entry",outcome="published"', 9),
+    ("processor", "hits_settled_total", 'kind="log_entry",outcome="sampled_out"', 0),
+    ("processor", "copies_total", "", 0),
     ("processor", "hits_settled_total", 'kind="log_entry",outcome="dead"', 1),
     ("loader", "rows_loaded_total", 'table="events"', 850),
     ("loader", "rows_loaded_total", 'table="rejects"', 34),
@@ -121,6 +124,38 @@ CASES: dict[str, tuple[tuple[Change, ...], int, dict[str, int], int]] = {
         0,
     ),
     "rows are appended twice": ((("loader", "rows_loaded_total", 'table="events"', 10),), -10, {"rows": -10}, 0),
+    "samples leave hits out": (
+        (
+            ("collector", "hits_settled_total", 'outcome="published"', 10),
+            ("processor", "hits_settled_total", 'kind="pack",outcome="sampled_out"', 10),
+        ),
+        0,
+        {},
+        0,
+    ),
+    "a sample leaves out a log entry": (
+        (("processor", "hits_settled_total", 'kind="log_entry",outcome="sampled_out"', 1),),
+        0,
+        {},
+        0,
+    ),
+    "hits have a row in two tables": (
+        (("processor", "copies_total", "", 10), ("loader", "rows_loaded_total", 'table="events"', 10)),
+        0,
+        {},
+        0,
+    ),
+    "copies make up for no loss of rows": (
+        (
+            ("collector", "hits_settled_total", 'outcome="published"', 10),
+            ("processor", "hits_settled_total", 'kind="pack",outcome="published"', 10),
+            ("processor", "copies_total", "", 10),
+            ("loader", "rows_loaded_total", 'table="events"', 10),
+        ),
+        10,
+        {"rows": 10},
+        10,
+    ),
     "duplicates of one hop hide no loss of another": (
         (
             ("collector", "hits_settled_total", 'outcome="published"', 10),
@@ -140,7 +175,8 @@ def test_the_sign_says_what_happened(
     found = added(*changes)
     assert (found.in_flight, found.missing) == (in_flight, missing)
     assert found.hops == {"spool": 0, "hits": 0, "rows": 0, **hops}
-    assert found.collected == found.loaded + found.rejected + found.dead + found.spooled + found.in_flight
+    arrived = found.loaded + found.rejected + found.dead + found.sampled_out + found.spooled
+    assert found.collected + found.copies == arrived + found.in_flight
 
 
 def test_pods_of_a_service_are_summed() -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from emulators.bigquery import fault_effects
 from emulators.bigquery.errors import ApiError, invalid
-from emulators.bigquery.rest import datasets, discovery, exceptions, jobs, method, tables, upload
+from emulators.bigquery.rest import datasets, discovery, exceptions, jobs, method, routines, tables, upload
 from emulators.bigquery.rest.state import STATE, State
 from emulators.bigquery.writer import WriterBusy
 from emulators.faults.active_faults import Call
@@ -61,7 +61,7 @@ def refusal(error: ApiError) -> web.Response:
 def application(state: State) -> web.Application:
     app = web.Application(middlewares=[answer], client_max_size=MAX_BODY)
     app[STATE] = state
-    for module in (datasets, tables, jobs):
+    for module in (datasets, tables, routines, jobs):
         for verb, path, handler in module.ROUTES:
             app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
     for verb, path, handler in (*discovery.ROUTES, *exceptions.ROUTES):

@@ -42,6 +42,17 @@ TABLE = {
     "friendlyName": str,
     "labels": LABELS,
 }
+DATA_TYPE: dict[str, Any] = {"typeKind": str}
+DATA_TYPE["arrayElementType"] = DATA_TYPE
+DATA_TYPE["structType"] = {"fields": [{"name": str, "type": DATA_TYPE}]}
+ROUTINE = {
+    "routineReference": {**DATASET_REFERENCE, "routineId": str},
+    "routineType": str,
+    "language": str,
+    "arguments": [{"name": str, "argumentKind": str, "dataType": DATA_TYPE}],
+    "definitionBody": str,
+    "description": str,
+}
 PARAMETER_TYPE: dict[str, Any] = {"type": str, "structTypes": list}
 PARAMETER_TYPE["arrayType"] = PARAMETER_TYPE
 PARAMETER_VALUE: dict[str, Any] = {"value": SCALAR, "structValues": dict}

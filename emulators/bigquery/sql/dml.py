@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from emulators.bigquery.catalog import Table
+from emulators.bigquery.catalog import WRITTEN, Table
 from emulators.bigquery.errors import invalid_query, unsupported
 from emulators.bigquery.sql import conditions, nested, translate
 from emulators.bigquery.sql.casts import boolean, coerce
@@ -165,7 +165,7 @@ def _set(node: exp.Expression, table: Table, scope: Scope) -> str:
         value = compile_(item.expression, scope)
         scope.context.reads |= value.reads
         written[column.name] = _cell(value, column)
-    return ", ".join(f"{quote(name)} = {value}" for name, value in written.items())
+    return ", ".join([*(f"{quote(name)} = {value}" for name, value in written.items()), f"{WRITTEN} = now()"])
 
 
 def _merge(node: exp.Merge, scope: Scope) -> Made:

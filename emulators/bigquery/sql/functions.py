@@ -69,6 +69,7 @@ LOG10(FLOAT64) FLOAT64 = log10({0})
 EXP(FLOAT64) FLOAT64 = bq_finite(exp({0}), {0}, 0)
 POW(FLOAT64, FLOAT64) FLOAT64 = bq_finite(pow({0}, {1}), {0}, {1})
 POWER(FLOAT64, FLOAT64) FLOAT64 = bq_finite(pow({0}, {1}), {0}, {1})
+ERROR(STRING) INT64 = CAST(error('⟦' || coalesce({0}, '') || '⟧') AS BIGINT)
 IS_NAN(FLOAT64) BOOL = isnan({0})
 IS_INF(FLOAT64) BOOL = isinf({0})
 SAFE_DIVIDE(FLOAT64, FLOAT64) FLOAT64 = CASE WHEN {1} = 0 THEN NULL ELSE bq_safe_finite({0} / {1}, {0}, {1}) END

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 
-from emulators.bigquery.catalog import Table
+from emulators.bigquery.catalog import WRITTEN, Table
 from emulators.bigquery.errors import invalid_query, unsupported
 from emulators.bigquery.nested_types import DUCKDB
 from emulators.bigquery.sql.expr import text
 from emulators.bigquery.sql.scope import Output, Relation, Scope
-from emulators.bigquery.table_schema import quote
+from emulators.bigquery.table_schema import FIXED_WIDTHS, quote, variable_width
 
 Value = str | int | dt.datetime | None
 PLACE = {"table_catalog": "STRING", "table_schema": "STRING", "table_name": "STRING"}
@@ -26,7 +26,14 @@ VIEWS = {
         "clustering_ordinal_position": "INT64",
     },
     "VIEWS": PLACE | {"view_definition": "STRING", "use_standard_sql": "STRING"},
-    "PARTITIONS": PLACE | {"partition_id": "STRING", "total_rows": "INT64"},
+    "PARTITIONS": PLACE
+    | {
+        "partition_id": "STRING",
+        "total_rows": "INT64",
+        "total_logical_bytes": "INT64",
+        "last_modified_time": "TIMESTAMP",
+        "storage_tier": "STRING",
+    },
 }
 
 
@@ -71,9 +78,13 @@ def _literal(value: Value) -> str:
     return str(value) if isinstance(value, int) else text(value)
 
 
+def _moment(milliseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
+
+
 def _tables(tables: list[Table]) -> Iterable[tuple[Value, ...]]:
     for table in tables:
-        created = dt.datetime.fromtimestamp(table.created / 1000, dt.UTC)
+        created = _moment(table.created)
         kind = "BASE TABLE" if table.view is None else "VIEW"
         yield (*table.key, kind, "YES" if table.view is None else "NO", created)
 
@@ -100,10 +111,20 @@ def _views(tables: list[Table]) -> Iterable[tuple[Value, ...]]:
 
 
 def _partitions(table: Table, outputs: tuple[Output, ...]) -> str:
+    """One row a partition that has rows, last modified with the newest of them: deletions do not show."""
     where, group = "NULL", ""
     if table.partition is not None:
         where = f"coalesce(strftime({quote(table.partition)}, '%Y%m%d'), '__NULL__')"
         group = f" GROUP BY {where}"
-    names = [output.sql for output in outputs]
-    place = ", ".join(f"{text(part)} AS {name}" for part, name in zip(table.key, names, strict=False))
-    return f"SELECT {place}, {where} AS {names[3]}, count(*) AS {names[4]} FROM {table.rows}{group}"  # noqa: S608
+    fixed = sum(FIXED_WIDTHS.get(column.type, 0) for column in table.columns)
+    width = variable_width(table.columns)
+    values = (
+        *map(text, table.key),
+        where,
+        "count(*)",
+        f"CAST(count(*) * {fixed} + coalesce(sum({width or 0}), 0) AS BIGINT)",
+        f"coalesce(max({WRITTEN}), CAST({_literal(_moment(table.modified))} AS {DUCKDB['TIMESTAMP']}))",
+        f"CASE WHEN max({WRITTEN}) < now() - INTERVAL 90 DAY THEN 'LONG_TERM' ELSE 'ACTIVE' END",
+    )
+    listed = ", ".join(f"{value} AS {output.sql}" for value, output in zip(values, outputs, strict=True))
+    return f"SELECT {listed} FROM {table.rows}{group}"  # noqa: S608 - generated

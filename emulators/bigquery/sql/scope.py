@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlglot import exp
@@ -12,6 +13,7 @@ from emulators.bigquery.catalog import Catalog, Table
 from emulators.bigquery.errors import invalid_query
 from emulators.bigquery.sql.expr import NONE, NOTHING, PARTITION, Expr, Read
 
+MAX_VIEW_DEPTH = 16  # BigQuery's limit for views of views
 MAX_SCANS = 500  # table references once views and WITH are written out
 
 
@@ -86,6 +88,7 @@ class Context:
     computed: dict[int, tuple[int, str]] = field(default_factory=dict)
     count: int = 0
     views: tuple[str, ...] = ()  # those being written out
+    arguments: Mapping[str, Expr] = field(default_factory=dict)  # of the table function being written out
     filters_required: bool = True  # whether a table that requires a partition filter gets its way
 
     def unique(self) -> str:
@@ -95,6 +98,18 @@ class Context:
     def column(self) -> str:
         self.count += 1
         return f'"${self.count}"'
+
+    @contextmanager
+    def written_out(self, what: str, title: str, project: str, arguments: Mapping[str, Expr]) -> Iterator[None]:
+        """While a view or function is put in the place of its name: names in it mean what they mean there."""
+        if len(self.views) >= MAX_VIEW_DEPTH or title in self.views:
+            raise invalid_query(f"{what} {title} is nested too deeply, or in itself")
+        before = self.project, self.default, self.views, self.arguments
+        self.project, self.default, self.views, self.arguments = project, None, (*self.views, title), arguments
+        try:
+            yield
+        finally:
+            self.project, self.default, self.views, self.arguments = before
 
     def scan(self, table: Table) -> int:
         if len(self.scans) >= MAX_SCANS:
@@ -178,4 +193,4 @@ class Scope:
             raise invalid_query(f"Column name {name} is ambiguous")
         if found:
             return found[0][0].column(found[0][1])
-        return self.outer.bare(name) if self.outer is not None else None
+        return self.outer.bare(name) if self.outer is not None else self.context.arguments.get(lowered)

@@ -9,7 +9,7 @@ from sqlglot import exp
 from emulators.bigquery.catalog import Table
 from emulators.bigquery.errors import ApiError, invalid_query, unsupported
 from emulators.bigquery.nested_types import is_struct
-from emulators.bigquery.sql import conditions, dialect, information_schema, nested, operators, pivot
+from emulators.bigquery.sql import conditions, dialect, information_schema, nested, operators, pivot, table_calls
 from emulators.bigquery.sql.casts import boolean
 from emulators.bigquery.sql.compiler import compile_, query
 from emulators.bigquery.sql.dialect import only
@@ -17,7 +17,6 @@ from emulators.bigquery.sql.expr import NONE, Expr, combined, element, is_array
 from emulators.bigquery.sql.scope import Output, Relation, Scope, Source
 from emulators.bigquery.table_schema import quote
 
-MAX_VIEW_DEPTH = 16  # BigQuery's limit for views of views
 KINDS = {("", ""): "INNER", ("", "INNER"): "INNER", ("", "CROSS"): "CROSS"}
 KINDS |= {(side, kind): side for side in ("LEFT", "RIGHT", "FULL") for kind in ("", "OUTER")}
 
@@ -94,6 +93,9 @@ def _table(node: exp.Table, scope: Scope) -> tuple[Source, str]:
     if alias is not None:
         only(alias, "this")
     context = scope.context
+    if isinstance(node.this, exp.Anonymous):
+        function, relation = table_calls.called(node, scope)
+        return Source(node.alias or function.name, context.unique(), list(relation.outputs)), f"({relation.sql})"
     if not isinstance(node.this, exp.Identifier):
         raise unsupported(f"{node.sql(dialect='bigquery')[:200]} in FROM")
     if not node.db and (item := scope.with_item(node.name)) is not None:
@@ -148,15 +150,9 @@ def stored(table: Table, name: str, scope: Scope) -> Source:
 
 def _view(table: Table, scope: Scope) -> Relation:
     context = scope.context
-    if len(context.views) >= MAX_VIEW_DEPTH or table.title in context.views:
-        raise invalid_query(f"View {table.title} is nested too deeply, or in itself")
     context.tables[table.key] = table
-    project, default, views = context.project, context.default, context.views
-    context.project, context.default, context.views = table.project, None, (*views, table.title)
-    try:
+    with context.written_out("View", table.title, table.project, {}):
         relation = query(dialect.parse(table.view or ""), Scope(context))
-    finally:
-        context.project, context.default, context.views = project, default, views
     return replace(relation, outputs=tuple(named(relation.outputs)))
 
 

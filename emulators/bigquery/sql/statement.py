@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from emulators.bigquery.errors import invalid_query, unsupported
-from emulators.bigquery.sql import ddl, dml, row_access, translate
+from emulators.bigquery.sql import ddl, dialect, dml, row_access, table_functions, translate
 from emulators.bigquery.sql.scope import Context
 from emulators.bigquery.sql.translate import Query
 
@@ -24,6 +24,15 @@ class Statement:
     change: dml.Change | None = None
     definition: ddl.Definition | None = None
     policy: row_access.PolicyChange | None = None
+    function: table_functions.FunctionChange | None = None
+
+
+def read_text(text: str, context: Context) -> Statement:
+    """The statement in `text`; ApiError for anything else."""
+    if table_functions.asked(text):
+        function = table_functions.read(text, context)
+        return Statement(function.kind, Query(NOTHING, (), (), ()), function=function)
+    return read(dialect.parse(text), context)
 
 
 def read(node: exp.Expression, context: Context) -> Statement:

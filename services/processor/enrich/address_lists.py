@@ -9,21 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from services.processor.enrich import agent_class
 from services.processor.enrich.agent_class import Kind
+from services.processor.enrich.networks import Network, Networks, network
 
 MAX_NETWORKS = 200_000  # of all lists, 100 bytes each
 MAX_BYTES = 33_554_432  # of one file
-REMEMBERED = 16_384  # addresses
-CUT_BITS = {4: 24, 6: 48}  # of an address that is cut to its network
 _FIRST = re.compile(r"\s*([^\s,;#]*)")
-
-_Network = IPv4Network | IPv6Network
 
 
 class Unreadable(Exception):
@@ -37,32 +32,17 @@ class AddressLists:
     """
 
     def __init__(self, folder: Path, *, cut: bool) -> None:
-        self._known: dict[tuple[int, int], dict[int, Kind]] = {}
+        networks: Networks[Kind] = Networks(cut=cut)
         count = 0
         for file in _files(folder):
             name = file.stem
             kind = Kind(agent_class.kind_of_name(name), name)
-            for network in _networks(file):
+            for one in _networks(file):
                 count += 1
                 if count > MAX_NETWORKS:
                     raise Unreadable(f"{folder} lists more than {MAX_NETWORKS:,} networks")
-                if not cut or network.prefixlen <= CUT_BITS[network.version]:
-                    bits = (network.version, network.max_prefixlen - network.prefixlen)
-                    prefix = int(network.network_address) >> bits[1]
-                    self._known.setdefault(bits, {}).setdefault(prefix, kind)
-        self._order = sorted(self._known, key=lambda bits: bits[1])  # the narrowest first
-        self.find = lru_cache(REMEMBERED)(self._find)
-
-    def _find(self, ip: str) -> Kind | None:
-        try:
-            address = ip_address(ip)
-        except ValueError:
-            return None
-        number = int(address)
-        for version, rest in self._order:
-            if version == address.version and (kind := self._known[version, rest].get(number >> rest)) is not None:
-                return kind
-        return None
+                networks.add(one, kind)
+        self.find = networks.find
 
 
 def _files(folder: Path) -> list[Path]:
@@ -76,7 +56,7 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _networks(file: Path) -> Iterator[_Network]:
+def _networks(file: Path) -> Iterator[Network]:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise Unreadable(f"{file} has more than {MAX_BYTES:,} bytes")
@@ -92,7 +72,7 @@ def _networks(file: Path) -> Iterator[_Network]:
             yield _network(match[1], f"{file}:{number}")
 
 
-def _of_json(file: Path, text: str) -> Iterator[_Network]:
+def _of_json(file: Path, text: str) -> Iterator[Network]:
     try:
         entries: Any = json.loads(text)["prefixes"]
         found = [entry.get("ipv4Prefix") or entry["ipv6Prefix"] for entry in entries]
@@ -102,10 +82,7 @@ def _of_json(file: Path, text: str) -> Iterator[_Network]:
         yield _network(one, str(file))
 
 
-def _network(text: Any, where: str) -> _Network:
-    try:
-        if isinstance(text, str):
-            return ip_network(text, strict=False)
-    except ValueError:
-        pass
+def _network(text: Any, where: str) -> Network:
+    if isinstance(text, str) and (found := network(text)) is not None:
+        return found
     raise Unreadable(f"{where}: {str(text)[:80]!r} is no network such as 192.0.2.0/24")

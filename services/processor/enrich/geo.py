@@ -21,14 +21,27 @@ REMEMBERED = 4_096  # headers
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _REGION = re.compile(r"[A-Z0-9]{1,3}")
 _UNKNOWN = "ZZ"
+# Zones of two words with fewer people than a city, where the other zones have a region, or most of one.
+_SMALL = frozenset(
+    (
+        "Europe/Busingen", "America/Adak", "America/Cambridge_Bay", "America/Creston", "America/Dawson",
+        "America/Dawson_Creek", "America/Fort_Nelson", "America/Inuvik", "America/Juneau", "America/Menominee",
+        "America/Metlakatla", "America/Nome", "America/Rankin_Inlet", "America/Resolute", "America/Sitka",
+        "America/Swift_Current", "America/Yakutat",
+    )
+)  # fmt: skip
 
 
 class Geo(NamedTuple):
-    """`country` as ISO 3166-1 (US), `region` as ISO 3166-2 (US-CA), `city` by its name in English letters."""
+    """`country` as ISO 3166-1 (US), `region` as ISO 3166-2 (US-CA), `city` by its name in English letters.
+
+    `time_zone` as in the tz database (America/Los_Angeles); the balancer does not know it.
+    """
 
     country: str | None = None
     region: str | None = None
     city: str | None = None
+    time_zone: str | None = None
 
 
 NOTHING = Geo()
@@ -41,8 +54,14 @@ def read(headers: Mapping[str, str], _parameters: Mapping[str, Any]) -> Geo:
 
 
 def without_city(found: tuple[Any, ...]) -> Geo:
-    """What may be known of who opted out."""
-    return Geo(*found)._replace(city=None)
+    """What may be known of who opted out, and of an address that is cut."""
+    found = Geo(*found)
+    return found._replace(city=None, time_zone=None if is_local(found.time_zone) else found.time_zone)
+
+
+def is_local(zone: str | None) -> bool:
+    """Whether a time zone is finer than a region: of a county, as America/Indiana/Tell_City, or of few people."""
+    return zone is not None and (zone.count("/") > 1 or zone in _SMALL)
 
 
 @lru_cache(REMEMBERED)

@@ -18,7 +18,9 @@ from typing import Any
 
 import maxminddb
 
-from services.processor.enrich.geo import NOTHING, Geo
+from services.processor.enrich.geo import NOTHING, Geo, without_city
+from services.processor.enrich.watched_file import Unusable as Unusable
+from services.processor.enrich.watched_file import WatchedFile
 
 KINDS = ("City", "Country", "Enterprise")  # in the names of the databases that say in which country an address is
 MAX_BYTES = 536_870_912  # GeoLite2-City has 60 MB, GeoIP2-Enterprise 300 MB
@@ -27,19 +29,12 @@ _SAMPLES = tuple(f"{first}.0.0.1" for first in range(1, 224))  # what is damaged
 # The reader's C code raises SystemError where a text of a damaged record is none.
 _DAMAGED = (maxminddb.InvalidDatabaseError, ValueError, SystemError)
 
-_State = tuple[int, int, int] | None
-
-
-class Unusable(Exception):
-    """The file cannot be used: why, for a person."""
-
 
 class GeoDatabase:
     """The database in a file; without `city`, no finer than regions. Raises Unusable if the file is."""
 
     def __init__(self, path: Path, *, city: bool) -> None:
-        self._path, self._city = path, city
-        self._tried = self._seen = self._state()
+        self._file, self._city = WatchedFile(path), city
         self.find = self._load()
 
     def refresh(self) -> bool:
@@ -47,28 +42,18 @@ class GeoDatabase:
 
         A file that has changed since the last call is left for the next: it may still be written.
         """
-        state = self._state()
-        settled, self._seen = state == self._seen, state
-        if state == self._tried or not settled:
+        if not self._file.replaced():
             return False
-        self._tried = state
         self.find = self._load()
         return True
 
-    def _state(self) -> _State:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
-
     def _load(self) -> Callable[[str], Geo]:
         """A function that looks up an address as `address.normalize` gives it."""
-        before = self._state()
+        before = self._file.state()
         try:
             if before is not None and before[1] > MAX_BYTES:
                 raise Unusable(f"it has {before[1]:,} bytes; at most {MAX_BYTES:,} are held in memory")
-            with _copied(self._path) as copy:
+            with _copied(self._file.path) as copy:
                 reader = maxminddb.open_database(copy)
             kind = reader.metadata().database_type
             for address in _SAMPLES:
@@ -79,7 +64,7 @@ class GeoDatabase:
             raise Unusable("it is damaged, or not a MaxMind database") from error
         if not any(name in kind for name in KINDS):
             raise Unusable(f"it is a {kind[:80]} database; take one with City or Country in its name")
-        if self._state() != before:
+        if self._file.state() != before:
             raise Unusable("it changed while it was read")
         return lru_cache(REMEMBERED)(_lookup(reader, self._city))
 
@@ -94,11 +79,13 @@ def _lookup(reader: maxminddb.Reader, city: bool) -> Callable[[str], Geo]:
         if country is None:
             return NOTHING
         region = _text(record, "subdivisions", 0, "iso_code")
-        return Geo(
+        found = Geo(
             country,
             None if region is None else f"{country}-{region}",
-            _text(record, "city", "names", "en") if city else None,
+            _text(record, "city", "names", "en"),
+            _text(record, "location", "time_zone"),
         )
+        return found if city else without_city(found)
 
     return find
 

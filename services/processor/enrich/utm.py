@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from services.processor import convert, query, url
 from services.processor.enrich.tracking_parameters import CLICK_IDS, UTM
+
+REMEMBERED = 4_096  # queries of pages; at most 8 MB of them
+_SHORT = 512  # characters of a query that is remembered
 
 _NAMES = frozenset((*UTM, *CLICK_IDS))
 
@@ -35,8 +39,15 @@ def read(headers: Mapping[str, str], parameters: Mapping[str, Any]) -> Utm:
     text = url.query(page if isinstance(page, str) and page else headers.get("referer", ""))
     if not text:
         return NOTHING
+    return _of_page(text) if len(text) <= _SHORT else _of_query(text)
+
+
+def _of_query(text: str) -> Utm:
     given = dict(reversed(query.pairs(text)))
     return NOTHING if _NAMES.isdisjoint(given) else _campaign(given)
+
+
+_of_page = lru_cache(REMEMBERED)(_of_query)  # a campaign's pages have the same few
 
 
 def _campaign(given: Mapping[str, Any]) -> Utm:

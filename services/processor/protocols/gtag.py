@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote
 
 from services.processor.protocols import Unreadable, reading
 from services.shared.hit import Hit
@@ -23,7 +24,8 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("pr1, pr2, …", "properties.items: an array of objects with item_id, item_name, price, quantity, …"),
     ("up.NAME, upn.NAME", "context.user_properties.NAME, a text or a number"),
     ("gcs, gcd", "consent, the first of them, as it is; the other under its own name"),
-    ("all others: v, tid, gtm, _p, _s, sct, seg, sr, ul, uaa, …", "parameters of the same names"),
+    ("uafvl, uap, uapv, uam, uamb, uaa, uab, uaw", "context.userAgentData: client hints, which `agent.*` reads"),
+    ("all others: v, tid, gtm, _p, _s, sct, seg, sr, ul, …", "parameters of the same names"),
 )
 
 # What the two letters before each value of an item stand for; others keep their letters.
@@ -51,6 +53,11 @@ _ITEM = {
     "cn": "creative_name",
     "cs": "creative_slot",
 }
+# The client hints: gtag.js asks the browser for them.
+_HINTS = {"uap": "platform", "uapv": "platformVersion", "uam": "model", "uaa": "architecture", "uab": "bitness"}
+_FLAGS = {"uamb": "mobile", "uaw": "wow64"}
+_BRAND = re.compile(r"([^|]{1,64});([0-9.]{1,32})", re.DOTALL)
+_MOST_BRANDS = 10  # browsers send three
 _NUMBERS = frozenset({"price", "quantity", "discount", "index"})
 _PRODUCT = re.compile(r"pr[0-9]{1,3}")
 _OWN = re.compile(r"k([0-9]{1,2})(.+)", re.DOTALL)
@@ -77,9 +84,28 @@ def read(hit: Hit) -> dict[str, Any]:
         "title": reading.take(item, "dt"),
         "consent": reading.take(item, "gcs", "gcd"),
         "properties": _properties(item),
-        "context": {"user_properties": user_properties} if user_properties else {},
+        "context": {
+            **({"user_properties": user_properties} if user_properties else {}),
+            **({"userAgentData": hints} if (hints := _hints(item)) else {}),
+        },
     }
     return reading.event(NAME, found, item, overridden, reading.envelope(hit))
+
+
+def _hints(item: dict[str, Any]) -> dict[str, Any]:
+    """What the browser says of itself, as `navigator.userAgentData` has it; what is not of its form stays."""
+    found: dict[str, Any] = {}
+    brands = [_BRAND.fullmatch(unquote(one)) for one in item.get("uafvl", "").split("|", _MOST_BRANDS)]
+    if brands and all(brands):
+        found["fullVersionList"] = [{"brand": one[1], "version": one[2]} for one in brands if one]
+        del item["uafvl"]
+    for short, name in _HINTS.items():
+        if value := reading.take(item, short):
+            found[name] = value
+    for short, name in _FLAGS.items():
+        if item.get(short) in ("0", "1"):
+            found[name] = item.pop(short) == "1"
+    return found
 
 
 def _properties(item: dict[str, Any]) -> dict[str, Any]:

@@ -10,23 +10,20 @@ GoogleSQL is the language, not the product: it knows no partition filters, no dr
 from __future__ import annotations
 
 import ctypes
-import datetime as dt
 import fcntl
 import functools
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tests import tools
+from tests.emulators.bigquery import oracle_values as values
 
 INSTALL = "pip install zetasql, or `make install`"
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # What the language can do and BigQuery's documentation does not promise.
 WITHOUT = (
     "FEATURE_ARRAY_EQUALITY",
@@ -52,11 +49,15 @@ class Aborted(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """A table by its full name (`project.dataset.name`), its columns' types, and rows in their order."""
+    """A table by its full name (`project.dataset.name`), its columns' types, and rows in their order.
+
+    With the types of `arguments` it is a table function, which can be analyzed and not evaluated.
+    """
 
     name: str
     columns: Columns
     rows: Sequence[Sequence[Any]] = ()
+    arguments: Sequence[str] | None = None
 
     def names(self) -> list[list[str]]:
         """Every path that a query may write for it, in one part or several."""
@@ -149,7 +150,7 @@ class Oracle:
         answer = wire.EvaluateQueryResponse.FromString(self._call("EvaluateQuery", request))
         types = [column.type for column in answer.prepared.columns]
         return [
-            tuple(_decode(type_, cell) for type_, cell in zip(types, row.cell, strict=True))
+            tuple(values.decode(type_, cell) for type_, cell in zip(types, row.cell, strict=True))
             for row in answer.content.table_data.row
         ]
 
@@ -179,9 +180,9 @@ class Oracle:
         options = options_pb2.AnalyzerOptionsProto(language_options=self._options, default_timezone="UTC")
         if isinstance(parameters, Mapping):
             for name, type_ in parameters.items():
-                options.query_parameters.add(name=name, type=_type(type_))
+                options.query_parameters.add(name=name, type=values.type_of(type_))
         else:
-            options.positional_query_parameters.extend(_type(type_) for type_ in parameters)
+            options.positional_query_parameters.extend(values.type_of(type_) for type_ in parameters)
             if parameters:
                 options.parameter_mode = public.PARAMETER_POSITIONAL
         return options
@@ -197,7 +198,7 @@ class Oracle:
                 data = request.table_content[table.name].table_data
                 for row in table.rows:
                     cells = zip(table.columns.values(), row, strict=True)
-                    data.row.add().cell.extend(_encode(type_, value) for type_, value in cells)
+                    data.row.add().cell.extend(values.encode(type_, value) for type_, value in cells)
             answer = wire.RegisterResponse.FromString(self._call("RegisterCatalog", request))
             self._catalogs[key] = answer.registered_id
         return self._catalogs[key]
@@ -207,17 +208,23 @@ class Oracle:
 
         catalog = simple_catalog_pb2.SimpleCatalogProto(name="catalog")
         catalog.builtin_function_options.language_options.CopyFrom(self._options)
-        number = 0
+        number, taken = 0, set[tuple[str, ...]]()
         for table in tables:
             for path in table.names():
+                if tuple(path) in taken:
+                    continue  # the same name in another dataset
+                taken.add(tuple(path))
                 inside = catalog
                 for name in path[:-1]:
                     known = [item for item in inside.catalog if item.name == name]
                     inside = known[0] if known else inside.catalog.add(name=name)
                 number += 1
+                if table.arguments is not None:
+                    _add_function(inside, path[-1], table)
+                    continue
                 made = inside.table.add(name=path[-1], serialization_id=number)
                 for name, type_ in table.columns.items():
-                    made.column.add(name=name, type=_type(type_), is_writable_column=True)
+                    made.column.add(name=name, type=values.type_of(type_), is_writable_column=True)
         return catalog
 
     def _call(self, method: str, request: Any) -> bytes:
@@ -250,60 +257,16 @@ class Oracle:
         return ctypes.string_at(self._base + (place & 0xFFFFFFFF), length)
 
 
-def _type(name: str) -> Any:
-    from zetasql.wasi._pb2.zetasql.public import type_pb2
+def _add_function(catalog: Any, name: str, table: Table) -> None:
+    from zetasql.wasi._pb2.zetasql.public import function_pb2
 
-    if name.startswith("ARRAY<"):
-        return type_pb2.TypeProto(
-            type_kind=type_pb2.TYPE_ARRAY, array_type=type_pb2.ArrayTypeProto(element_type=_type(name[6:-1]))
-        )
-    kind = {"FLOAT64": "DOUBLE"}.get(name, name)
-    return type_pb2.TypeProto(type_kind=type_pb2.TypeKind.Value(f"TYPE_{kind}"))
-
-
-def _encode(type_: str, value: Any) -> Any:
-    from zetasql.wasi._pb2.zetasql.public import value_pb2
-
-    found = value_pb2.ValueProto()
-    if value is None:
-        return found
-    match type_:
-        case "DATE":
-            found.date_value = (value - EPOCH.date()).days
-        case "TIMESTAMP":
-            micros = (value - EPOCH) // dt.timedelta(microseconds=1)
-            found.timestamp_value.seconds, rest = divmod(micros, 1_000_000)
-            found.timestamp_value.nanos = rest * 1000
-        case "NUMERIC":
-            scaled = int(value.scaleb(9, Context(prec=60)))
-            found.numeric_value = scaled.to_bytes(scaled.bit_length() // 8 + 1, "little", signed=True)
-        case "JSON":
-            found.json_value = value
-        case "FLOAT64":
-            found.double_value = value
-        case _:
-            setattr(found, f"{type_.lower()}_value", value)
-    return found
-
-
-def _decode(type_: Any, cell: Any) -> Any:
-    kind = cell.WhichOneof("value")
-    if kind is None:
-        return None
-    value = getattr(cell, kind)
-    match kind:
-        case "array_value":
-            return [_decode(type_.array_type.element_type, item) for item in value.element]
-        case "struct_value":
-            fields = zip(type_.struct_type.field, value.field, strict=True)
-            return {field.field_name: _decode(field.field_type, item) for field, item in fields}
-        case "date_value":
-            return EPOCH.date() + dt.timedelta(days=value)
-        case "timestamp_value":
-            return EPOCH + dt.timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
-        case "numeric_value":
-            whole = int.from_bytes(value, "little", signed=True)
-            return Decimal(whole).scaleb(-9, Context(prec=60))
-        case "json_value":
-            return json.loads(value)
-    return value
+    signature = catalog.custom_tvf.add(
+        name_path=[name], type=function_pb2.FunctionEnums.FIXED_OUTPUT_SCHEMA_TVF
+    ).signature
+    for type_ in table.arguments or ():
+        signature.argument.add(kind=function_pb2.ARG_TYPE_FIXED, type=values.type_of(type_), num_occurrences=1)
+    signature.return_type.kind = function_pb2.ARG_TYPE_RELATION
+    signature.return_type.num_occurrences = 1
+    relation = signature.return_type.options.relation_input_schema
+    for column, type_ in table.columns.items():
+        relation.column.add(name=column, type=values.type_of(type_))

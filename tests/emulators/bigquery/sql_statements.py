@@ -60,7 +60,9 @@ def distinct(lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def tables(line: dict[str, Any]) -> list[Table]:
-    return [Table(name, columns) for name, columns in line["tables"].items()]
+    functions = line.get("functions", {}).items()
+    made = [Table(name, one["columns"], arguments=[*one["arguments"].values()]) for name, one in functions]
+    return [Table(name, columns) for name, columns in line["tables"].items()] + made
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from google.cloud.bigquery import SchemaField
 
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
+from tests.emulators.bigquery.oracle import oracle
 
 AT = dt.datetime(2026, 3, 1, 12, 30, 15, 250_000)  # noqa: DTZ001 - a DATETIME has no zone
 CLOCK = dt.time(23, 59, 59, 1)
@@ -69,6 +70,30 @@ def test_what_is_loaded_comes_back_and_can_be_compared(client: bigquery.Client) 
     )
     whole = '{"at":"2026-03-01T12:30:15.250","clock":"23:59:59.000001"}'
     assert found == {"later": True, "same": True, "json": whole, "n": 1}
+
+
+EXPRESSIONS = [
+    "DATETIME '2026-03-01 12:30:15.25'",
+    "TIME '23:59:59.000001'",
+    "DATETIME '2026-03-01' = DATETIME '2026-03-01 00:00:00'",
+    "CAST('2026-03-01 12:30:15' AS DATETIME)",
+    "SAFE_CAST('noon' AS TIME)",
+    "SAFE_CAST('2026-02-30' AS DATETIME)",
+    "CAST('0001-01-01' AS DATETIME)",
+    "CAST('9999-12-31T23:59:59.999999' AS DATETIME)",
+    "CAST('1:2:3' AS TIME)",
+    "TO_JSON_STRING(STRUCT(DATETIME '2026-03-01 12:30:15.25' AS d, TIME '01:02:03' AS t))",
+    "GREATEST(DATETIME '2026-03-01 00:00:00', DATETIME '2026-03-02 00:00:00')",
+    "[TIME '01:02:03', TIME '00:00:00']",
+    "(SELECT MAX(x) FROM UNNEST([TIME '01:02:03', TIME '00:00:00']) AS x)",
+    "(SELECT STRUCT(MIN(x) AS a, COUNT(DISTINCT x) AS n) FROM UNNEST([DATETIME '2026-03-01', '2026-03-02']) AS x)",
+]
+
+
+def test_google_gives_the_same_values(client: bigquery.Client) -> None:
+    for sql in EXPRESSIONS:
+        ((found,),) = [row.values() for row in client.query_and_wait(f"SELECT {sql}")]
+        assert [(found,)] == oracle().evaluate(f"SELECT {sql}"), sql
 
 
 @pytest.mark.parametrize("value", ["2026-03-01T12:30:15Z", "noon", "2026-02-30T00:00:00"])

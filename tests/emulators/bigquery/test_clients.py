@@ -199,7 +199,6 @@ def test_storage_read_api_reads_tables_and_refuses_the_rest(
 def test_methods_that_are_not_served_are_refused_by_their_name(client: bigquery.Client) -> None:
     calls = {
         "tabledata.insertAll": lambda: client.insert_rows_json("d.t", [{"id": "a"}]),
-        "routines.list": lambda: list(client.list_routines("d")),
         "models.list": lambda: list(client.list_models("d")),
         "projects.list": lambda: list(client.list_projects()),
         "not copy": lambda: client.copy_table("d.t", "d.u", location="US"),

@@ -191,6 +191,7 @@ ANSWERS: list[tuple[str, Any]] = [
     ("IS_NAN(CAST('nan' AS FLOAT64))", True),
     ("IS_INF(CAST('-inf' AS FLOAT64))", True),
     ("SAFE_DIVIDE(1, 0)", None),
+    ("IF(1 = 2, ERROR('no'), 5)", 5),
     ("SAFE_DIVIDE(1, 4)", 0.25),
     ("SAFE_ADD(9223372036854775807, 1)", None),
     ("SAFE_SUBTRACT(5, 3)", 2),
@@ -437,6 +438,7 @@ ANSWERS: list[tuple[str, Any]] = [
 REFUSALS: list[tuple[str, str]] = [
     ("1 / 0", "division by zero"),
     ("MOD(1, 0)", "division by zero"),
+    ("ERROR(CONCAT('at most ', CAST(10 AS STRING)))", "at most 10"),
     ("DIV(1, 0)", "division by zero"),
     ("9223372036854775807 + 1", "verflow"),
     ("(SELECT SUM(x) FROM UNNEST([9223372036854775807, 1]) AS x)", "out of range"),

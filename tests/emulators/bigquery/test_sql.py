@@ -429,6 +429,30 @@ def test_information_schema_tells_tables_columns_views_and_partitions(world: Wor
     assert world.rows("SELECT table_name FROM d.INFORMATION_SCHEMA.VIEWS") == [("events",)]
 
 
+def test_a_partition_says_when_rows_were_last_written_to_it_and_how_large_it_is(world: World) -> None:
+    sql = (
+        "SELECT partition_id, last_modified_time, total_logical_bytes, storage_tier "
+        "FROM d.INFORMATION_SCHEMA.PARTITIONS WHERE table_name = 'changing' ORDER BY 1"
+    )
+
+    def changed(statement: str) -> set[str]:
+        before = {name: modified for name, modified, *_ in world.rows(sql)}
+        world.rows(statement)
+        return {name for name, modified, *_ in world.rows(sql) if before.get(name) != modified}
+
+    world.rows("CREATE TABLE d.changing (day DATE, text STRING) PARTITION BY day")
+    days = "DATE '2026-01-01', 'ab'), (DATE '2026-01-02', 'cde'), (NULL, NULL"
+    assert changed(f"INSERT INTO d.changing VALUES ({days})") == {"20260101", "20260102", "__NULL__"}
+    assert [row[2:] for row in world.rows(sql)] == [(10, "ACTIVE"), (11, "ACTIVE"), (8, "ACTIVE")]
+    assert changed("UPDATE d.changing SET text = 'x' WHERE day = '2026-01-01'") == {"20260101"}
+    assert changed("INSERT INTO d.changing VALUES (DATE '2026-01-02', 'y')") == {"20260102"}
+    merged = "MERGE d.changing AS a USING (SELECT DATE '2026-01-01' AS day) AS b ON a.day = b.day WHEN MATCHED THEN"
+    assert changed(f"{merged} UPDATE SET text = 'z'") == {"20260101"}
+    (first, *_) = (row[1] for row in world.rows(sql))
+    assert world.rows("SELECT CURRENT_TIMESTAMP()")[0][0] > first
+    world.rows("DROP TABLE d.changing")
+
+
 def test_anonymous_columns_are_named_as_in_bigquery(world: World) -> None:
     result = world.client.query_and_wait("SELECT 1, 2 AS two, 'x', params.k FROM d.log WHERE day = CURRENT_DATE()")
     assert [field.name for field in result.schema] == ["f0_", "two", "f1_", "k"]

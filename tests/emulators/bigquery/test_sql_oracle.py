@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulators.bigquery.sql.grammar import RESERVED
-from services.provision import analyst_views, view
+from services.ops.compact_sql import Statements
+from services.provision import analyst_views, conflicts, view
 from services.shared import schema, schema_file
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
@@ -126,6 +127,8 @@ def test_every_statement_the_project_sends_is_good_googlesql(google: Oracle) -> 
 
 BLOCK = re.compile(r"^```sql\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"SQL='([^'…]+)'")
+# https://cloud.google.com/looker/docs/studio/connect-to-google-bigquery#date-parameters
+LOOKER_STUDIO = {"DS_START_DATE": "STRING", "DS_END_DATE": "STRING"}
 PROSE = [path for path in ROOT.rglob("*.md") if not {".venv", "node_modules", ".local"} & set(path.parts)]
 
 
@@ -143,10 +146,14 @@ def test_every_statement_of_the_documentation_is_good_googlesql(google: Oracle) 
     for path, text in found:
         sql = text
         for one in analyst_views.wanted(schema_):
-            made = one.sql(schema_.tables[one.table], PROJECT, "pixelpipe")
+            made = one.sql(schema_, PROJECT, "pixelpipe")
+            if one.arguments:
+                continue  # a table function takes no part of its caller
             sql = re.sub(rf"\bpixelpipe\.{one.name}\b", lambda _, made=made: f"({made})", sql)
         try:
-            google.analyze(sql, _pipeline(total="NUMERIC"))  # the column that the README adds
+            google.analyze(
+                sql, [*_pipeline(total="NUMERIC"), *_functions()], LOOKER_STUDIO
+            )  # the column that the README adds
         except SqlRefused as error:
             pytest.fail(f"{path.relative_to(ROOT)}: {sql}\n{error}")
 
@@ -156,14 +163,42 @@ def _pipeline(**more: str) -> list[Table]:
     found = []
     for table in schema_file.load(schema.DEFAULT_FILE).tables.values():
         columns = {**{column.name: column.type for column in table.columns}, **more}
-        found += [Table(f"{PROJECT}.pixelpipe.{name}", columns) for name in {table.name, table.log_name}]
+        found.append(Table(f"{PROJECT}.pixelpipe.{table.name}", columns))
+        found.append(Table(f"{PROJECT}.pixelpipe.{table.log_name}", {**columns, schema.MARK: "BOOL"}))
     return found
+
+
+def _functions() -> list[Table]:
+    """The table functions for analysts."""
+    return [
+        Table(
+            f"{PROJECT}.pixelpipe.{one.name}",
+            {name: analyst_views.TYPES.get(name, "STRING") for name in one.columns},
+            arguments=[argument.type for argument in one.arguments.values()],
+        )
+        for one in analyst_views.ALL
+        if one.arguments
+    ]
 
 
 def test_every_view_is_good_googlesql(google: Oracle) -> None:
     for table in schema_file.load(schema.DEFAULT_FILE).tables.values():
         names = [column.name for column in table.columns]
         google.analyze(view.sql(table, PROJECT, "pixelpipe", names), _pipeline())
+
+
+def test_what_compaction_says_is_good_googlesql(google: Oracle) -> None:
+    found = schema_file.load(schema.DEFAULT_FILE)
+    conflict = conflicts.table(found)
+    tables = [
+        *_pipeline(),
+        Table(f"{PROJECT}.pixelpipe.{conflict.log_name}", {one.name: one.type for one in conflict.columns}),
+    ]
+    for table in found.tables.values():
+        names = [*(column.name for column in table.columns), schema.MARK]
+        made = Statements(table, PROJECT, "pixelpipe", names, dt.date(2026, 3, 1))
+        for sql in (made.count(), made.count_conflicts(), made.move(), made.remove()):
+            google.analyze(sql, tables)
 
 
 def test_the_same_words_are_reserved(google: Oracle) -> None:
@@ -182,6 +217,12 @@ def test_values_pass_through_the_oracle_unchanged(google: Oracle) -> None:
     table = Table(f"{PROJECT}.d.t", COLUMNS, [row, (None,) * len(row)])
     found = google.evaluate("SELECT * FROM `project.d.t` ORDER BY day DESC", [table])
     assert found == [(*row[:7], {"a": [1]}, row[8]), (None,) * len(row)]
+    civil = (dt.datetime(9999, 12, 31, 23, 59, 59, 999999), dt.time(23, 59, 59, 1))  # noqa: DTZ001 - no zone
+    times = Table(f"{PROJECT}.d.c", {"at": "DATETIME", "clock": "TIME"}, [civil, (None, None)])
+    assert google.evaluate("SELECT `at`, clock FROM `project.d.c` WHERE clock > '23:00:00'", [times]) == [civil]
+    written = "DATETIME '2024-02-29 01:02:03.000004', TIME '00:00:00', DATETIME '0001-01-01 00:00:00'"
+    found = google.evaluate(f"SELECT {written}")
+    assert found == [(dt.datetime(2024, 2, 29, 1, 2, 3, 4), dt.time(), dt.datetime(1, 1, 1))]  # noqa: DTZ001
     assert google.evaluate("SELECT ['a', NULL], STRUCT(1 AS x)") == [(["a", None], {"x": 1})]
 
 

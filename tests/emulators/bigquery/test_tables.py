@@ -131,7 +131,8 @@ BREAKING: list[tuple[Any, str]] = [
     (lambda fields: [*fields, SchemaField("ID", "STRING")], "Duplicate field name"),
     (lambda fields: [*fields[:-1], SchemaField("raw", "BYTES", "REPEATED")], "changed mode from NULLABLE to REPEATED"),
     (lambda fields: [*fields, SchemaField("x", "RECORD")], "has no schema"),
-    (lambda fields: [*fields, SchemaField("x", "GEOGRAPHY")], "GEOGRAPHY is not a valid value"),
+    (lambda fields: [*fields, SchemaField("x", "GEOMETRY")], "GEOMETRY is not a valid value"),
+    (lambda fields: [*fields, SchemaField("x", "BIGNUMERIC")], "emulator does not support the type BIGNUMERIC"),
     (lambda fields: [*fields, SchemaField("x-y", "STRING")], "Invalid field name"),
 ]
 

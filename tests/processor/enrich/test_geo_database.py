@@ -21,7 +21,9 @@ BERLIN = {
     "country": {"iso_code": "DE"},
     "subdivisions": [{"iso_code": "BE"}],
     "city": {"names": {"en": "Berlin", "de": "Berlin"}},
+    "location": {"time_zone": "Europe/Berlin"},
 }
+BERLIN_PLACE = Geo("DE", "DE-BE", "Berlin", "Europe/Berlin")
 PLACES: dict[str, Any] = {
     "203.0.113.0/24": BERLIN,
     "198.51.100.0/25": {"country": {"iso_code": "FR"}},
@@ -56,8 +58,8 @@ def _after_rest(database: GeoDatabase) -> bool:
 @pytest.mark.parametrize(
     ("ip", "place"),
     [
-        (IP, Geo("DE", "DE-BE", "Berlin")),
-        ("203.0.113.0", Geo("DE", "DE-BE", "Berlin")),
+        (IP, BERLIN_PLACE),
+        ("203.0.113.0", BERLIN_PLACE),
         ("198.51.100.1", Geo("FR")),
         ("198.51.100.200", NOTHING),
         ("192.0.2.1", NOTHING),  # not of the form that is expected
@@ -72,7 +74,29 @@ def test_where_an_address_is(file: Path, ip: str, place: Geo) -> None:
 
 
 def test_no_city_where_none_may_be_known(file: Path) -> None:
-    assert GeoDatabase(file, city=False).find(IP) == Geo("DE", "DE-BE", None)
+    assert GeoDatabase(file, city=False).find(IP) == Geo("DE", "DE-BE", None, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("zone", "known"),
+    [
+        ("America/Indiana/Tell_City", None),
+        ("America/Kentucky/Monticello", None),
+        ("Europe/Busingen", None),
+        ("America/Menominee", None),
+        ("America/Los_Angeles", "America/Los_Angeles"),
+        ("America/Argentina/Buenos_Aires", None),
+        (7, None),
+    ],
+)
+def test_no_time_zone_that_is_finer_than_a_region_without_the_city(
+    tmp_path: Path, zone: Any, known: str | None
+) -> None:
+    file = tmp_path / "places.mmdb"
+    zone = zone if isinstance(zone, str) else bytes(4)
+    file.write_bytes(mmdb.made({"203.0.113.0/24": {"country": {"iso_code": "US"}, "location": {"time_zone": zone}}}))
+    assert GeoDatabase(file, city=False).find(IP).time_zone == known
+    assert GeoDatabase(file, city=True).find(IP).time_zone == (zone if isinstance(zone, str) else None)
 
 
 def test_a_new_file_is_taken_once_it_rests(file: Path) -> None:

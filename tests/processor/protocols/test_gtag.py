@@ -6,6 +6,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from services.processor.enrich import client_hints
+from services.processor.enrich.client_hints import Hints
 from services.processor.protocols import Unreadable, gtag
 from tests.processor.protocols.hits import hit
 
@@ -160,3 +162,44 @@ def test_a_line_that_was_too_large_is_refused_even_where_the_query_names_an_even
 def test_what_has_no_name_is_refused(text: str) -> None:
     with pytest.raises(Unreadable):
         _read(SHARED, text)
+
+
+# As Chrome on Windows sends it: the names of brands are encoded twice.
+HINTS = {
+    "uaa": "x86",
+    "uab": "64",
+    "uafvl": "Google%20Chrome;140.0.7339.16|Not%3DA%3FBrand;24.0.0.0|Chromium;140.0.7339.16",
+    "uamb": "0",
+    "uam": "",
+    "uap": "Windows",
+    "uapv": "15.0.0",
+    "uaw": "0",
+}
+
+
+def test_client_hints_are_read_as_the_browser_says_them() -> None:
+    found = gtag.read(hit("gtag", query=urlencode({**SHARED, **HINTS, "en": "page_view"})))
+    assert found["context"]["userAgentData"] == {
+        "fullVersionList": [
+            {"brand": "Google Chrome", "version": "140.0.7339.16"},
+            {"brand": "Not=A?Brand", "version": "24.0.0.0"},
+            {"brand": "Chromium", "version": "140.0.7339.16"},
+        ],
+        "platform": "Windows",
+        "platformVersion": "15.0.0",
+        "architecture": "x86",
+        "bitness": "64",
+        "mobile": False,
+        "wow64": False,
+    }
+    assert not found.keys() & HINTS.keys()
+    assert client_hints.read({}, found) == Hints("Chrome", "140.0.7339.16", False, "Windows", "11", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("uafvl", "Chrome"), ("uafvl", "Chrome;x"), ("uafvl", "|".join(["a;1"] * 40)), ("uamb", "maybe"), ("uaw", "2")],
+)
+def test_hints_of_another_form_stay_what_they_are(name: str, value: str) -> None:
+    found = gtag.read(hit("gtag", query=urlencode({"en": "a", name: value})))
+    assert found[name] == value and "context" not in found
