@@ -129,7 +129,10 @@ def _query(client: Any, sql: str, now: datetime) -> Any:
         bigquery.ScalarQueryParameter("since", "TIMESTAMP", now - timedelta(hours=1)),
     ]
     config = bigquery.QueryJobConfig(query_parameters=parameters)
-    return client.query_and_wait(sql, job_config=config, api_timeout=TIMEOUT, wait_timeout=TIMEOUT)
+    # No retries of the client's own, which may take ten minutes: someone waits for the report.
+    return client.query_and_wait(
+        sql, job_config=config, api_timeout=TIMEOUT, wait_timeout=TIMEOUT, retry=None, job_retry=None
+    )
 
 
 async def _peek(cfg: Config) -> Finding:

@@ -32,7 +32,7 @@ async def processes(urls: Sequence[str], digest: str) -> list[Finding]:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=SECONDS)) as session:
         for url in urls:
             try:
-                unready, text = await _process(session, url.rstrip("/"))
+                unready, text, skew = await _process(session, url.rstrip("/"))
                 samples = reconciliation.samples(url, text)
             except (aiohttp.ClientError, TimeoutError, ValueError, reconciliation.Incomplete) as error:
                 found.append(Finding(f"service {url}", DO, f"{doctor_checks.one_line(error)}: is it running there?"))
@@ -41,17 +41,20 @@ async def processes(urls: Sequence[str], digest: str) -> list[Finding]:
             if build := next((one.labels for one in samples if one.name == "pixelpipe_build_info"), None):
                 builds[url] = build
             found += doctor_checks.process(url, unready, samples)
+            found += [one for one in [doctor_checks.clock(f"service {url}", skew)] if one.state != OK]
     if builds:
         found.append(doctor_checks.versions(builds, __version__, digest))
     return [*found, _in_flight(scrapes)]
 
 
-async def _process(session: aiohttp.ClientSession, url: str) -> tuple[str | None, str]:
-    """Why it is not ready, None if it is, and its metrics."""
+async def _process(session: aiohttp.ClientSession, url: str) -> tuple[str | None, str, float]:
+    """Why it is not ready, None if it is, its metrics, and by how many seconds its clock is ahead."""
+    before = time.time()
     async with session.get(f"{url}/readyz") as reply:
+        skew = ahead(reply.headers.get("Date", ""), before, time.time())
         unready = None if reply.status == 200 else f"{reply.status} {(await reply.text(errors='replace')).strip()}"
     async with session.get(f"{url}/metrics") as reply:
-        return unready, await reply.text(errors="replace")
+        return unready, await reply.text(errors="replace"), skew
 
 
 def _in_flight(scrapes: dict[str, str]) -> Finding:

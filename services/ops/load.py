@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import math
 import os
 import time
@@ -29,7 +30,8 @@ _SHOWN_EVERY = 0.1  # seconds
 class LoadReport:
     """What was sent and what became of it; `lost` and `duplicated` are 0 in a pipeline that keeps its promises.
 
-    `behind_s` is by how much an event was sent too late at most: above 0 with a rate, add --connections.
+    `latency_ms` is of all replies, refusals too. `behind_s` is by how much an event was sent too late at most: above 0
+    with a rate, add --connections.
     """
 
     acknowledged: int = 0
@@ -121,7 +123,9 @@ async def run(options: argparse.Namespace) -> int:
 async def _fire(options: argparse.Namespace) -> Fired:
     hits = options.hits or (_HITS if options.seconds is None else None)
     seconds = math.inf if options.seconds is None else options.seconds
-    due = None if options.rate is None else load_fire.schedule(options.rate, options.ramp or 0.0, seconds)
+    due = None
+    if options.rate is not None:
+        due = itertools.islice(load_fire.schedule(options.rate, options.ramp or 0.0, seconds), hits)
     events = load_events.make(hits, options.bad / 100, options.post / 100, options.mix)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

@@ -64,12 +64,12 @@ async def fire(
     event is begun after `seconds`, nor if nobody is there.
     """
     fired, begin = Fired(), time.perf_counter()
-    waiting = zip(events, itertools.repeat(None) if due is None else due, strict=False)
+    waiting, times = iter(events), itertools.repeat(None) if due is None else iter(due)
     timeout = aiohttp.ClientTimeout(total=_REPLY_SECONDS)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), timeout=timeout) as http:
 
         async def one_connection() -> None:
-            for event, at in waiting:
+            for at in times:
                 now = time.perf_counter() - begin
                 if now >= seconds or (not fired.acknowledged and fired.refused >= _HOPELESS):
                     return
@@ -77,6 +77,9 @@ async def fire(
                     await asyncio.sleep(at - now)
                 elif at is not None:
                     fired.behind = max(fired.behind, now - at)
+                event = next(waiting, None)  # made when it happens, as its id and its times say
+                if event is None:
+                    return
                 failure = await _send(http, url, event)
                 ended = time.perf_counter() - begin
                 fired.latencies.add(ended - (now if at is None else at))

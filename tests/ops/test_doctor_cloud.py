@@ -72,12 +72,20 @@ class Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+class Late(Handler):
+    """Its clock is behind."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return formatdate((timestamp or time.time()) - 90, usegmt=True)
+
+
 @contextmanager
-def https(certificate: Path) -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
+def answering(handler: type[Handler], certificate: Path | None = None) -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -103,7 +111,7 @@ async def test_the_certificate_is_checked_as_clients_do(
 ) -> None:
     file = made(tmp_path, host, days)
     context = ssl.create_default_context(cafile=str(file) if trust else None)
-    with https(file) as port:
+    with answering(Handler, file) as port:
         *_, found = await doctor_release.public(f"https://localhost:{port}", context)
     assert (found.check, found.state) == ("certificate of localhost", state)
     assert text in found.text
@@ -112,6 +120,16 @@ async def test_the_certificate_is_checked_as_clients_do(
 async def test_a_public_url_that_does_not_answer_is_something_to_do(free_port: int) -> None:
     answers, certificate = await doctor_release.public(f"https://127.0.0.1:{free_port}")
     assert (answers.state, certificate.state) == (DO, NOT_ASKED)
+
+
+async def test_a_clock_that_is_off_is_said_of_url_and_admin_port() -> None:
+    with answering(Late) as port:
+        url = f"http://127.0.0.1:{port}"
+        public = await doctor_release.public(url)
+        admin = await doctor_release.processes([url], "digest")
+    said = {one.check: one for one in (*public, *admin)}
+    for check in ("clock of the public URL", f"clock of service {url}"):
+        assert (said[check].state == DO and "90 s behind" in said[check].text) or "89 s behind" in said[check].text
 
 
 class Google(requests.adapters.BaseAdapter):
