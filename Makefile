@@ -12,7 +12,7 @@ CODE   := services emulators local observability tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench scale soak images test-chart check format docs dashboard dashboards lock clean
+.PHONY: help install run query ops compact test test-slow test-google fuzz-sql asked-sql chaos simulate bench scale soak images test-chart check format docs dashboard dashboards pictures lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -114,6 +114,9 @@ docs: install ## write the generated parts of documents and chart: settings, met
 
 dashboard: install ## draw the pipeline's dashboard from a local run with an outage in it; needs Debian's prometheus
 	$(BIN)/python -m tests.observability.picture
+
+pictures: install ## take the pictures of the local page into docs/img, from a run with an outage in it; needs chromium
+	$(BIN)/python -m tests.local.picture
 
 dashboards: install ## write the chart's dashboards, rules and alerts, after a change in observability
 	$(BIN)/python -m observability

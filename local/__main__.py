@@ -31,6 +31,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     fault.add_argument("--remove", metavar="ID", help="remove one fault")
     ops = commands.add_parser("ops", help="python -m services.ops on the running stack, such as: ops dead list")
     ops.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …", help="as services.ops takes them")
+    page = commands.add_parser("page", help="the page, only looking, for a pipeline on Google Cloud")
+    if "page" in arguments[:1]:  # its options come from the operator's commands, whose imports take a second
+        _add_page_options(page)
     for command in (run, query, fault, ops):
         command.add_argument(
             "--data",
@@ -42,9 +45,19 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         if options.command == "fault":
             return _fault(options)
+        if options.command == "page":
+            from local import cluster
+
+            return cluster.serve(options, environ)
         return {"run": _run, "query": _query, "ops": _ops}[options.command](options, environ)
     except KeyboardInterrupt:  # before the supervisor listens for it, or while a query runs
         return 130
+
+
+def _add_page_options(parser: argparse.ArgumentParser) -> None:
+    from local import cluster
+
+    cluster.add_options(parser)
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ class Spec:
     arguments: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
     grace: float = 10.0  # seconds from SIGTERM until it is killed
+    again: str | None = None  # how to have it back where it ends by itself; None: the stack ends with it
+    inherits: tuple[int, ...] = ()  # file descriptors it keeps
 
 
 class Child:
@@ -43,6 +46,9 @@ class Child:
         self.spec = spec
         self.log = logs / f"{spec.name}.log"
         self.ready = False
+        self.asked: str | None = None  # "stop" or "kill", once someone asked for its end
+        self.ended: str | None = None  # how, once the supervisor has seen it
+        self.since = time.time()  # of its status
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         parent = os.getpid()
@@ -55,6 +61,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C signals the whole process group; the supervisor stops the children itself, in order.
                 start_new_session=True,
+                pass_fds=spec.inherits,
                 preexec_fn=lambda: _die_with(parent),
             )
         self.pid = self._process.pid
@@ -63,12 +70,29 @@ class Child:
         """None while it runs; the negative number of the signal that ended it."""
         return self._process.poll()
 
+    @property
+    def status(self) -> str:
+        """starting, running, stopping; stopped if someone asked for that, else ended."""
+        if self.ended is not None:
+            return "stopped" if self.asked == "stop" else "ended"
+        if self.asked is not None:
+            return "stopping"
+        return "running" if self.ready else "starting"
+
     def check_ready(self) -> bool:
         self.ready = self.ready or self.spec.ready(self)
         return self.ready
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, for no longer than that."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def tail(self) -> str:
         """The last lines of its log."""

@@ -35,10 +35,16 @@ def client(project: str, url: str) -> Any:
     return bigquery.Client(project=project, credentials=AnonymousCredentials(), client_options={"api_endpoint": url})
 
 
-def rows(client: Any, sql: str, timeout: float = TIMEOUT, limit: int | None = None) -> Any:
+def rows(client: Any, sql: str, timeout: float = TIMEOUT, limit: int | None = None, config: Any = None) -> Any:
     """The RowIterator of a query; read it inside `explained()`. Never retries: someone is waiting."""
     return client.query_and_wait(
-        sql, retry=None, job_retry=None, api_timeout=timeout, wait_timeout=timeout, max_results=limit
+        sql,
+        job_config=config,
+        retry=None,
+        job_retry=None,
+        api_timeout=timeout,
+        wait_timeout=timeout,
+        max_results=limit,
     )
 
 
@@ -51,6 +57,8 @@ def explained() -> Iterator[None]:
         raise QueryError(_reason(error)) from error
     except exceptions.GoogleAPIError as error:
         raise QueryError(str(error)) from error
+    except TimeoutError as error:  # of futures: BigQuery answered, but not with the result
+        raise QueryError("it took too long") from error
     except requests.ConnectionError as error:
         raise QueryError("the BigQuery emulator does not answer; is `make run` running?") from error
     except requests.RequestException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,14 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
             _say(remark)
         with run_file.held(data):
             place = stack.layout(ports.choose(wanted), data, environ)
-            groups = stack.specs(place, environ)
-            stack.check(place, groups)
-            run_file.prepare(data)
-            with Supervisor(place.logs, _say) as supervisor:
-                _serve(supervisor, place, groups, began)
+            # Inherited by the page alone: there is no path or port that anyone else could use.
+            ours, pages = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            with ours, pages:
+                groups = stack.specs(place, environ, pages.fileno())
+                stack.check(place, groups)
+                run_file.prepare(data)
+                with Supervisor(place.logs, _say) as supervisor:
+                    _serve(supervisor, place, groups, began, ours)
     except ConfigError as error:
         return _complain(f"cannot start:\n{error}", 2)
     except DataUnusable as error:
@@ -47,12 +51,22 @@ def run(wanted: Ports, data: Path, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _serve(supervisor: Supervisor, place: Layout, groups: Sequence[Sequence[Spec]], began: float) -> None:
+def _serve(
+    supervisor: Supervisor, place: Layout, groups: Sequence[Sequence[Spec]], began: float, asked: socket.socket
+) -> None:
     started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def record(ready: bool) -> None:
         children = tuple(
-            {"name": child.spec.name, "pid": child.pid, "ports": dict(child.spec.ports), "log": str(child.log)}
+            {
+                "name": child.spec.name,
+                "pid": child.pid,
+                "ports": dict(child.spec.ports),
+                "log": str(child.log),
+                "status": child.status,
+                "why": child.ended,
+                "since": child.since,
+            }
             for child in supervisor.children
         )
         run_file.write(
@@ -70,6 +84,12 @@ def _serve(supervisor: Supervisor, place: Layout, groups: Sequence[Sequence[Spec
             ),
         )
 
+    def changed() -> None:
+        try:
+            record(ready=True)
+        except OSError as error:  # what runs goes on
+            _say(f"{error.filename or place.data}: {error.strerror}; the page shows what was before")
+
     record(ready=False)
     for group in groups:
         print(f"starting {', '.join(spec.name for spec in group)}", flush=True)
@@ -77,7 +97,7 @@ def _serve(supervisor: Supervisor, place: Layout, groups: Sequence[Sequence[Spec
         record(ready=False)
     print(_welcome(place, time.monotonic() - began), flush=True)
     record(ready=True)  # last: who reads that all is ready finds the welcome printed
-    supervisor.watch()
+    supervisor.watch(asked, changed)
 
 
 def _welcome(place: Layout, seconds: float) -> str:

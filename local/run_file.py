@@ -37,7 +37,10 @@ class DataUnusable(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """`children` is a list of {name, pid, ports, log}; `ready` once all of them are."""
+    """`children` is a list of {name, pid, ports, log, status, why, since}; `ready` once all of them have been.
+
+    `status` as `Child.status` has it, `why` how it ended, if it has, `since` when that was so, in seconds since 1970.
+    """
 
     pid: int
     data: str

@@ -133,12 +133,14 @@ def emulator_environment(ports: Ports, environ: Mapping[str, str]) -> dict[str, 
     }
 
 
-def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
+def specs(place: Layout, environ: Mapping[str, str], control: int) -> list[Sequence[Spec]]:
     """Groups of processes; a group starts at once, after the previous group is ready.
+
+    `control` is the file descriptor at which the page asks the supervisor for restarts.
 
     Readers start before the writer, so that shutdown, in reverse order, stops the flow at its source first.
     """
-    ports = place.ports
+    ports, again = place.ports, f"start it again at {place.url('page')}"
     shared = {**emulator_environment(ports, environ), "PYTHONUNBUFFERED": "1"}
     emulators = (
         Spec(
@@ -163,42 +165,53 @@ def specs(place: Layout, environ: Mapping[str, str]) -> list[Sequence[Spec]]:
                 *("--data", str(place.bigquery_file), "--control-port", str(ports.bigquery_control)),
             ),
             {"rest": ports.bigquery, "grpc": ports.bigquery_grpc, "control": ports.bigquery_control},
+            again=again,  # its file has what was acknowledged; Pub/Sub's memory, topics included, would be gone
         ),
     )
     provision = Spec("provision", "services.provision", _configured("provision", shared, environ, {}), child.finished)
     services = (
-        _service("loader", ports.loader_admin, shared, environ),
-        _service("processor", ports.processor_admin, shared, environ),
+        _service("loader", ports.loader_admin, shared, environ, again),
+        _service("processor", ports.processor_admin, shared, environ, again),
         # There is no load balancer to drain here, so by default the collector stops at once.
         _service(
             "collector",
             ports.collector_admin,
             shared,
             {"PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_SPOOL": str(place.data / run_file.SPOOL), **environ},
+            again,
             port=ports.collector,
         ),
     )
+    # It explains requests as the services would take them, so it has the settings of all.
+    theirs = {key: value for key, value in environ.items() if key.startswith(PREFIX)}
     page = Spec(
         "page",
         "local.page",
-        shared,
+        {**shared, **theirs},
         child.answers(ports.page),
-        ("--data", str(place.data)),
+        ("--data", str(place.data), "--control-fd", str(control)),
         {"http": ports.page},
+        again="only a new start of the stack brings it back",
+        inherits=(control,),
     )
     return [emulators, (provision,), (*services, page)]
 
 
 def _service(
-    name: str, admin_port: int, shared: Mapping[str, str], environ: Mapping[str, str], port: int | None = None
+    name: str,
+    admin_port: int,
+    shared: Mapping[str, str],
+    environ: Mapping[str, str],
+    again: str,
+    port: int | None = None,
 ) -> Spec:
     own = {"PIPE_HOST": HOST, "PIPE_ADMIN_PORT": str(admin_port)}
     ports = {"admin": admin_port}
     if port is not None:
         own["PIPE_PORT"] = str(port)
         ports = {"http": port, **ports}
-    environment = _configured(name, shared, environ, own)
-    return Spec(name, f"services.{name}", environment, child.answers(admin_port), ports=ports, grace=30.0)
+    environment, ready = _configured(name, shared, environ, own), child.answers(admin_port)
+    return Spec(name, f"services.{name}", environment, ready, ports=ports, grace=30.0, again=again)
 
 
 def _configured(

@@ -1,18 +1,21 @@
-"""Starts children, watches them, and ends them in reverse order.
+"""Starts children, watches them, starts single ones again when asked, and ends them in reverse order.
 
-No threads and no event loop: signals and the ends of children wake one `select`.
+No threads and no event loop: signals, the ends of children and what the page asks wake one `select`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 from local.child import Child, Spec, finished
 
@@ -20,6 +23,8 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READY_SECONDS = 60.0
 _GLANCE_SECONDS = 0.03  # between checks of a child that is starting
 _WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
+_REQUEST_BYTES = 4096
+_KILL_SECONDS = 0.5  # which the kernel takes at most to end a process, as a rule
 
 
 class Stopped(Exception):
@@ -27,7 +32,7 @@ class Stopped(Exception):
 
 
 class ChildFailed(Exception):
-    """A child exited by itself or was not ready in time; the text names it and shows the end of its log."""
+    """A child exited by itself, or was not ready in time; the text names it and shows the end of its log."""
 
 
 class Supervisor:
@@ -78,11 +83,92 @@ class Supervisor:
         # A one-off process that has finished is no longer watched.
         self.children = [child for child in self.children if child.spec.ready is not finished]
 
-    def watch(self) -> None:
-        """Wait for ever. Raises ChildFailed when a child ends, Stopped at a signal."""
+    def watch(self, asked: socket.socket | None = None, changed: Callable[[], None] = lambda: None) -> None:
+        """Wait for ever. Raises ChildFailed when a child ends that the stack cannot go on without, Stopped at a signal.
+
+        `asked` is a datagram socket: each request, such as {"do": "kill", "name": "loader"}, is answered with one
+        datagram, {"name", "status"} or {"error"}, with the `id` of the request if it has one. `changed` is called after
+        a child's status has changed.
+        """
+        if asked is not None:
+            asked.setblocking(False)
         while True:
-            self._check()
-            self._sleep(_WATCH_SECONDS)
+            if self._signals:
+                raise Stopped
+            before = self._statuses()
+            if asked is not None:
+                self._answer(asked)
+            for child in self.children:
+                self._look(child)
+            if self._statuses() != before:
+                changed()
+            busy = any(child.status in ("starting", "stopping") for child in self.children)
+            self._sleep(_GLANCE_SECONDS if busy else _WATCH_SECONDS, asked)
+
+    def _statuses(self) -> list[tuple[int, str]]:
+        return [(child.pid, child.status) for child in self.children]
+
+    def _look(self, child: Child) -> None:
+        """Notice a child's end, its readiness, and that it does not end though it was asked to."""
+        if child.ended is not None:
+            return
+        code = child.exit_code()
+        if code is not None:
+            if child.spec.again is None:
+                raise self._failure(child, code)
+            child.ended, child.since = _how(code), time.time()
+            if child.asked is None:
+                self._say(
+                    f"{child.spec.name} ended: {_how(code)}; the rest goes on; see {child.log}; {child.spec.again}"
+                )
+            else:
+                self._say(f"{child.spec.name} ended, as the page asked: {_how(code)}")
+        elif child.asked is None:
+            if not child.ready and child.check_ready():
+                child.since = time.time()
+                self._say(f"{child.spec.name} is ready again")
+        elif child.asked == "stop" and time.time() - child.since > child.spec.grace:
+            self._say(f"killing {child.spec.name}: it did not end {child.spec.grace:.0f} s after SIGTERM")
+            child.asked = "kill"
+            child.signal(signal.SIGKILL)
+
+    def _answer(self, asked: socket.socket) -> None:
+        """Answer what was asked; nobody waits for an answer that finds no room."""
+        while True:
+            try:
+                request = asked.recv(_REQUEST_BYTES)
+            except BlockingIOError:
+                return
+            number: dict[str, int] = {}
+            try:
+                wanted = json.loads(request)
+                number = {"id": wanted["id"]} if "id" in wanted else {}
+                said: dict[str, Any] = {**self._obey(wanted), **number}
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                said = {"error": str(error), **number}
+            with suppress(BlockingIOError):
+                asked.send(json.dumps(said).encode())
+
+    def _obey(self, request: dict[str, str]) -> dict[str, str]:
+        """Raises ValueError for what cannot be done now."""
+        do, name = request["do"], request["name"]
+        place = next((at for at, one in enumerate(self.children) if one.spec.name == name and one.spec.again), None)
+        if place is None or do not in ("kill", "stop", "start"):
+            raise ValueError(f"{do} {name}: nothing here can be asked for that")
+        child = self.children[place]
+        if do == "start":
+            if child.ended is None:
+                raise ValueError(f"{name} is running already")
+            self.children[place] = child = Child(child.spec, self._logs)
+            self._say(f"starting {name} again, as the page asked")
+        elif child.exit_code() is not None:
+            raise ValueError(f"{name} is not running")
+        else:
+            child.asked, child.since = do, time.time()
+            child.signal(signal.SIGKILL if do == "kill" else signal.SIGTERM)
+            if do == "kill" and child.ends_within(_KILL_SECONDS):
+                self._look(child)
+        return {"name": name, "status": child.status}
 
     def _check(self) -> None:
         if self._signals:
@@ -90,7 +176,10 @@ class Supervisor:
         for child in self.children:
             code = child.exit_code()
             if code is not None and not (code == 0 and child.spec.ready is finished):
-                raise ChildFailed(f"{child.spec.name} ended: {_how(code)}; the end of {child.log}:\n{child.tail()}")
+                raise self._failure(child, code)
+
+    def _failure(self, child: Child, code: int) -> ChildFailed:
+        return ChildFailed(f"{child.spec.name} ended: {_how(code)}; the end of {child.log}:\n{child.tail()}")
 
     def _end_all(self) -> None:
         """Send SIGTERM to one child after another, the last started first; a second signal kills the rest."""
@@ -98,7 +187,8 @@ class Supervisor:
         for child in reversed(self.children):
             code = child.exit_code()
             if code is None:
-                child.signal(signal.SIGTERM)
+                if child.asked is None:  # a second SIGTERM would end it at once
+                    child.signal(signal.SIGTERM)
                 code = self._await_end(child, asked)
                 if code != 0:
                     self._say(f"{child.spec.name} ended: {_how(code)}")
@@ -121,10 +211,10 @@ class Supervisor:
         if number != signal.SIGCHLD:
             self._signals.append(number)
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep until a signal, the end of a child, or the time given."""
-        readable, _, _ = select.select([self._woken], [], [], seconds)
-        if readable:
+    def _sleep(self, seconds: float, asked: socket.socket | None = None) -> None:
+        """Sleep until a signal, the end of a child, a request, or the time given."""
+        readable, _, _ = select.select([self._woken, *([asked] if asked else [])], [], [], seconds)
+        if self._woken in readable:
             os.read(self._woken.fileno(), 4096)
 
 

@@ -287,6 +287,21 @@ ROWS: tuple[Row, ...] = (
                 width=12,
                 runbook="PixelpipeLedgerOff",
             ),
+            Panel(
+                "Daily reconciliation",
+                "short",
+                "0 failed: by the tables in BigQuery, nothing is missing. Its numbers are the view `reconciliation`. "
+                f"{CLOUD}",
+                tuple(
+                    Query(
+                        f'sum (kube_job_status_{name}{{namespace="$namespace",job_name=~"$release-reconcile-.*"}})',
+                        name,
+                    )
+                    for name in ("failed", "succeeded")
+                ),
+                width=12,
+                runbook="PixelpipeCountsDiffer",
+            ),
         ),
     ),
 )

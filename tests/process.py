@@ -46,14 +46,24 @@ class Child:
         return self.log.read_text(errors="replace")
 
 
-def start(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30, wait_ready: bool = True) -> Child:
-    """Run `python -m ARGS` and wait for its first line on stdout, a JSON object that says what it listens on."""
+def start(
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 30,
+    wait_ready: bool = True,
+    pipe: bool = False,
+) -> Child:
+    """Run `python -m ARGS` and wait for its first line on stdout, a JSON object that says what it listens on.
+
+    `pipe`: its stdin is a pipe that the test writes to.
+    """
     handle, name = tempfile.mkstemp(prefix="pixelpipe-child-", suffix=".log")
     with os.fdopen(handle, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *args],
             cwd=ROOT,
             env={**os.environ, **(env or {})},
+            stdin=subprocess.PIPE if pipe else None,
             stdout=subprocess.PIPE if wait_ready else log,
             stderr=log,
         )
@@ -101,14 +111,17 @@ def listening(logged: str) -> dict[str, Any] | None:
 
 
 @contextmanager
-def running(*args: str, env: Mapping[str, str] | None = None, timeout: float = 30) -> Iterator[Child]:
-    child = start(*args, env=env, timeout=timeout)
+def running(
+    *args: str, env: Mapping[str, str] | None = None, timeout: float = 30, wait_ready: bool = True, pipe: bool = False
+) -> Iterator[Child]:
+    child = start(*args, env=env, timeout=timeout, wait_ready=wait_ready, pipe=pipe)
     try:
         yield child
     finally:
         child.stop()
-        if child.process.stdout is not None:
-            child.process.stdout.close()
+        for end in (child.process.stdout, child.process.stdin):
+            if end is not None:
+                end.close()
         child.log.unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.cloud import pubsub_v1
 
+from services.shared import hit
 from services.shared.resource_names import subscription_path, topic_path
 from tests.process import wait_for
 
@@ -48,7 +49,7 @@ class Topics:
         self.publisher.publish(topic_path(self.project, topic), data, **(attributes or {})).result(10)
 
     def pull(self, subscription: str, wanted: int = 0, timeout: float = 20) -> list[Any]:
-        """Pull and acknowledge until `wanted` messages came; with 0, what is there now."""
+        """Pull and acknowledge until `wanted` messages came; with 0, what is there now. Tallies are passed over."""
         found: list[Any] = []
         path = subscription_path(self.project, subscription)
 
@@ -57,7 +58,7 @@ class Topics:
             answer = self.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=10)
             if answer.received_messages:
                 self.subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in answer.received_messages])
-            found.extend(one.message for one in answer.received_messages)
+            found.extend(one.message for one in answer.received_messages if hit.TALLY not in one.message.attributes)
             return len(found) >= wanted
 
         wait_for(enough, timeout, f"{wanted} messages of {subscription}")

@@ -1,4 +1,5 @@
-"""The control port of an emulator: `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/ID`.
+"""The control port of an emulator: `GET /faults`, `POST /faults`, `DELETE /faults`, `DELETE /faults/ID`, and, of
+Pub/Sub, `GET /backlogs`.
 
 Listens on the loopback address only, whatever address the emulator itself uses, and refuses requests from web pages.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -20,14 +22,24 @@ _GRACE = 1.0  # seconds for requests in progress at a stop
 _RUNTIME: web.AppKey[FaultRuntime] = web.AppKey("fault_runtime", FaultRuntime)
 _VOCABULARY: web.AppKey[Vocabulary] = web.AppKey("vocabulary", Vocabulary)
 
+_BACKLOGS: web.AppKey[Callable[[], list[dict[str, Any]]]] = web.AppKey("backlogs")
+
 
 @asynccontextmanager
-async def listening(runtime: FaultRuntime, vocabulary: Vocabulary, port: int | None) -> AsyncIterator[dict[str, int]]:
-    """Serve while entered; yields `{"control": PORT}`, or {} without a port. Raises OSError if the port is taken."""
+async def listening(
+    runtime: FaultRuntime,
+    vocabulary: Vocabulary,
+    port: int | None,
+    backlogs: Callable[[], list[dict[str, Any]]] | None = None,
+) -> AsyncIterator[dict[str, int]]:
+    """Serve while entered; yields `{"control": PORT}`, or {} without a port. Raises OSError if the port is taken.
+
+    `backlogs` says what waits in an emulator that has subscriptions.
+    """
     if port is None:
         yield {}
         return
-    runner = web.AppRunner(application(runtime, vocabulary), access_log=None, shutdown_timeout=_GRACE)
+    runner = web.AppRunner(application(runtime, vocabulary, backlogs), access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, port, reuse_address=True).start()
@@ -36,13 +48,18 @@ async def listening(runtime: FaultRuntime, vocabulary: Vocabulary, port: int | N
         await runner.cleanup()
 
 
-def application(runtime: FaultRuntime, vocabulary: Vocabulary) -> web.Application:
+def application(
+    runtime: FaultRuntime, vocabulary: Vocabulary, backlogs: Callable[[], list[dict[str, Any]]] | None = None
+) -> web.Application:
     app = web.Application(middlewares=[_guard], client_max_size=MOST_BYTES)
     app[_RUNTIME], app[_VOCABULARY] = runtime, vocabulary
     app.router.add_get("/faults", _list)
     app.router.add_post("/faults", _add)
     app.router.add_delete("/faults", _clear)
     app.router.add_delete("/faults/{id}", _remove)
+    if backlogs is not None:
+        app[_BACKLOGS] = backlogs
+        app.router.add_get("/backlogs", _waiting)
     return app
 
 
@@ -67,6 +84,10 @@ async def _list(request: web.Request) -> web.Response:
     runtime = request.app[_RUNTIME]
     now = runtime.now()
     return web.json_response({"faults": [active.shown(now) for active in runtime.faults.listed(now)]})
+
+
+async def _waiting(request: web.Request) -> web.Response:
+    return web.json_response({"backlogs": request.app[_BACKLOGS]()})
 
 
 async def _add(request: web.Request) -> web.Response:

@@ -47,7 +47,9 @@ async def serve(
     server = Server(broker, clock, runtime)
     async with AsyncExitStack() as stack:
         try:
-            control_bound = await stack.enter_async_context(control.listening(runtime, server.vocabulary, control_port))
+            control_bound = await stack.enter_async_context(
+                control.listening(runtime, server.vocabulary, control_port, lambda: broker.backlogs(clock.now()))
+            )
         except OSError as error:
             return _cannot_listen("control", HOST, control_port, error)
         try:

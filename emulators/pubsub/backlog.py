@@ -158,6 +158,13 @@ class Backlog:
         """When the oldest ready message was published; infinity if there is none."""
         return next(iter(self._ready.values())).message.published if self._ready else inf
 
+    def unacked(self) -> tuple[int, float]:
+        """How many messages are not acked, leased ones included, and when the oldest was published; 0, infinity."""
+        kept = self._entries.values()
+        if self._policy.retain_acked:
+            kept = [entry for entry in kept if entry.state is not State.ACKED]  # type: ignore[assignment]
+        return len(kept), next((entry.message.published for entry in kept), inf)
+
     def acknowledge(self, ack_ids: list[str], now: float) -> None:
         """Acknowledge messages. Unknown, expired and repeated ids are ignored; a malformed one fails the whole call."""
         found = [self._ack_ids.read(ack_id) for ack_id in ack_ids]

@@ -172,6 +172,16 @@ class Broker:
             subscription.topic = None
         subscription.backlog.end(_detached(name))
 
+    def backlogs(self, now: float) -> list[dict[str, Any]]:
+        """Of each subscription, by name: its topic, how many messages are not acked, how old the oldest is."""
+        found = []
+        for name, subscription in sorted(self._subscriptions.items()):
+            messages, published = subscription.backlog.unacked()
+            oldest = max(0.0, now - published) if messages else None
+            topic = str(subscription.resource.topic)
+            found.append({"subscription": name, "topic": topic, "messages": messages, "oldest_seconds": oldest})
+        return found
+
     # Messages
 
     def backlog(self, name: str, now: float) -> Backlog:

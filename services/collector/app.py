@@ -18,15 +18,18 @@ from services.collector.outbox import HitsRefused, OnSettled, Outbox
 from services.collector.privacy import SUPPORT, SUPPORTED, Protection
 from services.collector.receive import Received, receive
 from services.collector.refusals import PostRefused
-from services.collector.replies import Answer, Asked
+from services.collector.replies import Asked
 from services.collector.reply import FRESH, TEXT, Reply, Sending
 from services.collector.routes import ANSWERED, DROPPED, NATIVE, Route, is_plain
+from services.collector.tally_counter import label, labels
 from services.collector.tenant import Tenancy, fated
 from services.collector.tenant_keys import HEADERS as KEY_HEADERS
 from services.collector.unwrap import TOO_LARGE
 from services.collector.visitor import NOBODY, Visitor, Visitors
 from services.shared import address, guard, hash_keys, hit, identity, tracing
 from services.shared.schema import Schema
+from services.shared.tally import DROPPED as NOT_KEPT
+from services.shared.tally import HOUR_US, REFUSED, Label
 
 _CACHED_IPS = 4_096
 MAX_REPEATED = 33_554_432  # bytes that the items of one body carry each, such as the query string, all together
@@ -49,6 +52,7 @@ class App:
     def __init__(self, cfg: Config, schema: Schema, outbox: Outbox, metrics: Metrics) -> None:
         """Raises ConfigError for paths, files and hooks that cannot be served."""
         self._cfg, self._outbox, self._metrics = cfg, outbox, metrics
+        self._tallies = outbox.tallies
         self._immediate = cfg.ack == IMMEDIATE
         self._headers = [(name.lower(), istr(name)) for name in cfg.headers]
         self.kept = [name for name, _ in self._headers]  # headers kept with a hit, in lower case
@@ -70,7 +74,7 @@ class App:
         self._shared: dict[bytes, Route] = {}
         for route in self._table:
             if route.name == "pixel":
-                self._images[route.path.encode()] = _pixel_reply(route.path)
+                self._images[route.path.encode()] = replies.ready(replies.answer("pixel", Asked("GET", route.path)))
                 if route.unless:
                     self._shared[route.path.encode()] = route
 
@@ -102,27 +106,29 @@ class App:
             route = self._shared[path]
             if route.choose(query.decode(), {}) is not route:
                 return None
-        anonymize, more = False, b""
+        anonymize, more, tenant, now = False, b"", "", time.time_ns() // 1000
         if self._tenancy.on:
             fate = self._tenancy.of_line(lines, path, query)
+            tenant = fate.tenant
             if fate.drop:
+                self._tallies.add(label(now, tenant=tenant), NOT_KEPT)
                 return image, origin, True
             signal, more = self._protection.strongest(signal, fate.signal), fate.members
         if signal or not passes:
             asked = query.decode()
             treatment = self._protection.treatment(self._protection.with_query(signal, asked))
             if treatment.drop:
+                self._tallies.add(label(now, tenant=tenant), NOT_KEPT)
                 return image, origin, True
             anonymize, more = treatment.anonymize, fast_path.members(treatment) + more
             if anonymize:
                 headers = self._fast_parser.anonymized(lines)
             query = hit.text(self._protection.clean_query(asked, anonymize=anonymize))[1:-1]
-        now = time.time_ns() // 1000
         self._hits["GET",] += 1
         ip = self._cached_ip(remote, forwarded, anonymize)
         line = fast_path.encode(self._ids.next(now), now, path, query, headers, ip, more)
         try:
-            self._outbox.take_one(line, None if self._immediate else on_settled)
+            self._outbox.take_one(line, None if self._immediate else on_settled, (now // HOUR_US, hit.NATIVE, tenant))
         except HitsRefused as error:
             return refusals.unavailable(error), origin, True
         return image, origin, self._immediate
@@ -158,11 +164,12 @@ class App:
                 if route.outcome == DROPPED:
                     self._metrics.items.labels(route.protocol, "dropped").inc()
                 asked = Asked(request.method, route.path, query, key)
-                return _reply(replies.answer(route.reply, asked))
+                return replies.ready(replies.answer(route.reply, asked))
             return await self._items(request, route, query)
         except body.BadBody as error:
             return refusals.bad_body(error)
         except PostRefused as refused:
+            self._tallies.add(label(time.time_ns() // 1000, refused.found.route.via), REFUSED, len(refused.found.items))
             return refused.reply(request.method, route.path, query)
         except HitsRefused as error:
             return refusals.unavailable(error)
@@ -201,14 +208,18 @@ class App:
         captured = self._capture(request, route, query, now, self._ids.next(now))
         signal = self._protection.signal(request.headers, query)
         fate = self._tenancy.of_request(request.headers, captured.path, query, route)
+        own = label(now, tenant=fate.tenant)
         if fate.drop:
+            self._tallies.add(own, NOT_KEPT)
             return ""
         captured.tenant, captured.limited = fate.tenant, fate.limited
         treatment = self._protection.treatment(self._protection.strongest(signal, fate.signal))
         captured.visitor_id, set_cookie = self._visitor(request, now, opted_out=bool(treatment.signal))
-        if not treatment.drop:
+        if treatment.drop:
+            self._tallies.add(own, NOT_KEPT)
+        else:
             self._metrics.hits.by_labels[request.method,] += 1
-            await self._keep([hit.encode(self._protection.clean(captured, treatment))], request)
+            await self._keep([hit.encode(self._protection.clean(captured, treatment))], request, [own])
         return set_cookie
 
     async def _items(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
@@ -225,13 +236,13 @@ class App:
                 raise body.BadBody(401, why)
             found = self._cut(request, route, query, received)
             now = time.time_ns() // 1000
-            lines, set_cookie = await self._lines(request, found, query, now, received)
+            lines, own, set_cookie = await self._lines(request, found, query, now, received)
         if lines:  # nothing is awaited between the end of the reservation and the outbox's own count
             self._metrics.hits.by_labels[request.method,] += len(lines)
-            await self._keep(lines, request)
+            await self._keep(lines, request, own)
         route = found.route
         asked = Asked(request.method, route.path, query, "", found, received.size, now)
-        return _reply(replies.answer(route.reply, asked)).with_cookie(set_cookie)
+        return replies.ready(replies.answer(route.reply, asked)).with_cookie(set_cookie)
 
     def _cut(self, request: web.BaseRequest, route: Route, query: str, received: Received) -> Cut:
         limit = self._cfg.max_body_bytes
@@ -246,8 +257,8 @@ class App:
 
     async def _lines(
         self, request: web.BaseRequest, found: Cut, query: str, now: int, received: Received
-    ) -> tuple[list[bytes], str]:
-        """The hits of a body as lines, in order, without those the policy drops; and Set-Cookie.
+    ) -> tuple[list[bytes], list[Label], str]:
+        """The hits of a body as lines, in order, without those the policy drops; their labels; and Set-Cookie.
 
         Raises BadBody and PostRefused.
         """
@@ -280,15 +291,17 @@ class App:
         lines = encode_batch.encode(likes, identity.uuid7s(now, len(items)), items)
         if not route.own:
             self._metrics.items.labels(route.protocol, "uncut" if found.uncut else "captured").inc(len(lines))
-        return lines, set_cookie
+        if len(lines) < len(items):
+            self._tallies.add(label(now, route.via), NOT_KEPT, len(items) - len(lines))
+        return lines, labels(likes), set_cookie
 
-    async def _keep(self, lines: list[bytes], request: web.BaseRequest) -> None:
+    async def _keep(self, lines: list[bytes], request: web.BaseRequest, own: list[Label]) -> None:
         """Return once the reply may be sent. Raises HitsRefused."""
         trace = _trace(request) if self._traced else None
         if self._immediate:
-            self._outbox.take(lines, trace)
+            self._outbox.take(lines, trace, own)
         else:
-            await self._outbox.put(lines, trace)
+            await self._outbox.put(lines, trace, own)
 
     def _capture(self, request: web.BaseRequest, route: Route, query: str, now: int, id: str) -> hit.Hit:
         # A path of many holds what only the request knows, such as Snowplow's vendor.
@@ -329,20 +342,6 @@ class App:
 
     def _address(self, remote: str, forwarded: str) -> str:
         return capture.client_ip(remote, forwarded, self._cfg.trusted_proxies)
-
-
-@lru_cache(256)
-def _reply(answer: Answer) -> Reply:
-    if not answer.media:
-        return Reply(answer.status, {})
-    # Pages that isolate themselves (COEP) can still load images and scripts.
-    loaded = answer.media.startswith(("image/", "application/javascript"))
-    policy = {"Cross-Origin-Resource-Policy": "cross-origin"} if loaded else {}
-    return Reply(answer.status, {"Content-Type": answer.media, **policy, **FRESH}, answer.body)
-
-
-def _pixel_reply(path: str) -> Reply:
-    return _reply(replies.answer("pixel", Asked("GET", path)))
 
 
 def _trace(request: web.BaseRequest) -> tracing.Trace | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +21,11 @@ from services.collector.breaker import Breaker
 from services.collector.metrics import Metrics
 from services.collector.sender import Sender
 from services.collector.spool import Spool
+from services.collector.tally_counter import TallyCounter
 from services.shared import hit, log, tracing
 from services.shared.background import Background
 from services.shared.publisher import Publisher
+from services.shared.tally import ACKNOWLEDGED, REFUSED, Label
 
 _STUCK_SECONDS = 120.0  # above the longest publish and the longest write to the spool
 
@@ -45,6 +47,7 @@ class _Pack:
     size: int = 0
     callbacks: list[OnSettled] = field(default_factory=list)
     traces: list[tracing.Trace] = field(default_factory=list)  # of its requests, without duplicates, bounded
+    labels: list[Label] = field(default_factory=list)  # of its hits, for the tally
 
     def add_trace(self, trace: tracing.Trace) -> None:
         if len(self.traces) <= tracing.MAX_LINKS and trace not in self.traces:
@@ -67,7 +70,8 @@ class Reservation:
 class Outbox:
     """Publishes at most `in_flight` packs at a time, and holds at most `max_pending_bytes` of hits.
 
-    `now` returns the Unix time in seconds, `entropy(n)` n random bytes.
+    `tallies` counts what became of the hits that have labels; with `immediate`, those that were taken had their replies
+    before that. `now` returns the Unix time in seconds, `entropy(n)` n random bytes.
     """
 
     def __init__(
@@ -81,12 +85,14 @@ class Outbox:
         linger_seconds: float,
         in_flight: int,
         max_pending_bytes: int,
+        immediate: bool = False,
         now: Callable[[], float] = time.time,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._metrics, self._background = metrics, background
         self._sender = Sender(publisher, topic, spool, metrics, now, entropy)
         self._linger, self._max_pending = linger_seconds, max_pending_bytes
+        self.tallies, self._immediate = TallyCounter(), immediate
         self._slots = asyncio.Semaphore(in_flight)
         self._open: _Pack | None = None
         self._full: deque[_Pack] = deque()  # bounded by max_pending_bytes
@@ -111,52 +117,73 @@ class Outbox:
         await asyncio.wait({self._dispatcher})
         await asyncio.gather(*self._sending)
 
-    async def put(self, lines: Sequence[bytes], trace: tracing.Trace | None = None) -> None:
+    async def put(
+        self, lines: Sequence[bytes], trace: tracing.Trace | None = None, labels: Sequence[Label] = ()
+    ) -> None:
         """Return once all these encoded hits are in Pub/Sub or in the spool. Raises HitsRefused if any of them is not.
 
         The hits of one call share a pack if they fit into one, so that they are safe, or refused, together.
         """
         # Each call waits on its own futures: cancelling one request must not affect the others of its pack.
         failed: Exception | None = None
-        for waiter in self.take(lines, trace):
+        for waiter in self.take(lines, trace, labels):
             error = await waiter
             failed = failed or error
         if failed is not None:
             raise HitsRefused(str(failed)) from failed
 
     def take(
-        self, lines: Sequence[bytes], trace: tracing.Trace | None = None
+        self, lines: Sequence[bytes], trace: tracing.Trace | None = None, labels: Sequence[Label] = ()
     ) -> list[asyncio.Future[Exception | None]]:
         """Queue these hits and return at once; each future resolves to why a part of them is not safe, or to None.
 
-        `trace` is the trace their request belongs to. Raises HitsRefused if too many are waiting already.
+        `trace` is the trace their request belongs to, `labels` are those of the hits, in order. Raises HitsRefused if
+        too many are waiting already.
         """
         size = sum(map(len, lines))
-        self._check_room(size, len(lines))
+        self._check_room(size, labels, len(lines))
         if len(lines) <= hit.MAX_HITS and size <= hit.MAX_PACK_BYTES:
-            return [self._waiting(lines, size, trace)]
-        return [self._waiting(part, sum(map(len, part)), trace) for part in _parts(lines)]
+            return [self._waiting(lines, size, trace, labels)]
+        waiting, start = [], 0
+        for part in _parts(lines):
+            waiting.append(self._waiting(part, sum(map(len, part)), trace, labels[start : start + len(part)]))
+            start += len(part)
+        return waiting
 
-    def take_one(self, line: bytes, on_settled: OnSettled | None) -> None:
+    def take_one(self, line: bytes, on_settled: OnSettled | None, label: Label) -> None:
         """Queue one hit and return at once. Raises HitsRefused if too many are waiting already."""
         size = len(line)
-        self._check_room(size, 1)
-        self._add([line], size, on_settled)
+        if self._ended or self._pending + size > self._max_pending:
+            self._check_room(size, (label,), 1)
+        pack = self._pack_for(1, size)
+        pack.lines.append(line)
+        pack.labels.append(label)
+        if on_settled is not None:
+            pack.callbacks.append(on_settled)
+
+    async def send_tally(self, line: bytes) -> Exception | None:
+        """Send a tally as a pack of its own, also after the outbox was left. Returns None once it is safe."""
+        return await self._sender.send([line], len(line), tracing.NONE, tally=True)
 
     def _waiting(
-        self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None
+        self, lines: Sequence[bytes], size: int, trace: tracing.Trace | None, labels: Sequence[Label]
     ) -> asyncio.Future[Exception | None]:
         waiter: asyncio.Future[Exception | None] = self._loop.create_future()
-        self._add(lines, size, lambda error: None if waiter.done() else waiter.set_result(error), trace)
+        self._add(lines, size, lambda error: None if waiter.done() else waiter.set_result(error), trace, labels)
         return waiter
 
     def _add(
-        self, lines: Sequence[bytes], size: int, on_settled: OnSettled | None, trace: tracing.Trace | None = None
+        self,
+        lines: Sequence[bytes],
+        size: int,
+        on_settled: OnSettled,
+        trace: tracing.Trace | None,
+        labels: Sequence[Label],
     ) -> None:
         pack = self._pack_for(len(lines), size)
+        pack.labels.extend(labels)
         pack.lines.extend(lines)
-        if on_settled is not None:
-            pack.callbacks.append(on_settled)
+        pack.callbacks.append(on_settled)
         if trace is not None:
             pack.add_trace(trace)
 
@@ -174,10 +201,12 @@ class Outbox:
         self._check_room(size)
         self._pending += size
 
-    def _check_room(self, size: int, hits: int = 0) -> None:
+    def _check_room(self, size: int, labels: Sequence[Label] = (), hits: int = 0) -> None:
         if self._ended:
+            self.tallies.add_all(Counter(labels), REFUSED)
             raise HitsRefused("the collector is stopping")
         if self._pending + size > self._max_pending:
+            self.tallies.add_all(Counter(labels), REFUSED)
             self._metrics.shed.inc(hits)
             raise HitsRefused("too many hits wait for Pub/Sub")
 
@@ -275,6 +304,8 @@ class Outbox:
 
     def _settle(self, pack: _Pack, error: Exception | None) -> None:
         self._pending -= pack.size
+        acknowledged = error is None or self._immediate
+        self.tallies.add_all(Counter(pack.labels), ACKNOWLEDGED if acknowledged else REFUSED)
         self._metrics.pack_hits.observe(len(pack.lines))
         for on_settled in pack.callbacks:
             try:

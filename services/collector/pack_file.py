@@ -11,12 +11,15 @@ from services.shared.errors import Poison
 DAMAGED = ".damaged"  # suffix of a file that is set aside
 MAX_BYTES = 9_000_000  # Pub/Sub accepts 10 MB; a pack that it rejects every time would block the others
 _BLOCK = 4096  # bytes; a file takes whole blocks
-_NAME = re.compile(r"([0-9]{16})-([0-9A-Za-z-]{1,64})-([1-9][0-9]{0,4})\.zst")
+_NAME = re.compile(r"([0-9]{16})-([0-9A-Za-z-]{1,64})-(0|[1-9][0-9]{0,4})\.zst")
 _MAX_ORDER = 10**16 - 1
 
 
 class PackFile(NamedTuple):
-    """`order` is the time of writing in microseconds since 1970, or one more than that of the previous pack."""
+    """`order` is the time of writing in microseconds since 1970, or one more than that of the previous pack.
+
+    A pack of 0 hits is a tally.
+    """
 
     order: int
     pack: str

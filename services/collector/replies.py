@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -11,6 +12,7 @@ import msgspec
 
 from services.collector import pixel
 from services.collector.cut import Cut
+from services.collector.reply import FRESH, Reply
 
 _JSON, _TEXT, _SCRIPT = "application/json", "text/plain", "application/javascript; charset=utf-8"
 _NO_IMAGE = re.compile(r"(?:^|[?&])send_image=0(?:&|$)")
@@ -39,6 +41,17 @@ class Answer(NamedTuple):
     status: int
     media: str = ""
     body: bytes = b""
+
+
+@lru_cache(256)
+def ready(answer: Answer) -> Reply:
+    """The reply that says so."""
+    if not answer.media:
+        return Reply(answer.status, {})
+    # Pages that isolate themselves (COEP) can still load images and scripts.
+    loaded = answer.media.startswith(("image/", "application/javascript"))
+    policy = {"Cross-Origin-Resource-Policy": "cross-origin"} if loaded else {}
+    return Reply(answer.status, {"Content-Type": answer.media, **policy, **FRESH}, answer.body)
 
 
 def answer(name: str, asked: Asked) -> Answer:

@@ -42,21 +42,27 @@ class Sender:
             return None
         return self._spool.refuses
 
-    async def send(self, lines: Sequence[bytes], size: int, span: tracing.Span) -> Exception | None:
-        """Send a pack of these lines, `size` bytes in all. Returns None once it is safe, else why it is not."""
+    async def send(
+        self, lines: Sequence[bytes], size: int, span: tracing.Span, *, tally: bool = False
+    ) -> Exception | None:
+        """Send a pack of these lines, `size` bytes in all. Returns None once it is safe, else why it is not.
+
+        The line of a tally is counted nowhere as a hit.
+        """
+        hits = 0 if tally else len(lines)
         started = asyncio.get_running_loop().time()
         pack_id = identity.uuid7(int(self._now() * 1e6), self._entropy(10))
-        span.note(pack=pack_id, hits=len(lines))
-        data, attributes = hit.pack(lines, pack_id)
+        span.note(pack=pack_id, hits=hits)
+        data, attributes = hit.pack(lines, pack_id, tally=tally)
         error = await self._publish(data, {**attributes, **tracing.carry()})
         if error is None:
-            self._metrics.published.inc(len(lines))
+            self._metrics.published.inc(hits)
             self._metrics.hit_bytes.inc(size)
             self._metrics.pack_bytes.inc(len(data))
             self._metrics.publish_seconds.observe(asyncio.get_running_loop().time() - started)
         elif self._spool is not None:
             span.note(spooled=str(error))
-            error = await self._store(self._spool, pack_id, len(lines), data)
+            error = await self._store(self._spool, pack_id, hits, data)
         return error
 
     async def _publish(self, data: bytes, attributes: dict[str, str]) -> Exception | None:

@@ -14,13 +14,14 @@ from prometheus_client import CollectorRegistry
 
 from services.collector import drainer
 from services.collector.app import App
-from services.collector.config import Config
+from services.collector.config import IMMEDIATE, Config
 from services.collector.connections import Connections
 from services.collector.disk import Folder
 from services.collector.metrics import Metrics
 from services.collector.outbox import Outbox
 from services.collector.protocol import MAX_LINE, Server
 from services.collector.spool import Spool
+from services.collector.tally_counter import TallySender
 from services.shared import listen, log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
@@ -59,7 +60,9 @@ async def run(cfg: Config, stop: asyncio.Event, *, reuse_port: bool = False) -> 
                 credentials=account.credentials,
             )
         )
-        outbox = await stack.enter_async_context(outgoing(cfg, publisher, metrics, background, account.credentials))
+        outbox = await stack.enter_async_context(
+            outgoing(cfg, publisher, metrics, background, account.credentials, tallied=True)
+        )
         app = App(cfg, schema, outbox, metrics)
         port = await stack.enter_async_context(serving(cfg, app, metrics, background, reuse_port=reuse_port))
         _log.info("listening", port=port, admin_port=admin.port)
@@ -80,8 +83,10 @@ async def outgoing(
     metrics: Metrics,
     background: Background,
     credentials: Callable[[], Any] = lambda: None,
+    *,
+    tallied: bool = False,
 ) -> AsyncIterator[Outbox]:
-    """The outbox, with spool and drainer if a folder is set; leaving it flushes."""
+    """The outbox, with spool and drainer if a folder is set; leaving it flushes. `tallied` if it sends its tallies."""
     async with AsyncExitStack() as stack:
         spool = None
         if cfg.spool:
@@ -96,6 +101,7 @@ async def outgoing(
             linger_seconds=cfg.linger_seconds,
             in_flight=PACKS_IN_FLIGHT,
             max_pending_bytes=cfg.max_pending_bytes,
+            immediate=cfg.ack == IMMEDIATE,
         )
         if spool is not None:
             patient = await stack.enter_async_context(
@@ -112,6 +118,8 @@ async def outgoing(
                     shutdown_timeout=cfg.shutdown_timeout_seconds,
                 )
             )
+        if tallied:
+            await stack.enter_async_context(TallySender(outbox.tallies, outbox.send_tally, background))
         yield await stack.enter_async_context(outbox)
 
 

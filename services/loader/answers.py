@@ -13,6 +13,7 @@ from services.loader.pack_tracker import Pack, PackTracker
 from services.shared import log, tracing
 from services.shared.fault import FAULT_LOG_SECONDS, fault
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
+from services.shared.schema import TALLIES
 from services.shared.subscriber import Delivery
 from services.shared.throttle import Throttle
 
@@ -78,7 +79,8 @@ class Answers:
 
     def _count_duplicate(self, delivery: Delivery) -> None:
         self._metrics.duplicates.inc()
-        self._metrics.duplicate_rows.inc(delivery.count)
+        if delivery.attributes.get("table") != TALLIES:
+            self._metrics.duplicate_rows.inc(delivery.count)
 
     async def _dead_letter(self, dead: Pack, reason: str) -> None:
         """Publish the pack to the dead-letter topic, and only then ack it."""
@@ -104,7 +106,8 @@ class Answers:
             return
         _log.warning("message dead-lettered", pack=dead.key[0], reason=reason)
         self._metrics.dead.inc()
-        self._metrics.dead_rows.inc(dead.unwritten)
+        if first.attributes.get("table") != TALLIES:
+            self._metrics.dead_rows.inc(dead.unwritten)
         # Not remembered as written: an operator may repair the cause and publish it again.
         self._answer(dead, written=False)
 

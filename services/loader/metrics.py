@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from services import __version__
 from services.loader.table_breaker import TableBreaker
-from services.shared.schema import Table
+from services.shared.schema import TALLIES, Table
 
 REASONS = ("bigquery", "too_large")
 MAX_TABLES = 1_000  # counted by name
@@ -117,7 +117,9 @@ class Metrics:
         self._retries[code if code in self._retries else "OTHER"].inc()
 
     def loaded(self, table: str, rows: pa.RecordBatch, now_us: int) -> None:
-        """BigQuery has the rows at `now_us`, microseconds since 1970."""
+        """BigQuery has the rows at `now_us`, microseconds since 1970. Tallies are none."""
+        if table == TALLIES:
+            return
         self._counter(table).inc(rows.num_rows)
         place = rows.schema.get_field_index(self._received_at.get(table, ""))
         if place >= 0 and pa.types.is_timestamp(rows.schema.types[place]):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from services.shared import tracing
 from services.shared.lru_set import LruSet
 from services.shared.subscriber import Delivery
+from services.shared.tally_rows import Origin
 
 Key = tuple[str, int]
 
@@ -18,7 +19,8 @@ class Pack:
     """One message and all its redeliveries, which are answered together once every slice of it is settled.
 
     `dead` says why it can never be loaded; `retry` that it failed now and may pass next time. `unwritten` counts its
-    rows that are in no table.
+    rows that are in no table, `rejected` those that went to `rejects`. `origin` is what its receipt will say, None once
+    that is `receipted`: on its way to the table `tallies`.
     """
 
     key: Key
@@ -27,6 +29,10 @@ class Pack:
     dead: str | None = None
     retry: bool = False
     unwritten: int = 0
+    rejected: int = 0
+    table: str = ""
+    origin: Origin | None = None
+    receipted: bool = False
     span: tracing.Span = tracing.NONE
 
 

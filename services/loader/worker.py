@@ -1,12 +1,14 @@
 """Takes packs, batches their rows per table, writes them, and acks a pack once all its rows are stored.
 
-The order must not change: rows into BigQuery, bad rows into `rejects`, and only then the ack.
+The order must not change: rows into BigQuery, bad rows into `rejects`, then the pack's receipt into `tallies`, and only
+then the ack. A receipt that cannot be written keeps no pack.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,13 +25,13 @@ from services.loader.table_breaker import Target
 from services.loader.table_queue import TableQueue
 from services.loader.write_api import WriteApi
 from services.loader.writer import Writer, WriteResult
-from services.shared import log, rows, tracing
+from services.shared import log, rows, tally_rows, tracing
 from services.shared.background import Background, Progress
 from services.shared.errors import Poison
 from services.shared.fault import FAULT_LOG_SECONDS, fault
 from services.shared.format_version import NewerFormat
 from services.shared.publisher import Publisher
-from services.shared.schema import REJECTS, Schema, Table
+from services.shared.schema import REJECTS, TALLIES, Schema, Table
 from services.shared.subscriber import Delivery, Subscriber
 from services.shared.throttle import Throttle
 
@@ -78,11 +80,12 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._queues: dict[Target, TableQueue] = {}
         self._rejects = Target(REJECTS, rows.fingerprint(rows.arrow_schema(schema.rejects)))
+        self._tallies = Target(TALLIES, rows.fingerprint(tally_rows.SCHEMA))
         self._running: set[asyncio.Task[None]] = set()
         self._held = 0
         self._changed = asyncio.Event()  # a pack was answered, memory was freed, or the shutdown began
         self._answers = Answers(cfg, publisher, metrics, self._start, self._changed)
-        self._faults = Throttle(FAULT_LOG_SECONDS)
+        self._faults, self._lost_receipts = Throttle(FAULT_LOG_SECONDS), Throttle(FAULT_LOG_SECONDS)
         self._newer: set[str] = set()  # unknown format versions, each logged once
 
     @property
@@ -140,10 +143,11 @@ class Worker:
         opened.span.note(pack=opened.key[0], rows=delivery.count, attempt=delivery.attempt)
         try:
             batch = rows.unpack(delivery.data, delivery.attributes)
-            target = Target(_table(delivery.attributes), delivery.attributes["fingerprint"])
+            opened.table, opened.origin = _table(delivery.attributes), tally_rows.origin(batch)
+            target = Target(opened.table, delivery.attributes["fingerprint"])
             opened.retry = not self._writer.takes(target)
             if batch.num_rows and not opened.retry:
-                self._enqueue(target, batch, opened)
+                self._enqueue(target, batch.replace_schema_metadata(None), opened)
         except Poison as error:
             opened.dead = str(error)
             opened.unwritten = delivery.count
@@ -154,7 +158,24 @@ class Worker:
             self._note_fault(opened, error)
             opened.retry = True
         if not opened.open_slices:
-            self._answers.settle(opened)
+            self._finish(opened)
+
+    def _finish(self, done: Pack) -> None:
+        """Answer a pack that has no open slice, once its receipt is written if it is to have one."""
+        origin, done.origin = done.origin, None
+        if origin is None or not origin.hits or done.dead is not None or done.retry:
+            self._answers.settle(done)
+        elif not self._writer.takes(self._tallies):
+            self._note_lost_receipt()
+            self._answers.settle(done)
+        else:
+            done.receipted = True
+            made = tally_rows.receipt(done.table, origin, done.rejected)
+            self._enqueue(self._tallies, tally_rows.batch([(made, time.time_ns() // 1_000)]), done)
+
+    def _note_lost_receipt(self) -> None:
+        if packs := self._lost_receipts.add(1):
+            _log.error("rows are loaded, but not counted as such in the table tallies", packs=packs)
 
     def _note_fault(self, failed: Pack, error: Exception) -> None:
         if packs := self._faults.add(1):
@@ -204,12 +225,14 @@ class Worker:
             owner.dead = f"the table {REJECTS} itself does not take a row: {details[0]}"
             owner.unwritten += bad.num_rows
             return
+        owner.rejected += bad.num_rows
         self._metrics.rejected[reason].inc(bad.num_rows)
         table = self._schema.tables.get(target.table) or Table(target.table, columns=(), partition="")
         self._enqueue(self._rejects, reject_rows.build(bad, table, self._schema.rejects, reason, details), owner)
 
     async def _write(self, queue: TableQueue, batch: AppendBatch) -> None:
-        before = tracing.together(one.pack.span for one in batch.slices) if tracing.on else ()
+        traced = tracing.on and batch.target.table != TALLIES  # a trace is of events
+        before = tracing.together(one.pack.span for one in batch.slices) if traced else ()
         with tracing.span("append", before, kind=tracing.Kind.CLIENT) as span:
             span.note(table=batch.target.table, rows=batch.rows.num_rows, packs=len(batch.slices))
             try:
@@ -225,19 +248,25 @@ class Worker:
 
     def _conclude(self, batch: AppendBatch, result: WriteResult) -> None:
         for bad in result.bad:
+            if bad.slice.pack.receipted:
+                self._note_lost_receipt()
+                continue
             try:
                 self._reject(batch.target, bad.rows, bad.slice.pack, "bigquery", bad.details)
             except Exception as error:  # noqa: BLE001 - the pack is redelivered, the others of the batch are answered
                 self._note_fault(bad.slice.pack, error)
                 bad.slice.pack.retry = True
         for one in result.refused:
+            if one.pack.receipted:
+                self._note_lost_receipt()
+                continue
             one.pack.retry = True
             one.pack.unwritten += one.rows - sum(bad.rows.num_rows for bad in result.bad if bad.slice is one)
         for one in batch.slices:
             self._hold(one, -1)
             one.pack.open_slices -= 1
             if not one.pack.open_slices:
-                self._answers.settle(one.pack)
+                self._finish(one.pack)
 
     def _hold(self, one: Slice, sign: int) -> None:
         self._held += sign * one.bytes

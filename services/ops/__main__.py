@@ -31,6 +31,7 @@ COMMANDS = {  # modules of this package, each with add_options() and run(); see 
     "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",
     "replay": "publish the events of `rejects` again, once the schema or the code is repaired",
     "dead": "look at dead-letter messages, publish them again, or drop them",
+    "reconcile": "compare, hour by hour in BigQuery, what was acknowledged with what arrived",
     "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",
     "tail": "show hits, rows or rejects as they pass",
     "trace": "say where one event is, and when it passed",

@@ -134,7 +134,7 @@ class ArchiveReader:
         if not hours:
             return None
         # Under the old id the processor would drop the pack as a redelivery.
-        attributes["pack"] = hit_packs.new_id()
+        attributes |= {"pack": hit_packs.new_id(), hit.ORIGINAL: message.attributes.get("pack", message.id)}
         if len(wanted) == len(lines):
             return _Selected(message.data, attributes, hours)
         data, own = hit.pack(wanted, attributes["pack"])

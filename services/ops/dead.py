@@ -189,7 +189,8 @@ class _Replayer:
 
     async def _publish(self, one: DeadLetter, topic: str) -> None:
         try:
-            await self._publisher.publish(topic, one.data, {**one.original_attributes(), REPLAYED: "dead"})
+            again = {**one.original_attributes(), REPLAYED: one.attributes.get(REPLAYED, "dead")}
+            await self._publisher.publish(topic, one.data, again)
         except Unconfirmed as error:
             self._unconfirmed = True
             self._fail(one, f"not confirmed: {error}")

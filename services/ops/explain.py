@@ -116,6 +116,14 @@ def _origins(table: Table, parser: Parser, hit: Hit, row: dict[str, Any]) -> dic
     return {"from": came, "changed": changed, "unknown": unknown, "kept_in": kept_in}
 
 
+def parameters(hit: Hit) -> dict[str, Any]:
+    """The parameters of a hit by name, as its protocol is read; none of an item that is no event."""
+    try:
+        return _gathered(hit).first
+    except convert.Invalid:
+        return {}
+
+
 def protected(before: Hit, after: Hit) -> dict[str, list[str]]:
     """What `privacy` took from a hit, and what it changed: parameters, headers and the address, by their sources.
 

@@ -16,7 +16,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -153,11 +153,17 @@ def _lines(content: BinaryIO) -> Iterator[bytes]:
             line = content.readline(_LINE)
 
 
+def _message(lines: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
+    """One that says that no collector has counted its hits."""
+    data, attributes = hit.pack(lines, hit_packs.new_id())
+    return data, {**attributes, hit.INGESTED: "access log"}
+
+
 async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: str) -> AsyncIterator[tuple[int, int]]:
     """Publish a few packs at a time; how many hits are safe now, and where in the file they end. Raises _Unfinished."""
     while group := await asyncio.to_thread(lambda: [pack for _, pack in zip(range(IN_FLIGHT), packs, strict=False)]):
         if publisher is not None:
-            sent = (publisher.publish(topic, *hit.pack(pack.lines, hit_packs.new_id())) for pack in group)
+            sent = (publisher.publish(topic, *_message(pack.lines)) for pack in group)
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, Unconfirmed):
                     raise _Unfinished(f"not confirmed: {outcome}") from outcome

@@ -209,7 +209,7 @@ class Replay:
             for lines in hit_packs.grouped(batch.hits):
                 # A new id: the processor has seen the old pack, and would drop it unread.
                 data, attributes = hit.pack(lines, hit_packs.new_id())
-                attributes[REPLAYED] = "rejects"
+                attributes[REPLAYED] = hit.FROM_REJECTS
                 tasks.create_task(self._send(self._hits_topic, data, attributes, len(lines)))
             for table, single in batch.rows.items():
                 whole = pa.concat_batches(single)

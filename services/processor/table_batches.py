@@ -15,6 +15,7 @@ from services.shared import rows
 from services.shared.fault import fault
 from services.shared.hit import Hit
 from services.shared.schema import Schema
+from services.shared.tally import HOUR_US
 
 
 class HitParser(Protocol):
@@ -28,21 +29,24 @@ class HitParser(Protocol):
 @dataclass
 class TableBatches:
     """Each hit is a row of one of `batches`, unless a sample leaves it out, or in `unplaced` if not even a reject could
-    be made of it. `sampled_out` says how many hits are in no table; their copies may be.
+    be made of it. `sampled_out` has the hour and protocol of each hit that is in no table; its copies may be.
 
     `rejects` holds reasons by the hit's index, `problems` how many values did not fit, by table, column and reason.
     `copies` are the rows beside those of the hits, `misfits` those that did not fit, `left_out` those that are in no
     batch since a sample leaves them out: each by table.
     `faults` says what was raised and where, each time something unforeseen was, and so does `unplaced`.
+
+    `labels` has the hour and protocol of the hit of each row; copies have none.
     """
 
     batches: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    labels: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     rejects: dict[int, str] = field(default_factory=dict)
     problems: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
     misfits: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
-    sampled_out: int = 0
+    sampled_out: list[tuple[int, str]] = field(default_factory=list)
     unplaced: list[tuple[Hit, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -80,19 +84,22 @@ class Batcher:
                 for index, (one, row) in enumerate(zip(hits, made, strict=True))
             ]
             found.batches = self._batches(made)
-        self._count(made, found)
+        self._count(hits, made, found)
         return found
 
-    def _count(self, made: Iterable[Row | None], found: TableBatches) -> None:
+    def _count(self, hits: Sequence[Hit], made: Iterable[Row | None], found: TableBatches) -> None:
         """Counted at the end: Arrow may have refused a row."""
-        for row in made:
+        for one, row in zip(hits, made, strict=True):
             if row is None:
                 continue
+            label = one.at // HOUR_US, one.protocol
             for problem in row.problems:
                 found.problems[row.table, problem.top, problem.reason] += 1
             if row.sampled_out:
                 found.left_out[row.table] += 1
-                found.sampled_out += 1
+                found.sampled_out.append(label)
+            else:
+                found.labels.setdefault(row.table, []).append(label)
             for copy in row.copies:
                 if isinstance(copy, Reject):
                     found.misfits[copy.table or ""] += 1

@@ -17,7 +17,7 @@ from services.processor.metrics import UNPLACED, UNREADABLE, Metrics
 from services.processor.parse import Parser
 from services.processor.places import HeaderWatch
 from services.processor.table_batches import Batcher, HitParser, TableBatches
-from services.shared import hit, log, rows, tracing, zstd_frame
+from services.shared import hit, log, rows, tally_rows, tracing, zstd_frame
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
@@ -25,8 +25,9 @@ from services.shared.lru_set import LruSet
 from services.shared.policy import Policy
 from services.shared.privacy import BALANCED
 from services.shared.publisher import Publisher, Unconfirmed, dead_letter
-from services.shared.schema import Schema
+from services.shared.schema import TALLIES, Schema
 from services.shared.subscriber import Delivery, Subscriber
+from services.shared.tally import Tally
 from services.shared.throttle import Throttle
 
 _REMEMBERED = 10_000  # pack ids; a redelivery comes within minutes, long before so many others
@@ -52,7 +53,11 @@ class _DeadLetter(NamedTuple):
 
 @dataclass
 class _Decoded:
+    """`tallies` have the time they were made; `collected`: a collector has counted the hits as received."""
+
     hits: list[Hit]
+    collected: bool = False
+    tallies: list[tuple[Tally, int]] = field(default_factory=list)
     dead_letters: list[_DeadLetter] = field(default_factory=list)
 
 
@@ -202,15 +207,24 @@ class Worker:
                 raise Poison(detail)
             message = hit.pack([hit.encode(one)], rows.pack_id(pack, "dead", len(dead_letters)))
             dead_letters.append(_DeadLetter(*message, UNPLACED, detail))
-        work = [
-            self._publish(name, part, rows.pack_id(pack, name, number))
+        original = delivery.attributes.get(hit.ORIGINAL, pack)
+        parts = [
+            (name, number, part)
             for name, batch in made.batches.items()
-            for number, part in enumerate(rows.split(batch))
+            for number, part in enumerate(_marked(name, batch, made.labels.get(name), original, found.collected))
         ]
+        tallies = list(found.tallies)
+        if made.sampled_out and found.collected:
+            left_out = tally_rows.left_out(made.sampled_out, rows.pack_id(original, "sampled", 0))
+            tallies.append((left_out, self._now_us()))
+        if tallies:
+            parts.append((TALLIES, 0, tally_rows.batch(tallies)))
+        work = [self._publish(name, part, rows.pack_id(pack, name, number)) for name, number, part in parts]
         work += [self._publish_dead_letter(one, source) for one in dead_letters]
-        published = len(found.hits) - len(made.unplaced) - made.sampled_out
-        done = _Processed(published, made.sampled_out, len(dead_letters), made.copies.total())
-        del found, made, dead_letters  # publishing may take long, and needs only the Arrow data
+        sampled = len(made.sampled_out)
+        published = len(found.hits) - len(made.unplaced) - sampled
+        done = _Processed(published, sampled, len(dead_letters), made.copies.total())
+        del found, made, dead_letters, parts  # publishing may take long, and needs only the Arrow data
         for outcome in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -224,7 +238,8 @@ class Worker:
                 self._metrics.miscounted.inc()
                 if packs := self._miscounts.add(1):
                     _log.error("a pack does not hold as many hits as it says", packs=packs, pack=pack)
-            found = _Decoded(lines.hits)
+            found = _Decoded([one for one in lines.hits if one.tally is None], _is_collected(delivery))
+            found.tallies += [(one.tally, one.at) for one in lines.hits if one.tally is not None]
             for number, (data, reason) in enumerate(lines.unreadable):
                 message = hit.pack([data], rows.pack_id(pack, "dead", number))
                 found.dead_letters.append(_DeadLetter(*message, UNREADABLE, f"hits: {reason}"))
@@ -240,7 +255,7 @@ class Worker:
             _DeadLetter(data, attributes, UNREADABLE, f"not a LogEntry: {reason}")
             for data, reason in entries.unreadable
         ]
-        return _Decoded(entries.hits, dead_letters)
+        return _Decoded(entries.hits, dead_letters=dead_letters)
 
     def _count(self, found: _Decoded, made: TableBatches) -> None:
         self._metrics.hits.inc(len(found.hits))
@@ -273,7 +288,8 @@ class Worker:
         ):
             span.note(table=name, rows=count)
             await self._publisher.publish(self._topics.rows, data, {**attributes, **tracing.carry()})
-        self._metrics.rows[name].inc(count)
+        if name != TALLIES:
+            self._metrics.rows[name].inc(count)
         self._metrics.row_bytes.inc(len(data))
 
 
@@ -281,8 +297,30 @@ def _kind(delivery: Delivery) -> str:
     return "pack" if "schema" in delivery.attributes else "log_entry"
 
 
+def _is_collected(delivery: Delivery) -> bool:
+    """Whether a collector counted the hits as received, and nobody counted them as arrived since."""
+    attributes = delivery.attributes
+    return hit.INGESTED not in attributes and attributes.get(hit.REPLAYED) != hit.FROM_REJECTS
+
+
+def _marked(
+    table: str, batch: pa.RecordBatch, labels: list[tuple[int, str]] | None, pack: str, collected: bool
+) -> Iterator[pa.RecordBatch]:
+    """The batch in parts that fit a message, each with the hours and protocols of its hits, unless it is of copies."""
+    start = 0
+    for number, part in enumerate(rows.split(batch)):
+        if labels is None:
+            yield part
+            continue
+        own = labels[start : start + part.num_rows]
+        yield tally_rows.mark(part, own, rows.pack_id(pack, table, number), collected=collected)
+        start += part.num_rows
+
+
 def _count(delivery: Delivery) -> int:
     """How many hits a message holds that is not processed."""
+    if hit.TALLY in delivery.attributes:
+        return 0
     return delivery.count if _kind(delivery) == "pack" else log_entry.count(delivery.data)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# An attribute of hits that an operator's command publishes again. They are in the archive already: written again, they
-# would outlive the bucket's lifecycle rule.
-REPLAYED = "replayed"
+from services.shared.hit import REPLAYED as REPLAYED
+
+# What an operator's command publishes again is in the archive already: written again, it would outlive the bucket's
+# lifecycle rule.
 FILTER = f"NOT attributes:{REPLAYED}"
 DATETIME_FORMAT = "YYYY-MM-DD/hh_mm_ssZ"  # a folder for each day, UTC; `ops.archive` reads these names
 SUFFIX = ".avro"

@@ -13,7 +13,7 @@ from typing import Literal
 
 from services.provision import archive, tenant_views
 from services.provision.config import Config
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, Column, Schema
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, RECONCILIATION, TALLIES, Column, Schema
 
 Kind = Literal["project", "bucket", "topic", "subscription", "table"]
 SERVICE_AGENT = "service agent"  # Pub/Sub's own account in the project, which moves dead letters
@@ -157,8 +157,12 @@ def bindings(cfg: Config, schema: Schema, *, metrics_reader: bool = False) -> Se
         Binding("loader", SUBSCRIBER, "subscription", cfg.rows_subscription, "receives rows"),
         Binding("loader", PUBLISHER, "topic", cfg.dead_topic, "gives up what cannot be loaded"),
         *(Binding("loader", LOADER, "table", table, "appends rows") for table in tables),
+        Binding("loader", LOADER, "table", f"{cfg.dataset}.{TALLIES}{LOG_SUFFIX}", "appends what it has loaded"),
         *(Binding("ops", COMPACTOR, "table", table, "removes duplicates of closed days") for table in tables),
         Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{CONFLICTS}{LOG_SUFFIX}", "moves there what differs"),
+        Binding("ops", COMPACTOR, "table", f"{cfg.dataset}.{TALLIES}{LOG_SUFFIX}", "counts dead letters there"),
+        Binding("ops", VIEWER, "table", f"{cfg.dataset}.{RECONCILIATION}", "compares what was counted"),
+        Binding("ops", SUBSCRIBER, "subscription", cfg.dead_subscription, "reads dead letters, to count them"),
         *(Binding("ops", VIEWER, "table", view, "the smoke test looks for its event") for view in views),
         *(Binding("ops", VIEW_KEEPER, "table", view, "says what is compacted") for view in views + tenants),
         Binding(SERVICE_AGENT, PUBLISHER, "topic", cfg.dead_topic, "moves there what was delivered too often"),

@@ -10,7 +10,7 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, pubsub_v1
 
-from services.provision import analyst_views, archive, conflicts, erasures, row_access, tenant_views
+from services.provision import analyst_views, archive, conflicts, erasures, reconciliation, row_access, tenant_views
 from services.provision.config import Config
 from services.provision.resource import Resource
 from services.provision.row_policies import PolicyReader, RowPolicies
@@ -19,7 +19,8 @@ from services.provision.table_function import TableFunction
 from services.provision.tables import AnalystTableView, Dataset, LogTable, View
 from services.provision.tenant_datasets import AuthorizedViews, TenantDataset
 from services.provision.topics import Topic
-from services.shared.schema import Schema, Table
+from services.shared.schema import TALLIES, Schema, Table
+from services.shared.tally_table import TABLE as TALLIES_TABLE
 
 
 def resources(cfg: Config, schema: Schema) -> list[Resource]:
@@ -49,6 +50,9 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
     for table in tables(schema):
         log_tables[table.name] = LogTable(client, cfg.project, cfg.dataset, table)
         wanted += [log_tables[table.name], View(client, cfg.project, cfg.dataset, table, log_tables[table.name])]
+    compared = reconciliation.sql(cfg.project, cfg.dataset)
+    view = View(client, cfg.project, cfg.dataset, reconciliation.table(), log_tables[TALLIES], lambda _: compared)
+    wanted.append(view)
     for one in analyst_views.wanted(schema):
         kind = TableFunction if one.arguments else AnalystTableView
         wanted.append(kind(client, cfg.project, cfg.dataset, one, schema))
@@ -57,7 +61,7 @@ def resources(cfg: Config, schema: Schema) -> list[Resource]:
 
 def tables(schema: Schema) -> tuple[Table, ...]:
     """All that are provisioned."""
-    return (*schema.tables.values(), conflicts.table(schema), erasures.table())
+    return (*schema.tables.values(), conflicts.table(schema), erasures.table(), TALLIES_TABLE)
 
 
 def _tenants(cfg: Config, schema: Schema, client: Any, log_tables: dict[str, LogTable]) -> list[Resource]:

@@ -159,7 +159,7 @@ class View:
 
     def plan(self) -> Step:
         """Rests on the latest plan of the log table."""
-        if text := view.problem(self._table):
+        if self._table.columns and (text := view.problem(self._table)):
             raise ProvisionRefused(f"{self.name}: {text}")
         if self._checks and (problems := expressions.problems(self._client, self._table)):
             raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
@@ -167,7 +167,8 @@ class View:
         try:
             found = self._client.get_table(self._reference, **_CALL)
         except exceptions.NotFound:
-            return Step("create", f"each event of {self._table.log_name} once", lambda: self._create(sql))
+            detail = f"each event of {self._table.log_name} once" if self._table.columns else self._table.description
+            return Step("create", detail, lambda: self._create(sql))
         if found.table_type != "VIEW":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
         changed = []

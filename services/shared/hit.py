@@ -13,6 +13,7 @@ import msgspec
 
 from services.shared import format_version, zstd_frame
 from services.shared.errors import Poison
+from services.shared.tally import Tally
 
 SCHEMA = "hit/1"
 MAX_HITS = 1_000  # hits in one pack
@@ -22,6 +23,10 @@ MAX_PACK_BYTES = 2_000_000  # of NDJSON; what is over closes the pack, so a pack
 Microseconds = Annotated[int, msgspec.Meta(ge=-62_135_596_800_000_000, le=253_402_300_799_999_999)]
 Status = Annotated[int, msgspec.Meta(ge=0, le=999)]
 NATIVE = "native"  # the protocol of a hit without `via`
+# Attributes of packs: of hits that an operator's command publishes again, with the id of the pack that they were in;
+# of hits that no collector received; of a tally.
+REPLAYED, ORIGINAL, INGESTED, TALLY = "replayed", "original_pack", "ingested", "tally"
+FROM_REJECTS = "rejects"  # the value of REPLAYED of hits that are rows of `rejects`
 NO_BODY = msgspec.Raw()  # one object: msgspec omits a field that is the default itself, not one that equals it
 
 
@@ -39,6 +44,8 @@ class Hit(msgspec.Struct, omit_defaults=True):
     `opt_out` is the signal by which its sender opted out of tracking, one of privacy.SIGNALS, or ""; `anonymized` says
     that what identifies people was removed for it. `visitor_id` is the visitor cookie's, `tenant` whose event the
     schema file's `tenants` say it is; `limited` that it is over that tenant's rate.
+
+    With a `tally` it is no event, but the counts of the collector that made it: no request can set this.
     """
 
     id: str
@@ -59,6 +66,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     visitor_id: str = ""
     tenant: str = ""
     limited: bool = False
+    tally: Tally | None = None
 
     @property
     def protocol(self) -> str:
@@ -122,14 +130,15 @@ def _repair(value: str) -> str:
     return value
 
 
-def pack(lines: Sequence[bytes], pack_id: str) -> tuple[bytes, dict[str, str]]:
-    """The data and attributes of one message of `hits` made of encoded hits."""
-    return zstd_frame.compress(b"\n".join(lines)), attributes(len(lines), pack_id)
+def pack(lines: Sequence[bytes], pack_id: str, *, tally: bool = False) -> tuple[bytes, dict[str, str]]:
+    """The data and attributes of one message of `hits` made of encoded hits, or of one that has a tally."""
+    return zstd_frame.compress(b"\n".join(lines)), attributes(0 if tally else len(lines), pack_id)
 
 
 def attributes(count: int, pack_id: str) -> dict[str, str]:
-    """The attributes of a message of `count` hits."""
-    return {"schema": SCHEMA, "encoding": "zstd", "count": str(count), "pack": pack_id}
+    """The attributes of a message of `count` hits; with 0 of them, of a tally."""
+    marks = {} if count else {TALLY: "1"}
+    return {"schema": SCHEMA, "encoding": "zstd", "count": str(count or 1), "pack": pack_id, **marks}
 
 
 def read(data: bytes, attributes: Mapping[str, str]) -> Lines:

@@ -175,7 +175,11 @@ class Reconciliation:
 
 def reconcile(scrapes: Mapping[str, str]) -> Reconciliation:
     """Reconcile running processes, given what each answers at /metrics by its name or URL. Raises Incomplete."""
-    processes = {where: samples(where, text) for where, text in scrapes.items()}
+    return reconcile_samples({where: samples(where, text) for where, text in scrapes.items()})
+
+
+def reconcile_samples(processes: Mapping[str, Sequence[Sample]]) -> Reconciliation:
+    """The same of what is parsed already."""
     everything = [sample for process in processes.values() for sample in process]
     started: dict[str, list[float | None]] = {name: [] for name in SERVICES}
     for where, process in processes.items():

@@ -86,7 +86,7 @@ class _Reader(NodeReader):
                 for table in self._tables(name, node):
                     if table.name.lower() in taken:
                         self._error(node, f"table {table.name} is there twice; rename one")
-                    if table.name.lower().removesuffix(schema.LOG_SUFFIX) in schema.PROVISIONED:
+                    if table.name.lower().removesuffix(schema.LOG_SUFFIX) in schema.RESERVED:
                         self._error(node, f"table {table.name}: the provisioner makes one of this name; choose another")
                     taken.add(table.name.lower())
                     tables[table.name] = table

@@ -22,7 +22,7 @@ from tests.bench.report import Report
 
 JSON, DOCUMENT = Path(".local/bench.json"), Path("BENCH.md")
 # Each is a module here with `measure(quick)`, which answers figures by name.
-PARTS = ("collector", "flood", "processor", "protocols", "loader", "pipeline", "cold_start", "outage")
+PARTS = ("collector", "flood", "processor", "protocols", "loader", "pipeline", "cold_start", "outage", "page")
 QUICK_PARTS = ("collector", "processor", "protocols", "loader")
 
 

@@ -18,6 +18,7 @@ from services.collector.config import Config
 from services.collector.metrics import Metrics
 from services.collector.outbox import OnSettled, Reservation
 from services.collector.service import serving
+from services.collector.tally_counter import TallyCounter
 from services.shared import lifecycle, log, schema_file
 from services.shared.admin import Admin
 from services.shared.background import Background
@@ -30,13 +31,14 @@ class PerEvent:
     def __init__(self, cfg: Config) -> None:
         self._client = pubsub_v1.PublisherClient()
         self._topic = topic_path(cfg.project, cfg.hits_topic)
+        self.tallies = TallyCounter()
 
-    def take_one(self, line: bytes, on_settled: OnSettled | None) -> None:
+    def take_one(self, line: bytes, on_settled: OnSettled | None, _label: object = None) -> None:
         published = asyncio.wrap_future(self._client.publish(self._topic, line))
         if on_settled is not None:
             published.add_done_callback(lambda done: on_settled(done.exception()))
 
-    async def put(self, lines: Sequence[bytes], _trace: object = None) -> None:
+    async def put(self, lines: Sequence[bytes], _trace: object = None, _labels: object = None) -> None:
         await asyncio.gather(*[asyncio.wrap_future(self._client.publish(self._topic, line)) for line in lines])
 
     @contextmanager

@@ -48,8 +48,9 @@ async def main() -> int:
             failed.append(name)
             continue
         results.append(result)
-        print("kept" if result.kept else f"BROKEN, see {FOLDER / name}", file=sys.stderr)
-        if result.kept:
+        sound = result.kept and result.reconciled
+        print("kept" if sound else f"BROKEN, see {FOLDER / name}", file=sys.stderr)
+        if sound:
             clean(FOLDER / name)
         else:
             failed.append(name)
@@ -69,10 +70,11 @@ async def main() -> int:
 
 def _show(results: list[Result], seconds: float) -> None:
     table = Table(*("fault", "events/s", "200s", "rows", "rejects", "lost", "twice in the view", "twice on disk"))
+    table.add_column("difference")
     table.add_column("recovery s")
     for result in results:
         row = result.row()
-        table.add_row(*(str(row[column]) for column in _COLUMNS), str(row["recovery_s"]))
+        table.add_row(*(str(row[column]) for column in _COLUMNS), str(row["difference"]), str(row["recovery_s"]))
     console = Console(width=None if sys.stdout.isatty() else 132)
     console.print(table)
     total = sum(result.verdict.acknowledged for result in results)

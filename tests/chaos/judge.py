@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.cloud import bigquery
 
 from services.shared import resource_names
 
 VIEWS = ("events", "rejects")
+TALLY_SECONDS = 10.0  # for the receipts of what is already in the views
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,30 @@ class Verdict:
     duplicated_physical: int
     unknown: int  # ids that nobody sent
     seconds: float  # until every acknowledged event was there, or the wait was over
+    tallied: int = 0  # acknowledged by the collectors' tallies, which see also what a client sent twice
+    difference: int = 0  # of the view `reconciliation`, what is in flight included
+    unfinished: int = 0  # collectors that ended without a last tally: they may have acknowledged more than they told
+
+
+def reconcile(client: bigquery.Client, verdict: Verdict) -> Verdict:
+    """The verdict with what the tallies say, asked until they close: collectors that were stopped have told all."""
+    end = time.monotonic() + TALLY_SECONDS
+    while True:
+        sql = (
+            "SELECT IFNULL(SUM(acknowledged), 0) AS tallied, IFNULL(SUM(in_flight + difference), 0) AS difference\n"
+            f"FROM {resource_names.DATASET}.reconciliation"
+        )
+        (row,) = client.query_and_wait(sql)
+        ended = (
+            "SELECT COUNT(*) AS n FROM (SELECT tally_id "
+            f"FROM {resource_names.DATASET}.tallies WHERE source = 'collector' "
+            "GROUP BY tally_id HAVING NOT LOGICAL_OR(final))"
+        )
+        (unfinished,) = client.query_and_wait(ended)
+        found = replace(verdict, tallied=row["tallied"], difference=row["difference"], unfinished=unfinished["n"])
+        if found.difference == 0 or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
 
 
 def judge(client: bigquery.Client, acknowledged: Set[str], sent: Set[str], wait: float) -> Verdict:

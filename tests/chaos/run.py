@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from tests.chaos import faults, fleet
 from tests.chaos.client import Client
 from tests.chaos.faults import Fault, Pace, Scene
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import Verdict, judge, reconcile
 
 AFTER_SECONDS = 2.0  # of load, once the fault is over
 
@@ -31,6 +32,12 @@ class Result:
         verdict = self.verdict
         return not (verdict.lost or verdict.duplicated_view or verdict.unknown) and verdict.acknowledged > 0
 
+    @property
+    def reconciled(self) -> bool:
+        """Whether the difference is 0 or explained: more may have arrived than a killed collector told, or refused."""
+        verdict = self.verdict
+        return verdict.difference == 0 or (verdict.difference < 0 and bool(verdict.unfinished or self.refused))
+
     def row(self) -> dict[str, object]:
         verdict = self.verdict
         return {
@@ -45,6 +52,9 @@ class Result:
             "load": self.load,
             "refused": self.refused,
             "broken": self.broken,
+            "tallied": verdict.tallied,
+            "difference": verdict.difference,
+            "unfinished": verdict.unfinished,
         }
 
 
@@ -69,11 +79,15 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
             verdict = await asyncio.to_thread(
                 judge, ships.bigquery(), client.acknowledged, client.sent, wait or fault.within
             )
+            recovered = time.monotonic() - over
+            for member in ships.of("collector"):
+                await ships.stop(member, signal.SIGTERM)
+            verdict = await asyncio.to_thread(reconcile, ships.bigquery(), verdict)
         return Result(
             fault.name,
             round(len(client.acknowledged) / fired),
             client.refused,
             client.broken,
             verdict,
-            time.monotonic() - over,
+            recovered,
         )

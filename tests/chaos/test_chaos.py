@@ -24,6 +24,7 @@ async def test_nothing_acknowledged_is_lost_and_every_event_counts_once(name: st
     finally:
         faults.clean(tmp_path / name)
     assert result.kept, result
+    assert result.reconciled, result
     assert result.verdict.rejects, result  # the load has events that cannot become rows
 
 

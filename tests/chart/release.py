@@ -137,6 +137,6 @@ def case(name: str) -> Release:
 
 
 def env(container: Doc) -> dict[str, str]:
-    found = {one["name"]: one["value"] for one in container["env"]}
+    found = {one["name"]: one.get("value", "") for one in container["env"]}  # none where a Secret has it
     assert len(found) == len(container["env"]), "a variable is set twice"
     return found

@@ -40,9 +40,10 @@ def test_every_task_is_a_command_with_options_it_knows(case: str, monkeypatch: p
                     assert str(parsed.data.parent) in {mount["mountPath"] for mount in container["volumeMounts"]}
                     seen.add("bigquery")
     values = release.values_of(case)
-    wanted = {"smoke", "compact", "bigquery"}
+    wanted = {"smoke", "compact", "reconcile", "bigquery"}
     if not values.get("emulators", {}).get("enabled", False):
         wanted.discard("bigquery")
-    if not values.get("compact", {}).get("enabled", True):
-        wanted.discard("compact")
+    for job in ("compact", "reconcile"):
+        if not values.get(job, {}).get("enabled", True):
+            wanted.discard(job)
     assert seen == wanted

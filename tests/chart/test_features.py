@@ -239,7 +239,10 @@ def test_names_pods_and_tasks_are_as_someone_wants_them() -> None:
     assert account["metadata"]["annotations"] == own["serviceAccount"]["annotations"]
     resources = container(found, "collector")["resources"]
     assert resources["limits"]["ephemeral-storage"] == "4Gi" and resources["requests"]["cpu"] == 1
-    assert found.one("CronJob")["spec"]["schedule"] == "0 8 * * *"
+    assert found.one("CronJob", "compact")["spec"]["schedule"] == "0 8 * * *"
+    assert found.one("CronJob", "reconcile")["spec"]["schedule"] == "50 7 * * *"
+    webhook = {"name": "PIPE_WEBHOOK", "valueFrom": {"secretKeyRef": {"name": "report-webhook", "key": "url"}}}
+    assert webhook in container(found, "reconcile")["env"] and webhook not in container(found, "compact")["env"]
     smoke = found.one("Pod", "smoke")["spec"]["containers"][0]["command"]
     assert smoke[-4:] == ["--wait", "60", "--query", "user=smoke&kind=test"]
     assert env(container(found, "provision"))["PIPE_LOCATION"] == "europe-west4"

@@ -71,6 +71,7 @@ def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
         ({"collector": {"autoscaling": {"min": 0}}}, "/collector/autoscaling/min"),
         ({"emulators": {"image": {"tag": "latest"}}}, "/emulators/image/tag"),
         ({"compact": {"schedule": "daily"}}, "/compact/schedule"),
+        ({"reconcile": {"schedule": "daily"}}, "/reconcile/schedule"),
         ({"tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
         ({"tracing": {"endpoint": "http://collector:4318", "ratio": 1.5}}, "/tracing/ratio"),
     ],

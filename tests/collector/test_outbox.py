@@ -97,7 +97,7 @@ async def test_a_reply_that_fails_keeps_no_other_from_its_client(outbox: Outbox,
         raise RuntimeError("no such client")
 
     for on_settled in (broken, told.set_result, None):
-        outbox.take_one(_line("a"), on_settled)
+        outbox.take_one(_line("a"), on_settled, (0, "native", ""))
     await publisher.until_asked(1)
     publisher.answer()
     assert await asyncio.wait_for(told, 10) is None

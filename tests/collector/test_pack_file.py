@@ -31,7 +31,7 @@ def test_a_clock_out_of_its_mind_makes_a_name_all_the_same(order: int) -> None:
     assert pack_file.parse(PackFile(order, "a", 1).name) is not None
 
 
-@pytest.mark.parametrize(("pack", "hits"), [("", 1), ("a/b", 1), ("..", 1), ("a" * 65, 1), ("a", 0), ("a", 100_000)])
+@pytest.mark.parametrize(("pack", "hits"), [("", 1), ("a/b", 1), ("..", 1), ("a" * 65, 1), ("a", -1), ("a", 100_000)])
 def test_a_pack_that_makes_no_name_is_refused(pack: str, hits: int) -> None:
     with pytest.raises(ValueError, match="makes no file name"):
         _ = PackFile(1, pack, hits).name

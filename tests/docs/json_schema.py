@@ -420,7 +420,7 @@ def _no_reserved() -> Node:
 
 
 def _not_provisioned() -> Node:
-    names = "|".join(map(_any_case, schema.PROVISIONED))
+    names = "|".join(map(_any_case, schema.RESERVED))
     return {"not": {"type": "string", "pattern": f"^({names})({_any_case(schema.LOG_SUFFIX)})?$"}}
 
 

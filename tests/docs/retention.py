@@ -6,7 +6,8 @@ from services.collector.config import Config as Collector
 from services.provision import subscriptions
 from services.provision.config import Config as Provisioner
 from services.shared import resource_names
-from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS
+from services.shared.schema import CONFLICTS, LOG_SUFFIX, REJECTS, TALLIES
+from services.shared.tally_table import EXPIRE_DAYS
 from tests.docs.markers import table
 
 TIME_TRAVEL_DAYS = FAIL_SAFE_DAYS = 7  # BigQuery's, in a dataset that sets no `max_time_travel_hours`: ours sets none
@@ -60,6 +61,12 @@ def rows() -> list[tuple[str, str, str, str]]:
             "BigQuery, `erasures_log`",
             "salted hashes of who was forgotten, no id",
             "forever: it is the receipt",
+            "nothing",
+        ),
+        (
+            f"BigQuery, `{TALLIES}{LOG_SUFFIX}`",
+            "how many hits there were by hour, protocol and tenant; no event",
+            f"{EXPIRE_DAYS} days",
             "nothing",
         ),
         (

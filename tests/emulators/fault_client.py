@@ -14,6 +14,7 @@ class Control:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/faults"
+        self.host = ""  # of the emulator itself, where a test talks to that too
 
     def add(self, effect: str, **fields: Any) -> dict[str, Any]:
         answer = requests.post(self.url, json={"effect": effect, **fields}, timeout=10)

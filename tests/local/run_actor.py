@@ -1,7 +1,8 @@
 """Processes for the tests of the supervisor: `python -m tests.local.run_actor ROLE …`.
 
-Roles: `calm` ends at SIGTERM, `stubborn` does not, `brief` says something and ends with 3; `stack LOGS ROLE…` is a
-supervisor of such children, and prints {"pids": {...}} once they run.
+Roles: `calm` ends at SIGTERM, `stubborn` does not, `brief` says something and ends with 3, `stillborn` ends before
+that; `stack LOGS ROLE…` is a supervisor of such children, and prints {"pids": {...}} once they run. One whose role ends
+in + can be started again; the lines of stdin are what the page would ask, and each answer is printed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +30,8 @@ def complain(text: str) -> None:
 
 
 def act(role: str) -> None:
+    if role == "stillborn":
+        sys.exit(7)
     if role == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say(json.dumps({"up": role}))
@@ -38,16 +43,33 @@ def act(role: str) -> None:
         time.sleep(60)
 
 
+def relay(pages: socket.socket) -> None:
+    """Ask what stdin says, line by line."""
+    for line in sys.stdin:
+        pages.send(line.encode())
+        complain(f"answer {pages.recv(4096).decode()}")
+
+
 def supervise(logs: Path, roles: list[str]) -> int:
     supervisor = Supervisor(logs, complain)
     try:
         with supervisor:
             for role in roles:
-                environment = dict(os.environ)
-                spec = child.Spec(role, "tests.local.run_actor", environment, child.announces("up"), (role,), grace=0.5)
+                name, again = role.removesuffix("+"), "ask the page" if role.endswith("+") else None
+                spec = child.Spec(
+                    name,
+                    "tests.local.run_actor",
+                    dict(os.environ),
+                    child.announces("up"),
+                    (name,),
+                    grace=0.5,
+                    again=again,
+                )
                 supervisor.start([spec])
             say(json.dumps({"pids": {actor.spec.name: actor.pid for actor in supervisor.children}}))
-            supervisor.watch()
+            ours, pages = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            threading.Thread(target=relay, args=(pages,), daemon=True).start()
+            supervisor.watch(ours)
     except Stopped:
         return 1 if supervisor.killed else 0
     except ChildFailed as error:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import pytest
 from local.run_file import alive
 from tests import process
 
+ACTOR = ("tests.local.run_actor", "stack")
+
 
 def stack(logs: Path, *roles: str) -> AbstractContextManager[process.Child]:
-    return process.running("tests.local.run_actor", "stack", str(logs), *roles)
+    return process.running(*ACTOR, str(logs), *roles)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -66,3 +70,65 @@ def test_the_log_of_the_run_before_is_kept(tmp_path: Path) -> None:
         started.stop()
         assert (tmp_path / "calm.log.1").read_text() == "before\n"
         assert "before" not in (tmp_path / "calm.log").read_text()
+
+
+def ask(started: process.Child, do: str, name: str) -> None:
+    """As the page does; the answer is in the output."""
+    assert started.process.stdin is not None
+    started.process.stdin.write(json.dumps({"do": do, "name": name}).encode() + b"\n")
+    started.process.stdin.flush()
+
+
+def says(started: process.Child, text: str) -> None:
+    process.wait_for(lambda: text in started.output(), 20, f"{text!r} in the output: {started.output()}")
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[process.Child]:
+    with process.running(*ACTOR, str(tmp_path), "calm+", "stubborn", pipe=True) as started:
+        yield started
+
+
+def test_a_service_that_dies_is_reported_in_one_line_and_the_rest_goes_on_until_a_signal(tmp_path: Path) -> None:
+    with stack(tmp_path, "calm", "brief+") as started:
+        says(started, "brief ended: exit code 3; the rest goes on; see ")
+        assert started.output().count("\n") == 1
+        assert alive(started.ready["pids"]["calm"])
+        assert started.stop() == 0, started.output()
+        assert not alive(started.ready["pids"]["calm"])
+
+
+def test_a_service_that_dies_while_it_starts_fails_the_start(tmp_path: Path) -> None:
+    with process.running(*ACTOR, str(tmp_path), "calm", "stillborn+", wait_ready=False) as started:
+        assert started.process.wait(20) == 4
+        assert "stillborn ended: exit code 7; the end of" in started.output()
+
+
+def test_a_service_is_killed_stopped_and_started_as_the_page_asks(asked: process.Child) -> None:
+    first = asked.ready["pids"]["calm"]
+    ask(asked, "kill", "calm")
+    says(asked, "calm ended, as the page asked: killed by SIGKILL")
+    says(asked, 'answer {"name": "calm", "status": "ended"}')
+    assert not alive(first)
+    ask(asked, "stop", "calm")
+    says(asked, 'answer {"error": "calm is not running"}')
+    ask(asked, "start", "calm")
+    says(asked, 'answer {"name": "calm", "status": "starting"}')
+    says(asked, "calm is ready again")
+    ask(asked, "start", "calm")
+    says(asked, 'answer {"error": "calm is running already"}')
+    ask(asked, "stop", "calm")
+    says(asked, "calm ended, as the page asked: killed by SIGTERM")
+    assert asked.stop() == 1  # the stubborn one had to be killed
+
+
+def test_what_cannot_be_asked_for_is_answered_and_ends_nothing(asked: process.Child) -> None:
+    ask(asked, "kill", "stubborn")
+    says(asked, 'answer {"error": "kill stubborn: nothing here can be asked for that"}')
+    ask(asked, "eat", "calm")
+    says(asked, 'answer {"error": "eat calm: nothing here can be asked for that"}')
+    assert asked.process.stdin is not None
+    asked.process.stdin.write(b"no json\n")
+    asked.process.stdin.flush()
+    says(asked, 'answer {"error": "Expecting value')
+    assert alive(asked.ready["pids"]["calm"])

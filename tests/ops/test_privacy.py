@@ -56,7 +56,7 @@ def test_a_collector_that_does_otherwise_is_found_out(shop: Pipeline) -> None:
 def test_how_long_data_stays_is_what_google_says(shop: Pipeline) -> None:
     report = shop.ops("privacy", "--json").json
     kept = {one["table"]: one["in_bigquery"] for one in report["tables"]}
-    assert kept == {"events": 400, "rejects": None, "conflicts": None, "erasures": None}
+    assert kept == {"events": 400, "rejects": None, "conflicts": None, "erasures": None, "tallies": 62}
     assert {one["keeps_days"] for one in report["subscriptions"]} == {7, 31}
     text = shop.ops("privacy").out
     assert "table events               400 days; deleted rows can be restored for 168 hours" in text

@@ -127,7 +127,7 @@ def test_batches_hold_rows_and_copies_and_count_them() -> None:
         "all_events": 3,
     }
     assert found.copies == {"orders": 1, "all_events": 3} and found.misfits == {"orders": 1}
-    assert found.sampled_out == 0 and not found.left_out and not found.rejects
+    assert found.sampled_out == [] and not found.left_out and not found.rejects
 
 
 class _Bent(Parser):
@@ -198,7 +198,7 @@ def test_what_a_sample_leaves_out_is_counted_and_is_in_no_table() -> None:
         "orders": 1,
         "all_events": 2,  # has no sample
     }
-    assert found.sampled_out == 1 and found.left_out == {"events": 1, "orders": 1} and not found.rejects
+    assert len(found.sampled_out) == 1 and found.left_out == {"events": 1, "orders": 1} and not found.rejects
 
 
 def test_what_does_not_fit_is_a_reject_whoever_sent_it() -> None:

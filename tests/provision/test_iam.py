@@ -60,7 +60,7 @@ class Run:
         file = {"PIPE_SCHEMA": str(self.schema_file)} if service != "collector" else {}
         return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **file, **settings}
 
-    def command(self, service: str, *arguments: str) -> str:
+    def command(self, service: str, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
             [sys.executable, "-m", f"services.{service}", *arguments],
             cwd=ROOT,
@@ -69,7 +69,7 @@ class Run:
             text=True,
             timeout=60,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
     @contextmanager
@@ -140,7 +140,7 @@ def drift(run: Run) -> None:
 
 
 def pipeline(run: Run) -> None:
-    """A pixel to its row twice, a reject, a dead pack of hits and one of rows, a smoke test, compaction of a day."""
+    """A pixel to its row twice, a reject, a dead pack of hits and one of rows, a smoke test, compaction, a loss."""
     first = run.command("provision")
     assert verbs(first) == {"created"}
     drift(run)
@@ -165,6 +165,11 @@ def pipeline(run: Run) -> None:
         run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
     run.command("ops", "compact", "--settled-after", "0")
     assert (run.count("events_log"), run.count("rejects_log")) == (4, 2)
+    counted = {"source": "collector", "sequence": 0, "final": True, "hour": f"{day}T12:00:00Z", "protocol": "native"}
+    lost = {"day": day, "tally_id": "a", "received_at": f"{day}T12:30:00Z", "outcome": "acknowledged", "hits": 5}
+    load_twice(run, "tallies_log", counted | lost)
+    since = f"{day}T00:00:00Z"
+    assert "5 missing, of collectors a" in run.command("ops", "reconcile", "--wait", "1", "--since", since, code=1)
 
 
 def load_twice(run: Run, table: str, row: dict[str, Any]) -> None:

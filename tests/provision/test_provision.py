@@ -70,6 +70,9 @@ def test_the_command_makes_everything_once(emulated) -> None:
         "view pixelpipe.conflicts",
         "table pixelpipe.erasures_log",
         "view pixelpipe.erasures",
+        "table pixelpipe.tallies_log",
+        "view pixelpipe.tallies",
+        "view pixelpipe.reconciliation",
         *(
             f"{'table_function' if one.arguments else 'view'} pixelpipe.{one.name}"
             for one in analyst_views.wanted(schema_file.load(DEFAULT_FILE))

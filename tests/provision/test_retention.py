@@ -8,7 +8,7 @@ from datetime import timedelta
 from google.cloud import bigquery
 
 from services.shared import resource_names
-from services.shared.schema import CONFLICTS, REJECTS
+from services.shared.schema import CONFLICTS, REJECTS, TALLIES
 from tests.docs import markers, retention
 from tests.process import ROOT
 from tests.provision.conftest import Project
@@ -52,6 +52,7 @@ def test_bigquery_keeps_rows_for_as_long_as_the_document_says(emulated: Project)
     assert expiring["events_log"] == 30 * 24 * 60 * 60 * 1000
     assert expiring[f"{REJECTS}_log"] is None and "forever" in PLACES["BigQuery, `NAME_log`"]
     assert expiring[f"{CONFLICTS}_log"] is None  # as the table kept longest
+    assert expiring[f"{TALLIES}_log"] == days(f"BigQuery, `{TALLIES}_log`") * 24 * 60 * 60 * 1000
     documented = {place.split("`")[1] for place in PLACES if place.startswith("BigQuery, ")}
     assert tables - documented == {"events_log"}  # NAME_log; every other table has a line of its own
 

@@ -216,7 +216,7 @@ def test_the_statements_are_googlesql_and_the_command_prints_them(shared: Shared
         oracle.Table(f"{shared.project.id}.pixelpipe.{table.log_name}", {one.name: one.type for one in table.columns})
         for table in inventory.tables(found)
     ]
-    assert len(statements) == 3 + 2 + 2 + 1 + 1 + 3 + 1 + 1
+    assert len(statements) == 3 + 2 + 2 + 1 + 1 + 3 + 1 + 1 + 1
     for statement in statements:
         oracle.oracle().analyze(statement, tables)
     drop = row_access.drop("pixelpipe_tenant_shop", f"{shared.project.id}.pixelpipe.events_log")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from services.loader.write_api import AppendError, RowErrors
 from services.provision.view import source_column
 from services.shared.schema import Schema
+from services.shared.tally_table import TABLE as TALLIES_TABLE
 from tests.simulation.events import REFUSED_TYPE
 from tests.simulation.loop import never
 from tests.simulation.process import Process
@@ -31,7 +32,7 @@ class Row:
 class BigQuery:
     def __init__(self, world: World, schema: Schema) -> None:
         self.world = world
-        self._tables = {table.log_name: table for table in schema.tables.values()}
+        self._tables = {table.log_name: table for table in (*schema.tables.values(), TALLIES_TABLE)}
         self.rows: dict[str, list[Row]] = {name: [] for name in self._tables}
 
     def insert(self, name: str, batch: pa.RecordBatch) -> None:

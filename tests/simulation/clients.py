@@ -114,7 +114,7 @@ async def _handle(collector: Collector, lines: list[bytes], reply: asyncio.Futur
 
     try:
         if len(lines) == 1:
-            collector.outbox.take_one(lines[0], settled)
+            collector.outbox.take_one(lines[0], settled, (0, hit.NATIVE, ""))
         else:
             await collector.outbox.put(lines)
             settled(None)

@@ -55,11 +55,11 @@ def test_a_seed_replays_exactly() -> None:
 class RepliesAtOnce(Outbox):
     """Planted: the reply does not wait for the pack."""
 
-    async def put(self, lines: Sequence[bytes], trace: Any = None) -> None:
-        self.take(lines, trace)
+    async def put(self, lines: Sequence[bytes], trace: Any = None, labels: Any = ()) -> None:
+        self.take(lines, trace, labels)
 
-    def take_one(self, line: bytes, on_settled: Any) -> None:
-        super().take_one(line, None)
+    def take_one(self, line: bytes, on_settled: Any, label: Any) -> None:
+        super().take_one(line, None, label)
         on_settled(None)
 
 

@@ -22,6 +22,7 @@
 {{- range list "processor" "loader" -}}
 {{- $text = $text | replace (printf `(keda-hpa-)?pixelpipe-%s"` .) (printf `(keda-hpa-)?%s"` (include "pixelpipe.name" (list $root . 63))) -}}
 {{- end -}}
+{{- $text = $text | replace "pixelpipe-reconcile-" (printf "%s-" (include "pixelpipe.name" (list $root "reconcile" 52))) -}}
 {{- $groups := (fromYaml $text).groups -}}
 {{- range $groups -}}
 {{- $_ := set . "name" (.name | replace "pixelpipe-" (printf "%s-" (include "pixelpipe.fullname" $root))) -}}

@@ -44,6 +44,11 @@ containers:
     terminationMessagePolicy: FallbackToLogsOnError
     env:
       {{- include "pixelpipe.env" (list $root $part) | nindent 6 }}
+      {{- if and (eq (index . 2) "reconcile") $root.Values.reconcile.webhookSecret }}
+      - name: PIPE_WEBHOOK
+        valueFrom:
+          secretKeyRef: {name: {{ $root.Values.reconcile.webhookSecret | quote }}, key: url}
+      {{- end }}
     resources:
       {{- toYaml (index $root.Values $part).resources | nindent 6 }}
     securityContext:

@@ -18,6 +18,7 @@ from local.ports import Ports
 from local.run_file import Running
 from tests import process
 from tests.emulators.fault_client import Control
+from tests.emulators.pubsub_client import Desk
 
 MODULE = "emulators.pubsub"
 
@@ -26,7 +27,9 @@ MODULE = "emulators.pubsub"
 def control() -> Iterator[Control]:
     with process.running(MODULE, "--port", "0", "--control-port", "0") as emulator:
         assert list(emulator.ready) == ["grpc", "control"]
-        yield Control(emulator.ready["control"])
+        found = Control(emulator.ready["control"])
+        found.host = f"127.0.0.1:{emulator.ready['grpc']}"
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +79,38 @@ def test_pages_of_a_browser_set_nothing(control: Control, headers: dict[str, str
     answer = requests.post(control.url, data='{"effect": "error"}', headers=headers, timeout=10)
     assert answer.status_code == 403
     assert control.listed() == []
+
+
+def test_what_waits_in_subscriptions_is_listed(control: Control) -> None:
+    url = control.url.replace("/faults", "/backlogs")
+    with Desk(control.host, "backlogs") as desk:
+        subscription = desk.subscription(desk.topic())
+        nothing = {
+            "subscription": subscription,
+            "topic": desk.topic_path("hits"),
+            "messages": 0,
+            "oldest_seconds": None,
+        }
+        assert nothing in requests.get(url, timeout=10).json()["backlogs"]
+        desk.publish(desk.topic_path("hits"), b"one", b"two")
+        (first,) = desk.pull(subscription, 1)  # leased, and not acked
+        (found,) = [one for one in requests.get(url, timeout=10).json()["backlogs"] if one["messages"]]
+        assert (found["subscription"], found["messages"]) == (subscription, 2)
+        assert 0 <= found["oldest_seconds"] < 60
+        desk.ack(subscription, [first, *desk.pull(subscription)])
+        assert nothing in requests.get(url, timeout=10).json()["backlogs"]
+
+
+def test_acked_messages_that_are_retained_do_not_wait(control: Control) -> None:
+    url = control.url.replace("/faults", "/backlogs")
+    with Desk(control.host, "retained") as desk:
+        subscription = desk.subscription(desk.topic(), retain_acked_messages=True)
+        desk.publish(desk.topic_path("hits"), b"one")
+        desk.ack(subscription, desk.pull(subscription))
+        found = [
+            one["messages"] for one in requests.get(url, timeout=10).json()["backlogs"] if "retained" in one["topic"]
+        ]
+        assert found == [0]
 
 
 def test_there_is_no_control_port_unless_asked_for() -> None:

@@ -1,0 +1,195 @@
+"""What came: events, rejects and rows with problems, newest last, as BigQuery gets them. Bounded however much comes.
+
+BigQuery cannot push, and a row's time of receipt is no order of arrival: what was spooled comes late. So the rows of
+each log are counted, and where there are more than before the newest are read; when those are not the new ones, more
+are. What is more than fits is counted as skipped; rows with problems are read all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Any
+
+from google.cloud import bigquery
+
+from local import item, query
+from local.item import Columns
+from services.shared.lru_set import LruSet
+from services.shared.schema import REJECTS, Schema, Table
+
+KEPT = 2_000  # items
+FIRST, MOST, WIDE = 200, 200, 2_000  # rows read of a table: at the start, at a time, to find what came late
+TABLES = 8  # a schema with a table for each tenant may have hundreds
+# Between two looks: while the page is open, while a test waits, while nobody looks, and at Google's BigQuery.
+SECONDS, HURRIED, UNWATCHED, REMOTE = 1.0, 0.1, 5.0, 15.0
+_KNOWN = 50_000
+_TIMEOUT = 10.0
+_REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds
+_DAYS = timedelta(days=8)  # an event's day is at most a week before it was received
+
+
+@dataclass(frozen=True)
+class Entry:
+    number: int
+    item: dict[str, Any]
+
+
+class Feed:
+    """`changed()` waits for what comes next; `since` is the last reset."""
+
+    def __init__(self, client: Any, dataset: str, schema: Schema, *, remote: bool = False) -> None:
+        self._client, self._dataset, self._remote = client, dataset, remote
+        self.tables = [*[table for name, table in schema.tables.items() if name != REJECTS][:TABLES], schema.rejects]
+        self.columns = {table.name: Columns.of(table) for table in self.tables}
+        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._known = LruSet[str](_KNOWN)
+        self._counts: dict[str, int] = {}
+        self._number = 0  # of the last entry
+        self._skipped: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (number of the entry after, how many)
+        self._waiters, self._watched = 0, -inf
+        self._wake = asyncio.Event()
+        self._change = asyncio.Event()
+        self.since: datetime | None = None
+        self.resets = 0
+        self.error: str | None = None
+
+    async def run(self) -> None:
+        while True:
+            began = time.monotonic()
+            await self.look()
+            took = time.monotonic() - began
+            usual = SECONDS if time.monotonic() - self._watched < UNWATCHED else UNWATCHED
+            pause = REMOTE if self._remote else HURRIED if self._waiters else usual
+            rest = min(_LONGEST_REST, _REST_FACTOR * took)
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(pause, rest))
+            except TimeoutError:
+                continue
+
+    async def changed(self, seconds: float, hurry: bool = False) -> None:
+        """Wait until something came or was reset, at most so long; who waits makes the looks more frequent."""
+        now = time.monotonic()
+        if now - self._watched > UNWATCHED or (hurry and not self._waiters):
+            self._wake.set()
+        self._watched = now
+        self._waiters += hurry
+        change = self._change
+        try:
+            await asyncio.wait_for(change.wait(), seconds)
+        except TimeoutError:
+            return
+        finally:
+            self._waiters -= hurry
+
+    def reset(self) -> datetime:
+        """Show only what is received from now on."""
+        self.since = datetime.now(UTC)
+        self.resets += 1
+        self._entries.clear()
+        self._skipped.clear()
+        self._announce()
+        return self.since
+
+    @property
+    def newest(self) -> int:
+        return self._number
+
+    def after(self, number: int, most: int) -> tuple[list[dict[str, Any]], int, int]:
+        """Items after the one of this number, oldest first: they, how many were left out, the last one's number.
+
+        Of more than `most` the newest. 0 is who has just come, and has missed nothing.
+        """
+        found = [entry for entry in self._entries if entry.number > number]
+        lost = max(0, (found[0].number if found else self._number + 1) - number - 1) if number else 0
+        left_out = max(0, len(found) - most)
+        skipped = lost + left_out + sum(count for at, count in self._skipped if at > number)
+        return [entry.item for entry in found[left_out:]], skipped if number else 0, self._number
+
+    def find(self, event_id: str) -> dict[str, Any] | None:
+        return next((entry.item for entry in reversed(self._entries) if entry.item["id"] == event_id), None)
+
+    async def look(self) -> None:
+        """Read what is new; `error` says why that was not possible."""
+        try:
+            found, skipped = await asyncio.to_thread(self._read)
+        except query.QueryError as error:
+            self.error = str(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a value that the client cannot read must not end the page
+            self.error = f"rows cannot be read: {' '.join(repr(error).split())[:200]}"
+            return
+        self.error = None
+        if self.since is not None:
+            found = [row for row in found if _received(row[1], self.columns[row[0].name]) >= self.since]
+        for table, row in sorted(found, key=lambda one: _received(one[1], self.columns[one[0].name])):
+            self._number += 1
+            self._entries.append(Entry(self._number, item.of(table, self.columns[table.name], row)))
+        if skipped:
+            self._skipped.append((self._number, skipped))
+        if found or skipped:
+            self._announce()
+
+    def _announce(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int]:
+        """New rows, in no order, and how many more there are."""
+        with query.explained():
+            counts = self._count()
+            first = not self._counts
+            found, skipped = [], 0
+            for table in self.tables:
+                grown = counts[table.name] - self._counts.get(table.name, 0)
+                if grown <= 0:
+                    continue
+                new = self._new(table, FIRST if first else min(MOST, 2 * grown + 50))
+                if not first and len(new) < grown <= MOST:
+                    new += self._new(table, WIDE)
+                if not first and len(new) < grown:
+                    new += self._new_problems(table)
+                    skipped += max(0, grown - len(new))
+                found += [(table, row) for row in new]
+            self._counts = counts  # where reading failed, the next look reads again
+            return found, skipped
+
+    def _count(self) -> dict[str, int]:
+        sql = " UNION ALL ".join(
+            f"SELECT '{table.name}' AS name, COUNT(*) AS n FROM `{self._dataset}.{table.log_name}`"  # noqa: S608
+            for table in self.tables
+        )
+        return {row["name"]: row["n"] for row in query.rows(self._client, sql, timeout=_TIMEOUT)}
+
+    def _new(self, table: Table, most: int, where: str = "") -> list[dict[str, Any]]:
+        columns = self.columns[table.name]
+        names = ", ".join(f"`{column.name}`" for column in table.columns)
+        sql = (
+            f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - names the schema file's check let by
+            f"WHERE `{columns.day}` >= @first {where} ORDER BY `{columns.received_at}` DESC LIMIT {most}"
+        )
+        first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - _DAYS).date())
+        config = bigquery.QueryJobConfig(query_parameters=[first])
+        new = []
+        for row in query.rows(self._client, sql, timeout=_TIMEOUT, config=config):
+            values = dict(row.items())
+            identity = item.key(table, columns, values)
+            if identity not in self._known:
+                self._known.add(identity)
+                new.append(values)
+        return new
+
+    def _new_problems(self, table: Table) -> list[dict[str, Any]]:
+        """What went wrong is shown even where much went well."""
+        problems = self.columns[table.name].problems
+        return self._new(table, FIRST, f"AND `{problems}` IS NOT NULL") if problems else []
+
+
+def _received(row: dict[str, Any], columns: Columns) -> datetime:
+    value = row.get(columns.received_at)
+    return value if isinstance(value, datetime) and value.tzinfo else datetime.min.replace(tzinfo=UTC)

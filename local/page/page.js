@@ -1,0 +1,116 @@
+// The page of `make run`: the stream of what happens, passed on to the parts of the page that show it.
+
+import { byId, element, setText } from "./element.js";
+import { Events } from "./events.js";
+import { count, rate, seconds, sentence } from "./figures.js";
+import { Flow } from "./flow.js";
+import { showLedger, startProof } from "./proof.js";
+import { showDataset, startQuery } from "./query.js";
+import { ask, follow } from "./server.js";
+import { showHost, startSending } from "./send.js";
+import { openStory } from "./story.js";
+
+const flow = new Flow(byId("picture"), steer);
+const events = new Events(
+  { list: byId("list"), filter: byId("filter"), resume: byId("resume"), shownText: byId("shown"), reasons: byId("reasons"), chips: document.querySelector("#events .chips") },
+  (item) => openStory(item.id, item.table),
+);
+
+async function steer(name, verb) {
+  say(`${verb} ${name} …`);
+  try {
+    const { status } = await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
+    say(`${name}: ${status.replace("_", " ")}`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+function say(text, bad = false) {
+  setText(byId("done"), text);
+  byId("done").classList.toggle("bad", bad);
+}
+
+function showState(state) {
+  const perSecond = state.parts.find((part) => part.name === "collector")?.figures?.in_per_second;
+  const latency = state.parts.find((part) => part.name === "loader")?.figures?.p50_seconds;
+  // A rehearsed fault has a line of its own.
+  const trouble = state.trouble.filter((one) => !state.faults.some((fault) => one.text.endsWith(fault.text)));
+  const worst = trouble[0];
+  byId("flow").dataset.state = worst ? worst.level ?? "error" : "fine";
+  setText(byId("headline"), worst ? sentence(worst.text) : state.ready ? "All is well" : "Starting …");
+  const flowing = perSecond ? `${rate(perSecond)} hits a second` : "Nothing arrives at the moment";
+  const spooled = state.ledger?.spooled;
+  setText(byId("summary"), [
+    flowing,
+    latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
+    spooled ? `${count(spooled)} safe in the spool` : null,
+    `project ${state.project}, dataset ${state.dataset}`,
+  ].filter(Boolean).join(" · "));
+  const more = trouble.slice(1).map((one) => sentence(one.text));
+  byId("trouble").hidden = more.length === 0;
+  if (byId("trouble").textContent !== more.join("")) byId("trouble").replaceChildren(...more.map((text) => element("li", {}, text)));
+  flow.update(state);
+  showFaults(state);
+  events.showError(state.feed_error);
+  showHost(state);
+  showDataset(state);
+  if (state.ledger) showLedger(state.ledger);
+}
+
+let faultsShown = "";
+
+function showFaults({ faults, read_only: readOnly }) {
+  byId("rehearse").hidden = readOnly;
+  const list = byId("rehearse").querySelector(".faults");
+  const key = faults.map((fault) => fault.id).join(" ");
+  if (key !== faultsShown) {
+    faultsShown = key;
+    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, fault.text.replace(/, for \d+ s more$/, "")), element("span", { class: "left" }),
+      element("button", { type: "button", class: "small", click: () => end(fault) }, "End it"))));
+  }
+  faults.forEach((fault, index) => {
+    const left = fault.expires_in;
+    setText(list.children[index].querySelector(".left"), left === null || left === undefined ? "until it is ended" : `${Math.max(0, Math.ceil(left))} s left`);
+  });
+}
+
+async function end(fault) {
+  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).then(() => say("The fault is ended."), (error) => say(error.message, true));
+}
+
+async function showRehearsals() {
+  const choices = byId("rehearse").querySelector(".choices");
+  try {
+    const examples = await ask("/api/faults/examples");
+    choices.replaceChildren(...examples.map((example) => element("button", {
+      type: "button", title: example.text, click: async () => {
+        await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`${example.name}: ${example.text}`), (error) => say(error.message, true));
+      },
+    }, example.name)));
+  } catch {
+    setTimeout(showRehearsals, 5000); // the header says already that the server is away
+  }
+}
+
+function showLink(link, since) {
+  const said = { live: "live", lost: `no connection for ${seconds(since)}`, silent: `no news for ${seconds(since)}` }[link];
+  byId("link").dataset.link = link;
+  setText(byId("link"), said);
+  document.body.classList.toggle("stale", link !== "live");
+  if (link === "live") return;
+  byId("flow").dataset.state = "error";
+  setText(byId("headline"), "The page's server does not answer");
+  setText(byId("summary"), `What is shown is ${seconds(since)} old. Is \`make run\` still running? The page goes on by itself as soon as it is.`);
+}
+
+follow({
+  onState: showState,
+  onItems: (items, skipped) => events.add(items, skipped),
+  onReset: () => events.clear(),
+  onLink: showLink,
+});
+startSending();
+startProof();
+startQuery();
+showRehearsals();

@@ -1,0 +1,161 @@
+// The proof that nothing is lost: the equation now, the same by hour, and what it all costs.
+
+import { barChart } from "./chart.js";
+import { byId, drawn, element } from "./element.js";
+import { count, counted, dollars, rate, sentence } from "./figures.js";
+import { ask } from "./server.js";
+
+const PROOF_SECONDS = 10;
+const COST_SECONDS = 30;
+const HOUR = 3_600_000; // ms
+const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
+const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
+
+export function startProof() {
+  repeat(askHours, PROOF_SECONDS);
+  repeat(askCost, COST_SECONDS);
+  byId("rate").addEventListener("change", askCost);
+}
+
+async function repeat(asking, every) {
+  if (!document.hidden) await asking();
+  setTimeout(() => repeat(asking, every), every * 1000);
+}
+
+function askHours() {
+  return showAnswer("hours", "/api/proof?hours=24", showHours);
+}
+
+function askCost() {
+  const rate = byId("rate").value;
+  return showAnswer("cost", rate ? `/api/cost?rate=${encodeURIComponent(rate)}` : "/api/cost", showCost);
+}
+
+// What failed is said in the place of the answer.
+async function showAnswer(id, path, show) {
+  try {
+    show(byId(id), await ask(path));
+  } catch (error) {
+    byId(id).replaceChildren(element("p", { class: "error" }, error.message));
+  }
+}
+
+let shownLedger = "";
+let proof = null; // by hour
+let collected = [0, 0]; // by the ledger: now, and when the hours were asked for the last time
+
+export function showLedger(ledger) {
+  collected[0] = ledger.collected ?? collected[0];
+  const key = JSON.stringify([ledger, proof?.text]);
+  if (key === shownLedger) return;
+  shownLedger = key;
+  const into = byId("ledger");
+  if (ledger.error) {
+    into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}`));
+    return;
+  }
+  // Rows of tables with `copy` are beside those of their hits.
+  const numbers = { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
+  const parts = ledger.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
+  const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
+  const { good, said } = verdict(ledger);
+  const term = (sign, name, value) => element("div", { class: "term", "data-name": name },
+    element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
+  into.replaceChildren(
+    element("div", { class: "equation" }, term("", "collected", ledger.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
+    shares(values),
+    element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
+    ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note))));
+}
+
+// The ledger is what the services count since they started, and a note says that it may be off, such as after a restart.
+// The hours hold then too: the page and BigQuery count them.
+function verdict(ledger) {
+  if (proof !== null && (ledger.notes ?? []).length > 0) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
+    ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
+    : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
+  const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
+  if (dropped > 0) told.push(`${count(dropped)} came twice and were counted once`);
+  if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look: make ops ARGS='dead list'`);
+  const missing = ledger.missing ?? 0;
+  if (missing > 0 && ledger.in_flight === 0) return { good: false, said: `${count(missing)} missing. ${told.join("; ")}.` };
+  const all = ledger.in_flight > 0 || ledger.spooled > 0 ? "Nothing is missing: what is not a row yet is on its way." : "All of them are accounted for.";
+  return { good: true, said: told.length > 0 ? `${all} ${told.join("; ")}.` : all };
+}
+
+function shares(values) {
+  const sum = Object.values(values).reduce((total, value) => total + Math.max(0, value ?? 0), 0);
+  const drawing = drawn("svg", { class: "shares", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" });
+  let x = 0;
+  for (const name of PARTS) {
+    const value = Math.max(0, values[name] ?? 0);
+    if (value === 0 || sum === 0) continue;
+    const width = Math.max(3, (1000 * value) / sum);
+    drawing.append(drawn("rect", { x: x.toFixed(1), y: 0, width: width.toFixed(1), height: 14, class: `bar-${name.replace(" ", "-")}` }));
+    x += width;
+  }
+  return drawing;
+}
+
+function showHours(into, found) {
+  proof = found;
+  const hours = lastDay(found.hours);
+  const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
+  const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
+  // The two sides are not asked in the same instant: what has come since the last time may be on one of them only.
+  const moving = Math.max(0, collected[0] - collected[1]);
+  collected = [collected[0], collected[0]];
+  const off = hours.filter((hour, index) => Math.abs(hour.difference ?? 0) > (index === hours.length - 1 ? moving : 0));
+  const unknown = hours.filter((hour) => hour.difference === null && (hour.loaded || hour.rejected)).length;
+  const said = off.length > 0
+    ? `▲ ${off.map(offBy).join("; ")}.`
+    : `✓ In no hour is anything missing.${unknown > 0 ? ` ${count(unknown)} of them are from before this run, whose collector is no longer here to ask.` : ""}`;
+  into.replaceChildren(
+    barChart(labels, series, Math.max(260, into.clientWidth), true),
+    element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
+    element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
+    table(hours, into.querySelector("details")?.open ?? false));
+}
+
+function offBy({ hour, difference }) {
+  const since = new Date(hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return difference > 0
+    ? `${counted(difference, "hit")} of the hour from ${since} not in BigQuery yet: lost if this stays`
+    : `${counted(-difference, "row")} more than hits in the hour from ${since}: they came twice or from elsewhere, and the views count once`;
+}
+
+// The last 24 hours, oldest first, with those in which nothing came.
+function lastDay(found) {
+  const byHour = new Map(found.map((one) => [Date.parse(one.hour), one]));
+  const now = Math.floor(Date.now() / HOUR) * HOUR;
+  return Array.from({ length: 24 }, (_none, index) => now - (23 - index) * HOUR).map((at) => byHour.get(at) ?? { hour: new Date(at).toISOString() });
+}
+
+function table(hours, open) {
+  const sampled = hours.some((hour) => hour.sampled_out) ? ["sampled_out"] : [];
+  const names = ["collected", "loaded", "rejected", "dead", ...sampled, "in_flight", "difference"];
+  const some = hours.filter((hour) => names.some((name) => hour[name])).reverse();
+  return element("details", { open }, element("summary", {}, "As a table"), element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "By hour" }, element("table", {},
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "hour"), names.map((name) => element("th", { scope: "col", class: "number" }, name.replace("_", " "))))),
+    element("tbody", {}, some.map((hour) => element("tr", {}, element("th", { scope: "row" }, hour.hour.slice(0, 16).replace("T", " ")), names.map((name) => element("td", { class: "number" }, count(hour[name])))))))));
+}
+
+function showCost(into, cost) {
+  const most = Math.max(...cost.parts.map((part) => part.dollars_per_million), 0.001);
+  const measured = cost.measured ?? {};
+  const open = into.querySelector("details")?.open ?? false;
+  if (byId("rate").value === "") byId("rate").value = cost.month.events_per_second;
+  into.replaceChildren(
+    element("div", { class: "numbers" },
+      element("p", {}, element("strong", {}, dollars(cost.per_million)), element("span", { class: "quiet" }, "a million events")),
+      element("p", {}, element("strong", {}, dollars(cost.month?.dollars)), element("span", { class: "quiet" }, `a month at ${rate(cost.month?.events_per_second)} events/s`))),
+    element("ul", { class: "parts" }, cost.parts.filter((part) => part.dollars_per_million > 0).map((part) => {
+      const bar = drawn("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" }, drawn("rect", { x: 0, y: 0, width: ((100 * part.dollars_per_million) / most).toFixed(1), height: 6 }));
+      return element("li", {}, element("span", {}, part.name), bar, element("span", { class: "number" }, dollars(part.dollars_per_million)));
+    })),
+    element("details", { open }, element("summary", {}, measured.bytes_per_event ? `Measured here: ${count(measured.bytes_per_event)} bytes an event` : "What this assumes"),
+      cost.text ? element("p", { class: "quiet" }, cost.text) : null,
+      element("ul", {}, (cost.assumptions ?? []).map((one) => element("li", { class: "quiet" }, one)))));
+}
+

@@ -1,0 +1,60 @@
+// The page's own server: requests with one clear line for each failure, and the stream of what happens.
+
+const QUIET_SECONDS = 4; // the server sends its state every second
+const AGAIN_SECONDS = 2;
+
+export async function ask(path, { method = "GET", body, signal } = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      signal,
+      headers: body === undefined ? {} : { "Content-Type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the page's server does not answer; is `make run` still running?");
+  }
+  const text = await answer.text();
+  let said;
+  try {
+    said = JSON.parse(text);
+  } catch {
+    throw new Error(text.trim().slice(0, 300) || `the page's server answered ${answer.status}`);
+  }
+  if (!answer.ok) throw Object.assign(new Error(said.error?.message ?? `the page's server answered ${answer.status}`), { details: said.error });
+  return said;
+}
+
+// Calls onState(state), onItems(items, skipped), onReset() and onLink("live" | "lost" | "silent", seconds since the last state).
+export function follow({ onState, onItems, onReset, onLink }) {
+  let source;
+  let last = Date.now();
+  let opened = 0;
+
+  function open() {
+    source?.close();
+    opened = Date.now();
+    source = new EventSource("/api/stream");
+    source.addEventListener("state", (event) => {
+      last = Date.now();
+      onState(JSON.parse(event.data));
+      onLink("live", 0);
+    });
+    source.addEventListener("items", (event) => {
+      const { items, skipped } = JSON.parse(event.data);
+      onItems(items, skipped ?? 0);
+    });
+    source.addEventListener("reset", onReset);
+  }
+
+  // A browser gives up on a stream that was answered with an error, and never notices one that went silent.
+  setInterval(() => {
+    const silent = (Date.now() - last) / 1000;
+    if (silent < QUIET_SECONDS) return;
+    onLink(source.readyState === EventSource.OPEN ? "silent" : "lost", silent);
+    if (Date.now() - opened > AGAIN_SECONDS * 1000) open();
+  }, 1000);
+  open();
+}

@@ -1,0 +1,126 @@
+"""All that the page looks with, made once and kept going: the state, the feed, the raw hits, and who asks BigQuery."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from local import item
+from local.explanation import Explanation
+from local.feed import Feed
+from local.find import Finder
+from local.proof import Proof
+from local.raw_hits import RawHits
+from local.refusal import Refused
+from local.restart import Restarts
+from local.sql_box import SqlBox
+from local.state import Look
+from local.story import Reading
+from local.stream import Stream
+from local.watched import Watched
+from services.processor import lookups
+from services.processor.lookups import Lookups
+from services.processor.parse import STAGE, Parser
+from services.processor.places import Places
+from services.shared import hash_keys, privacy, resource_names
+from services.shared.hit import Hit
+from services.shared.policy import Policy
+from services.shared.schema import Schema
+
+
+@dataclass(frozen=True)
+class Sights:
+    """`raw_hits` is None where the page has no subscription of its own."""
+
+    watched: Callable[[], Watched]
+    look: Look
+    feed: Feed
+    raw_hits: RawHits | None
+    restarts: Restarts
+    finder: Finder
+    reading: Reading
+    explanation: Explanation
+    sql_box: SqlBox
+    proof: Proof
+    stream: Stream
+    session: aiohttp.ClientSession
+
+    async def story(self, event_id: str, table: str | None) -> dict[str, Any]:
+        """Raises Refused for an event that is unknown."""
+        now = time.time_ns() // 1000
+        raw = await asyncio.to_thread(self.raw_hits.find, event_id, now) if self.raw_hits else None
+        stored = await self.finder.one(event_id, table)
+        if raw is None and stored is not None:
+            raw = of_reject(stored)
+        if raw is not None:
+            found = self.reading.of_hit(raw, now, stored)
+            if stored is None:
+                found |= {"outcome": "in_flight", "note": "its row is not in BigQuery yet: this is what it becomes"}
+            elif stored["kind"] == item.REJECT and found["outcome"] == "row":
+                note = "the processor made a row of it, which BigQuery refused; fields of the reject say why"
+                refusal = {name: stored[name] for name in ("column", "reason", "detail")}
+                found |= {"outcome": "reject", "table": stored["table"], "note": note}
+                found["refused"] = [*found["refused"], {**refusal, "value": None}]
+            return found
+        if stored is not None:
+            return self.reading.of_item(stored)
+        raise Refused(f"no event {event_id[:80]!r} is known", HTTPStatus.NOT_FOUND)
+
+
+def of_reject(stored: Mapping[str, Any]) -> Hit | None:
+    """The raw hit that a reject of the processor holds; one that is cut for the page is none."""
+    row = stored["row"]
+    if row.get("stage") != STAGE or not isinstance(row.get("hit"), str):
+        return None
+    try:
+        return msgspec.json.decode(row["hit"], type=Hit)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def make(
+    watched: Callable[[], Watched],
+    schema: Schema,
+    client: Any,
+    restarts: Restarts,
+    session: aiohttp.ClientSession,
+    environ: Mapping[str, str],
+    *,
+    tap: bool,
+) -> Sights:
+    """`environ` has the PIPE_* settings of the services; `tap` says whether the page may have a subscription.
+
+    Raises ConfigError for settings that no service would start with.
+    """
+    now = watched()
+    preset = schema.privacy[environ.get("PIPE_PRIVACY", privacy.BALANCED)]
+    policy = Policy(preset, hash_keys.of_setting(preset, environ.get("PIPE_HASH_KEY_FILE", "")), schema.tenants)
+    places = Places.of_setting(environ.get("PIPE_GEO_DATABASE", ""), schema, preset)
+    sender = lookups.senders(environ.get("PIPE_AGENT_ADDRESSES", ""), schema, preset)
+    parser = Parser(schema, Lookups(place=places.find if places else None, sender=sender))
+    reading = Reading(schema, parser, now.collector)
+    feed = Feed(client, now.dataset, schema, remote=now.read_only)
+    topic = environ.get("PIPE_HITS_TOPIC", resource_names.HITS_TOPIC)
+    raw_hits = RawHits(now.project, topic, reading, policy) if tap else None
+    look = Look(watched, restarts, environ)
+    return Sights(
+        watched=watched,
+        look=look,
+        feed=feed,
+        raw_hits=raw_hits,
+        restarts=restarts,
+        finder=Finder(client, now.dataset, feed),
+        reading=reading,
+        explanation=Explanation(schema, reading, environ),
+        sql_box=SqlBox(client, now.project, now.dataset, remote=now.read_only),
+        proof=Proof(client, now.dataset, feed, raw_hits),
+        stream=Stream(look, feed),
+        session=session,
+    )

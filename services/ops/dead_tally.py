@@ -1,0 +1,104 @@
+"""Counts what dead letters hold, by the hour of receipt and protocol, and writes that to the table `tallies`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from google.api_core import exceptions
+
+from services.ops.dead_letter import DeadLetter
+from services.ops.deployment import TIMEOUT, CommandRefused
+from services.shared import hit, identity, rows, tally_rows
+from services.shared.errors import Poison
+from services.shared.format_version import NewerFormat
+from services.shared.schema import LOG_SUFFIX, TALLIES
+from services.shared.tally import DEAD_LETTERED, DEAD_LETTERS, HOUR_US
+
+MAX_IDS = 100  # event ids that are named
+_SECONDS = 600.0  # a statement may take
+_AT_ONCE = 1_000  # rows of a statement
+_PROTOCOL = re.compile(r"[a-z0-9_]{1,40}")
+Group = tuple[int, str]  # hour, and protocol or "" where nobody can tell
+
+
+class DeadTally:
+    """Hits that collectors have acknowledged and that are dead letters now."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[Group] = Counter()
+        self.ids: list[str] = []  # of the first of them, by the collector's own id
+
+    @property
+    def hits(self) -> int:
+        return self.counts.total()
+
+    def add(self, letter: DeadLetter) -> None:
+        attributes = letter.attributes
+        schema = attributes.get("schema")
+        if schema is None or hit.TALLY in attributes or hit.INGESTED in attributes:
+            return  # a log entry, a tally, an access log: no collector acknowledged it
+        if attributes.get(hit.REPLAYED) == hit.FROM_REJECTS or attributes.get("table") == TALLIES:
+            return
+        try:
+            if schema == rows.SCHEMA:
+                self._add_rows(letter)
+            else:
+                self._add_hits(letter)
+        except (Poison, NewerFormat):
+            count = attributes.get("count", "")
+            self.counts[_hour(letter), ""] += int(count) if count.isdecimal() and len(count) < 6 else 1
+
+    def _add_hits(self, letter: DeadLetter) -> None:
+        lines = hit.read(letter.data, letter.attributes)
+        for one in lines.hits:
+            if one.tally is None:
+                self.counts[one.at // HOUR_US, _known(one.protocol)] += 1
+                if len(self.ids) < MAX_IDS:
+                    self.ids.append(one.id)
+        self.counts[_hour(letter), ""] += len(lines.unreadable)
+
+    def _add_rows(self, letter: DeadLetter) -> None:
+        origin = tally_rows.origin(rows.unpack(letter.data, letter.attributes))
+        if origin is not None and origin.collected:
+            for hour, protocol, hits in origin.counts:
+                self.counts[hour, _known(protocol)] += hits
+
+
+def write(client: Any, project: str, dataset: str, found: DeadTally, now: datetime) -> None:
+    """Append the counts: they hold until those of a later run. Raises CommandRefused without the table."""
+    name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
+    try:
+        client.get_table(name, timeout=TIMEOUT)
+    except exceptions.NotFound:
+        raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
+    at = int(now.timestamp() * 1e6)
+    own = f"'{identity.uuid7(at)}', TIMESTAMP_MICROS({at}), '{DEAD_LETTERS}', 0, FALSE"
+    values = [
+        f"(DATE({hour}), {own}, {hour}, {protocol}, '{DEAD_LETTERED}', {hits})"
+        for hour, protocol, hits in (
+            (f"TIMESTAMP_SECONDS({3600 * number})", f"'{protocol}'" if protocol else "NULL", hits)
+            for (number, protocol), hits in found.counts.items()
+            if hits
+        )
+    ] or [f"(DATE(TIMESTAMP_MICROS({at})), {own}, NULL, NULL, NULL, 0)"]
+    for start in range(0, len(values), _AT_ONCE):
+        rows = ",\n".join(values[start : start + _AT_ONCE])
+        sql = (
+            f"INSERT INTO `{name}` (`day`, `tally_id`, `received_at`, `source`, `sequence`, `final`, `hour`, "
+            f"`protocol`, `outcome`, `hits`)\nVALUES {rows}"
+        )
+        client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
+
+
+def _known(protocol: str) -> str:
+    """The protocol, unless it is none that a collector could have: anyone who may publish could have written it."""
+    return protocol if _PROTOCOL.fullmatch(protocol) else ""
+
+
+def _hour(letter: DeadLetter) -> int:
+    """When it was received, about: a pack's id says when it was made."""
+    made = identity.time_of(letter.attributes.get("pack", ""))
+    return made * 1000 // HOUR_US if made is not None else int(letter.published.timestamp() * 1e6) // HOUR_US

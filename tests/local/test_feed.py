@@ -1,0 +1,195 @@
+"""What the page shows of much that comes at once, of what comes late, of what is odd: bounded, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from math import inf
+from typing import Any
+
+import pytest
+
+from local import feed, item, query
+from local.feed import Feed
+from local.item import Columns
+from local.scrape import Recent, quantile, read
+from local.trouble import Seen, Since, find
+from services.shared import schema_file
+from services.shared.schema import DEFAULT_FILE
+from tests.conftest import BigQueryAddress
+
+SCHEMA = schema_file.load(DEFAULT_FILE)
+MAKE = """CREATE TABLE `{dataset}.{table}_log` ({columns})"""
+
+
+@pytest.fixture
+def client(bigquery_host: BigQueryAddress, project: str) -> Iterator[Any]:
+    """With a dataset that has the two tables; views are not needed."""
+    found = query.client(project, bigquery_host.rest)
+    found.create_dataset("web")
+    for table in SCHEMA.tables.values():
+        columns = ", ".join(f"`{one.name}` {one.type}" for one in table.columns)
+        found.query_and_wait(MAKE.format(dataset="web", table=table.name, columns=columns))
+    yield found
+    found.close()
+
+
+def insert(client: Any, first: int, count: int, at: str, problems: str = "NULL", table: str = "events") -> None:
+    """Events n{first}, n{first+1}, …, received one a second after `at`."""
+    extra, value = (
+        (", stage, reason", ", 'processor', 'missing'") if table == "rejects" else (", problems", f", {problems}")
+    )
+    client.query_and_wait(
+        f"INSERT INTO web.{table}_log (day, event_id, received_at{extra}) "
+        f"SELECT CURRENT_DATE(), CONCAT('n', CAST(n AS STRING)), "
+        f"TIMESTAMP_ADD(TIMESTAMP '{at}', INTERVAL n SECOND){value} "
+        f"FROM UNNEST(GENERATE_ARRAY({first}, {first + count - 1})) AS n"
+    )
+
+
+def today(clock: str) -> str:
+    return f"{datetime.now(UTC).date().isoformat()} {clock}"
+
+
+async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_drowned(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    await found.look()
+    insert(client, 0, 5, today("00:00:00"))
+    await found.look()
+    items, skipped, at = found.after(0, 200)
+    assert ([one["id"] for one in items], skipped) == ([f"n{n}" for n in range(5)], 0)
+    problem = """JSON '[{"column": "event_time", "reason": "wrong_type", "detail": "odd", "value": "soon"}]'"""
+    insert(client, 5, 3, today("00:00:00"), problem)
+    insert(client, 100, 10_000, today("00:00:00"))
+    insert(client, 0, 2, today("00:00:00"), table="rejects")
+    await found.look()
+    items, skipped, end = found.after(at, 1000)
+    kinds = Counter(one["kind"] for one in items)
+    assert (kinds["problem"], kinds["reject"]) == (3, 2)
+    assert len(items) <= 2 * feed.MOST + 5
+    assert len(items) + skipped == 10_005
+    assert found.after(end, 1000) == ([], 0, end)
+
+
+async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    await found.look()
+    insert(client, 1000, 190, today("12:00:00"))
+    await found.look()
+    insert(client, 2000, 190, today("12:00:00"))
+    await found.look()
+    _, _, at = found.after(0, 200)
+    insert(client, 7, 1, today("00:00:00"))  # received long before the others
+    await found.look()
+    items, skipped, _ = found.after(at, 200)
+    assert ([one["id"] for one in items], skipped) == (["n7"], 0)
+
+
+async def test_the_ring_keeps_the_latest_and_says_how_many_went(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    await found.look()
+    insert(client, 0, 1, today("00:00:00"))
+    await found.look()
+    for start in range(100, 100 + 200 * 11, 200):
+        insert(client, start, 200, today("00:00:00"))
+        await found.look()
+    items, skipped, _ = found.after(1, 100)
+    assert (len(items), items[-1]["id"], skipped) == (100, "n2299", 2100)
+
+
+async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    await found.look()
+    insert(client, 0, 3, today("00:00:00"))
+    await found.look()
+    found.reset()
+    insert(client, 10, 1, today("00:00:00"))
+    await found.look()
+    assert found.after(0, 200)[0] == []
+
+
+async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(client: Any) -> None:
+    found = Feed(query.client("nowhere", "http://127.0.0.1:1"), "web", SCHEMA)
+    await found.look()
+    assert found.error == "the BigQuery emulator does not answer; is `make run` running?"
+    assert found.after(0, 10) == ([], 0, 0)
+
+
+EVENTS = SCHEMA.tables["events"]
+
+
+@pytest.mark.parametrize(
+    "problems", [None, "no json", {"a": 1}, [1, "x"], "[]", [{"column": None}], [{"column": ["a"]}]]
+)
+def test_an_odd_row_is_an_item_all_the_same(problems: Any) -> None:
+    row = dict.fromkeys([column.name for column in EVENTS.columns])
+    row |= {"event_id": "x" * 5_000, "type": "<b>\n</b>" * 200, "user_id": 2**63, "problems": problems}
+    found = item.of(EVENTS, Columns.of(EVENTS), row)
+    assert len(found["id"]) == item.MOST_CHARACTERS and found["id"].endswith("…")
+    assert len(found["summary"]) <= 160 and "\n" not in found["summary"]
+    assert found["who"] == str(2**63)
+    assert found["kind"] == ("problem" if found["problems"] else "event")
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "value", [2**53 + 1, {"a": 1}, [1], "text", 0.5, True, None, float("nan"), float("inf"), b"\xff"]
+)
+def test_a_value_is_shown_as_javascript_can_hold_it(value: Any) -> None:
+    assert isinstance(item.shown(value), str | float | bool | None)
+    json.dumps(item.shown(value), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "share", "value"),
+    [
+        ({}, 0.5, None),
+        ({0.1: 0, inf: 0}, 0.5, None),
+        ({0.1: 10, 1.0: 10, inf: 10}, 0.5, 0.05),
+        ({0.1: 5, 1.0: 10, inf: 10}, 0.9, 0.1 + 0.9 * 4 / 5),
+        ({0.1: 0, 1.0: 0, inf: 3}, 0.5, 1.0),
+    ],
+)
+def test_a_quantile_is_interpolated_as_prometheus_does(
+    buckets: dict[float, float], share: float, value: float | None
+) -> None:
+    assert quantile(buckets, share) == (value if value is None else pytest.approx(value))
+
+
+def scraped(at: float, hits: int, started: float = 1.0, code: str = "ABORTED", failed: int = 0) -> Any:
+    text = (
+        f"process_start_time_seconds {started}\n"
+        f'pixelpipe_collector_hits_total{{method="GET"}} {hits}\n'
+        f'pixelpipe_loader_append_retries_total{{code="{code}"}} {failed}\n'
+    )
+    return read("x", text, at)
+
+
+def test_rates_start_again_with_a_process_that_was_started_again() -> None:
+    recent = Recent()
+    recent.add(scraped(0.0, 100))
+    assert recent.per_second("pixelpipe_collector_hits_total") is None
+    recent.add(scraped(2.0, 110))
+    assert recent.per_second("pixelpipe_collector_hits_total") == 5.0
+    recent.add(scraped(3.0, 1, started=2.0))
+    assert recent.per_second("pixelpipe_collector_hits_total") is None
+    recent.add(None)
+    assert recent.last is None
+
+
+def test_a_trouble_has_one_since_however_its_text_changes_and_ends() -> None:
+    since = Since()
+    recent = {name: Recent() for name in ("collector", "processor", "loader")}
+    recent["loader"].add(scraped(0.0, 0))
+    shown = []
+    for at, failed in ((1.0, 2), (2.0, 3), (20.0, 3), (31.0, 3)):
+        recent["loader"].add(scraped(at, 0, failed=failed))
+        shown.append(since.shown(find(Seen([], {}, [], recent)), now=at))
+    assert [one[0]["text"] for one in shown[:2]] == [
+        "appends to BigQuery failed in the last 10 s: ABORTED 2 times",
+        "appends to BigQuery failed in the last 10 s: ABORTED 3 times",
+    ]
+    assert [one[0]["since"] for one in shown[:2]] == [1.0, 1.0]
+    assert shown[2:] == [[], []]

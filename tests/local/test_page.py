@@ -1,0 +1,359 @@
+"""The page of a running stack, driven in Chromium: what people see and do there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from tests.local import browser as browsers
+from tests.local import run_stack
+from tests.local.browser import PHONE, looking
+from tests.local.run_stack import Stack
+from tests.trackers import npm
+
+MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """With a column for problems, and quick to spool."""
+    folder = tmp_path_factory.mktemp("stack")
+    schema = folder / "schema.yaml"
+    trackers = (npm.FOLDER / "schema.yaml").read_text()
+    more = {
+        "      params: ": "      problems:     {type: JSON, from: event.problems}\n",
+        "      stage: ": "      type:        {type: STRING, from: [param.type, param.event]}\n",
+    }
+    for before, column in more.items():
+        trackers = trackers.replace(before, column + before, 1)
+    schema.write_text(trackers)
+    env = {"PIPE_SCHEMA": str(schema), "PIPE_LINGER_SECONDS": "0.02", "PIPE_PUBLISH_TIMEOUT_SECONDS": "0.5"}
+    with run_stack.running(folder / "data", **env) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(chromium: Browser, stack: Stack) -> Iterator[Page]:
+    with looking(chromium, stack) as look:
+        yield look.page
+
+
+def fire(stack: Stack, **parameters: str) -> str:
+    """The id of a pixel that the collector has acknowledged."""
+    event_id = str(uuid.uuid4())
+    url = f"{stack.url('collector')}/pixel.gif"
+    assert requests.get(url, params={"event_id": event_id, **parameters}, timeout=10).status_code == 200
+    return event_id
+
+
+def ask(stack: Stack, path: str) -> Any:
+    return requests.get(f"{stack.url('page')}{path}", timeout=40).json()
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate((npm.installed() / "node_modules" / "axe-core" / "axe.min.js").read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+def overflow(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (PHONE, "dark"),
+        *(pytest.param(*look, marks=pytest.mark.slow) for look in ((1440, "dark"), (PHONE, "light"))),
+        *(pytest.param(1024, scheme, marks=pytest.mark.slow) for scheme in ("light", "dark")),
+    ],
+)
+def test_each_width_is_accessible_and_fits(chromium: Browser, stack: Stack, width: int, scheme: str) -> None:
+    user = f"wide-{width}-{scheme}"
+    fire(stack, user_id=user, type="view", event_time="yesterday", title=MARKUP * 3)
+    with looking(chromium, stack, width, scheme) as look:
+        page = look.page
+        page.click(f"#list .row:has-text('{user}')")
+        page.wait_for_selector(".steps")
+        assert (violations(page), overflow(page)) == ([], 0)
+        page.keyboard.press("Escape")
+        page.fill("#query", "SELECT FORM")
+        page.press("#query", "Control+Enter")
+        page.wait_for_selector("#query-error:not(:empty)")
+        assert (violations(page), overflow(page)) == ([], 0)
+        shown = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (sum(shown) < 200) == (scheme == "dark")
+        assert not page.evaluate("'hacked' in window")
+
+
+def test_a_pixel_from_the_form_is_followed_until_it_is_a_row(page: Page, stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    page.get_by_label("user_id").fill(user)
+    page.get_by_label("More parameters").fill("order_id=o-7\nnote=a=b & c")
+    page.get_by_role("button", name="Fire the pixel").click()
+    expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+    page.get_by_role("button", name="Its story").click()
+    expect(page.locator("dialog .outcome")).to_contain_text("It is a row.")
+    assert page.locator("[data-step]").evaluate_all("all => all.map(one => one.dataset.step)") == [
+        *("request", "protocol", "parameters", "columns", "row")
+    ]
+    assert f"user_id={user}" in page.locator("dialog > section pre").inner_text()  # the curl that sends it again
+    (item,) = ask(stack, f"/api/events?user_id={user}&wait=5")["items"]
+    assert json.loads(item["row"]["params"]) == {"order_id": "o-7", "note": "a=b & c"}
+
+
+def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
+    page.get_by_role("tab", name="Post").click()
+    body = page.get_by_label("JSON for /events")
+    body.fill("{no json")
+    page.get_by_role("button", name="Post the event").click()
+    expect(page.locator("#send [role=alert]")).to_contain_text("This is not JSON")
+    body.fill('{"type": "view"}')
+    page.get_by_role("button", name="Post the event").click()
+    expect(page.locator("#trip")).to_contain_text("It became a reject")
+    body.fill('{"type": "view", "user_id": "ada"}')
+    page.get_by_role("button", name="Post the event").click()
+    expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+
+
+def test_every_snippet_for_this_host_is_offered_and_a_trackers_is_fired(page: Page, stack: Stack) -> None:
+    offered = ask(stack, "/api/snippets")
+    page.get_by_role("tab", name="Snippet").click()
+    choice = page.locator("#send-panel select")
+    expect(choice.locator("option")).to_have_count(len(offered))
+    segment = next(at for at, snippet in enumerate(offered) if snippet["protocol"] == "segment")
+    choice.select_option(index=segment)
+    page.get_by_label("Your collector's address").fill("https://c.example.com")
+    own = offered[segment]["text"].replace(stack.url("collector"), "https://c.example.com")
+    expect(page.locator("#send-panel pre")).to_have_text(own)
+    for at in {snippet["protocol"]: at for at, snippet in enumerate(offered) if snippet["fires"]["event_id"]}.values():
+        choice.select_option(index=at)
+        page.get_by_role("button", name="Fire what it sends").click()
+        expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+    assert len(ask(stack, "/api/events?protocol=segment&limit=1000")["items"]) == 1
+
+
+def test_what_is_pasted_is_explained_and_not_sent(page: Page, stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    page.get_by_role("tab", name="Paste").click()
+    text = page.get_by_label("Paste a request")
+    text.fill(f"curl 'https://c.example.com/pixel.gif?user_id={user}&type=view&event_time=yesterday&colour=red'")
+    page.get_by_role("button", name="Show the row it would become").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator(".outcome")).to_contain_text("It would become this row. Nothing was sent.")
+    expect(dialog.locator("[data-name=Refused]")).to_contain_text("event_time")
+    expect(dialog.locator("[data-name=Unknown]")).to_contain_text("colour")
+    page.get_by_role("button", name="Close").click()
+    text.fill("{broken")
+    page.get_by_role("button", name="Show the row it would become").click()
+    expect(page.locator("#send [role=alert]")).to_contain_text("JSON")
+    assert ask(stack, f"/api/events?user_id={user}")["items"] == []
+
+
+def test_what_went_wrong_is_found_and_its_story_says_why(page: Page, stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    fire(stack, user_id=user, type="fine")
+    odd = fire(stack, user_id=user, type="odd", event_time="yesterday")
+    rejected = fire(stack, type=f"nobody-{user}")
+    rows = page.locator("#list .row")
+    page.get_by_label("Filter what arrives").fill(user)
+    expect(rows).to_have_count(3)
+    page.get_by_role("button", name="Went wrong").click()
+    expect(rows).to_have_count(2)
+    expect(rows.filter(has_text="problem")).to_contain_text("event_time")
+    rows.filter(has_text="reject").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator(".outcome")).to_contain_text("It is a reject")
+    expect(dialog.locator(".identity code")).to_have_text(rejected)
+    expect(dialog.locator("[data-step=reject]")).to_contain_text("user_id")
+    page.keyboard.press("Escape")
+    rows.first.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Home")
+    if "problem" not in rows.first.inner_text():
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(dialog.locator(".identity code")).to_have_text(odd)
+    expect(dialog.locator("tr[data-fate=refused]")).to_contain_text("yesterday")
+    page.keyboard.press("Escape")
+    page.get_by_label("Filter what arrives").fill("matches nothing at all")
+    expect(page.locator("#list")).to_have_text("Nothing of what is here matches the filter.")
+
+
+def test_rows_under_the_pointer_stay_until_one_asks_for_more(page: Page, stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    page.get_by_label("Filter what arrives").fill(user)
+    fire(stack, user_id=user, type="first")
+    rows = page.locator("#list .row")
+    expect(rows).to_have_count(1)
+    rows.hover()
+    fire(stack, user_id=user, type="second")
+    expect(page.locator("#resume")).to_contain_text("Paused: 1 more")
+    assert rows.count() == 1
+    page.mouse.move(0, 0)
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("second")
+    rows.first.focus()  # so do those that the keyboard is at
+    fire(stack, user_id=user, type="third")
+    more = page.get_by_role("button", name="Paused: 1 more")  # found where it is shown only
+    expect(more).to_be_visible()
+    more.dispatch_event("click")
+    expect(rows).to_have_count(3)
+
+
+def test_the_markup_of_strangers_stays_text_everywhere(page: Page, stack: Stack) -> None:
+    event_id = fire(stack, user_id=MARKUP, type=MARKUP, title=MARKUP, event_time=MARKUP, **{MARKUP: MARKUP})
+    page.get_by_label("Filter what arrives").fill(event_id)
+    page.locator("#list .row").click()
+    expect(page.locator("[data-step=parameters]")).to_contain_text(MARKUP)
+    page.keyboard.press("Escape")
+    page.fill("#query", f"SELECT user_id, type, params FROM pixelpipe.events WHERE event_id = '{event_id}'")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#result td").first).to_have_text(MARKUP)
+    assert page.locator("img, main script").count() == 0
+    assert not page.evaluate("'hacked' in window")
+    assert overflow(page) == 0
+
+
+def test_ten_thousand_events_leave_a_list_of_bounded_length(chromium: Browser, stack: Stack) -> None:
+    with looking(chromium, stack, opened=False) as look:
+        page = look.page
+        browsers.flood(page, stack, 10_000)
+        page.goto(f"{stack.url('page')}/")
+        rows = page.locator("#list .row")
+        expect(rows.first).to_contain_text("user-9999")
+        assert rows.count() <= 200
+        page.get_by_label("Filter what arrives").fill("user-9876")
+        expect(rows).to_have_count(1)
+        page.get_by_label("Filter what arrives").fill("")
+        expect(rows.first).to_contain_text("user-9999")
+        assert page.evaluate("document.querySelectorAll('*').length") < 3_000
+
+
+def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, stack: Stack) -> None:
+    with looking(chromium, stack, opened=False) as look:
+        browsers.flood(look.page, stack, 1, read_only=True, feed_error="BigQuery does not answer")
+        look.page.goto(f"{stack.url('page')}/")
+        expect(look.page.locator("#shown")).to_have_text("▲ BigQuery does not answer.")
+        assert look.page.locator(".part button:visible, #rehearse:visible").count() == 0
+        expect(look.page.get_by_role("button", name="Fire the pixel")).to_be_disabled()
+
+
+def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
+    with looking(chromium, stack, opened=False) as look:
+        page = look.page
+        page.route("**/api/stream", lambda route: route.fulfill(status=503, body="not running"))
+        page.goto(f"{stack.url('page')}/")
+        expect(page.locator("h1")).to_have_text("The page's server does not answer")
+        expect(page.locator("#link")).to_contain_text("no connection for")
+        page.unroute("**/api/stream")
+        expect(page.locator("#link")).to_have_text("live")
+        look.wrong[:] = [line for line in look.wrong if "503" not in line]
+
+
+@pytest.mark.slow
+def test_an_outage_is_rehearsed_shown_where_it_is_and_nothing_is_lost(page: Page, stack: Stack) -> None:
+    page.get_by_role("button", name="Pub/Sub is down").click()
+    fault = page.locator(".faults li")
+    expect(fault).to_contain_text("s left")
+    ids = [fire(stack, user_id="ada", type="outage") for _ in range(5)]
+    expect(page.locator(".store", has_text="spool")).to_contain_text("file")
+    expect(page.get_by_role("article", name="Pub/Sub")).to_contain_text("in trouble")
+    expect(page.locator(".term[data-name=spooled] strong")).not_to_have_text("0")
+    expect(page.locator(".verdict")).to_contain_text("Nothing is missing")
+    fault.get_by_role("button", name="End it").click()
+    expect(fault).to_have_count(0)
+    found = [ask(stack, f"/api/events?event_id={event_id}&wait=20")["items"] for event_id in ids]
+    assert [len(items) for items in found] == [1] * 5
+    expect(page.locator(".term[data-name=spooled] strong")).to_have_text("0")
+    expect(page.locator("h1")).to_have_text("All is well")
+
+
+def test_sql_is_answered_as_table_chart_and_number_and_exported(page: Page, tmp_path: Path) -> None:
+    page.fill("#query", "SELECT n, n * n AS square, '=1+1' AS text FROM UNNEST(GENERATE_ARRAY(1, 30)) AS n ORDER BY n")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#asked")).to_contain_text("30 rows")
+    expect(page.locator("#result tbody tr")).to_have_count(30)
+    page.get_by_role("button", name="Line").click()
+    expect(page.locator("#result .series")).to_have_count(2)
+    page.get_by_role("button", name="Bar").click()
+    expect(page.locator("#result rect")).to_have_count(60)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export CSV").click()
+    download.value.save_as(tmp_path / "export.csv")
+    lines = list(csv.reader((tmp_path / "export.csv").open(newline="")))
+    assert (lines[0], lines[2], len(lines)) == (["n", "square", "text"], ["2", "4", "'=1+1"], 31)
+    page.fill("#query", "SELECT 1234567 AS many")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#result .numbers")).to_contain_text("1,234,567")
+    page.get_by_role("button", name="Events by type").click()
+    expect(page.locator("#result")).not_to_contain_text("1,234,567")
+
+
+def test_a_mistake_in_sql_is_underlined_where_it_is_and_the_schema_helps(page: Page) -> None:
+    page.fill("#query", "SELECT user_id\nFROM pixelpipe.events\nWHERE colour = 'red'")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#query-error")).to_contain_text("Line 3, column 7")
+    expect(page.locator("#underline mark")).to_have_text("colour")
+    select = "box => box.setSelectionRange(box.value.indexOf('colour'), box.value.indexOf(' ='))"
+    page.locator("#query").evaluate(select)
+    page.locator("#schema").get_by_role("button", name="type", exact=True).click()
+    assert page.input_value("#query").endswith("WHERE type = 'red'")
+    expect(page.locator("#query-error")).to_be_empty()
+
+
+def test_the_proof_adds_up_and_the_cost_is_shown(page: Page, stack: Stack) -> None:
+    fire(stack, user_id="ada", type="proof")
+    expect(page.locator(".verdict")).to_contain_text("All of them are accounted for")
+
+    def terms() -> list[int]:
+        shown = page.locator(".term strong").all_inner_texts()
+        return [int(text.replace(",", "")) for text in shown]
+
+    collected, *parts = terms()
+    assert collected == sum(parts) > 0
+    expect(page.locator("#hours rect").first).to_be_attached()
+    expect(page.locator("#hours")).to_contain_text("In no hour is anything missing")
+    expect(page.locator("#cost")).to_contain_text("a million events")
+    assert float(page.locator("#cost strong").first.inner_text().removeprefix("$")) > 0
+
+
+def test_nothing_moves_for_who_asks_for_less_motion(chromium: Browser, stack: Stack) -> None:
+    fire(stack, user_id="ada", type="still")
+    with looking(chromium, stack, reduced_motion="reduce") as look:
+        assert look.page.evaluate("getComputedStyle(document.querySelector('.pipe .dots')).animationName") == "none"
+
+
+@pytest.mark.slow
+def test_a_service_is_killed_and_started_by_keyboard_and_the_picture_says_so(page: Page, stack: Stack) -> None:
+    loader = page.get_by_role("article", name="loader")
+    expect(loader).to_contain_text("ready")
+    page.get_by_role("button", name="kill loader").focus()
+    page.keyboard.press("Enter")
+    expect(loader).to_contain_text("ended")
+    expect(page.locator("h1")).to_contain_text("oader")
+    expect(page.locator(".cross").first).to_be_visible()
+    event_id = fire(stack, user_id="ada", type="while-the-loader-is-away")
+    page.get_by_role("button", name="start loader").click()
+    expect(loader).to_contain_text("ready")
+    (item,) = ask(stack, f"/api/events?event_id={event_id}&wait=20")["items"]
+    assert item["type"] == "while-the-loader-is-away"
+    # Its totals start at 0 again; those by hour do not.
+    expect(page.locator("#ledger")).to_contain_text("oader was started again and counts from 0")
+    expect(page.locator(".verdict")).to_contain_text("collected since the page began to count are accounted for")

@@ -1,0 +1,135 @@
+"""The page's own subscription to the raw requests: the latest are kept and found, all are counted, and it goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+
+import pytest
+
+from local import raw_hits
+from local.raw_hits import RawHits
+from local.story import Reading
+from services.processor.parse import Parser
+from services.shared import hit, identity, resource_names, schema_file
+from services.shared.hit import Hit
+from services.shared.policy import Policy
+from services.shared.schema import DEFAULT_FILE
+from tests.emulators.pubsub_client import Desk
+from tests.processor.test_log_entry import ENTRY
+
+SCHEMA = schema_file.load(DEFAULT_FILE)
+NOW = time.time_ns() // 1000
+
+
+@pytest.fixture
+def desk(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    with Desk(pubsub_host, project) as found:
+        found.topic(resource_names.HITS_TOPIC)
+        yield found
+
+
+@pytest.fixture
+async def raw(desk: Desk, project: str) -> AsyncIterator[RawHits]:
+    reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
+    found = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
+    task = asyncio.create_task(found.run())
+    await until(lambda: found.since is not None)
+    yield found
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await found.leave()
+
+
+async def until(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        await asyncio.sleep(0.02)
+
+
+def hits(count: int, query: str = "user_id=u{n}&event_id=e{n}") -> list[Hit]:
+    return [
+        Hit(id=identity.uuid7(NOW), at=NOW, method="GET", path="/i", query=query.format(n=number))
+        for number in range(count)
+    ]
+
+
+def send(desk: Desk, given: list[Hit], pack: str) -> None:
+    data, attributes = hit.pack([hit.encode(one) for one in given], pack)
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(10)
+
+
+async def test_an_event_is_found_by_the_collectors_id_and_by_its_own(desk: Desk, raw: RawHits) -> None:
+    given = hits(3)
+    odd = Hit(id=identity.uuid7(NOW), at=NOW, method="GET", path="/i", query="user_id=a&event_id=%2Fa%20b")
+    send(desk, [*given, odd], "p1")
+    await until(lambda: raw.counts.total() == 4)
+    assert raw.find(given[1].id, NOW) == given[1]
+    assert raw.find("e2", NOW) == given[2]
+    assert raw.find("/a b", NOW) == odd
+    assert raw.find("u2", NOW) is None  # it is mentioned, and is not the event's id
+    assert raw.find("e3", NOW) is None
+
+
+async def test_the_latest_are_kept_and_all_are_counted_once(desk: Desk, raw: RawHits) -> None:
+    first, second, third = (hits(1000) for _ in range(3))
+    for pack, given in (("p1", first), ("p2", second), ("p2", second), ("p3", third)):
+        send(desk, given, pack)
+    await until(lambda: raw.find(third[-1].id, NOW) is not None)
+    assert raw.counts == {raw_hits.hour(NOW): 3000}
+    assert raw.find(first[-1].id, NOW) is None
+    assert raw.find(second[0].id, NOW) == second[0]
+
+
+async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: RawHits) -> None:
+    topic = desk.topic_path(resource_names.HITS_TOPIC)
+    desk.publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
+    desk.publisher.publish(topic, b"no pack", schema="hit/9", count="4", pack="y").result(10)
+    desk.publisher.publish(topic, b"no log entry").result(10)
+    send(desk, hits(1), "p1")
+    await until(lambda: raw.counts.total() == 1)
+    assert raw.error is None
+
+
+async def test_an_entry_of_a_balancers_log_is_protected_as_the_processor_does(desk: Desk, raw: RawHits) -> None:
+    entry = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "remoteIp": "203.0.113.77"}}
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), json.dumps(entry).encode()).result(10)
+    await until(lambda: raw.counts.total() == 1)
+    (kept,) = raw.kept()
+    assert kept.ip == "203.0.113.0"
+
+
+async def test_its_subscription_expires_and_is_deleted_when_the_page_ends(desk: Desk, project: str) -> None:
+    reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
+    raw = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
+    task = asyncio.create_task(raw.run())
+    await until(lambda: raw.since is not None)
+    made = desk.subscriber.get_subscription(subscription=raw.subscription)
+    assert made.expiration_policy.ttl.days == 1
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await raw.leave()
+    assert list(desk.subscriber.list_subscriptions(project=f"projects/{project}")) == []
+
+
+async def test_without_its_topic_it_says_so_and_tries_again(pubsub_host: str, project: str, monkeypatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
+    raw = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
+    task = asyncio.create_task(raw.run())
+    await until(lambda: raw.error is not None)
+    assert "not found" in raw.error.lower()
+    with Desk(pubsub_host, project) as desk:
+        desk.topic(resource_names.HITS_TOPIC)
+        await until(lambda: raw.error is None and raw.since is not None)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await raw.leave()

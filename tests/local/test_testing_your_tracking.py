@@ -1,0 +1,143 @@
+"""The examples of docs/testing-your-tracking.md, run as they stand: only addresses are those of the test's stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import playwright
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests import process
+from tests.local.run_stack import Stack
+from tests.tools import require
+
+TEXT = (process.ROOT / "docs" / "testing-your-tracking.md").read_text()
+BLOCKS = re.findall(r"^## (.*?)$|^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+DRIVER = Path(playwright.__file__).parent / "driver"
+SITE = "https://staging.example.com/checkout"
+
+
+def blocks(section: str, language: str) -> list[str]:
+    found, inside = [], False
+    for heading, kind, text in BLOCKS:
+        if heading:
+            inside = heading == section
+        elif inside and kind == language:
+            found.append(text)
+    assert found
+    return found
+
+
+@pytest.fixture
+def local(stack: Stack, tmp_path: Path) -> str:
+    """A page that tracks an order, as a URL."""
+    site = tmp_path / "checkout.html"
+    site.write_text(f'<img src="{stack.url("collector")}/pixel.gif?user_id=ada&amp;type=order">')
+    return site.as_uri()
+
+
+def here(text: str, stack: Stack, site: str) -> str:
+    return text.replace("http://127.0.0.1:8000", stack.url("page")).replace(SITE, site)
+
+
+def test_the_fixture_and_the_tests_of_pytest(stack: Stack, tmp_path: Path) -> None:
+    conftest, tests = blocks("pytest", "python")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_orders.py").write_text(tests)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "PIXELPIPE_PAGE": stack.url("page")}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_lines_for_playwright_in_python(stack: Stack, local: str) -> None:
+    chromium = require("chromium", "apt-get install chromium")
+    (lines,) = blocks("Playwright", "python")
+    assert len(lines.splitlines()) == 3
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        exec(here(lines, stack, local), {"page": browser.new_page()})  # noqa: S102 - the document's own lines
+        browser.close()
+
+
+PLAYWRIGHT = """
+const assert = require('assert');
+const {{ chromium }} = require({package});
+const expect = (value) => ({{ toHaveLength: (length) => assert.strictEqual(value.length, length) }});
+(async () => {{
+  const browser = await chromium.launch({{ executablePath: {chromium}, args: ['--no-sandbox', '--disable-gpu'] }});
+  const page = await browser.newPage();
+  const request = page.request;
+  {lines}
+  await browser.close();
+}})();
+"""
+
+
+def test_the_lines_for_playwright_in_javascript(stack: Stack, local: str) -> None:
+    """Playwright's own library in its own Node, with an `expect` of three lines in place of its test runner's."""
+    chromium = require("chromium", "apt-get install chromium")
+    (lines,) = blocks("Playwright", "js")
+    assert len(lines.splitlines()) == 3
+    script = PLAYWRIGHT.format(
+        package=json.dumps(str(DRIVER / "package")), chromium=json.dumps(chromium), lines=here(lines, stack, local)
+    )
+    done = subprocess.run([str(DRIVER / "node"), "-e", script], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+CYPRESS = """
+const assert = require('assert');
+let queue = Promise.resolve();
+const cy = {{
+  visit: (url) => {{ queue = queue.then(() => fetch(new URL({pixel}))); }},
+  request: (...asked) => {{
+    const [url, method] = asked.length > 1 ? [asked[1], asked[0]] : [asked[0], 'GET'];
+    queue = queue.then(() => fetch(url, {{ method }}).then(async (reply) => {{
+      assert.ok(reply.ok);
+      return {{ body: await reply.json() }};
+    }}));
+    return {{ its: (path) => ({{ should: (what, length) => {{
+      assert.strictEqual(what, 'have.length');
+      queue = queue.then((reply) => {{
+        const found = path.split('.').reduce((value, name) => value[name], reply);
+        assert.strictEqual(found.length, length);
+      }});
+    }} }}) }};
+  }},
+}};
+{lines}
+queue.catch((error) => {{ console.error(error); process.exit(1); }});
+"""
+
+
+def test_the_lines_for_cypress_ask_what_is_there(stack: Stack, local: str) -> None:
+    """Cypress itself is not run: its three commands are stood in for, so that addresses and shapes are held."""
+    (lines,) = blocks("Cypress", "js")
+    assert len(lines.splitlines()) == 3
+    pixel = json.dumps(f"{stack.url('collector')}/pixel.gif?user_id=ada&type=order")
+    script = CYPRESS.format(pixel=pixel, lines=here(lines, stack, local))
+    done = subprocess.run([str(DRIVER / "node"), "-e", script], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_shell(stack: Stack) -> None:
+    (_, explain) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(here(explain, stack, ""), shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602
+    assert json.loads(done.stdout)["outcome"] == "row"

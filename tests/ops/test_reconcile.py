@@ -1,0 +1,247 @@
+"""`ops reconcile`, and the view it asks: what was acknowledged against what arrived, by hour and protocol."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from services.provision import reconciliation
+from services.shared import hit, identity
+from services.shared.hit import Hit
+from services.shared.tally import HOUR_US
+from services.shared.tally_table import TABLE
+from tests.emulators.bigquery import oracle
+from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
+from tests.waiting import until
+
+NOW = datetime.now(UTC)
+HOUR = (NOW - timedelta(hours=10)).replace(minute=0, second=0, microsecond=0)
+
+
+def reconcile(pipeline: Pipeline, *arguments: str, code: int = 0) -> Done:
+    return pipeline.ops(
+        "reconcile", "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", "--json", *arguments, code=code
+    )
+
+
+def tally(id: str, outcome: str, hits: int, **others: Any) -> dict[str, Any]:
+    """A row of tallies_log, of HOUR unless `others` say more."""
+    source = "collector" if outcome in ("acknowledged", "dropped", "refused") else "loader"
+    hour = others.pop("hour", HOUR)
+    row = {
+        "day": hour.date().isoformat(),
+        "tally_id": id,
+        "received_at": (hour + timedelta(minutes=5)).isoformat(),
+        "source": source,
+        "sequence": 1,
+        "final": False,
+        "hour": hour.isoformat(),
+        "protocol": "native",
+        "outcome": outcome,
+        "hits": hits,
+    }
+    return row | others
+
+
+def last(id: str, hour: datetime = HOUR) -> dict[str, Any]:
+    """A collector's last tally, without hits."""
+    at = (hour + timedelta(minutes=50)).isoformat()
+    return tally(id, "acknowledged", 0, final=True, sequence=99, hour=hour, received_at=at) | {
+        "hour": None,
+        "outcome": None,
+        "protocol": None,
+    }
+
+
+def test_the_view_is_googlesql() -> None:
+    table = oracle.Table("p.d.tallies_log", {column.name: column.type for column in TABLE.columns})
+    oracle.oracle().analyze(reconciliation.sql("p", "d"), [table])
+
+
+def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeline) -> None:
+    later = (HOUR + timedelta(hours=2)).isoformat()
+    rows = [
+        tally("a", "acknowledged", 5),
+        tally("a", "acknowledged", 8, sequence=2),
+        tally("a", "acknowledged", 8, sequence=2),  # delivered twice
+        tally("a", "acknowledged", 3, protocol="segment", tenant="shop"),
+        tally("a", "dropped", 2),
+        tally("a", "refused", 1),
+        tally("b", "acknowledged", 4),  # another collector, or the same after a restart
+        last("a"),
+        last("b"),
+        tally("p1", "loaded", 9),
+        tally("p1", "loaded", 8, received_at=later),  # loaded again, when a new schema file made a reject of one
+        tally("p1", "rejected", 1, received_at=later),
+        tally("p2", "loaded", 1, received_at=later),  # waited two hours in a spool
+        tally("p3", "rejected", 2),
+        tally("p4", "loaded", 3, protocol="segment"),
+        tally("p5", "ingested", 7),
+    ]
+    pipeline.load("tallies", rows)
+    report = reconcile(pipeline, "--since", HOUR.isoformat()).json
+    native, segment = report["hours"]
+    nothing = {"in_flight": 0, "difference": 0, "unfinished_collectors": 0, "dead_lettered": 0}
+    assert native == nothing | {
+        "hour": HOUR.isoformat().replace("+00:00", "Z"),
+        "protocol": "native",
+        "acknowledged": 12,
+        "loaded": 10,
+        "rejected": 2,
+        "dropped": 2,
+        "refused": 1,
+        "ingested": 7,
+    }
+    assert (segment["protocol"], segment["acknowledged"], segment["loaded"]) == ("segment", 3, 3)
+    assert report["text"].startswith(f"pixelpipe since {native['hour']}: nothing is missing (15 acknowledged")
+
+
+def test_what_is_missing_is_named_and_the_exit_code_says_so(pipeline: Pipeline) -> None:
+    surplus = HOUR + timedelta(hours=1)
+    pipeline.load(
+        "tallies",
+        [
+            tally("a", "acknowledged", 5),
+            tally("a", "acknowledged", 5, protocol="segment"),
+            last("a"),
+            tally("p1", "loaded", 3),
+            tally("p2", "loaded", 7, protocol="segment"),  # a surplus there does not hide what is missing here
+            tally("killed", "acknowledged", 4, hour=surplus, received_at=(surplus + timedelta(minutes=59)).isoformat()),
+            tally("p3", "loaded", 6, hour=surplus),
+            tally("p4", "loaded", 1, hour=surplus + timedelta(hours=1)),
+        ],
+    )
+    report = reconcile(pipeline, "--since", HOUR.isoformat(), code=1).json
+    first = HOUR.isoformat().replace("+00:00", "Z")
+    assert report["missing"] == 2
+    assert report["missing_by_hour"] == [{"hour": first, "hits": 2, "collectors": ["a"]}]
+    assert [one["difference"] for one in report["hours"]] == [2, -2, -2, -1]
+    # Killed a minute before the hour: what it had not told may be of the next.
+    assert [one["unfinished_collectors"] for one in report["hours"]] == [0, 0, 1, 1]
+    text = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), code=1).out
+    assert f"{first}: 2 missing, of collectors a" in text
+    assert "2 hits are missing" in text.splitlines()[-1]
+
+
+def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    pipeline.load("tallies", [tally("a", "acknowledged", 5, hour=hour), tally("p", "loaded", 3, hour=hour)])
+    (found,) = reconcile(pipeline).json["hours"]
+    assert (found["in_flight"], found["difference"]) == (2, 0)
+
+
+def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
+    at = int(HOUR.timestamp() * 1e6) + 5
+    lines = [
+        hit.encode(Hit(identity.uuid7(at), at + n, "GET", "/i", via=via)) for n, via in enumerate(("", "segment.t"))
+    ]
+    data, attributes = hit.pack(lines, identity.uuid7(at))
+    first = pipeline.bury(data, attributes | {"dead_reason": "a bug"})
+    damaged, attributes = hit.pack(lines, identity.uuid7(at))
+    pipeline.bury(damaged[:-4], attributes)
+    replayed, attributes = hit.pack(lines, identity.uuid7(at))
+    pipeline.bury(replayed, attributes | {hit.REPLAYED: hit.FROM_REJECTS})  # was counted when it was rejected
+    pipeline.load(
+        "tallies", [tally("a", "acknowledged", 3), tally("a", "acknowledged", 1, protocol="segment"), last("a")]
+    )
+    report = reconcile(pipeline).json
+    assert [(one["protocol"], one["dead_lettered"], one["difference"]) for one in report["hours"]] == [
+        (None, 2, -2),
+        ("native", 1, 2),
+        ("segment", 1, 0),
+    ]
+    assert report["dead_letters"]["hits"] == 4 and len(report["dead_letters"]["first_hit_ids"]) == 2
+    pipeline.dead("drop", first, "--yes")
+    report = reconcile(pipeline, code=1).json
+    assert report["missing"] == 2  # one native hit and one of segment are gone for good
+
+
+@contextmanager
+def webhook(status: int) -> Iterator[tuple[str, list[Any]]]:
+    got: list[Any] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing on stderr."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/secret", got
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_report_goes_to_a_webhook(pipeline: Pipeline) -> None:
+    with webhook(200) as (url, got):
+        report = reconcile(pipeline, "--webhook", url).json
+    assert got == [report]
+    with webhook(404) as (url, _):
+        assert (
+            reconcile(pipeline, "--webhook", url, code=1).err == "reconcile: the webhook answers 404; check --webhook\n"
+        )
+    gone = reconcile(pipeline, "--webhook", url, code=1)
+    assert gone.err.startswith("reconcile: the webhook cannot be reached: ") and "secret" not in gone.err
+
+
+def test_without_the_table_it_says_what_to_do(bare: Pipeline) -> None:
+    bare.file.write_text("tables: {}\n")
+    done = bare.ops("reconcile", "--no-dead", code=1)
+    assert done.err.startswith("reconcile: ")
+    assert len(done.err.splitlines()) == 1
+
+
+async def test_what_is_sent_arrives_and_is_counted_by_protocol(pipeline: Pipeline) -> None:
+    segment = json.dumps({"type": "track", "event": "buy", "userId": "u", "tally": {"id": "x", "source": "collector"}})
+    with pipeline.services("processor", "loader"):
+        with pipeline.collector() as url:
+            for number in (1, 2, 2):  # the sender's repeat is acknowledged and loaded, and one event of the view
+                _get(f"{url}/pixel.gif?user_id=u{number}&type=view&event_id=e{number}")
+            _get(f"{url}/pixel.gif?user_id=u&n=many")  # a reject
+            assert _post(f"{url}/v1/track", segment) == 200
+            assert _post(f"{url}/tally", segment) == 404
+
+        async def closed() -> bool:
+            sql = "SELECT IFNULL(SUM(acknowledged), 0) + 1000 * IFNULL(SUM(in_flight), 9) FROM pixelpipe.reconciliation"
+            return bool(pipeline.number(sql) == 5)
+
+        await until(closed, "the tallies to close", 40)
+    report = reconcile(pipeline).json
+    assert report["sums"]["loaded"] + report["sums"]["rejected"] == report["sums"]["acknowledged"] == 5
+    assert {one["protocol"]: one["acknowledged"] for one in report["hours"]} == {"native": 4, "segment": 1}
+    # A first and a last one: nothing a stranger sends becomes one, and none of them is a hit.
+    assert pipeline.number("SELECT COUNT(DISTINCT tally_id) FROM pixelpipe.tallies WHERE source = 'collector'") == 1
+    assert pipeline.number("SELECT COUNT(*) FROM pixelpipe.tallies WHERE final") >= 1
+    hours = pipeline.rows("SELECT DISTINCT hour FROM pixelpipe.tallies WHERE hour IS NOT NULL")
+    now = time.time_ns() // 1000
+    assert all(now // HOUR_US - one["hour"].timestamp() // 3600 <= 1 for one in hours)
+
+
+def _get(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        assert reply.status == 200
+
+
+def _post(url: str, body: str) -> int:
+    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        return error.code
