@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """The exit code is 1 if provisioning would refuse the file, or the sample is no row."""
     _together(options)
+    sample_report.check_preset(options)
     body = sample_report.body(options)
     found = schema_file.load(Path(options.file))
     report: dict[str, Any] = {
@@ -69,7 +70,7 @@ async def run(options: argparse.Namespace) -> int:
         report["live"] = await asyncio.to_thread(_against_live, options, found)
         good = not report["live"]["refused"]
     if options.url is not None or body is not None:
-        report["sample"] = await sample_report.report(options, found, body, parser)
+        report["sample"] = await sample_report.report(options, found, sample_report.request(options, body), parser)
         good = good and sample_report.is_stored(report["sample"])
     if options.rejects:
         report["rejects"] = await asyncio.to_thread(_rejects, options, found, parser)

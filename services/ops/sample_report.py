@@ -11,6 +11,7 @@ from typing import Any
 
 from services.ops import deployment, explain, option, sample
 from services.ops.deployment import CommandRefused
+from services.ops.sample import Request
 from services.processor import lookup_files
 from services.processor.enrich import geo
 from services.processor.lookups import Lookups
@@ -46,10 +47,14 @@ def header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def body(options: argparse.Namespace) -> bytes | None:
-    """The file of --body. Raises CommandRefused for what does not go together."""
+def check_preset(options: argparse.Namespace) -> None:
+    """Raises CommandRefused."""
     if options.privacy not in privacy.PRESETS:  # argparse does not check a default
         raise CommandRefused(f"PIPE_PRIVACY={options.privacy!r}: use one of {', '.join(privacy.PRESETS)}")
+
+
+def body(options: argparse.Namespace) -> bytes | None:
+    """The file of --body. Raises CommandRefused for what does not go together."""
     if options.body is None:
         for name in ("protocol", "content_type"):
             if getattr(options, name) is not None:
@@ -82,11 +87,19 @@ def parser(options: argparse.Namespace, found: Schema) -> tuple[Parser, list[str
     return Parser(found, Lookups(places.find if places else None, None, tables)), troubles
 
 
-async def report(options: argparse.Namespace, found: Schema, body: bytes | None, parser: Parser) -> dict[str, Any]:
-    headers = dict(options.header)
-    if options.content_type is not None:
-        headers["Content-Type"] = options.content_type
-    asked = sample.request(options.url, options.protocol, body, headers)
+def headers(options: argparse.Namespace) -> dict[str, str]:
+    """Of --header and --content-type."""
+    given = dict(options.header)
+    return given if options.content_type is None else {**given, "Content-Type": options.content_type}
+
+
+def request(options: argparse.Namespace, body: bytes | None) -> Request:
+    """What the options describe, with a `url` among them. Raises CommandRefused."""
+    return sample.request(options.url, options.protocol, body, headers(options))
+
+
+async def report(options: argparse.Namespace, found: Schema, asked: Request, parser: Parser) -> dict[str, Any]:
+    """What becomes of a request, as JSON has it."""
     cfg = sample.settings(os.environ, options.privacy, options.hash_key_file)
     captured = await sample.send(cfg, found, asked)
     bare = await sample.send(cfg, sample.unprotected(found), asked)
@@ -94,7 +107,7 @@ async def report(options: argparse.Namespace, found: Schema, body: bytes | None,
     took = [explain.protected(*pair) for pair in itertools.islice(pairs, MOST_EVENTS)]
     now = time.time_ns() // 1000
     return {
-        "request": f"{'GET' if body is None else 'POST'} {asked.target}",
+        "request": f"{'GET' if asked.body is None else 'POST'} {asked.target}",
         "privacy": options.privacy,
         "reply": {"status": captured.status, "type": captured.media, "text": captured.reply},
         "secrets": captured.removed,
