@@ -24,9 +24,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from google.api_core import exceptions
 from google.iam.v1 import iam_policy_pb2, iam_policy_pb2_grpc, policy_pb2
 
-from services.ops import doctor_cloud, doctor_release
+from services.ops import doctor_cloud, doctor_project, doctor_release
 from services.ops.__main__ import main
 from services.ops.doctor_checks import DO, NEEDS, NOT_ASKED, NOTE, OK
 from services.provision import service_accounts
@@ -241,3 +242,12 @@ def test_without_credentials_one_line_says_how_to_get_them(
     assert [one["check"] for one in said["checks"] if one["state"] == DO] == ["credentials"]
     assert "gcloud auth application-default login" in said["checks"][0]["text"]
     assert all(one["state"] == NOT_ASKED for one in said["checks"][1:])
+
+
+def test_who_does_not_answer_is_asked_once(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    with iam() as host:  # which knows no topics
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", host)
+        found = list(doctor_project.planned(Config(pipeline.project), pipeline.schema))
+    failed, *others = found
+    assert failed.name == "topic pixelpipe-dead" and isinstance(failed.error, exceptions.MethodNotImplemented)
+    assert {one.verb for one in others} == {"keep"} and not any(one.name.startswith("subscription") for one in others)
