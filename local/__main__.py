@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emulators.arguments import data_path
+from emulators.arguments import HOST, data_path
 from local import ports
 from local.stack import DATA
 
-_NO_STACK = ("capacity", "check", "completion", "cost")  # commands that need nothing that runs
+_NO_STACK = ("capacity", "check", "completion", "cost", "explain")  # commands that need nothing that runs
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -123,6 +123,10 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
     if arguments == ["ledger"]:
         arguments += stack.admin_urls(running.ports).values()
+    if arguments[:1] == ["doctor"]:  # what is given comes later, and wins
+        arguments[1:1] = ["--url", f"http://{HOST}:{running.ports.collector}"]
+        if "--admin" not in arguments:
+            arguments[1:1] = [one for url in stack.admin_urls(running.ports).values() for one in ("--admin", url)]
     return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
 
 

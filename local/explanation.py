@@ -8,10 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from local import pasted
 from local.refusal import Refused
 from local.story import Reading
-from services.ops import explain, sample
+from services.ops import explain, pasted, sample
 from services.ops.deployment import CommandRefused
 from services.shared import privacy
 from services.shared.config import ConfigError
@@ -32,8 +31,8 @@ class Explanation:
 
     async def explain(self, text: str, protocol: str | None) -> dict[str, Any]:
         """The story of the first event, those of the others in `others`. Raises Refused."""
-        found = pasted.read(text, protocol)
         try:
+            found = pasted.read(text, protocol)
             async with self._slots:
                 captured = await sample.send(self._config, self._schema, found.request)
                 bare = await sample.send(self._config, sample.unprotected(self._schema), found.request)

@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import requests
 from google.api_core import exceptions
@@ -19,9 +20,11 @@ from google.auth.exceptions import GoogleAuthError
 from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
-COMMANDS = {  # modules of this package, each with add_options() and run()
+COMMANDS = {  # modules of this package, each with add_options() and run(); see _module()
     "check": "check a schema file, and show what it does to tables, a sample request, and rejects",
+    "explain": "say what becomes of a request, without sending it",
     "init": "write a schema file with columns for what events bring and no column takes",
+    "doctor": "check a running release from outside: each line ok, or what to do",
     "export": "write a LookML project or dbt's sources.yml of the tables and views",
     "smoke": "fire one pixel and wait for its row",
     "load": "fire hits at a collector and count what arrives in BigQuery",
@@ -42,6 +45,11 @@ COMMANDS = {  # modules of this package, each with add_options() and run()
 }
 
 
+def _module(name: str) -> ModuleType:
+    # services/ops/explain.py explains one hit, for every command that does.
+    return importlib.import_module(f"services.ops.{'explain_command' if name == 'explain' else name}")
+
+
 def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """Of all commands, with the options of those that are `imported`: all of them take twice as long."""
     whole = argparse.ArgumentParser(prog="pixelpipe", description="What an operator types.")
@@ -49,7 +57,7 @@ def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         if name in imported:
-            module = importlib.import_module(f"services.ops.{name}")
+            module = _module(name)
             command.description = module.__doc__
             module.add_options(command)
     return whole
@@ -58,7 +66,7 @@ def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
 def main(arguments: Sequence[str]) -> int:
     options = parser(arguments[:1]).parse_args(arguments)
     try:
-        code: int = asyncio.run(importlib.import_module(f"services.ops.{options.command}").run(options))
+        code: int = asyncio.run(_module(options.command).run(options))
         return code
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""What `check` prints for people. Pure."""
+"""What `check` and `explain` print for people. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ def text(report: dict[str, Any]) -> str:
         lines += [f"  {line}" for line in report["live"]["lines"]]
         lines += [f"  refused: {line}" for line in report["live"]["refused"]]
     if "sample" in report:
-        lines += ["", *_sample(report["sample"])]
+        lines += ["", sample(report["sample"])]
     if "rejects" in report:
         lines += ["", *_rejects(report["rejects"])]
     return "\n".join(lines)
+
+
+def sample(found: dict[str, Any]) -> str:
+    """What one request becomes."""
+    return "\n".join(_sample(found))
 
 
 def _sample(found: dict[str, Any]) -> Iterator[str]:

@@ -1,46 +1,47 @@
-"""Fires hits at a collector, remembers every one that was acknowledged, and looks for each of them in BigQuery."""
+"""Fires events at a collector, remembers every one that was acknowledged, and looks for each of them in BigQuery."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import random
+import itertools
+import math
+import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import urlencode
+from typing import Any
 
-import aiohttp
 from google.cloud import bigquery
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from services.ops import deployment, option, output
-from services.shared import identity, resource_names
+from services.ops import cost_model, deployment, load_events, load_fire, option, output, prices
+from services.ops.deployment import CommandRefused
+from services.ops.load_fire import Fired
+from services.shared import resource_names
 
-_TYPES = ("view", "click", "add_to_cart", "order", "refund")
-_BAD = ({"user_id": ""}, {"event_time": "2026-01-01T00:00:00"}, {"event_time": "soon"})  # refused by the default schema
-
-
-@dataclass(frozen=True)
-class Event:
-    """One event: sent as a pixel or posted; `bad` ones are captured all the same and become rejects."""
-
-    id: str
-    parameters: dict[str, str]
-    post: bool
-    bad: bool
+_HITS = 20_000  # where nothing is said
+_SHOWN_EVERY = 0.1  # seconds
 
 
 @dataclass
 class LoadReport:
-    """What was sent and what became of it; `lost` and `duplicated` are 0 in a pipeline that keeps its promises."""
+    """What was sent and what became of it; `lost` and `duplicated` are 0 in a pipeline that keeps its promises.
+
+    `latency_ms` is of all replies, refusals too. `behind_s` is by how much an event was sent too late at most: above 0
+    with a rate, add --connections.
+    """
 
     acknowledged: int = 0
     refused: int = 0
     seconds: float = 0.0
     hits_per_s: int = 0
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    behind_s: float = 0.0
+    event_bytes: int = 0
+    usd_a_million: float = 0.0
     rows: int = 0
     rejects: int = 0
     lost: int = 0
@@ -50,22 +51,47 @@ class LoadReport:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", type=option.url, default="http://127.0.0.1:8080", help="the collector (%(default)s)")
-    parser.add_argument("--hits", type=option.whole(1), default=20_000, help="how many (%(default)s)")
+    parser.add_argument(
+        "--hits", type=option.whole(1), help=f"how many at most ({_HITS:,}, or as many as fit in --seconds)"
+    )
+    parser.add_argument("--seconds", type=option.number(0.1, 86_400), help="for how long at most")
+    parser.add_argument(
+        "--rate",
+        type=option.number(0.1, 1e6),
+        metavar="N",
+        help="events a second, whatever the collector answers; without it each connection waits for its reply",
+    )
+    parser.add_argument(
+        "--ramp", type=option.number(0, 86_400), metavar="SECONDS", help="until --rate is reached (at once)"
+    )
+    parser.add_argument(
+        "--mix",
+        type=load_events.mix,
+        default={"native": 1.0},
+        help=f"shares by protocol, such as native=70,segment=20,snowplow=10, of {', '.join(load_events.PROTOCOLS)} "
+        "(native)",
+    )
     parser.add_argument(
         "--bad", type=option.number(0, 100), default=1.0, help="per cent that cannot become rows (%(default)s)"
     )
     parser.add_argument(
-        "--post", type=option.number(0, 100), default=30.0, help="per cent that are posted, not pixels (%(default)s)"
+        "--post",
+        type=option.number(0, 100),
+        default=30.0,
+        help="per cent of native ones that are posted, not pixels (%(default)s)",
     )
     parser.add_argument("--connections", type=option.whole(1), default=64, help="at a time (%(default)s)")
     parser.add_argument(
-        "--project", type=option.name("project"), default="local", help="where the dataset is (%(default)s)"
+        "--project",
+        type=option.name("project"),
+        default=os.environ.get("PIPE_PROJECT") or "local",
+        help="where the dataset is (%(default)s; environment PIPE_PROJECT)",
     )
     parser.add_argument(
         "--dataset",
         type=option.name("dataset"),
-        default=resource_names.DATASET,
-        help="the dataset with `events` and `rejects` (%(default)s)",
+        default=os.environ.get("PIPE_DATASET") or resource_names.DATASET,
+        help="the dataset with `events` and `rejects` (%(default)s; environment PIPE_DATASET)",
     )
     parser.add_argument(
         "--bigquery", type=option.url, help="address of a BigQuery emulator, such as http://127.0.0.1:9050"
@@ -77,75 +103,63 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """The exit code is 1 if a hit was lost or counted twice."""
-    console = Console(stderr=True)
+    """The exit code is 1 if a hit was lost or counted twice, or none was acknowledged."""
+    if options.ramp is not None and options.rate is None:
+        raise CommandRefused("--ramp goes with --rate")
+    client = deployment.bigquery_client(options.project, options.bigquery)
     started = time.time()
-    events = list(make(options.hits, options.bad / 100, options.post / 100))
-    with console.status(f"firing {options.hits} hits"):
-        outcome, acknowledged = await fire(options.url, events, options.connections)
-    with console.status("waiting for the rows"):
-        client = deployment.bigquery_client(options.project, options.bigquery)
-        await asyncio.to_thread(_look, client, options, started, acknowledged, outcome)
-    output.show(options, asdict(outcome))
-    return 1 if outcome.lost or outcome.duplicated else 0
+    # Before the load: without credentials, project or views there is no point.
+    await asyncio.to_thread(_ids, client, options, "events", started)
+    fired = await _fire(options)
+    if not fired.acknowledged:
+        raise CommandRefused(f"{options.url} acknowledged none of {fired.refused}: {fired.failure}")
+    report = _report(fired)
+    with Console(stderr=True).status("waiting for the rows"):
+        await asyncio.to_thread(_look, client, options, started, fired.acknowledged, report)
+    output.show(options, asdict(report))
+    return 1 if report.lost or report.duplicated else 0
 
 
-def make(count: int, bad: float, post: float) -> Iterator[Event]:
-    """Events like a shop's, each with an id of its own; exactly `bad` of them, rounded, are refused by the schema."""
-    now = time.time_ns() // 1000
-    spoiled = set(random.sample(range(count), round(count * bad)))
-    for number in range(count):
-        parameters = {
-            "event_id": identity.uuid7(now),
-            "tenant": f"shop-{number % 7}",
-            "user_id": f"user-{random.randrange(100_000)}",  # noqa: S311 - load, not secrets
-            "type": random.choice(_TYPES),  # noqa: S311
-            "url": f"https://shop.example.com/products/{random.randrange(10_000)}?from=mail",  # noqa: S311
-            "note": "café au lait",
-        }
-        if number in spoiled:
-            parameters |= _BAD[number % len(_BAD)]
-        is_post = random.random() < post  # noqa: S311
-        yield Event(parameters["event_id"], parameters, is_post, number in spoiled)
+async def _fire(options: argparse.Namespace) -> Fired:
+    hits = options.hits or (_HITS if options.seconds is None else None)
+    seconds = math.inf if options.seconds is None else options.seconds
+    due = None
+    if options.rate is not None:
+        due = itertools.islice(load_fire.schedule(options.rate, options.ramp or 0.0, seconds), hits)
+    events = load_events.make(hits, options.bad / 100, options.post / 100, options.mix)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("firing", total=hits or options.seconds)
+        shown = 0.0
+
+        def progress(fired: Fired, elapsed: float) -> None:
+            nonlocal shown
+            if elapsed - shown >= _SHOWN_EVERY:
+                shown = elapsed
+                said = f"{len(fired.acknowledged):,} acknowledged, {fired.refused:,} refused"
+                bar.update(task, completed=fired.sent if hits else elapsed, description=said)
+
+        return await load_fire.fire(options.url, events, options.connections, due, seconds, progress)
 
 
-async def fire(url: str, events: Iterable[Event], connections: int) -> tuple[LoadReport, set[str]]:
-    """Send every event once, from so many connections at a time; the ids of those answered 200 or 204."""
-    outcome, acknowledged, waiting = LoadReport(), set[str](), iter(events)
-    timeout = aiohttp.ClientTimeout(total=60)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections), timeout=timeout) as http:
-
-        async def one_connection() -> None:
-            for event in waiting:
-                if await _send(http, url, event):
-                    acknowledged.add(event.id)
-                else:
-                    outcome.refused += 1
-
-        begin = time.perf_counter()
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(connections):
-                tasks.create_task(one_connection())
-        outcome.seconds = round(time.perf_counter() - begin, 3)
-    outcome.acknowledged = len(acknowledged)
-    outcome.hits_per_s = round(len(acknowledged) / outcome.seconds)
-    return outcome, acknowledged
-
-
-async def _send(http: aiohttp.ClientSession, url: str, event: Event) -> bool:
-    try:
-        if event.post:
-            async with http.post(url + "/events", json=event.parameters) as reply:
-                return reply.status == 204
-        async with http.get(f"{url}/pixel.gif?{urlencode(event.parameters)}") as reply:
-            await reply.read()
-            return reply.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False  # nobody said it is safe
+def _report(fired: Fired) -> LoadReport:
+    rate = len(fired.acknowledged) / fired.seconds
+    bill = cost_model.estimate(rate, fired.event_bytes)
+    return LoadReport(
+        acknowledged=len(fired.acknowledged),
+        refused=fired.refused,
+        seconds=round(fired.seconds, 3),
+        hits_per_s=round(rate),
+        latency_ms=fired.latencies.milliseconds(),
+        behind_s=round(fired.behind, 3),
+        event_bytes=round(fired.event_bytes),
+        usd_a_million=round(bill.total / (rate * prices.HOURS * 3600) * 1e6, 4),
+    )
 
 
 def _look(
-    client: bigquery.Client, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
+    client: Any, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
 ) -> None:
     """Ask both views until every acknowledged id is there, or the wait is over."""
     begin = time.monotonic()
@@ -161,7 +175,7 @@ def _look(
         time.sleep(0.2)
 
 
-def _ids(client: bigquery.Client, options: argparse.Namespace, view: str, started: float) -> list[str]:
+def _ids(client: Any, options: argparse.Namespace, view: str, started: float) -> list[str]:
     since = datetime.fromtimestamp(started - 1, UTC)
     sql = f"""SELECT event_id FROM `{options.project}.{options.dataset}.{view}`
         WHERE day >= @day AND received_at >= @since"""  # noqa: S608 - names of the operator's own

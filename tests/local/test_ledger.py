@@ -117,3 +117,16 @@ def test_the_operators_command_says_the_same(stack: Stack) -> None:
     shown = row(stack)
     del shown["error"]
     assert json.loads(said.stdout) == shown
+
+
+def test_the_doctor_is_given_the_ports_of_the_stack(stack: Stack) -> None:
+    command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "doctor"]
+    said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
+    found = {one["check"]: one["state"] for one in json.loads(said.stdout)["checks"]}
+    services = {
+        name: state for name, state in found.items() if name.startswith(("loader ", "processor ", "collector "))
+    }
+    assert list(services.values()) == ["ok"] * 3, said.stdout
+    assert (found["versions"], found["views"], found["public URL"]) == ("ok", "ok", "ok"), said.stdout
+    # The tests above left some.
+    assert (found["dead letters"], said.returncode) == ("do", 1), said.stdout

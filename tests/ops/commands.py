@@ -77,6 +77,7 @@ def _serve() -> None:
         compact,
         cost,
         dead,
+        doctor,
         export,
         forget,
         init,

@@ -9,13 +9,13 @@ import json
 import random
 import socket
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
 import yaml
 
-from services.ops import cost_model, designs, load, prices
+from services.ops import cost_model, designs, load_events, prices
 from services.ops.__main__ import main
 from services.processor.parse import Parser, Row
 from services.shared import hit, identity, rows
@@ -49,7 +49,7 @@ def hits(count: int) -> list[Hit]:
             NOW + 1000 * number,
             "GET",
             "/pixel.gif",
-            urlencode(event.parameters),
+            event.query,
             {
                 "user-agent": chosen.choice(AGENTS),
                 "referer": "https://shop.example.com/products/",
@@ -58,7 +58,7 @@ def hits(count: int) -> list[Hit]:
             },
             ".".join(str(chosen.randrange(256)) for _ in range(4)),
         )
-        for number, event in enumerate(load.make(count, 0, 0))
+        for number, event in enumerate(load_events.make(count, 0, 0))
     ]
 
 

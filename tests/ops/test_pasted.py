@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local import pasted, snippets
-from local.refusal import Refused
+from local import snippets
 from local.story import Reading
+from services.ops import pasted
+from services.ops.deployment import CommandRefused
 from services.processor.parse import Parser
 from services.shared import identity, schema_file
 from services.shared.hit import Hit
@@ -135,14 +136,14 @@ def test_a_request_that_is_sent_again_reads_no_file_and_is_no_pattern() -> None:
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(text: str, said: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(CommandRefused) as caught:
         pasted.read(text)
     assert str(caught.value).startswith(said) and "\n" not in str(caught.value)
 
 
 @given(st.one_of(st.text(), st.text().map("curl {}".format), st.text().map("POST /x\n{}".format)))
 def test_nothing_pasted_raises_anything_else(text: str) -> None:
-    with suppress(Refused):
+    with suppress(CommandRefused):
         assert pasted.read(text).request.target.startswith("/")
 
 
@@ -158,6 +159,6 @@ def test_no_json_is_without_a_guess(body: Any) -> None:
 def test_no_file_is_opened(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("x=1")
-    with pytest.raises(Refused, match="is not read here"):
+    with pytest.raises(CommandRefused, match="is not read here"):
         pasted.read(f"curl {URL} --data-binary @{secret}")
     assert pasted.read(f"curl {URL} --data-raw @{secret}").request.body == f"@{secret}".encode()

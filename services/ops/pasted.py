@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from local.refusal import Refused
 from services.ops import sample
 from services.ops.deployment import CommandRefused
 from services.ops.sample import Request
@@ -39,10 +38,10 @@ class Pasted(NamedTuple):
 
 
 def read(text: str, protocol: str | None = None) -> Pasted:
-    """Raises Refused with one line that says what is wrong."""
+    """Raises CommandRefused with one line that says what is wrong."""
     text = text.strip()
     if not text:
-        raise Refused("there is nothing to read; paste a URL, a curl command, or what a tracker sends")
+        raise CommandRefused("there is nothing to read; paste a URL, a curl command, or what a tracker sends")
     if text.startswith("curl ") or text == "curl":
         return Pasted(_curl(text))
     line, _, rest = text.partition("\n")
@@ -54,7 +53,7 @@ def read(text: str, protocol: str | None = None) -> Pasted:
         return _payload(text)
     known = sorted({"native", *sample.protocols()} - {"events"})
     if protocol not in known:
-        raise Refused(f"protocol {protocol[:40]!r}: use one of {', '.join(known)}")
+        raise CommandRefused(f"protocol {protocol[:40]!r}: use one of {', '.join(known)}")
     return Pasted(sample.request(None, protocol, text.encode(errors="replace"), {}))
 
 
@@ -63,7 +62,7 @@ def _request(url: str, body: bytes | None, headers: Mapping[str, str]) -> Reques
     try:
         return sample.request(url, None, body, headers)
     except CommandRefused as error:
-        raise Refused(str(error).removeprefix("--url ")) from error
+        raise CommandRefused(str(error).removeprefix("--url ")) from error
 
 
 def _headers(lines: Iterator[str]) -> dict[str, str]:
@@ -74,7 +73,7 @@ def _headers(lines: Iterator[str]) -> dict[str, str]:
         if not name.isascii() or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value.isprintable():
             if not colon and not line.strip():
                 continue
-            raise Refused(f"{line[:60]!r} is no header; write NAME: VALUE")
+            raise CommandRefused(f"{line[:60]!r} is no header; write NAME: VALUE")
         # What is sent is made of the text; what was compressed is not pasted.
         if name.lower() not in ("content-length", "transfer-encoding", "connection", "content-encoding", "host"):
             found[name] = value.encode().decode("latin-1")
@@ -92,7 +91,7 @@ def _curl(text: str) -> Request:
     try:
         words = iter(shlex.split(text.replace("\\\r\n", " ").replace("\\\n", " "))[1:])
     except ValueError as error:
-        raise Refused(f"the curl command cannot be read: {error}") from error
+        raise CommandRefused(f"the curl command cannot be read: {error}") from error
     url, method, get, data = "", "", False, []
     headers: list[str] = []
 
@@ -100,7 +99,7 @@ def _curl(text: str) -> Request:
         try:
             return next(words)
         except StopIteration:
-            raise Refused(f"curl's {option} has no value") from None
+            raise CommandRefused(f"curl's {option} has no value") from None
 
     for word in words:
         option, equals, given = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
@@ -118,7 +117,7 @@ def _curl(text: str) -> Request:
                 headers.append("content-type: application/json")
             data.append(_data(option, take()))
         elif option in ("-F", "--form"):
-            raise Refused("curl's --form is not read; paste the request as a URL or with --data")
+            raise CommandRefused("curl's --form is not read; paste the request as a URL or with --data")
         elif option in ("-G", "--get"):
             get = True
         elif option == "--url":
@@ -126,9 +125,9 @@ def _curl(text: str) -> Request:
         elif option in _VALUED:
             take()
     if not url:
-        raise Refused("the curl command has no URL")
+        raise CommandRefused("the curl command has no URL")
     if method and method not in ("GET", "HEAD", "POST"):
-        raise Refused(f"the collector takes GET, HEAD and POST, not {method[:20]!r}")
+        raise CommandRefused(f"the collector takes GET, HEAD and POST, not {method[:20]!r}")
     joined = "&".join(data)
     if get and joined:
         return _request(url + ("&" if "?" in url else "?") + joined, None, _headers(iter(headers)))
@@ -141,7 +140,7 @@ def _curl(text: str) -> Request:
 
 def _data(option: str, text: str) -> str:
     if text.startswith("@") and option not in ("--data-raw",):
-        raise Refused(f"the file {text[1:61]!r} is not read here; paste what is in it")
+        raise CommandRefused(f"the file {text[1:61]!r} is not read here; paste what is in it")
     return text
 
 
@@ -157,7 +156,7 @@ def _payload(text: str) -> Pasted:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         if _FIRST_LINE_JSON.match(text):
-            raise Refused(f"this begins as JSON, and is none: {error}") from None
+            raise CommandRefused(f"this begins as JSON, and is none: {error}") from None
         return _query(text)
     protocol = guess(found)
     body = text.encode(errors="replace")
@@ -170,8 +169,10 @@ _FIRST_LINE_JSON = re.compile(r"[\[{\"]")
 def _query(text: str) -> Pasted:
     """What is no JSON: the query string of a pixel, or of a tracker that sends those."""
     names = {pair.partition("=")[0] for pair in text.split("&")}
+    if "?" in text.partition("=")[0]:
+        raise CommandRefused(f"{text[:60]!r}: begin a URL with https://, http://, / or ?")
     if "=" not in text or any(char.isspace() for char in text):
-        raise Refused("this is no URL, curl command, JSON or query string; paste one of these")
+        raise CommandRefused("this is no URL, curl command, JSON or query string; paste one of these")
     path, protocol = "/i", "native"
     if "idsite" in names:
         path, protocol = "/matomo.php", "matomo"
