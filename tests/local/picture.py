@@ -13,8 +13,6 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -27,7 +25,7 @@ from tests import process
 from tests.local import browser as browsers
 from tests.local import run_stack
 from tests.local.browser import PHONE, looking
-from tests.local.run_stack import Stack
+from tests.observability import load
 
 QUIET = 45.0  # seconds of traffic before the first picture
 OUTAGE = 9.0
@@ -53,7 +51,7 @@ def taken(data: Path, to: Path, faster: float) -> list[Path]:
     with (
         run_stack.running(data, PIPE_SCHEMA=str(schema.DEFAULT_FILE)) as stack,
         browsers.chromium() as chromium,
-        traffic(stack),
+        load.beside(lambda over: _send(stack.url("collector"), over)),
         looking(chromium, stack) as light,
         looking(chromium, stack, scheme="dark") as dark,
         looking(chromium, stack, PHONE, device_scale_factor=2) as phone,
@@ -98,19 +96,6 @@ def kept(picture: bytes, file: Path) -> Path:
     with Image.open(io.BytesIO(picture)) as image:
         image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
     return file
-
-
-@contextmanager
-def traffic(stack: Stack) -> Iterator[None]:
-    """As long as one is inside."""
-    over = threading.Event()
-    thread = threading.Thread(target=_send, args=(stack.url("collector"), over), name="traffic")
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(30)
 
 
 def _send(url: str, over: threading.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import requests
@@ -20,8 +20,15 @@ def running(url: str, *, bad: int = 11, pause: float = PAUSE) -> Iterator[None]:
 
     503 is an answer like another, and so is that nobody listens.
     """
+    with beside(lambda over: _fire(url, over, bad, pause)):
+        yield
+
+
+@contextmanager
+def beside(fire: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `fire` in a thread; the event is set once it is to end."""
     over = threading.Event()
-    thread = threading.Thread(target=_fire, args=(url, over, bad, pause), name="load")
+    thread = threading.Thread(target=fire, args=(over,), name="load")
     thread.start()
     try:
         yield
