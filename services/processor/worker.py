@@ -218,7 +218,7 @@ class Worker:
             left_out = tally_rows.left_out(made.sampled_out, rows.pack_id(original, "sampled", 0))
             tallies.append((left_out, self._now_us()))
         if tallies:
-            parts.append((TALLIES, 0, tally_rows.batch(tallies)))
+            parts += [(TALLIES, number, part) for number, part in enumerate(rows.split(tally_rows.batch(tallies)))]
         work = [self._publish(name, part, rows.pack_id(pack, name, number)) for name, number, part in parts]
         work += [self._publish_dead_letter(one, source) for one in dead_letters]
         sampled = len(made.sampled_out)

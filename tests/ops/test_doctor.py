@@ -64,7 +64,7 @@ SAYS = {
     "no permission": (
         doctor_checks.permissions(ALL | {"dead subscription": []}),
         NOTE,
-        "pubsub.subscriptions.consume on the dead subscription (dead, trace, forget, access)",
+        "pubsub.subscriptions.consume on the dead subscription (dead, reconcile, trace, forget, access)",
     ),
     "ready": (doctor_checks.process("u", None, [])[0], OK, "ready"),
     "not ready": (doctor_checks.process("u", "503 waiting\x1b", [])[0], DO, "503 waiting\\x1b"),

@@ -224,7 +224,9 @@ def test_roles_and_permissions_are_asked_of_whoever_has_them(
     said = {one.check: one for one in found}
     agent, mine = said["Pub/Sub's service agent"], said["your permissions"]
     assert agent.state == DO and f"lacks {SUBSCRIBER} on {resource_names.ROWS_SUBSCRIPTION} (" in agent.text
-    assert mine.state == NOTE and mine.text.endswith("on the dead subscription (dead, trace, forget, access)")
+    assert mine.state == NOTE and mine.text.endswith(
+        "on the dead subscription (dead, reconcile, trace, forget, access)"
+    )
     # The emulator of BigQuery has no such call, which costs no other answer.
     assert said["your permissions on the events table"].state == NOT_ASKED
 

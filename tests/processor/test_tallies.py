@@ -23,9 +23,10 @@ HOUR = time.time_ns() // 1000 // HOUR_US
 class Published:
     def __init__(self) -> None:
         self.rows: dict[str, Any] = {}
+        self.packs: dict[str, Any] = {}
 
     async def publish(self, _topic: str, data: bytes, attributes: dict[str, str]) -> str:
-        self.rows[attributes["table"]] = rows.unpack(data, attributes)
+        self.rows[attributes["table"]] = self.packs[attributes["pack"]] = rows.unpack(data, attributes)
         return "1"
 
 
@@ -77,6 +78,18 @@ async def test_a_tally_becomes_rows_and_counts_nowhere_as_a_hit() -> None:
     ]
     counted = [one for one in metrics.splitlines() if one.startswith("pixelpipe_processor_hits")]
     assert counted and all(one.endswith(" 0.0") for one in counted if "_total" in one)
+
+
+async def test_a_tally_of_many_tenants_fits_messages() -> None:
+    counts = tuple(Count(HOUR, "native", f"tenant-{number}", "acknowledged", 1) for number in range(60_000))
+    data, attributes = hit.pack([line("", tally=Tally("boot", COLLECTOR, counts=counts))], "p", tally=True)
+    published, registry = Published(), CollectorRegistry()
+    sent: Any = published
+    given: Any = Delivered(data, attributes)
+    await Worker(SCHEMA, sent, Topics("rows", "dead"), Metrics(registry, SCHEMA.tables), max_bytes=10**7).run(given)
+    packs = published.packs.values()
+    assert sum(one.num_rows for one in packs) == len(counts)
+    assert max(one.nbytes for one in packs) <= rows.MAX_BATCH_BYTES
 
 
 async def test_what_looks_like_a_tally_in_a_request_is_a_parameter() -> None:
