@@ -50,7 +50,7 @@ def wanted(given: Mapping[str, str]) -> Wanted:
     """From the query string. Raises Refused naming the parameter."""
     for name in given:
         if name not in (*_FILTERS, *_OTHERS):
-            raise Refused(f"{name[:40]!r} is no parameter here; use some of {', '.join((*_FILTERS, *_OTHERS))}")
+            raise Refused(f"{name[:40]!r} is not a parameter here; use some of {', '.join((*_FILTERS, *_OTHERS))}")
     wait = _number(given, "wait", 0.0, LONGEST)
     return Wanted(
         {name: given[name] for name in _FILTERS if name in given},

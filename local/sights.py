@@ -75,7 +75,7 @@ class Sights:
 
 
 def of_reject(stored: Mapping[str, Any]) -> Hit | None:
-    """The raw hit that a reject of the processor holds; one that is cut for the page is none."""
+    """The raw hit that a reject of the processor holds; None for one that was cut for the page."""
     row = stored["row"]
     if row.get("stage") != STAGE or not isinstance(row.get("hit"), str):
         return None

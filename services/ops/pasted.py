@@ -73,7 +73,7 @@ def _headers(lines: Iterator[str]) -> dict[str, str]:
         if not name.isascii() or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or not value.isprintable():
             if not colon and not line.strip():
                 continue
-            raise CommandRefused(f"{line[:60]!r} is no header; write NAME: VALUE")
+            raise CommandRefused(f"{line[:60]!r} is not a header; write NAME: VALUE")
         # What is sent is made of the text; what was compressed is not pasted.
         if name.lower() not in ("content-length", "transfer-encoding", "connection", "content-encoding", "host"):
             found[name] = value.encode().decode("latin-1")
@@ -156,7 +156,7 @@ def _payload(text: str) -> Pasted:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         if _FIRST_LINE_JSON.match(text):
-            raise CommandRefused(f"this begins as JSON, and is none: {error}") from None
+            raise CommandRefused(f"this begins like JSON but is not: {error}") from None
         return _query(text)
     protocol = guess(found)
     body = text.encode(errors="replace")
@@ -172,7 +172,7 @@ def _query(text: str) -> Pasted:
     if "?" in text.partition("=")[0]:
         raise CommandRefused(f"{text[:60]!r}: begin a URL with https://, http://, / or ?")
     if "=" not in text or any(char.isspace() for char in text):
-        raise CommandRefused("this is no URL, curl command, JSON or query string; paste one of these")
+        raise CommandRefused("this is not a URL, curl command, JSON or query string; paste one of these")
     path, protocol = "/i", "native"
     if "idsite" in names:
         path, protocol = "/matomo.php", "matomo"

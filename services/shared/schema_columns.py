@@ -177,7 +177,7 @@ class ColumnsReader(NodeReader):
             if not _POLICY_TAG.fullmatch(tag):
                 self._error(
                     node,
-                    f"{where}: {quoted(tag)} is no policy tag; write its full name, "
+                    f"{where}: {quoted(tag)} is not a policy tag; write its full name, "
                     "projects/PROJECT/locations/LOCATION/taxonomies/NUMBER/policyTags/NUMBER",
                 )
         return tuple(tags)

@@ -74,7 +74,7 @@ def test_a_reject_says_why_and_what_was_sent(stack: Stack, page: Page) -> None:
         ("wait=31", "wait='31': use a number from 0 to 30"),
         ("limit=nan", "limit='nan'"),
         ("limit=100000", "limit='100000': use a number from 0 to 1000"),
-        ("event=1", "'event' is no parameter here; use some of event_id,"),
+        ("event=1", "'event' is not a parameter here; use some of event_id,"),
         ("table=nope", "no table 'nope'; it has events"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_payload_is_explained_by_the_protocol_that_it_looks_like(page: Page) -
     [
         ({}, 'post {"url": "…"} or {"request": "…"}'),
         ({"request": "  "}, "there is nothing to read"),
-        ({"request": "{", "protocol": None}, "this begins as JSON, and is none"),
+        ({"request": "{", "protocol": None}, "this begins like JSON but is not"),
         ({"request": "{}", "protocol": "morse"}, "protocol 'morse': use one of amplitude, "),
         ({"url": "https://t.example.com/nowhere"}, None),
     ],

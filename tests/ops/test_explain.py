@@ -71,7 +71,7 @@ def test_headers_and_protocol_are_those_of_the_options(schema: str, capsys: pyte
     ("arguments", "said"),
     [
         ([], "name a URL such as '?user_id=ada&type=view', a curl command, or a --body"),
-        (["ftp://t.example.com"], "this is no URL, curl command, JSON or query string; paste one of these"),
+        (["ftp://t.example.com"], "this is not a URL, curl command, JSON or query string; paste one of these"),
         (["t.example.com/i?a=1"], "'t.example.com/i?a=1': begin a URL with https://, http://, / or ?"),
         (["curl -d a=1"], "the curl command has no URL"),
         (["?a=1", "--protocol", "segment"], "--protocol goes with what a tracker posts, not with a URL"),

@@ -85,7 +85,7 @@ COLUMNS = {
     "a zone outside": ("{type: INT64, from: event.hour, time_zone: ../../etc/passwd}", 8, 53, "is no time zone"),
     "a folder of zones": ("{type: INT64, from: event.hour, time_zone: Europe}", 8, 53, "is no time zone"),
     "an hour as a text": ("{type: STRING, from: event.hour}", 8, 31, "event.hour is INT64, the column is STRING"),
-    "a tag by its name": ("{type: INT64, from: param.a, policy_tags: pii}", 8, 52, "is no policy tag; write its full"),
+    "a tag by its name": ("{type: INT64, from: param.a, policy_tags: pii}", 8, 52, "is not a policy tag"),
     "two tags": (
         f"{{type: INT64, from: param.a, policy_tags: [{TAG}, {TAG}5]}}", 8, 52, "BigQuery takes one at a column",
     ),

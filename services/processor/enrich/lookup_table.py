@@ -87,7 +87,7 @@ def table_of(data: bytes, lookup: Lookup, wanted: list[str], *, cut: bool) -> Lo
         row = tuple(shared.setdefault(one, one) if one and len(one) <= _SHARED else one or None for one in values)
         if by_network:
             if (place := network(key)) is None:
-                raise Unusable(f"{where}: its key is no network such as 192.0.2.0/24")
+                raise Unusable(f"{where}: its key is not a network such as 192.0.2.0/24")
             new = networks.add(place, row)
         else:
             new = rows.setdefault(key, row) is row
@@ -142,7 +142,7 @@ def _of_parquet(data: bytes, names: list[str]) -> _Rows:
         for name in names:
             kind = file.schema_arrow.field(name).type
             if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-                raise Unusable(f"its column {name!r} is {kind}, which is no single value")
+                raise Unusable(f"its column {name!r} is {kind}, which is not a single value")
         count = 0
         for batch in file.iter_batches(_BATCH, columns=list(dict.fromkeys(names))):
             columns = [batch.column(name).cast(pa.string()).to_pylist() for name in names]

@@ -147,7 +147,7 @@ def test_values_of_parquet_are_read_as_a_query_string_has_them() -> None:
     assert find_parquet(data, "2", "price") == (None,)
     assert (
         refusal(data, "tags", file="p.parquet")
-        == "its column 'tags' is list<element: string>, which is no single value"
+        == "its column 'tags' is list<element: string>, which is not a single value"
     )
     assert refusal(data, "size", file="p.parquet").startswith(
         "it has no column 'size'; its columns are sku, price, made"
@@ -174,7 +174,7 @@ def test_addresses_are_found_in_networks_the_narrowest_first() -> None:
         ("office",), ("Berlin",), ("door",), ("lab",), None, None,
     ]  # fmt: skip
     assert cut("10.1.2.3") == ("Berlin",)
-    with pytest.raises(Unusable, match="line 2: its key is no network"):
+    with pytest.raises(Unusable, match="line 2: its key is not a network"):
         table_of(b"net,site\nhome,x\n", given, ["site"], cut=True)
     with pytest.raises(Unusable, match="line 3: an earlier row has the same key"):
         table_of(b"net,site\n10.0.0.0/8,x\n10.1.1.1/8,y\n", given, ["site"], cut=True)
