@@ -29,7 +29,8 @@ class PackFile(NamedTuple):
     def name(self) -> str:
         """Names sort in the order of writing. Raises ValueError if the fields do not make a valid name."""
         name = f"{min(max(self.order, 0), _MAX_ORDER):016}-{self.pack}-{self.hits}.zst"
-        if _NAME.fullmatch(name) is None:
+        found = parse(name)
+        if found is None or (found.pack, found.hits) != (self.pack, self.hits):
             raise ValueError(f"pack {self.pack!r} of {self.hits} hits makes no file name")
         return name
 

@@ -383,7 +383,7 @@ async def test_other_files_and_folders_are_left_alone(opened: Open, tmp_path: Pa
     (tmp_path / "README").write_text("mine")
     (tmp_path / "notes.partial").write_text("mine")
     (tmp_path / "0000000000000001-a-1.zst.bak").write_text("mine")
-    (tmp_path / "0000000000000001-a-0.zst").write_text("no hits")
+    (tmp_path / "0000000000000001-a-01.zst").write_text("no number")
     (tmp_path / "0000000000000001-folder-1.zst").mkdir()
     (tmp_path / "0000000000000001-link-1.zst").symlink_to("README")
     before = sorted(path.name for path in tmp_path.rglob("*"))

@@ -110,7 +110,8 @@ def test_what_a_pack_holds_is_read_whatever_its_count_says() -> None:
 
 
 def test_an_empty_pack_that_says_so_is_no_loss() -> None:
-    assert hit.read(*_packed()) == ([], [], None)
+    data, attributes = _packed()
+    assert hit.read(data, {**attributes, "count": "0"}) == ([], [], None)
 
 
 LINES = st.lists(st.binary(max_size=80) | st.sampled_from([GOOD, *(bad for bad in BAD.values() if len(bad) < 200)]))

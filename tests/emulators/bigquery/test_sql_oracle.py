@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from emulators.bigquery.sql.grammar import RESERVED
 from services.ops.compact_sql import Statements
-from services.provision import analyst_views, conflicts, view
-from services.shared import schema, schema_file
+from services.provision import analyst_views, conflicts, reconciliation, view
+from services.shared import schema, schema_file, tally_table
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery import sql_fuzz, sql_statements
@@ -150,6 +150,8 @@ def test_every_statement_of_the_documentation_is_good_googlesql(google: Oracle) 
             if one.arguments:
                 continue  # a table function takes no part of its caller
             sql = re.sub(rf"\bpixelpipe\.{one.name}\b", lambda _, made=made: f"({made})", sql)
+        compared = f"({reconciliation.sql(PROJECT, 'pixelpipe')})"
+        sql = sql.replace(f"`{PROJECT}.pixelpipe.{schema.RECONCILIATION}`", compared)
         try:
             google.analyze(
                 sql, [*_pipeline(total="NUMERIC"), *_functions()], LOOKER_STUDIO
@@ -165,7 +167,8 @@ def _pipeline(**more: str) -> list[Table]:
         columns = {**{column.name: column.type for column in table.columns}, **more}
         found.append(Table(f"{PROJECT}.pixelpipe.{table.name}", columns))
         found.append(Table(f"{PROJECT}.pixelpipe.{table.log_name}", {**columns, schema.MARK: "BOOL"}))
-    return found
+    tallies = {column.name: column.type for column in tally_table.TABLE.columns}
+    return [*found, Table(f"{PROJECT}.pixelpipe.{tally_table.TABLE.log_name}", tallies)]
 
 
 def _functions() -> list[Table]:

@@ -21,7 +21,7 @@ from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
 from google.rpc import code_pb2
 
-from emulators.bigquery.rest import datasets, jobs, tables, upload
+from emulators.bigquery.rest import datasets, jobs, routines, tables, upload
 from emulators.bigquery.rest.method import NAMES
 from tests import process
 from tests.conftest import BigQueryAddress
@@ -138,7 +138,7 @@ def in_background(work: Any) -> tuple[threading.Thread, list[Any]]:
 
 def test_every_rest_method_has_a_name() -> None:
     prefix = "/bigquery/v2/projects/{project}"
-    routes = {(verb, prefix + path) for module in (datasets, tables, jobs) for verb, path, _ in module.ROUTES}
+    routes = {(verb, prefix + path) for module in (datasets, tables, routines, jobs) for verb, path, _ in module.ROUTES}
     for way in ("/upload", "/resumable/upload"):
         routes |= {(verb, f"{way}{prefix}/jobs") for verb, _ in upload.ROUTES}
     assert set(NAMES) == routes
