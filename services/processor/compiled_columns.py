@@ -24,6 +24,7 @@ def fill(event, values):
     headers = hit.headers
 """
 _INDENT = "    "
+_MOST_SOURCES = 16  # of a column: each is a level deeper than the one before, and Python takes 100 levels
 
 
 def compiled(columns: Sequence[Column]) -> Fill:
@@ -53,7 +54,8 @@ class _Code:
         return fill
 
     def add(self, column: Column) -> None:
-        if column.transforms or column.repeated or column.type == STRUCT or not column.sources:
+        simple = not (column.transforms or column.repeated or column.type == STRUCT)
+        if not simple or not 0 < len(column.sources) <= _MOST_SOURCES:
             self._line(1, f"add({self._object(column_readers.reader(column))}(event))")
             return
         for depth, source in enumerate(column.sources, 1):

@@ -89,3 +89,13 @@ def test_a_query_without_repeats_is_read_in_one_go(text: str) -> None:
     assert found is None or list(found.items()) == pairs
     if len(dict(pairs)) == len(pairs) == text.count("&") + 1 and "" not in dict(pairs):
         assert found is not None
+
+
+def test_a_column_may_have_many_sources() -> None:
+    column = f"      x: {{type: STRING, from: [{', '.join(f'param.p{number}' for number in range(150))}]}}"
+    values: list[Any] = []
+    event = Event(_hit("p149=last"))
+    gather(event)
+    table = schema_file.parse(FILE % (NEEDED, column, NEEDED)).tables["events"]
+    compiled([table.column("x")])(event, values)
+    assert values == ["last"]
