@@ -126,8 +126,9 @@ TABLES = {
     "a long value": (f"    labels: {{a: {'a' * 64}}}\n", 4, 17, "at most 63"),
     "a value with a space": ("    labels: {a: b c}\n", 4, 17, "a value is at most"),
     "ours": ("    labels: {managed-by: me}\n", 4, 26, "says that pixelpipe made the table"),
+    "that of compaction": ("    labels: {swept_at: '9999999999999'}\n", 4, 24, "says that pixelpipe has compacted it"),
     "no value": ("    labels: {a: }\n", 4, 16, "a text is wanted"),
-    "many": (f"    labels: {{{', '.join(f'a{n}: b' for n in range(64))}}}\n", 4, 13, "BigQuery takes 64"),
+    "many": (f"    labels: {{{', '.join(f'a{n}: b' for n in range(63))}}}\n", 4, 13, "BigQuery takes 64"),
 }  # fmt: skip
 
 
