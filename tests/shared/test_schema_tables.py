@@ -274,3 +274,21 @@ def test_aliases_make_no_more_columns_than_there_may_be() -> None:
 def test_an_alias_beside_what_it_means_is_good() -> None:
     text = "      a: &a {type: STRING, from: param.a}\n      b: *a\n"
     assert schema_file.parse(_file(text)).tables["events"].column("b").sources == (Source("param", "a"),)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "      a: {type: STRING, from: &s [param.a, param.b, param.c]}\n"
+        + "".join(f"      a{n}: {{type: STRING, from: *s}}\n" for n in range(20)),
+        "      a: {type: STRING, from: param.a, required_if: &c {param.b: b, param.c: c}}\n"
+        + "".join(f"      a{n}: {{type: STRING, from: param.a, required_if: *c}}\n" for n in range(20)),
+        "".join(f"      a{n}: {{type: STRING, from: lookup.l.c}}\n" for n in range(20)),
+    ],
+)
+def test_sources_are_bounded_however_few_lines_say_them(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookups = "lookups: {l: {file: /l.csv, key: k, by: [param.k, param.l]}}\n"
+    schema_file.parse(lookups + _file(columns))
+    monkeypatch.setattr("services.shared.schema_sources.MOST_SOURCES", 40)
+    (error,) = refused(lookups + _file(columns))
+    assert error.startswith("schema.yaml:") and "more than 40 sources in columns and conditions" in error
