@@ -196,7 +196,7 @@ class Statements:
         for name in self._content:
             column = by_name.get(name)
             value = f"{prefix}{quoted(name)}"
-            if name in key or column is None or not is_transport(column):
+            if name in key or column is None or not is_transport(column, self.table):
                 if column is not None and any(source.name == "*" for source in column.sources):
                     value = f"JSON_REMOVE({value}, '$.{SENT_AT}') AS {quoted(name)}"
                 elif column is not None and name not in key and as_sent and _is_from(column, _CORRECTED):
@@ -224,21 +224,33 @@ def expire(table: Table, project: str, dataset: str, last: date) -> str:
     )
 
 
-def is_transport(column: Column) -> bool:
-    """Whether a column says how an event travelled, whatever its name: all of its sources must."""
-    return all(map(_is_transport, column.sources))
+def is_transport(column: Column, table: Table) -> bool:
+    """Whether a column of the table says how an event travelled, whatever its name: all of its sources must."""
+    return all(_is_transport(source, table) for source in column.sources)
 
 
 def _is_from(column: Column, source: str) -> bool:
     return source in map(str, column.sources)
 
 
-def _is_transport(source: Source) -> bool:
+def _is_transport(source: Source, table: Table) -> bool:
+    """What a lookup says changes with its file; what it was looked up by is compared instead, if the table has that."""
+    if source.lookup is not None:
+        return all(_is_transport(one, table) or _is_kept(one, table) for one in source.lookup.by)
     return (
         str(source) in _TRANSPORT
         or source.namespace in _TRANSPORT_NAMESPACES
         or (source.namespace in OPEN_SOURCES and source.name == SENT_AT)
     )
+
+
+def _is_kept(source: Source, table: Table) -> bool:
+    """Whether what was sent there is in the table, in a column of its own or among all other parameters."""
+    alone = any(column.sources == (source,) and not column.transforms for column in table.columns)
+    if source.namespace != "param":
+        return alone
+    taken = any(source in column.sources for column in table.columns)
+    return alone or (not taken and any(_is_from(column, "param.*") for column in table.columns))
 
 
 def _struct(values: Iterable[str]) -> str:

@@ -61,7 +61,8 @@ class Rejects:
     """Asks BigQuery; with `pending` it also looks for each event in all tables of the schema file.
 
     An event that was refused by one table may be taken by another once the schema is fixed: hence all. In each table
-    the event is the one of the same key, as far as `rejects` has columns of the names and types of the key's.
+    the event is the one of the same key, as far as `rejects` has columns of the names and types of the key's. Only a
+    table with `copy` says nothing of the others, nor they of it: of one event, both have a row.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Rejects:
         for option, name, given in (("--stage", "stage", wanted.stages), ("--table", "table", wanted.tables)):
             if given and self._names[name] is None:
                 raise CommandRefused(f"{option}: the schema file's table {REJECTS} has no column from reject.{name}")
+        self._copies = sorted(table.name for table in schema.tables.values() if table.copy)
         # The tables of events, by the columns they share with the rejects.
         self._kinds: dict[tuple[str, ...], list[Table]] = {}
         for table in schema.tables.values():
@@ -175,7 +177,7 @@ class Rejects:
             "FROM (\n"  # noqa: S608 - names of the schema file; values go as parameters
             f"  SELECT `{day}` AS day, `{event_id}` AS event_id, {names['stage']} AS stage,\n"
             f"    {names['table']} AS table_name, {names['reason']} AS reason, {names['detail']} AS detail,\n"
-            + "".join(f"    {_values(shared)} AS key_{number},\n" for number, shared in enumerate(self._kinds))
+            + "".join(f"    {self._refused(shared)} AS key_{number},\n" for number, shared in enumerate(self._kinds))
             + f"    TO_JSON_STRING({names['hit']}) AS hit\n"
             f"  FROM `{self._dataset}.{REJECTS}` WHERE {self._where}\n"
             f") AS r\nLEFT JOIN ({self._loaded()}) AS l ON l.day = r.day AND l.event_id = r.event_id"
@@ -191,8 +193,9 @@ class Rejects:
         for shared, tables in self._kinds.items():
             for table in tables:
                 day, event_id = self._key(table.name)
+                values = f"CONCAT('{table.name}', {_values(shared)})" if table.copy else _values(shared)
                 parts.append(
-                    f"SELECT `{day}` AS day, `{event_id}` AS event_id, {_values(shared)} AS key_values "  # noqa: S608
+                    f"SELECT `{day}` AS day, `{event_id}` AS event_id, {values} AS key_values "  # noqa: S608
                     f"FROM `{self._dataset}.{table.log_name}` "
                     f"WHERE `{day}` BETWEEN @first_loaded AND @last_loaded"
                 )
@@ -200,6 +203,14 @@ class Rejects:
             "SELECT day, event_id, ARRAY_AGG(DISTINCT key_values) AS keys\n"
             f"FROM ({' UNION ALL '.join(parts)})\nGROUP BY day, event_id"
         )
+
+    def _refused(self, shared: tuple[str, ...]) -> str:
+        """The key of a reject; that of a copy begins with its table."""
+        table = self._names["table"]
+        if not self._copies or table is None:
+            return _values(shared)
+        copies = ", ".join(f"'{name}'" for name in self._copies)
+        return f"CONCAT(IF({table} IN ({copies}), {table}, ''), {_values(shared)})"
 
     def _ask(self, sql: str, days: tuple[date, date] | None = None) -> Any:
         parameters = list(self._parameters)

@@ -17,10 +17,9 @@ from google.cloud import bigquery
 from services.ops import deployment
 from services.ops.deployment import CommandRefused
 from services.provision import tenant_views, view
-from services.shared.schema import Schema, Table
+from services.shared.schema import SWEPT_AT, Schema, Table
 
 QUERY_SECONDS = 300.0
-LABEL = "swept_at"  # of the view, in milliseconds since 1970: days not modified since then are compacted
 # A change may show up in BigQuery's metadata some time after it was made, and clocks differ.
 MARGIN = timedelta(hours=1)
 _ATTEMPTS = 5  # at changing a view that somebody else changes at the same time
@@ -64,7 +63,7 @@ class Sweep:
     def state(self) -> State:
         """Raises CommandRefused if the view is not as provisioned for this schema file."""
         found = self._get(self._view)
-        label = found.labels.get(LABEL, "")
+        label = found.labels.get(SWEPT_AT, "")
         since = datetime.fromtimestamp(int(label) / 1000, UTC) if label.isdecimal() else None
         if not view.has_history(self._table):
             return State(view.NO_DAY, since)
@@ -91,7 +90,7 @@ class Sweep:
         """Move the watermark of all views to that of `state`, never back; the dataset's own comes last."""
         for name in self._others:
             self._change(name, state.watermark, {})
-        labels = {} if state.since is None else {LABEL: str(int(state.since.timestamp() * 1000))}
+        labels = {} if state.since is None else {SWEPT_AT: str(int(state.since.timestamp() * 1000))}
         self._change(self._view, state.watermark, labels)
 
     def _change(self, name: str, watermark: date, labels: Mapping[str, str]) -> None:

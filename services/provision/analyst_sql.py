@@ -222,7 +222,8 @@ def rejects(columns: Columns, view: str) -> str:
 def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Table], place: str) -> str:
     """By day, event id and what else of the others' keys `table` has too, as `ops replay` does.
 
-    A join would not let a filter on the day reach the other tables.
+    A join would not let a filter on the day reach the other tables. A table with `copy` and the others say nothing of
+    each other: of one event, both have a row.
     """
     keys = [set(one.key) for one in others]
     ends = (table.key[0], table.key[-1])  # the day and the event id
@@ -237,11 +238,14 @@ def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Ta
             Columns(one),
             f"`{place}.{one.log_name}`",
             "event_id",
-            extra=f",\n    {whose} AS whose,\n    '{one.name}' AS stored_in",
+            extra=f",\n    {_of_copy(whose, one)} AS whose,\n    '{one.name}' AS stored_in",
         )
         for one in others
     )
-    extra = f",\n    {whose} AS whose{named}"
+    copies = ", ".join(f"'{one.name}'" for one in others if one.copy)
+    meant = columns.value("reject.table")
+    refused = f"CONCAT(IF({meant} IN ({copies}), {meant}, ''), {whose})" if copies else whose
+    extra = f",\n    {refused} AS whose{named}"
     return (
         f"stored AS (\n{stored}\n),\n"
         f"seen AS (\n{seen(columns, view, 'event_id', 'tenant', 'hit.received_at', extra=extra)}\n),\n"
@@ -253,6 +257,10 @@ def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Ta
         "    MAX(stored_in) OVER (PARTITION BY day, whose, event_id) AS stored_in\n  FROM both\n),\n"
         "found AS (\n  SELECT * FROM matched WHERE refused\n)"
     )
+
+
+def _of_copy(whose: str, table: Table) -> str:
+    return f"CONCAT('{table.name}', {whose})" if table.copy else whose
 
 
 def problems(columns: Columns, view: str) -> str:

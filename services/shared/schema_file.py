@@ -279,15 +279,16 @@ class _Reader(NodeReader):
                     f"{where}: {quoted(key)}: a key is at most 63 lower-case letters, digits, - and _, the first a "
                     "letter",
                 )
-            elif key in schema.LABELS:
-                self._error(value, f"{where}: {key} says that pixelpipe made the table; choose another key")
+            elif key in schema.OWN_LABELS:
+                why = "made the table" if key in schema.LABELS else "has compacted it"
+                self._error(value, f"{where}: {key} says that pixelpipe {why}; choose another key")
             if not _LABEL_VALUE.fullmatch(text) or text != text.lower():
                 self._error(
                     value, f"{where}: {key}: {quoted(text)}: a value is at most 63 lower-case letters, digits, - and _"
                 )
             found[key] = text
-        if len(found) > MOST_LABELS - len(schema.LABELS):
-            self._error(node, f"{where}: {len(found)} labels; BigQuery takes {MOST_LABELS}, of which one is ours")
+        if len(found) > MOST_LABELS - len(schema.OWN_LABELS):
+            self._error(node, f"{where}: {len(found)} labels; BigQuery takes {MOST_LABELS}, of which two are ours")
         return tuple(found.items())
 
     def _bool(self, keys: dict[str, yaml.Node], table: str, key: str) -> bool:

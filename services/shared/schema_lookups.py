@@ -43,6 +43,8 @@ class LookupsReader(NodeReader):
         file = self._text(keys.get("file"), f"{where}: file")
         if file and not file.endswith(FILES):
             self._error(keys["file"], f"{where}: file: {quoted(file)} ends with none of {', '.join(FILES)}")
+        if "\0" in file:
+            self._error(keys["file"], f"{where}: file: {quoted(file)} is no path; remove the character U+0000")
         by = self._sources.read(keys.get("by"), f"{where}: by", schema.EVENTS)
         for source in by:
             if source.namespace == "event" or source.name in ("*", "received_at"):

@@ -7,10 +7,11 @@ import re
 import yaml
 
 from services.shared import schema
-from services.shared.schema import LOOKUP, Condition, Lookup, Source
+from services.shared.schema import LOOKUP, Condition, Lookup, SchemaError, Source
 from services.shared.schema_nodes import NodeReader, near, quoted
 from services.shared.schema_privacy import PrivacyReader
 
+MOST_SOURCES = 100_000  # in all columns and conditions; by aliases a small file could have millions
 HEADER = re.compile(r"[a-z0-9!#$%&'+.^_`|~-]+")
 
 
@@ -21,10 +22,12 @@ class SourcesReader(NodeReader):
         super().__init__(file, errors)
         self._privacy = privacy
         self.lookups: dict[str, Lookup] = {}  # by name, those that a source may read
+        self._count = 0
 
     def read(self, node: yaml.Node | None, where: str, table: str) -> list[Source]:
-        sources = []
+        sources: list[Source] = []
         for text in self._texts(node, where) if node is not None else ():
+            self._add(node, where, 1)
             namespace, _, name = text.partition(".")
             known = (*schema.OPEN_SOURCES, *schema.FIXED_SOURCES, *((LOOKUP,) if self.lookups else ()))
             if namespace == LOOKUP:
@@ -60,8 +63,20 @@ class SourcesReader(NodeReader):
         elif not column:
             self._error(node, f"{where}: name a column of its file too, such as {LOOKUP}.{lookup}.name")
         else:
+            self._add(node, where, len(self.lookups[lookup].by))
             return [Source(LOOKUP, name, lookup=self.lookups[lookup])]
         return []
+
+    def _add(self, node: yaml.Node | None, where: str, more: int) -> None:
+        """Count so many sources more. Raises SchemaError where they are too many: it is no use to read on."""
+        self._count += more
+        if self._count > MOST_SOURCES:
+            self._error(
+                node,
+                f"{where}: more than {MOST_SOURCES:,} sources in columns and conditions, those that lookups go by "
+                "counted wherever they are read; name fewer",
+            )
+            raise SchemaError(self._report())
 
     def conditions(self, node: yaml.Node | None, where: str, table: str) -> list[Condition]:
         """What is under `when` of a table, or `required_if` of a column."""

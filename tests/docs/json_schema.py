@@ -109,12 +109,12 @@ def _table(*, of_rejects: bool) -> Node:
 
 
 def _labels() -> Node:
-    ours = {"not": {"enum": list(schema.LABELS)}}
+    ours = {"not": {"enum": list(schema.OWN_LABELS)}}
     return {
         "type": "object",
         "propertyNames": {"allOf": [{"type": "string", "pattern": r"^[^\W\dA-Z_][^\sA-Z]{0,62}$"}, ours]},
         "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[^\sA-Z]{0,63}$"}]},
-        "maxProperties": code.MOST_LABELS - len(schema.LABELS),
+        "maxProperties": code.MOST_LABELS - len(schema.OWN_LABELS),
     }
 
 

@@ -259,9 +259,20 @@ TRAVEL = (  # columns that say how an event travelled, under names that do not
     "browser: {type: STRING, from: agent.browser}",
     "country: {type: STRING, from: geo.country}",
     "sent: {type: TIMESTAMP, from: param.sent_at}",
+    "tier: {type: STRING, from: lookup.users.tier}",
+    "product: {type: STRING, from: lookup.products.name}",
+    "office: {type: STRING, from: lookup.offices.site}",
 )
+LOOKUPS = """\
+lookups:
+  users: {file: /users.csv, key: id, by: param.user_id}
+  products: {file: /products.csv, key: sku, by: param.properties.sku}
+  offices: {file: /offices.csv, key: net, by: hit.ip}
+  segments: {file: /segments.csv, key: id, by: header.x-segment}
+"""
 CONTENT = (  # columns of which that cannot be said
     "ip: {type: STRING, from: param.ip}",
+    "segment: {type: STRING, from: lookup.segments.name}",
     "user_agent: {type: STRING, from: [param.agent, header.user-agent]}",
     "f: {type: FLOAT64, from: param.f}",
     "b: {type: BOOL, from: param.b}",
@@ -278,6 +289,10 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
     ({"with": "curl/8"}, {}, False),
     ({"browser": "Firefox"}, {"browser": "Chrome"}, False),
     ({"country": "DE"}, {"country": None}, False),
+    ({"tier": "gold"}, {"tier": "free"}, False),
+    ({"product": "Cup"}, {"product": "Mug"}, False),
+    ({"office": "Berlin"}, {}, False),
+    ({"segment": "a"}, {"segment": "b"}, True),  # nothing else says so
     ({"sent": "2026-03-01T12:00:00Z"}, {"sent": "2026-03-01T12:00:01Z"}, False),
     ({"params": {"a": 1, "sent_at": 7}}, {"params": {"sent_at": 8, "a": 1}}, False),
     ({"params": {"a": 1}}, {"params": {"a": 2}}, True),
@@ -305,7 +320,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
 
 
 def test_events_that_differ_in_more_than_how_they_travelled_are_conflicts(pipeline: Pipeline) -> None:
-    pipeline.provision(schemas.text(*TRAVEL, *CONTENT))
+    pipeline.provision(LOOKUPS + schemas.text(*TRAVEL, *CONTENT))
     pipeline.load(
         "events",
         [

@@ -107,6 +107,21 @@ def test_an_event_refused_again_stays_one_reject(pipeline: Pipeline) -> None:
     assert pipeline.number(EVENTS) == 0
 
 
+def test_a_copy_says_nothing_of_the_table_that_refused_the_row_nor_this_of_it(pipeline: Pipeline) -> None:
+    copy = schemas.text(table="partition: day\ncopy: true", rejects="").replace("  events:", "  orders:")
+    pipeline.provision(copy.removesuffix("views: none\n") + schemas.text().removeprefix("tables:\n"))
+    refusals = ("lost", "events"), ("copied", "orders"), ("both", "events")
+    for name, stored in (("events", ("copied", "both")), ("orders", ("lost", "both"))):
+        pipeline.load(name, [schemas.row(one) for one in stored])
+    found_bad = [schemas.row(one, stage="loader", table=table, reason="bigquery") for one, table in refusals]
+    pipeline.load("rejects", found_bad)
+    found = pipeline.ops("replay", "--dry-run").json
+    assert (found["found"], found["skipped"]) == (3, 1)
+    assert {(one["table"], one["rejects"], one["loaded"]) for one in found["rejects"]} == {
+        ("events", 2, 1), ("orders", 1, 0),
+    }  # fmt: skip
+
+
 def test_rows_the_loader_refused_become_rows_again(pipeline: Pipeline) -> None:
     table = pipeline.schema.tables["events"]
     row = {

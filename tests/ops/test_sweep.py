@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from services.ops import sweep
 from services.ops.compact import Compactor, Run
-from services.ops.sweep import LABEL, MARGIN, State
+from services.ops.sweep import MARGIN, State
 from services.provision import view
-from services.shared.schema import DEFAULT_FILE
+from services.shared.schema import DEFAULT_FILE, SWEPT_AT
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.schemas import DAY, row
@@ -85,9 +85,9 @@ def test_a_day_is_not_looked_at_again_until_it_changes(pipeline: Pipeline) -> No
     assert swept(pipeline)["days"] == 2
     assert swept(pipeline)["days"] == 2  # it may itself have been what changed them
     found = pipeline.client.get_table("pixelpipe.events")
-    assert int(found.labels[LABEL]) < datetime.now(UTC).timestamp() * 1000
+    assert int(found.labels[SWEPT_AT]) < datetime.now(UTC).timestamp() * 1000
     pause = pipeline.rows("SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) + 1 AS now")[0]["now"]  # as of a later sweep
-    found.labels = {**found.labels, LABEL: str(pause)}
+    found.labels = {**found.labels, SWEPT_AT: str(pause)}
     pipeline.client.update_table(found, ["labels"])
     assert sweep.due(_modified(pipeline), State(NEXT, datetime.fromtimestamp(pause / 1000, UTC)), NEXT, NEXT) == []
     while pipeline.rows("SELECT UNIX_MILLIS(CURRENT_TIMESTAMP()) AS now")[0]["now"] <= pause:

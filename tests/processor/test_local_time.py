@@ -66,4 +66,4 @@ def test_at_the_ends_of_time_there_is_no_other_zone(moment: str) -> None:
 
 def test_compaction_takes_no_resent_event_for_another_one_because_of_the_hour() -> None:
     table = schema_file.parse(FILE % (NEEDED, COLUMNS, NEEDED)).tables["events"]
-    assert all(compact_sql.is_transport(column) for column in table.columns[3 : 3 + 2 * len(ZONES)])
+    assert all(compact_sql.is_transport(column, table) for column in table.columns[3 : 3 + 2 * len(ZONES)])

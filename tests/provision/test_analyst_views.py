@@ -131,6 +131,23 @@ def test_a_reject_says_which_table_has_it_by_now(emulated: Project, tenants: boo
     ]
 
 
+def test_a_copy_is_not_the_table_that_refused_the_row(emulated: Project) -> None:
+    text = schemas.text(views="[reject_status]").replace(
+        "reason: {", "table: {type: STRING, from: reject.table}\n      reason: {"
+    )
+    copy = schemas.text(table="partition: day\ncopy: true").partition("  rejects:")[0].replace("  events:", "  orders:")
+    emulated.provision(copy + text.removeprefix("tables:\n"))
+    load(emulated.client, [reject(1) | {"table": "events"}, reject(2) | {"table": "orders"}], "rejects_log")
+    stored = {"day": "2026-03-02", "received_at": "2026-03-02T09:00:00+00:00"}
+    for number, table in ((1, "orders"), (2, "events")):
+        load(emulated.client, [stored | {"event_id": f"r{number}"}], f"{table}_log")
+    asked = "SELECT event_id, stored_in FROM pixelpipe.reject_status"
+    assert sorted(rows(emulated.client, asked)) == [("r1", None), ("r2", None)]
+    load(emulated.client, [stored | {"event_id": "r1"}])
+    load(emulated.client, [stored | {"event_id": "r2"}], "orders_log")
+    assert sorted(rows(emulated.client, asked)) == [("r1", "events"), ("r2", "orders")]
+
+
 def test_live_is_the_last_half_hour(shop: Any) -> None:
     now = datetime.now(UTC)
 

@@ -47,6 +47,11 @@ def test_what_a_lookup_is_looked_up_by_is_asked_for() -> None:
         ("lookups: {products: {file: a.csv, key: sku}}", NAME, "lookup products: 'by' is missing"),
         ("lookups: {products: {file: a.csv, by: param.a}}", NAME, "lookup products: 'key' is missing"),
         ("lookups: {products: {file: a.xlsx, key: a, by: param.a}}", NAME, "'a.xlsx' ends with none of .csv, .parquet"),
+        (
+            'lookups: {products: {file: "a\\0.csv", key: a, by: param.a}}',
+            NAME,
+            "is no path; remove the character U+0000",
+        ),
         ("lookups: {products: {file: a.csv, key: a, by: param.*}}", NAME, "by: param.* is no key"),
         ("lookups: {products: {file: a.csv, key: a, by: event.id}}", NAME, "by: event.id is no key"),
         ("lookups: {products: {file: a.csv, key: a, by: [hit.ip, param.a]}}", NAME, "so it stands alone"),

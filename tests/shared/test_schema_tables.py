@@ -126,8 +126,9 @@ TABLES = {
     "a long value": (f"    labels: {{a: {'a' * 64}}}\n", 4, 17, "at most 63"),
     "a value with a space": ("    labels: {a: b c}\n", 4, 17, "a value is at most"),
     "ours": ("    labels: {managed-by: me}\n", 4, 26, "says that pixelpipe made the table"),
+    "that of compaction": ("    labels: {swept_at: '9999999999999'}\n", 4, 24, "says that pixelpipe has compacted it"),
     "no value": ("    labels: {a: }\n", 4, 16, "a text is wanted"),
-    "many": (f"    labels: {{{', '.join(f'a{n}: b' for n in range(64))}}}\n", 4, 13, "BigQuery takes 64"),
+    "many": (f"    labels: {{{', '.join(f'a{n}: b' for n in range(63))}}}\n", 4, 13, "BigQuery takes 64"),
 }  # fmt: skip
 
 
@@ -273,3 +274,21 @@ def test_aliases_make_no_more_columns_than_there_may_be() -> None:
 def test_an_alias_beside_what_it_means_is_good() -> None:
     text = "      a: &a {type: STRING, from: param.a}\n      b: *a\n"
     assert schema_file.parse(_file(text)).tables["events"].column("b").sources == (Source("param", "a"),)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "      a: {type: STRING, from: &s [param.a, param.b, param.c]}\n"
+        + "".join(f"      a{n}: {{type: STRING, from: *s}}\n" for n in range(20)),
+        "      a: {type: STRING, from: param.a, required_if: &c {param.b: b, param.c: c}}\n"
+        + "".join(f"      a{n}: {{type: STRING, from: param.a, required_if: *c}}\n" for n in range(20)),
+        "".join(f"      a{n}: {{type: STRING, from: lookup.l.c}}\n" for n in range(20)),
+    ],
+)
+def test_sources_are_bounded_however_few_lines_say_them(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lookups = "lookups: {l: {file: /l.csv, key: k, by: [param.k, param.l]}}\n"
+    schema_file.parse(lookups + _file(columns))
+    monkeypatch.setattr("services.shared.schema_sources.MOST_SOURCES", 40)
+    (error,) = refused(lookups + _file(columns))
+    assert error.startswith("schema.yaml:") and "more than 40 sources in columns and conditions" in error
