@@ -118,7 +118,8 @@ class RawHits:
         self._packs.add(pack)
         try:
             if "schema" in attributes:
-                hits = hit.read(message.data, attributes).hits
+                read = hit.read(message.data, attributes).hits
+                hits = [one for one in read if one.tally is None]  # a tally is what a collector counted
             else:
                 entries = log_entry.decode(message.data, message.message_id, _microseconds(message.publish_time))
                 hits = log_entry.protected(entries, self._policy).hits

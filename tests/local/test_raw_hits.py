@@ -18,6 +18,7 @@ from services.shared import hit, identity, resource_names, schema_file
 from services.shared.hit import Hit
 from services.shared.policy import Policy
 from services.shared.schema import DEFAULT_FILE
+from services.shared.tally import Tally
 from tests.emulators.pubsub_client import Desk
 from tests.processor.test_log_entry import ENTRY
 
@@ -85,6 +86,17 @@ async def test_the_latest_are_kept_and_all_are_counted_once(desk: Desk, raw: Raw
     assert raw.counts == {raw_hits.hour(NOW): 3000}
     assert raw.find(first[-1].id, NOW) is None
     assert raw.find(second[0].id, NOW) == second[0]
+
+
+async def test_what_a_collector_counted_is_no_hit(desk: Desk, raw: RawHits) -> None:
+    counted = Hit(id=identity.uuid7(NOW), at=NOW, method="GET", path="/tally", tally=Tally("c1", "collector"))
+    data, attributes = hit.pack([hit.encode(counted)], "t1", tally=True)
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(10)
+    given = hits(1)
+    send(desk, given, "p1")
+    await until(lambda: raw.find(given[0].id, NOW) is not None)
+    assert raw.counts == {raw_hits.hour(NOW): 1}
+    assert raw.kept() == given
 
 
 async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: RawHits) -> None:
