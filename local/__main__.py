@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emulators.arguments import data_path
+from emulators.arguments import HOST, data_path
 from local import ports
 from local.stack import DATA
 
-_NO_STACK = ("capacity", "check", "completion", "cost")  # commands that need nothing that runs
+_NO_STACK = ("capacity", "check", "completion", "cost", "export")  # commands that need nothing that runs
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -115,15 +115,32 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
-        if arguments[:1] and arguments[0] in _NO_STACK:
+        if not arguments or arguments[0] in _NO_STACK or _asks_for_help(arguments):
             return subprocess.run([sys.executable, "-m", "services.ops", *arguments], check=False).returncode
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
-    if arguments == ["ledger"]:
-        arguments += stack.admin_urls(running.ports).values()
+    arguments += _addresses(arguments, running.ports)
     return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
+
+
+def _addresses(arguments: Sequence[str], running: ports.Ports) -> list[str]:
+    """Of this stack, for a command that was given none."""
+    from local import stack
+
+    command, *others = arguments or [""]
+    if _asks_for_help(others):
+        return []
+    if command == "ledger" and not any(one == "--promql" or "://" in one for one in others):
+        return list(stack.admin_urls(running).values())
+    if command in ("smoke", "load") and not any(one.startswith("--url") for one in others):
+        return ["--url", f"http://{HOST}:{running.collector}"]
+    return []
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)
 
 
 def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:
