@@ -120,7 +120,7 @@ export class Events {
   count() {
     const bad = this.items.filter(wrong);
     setText(this.chips.querySelector("[data-name=wrong]"), `Went wrong ${count(bad.length)}`);
-    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : this.items.length > 0 ? `The last ${counted(this.items.length, "event")}${this.missed > 0 ? `; ${count(this.missed)} older not listed` : ""}` : "");
+    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : this.items.length > 0 ? `The last ${counted(this.items.length, "event")}${this.missed > 0 ? `; ${count(this.missed)} more not listed` : ""}` : "");
     const reasons = new Map();
     for (const item of bad.slice(-500)) {
       const names = item.kind === "reject" ? [item.reason] : (item.problems ?? []).map((one) => `${one.column} ${one.reason}`);

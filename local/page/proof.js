@@ -85,6 +85,7 @@ function byHours(ledger) {
 // The hours hold then too: page and BigQuery count them.
 function verdict(ledger) {
   if (proof !== null && restarted) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
