@@ -13,7 +13,7 @@ from emulators.arguments import HOST, data_path
 from local import ports
 from local.stack import DATA
 
-_NO_STACK = ("capacity", "check", "completion", "cost", "explain")  # commands that need nothing that runs
+_NO_STACK = ("capacity", "check", "completion", "cost", "explain", "export")  # commands that need nothing that runs
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -115,19 +115,35 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
-        if arguments[:1] and arguments[0] in _NO_STACK:
+        if not arguments or arguments[0] in _NO_STACK or _asks_for_help(arguments):
             return subprocess.run([sys.executable, "-m", "services.ops", *arguments], check=False).returncode
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
-    if arguments == ["ledger"]:
-        arguments += stack.admin_urls(running.ports).values()
-    if arguments[:1] == ["doctor"]:  # what is given comes later, and wins
-        arguments[1:1] = ["--url", f"http://{HOST}:{running.ports.collector}"]
-        if "--admin" not in arguments:
-            arguments[1:1] = [one for url in stack.admin_urls(running.ports).values() for one in ("--admin", url)]
+    arguments += _addresses(arguments, running.ports)
     return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
+
+
+def _addresses(arguments: Sequence[str], running: ports.Ports) -> list[str]:
+    """Of this stack, for a command that was given none."""
+    from local import stack
+
+    command, *others = arguments or [""]
+    if _asks_for_help(others):
+        return []
+    if command == "ledger" and not any(one == "--promql" or "://" in one for one in others):
+        return list(stack.admin_urls(running).values())
+    found = []
+    if command in ("smoke", "load", "doctor") and not any(one.startswith("--url") for one in others):
+        found += ["--url", f"http://{HOST}:{running.collector}"]
+    if command == "doctor" and not any(one.startswith("--admin") for one in others):
+        found += [one for url in stack.admin_urls(running).values() for one in ("--admin", url)]
+    return found
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)
 
 
 def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:

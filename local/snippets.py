@@ -30,6 +30,7 @@ _PROTOCOLS = {
     "Google Analytics 4: gtag.js": "gtag",
     "CloudEvents": "cloudevents",
 }
+_PACKAGE = re.compile(r"""(?:\bfrom |\brequire\()['"]([^'"]+)['"]""")  # of JavaScript: a browser's or a server's
 _LANGUAGES = {"js": "JavaScript", "html": "HTML", "python": "Python"}
 _TEXT, _JSON = "text/plain", "application/json"
 _ID = "EVENT-ID"  # where a protocol has an id that becomes the event's own
@@ -200,5 +201,7 @@ def _of_trackers(host: str, event_id: str) -> list[dict[str, Any]]:
             # Some trackers take a host alone, and talk https to it: those need a name with a certificate.
             text = text.replace("https://c.example.com", host).replace("c.example.com", host.partition("://")[2])
             shown = _LANGUAGES.get(language, language)
+            if language == "js" and (package := _PACKAGE.search(text)):
+                shown += f", {package[1]}"
             found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol, event_id)))
     return found

@@ -13,6 +13,7 @@ from services.collector import breaker
 ERROR, WARNING = "error", "warning"
 SLOW_SECONDS = 10.0  # a message that waits longer is worth a line
 DOWN = ("ended", "stopped", "stopping", "not_ready", "starting")
+_NAMES = {"bigquery": "BigQuery", "pubsub": "Pub/Sub"}
 _BREAKER = "pixelpipe_collector_breaker_state"
 
 
@@ -47,7 +48,9 @@ def _parts(seen: Seen) -> Iterator[Trouble]:
         if part["status"] in DOWN:
             level = WARNING if part["status"] in ("starting", "stopping") else ERROR
             why = f": {part['why']}" if part["why"] else ""
-            yield Trouble(part["name"], "down", level, f"{part['name']} is {part['status'].replace('_', ' ')}{why}")
+            who = _NAMES.get(part["name"], f"the {part['name']}")
+            verb = "has ended" if part["status"] == "ended" else f"is {part['status'].replace('_', ' ')}"
+            yield Trouble(part["name"], "down", level, f"{who} {verb}{why}")
 
 
 def _collector(seen: Seen) -> Iterator[Trouble]:
@@ -116,7 +119,8 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
             yield Trouble(name, "backlog", ERROR, text)
     spool = seen.queues.get("spool")
     if spool and spool["hits"]:
-        yield Trouble("spool", "waiting", WARNING, f"{spool['hits']} hits wait on the collector's disk for Pub/Sub")
+        text = "1 hit waits" if spool["hits"] == 1 else f"{spool['hits']} hits wait"
+        yield Trouble("spool", "waiting", WARNING, f"{text} on the collector's disk for Pub/Sub")
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
         text = f"{dead['messages']} dead letters wait for someone: make ops ARGS='dead list'"

@@ -1,7 +1,7 @@
 // What arrives: events, rejects and problems as they come, filtered as one types, in a list of bounded length.
 
 import { chips, element, setText } from "./element.js";
-import { clock, count, sentence, shown } from "./figures.js";
+import { clock, count, counted, sentence, shown } from "./figures.js";
 
 const IN_LIST = 150; // rows in the document
 const IN_MEMORY = 3000; // items a filter looks through
@@ -120,7 +120,7 @@ export class Events {
   count() {
     const bad = this.items.filter(wrong);
     setText(this.chips.querySelector("[data-name=wrong]"), `Went wrong ${count(bad.length)}`);
-    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : `The last ${count(this.items.length)}${this.missed > 0 ? `; ${count(this.missed)} more are not listed` : ""}.`);
+    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : this.items.length > 0 ? `The last ${counted(this.items.length, "event")}${this.missed > 0 ? `; ${count(this.missed)} more not listed` : ""}` : "");
     const reasons = new Map();
     for (const item of bad.slice(-500)) {
       const names = item.kind === "reject" ? [item.reason] : (item.problems ?? []).map((one) => `${one.column} ${one.reason}`);

@@ -20,7 +20,7 @@ async function steer(name, verb) {
   say(`${verb} ${name} …`);
   try {
     const { status } = await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
-    say(`${name}: ${status.replace("_", " ")}`);
+    say("");
   } catch (error) {
     say(error.message, true);
   }
@@ -71,12 +71,12 @@ function showFaults({ faults, read_only: readOnly }) {
   }
   faults.forEach((fault, index) => {
     const left = fault.expires_in;
-    setText(list.children[index].querySelector(".left"), left === null || left === undefined ? "until it is ended" : `${Math.max(0, Math.ceil(left))} s left`);
+    setText(list.children[index].querySelector(".left"), left === null || left === undefined ? "until you end it" : `${Math.max(0, Math.ceil(left))} s left`);
   });
 }
 
 async function end(fault) {
-  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).then(() => say("The fault is ended."), (error) => say(error.message, true));
+  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).then(() => say("The fault has ended."), (error) => say(error.message, true));
 }
 
 async function showRehearsals() {

@@ -6,20 +6,21 @@ import { count, counted, dollars, rate, sentence } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
+const RESTARTED_SECONDS = 2; // the equation has them from the hours then
 const COST_SECONDS = 30;
 const HOUR = 3_600_000; // ms
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
 export function startProof() {
-  repeat(askHours, PROOF_SECONDS);
-  repeat(askCost, COST_SECONDS);
+  repeat(askHours, () => (restarted ? RESTARTED_SECONDS : PROOF_SECONDS));
+  repeat(askCost, () => COST_SECONDS);
   byId("rate").addEventListener("change", askCost);
 }
 
 async function repeat(asking, every) {
   if (!document.hidden) await asking();
-  setTimeout(() => repeat(asking, every), every * 1000);
+  setTimeout(() => repeat(asking, every), every() * 1000);
 }
 
 function askHours() {
@@ -42,11 +43,13 @@ async function showAnswer(id, path, show) {
 
 let shownLedger = "";
 let proof = null; // by hour
+let restarted = false; // a service counts from 0 again
 let collected = [0, 0]; // by the ledger: now, and when the hours were asked for the last time
 
 export function showLedger(ledger) {
   collected[0] = ledger.collected ?? collected[0];
-  const key = JSON.stringify([ledger, proof?.text]);
+  restarted = (ledger.notes ?? []).length > 0;
+  const key = JSON.stringify([ledger, proof?.text, proof?.hours]);
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
@@ -55,23 +58,34 @@ export function showLedger(ledger) {
     return;
   }
   // Rows of tables with `copy` are beside those of their hits.
-  const numbers = { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
-  const parts = ledger.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
+  const numbers = restarted && proof !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
+  const parts = numbers.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
   const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
   const { good, said } = verdict(ledger);
   const term = (sign, name, value) => element("div", { class: "term", "data-name": name },
     element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
   into.replaceChildren(
-    element("div", { class: "equation" }, term("", "collected", ledger.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
+    element("div", { class: "equation" }, term("", "collected", numbers.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
     shares(values),
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note))));
+    ...(proof !== null && restarted
+      ? [element("p", { class: "quiet" }, "A service was started again and counts from 0, so these are the sums of the hours, which page and BigQuery count.")]
+      : (ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note)))));
+}
+
+// What has been collected since the page began to count, and became what. What is spooled has not come past the page yet.
+function byHours(ledger) {
+  const hours = proof.hours.filter((hour) => hour.collected !== null);
+  const sum = (name) => hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
+  const sums = Object.fromEntries(["loaded", "rejected", "in_flight", "dead", "sampled_out"].map((name) => [name, sum(name)]));
+  return { ...sums, spooled: ledger.spooled, collected: sum("collected") + ledger.spooled };
 }
 
 // The ledger is what the services count since they started, and a note says that it may be off, such as after a restart.
-// The hours hold then too: the page and BigQuery count them.
+// The hours hold then too: page and BigQuery count them.
 function verdict(ledger) {
-  if (proof !== null && (ledger.notes ?? []).length > 0) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  if (proof !== null && restarted) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));

@@ -31,6 +31,7 @@ COUNTS = (
     "acknowledged", "loaded", "rejected", "sampled_out", "dead_lettered", "dropped", "refused", "ingested", "in_flight",
     "difference", "unfinished_collectors",
 )  # fmt: skip
+_ALWAYS_SHOWN = ("acknowledged", "loaded", "rejected", "difference")
 
 
 @dataclass(frozen=True)
@@ -168,9 +169,13 @@ def _report(
 
 
 def _text(groups: Sequence[Group], report: dict[str, Any]) -> str:
-    lines = [["hour", "protocol", *(name.replace("_", " ") for name in COUNTS)]]
+    # A terminal has 80 columns: what is 0 in every line is left out.
+    names = [name for name in COUNTS if name in _ALWAYS_SHOWN or any(one.counts[name] for one in groups)]
+    lines = [["hour", "protocol", *(name.replace("_", " ") for name in names)]]
     for one in groups:
-        lines.append([f"{one.hour:%Y-%m-%d %H:00}", one.protocol or "unknown", *map(str, one.counts.values())])
+        lines.append(
+            [f"{one.hour:%Y-%m-%d %H:00}", one.protocol or "unknown", *(str(one.counts[name]) for name in names)]
+        )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     found = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     for one in report["missing_by_hour"]:

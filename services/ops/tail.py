@@ -19,7 +19,7 @@ from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
 from services.shared.lru_set import LruSet
-from services.shared.schema import REJECTS
+from services.shared.schema import REJECTS, TALLIES
 
 _PACKS = 10_000  # that are known, so that what Pub/Sub delivers again is shown once
 _WIDEST = 200  # characters of a value
@@ -76,7 +76,7 @@ def lines(what: str, data: bytes, attributes: dict[str, str]) -> Iterator[Line]:
         if what == "hits":
             if "schema" in attributes:  # else a load balancer's log entry, which the processor reads
                 yield from (_hit(one) for one in hit.unpack(data, attributes) if one.tally is None)
-        elif (attributes.get("table") == REJECTS) == (what == "rejects"):
+        elif attributes.get("table") != TALLIES and (attributes.get("table") == REJECTS) == (what == "rejects"):
             yield from (_row(attributes["table"], one) for one in rows.unpack(data, attributes).to_pylist())
     except (Poison, NewerFormat, KeyError) as error:
         yield Line(f"a message that cannot be read: {printable(str(error))}", {"error": str(error)})

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
 
 
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
-    command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger"]
+    command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger", "--json"]
     said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
     shown = row(stack)
@@ -130,3 +131,17 @@ def test_the_doctor_is_given_the_ports_of_the_stack(stack: Stack) -> None:
     assert (found["versions"], found["views"], found["public URL"]) == ("ok", "ok", "ok"), said.stdout
     # The tests above left some.
     assert (found["dead letters"], said.returncode) == ("do", 1), said.stdout
+
+
+def test_the_smoke_test_is_sent_to_the_stack_that_runs(stack: Stack) -> None:
+    command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "smoke"]
+    said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["acknowledged"] is True
+
+
+@pytest.mark.parametrize("arguments", [["smoke", "--help"], ["export", "--help"], []])
+def test_help_needs_no_stack(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local", "ops", "--data", str(tmp_path), *arguments]
+    said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
+    assert "usage: pixelpipe" in said.stdout + said.stderr

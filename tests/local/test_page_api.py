@@ -206,6 +206,7 @@ def test_the_schema_and_the_examples_fit_each_other(page: Page) -> None:
 
 def test_every_snippet_names_this_collector_and_what_it_fires_becomes_an_event(stack: Stack, page: Page) -> None:
     found = page.get("/api/snippets")
+    assert len({(one["name"], one["language"]) for one in found}) == len(found)  # each can be told apart
     collector = stack.url("collector")
     assert {one["protocol"] for one in found} == {
         "pixel", "post", "form", "snowplow", "segment", "rudderstack", "jitsu", "posthog", "mixpanel", "amplitude",

@@ -58,7 +58,7 @@ def flows(state: dict[str, Any]) -> dict[str, str]:
 def test_a_killed_loader_is_shown_and_started_again_and_loses_nothing(stack: Stack, page: Page) -> None:
     one, before = new_id(), page.part("loader")["pid"]
     assert page.post("/api/services/loader/kill") == {"name": "loader", "status": "ended"}
-    state = trouble(page, "loader", "loader is ended: killed by SIGKILL")
+    state = trouble(page, "loader", "the loader has ended: killed by SIGKILL")
     assert flows(state)["loader bigquery"] == flows(state)["rows loader"] == "blocked"
     assert flows(state)["collector hits"] != "blocked"
     assert page.part("loader")["can"] == ["start"]
@@ -79,7 +79,7 @@ def test_a_killed_loader_is_shown_and_started_again_and_loses_nothing(stack: Sta
 @pytest.mark.slow
 def test_a_service_killed_from_outside_does_not_end_the_stack(stack: Stack, page: Page) -> None:
     os.kill(stack.pids()["processor"], signal.SIGKILL)
-    trouble(page, "processor", "processor is ended: killed by SIGKILL")
+    trouble(page, "processor", "the processor has ended: killed by SIGKILL")
     said = next(line for line in stack.said().splitlines() if "processor ended: killed by SIGKILL" in line)
     assert said.endswith(f"start it again at {page.url}")
     page.post("/api/services/processor/start")
@@ -101,7 +101,7 @@ def test_bigquery_killed_has_what_it_acknowledged_when_it_comes_back(stack: Stac
     stack.fire(f"event_id={one}&user_id=ada")
     assert page.get("/api/events", event_id=one, wait=20)["complete"]
     page.post("/api/services/bigquery/kill")
-    state = trouble(page, "bigquery", "bigquery is ended: killed by SIGKILL")
+    state = trouble(page, "bigquery", "BigQuery has ended: killed by SIGKILL")
     assert flows(state)["loader bigquery"] == "blocked"
     assert page.refused("/api/events", method="GET")[0] == 503
     page.post("/api/services/bigquery/start")
@@ -131,7 +131,7 @@ def test_an_outage_of_pubsub_shows_where_it_is_and_loses_nothing(stack: Stack, p
     assert stack.fire(f"event_id={one}&user_id=ada") == 200
     state = trouble(page, "pubsub", "the collector cannot publish")
     assert flows(state)["collector hits"] == "blocked"
-    state = trouble(page, "spool", "1 hits wait on the collector's disk")
+    state = trouble(page, "spool", "1 hit waits on the collector's disk")
     assert (state["queues"]["spool"]["hits"], state["ledger"]["spooled"]) == (1, 1)
     assert [one["id"] for one in state["faults"]] == [fault["id"]]
     assert page.refused(f"/api/faults/{fault['id']}0", method="DELETE")[0] == 404

@@ -89,7 +89,8 @@ def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeli
     pipeline.load("tallies", rows)
     report = reconcile(pipeline, "--since", HOUR.isoformat()).json
     native, segment = report["hours"]
-    nothing = {"in_flight": 0, "difference": 0, "unfinished_collectors": 0, "dead_lettered": 0, "sampled_out": 0}
+    rest = ("in_flight", "difference", "unfinished_collectors", "dead_lettered", "sampled_out")
+    nothing = dict.fromkeys(rest, 0)
     assert native == nothing | {
         "hour": HOUR.isoformat().replace("+00:00", "Z"),
         "protocol": "native",

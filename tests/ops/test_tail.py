@@ -54,8 +54,12 @@ def pack(*queries: str) -> tuple[bytes, dict[str, str]]:
 async def test_hits_are_shown_and_a_pack_delivered_again_once(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    counted = Hit(identity.uuid7(NOW), NOW, "GET", "/tally", tally=Tally("c1", "collector"))
+    tally = hit.pack([hit.encode(counted)], identity.uuid7(NOW), tally=True)  # no hit: what a collector counted
     again = pack("user_id=ada&type=view", "user_id=\x1b[31mbob")
-    await tailed(pipeline, resource_names.HITS_TOPIC, [again, again, pack("user_id=cid")], "hits", "--count", "3")
+    await tailed(
+        pipeline, resource_names.HITS_TOPIC, [tally, again, again, pack("user_id=cid")], "hits", "--count", "3"
+    )
     first, second, third = capsys.readouterr().out.splitlines()
     assert "GET /pixel.gif?user_id=ada&type=view" in first and "native" in first
     assert "\\x1b[31mbob" in second
@@ -76,7 +80,12 @@ async def test_rows_of_one_kind_are_shown_that_hold_a_text(
         batch = pa.RecordBatch.from_pydict({"user_id": list(users), "n": [None] * len(users)})
         return rows.pack(batch, table, identity.uuid7(NOW))
 
-    messages = [message("rejects", "ada"), message("events", "bob", "ada"), (b"no arrow", {"table": "events"})]
+    messages = [
+        message("tallies", "ada"),
+        message("rejects", "ada"),
+        message("events", "bob", "ada"),
+        (b"no arrow", {"table": "events"}),
+    ]
     await tailed(pipeline, resource_names.ROWS_TOPIC, messages, "rows", "--json", "--grep", "ada", "--count", "1")
     assert json.loads(capsys.readouterr().out) == {"table": "events", "user_id": "ada", "n": None}
     await tailed(pipeline, resource_names.ROWS_TOPIC, messages, "rejects", "--count", "1")
