@@ -89,9 +89,10 @@ def with_lookups(found: Lookups) -> type[Event]:
 
 def gather(event: Event) -> None:
     """Read the parameters of the hit, by its protocol. Raises convert.Invalid for an item that is not an event."""
-    if event.hit.text == _TOO_MUCH or bytes(event.hit.body) == guard.TOO_MUCH:
+    hit = event.hit
+    if hit.text == _TOO_MUCH or (hit.body and bytes(hit.body) == guard.TOO_MUCH):
         raise convert.Invalid(BAD_BODY, f"its values were not kept: {guard.TOO_MUCH_SAID}")
-    if event.hit.via:
+    if hit.via:
         _by_protocol(event)
     else:
         _native(event)
@@ -180,7 +181,11 @@ def rest(event: Event) -> str | None:
             left[name] = values[0] if len(values) == 1 else values
     own: dict[int, dict[str, Any]] = {}
     for path in event.taken:
-        _remove(left, path, own)
+        members = left.get(path[0])
+        if len(path) == 2 and id(members) in own and len(members) > 1:  # as of most that follow the first
+            members.pop(path[1], None)
+        else:
+            _remove(left, path, own)
     return convert.encode_json(left) if left else None
 
 

@@ -28,7 +28,7 @@ def reader(column: Column) -> Read:
             path, raw = get(event)
             if column.repeated and path and (more := event.more.get(path[0])) and len(path) == 1:
                 raw = [*(raw if type(raw) is list else [raw]), *more]
-            value = transforms.apply(steps, raw)
+            value = transforms.apply(steps, raw) if steps else raw
             if value is None or (type(value) is str and not value):
                 continue
             if type(value) is str and path and path[0] not in event.posted:
@@ -105,6 +105,9 @@ def _changed(column: Column) -> Callable[[Any], Any]:
     converter, after = convert.CONVERTERS[column.type], transforms.value_steps(column)
     if not after:
         return converter
+    if len(after) == 1:
+        only = after[0]
+        return lambda value: only(converter(value))
 
     def change(value: Any) -> Any:
         value = converter(value)
@@ -117,24 +120,24 @@ def _changed(column: Column) -> Callable[[Any], Any]:
 
 def _struct(column: Column, parent: str) -> _Make:
     name = f"{parent}{column.name}"
-    fields = [_Field(field, f"{name}.") for field in column.fields]
+    made = [_Field(field, f"{name}.") for field in column.fields]
+    fields = [(field.name, field.key, field.change, field.read) for field in made]
 
     def make(value: Any, event: Event, whole: _Whole) -> dict[str, Any]:
         if type(value) is not dict:
             raise convert.Invalid(convert.WRONG_TYPE, f"{convert.kind(value)} is not an object")
         found: dict[str, Any] = {}
         used: set[str] = set()
-        for field in fields:
-            raw = value.get(field.key) if field.change else None
-            if raw is not None and (type(raw) is not str or raw) and field.change:
+        for name, key, change, read in fields:
+            if change is not None and (raw := value.get(key)) is not None and (type(raw) is not str or raw):
                 try:
-                    found[field.name] = field.change(raw)
-                    used.add(field.key)
+                    found[name] = change(raw)
+                    used.add(key)
                     continue
                 except convert.Invalid:
                     pass  # once more, with what becomes of it
-            found[field.name] = field.read(value, event, whole, used)
-        if not value.keys() <= used:
+            found[name] = read(value, event, whole, used)
+        if len(used) < len(value):
             whole.taken = False
         return found
 

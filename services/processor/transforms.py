@@ -6,6 +6,7 @@ the value follow its conversion.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -23,6 +24,8 @@ Step = Callable[[Any], Any]
 
 _NOT_LISTED = "not among the values of the column's `map`"
 _MORE = ("default", "map", "time_zone", "split")  # steps that are not from text to text, or to no value
+# What most URLs are, read in a fifth of the time that urlsplit takes: no port, no user, ASCII without spaces.
+_PLAIN_URL = re.compile(r"https?://([a-zA-Z0-9.-]+)(/[!\"$->@-~]*)?(?:\?([!\"$-~]*))?(?:#[!-~]*)?")
 _ANY = "*"  # the name in a `map` that stands for all others
 
 
@@ -135,6 +138,8 @@ def _zoned(zone: ZoneInfo) -> Step:
 @lru_cache(1_024)
 def _url(text: str) -> tuple[str | None, str | None, str]:
     """Host, path and query of a URL; None for a missing part, and for every part of any other text."""
+    if match := _PLAIN_URL.fullmatch(text):
+        return match[1].lower(), match[2], match[3] or ""
     try:
         parts = urlsplit(text.strip())
         return parts.hostname or None, parts.path or None, parts.query
@@ -174,7 +179,7 @@ def _rounded(decimals: int, kind: str) -> Step:
         return lambda value: value
     if kind in convert.UNITS:  # its converter has made all the decimals of its type
         whole = convert.UNITS[kind]
-        return lambda value: value.quantize(unit, ROUND_HALF_UP, convert.WIDE).quantize(whole, context=convert.WIDE)
+        return lambda value: value.quantize(unit, None, convert.WIDE).quantize(whole, None, convert.WIDE)
 
     def to_decimals(value: Any) -> Any:
         exact = Decimal(repr(value))

@@ -71,7 +71,7 @@ class Hit(msgspec.Struct, omit_defaults=True):
     @property
     def protocol(self) -> str:
         """The protocol's name: `segment` of segment.track, and `native` for our own."""
-        return self.via.partition(".")[0] or NATIVE
+        return self.via.partition(".")[0] or NATIVE if self.via else NATIVE
 
 
 class Unreadable(NamedTuple):
