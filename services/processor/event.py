@@ -181,8 +181,8 @@ def rest(event: Event) -> str | None:
             left[name] = values[0] if len(values) == 1 else values
     own: dict[int, dict[str, Any]] = {}
     for path in event.taken:
-        members = left.get(path[0])
-        if len(path) == 2 and id(members) in own and len(members) > 1:  # as of most that follow the first
+        members = own.get(id(left.get(path[0]))) if len(path) == 2 else None
+        if members is not None and len(members) > 1:  # as of most that follow the first
             members.pop(path[1], None)
         else:
             _remove(left, path, own)
