@@ -24,7 +24,7 @@ def _scalar(column: Column) -> Read:
     if not column.transforms and all(_is_plain(source) for source in column.sources):
         return _parameter([source.name for source in column.sources], column.type)
     readers = [
-        _transformed(source, column) if column.transforms else of_source(source, column.type, column.time_zone)
+        transformed(source, column) if column.transforms else of_source(source, column.type, column.time_zone)
         for source in column.sources
     ]
     if len(readers) == 1:
@@ -107,7 +107,8 @@ def _path(name: str, kind: str) -> Read:
     return read
 
 
-def _transformed(source: Source, column: Column) -> Read:
+def transformed(source: Source, column: Column) -> Read:
+    """A reader of one source of a column with transformations."""
     get = sources.raw(source, column.time_zone)
     steps, after = transforms.text_steps(column), transforms.value_steps(column)
     converter = convert.CONVERTERS[column.type]

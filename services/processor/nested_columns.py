@@ -10,7 +10,7 @@ from typing import Any
 
 from services.processor import convert, sources, transforms
 from services.processor.event import Event
-from services.processor.sources import Read
+from services.processor.sources import Path, Read
 from services.shared.schema import STRUCT, Column
 
 MISSING, NULL_ELEMENT = "missing", "null_element"  # reasons beside those of conversion
@@ -19,30 +19,42 @@ MOST_ELEMENTS = 10_000  # of a REPEATED column in one row
 
 def reader(column: Column) -> Read:
     """A reader of a REPEATED column or a STRUCT; a REPEATED one without a value is an empty list."""
-    places = [sources.raw(source) for source in column.sources]
-    steps = transforms.text_steps(column)
-    make = _elements(column, "") if column.repeated else _element(column, "")
+    places, fill = [sources.raw(source) for source in column.sources], filler(column)
 
     def read(event: Event) -> Any:
         for get in places:
-            path, raw = get(event)
-            if column.repeated and path and (more := event.more.get(path[0])) and len(path) == 1:
-                raw = [*(raw if type(raw) is list else [raw]), *more]
-            value = transforms.apply(steps, raw) if steps else raw
-            if value is None or (type(value) is str and not value):
-                continue
-            if type(value) is str and path and path[0] not in event.posted:
-                value = _from_text(value, column)
-            whole = _Whole()
-            made = make(value, event, whole)
-            if path and whole.taken:
-                event.take(path)
-                if column.repeated and len(path) == 1:
-                    event.more.pop(path[0], None)
-            return made
+            made = fill(event, *get(event))
+            if made is not None:
+                return made
         return [] if column.repeated else None
 
     return read
+
+
+def filler(column: Column) -> Callable[[Event, Path, Any], Any]:
+    """What makes the column's value of what was sent at a path, or None where that is no value."""
+    steps, repeated = transforms.text_steps(column), column.repeated
+    make = _elements(column, "") if repeated else _element(column, "")
+
+    def fill(event: Event, path: Path, raw: Any) -> Any:
+        if raw is None:
+            path = ()
+        if repeated and event.more and len(path) == 1 and (more := event.more.get(path[0])):
+            raw = [*(raw if type(raw) is list else [raw]), *more]
+        value = transforms.apply(steps, raw) if steps else raw
+        if value is None or (type(value) is str and not value):
+            return None
+        if type(value) is str and path and path[0] not in event.posted:
+            value = _from_text(value, column)
+        whole = _Whole()
+        made = make(value, event, whole)
+        if path and whole.taken:
+            event.take(path)
+            if repeated and event.more and len(path) == 1:
+                event.more.pop(path[0], None)
+        return made
+
+    return fill
 
 
 class _Whole:

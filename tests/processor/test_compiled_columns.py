@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.processor import column_readers, convert, query
-from services.processor.compiled_columns import compiled
+from services.processor.compiled_columns import Fill, compiled
 from services.processor.event import Event, gather
 from services.shared import schema_file
 from services.shared.schema import Column
@@ -30,17 +30,49 @@ COLUMNS = """
       tags: {type: STRING, mode: REPEATED, from: param.tags}
       seen: {type: TIMESTAMP, from: [header.x-seen, param.event_time]}
       ip: {type: STRING, from: hit.ip}
+      mail: {type: STRING, mode: REQUIRED, from: [param.properties.mail, param.mail, header.x-user, hit.ip],
+        transform: [trim, {regex: "[a-z ]+"}, {max_length: 3}]}
+      amount: {type: NUMERIC, from: [param.properties.total, param.n], transform: [{round: 1}, {min: 0}]}
+      kind: {type: STRING, from: param.properties.kind, transform: [lower, {default: none}]}
+      deep: {type: INT64, from: [param.properties.cart.n, param.properties.n]}
+      cart:
+        type: STRUCT
+        mode: REPEATED
+        from: [param.properties.cart, param.cart]
+        fields: {n: {type: INT64, from: [n, m]}, name: {type: STRING}, price: {type: NUMERIC, transform: [{round: 1}]}}
+      ship:
+        type: STRUCT
+        from: param.properties.ship
+        fields: {n: {type: INT64, mode: REQUIRED, on_error: reject}, tags: {type: STRING, mode: REPEATED}}
+      codes: {type: STRING, mode: REPEATED, from: [param.properties.codes, param.codes, param.tags],
+        transform: [{split: " "}, {default: "[x]"}]}
 """.replace('"quote"', "quoted").replace("""[param.it's "odd" \\ {x}, hit""", """['param.it''s "odd" \\ {x}', hit""")
 TABLE: tuple[Column, ...] = schema_file.parse(FILE % (NEEDED, COLUMNS, NEEDED)).tables["events"].columns
+
+
+def _reading(column: Column) -> Fill:
+    read = column_readers.reader(column)
+    return lambda event, values: values.append(read(event))
+
+
+SINGLES = {column.name: (compiled([column]), _reading(column)) for column in TABLE}
 FILL, READERS = compiled(TABLE), [column_readers.reader(column) for column in TABLE]
 NAMES = ["user_id", "u", "n", "m", "data", "site", "url", "referrer", "low", "tags", "properties", "event_time",
+         "mail", "cart", "codes", "properties.total", "properties.cart",
          'it\'s "odd" \\ {x}', "x"]  # fmt: skip
 TEXTS = st.sampled_from(
     ["", "1", "x y", "12.5", "{}", '{"a": [1]}', "[1, 2", "https://shop.example.com/p?utm_medium=mail", "é", "yes",
      "2026-11-25T10:00:00Z"]
 )  # fmt: skip
 VALUES = st.one_of(TEXTS, st.integers(-5, 2**70), st.booleans(), st.none(), st.lists(TEXTS, max_size=2))
-BODIES = st.dictionaries(st.sampled_from(NAMES), st.one_of(VALUES, st.dictionaries(st.just("total"), VALUES)))
+OBJECTS = st.dictionaries(st.sampled_from(["n", "m", "name", "price", "tags", "x"]), VALUES)
+MEMBERS = st.dictionaries(
+    st.sampled_from(["total", "mail", "kind", "n", "cart", "ship", "codes"]),
+    VALUES | OBJECTS | st.lists(OBJECTS, max_size=2),
+)
+BODIES = st.dictionaries(st.sampled_from(NAMES), VALUES | MEMBERS) | st.fixed_dictionaries(
+    {"user_id": st.just("a"), "properties": MEMBERS}
+)
 HEADERS = st.dictionaries(st.sampled_from(["x-user", "x-data", "x-seen", "user-agent", "referer"]), TEXTS)
 
 
@@ -69,6 +101,30 @@ def test_columns_compiled_are_columns_read_one_by_one(asked: str, body: Any, hea
             raised = f"{type(error).__name__} {error}"
         found.append(_state(event, values, raised))
     assert found[0] == found[1]
+
+
+def _raised(run: Fill, event: Event) -> Any:
+    values: list[Any] = []
+    try:
+        run(event, values)
+    except (convert.Invalid, column_readers.Missing) as error:
+        return f"{type(error).__name__} {error}"
+    return values
+
+
+@given(TEXTS.map(lambda text: f"tags=b&tags=c&codes=&cart={text}&cart=1&mail={text}"), st.none() | BODIES, HEADERS)
+@settings(max_examples=300)
+@example("", {"properties": {"codes": "a b", "ship": {"tags": ["a", None]}, "cart": {"m": 1, "x": 2}}}, {})
+@example("codes=a&codes=b", None, {})
+def test_each_column_compiled_is_that_column_read(asked: str, body: Any, headers: dict[str, str]) -> None:
+    hit = _hit(asked, body, headers=headers)
+    compiled_one, read_one = Event(hit), Event(hit)
+    gather(compiled_one)
+    gather(read_one)
+    for column, (fill, read) in SINGLES.items():
+        found = _raised(fill, compiled_one)
+        assert found == _raised(read, read_one), column
+        assert _state(compiled_one, [], None) == _state(read_one, [], None), column
 
 
 def test_after_a_value_that_does_not_fit_the_other_columns_are_read() -> None:
