@@ -6,6 +6,7 @@ the value follow its conversion.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
@@ -81,6 +82,8 @@ def _change(step: Transform) -> Callable[[str], Any]:
             return str.lower
         case "upper":
             return str.upper
+        case "sha256":
+            return lambda text: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if text else None
         case "max_length":
             return lambda text: text[:argument]
         case "split":
