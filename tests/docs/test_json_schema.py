@@ -68,11 +68,11 @@ tables:
       tenant: {type: STRING, from: [hit.tenant, param.tenant]}
       total: {type: NUMERIC, from: [param.properties.total, param.total], transform: [trim, {round: 2}, {min: -1.5}]}
       product: {type: STRING, from: [lookup.products.name, param.name]}
-      site: {type: STRING, from: param.url, transform: [url.host, sha256]}
+      site: {type: STRING, from: param.url, transform: url.host}
       campaign: {type: STRING, from: param.url, transform: [url.query.utm_campaign, {default: 1}], on_error: null}
       device: {type: STRING, from: param.d, transform: [{map: {m: mobile, 1: desktop, '*': other}}], on_error: reject}
       local_at: {type: TIMESTAMP, from: param.at, transform: {time_zone: Europe/Berlin}}
-      tags: {type: STRING, mode: REPEATED, from: param.tags, transform: [{split: ','}, {regex: a+}, {max_length: 9}]}
+      tags: {type: STRING, mode: REPEATED, from: param.tags, transform: [{split: ','}, {regex: a+}, sha256, {max_length: 9}]}
       cart:
         type: STRUCT
         mode: REPEATED
