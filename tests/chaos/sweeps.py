@@ -32,7 +32,7 @@ async def under_load(scene: Scene) -> None:
     await fleet.fault("bigquery", effect="lost_reply", method="AppendRows", share=0.1)
     async with asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(_watch(fleet))
-        for left in range(scene.pace.kills, 0, -1):
+        for left in range(max(2, scene.pace.kills // 2), 0, -1):
             await _round(scene, _compact(min(left, DAYS - 2)))
         watching.cancel()
     await fleet.clear_faults()
