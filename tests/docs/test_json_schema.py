@@ -160,7 +160,7 @@ MISTAKES = {
     "no source": ("site: {type: STRING, from: param.url", "site: {type: STRING"),
     "no rejects": ("  rejects:", "  refused:"),
     "a type that is none": ("total: {type: NUMERIC", "total: {type: DECIMAL"),
-    "a mode that is none": ("mode: REPEATED, from: param.tags", "mode: LIST, from: param.tags"),
+    "a mode that is none": ("mode: REPEATED, from: param.t,", "mode: LIST, from: param.t,"),
     "a list for a text": ("description: Orders", "description: [Orders]"),
     "a text for a mapping": ("{type: STRING, from: param.url, transform: url.host}", "STRING"),
     "nothing for a text": ("description: Orders", "description:"),
