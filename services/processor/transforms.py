@@ -6,6 +6,7 @@ the value follow its conversion.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal
@@ -24,7 +25,7 @@ Step = Callable[[Any], Any]
 
 _NOT_LISTED = "not among the values of the column's `map`"
 _MORE = ("default", "map", "time_zone", "split")  # steps that are not from text to text, or to no value
-# What most URLs are, read in a fifth of the time that urlsplit takes: no port, no user, ASCII without spaces.
+# What most URLs are, read in a quarter of the time that urlsplit takes: no port, no user, ASCII without spaces.
 _PLAIN_URL = re.compile(r"https?://([a-zA-Z0-9.-]+)(/[!\"$->@-~]*)?(?:\?([!\"$-~]*))?(?:#[!-~]*)?")
 _ANY = "*"  # the name in a `map` that stands for all others
 
@@ -84,6 +85,8 @@ def _change(step: Transform) -> Callable[[str], Any]:
             return str.lower
         case "upper":
             return str.upper
+        case "sha256":
+            return lambda text: hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if text else None
         case "max_length":
             return lambda text: text[:argument]
         case "split":

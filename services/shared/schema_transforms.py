@@ -22,6 +22,7 @@ TEXT_STEPS = {
     "collapse": None,
     "lower": None,
     "upper": None,
+    "sha256": None,
     "url.host": None,
     "url.path": None,
     "url.query.NAME": None,

@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.faults import FAULTS, FULL, QUICK, Unavailable, clean
+from tests.chaos.faults import FAULTS, clean
 from tests.chaos.run import Result, run
+from tests.chaos.scene import FULL, QUICK, Unavailable
 
 FOLDER = Path(".local/chaos")
 REPORT = Path(".local/chaos.json")

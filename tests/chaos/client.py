@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import aiohttp
@@ -19,6 +21,8 @@ POSTED = 0.15  # of the requests
 BAD = 0.01  # of the events: no row can be made of them
 REQUEST_SECONDS = 10.0
 GIVE_UP_SECONDS = 60.0  # after the load's end
+KEPT = 10_000  # acknowledged events that may be sent again
+_DAY_US = 24 * 3600 * 1_000_000
 _WAITS = (0.05, 1.0)  # first and longest wait before an event is sent again, doubling
 
 Event = dict[str, str]
@@ -26,18 +30,20 @@ Event = dict[str, str]
 
 @dataclass
 class Client:
-    """Fires about `rate` events a second at collectors, in turn, until `stop()`.
+    """Fires about `rate` events a second at collectors, in turn, until `stop()`: of so many `days`, the last today.
 
     `acknowledged` has the id of every event answered 200 or 204; `sent` of every one that was tried.
     """
 
     urls: Sequence[str]
     rate: float
+    days: int = 1
     acknowledged: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     refused: int = 0  # answers other than 200 and 204
     broken: int = 0  # requests that got no answer
     _stopped: float | None = None
+    _kept: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     async def __aenter__(self) -> Client:
         # A connection a worker: what one collector's death breaks must not wait for another's.
@@ -69,6 +75,12 @@ class Client:
             assert time.monotonic() < end, f"{len(self.acknowledged)} of {count} events acknowledged in {seconds} s"
             await asyncio.sleep(0.02)
 
+    async def repeat(self, count: int) -> None:
+        """Send so many events that were acknowledged again, as a client does that has not seen the replies."""
+        events = random.sample(self._kept, min(count, len(self._kept)))
+        for first in range(0, len(events), BATCH):
+            await self._until_acknowledged(first, events[first : first + BATCH])
+
     def _made(self) -> Iterator[tuple[float, list[Event]]]:
         """Requests, and when each is due."""
         due = time.monotonic()
@@ -81,14 +93,19 @@ class Client:
             due = max(due + len(events) / self.rate, time.monotonic() - 1)
 
     def _event(self, number: int) -> Event:
+        happened = time.time_ns() // 1000 - random.randrange(self.days) * _DAY_US
         event = {
-            "event_id": identity.uuid7(time.time_ns() // 1000),
+            "event_id": identity.uuid7(happened),
             "tenant": f"shop-{number % 7}",
             "user_id": f"user-{random.randrange(100_000)}",
             "type": random.choice(("view", "click", "order")),
             "url": f"https://shop.example.com/products/{random.randrange(10_000)}",
             "session": random.randbytes(32).hex(),
         }
+        if self.days > 1:
+            event["event_time"] = datetime.fromtimestamp(happened / 1_000_000, UTC).isoformat()
+            if number % 2:
+                event["event_id"] = random.randbytes(16).hex()  # which says no day, so event_time does
         if random.random() < BAD:
             event["user_id"] = ""
         return event
@@ -107,6 +124,7 @@ class Client:
         while self._stopped is None or time.monotonic() < self._stopped + GIVE_UP_SECONDS:
             if await self._send(self.urls[turn % len(self.urls)], events):
                 self.acknowledged.update(ids)
+                self._kept.extend(events)
                 return
             turn += 1
             await asyncio.sleep(wait * random.uniform(0.5, 1))

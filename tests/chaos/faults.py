@@ -11,57 +11,15 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.client import Client
+from tests.chaos import sweeps
 from tests.chaos.fleet import SERVICES, Fleet, Member
+from tests.chaos.scene import Compose, Scene, Unavailable, Work
 from tests.schemas import SCHEMA_FILE
 
 SPOOL_DISK_BYTES = 1_500_000
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How long a fault lasts."""
-
-    kills: int = 10
-    outage: float = 60.0  # seconds something is down
-    hold: float = 25.0  # seconds something is slow or behaves badly
-
-
-FULL = Pace()
-QUICK = Pace(kills=2, outage=3.0, hold=3.0)
-
-
-@dataclass
-class Scene:
-    """A fleet under load."""
-
-    fleet: Fleet
-    client: Client
-    pace: Pace
-
-    def only(self, service: str) -> Member:
-        (member,) = self.fleet.of(service)
-        return member
-
-    async def load(self, events: int = 200) -> None:
-        """Let the load run until so many more events are acknowledged."""
-        await self.client.until_acknowledged(len(self.client.acknowledged) + events)
-
-    async def kill(self, *members: Member) -> None:
-        for member in members:
-            await self.fleet.stop(member, signal.SIGKILL)
-
-
-class Unavailable(Exception):
-    """The fault cannot be made on this machine; says what to install."""
-
-
-Work = Callable[[Scene], Awaitable[None]]
-Compose = Callable[[Fleet, dict[str, str]], None]  # the settings are added to every collector's
 
 
 def one_of_each(fleet: Fleet, settings: dict[str, str]) -> None:
@@ -297,13 +255,18 @@ async def _old_pod_left(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """`rate` is the load in events a second; `within` the seconds after which no event may wait any more."""
+    """`rate` is the load in events a second; `within` the seconds after which no event may wait any more.
+
+    The events are of `days` days, the last of them today; `finish` is done when the load has ended.
+    """
 
     name: str
     work: Work
     compose: Compose = one_of_each
     rate: float = 700.0
     within: float = 120.0
+    days: int = 1
+    finish: Work | None = None
 
 
 FAULTS = {
@@ -345,6 +308,7 @@ FAULTS = {
         Fault("spool-disk-full", _disk_full, _small_disk),
         Fault("kill-while-draining", _killed_while_spooling_and_draining),
         Fault("clock-steps", _clock_steps, _stepping),
+        Fault("sweeps", sweeps.under_load, rate=300, days=sweeps.DAYS, finish=sweeps.last),
     )
 }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tests.chaos import faults, fleet
 from tests.chaos.client import Client
-from tests.chaos.faults import Fault, Pace, Scene
+from tests.chaos.faults import Fault
 from tests.chaos.judge import Verdict, judge, reconcile
+from tests.chaos.scene import Pace, Scene
 
 AFTER_SECONDS = 2.0  # of load, once the fault is over
 
@@ -69,13 +70,16 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
     async with fleet.running(folder) as ships:
         fault.compose(ships, settings)
         await ships.start(*ships.members)
-        async with Client(ships.collectors(), fault.rate) as client:
+        async with Client(ships.collectors(), fault.rate, fault.days) as client:
             began = time.monotonic()
-            await fault.work(Scene(ships, client, pace))
+            scene = Scene(ships, client, pace)
+            await fault.work(scene)
             over = time.monotonic()
             await asyncio.sleep(AFTER_SECONDS)
             await client.stop()
             fired = time.monotonic() - began
+            if fault.finish is not None:
+                await fault.finish(scene)
             verdict = await asyncio.to_thread(
                 judge, ships.bigquery(), client.acknowledged, client.sent, wait or fault.within
             )

@@ -8,10 +8,11 @@ import pytest
 
 from tests import tools
 from tests.chaos import faults
-from tests.chaos.faults import FAULTS, QUICK, Unavailable
+from tests.chaos.faults import FAULTS
 from tests.chaos.run import run
+from tests.chaos.scene import QUICK, Unavailable
 
-QUICKEST = ("kill-all", "spool-disk-full", "clock-steps")
+QUICKEST = ("kill-all", "spool-disk-full", "clock-steps", "sweeps")
 
 
 @pytest.mark.slow  # in `make test` the simulation breaks what these break

@@ -146,6 +146,8 @@ STEPS = {
     "collapse": "White space inside is one space, and none is around it",
     "lower": "In lower case",
     "upper": "In upper case",
+    "sha256": "Its SHA-256, as BigQuery's `TO_HEX(SHA256(…))`; other systems match addresses so. "
+    "Anyone who has the address can compute it too, so it hides nothing: [`hash`](#privacy) does",
     "url.host": "The host name of a URL, in lower case; any other text has no value",
     "url.path": "Its path",
     "url.query.NAME": "The decoded value of NAME in its query string",

@@ -72,7 +72,7 @@ tables:
       campaign: {type: STRING, from: param.url, transform: [url.query.utm_campaign, {default: 1}], on_error: null}
       device: {type: STRING, from: param.d, transform: [{map: {m: mobile, 1: desktop, '*': other}}], on_error: reject}
       local_at: {type: TIMESTAMP, from: param.at, transform: {time_zone: Europe/Berlin}}
-      tags: {type: STRING, mode: REPEATED, from: param.tags, transform: [{split: ','}, {regex: a+}, {max_length: 9}]}
+      tags: {type: STRING, mode: REPEATED, from: param.t, transform: [{split: ;}, {regex: a+}, sha256, {max_length: 9}]}
       cart:
         type: STRUCT
         mode: REPEATED
@@ -160,7 +160,7 @@ MISTAKES = {
     "no source": ("site: {type: STRING, from: param.url", "site: {type: STRING"),
     "no rejects": ("  rejects:", "  refused:"),
     "a type that is none": ("total: {type: NUMERIC", "total: {type: DECIMAL"),
-    "a mode that is none": ("mode: REPEATED, from: param.tags", "mode: LIST, from: param.tags"),
+    "a mode that is none": ("mode: REPEATED, from: param.t,", "mode: LIST, from: param.t,"),
     "a list for a text": ("description: Orders", "description: [Orders]"),
     "a text for a mapping": ("{type: STRING, from: param.url, transform: url.host}", "STRING"),
     "nothing for a text": ("description: Orders", "description:"),

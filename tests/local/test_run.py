@@ -76,14 +76,14 @@ def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
     assert stack.running().ready
 
 
-def test_ctrl_c_ends_all_cleanly(stack: Stack) -> None:
-    """The last test of the stack that those before it have used."""
-    pids = stack.pids()
-    assert not ended(pids)
-    assert stack.child.stop(signal.SIGINT) == 0, stack.said()
-    assert stack.said().splitlines()[-1] == "stopped cleanly"
-    assert "killing" not in stack.said()
-    assert ended(pids)
+def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
+    with run_stack.running(tmp_path) as stack:
+        pids = stack.pids()
+        assert not ended(pids)
+        assert stack.child.stop(signal.SIGINT) == 0, stack.said()
+        assert stack.said().splitlines()[-1] == "stopped cleanly"
+        assert "killing" not in stack.said()
+        assert ended(pids)
     assert not (stack.data / "run.json").exists()
     nothing = stack.query("SELECT 1")
     assert (nothing.returncode, nothing.stdout) == (1, "")

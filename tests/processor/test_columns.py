@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from decimal import Decimal
 from typing import Any
@@ -229,6 +230,9 @@ def test_an_array_has_at_most_ten_thousand_elements() -> None:
         ("STRING", "[trim, lower]", "  Ada@Example.COM ", "ada@example.com"),
         ("STRING", "collapse", " a \t b\n", "a b"),
         ("STRING", "upper", "de", "DE"),
+        ("STRING", "[trim, lower, sha256]", " ADA ", hashlib.sha256(b"ada").hexdigest()),
+        ("STRING", "[trim, sha256]", " ", None),
+        ("STRING", "sha256", "é\ud800", hashlib.sha256("é?".encode()).hexdigest()),
         ("STRING", "[{default: none}]", None, "none"),
         ("STRING", "[{default: none}]", "", "none"),
         ("STRING", "[{map: {m: mobile, d: desktop}}]", "m", "mobile"),

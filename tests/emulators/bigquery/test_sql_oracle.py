@@ -151,7 +151,7 @@ def test_every_statement_of_the_documentation_is_good_googlesql(google: Oracle) 
                 continue  # a table function takes no part of its caller
             sql = re.sub(rf"\bpixelpipe\.{one.name}\b", lambda _, made=made: f"({made})", sql)
         compared = f"({reconciliation.sql(PROJECT, 'pixelpipe')})"
-        sql = sql.replace(f"`{PROJECT}.pixelpipe.{schema.RECONCILIATION}`", compared)
+        sql = sql.replace(f"`PROJECT.pixelpipe.{schema.RECONCILIATION}`", compared)  # as the documents write it
         try:
             google.analyze(
                 sql, [*_pipeline(total="NUMERIC"), *_functions()], LOOKER_STUDIO
