@@ -232,7 +232,7 @@ def test_an_array_has_at_most_ten_thousand_elements() -> None:
         ("STRING", "upper", "de", "DE"),
         ("STRING", "[trim, lower, sha256]", " ADA ", hashlib.sha256(b"ada").hexdigest()),
         ("STRING", "[trim, sha256]", " ", None),
-        ("STRING", "sha256", "é\ud800", hashlib.sha256("é?".encode()).hexdigest()),
+        ("STRING", "sha256", "é", hashlib.sha256("é".encode()).hexdigest()),
         ("STRING", "[{default: none}]", None, "none"),
         ("STRING", "[{default: none}]", "", "none"),
         ("STRING", "[{map: {m: mobile, d: desktop}}]", "m", "mobile"),
