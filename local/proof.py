@@ -129,5 +129,6 @@ def _text(rows: list[dict[str, Any]], left: int) -> str:
     more = [row for row in rows if (row["difference"] or 0) > 0]
     if more:
         missing = sum(row["difference"] for row in more)
-        return f"{missing} hits are not in BigQuery: still on their way, or lost if this stays."
+        hits = "1 hit is" if missing == 1 else f"{missing} hits are"
+        return f"{hits} not in BigQuery: still on the way, or lost if this stays."
     return f"{left} rows more than hits collected: delivered twice, or written by something else. The views count once."

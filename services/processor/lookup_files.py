@@ -37,6 +37,8 @@ class LookupFiles:
         """Take each new file, until cancelled."""
         for name, table in self.tables.items():
             metrics.lookup_modified.labels(name).set(table.modified)
+            for outcome in ("taken", "refused"):  # both are there from the start, at 0
+                metrics.lookup_files.labels(name, outcome)
         while True:
             await asyncio.sleep(every_seconds)
             for name, table in self.tables.items():

@@ -64,7 +64,15 @@ def made_up(*, trouble: bool = False) -> str:
         )
         for part in parts
     ]
-    return "\n".join([*waiting, *scalers, *used, ""])
+    jobs = [
+        f'kube_job_{name}{{job_name="pixelpipe-reconcile-1"}} {value}'
+        for name, value in (
+            ("status_failed", int(trouble)),
+            ("status_succeeded", int(not trouble)),
+            ("created", time.time() - 3600),
+        )
+    ]
+    return "\n".join([*waiting, *scalers, *used, *jobs, ""])
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ PROOFS = {
     "PixelpipeBacklogOld": Proof(_CLOUD, "pubsub"),
     "PixelpipeBreakerOpen": Proof(_AWAY, "pubsub"),
     "PixelpipeColumnRefused": Proof("a processor whose column was not provisioned", "differs", SHOP),
+    "PixelpipeCountsDiffer": Proof(_CLOUD, "pubsub"),
     "PixelpipeDeadLetters": Proof("a message that is not a pack", "pubsub"),
     "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
     "PixelpipeLedgerOff": Proof("the processor is killed, and someone else acknowledges its packs", "stolen", SHOP),

@@ -277,6 +277,15 @@ def _schema_differs(fleet: Fleet) -> Sequence[Seen]:
     return [nothing(35), firing(name, 85, False), firing(name, 95, True), firing(name, 125, False)]
 
 
+def _counts_differ(fleet: Fleet) -> Sequence[Seen]:
+    """The Job of one day failed; that of the next is not there yet."""
+    job = 'kube_job_{}{{namespace="default",job_name="pixelpipe-reconcile-1"}}'
+    fleet.set(job.format("status_failed"), gauge((0, 20), (1, 60)))
+    fleet.set(job.format("created"), gauge((50 * 60 - 86_400, 80)))
+    name = "PixelpipeCountsDiffer"
+    return [nothing(19), firing(name, 40, True), firing(name, 55, False)]
+
+
 def _backlog_old(fleet: Fleet) -> Sequence[Seen]:
     age = _CLOUD.format("oldest_unacked_message_age", "pixelpipe-rows-loader")
     fleet.set(age, f"{gauge((1, 20))} {counter((60, 30))} {gauge((1, 20))}")
@@ -331,6 +340,7 @@ CASES: dict[str, tuple[int, Case]] = {
     "throttled": (80, _throttled),
     "absent": (60, _absent),
     "schema differs": (140, _schema_differs),
+    "counts differ": (80, _counts_differ),
     "backlog old": (70, _backlog_old),
     "backlog of hits": (80, _backlog("pixelpipe-hits-processor", "processor", 10)),
     "backlog of rows": (80, _backlog("pixelpipe-rows-loader", "loader", 10)),

@@ -49,14 +49,33 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             yield Watched(stack, started)
 
 
+_COPY = """
+  sampled:
+    copy: true
+    sample: 0.5
+    partition: day
+    columns:
+      day:         {type: DATE, mode: REQUIRED, from: event.day}
+      event_id:    {type: STRING, mode: REQUIRED, from: event.id}
+      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+      tenant:      {type: STRING, from: hit.tenant}
+      user_id:     {type: STRING, from: param.user_id}
+"""
+
+
 def _schema(folder: Path) -> Path:
-    """The tests' own, with a tenant, and a column that the load's orders do not fit, which have panels too."""
+    """The tests' own, with what has panels: a tenant, a column that orders do not fit, a copy, a sample, a lookup."""
     text = SCHEMA_FILE.read_text()
     text, tenants = re.subn(r"from: \[param.tenant, param.tenant_id\]", "from: hit.tenant", text)
     assert tenants == 2
     text = text.replace("      params:", "      total:       {type: INT64, from: param.total}\n      params:", 1)
+    text = text.replace("      params:", "      plan:        {type: STRING, from: lookup.plans.plan}\n      params:", 1)
+    text = text.replace("\n  rejects:", f"\n{_COPY}\n  rejects:", 1)
+    plans = folder / "plans.csv"
+    plans.write_text("user,plan\nada,free\n")
     file = folder / "schema.yaml"
-    file.write_text(text + "tenants: {list: {shop: {hosts: [127.0.0.1]}}}\n")
+    more = f"lookups: {{plans: {{file: {plans}, key: user, by: param.user_id}}}}\n"
+    file.write_text(text + more + "tenants: {list: {shop: {hosts: [127.0.0.1]}}}\n")
     return file
 
 
