@@ -294,7 +294,7 @@ ROWS: tuple[Row, ...] = (
                 f"{CLOUD}",
                 tuple(
                     Query(
-                        f'sum (kube_job_status_{name}{{namespace="$namespace",job_name=~"$release-reconcile-.*"}})',
+                        f'sum (kube_job_status_{name}{{namespace=~"$namespace",job_name=~"$release-reconcile-.*"}})',
                         name,
                     )
                     for name in ("failed", "succeeded")
