@@ -27,7 +27,7 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
         "fault": {"target": "pubsub", "effect": "latency", "method": "Publish", "delay": 2, "seconds": 60},
     },
     {
-        "name": "Messages come twice",
+        "name": "Messages are delivered twice",
         "text": "Pub/Sub delivers every message twice for a minute: duplicates are dropped, each event counts once.",
         "fault": {"target": "pubsub", "effect": "duplicate", "share": 1, "seconds": 60},
     },

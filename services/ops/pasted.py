@@ -167,7 +167,7 @@ _FIRST_LINE_JSON = re.compile(r"[\[{\"]")
 
 
 def _query(text: str) -> Pasted:
-    """What is no JSON: the query string of a pixel, or of a tracker that sends those."""
+    """What is not JSON: the query string of a pixel, or of a tracker that sends those."""
     names = {pair.partition("=")[0] for pair in text.split("&")}
     if "?" in text.partition("=")[0]:
         raise CommandRefused(f"{text[:60]!r}: begin a URL with https://, http://, / or ?")

@@ -91,7 +91,7 @@ def _finder_of_two(outer: str, way: Path) -> Callable[[dict[str, Any]], tuple[Pa
         if type(inner) is not dict:
             return None
         value = inner.get(name)
-        # Not `value != ""`: a Decimal takes a microsecond to find out that it is no text.
+        # Not `value != ""`: a Decimal takes a microsecond to find that it is not text.
         return (way, value) if value is not None and (type(value) is not str or value) else None
 
     return find
@@ -184,7 +184,7 @@ def _placed(event: Event, found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def plain(source: Source) -> Callable[[Event], str | None]:
-    """A function that returns a source's value as text, for the conditions of a table; None for what is no text."""
+    """A function that returns a source's value as text, for the conditions of a table; None for what is not text."""
     get = raw(source)
 
     def as_text(event: Event) -> str | None:
