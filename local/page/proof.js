@@ -90,7 +90,7 @@ function verdict(ledger) {
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
   const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
-  if (dropped > 0) told.push(`${count(dropped)} came twice and were counted once`);
+  if (dropped > 0) told.push(`${count(dropped)} were delivered twice and counted once`);
   if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look: make ops ARGS='dead list'`);
   const missing = ledger.missing ?? 0;
   if (missing > 0 && ledger.in_flight === 0) return { good: false, said: `${count(missing)} missing. ${told.join("; ")}.` };
@@ -136,7 +136,7 @@ function offBy({ hour, difference }) {
   const since = new Date(hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
   return difference > 0
     ? `${counted(difference, "hit")} of the hour from ${since} not in BigQuery yet: lost if this stays`
-    : `${counted(-difference, "row")} more than hits in the hour from ${since}: they came twice or from elsewhere, and the views count once`;
+    : `${counted(-difference, "row")} more than hits in the hour from ${since}: they were delivered twice or come from elsewhere, and the views count once`;
 }
 
 // The last 24 hours, oldest first, with those in which nothing came.
