@@ -213,12 +213,12 @@ class Worker:
             for name, batch in made.batches.items()
             for number, part in enumerate(_marked(name, batch, made.labels.get(name), original, found.collected))
         ]
-        tallies = list(found.tallies)
         if made.sampled_out and found.collected:
             left_out = tally_rows.left_out(made.sampled_out, rows.pack_id(original, "sampled", 0))
-            tallies.append((left_out, self._now_us()))
-        if tallies:
-            parts += [(TALLIES, number, part) for number, part in enumerate(rows.split(tally_rows.batch(tallies)))]
+            found.tallies.append((left_out, self._now_us()))
+        if found.tallies:
+            counts = rows.split(tally_rows.batch(found.tallies))
+            parts += [(TALLIES, number, part) for number, part in enumerate(counts)]
         work = [self._publish(name, part, rows.pack_id(pack, name, number)) for name, number, part in parts]
         work += [self._publish_dead_letter(one, source) for one in dead_letters]
         sampled = len(made.sampled_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -52,11 +51,13 @@ class Sent:
     def __init__(self) -> None:
         self.tallies: list[Tally] = []
         self.fails = False
+        self.failed = 0
 
     async def __call__(self, line: bytes) -> Exception | None:
         (found,) = hit.unpack(*hit.pack([line], "p", tally=True))
         assert found.tally is not None
         if self.fails:
+            self.failed += 1
             return ConnectionError("down")
         self.tallies.append(found.tally)
         return None
@@ -76,7 +77,7 @@ async def test_it_tells_at_the_start_again_and_at_the_end(background: Background
         assert (sent.tallies[0].counts, sent.tallies[0].final) == ((), False)
         sent.fails = True
         counter.add(label(HOUR_US), REFUSED, 4)
-        await asyncio.sleep(0.03)
+        await until(lambda: sent.failed, "a tally that could not be told")
         sent.fails = False
         await until(lambda: any(one.counts for one in sent.tallies), "what could not be told before")
         counter.add(label(HOUR_US), REFUSED)

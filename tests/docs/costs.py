@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from services.ops import cost_model, designs, prices
+from services.ops.designs import Design
 from tests.chart.release import CHART
 from tests.docs.markers import table
 
@@ -35,7 +36,8 @@ def parts() -> dict[str, str]:
         ),
         "what moves it": table(("at 1,000 hits/s", "a month", "a million"), (_choice(*one) for one in CHOICES)),
         "other designs": table(
-            ("design", "what it is", *(f"{rate:,} hits/s" for rate in RATES)), (_design(index) for index in range(5))
+            ("design", "what it is", *(f"{rate:,} hits/s" for rate in RATES)),
+            (_design(*found) for found in zip(*(designs.estimate(rate) for rate in RATES), strict=True)),
         ),
         "persistent spool": table(
             ("hits/s", "collectors", "disks", "US dollars a month"), (_disks(rate) for rate in RATES)
@@ -63,9 +65,8 @@ def _choice(name: str, choices: Mapping[str, Any]) -> tuple[str, ...]:
     return name, f"{total:.0f}", f"{total / (1_000 * prices.HOURS * 3600) * 1e6:.3f}"
 
 
-def _design(index: int) -> tuple[str, ...]:
-    found = [designs.estimate(rate)[index] for rate in RATES]
-    return found[0].name, found[0].made_of, *(f"{one.total:,.0f}" for one in found)
+def _design(*by_rate: Design) -> tuple[str, ...]:
+    return by_rate[0].name, by_rate[0].made_of, *(f"{one.total:,.0f}" for one in by_rate)
 
 
 def disk_gib() -> int:

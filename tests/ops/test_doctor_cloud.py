@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import grpc
@@ -35,6 +34,7 @@ from services.provision.bindings import PUBLISHER, SUBSCRIBER
 from services.provision.config import Config
 from services.shared import resource_names
 from tests.ops.conftest import Pipeline
+from tests.provision.wire import serving
 
 ALL = {place: [permission for at, permission, _ in NEEDS if at == place] for place, _, _ in NEEDS}
 
@@ -88,14 +88,8 @@ def answering(handler: type[Handler], certificate: Path | None = None) -> Iterat
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(certificate)
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

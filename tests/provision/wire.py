@@ -129,6 +129,19 @@ def _rpc(method: str, data: bytes) -> Iterator[Noted]:
 
 
 @contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Let it answer in a thread; its port."""
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def _rest(target: str, notes: set[Noted]) -> Iterator[int]:
     session = requests.Session()
     session.trust_env = False
@@ -156,14 +169,8 @@ def _rest(target: str, notes: set[Noted]) -> Iterator[int]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
     server.daemon_threads = True  # clients keep connections open
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server) as port:
+        yield port
 
 
 _OURS = ("host", "content-length", "connection", "transfer-encoding", "content-encoding", "accept-encoding")
