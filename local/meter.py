@@ -51,8 +51,8 @@ def meter(found: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
     assumptions = [
         f"{per_second:g} events a second, day and night" + ("" if rate else ": an example, choose your own"),
         f"{size:.0f} bytes an event, " + ("as measured here" if found["bytes_per_event"] else "as of a sample event"),
-        f"the chart's default settings, packs of {Config.linger_seconds * 1000:.0f} ms, list prices read on "
-        f"{prices.READ.isoformat()}",
+        "the chart's default settings behind a regional load balancer, "
+        f"packs of {Config.linger_seconds * 1000:.0f} ms, list prices read on {prices.READ.isoformat()}",
         "without queries, logs, metrics, TLS handshakes and discounts",
     ]
     return {

@@ -12,12 +12,9 @@ from services.collector.config import Config
 from services.ops import capacity_model, option
 from services.ops.capacity_model import Plan
 
-_LEAST = 0.001  # hits a second: less than a hundred a day is as good as none
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    rate = option.number(_LEAST, 1e9)
-    parser.add_argument("--hits-per-second", type=rate, required=True, help="on average, day and night")
+    parser.add_argument("--hits-per-second", type=option.HITS_A_SECOND, required=True, help="on average, day and night")
     parser.add_argument(
         "--peak", type=option.number(1, 1000), default=5.0, help="the highest rate, in averages (%(default)s)"
     )

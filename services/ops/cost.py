@@ -8,21 +8,21 @@ from dataclasses import asdict
 from typing import Any
 
 from services.collector.config import Config
-from services.ops import cost_model, designs, output, prices
+from services.ops import cost_model, designs, option, output, prices
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hits-per-second", type=_positive, required=True, help="on average, day and night")
+    parser.add_argument("--hits-per-second", type=option.HITS_A_SECOND, required=True, help="on average, day and night")
     parser.add_argument(
         "--event-bytes",
-        type=_positive,
+        type=option.number(1),
         default=cost_model.EVENT_BYTES,
         help="a hit with its headers, as JSON (%(default)s)",
     )
     # The setting that decides how large packs are, and so the bill of Pub/Sub.
     parser.add_argument(
         "--linger-seconds",
-        type=_positive,
+        type=option.number(0, 1),
         default=Config.linger_seconds,
         help="the collector's PIPE_LINGER_SECONDS (%(default)s)",
     )
@@ -32,27 +32,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network-tier",
         choices=prices.INTERNET_GIB,
-        default="premium",
-        help="of the load balancer: a regional one is of the Standard Tier (%(default)s)",
+        default="standard",
+        help="of the load balancer: a regional one is of the Standard Tier, a global one Premium (%(default)s)",
     )
     parser.add_argument(
         "--hits-per-request",
-        type=_positive,
+        type=option.number(1),
         default=1.0,
         help="events that a request carries, where a tracker posts several (%(default)s)",
     )
+    parser.add_argument(
+        "--hits-per-connection",
+        type=option.number(1),
+        default=math.inf,
+        help="count a TLS handshake for every so many hits among the replies (none is counted)",
+    )
     parser.add_argument("--compare", action="store_true", help="also what other designs would cost")
     output.add_json(parser)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -64,6 +60,7 @@ async def run(options: argparse.Namespace) -> int:
         values=options.values,
         tier=options.network_tier,
         hits_per_request=options.hits_per_request,
+        hits_per_connection=options.hits_per_connection,
     )
     outcome: dict[str, Any] = {
         "hits_per_second": rate,

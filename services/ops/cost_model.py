@@ -1,6 +1,6 @@
 """What a month costs at a steady rate of hits, by the list prices in services/ops/prices.py. Pure.
 
-Not included: queries (compaction's too), logs, metrics, TLS handshakes, and discounts.
+Not included: queries (compaction's too), logs, metrics, TLS handshakes unless connections are counted, and discounts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ STORED = 0.6  # of event bytes: a row as BigQuery counts it
 # A browser's request with all its headers; the image, its headers and what the balancer adds, over HTTP/2 and TLS on a
 # connection that is there: 233 bytes, measured through nginx. As it leaves the collector, over HTTP/1.1, it has 212.
 REQUEST_BYTES, REPLY_BYTES = 1_000, 235
+# What each side sends for a new connection before the first request: TLS 1.3 with a chain of three RSA certificates, as
+# Google's authority gives them out, measured with OpenSSL. A resumed session takes 505 and 660.
+HELLO_BYTES, HANDSHAKE_BYTES = 600, 5_100
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Pods:
 
 PODS = {  # by values file: the chart's own values.yaml, and values-small.yaml over it
     "default": {
-        "collector": Pods(0.25, 192 / 1024, 2, 0.60, 0.21),
-        "processor": Pods(0.35, 256 / 1024, 1, 0.70, 0.22),
-        "loader": Pods(0.2, 256 / 1024, 1, 0.70, 0.12),
+        "collector": Pods(0.2, 192 / 1024, 2, 0.60, 0.21),
+        "processor": Pods(0.32, 256 / 1024, 1, 0.70, 0.22),
+        "loader": Pods(0.18, 256 / 1024, 1, 0.70, 0.12),
     },
     "small": {
         "collector": Pods(0.05, 128 / 1024, 2, 0.60, 0.21),
@@ -77,16 +80,20 @@ def estimate(
     linger_seconds: float = Config.linger_seconds,
     *,
     values: str = "default",
-    tier: str = "premium",
+    tier: str = "standard",
     hits_per_request: float = 1.0,
+    hits_per_connection: float = math.inf,
 ) -> Bill:
-    """The bill of a steady rate, with the chart's values behind a load balancer on Autopilot."""
+    """The bill of a steady rate, with the chart's values behind a load balancer on Autopilot.
+
+    With `hits_per_connection`, the replies include a TLS handshake for every so many hits.
+    """
     pods = PODS[values]
     hits = hits_per_second * HOURS * 3600
     size = pack_hits(hits_per_second / pods["collector"].count(hits_per_second), linger_seconds)
     carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
     rows = hits * event_bytes * STORED
-    balancer, replies = front(hits, hits_per_request, tier)
+    balancer, replies = front(hits, tier, hits_per_request, hits_per_connection)
     running = sum(
         one.count(hits_per_second)
         * (one.cpu * prices.POD_CPU_HOUR + max(one.gib, one.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR)
@@ -103,13 +110,17 @@ def estimate(
     )
 
 
-def front(hits: float, hits_per_request: float = 1.0, tier: str = "premium") -> tuple[float, float]:
+def front(
+    hits: float, tier: str, hits_per_request: float = 1.0, hits_per_connection: float = math.inf
+) -> tuple[float, float]:
     """Dollars a month for so many hits a month: the load balancer, and the replies' way to the internet."""
-    requests = hits / hits_per_request
+    requests, connections = hits / hits_per_request, hits / hits_per_connection
     # What a batch adds to its first hit is text of the body, about half of what an event has as JSON.
-    received = (requests * REQUEST_BYTES + (hits - requests) * EVENT_BYTES / 2) / GIB
-    sent = requests * REPLY_BYTES / GIB
-    return prices.RULES_HOUR * HOURS + (received + sent) * prices.BALANCER_GIB, sent * prices.INTERNET_GIB[tier]
+    received = requests * REQUEST_BYTES + (hits - requests) * EVENT_BYTES / 2 + connections * HELLO_BYTES
+    sent = requests * REPLY_BYTES + connections * HANDSHAKE_BYTES
+    billed = max(0.0, sent / GIB - prices.INTERNET_FREE_GIB[tier])
+    balancer = prices.RULES_HOUR * HOURS + (received + sent) / GIB * prices.BALANCER_GIB
+    return balancer, billed * prices.INTERNET_GIB[tier]
 
 
 def billed_bytes(packs: float, hits_pack: float, rows_pack: float) -> float:

@@ -1,7 +1,8 @@
 """What other ways from a pixel to BigQuery would cost, at the same rate of hits and by the same list prices. Pure.
 
 Each is taken at its cheapest that still answers in production: what it does not do, such as counting an event once or
-keeping what does not fit, is not priced. One event is one message there, since none of them packs.
+keeping what does not fit, is not priced. One event is one message there, since none of them packs. All reply by the
+Premium Tier: Cloud Run has no other, and a log sink needs a bucket behind a global load balancer.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def estimate(hits_per_second: float, event_bytes: float = cost_model.EVENT_BYTES
 def _log_sink(rate: float, event_bytes: float) -> Design:
     hits = _hits(rate)
     entries = hits * max(prices.PUBSUB_REQUEST, _LOG_ENTRY_BYTES)
-    balancer, replies = cost_model.front(hits)
+    balancer, replies = cost_model.front(hits, "premium")
     return Design(
         "log sink and function",
         "the load balancer's log, a sink to Pub/Sub, a function for each event that inserts a row",
@@ -92,7 +93,7 @@ def _dataflow(rate: float, event_bytes: float) -> Design:
 def _tag_server(rate: float, event_bytes: float) -> Design:
     hits = _hits(rate)
     servers = max(_TAG_SERVERS, math.ceil(rate / _TAG_SERVER_RATE))
-    _, replies = cost_model.front(hits)
+    _, replies = cost_model.front(hits, "premium")
     return Design(
         "server-side Tag Manager",
         "tag servers on Cloud Run with a tag that inserts a row",
@@ -146,7 +147,7 @@ def _storage(hits: float, event_bytes: float) -> float:
 
 def _cloud_run_front(hits: float) -> dict[str, float]:
     """A collector there needs no balancer of its own; it answers under a domain mapping."""
-    _, replies = cost_model.front(hits)
+    _, replies = cost_model.front(hits, "premium")
     return {"collector": _cloud_run(hits, hits * _COLLECTOR_CPU_MS / 1000, 0.5), "replies": replies}
 
 

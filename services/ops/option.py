@@ -38,6 +38,9 @@ def number(low: float, high: float = math.inf) -> Callable[[str], float]:
     return read
 
 
+HITS_A_SECOND = number(0.001, 1e9)  # less than a hundred a day is as good as none
+
+
 def whole(low: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         try:

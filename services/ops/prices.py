@@ -3,6 +3,7 @@
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
 /kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
 Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
+/load-balancing/pricing also bills custom headers; how much is in no copy, so they are left out.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ CLUSTER_CREDIT = 74.40
 # A balanced zonal disk, GKE's default class, for each GiB that is asked for, used or not: as others quote it.
 DISK_GIB = 0.10
 
-# The external load balancer: up to five forwarding rules, and the bytes of both directions.
+# The external load balancer, global or regional: up to five forwarding rules, and the bytes of both directions.
 RULES_HOUR = 0.025
 BALANCER_GIB = 0.008
 
 # Replies to the internet, the first TiB of a month; what is above it costs less. Global balancers are of the Premium
-# Tier; a regional one (gke-l7-regional-external-managed) is of the Standard Tier.
+# Tier; a regional one (gke-l7-regional-external-managed) is of the Standard Tier. So many GiB a month are free, in the
+# Standard Tier of each region.
 INTERNET_GIB = {"premium": 0.12, "standard": 0.085}
+INTERNET_FREE_GIB = {"premium": 1, "standard": 200}
 
 # What services/ops/designs.py compares with. Cloud Run as others quote it; a BigQuery subscription and a UDF (a single
 # message transform) as they stand in a copy of Pub/Sub's page; insertAll bills rows of at least so many bytes.

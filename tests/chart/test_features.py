@@ -37,6 +37,7 @@ def test_every_case_is_kept_whole_or_has_its_test() -> None:
         "ingress",
         "keda",
         "own",
+        "regional",
         "shared-gateway",
         "sync",
         "values-small",
@@ -86,22 +87,48 @@ def test_a_gateway_has_https_limits_and_googles_health_check() -> None:
     assert "WARNING" not in notes("gateway")
 
 
+ASKING = release.SCHEMA_FILE.read_text().replace(
+    "      params:", "      country: {type: STRING, from: geo.country}\n      params:", 1
+)
 PLACE = "{client_region},{client_region_subdivision},{client_city}"
 
 
-def test_an_external_load_balancer_says_where_clients_are() -> None:
-    (rule,) = case("gateway").one("HTTPRoute")["spec"]["rules"]
-    assert rule["filters"] == [
-        {
-            "type": "RequestHeaderModifier",
-            "requestHeaderModifier": {"set": [{"name": "X-Client-Geo-Location", "value": PLACE}]},
-        }
-    ]
-    headers = case("ingress").one("BackendConfig")["spec"]["customRequestHeaders"]["headers"]
+def test_a_regional_gateway_has_certificates_of_its_region() -> None:
+    gateway = case("regional").one("Gateway")
+    assert gateway["spec"]["gatewayClassName"] == "gke-l7-regional-external-managed"
+    assert "annotations" not in gateway["metadata"]
+    plain, secure = gateway["spec"]["listeners"]
+    assert plain["protocol"] == "HTTP" and "tls" not in plain
+    assert secure["tls"] == {"mode": "Terminate", "options": {"networking.gke.io/cert-manager-certs": "pixel,null"}}
+    # Its requests come from the proxy-only subnet, its health checks from Google's networks.
+    (public, _scraped) = case("regional").one("NetworkPolicy", "collector")["spec"]["ingress"]
+    networks = {peer["ipBlock"]["cidr"] for peer in public["from"] if "ipBlock" in peer}
+    assert networks == {"130.211.0.0/22", "35.191.0.0/16", "192.168.254.0/23"}
+    assert "WARNING" not in notes("regional")
+
+
+def test_an_external_load_balancer_says_where_clients_are_if_a_column_asks() -> None:
+    """Google bills custom headers by the request, so there is none that nobody reads."""
+    assert "filters" not in case("gateway").one("HTTPRoute")["spec"]["rules"][0]
+    assert "customRequestHeaders" not in case("ingress").one("BackendConfig")["spec"]
+
+    def asked(values: release.Values, name: str) -> Any:
+        return yaml.safe_load(release.documents({**values, "schema": ASKING})[f"{name} pixelpipe-collector"])["spec"]
+
+    for name in ("gateway", "regional", "shared-gateway"):
+        (rule,) = asked(release.values_of(name), "HTTPRoute")["rules"]
+        assert rule["filters"] == [
+            {
+                "type": "RequestHeaderModifier",
+                "requestHeaderModifier": {"set": [{"name": "X-Client-Geo-Location", "value": PLACE}]},
+            }
+        ]
+    headers = asked(release.values_of("ingress"), "BackendConfig")["customRequestHeaders"]["headers"]
     assert headers == [f"X-Client-Geo-Location:{PLACE}"]
-    inside = release.merged(release.values_of("gateway"), {"gateway": {"className": "gke-l7-rilb"}})
-    route = yaml.safe_load(release.documents(inside)["HTTPRoute pixelpipe-collector"])
-    assert "filters" not in route["spec"]["rules"][0]
+    inside = release.merged(
+        release.values_of("gateway"), {"gateway": {"className": "gke-l7-rilb", "certificateMap": ""}}
+    )
+    assert "filters" not in asked(inside, "HTTPRoute")["rules"][0]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +142,8 @@ def test_an_external_load_balancer_says_where_clients_are() -> None:
     ],
 )
 def test_columns_of_places_that_nothing_fills_are_warned_about(more: dict[str, Any], warned: list[str]) -> None:
-    text = release.SCHEMA_FILE.read_text()
-    asking = text.replace("      params:", "      country: {type: STRING, from: geo.country}\n      params:", 1)
     values = release.merged(release.values_of("minimal"), more)
-    found = release.documents({**values, "schema": asking})["NOTES"]
+    found = release.documents({**values, "schema": ASKING})["NOTES"]
     assert re.findall(r"columns from geo\.\*, .*will be NULL\.\s(Add|Expose the)\b", found) == warned
     assert "geo.*" not in release.documents(values)["NOTES"]
 

@@ -68,6 +68,7 @@ def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
         ({"bigquery": {"dataset": "my-data"}}, "/bigquery/dataset"),
         ({"pubsub": {"hitsTopic": "no"}}, "/pubsub/hitsTopic"),
         ({"gateway": {"hosts": ["https://pixel.example.com"]}}, "/gateway/hosts/0"),
+        ({"gateway": {"certificates": ["pixel,track"]}}, "/gateway/certificates/0"),
         ({"collector": {"autoscaling": {"min": 0}}}, "/collector/autoscaling/min"),
         ({"emulators": {"image": {"tag": "latest"}}}, "/emulators/image/tag"),
         ({"compact": {"schedule": "daily"}}, "/compact/schedule"),
@@ -80,6 +81,7 @@ def test_a_wrong_value_is_found_by_its_path(values: dict[str, Any], path: str) -
     assert f"'{path}'" in refused(merged(GOOD, values))
 
 
+REGIONAL = "gke-l7-regional-external-managed"
 CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (
         {"autoscaling": {"keda": {"enabled": True}}},
@@ -103,8 +105,28 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"gateway": {"enabled": True, "existing": {"name": "web"}, "address": "pixel"}},
-        "unset one of them",
+        "unset them or that",
         {"gateway": {"address": ""}},
+    ),
+    (
+        {"gateway": {"enabled": True, "existing": {"name": "web"}, "className": REGIONAL, "certificates": ["pixel"]}},
+        "unset them or that",
+        {"gateway": {"certificates": []}},
+    ),
+    (
+        {"gateway": {"enabled": True, "className": REGIONAL, "certificateMap": "pixel"}},
+        "set gateway.certificates={NAME}",
+        {"gateway": {"certificates": ["pixel"], "certificateMap": ""}},
+    ),
+    (
+        {"gateway": {"enabled": True, "certificates": ["pixel"]}},
+        f"set gateway.className={REGIONAL}",
+        {"gateway": {"className": REGIONAL}},
+    ),
+    (
+        {"gateway": {"enabled": True, "className": REGIONAL}, "networkPolicy": {"enabled": True}},
+        "set networkPolicy.from[0].ipBlock.cidr",
+        {"networkPolicy": {"from": [{"ipBlock": {"cidr": "192.168.254.0/23"}}]}},
     ),
     (
         {"collector": {"spool": {"storage": "persistent"}}},

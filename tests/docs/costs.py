@@ -15,11 +15,15 @@ from tests.docs.markers import table
 
 RATES = (10, 100, 1_000)
 SMALL_RATES = (1, 10, 50)
-CHOICES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("the chart's defaults", {}),
-    ("a load balancer of the Standard Tier", {"tier": "standard"}),
-    ("five events a request, as trackers post them", {"hits_per_request": 5}),
-    ("both", {"tier": "standard", "hits_per_request": 5}),
+RULES = prices.RULES_HOUR * prices.HOURS
+# What changes, and what of the bill another load balancer pays.
+CHOICES: tuple[tuple[str, dict[str, Any], float], ...] = (
+    ("a regional load balancer, Standard Tier", {}, 0),
+    ("a global load balancer, Premium Tier", {"tier": "premium"}, 0),
+    ("a path on the global load balancer that your site has", {"tier": "premium"}, RULES),
+    ("regional, five events a request, as trackers post them", {"hits_per_request": 5}, 0),
+    ("regional, with a full TLS handshake for every five hits", {"hits_per_connection": 5}, 0),
+    ("the same, global", {"tier": "premium", "hits_per_connection": 5}, 0),
 )
 
 
@@ -60,8 +64,8 @@ def _month(rate: int, values: str) -> tuple[str, ...]:
     )
 
 
-def _choice(name: str, choices: Mapping[str, Any]) -> tuple[str, ...]:
-    total = cost_model.estimate(1_000, **choices).total
+def _choice(name: str, choices: Mapping[str, Any], paid: float) -> tuple[str, ...]:
+    total = cost_model.estimate(1_000, **choices).total - paid
     return name, f"{total:.0f}", f"{total / (1_000 * prices.HOURS * 3600) * 1e6:.3f}"
 
 

@@ -43,7 +43,9 @@ def test_the_price_of_a_persistent_spool_is_that_of_its_disks() -> None:
 def test_what_it_costs_is_what_the_model_says() -> None:
     few, many = (f"{cost_model.estimate(rate).total:.0f}" for rate in (10, 1_000))
     small = f"{cost_model.estimate(10, values='small').total:.0f}"
+    million = cost_model.estimate(1_000).total / (1_000 * prices.HOURS * 3600) * 1e8
     wanted = f"about {few} dollars a month at 10 hits/s, {small} with `values-small.yaml`, and {many} at 1,000"
+    wanted += f", which is {million:.0f} cents a million"
     assert wanted in " ".join(README.split())
 
 

@@ -52,7 +52,7 @@ def test_the_release_renders() -> None:
         layers.append(value)
     found = release.documents(release.merged(*layers), namespace="pixelpipe")
     assert "NamedAddress, value: pixelpipe" in found["Gateway pixelpipe-collector"]
-    assert "networking.gke.io/certmap: pixelpipe" in found["Gateway pixelpipe-collector"]
+    assert 'networking.gke.io/cert-manager-certs: "pixelpipe"' in found["Gateway pixelpipe-collector"]
     assert '"track.example.com"' in found["HTTPRoute pixelpipe-collector"]
     # The images of step 3, and the accounts and the topic of the other steps.
     assert (

@@ -20,8 +20,18 @@
 {{- if and $v.ingress.enabled (not $v.ingress.hosts) -}}
 {{- fail "ingress needs host names for its certificate: set ingress.hosts={pixel.example.com}" -}}
 {{- end -}}
-{{- if and $v.gateway.existing.name $v.gateway.address -}}
-{{- fail "gateway.address is for a Gateway that is made here, gateway.existing names another: unset one of them" -}}
+{{- if and $v.gateway.existing.name (or $v.gateway.address $v.gateway.certificates) -}}
+{{- fail "gateway.address and gateway.certificates are for a Gateway that is made here, gateway.existing names another: unset them or that" -}}
+{{- end -}}
+{{- $regional := regexMatch "-(regional|rilb)" $v.gateway.className -}}
+{{- if and $v.gateway.certificateMap $regional -}}
+{{- fail (printf "gateway.certificateMap is for a global class, gateway.className=%s takes certificates of its region: set gateway.certificates={NAME} and gateway.certificateMap=\"\"" $v.gateway.className) -}}
+{{- end -}}
+{{- if and $v.gateway.certificates (not $regional) -}}
+{{- fail (printf "gateway.certificates is for a regional class, gateway.className=%s takes a map: set gateway.className=gke-l7-regional-external-managed, or gateway.certificateMap and no gateway.certificates" $v.gateway.className) -}}
+{{- end -}}
+{{- if and $v.gateway.enabled $regional (not $v.gateway.existing.name) $v.networkPolicy.enabled (not (contains "ipBlock" (toJson $v.networkPolicy.from))) -}}
+{{- fail "networkPolicy would keep out a regional load balancer, whose requests come from the proxy-only subnet: set networkPolicy.from[0].ipBlock.cidr to its range" -}}
 {{- end -}}
 {{- $persistent := and $v.collector.spool.enabled (eq $v.collector.spool.storage "persistent") -}}
 {{- if and $persistent (eq $v.collector.kind "Deployment") -}}

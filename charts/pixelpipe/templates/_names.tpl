@@ -64,3 +64,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "pixelpipe.schema" -}}
 {{- .Values.schema | default (.Files.Get "files/schema.yaml") | trimSuffix "\n" -}}
 {{- end -}}
+
+{{/* "true" if the schema file has columns from geo.*: Google bills custom headers by the request. */}}
+{{- define "pixelpipe.asksPlaces" -}}
+{{- if regexMatch "(?m)^[^#\\n]*\\bgeo\\.[a-z]" (include "pixelpipe.schema" .) }}true{{ end }}
+{{- end -}}
