@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -159,46 +155,10 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
         ("native", 1, 2),
         ("segment", 1, 0),
     ]
-    assert report["dead_letters"]["hits"] == 4 and len(report["dead_letters"]["first_hit_ids"]) == 2
+    assert report["dead_letters"]["hits"] == 4 and len(report["dead_letters"]["first_event_ids"]) == 2
     pipeline.dead("drop", first, "--yes")
     report = reconcile(pipeline, code=1).json
     assert report["missing"] == 2  # one native hit and one of segment are gone for good
-
-
-@contextmanager
-def webhook(status: int) -> Iterator[tuple[str, list[Any]]]:
-    got: list[Any] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing on stderr."""
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/secret", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_the_report_goes_to_a_webhook(pipeline: Pipeline) -> None:
-    with webhook(200) as (url, got):
-        report = reconcile(pipeline, "--webhook", url).json
-    assert got == [report]
-    with webhook(404) as (url, _):
-        assert (
-            reconcile(pipeline, "--webhook", url, code=1).err == "reconcile: the webhook answers 404; check --webhook\n"
-        )
-    gone = reconcile(pipeline, "--webhook", url, code=1)
-    assert gone.err.startswith("reconcile: the webhook cannot be reached: ") and "secret" not in gone.err
 
 
 def test_without_the_table_it_says_what_to_do(bare: Pipeline) -> None:

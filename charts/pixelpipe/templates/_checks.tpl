@@ -23,6 +23,14 @@
 {{- if and $v.gateway.existing.name $v.gateway.address -}}
 {{- fail "gateway.address is for a Gateway that is made here, gateway.existing names another: unset one of them" -}}
 {{- end -}}
+{{- with $v.reconcile.mail -}}
+{{- if and .to (not (and .from .server)) -}}
+{{- fail "reconcile.mail.to needs a sender and a server: set reconcile.mail.from and reconcile.mail.server" -}}
+{{- end -}}
+{{- if and .to (ne (contains "@" .server) (ne .passwordSecret "")) -}}
+{{- fail "a login to reconcile.mail.server takes a user and a password: set both smtps://USER@HOST and reconcile.mail.passwordSecret" -}}
+{{- end -}}
+{{- end -}}
 {{- $persistent := and $v.collector.spool.enabled (eq $v.collector.spool.storage "persistent") -}}
 {{- if and $persistent (eq $v.collector.kind "Deployment") -}}
 {{- fail "collector.spool.storage=persistent gives each pod a disk of its own, which a Deployment cannot: set collector.kind=StatefulSet, or collector.spool.storage=emptyDir" -}}
