@@ -172,7 +172,8 @@ def test_a_network_policy_admits_balancers_scrapers_and_whom_it_is_told() -> Non
         assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
         assert {peer["ipBlock"]["cidr"] for peer in rule["from"] if "ipBlock" in peer} == google
         assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}} in rule["from"]
-    bare = release.release({"project": "my-project", "networkPolicy": {"enabled": True}, "reconcile": {"enabled": False}})
+    no_job = {"networkPolicy": {"enabled": True}, "reconcile": {"enabled": False}}
+    bare = release.release({"project": "my-project", **no_job})
     assert len(bare.of("NetworkPolicy")) == 3
     assert found.one("PodMonitoring")["spec"]["endpoints"][0]["interval"] == "15s"
     assert found.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
