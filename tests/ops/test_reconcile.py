@@ -9,8 +9,10 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from services.provision import reconciliation
-from services.shared import hit, identity
+from services.shared import hit, identity, rows, tally_rows
 from services.shared.hit import Hit
 from services.shared.tally import HOUR_US
 from services.shared.tally_table import TABLE
@@ -64,7 +66,7 @@ def test_the_view_is_googlesql() -> None:
 
 def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeline) -> None:
     later = (HOUR + timedelta(hours=2)).isoformat()
-    rows = [
+    told = [
         tally("a", "acknowledged", 5),
         tally("a", "acknowledged", 8, sequence=2),
         tally("a", "acknowledged", 8, sequence=2),  # delivered twice
@@ -82,7 +84,7 @@ def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeli
         tally("p4", "loaded", 3, protocol="segment"),
         tally("p5", "ingested", 7),
     ]
-    pipeline.load("tallies", rows)
+    pipeline.load("tallies", told)
     report = reconcile(pipeline, "--since", HOUR.isoformat()).json
     native, segment = report["hours"]
     rest = ("in_flight", "difference", "unfinished_collectors", "dead_lettered", "sampled_out")
@@ -159,6 +161,31 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
     pipeline.dead("drop", first, "--yes")
     report = reconcile(pipeline, code=1).json
     assert report["missing"] == 2  # one native hit and one of segment are gone for good
+
+
+def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipeline) -> None:
+    """`dead count` writes the count that the view has from then on."""
+    at = int(HOUR.timestamp() * 1e6)
+    made, own = identity.uuid7(at), {"day": HOUR.date(), "received_at": HOUR}
+    batch = pa.RecordBatch.from_pylist(
+        [{**own, "event_id": made}, {**own, "event_id": "ada@example.com"}],
+        rows.arrow_schema(pipeline.schema.tables["events"]),
+    )
+    batch = tally_rows.mark(batch, [(at // HOUR_US, "native")] * 2, identity.uuid7(at), collected=True)
+    pipeline.bury(*rows.pack(batch, "events", identity.uuid7(at)))
+    pipeline.load("tallies", [tally("a", "acknowledged", 2), last("a")])
+    missing = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), "--json", code=1).json
+    assert missing["missing"] == 2
+    counted = pipeline.dead("count").json
+    (group,) = counted["counts"]
+    assert (counted["hits"], group["protocol"], group["hits"]) == (2, "native", 2)
+    assert datetime.fromisoformat(group["hour"]) == HOUR
+    assert counted["first_event_ids"] == [made]
+    after = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), "--json").json
+    assert (after["missing"], after["sums"]["dead_lettered"]) == (0, 2)
+    report = reconcile(pipeline, "--since", HOUR.isoformat())
+    assert report.json["dead_letters"] == {"hits": 2, "first_event_ids": [made]}
+    assert "ada@" not in report.out
 
 
 def test_without_the_table_it_says_what_to_do(bare: Pipeline) -> None:
