@@ -130,6 +130,15 @@ def test_what_is_missing_is_named_and_the_exit_code_says_so(pipeline: Pipeline) 
     assert "2 hits are missing" in text.splitlines()[-1]
 
 
+def test_what_anyone_may_have_written_controls_no_terminal(pipeline: Pipeline) -> None:
+    """Whoever may publish can make a tally."""
+    told = tally("\x1b]0;id\x07", "acknowledged", 5, protocol="\x1b[31mred\nline")
+    pipeline.load("tallies", [told])
+    text = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), code=1).out
+    assert "\\x1b[31mred\\nline" in text and "5 missing, of collectors \\x1b]0;id\\x07" in text
+    assert text.replace("\n", "").isprintable()
+
+
 def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
     hour = NOW.replace(minute=0, second=0, microsecond=0)
     pipeline.load("tallies", [tally("a", "acknowledged", 5, hour=hour), tally("p", "loaded", 3, hour=hour)])
