@@ -322,7 +322,13 @@ ROWS: tuple[Row, ...] = (
                 "Daily reconciliation, age",
                 "s",
                 "Under a day. It grows while the daily Job fails, or nobody scrapes it.",
-                (Query(f"time() - min ({_reported('timestamp_seconds')})", "last report"),),
+                (
+                    Query(
+                        "time() - min (max by (cluster, namespace, release) "
+                        f"(last_over_time({select('pixelpipe_reconciliation_timestamp_seconds')}[7d])))",
+                        "last report",
+                    ),
+                ),
                 bad=2 * 86_400,
                 runbook="PixelpipeReconciliationFailed",
             ),
