@@ -19,6 +19,16 @@ def _hour(name: str, *more: str) -> str:
     return f"sum (increase({select(name, *more)}[1h]))"
 
 
+def _reported(name: str) -> str:
+    """What the last report of each release says: the pod that made it is gone, and the one before may be seen too."""
+    last = f"last_over_time({select('pixelpipe_reconciliation_timestamp_seconds')}[2d])"
+    return (
+        f"last_over_time({select(f'pixelpipe_reconciliation_{name}')}[2d])"
+        " and on (cluster, namespace, release, pod, instance)"
+        f" topk by (cluster, namespace, release) (1, {last})"
+    )
+
+
 def _stats() -> tuple[Panel, ...]:
     return (
         _stat("Hits", "reqps", "As many as the site has visitors.", rate("pixelpipe_collector_hits_total")),
@@ -290,17 +300,37 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Daily reconciliation",
                 "short",
-                "0 failed: by the tables in BigQuery, nothing is missing. Its numbers are the view `reconciliation`. "
-                f"{CLOUD}",
-                tuple(
-                    Query(
-                        f'sum (kube_job_status_{name}{{namespace=~"$namespace",job_name=~"$release-reconcile-.*"}})',
-                        name,
-                    )
-                    for name in ("failed", "succeeded")
-                ),
+                "Hits of two days, by the last report of `ops reconcile`: `acknowledged` equals `loaded`, `rejected` "
+                "and `sampled_out` together; `dead_lettered` and `in_flight` near 0.",
+                (Query(f"sum by (outcome) ({_reported('hits')})", "{{outcome}}"),),
                 width=12,
                 runbook="PixelpipeCountsDiffer",
+            ),
+            Panel(
+                "Daily reconciliation, missing",
+                "short",
+                "0: every acknowledged hit is accounted for. A collector that ended without its last tally leaves a "
+                "minute's hits uncounted.",
+                (
+                    Query(f"sum ({_reported('missing_hits')})", "missing hits"),
+                    Query(f"sum ({_reported('unfinished_collectors')})", "unfinished collectors"),
+                ),
+                bad=1,
+                runbook="PixelpipeCountsDiffer",
+            ),
+            Panel(
+                "Daily reconciliation, age",
+                "s",
+                "Under a day. It grows while the daily Job fails, or nobody scrapes it.",
+                (
+                    Query(
+                        "time() - min (max by (cluster, namespace, release) "
+                        f"(last_over_time({select('pixelpipe_reconciliation_timestamp_seconds')}[7d])))",
+                        "last report",
+                    ),
+                ),
+                bad=2 * 86_400,
+                runbook="PixelpipeReconciliationFailed",
             ),
         ),
     ),

@@ -1,8 +1,9 @@
 """Dead letters: messages that no service could use, or that Pub/Sub gave up delivering.
 
 `list` and `show` change nothing. `replay` publishes the original messages again to the topics they came from, and acks
-each dead letter only after that is confirmed. `drop` deletes dead letters for good. What is not acked is nacked, and
-redelivered after the subscription's backoff: a second, and longer each time.
+each dead letter only after that is confirmed. `drop` deletes dead letters for good. `count` counts their hits for
+the view `reconciliation`, as `reconcile` does before it asks it. What is not acked is nacked, and redelivered after the
+subscription's backoff: a second, and longer each time.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from services.ops import dead_letter, dead_letter_queue, deployment, option, output
+from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option, output
 from services.ops.dead_letter import DeadLetter, printable
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
@@ -62,11 +64,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     drop = actions.add_parser("drop", help="delete dead letters for good")
     drop.add_argument("id", nargs="+", help="of the message, as `list` shows it")
     drop.add_argument("--yes", action="store_true", help="do it; without this nothing is dropped")
+    count = actions.add_parser("count", help="count hits by hour and protocol, and write that to the table `tallies`")
+    deployment.add_dataset(count)
     for command in (listing, replay):
         command.add_argument("--reason", default="*", metavar="GLOB", help="only those with such a reason")
-    for command in (show, replay, drop):
+    for command in (show, replay, drop, count):
         output.add_json(command)
-    for command in (listing, show, replay, drop):
+    for command in (listing, show, replay, drop, count):
         deployment.add_project(command)
         dead_letter_queue.add_options(command)
 
@@ -123,6 +127,14 @@ async def _drop(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
     output.show(options, {"dropped": [one for one in dict.fromkeys(options.id) if one not in missing]})
     if missing:
         raise CommandRefused(_not_found(sorted(missing)))
+    return 0
+
+
+async def _count(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
+    client = deployment.bigquery_client(options.project)
+    found = await dead_tally.counted(queue, options.schema)
+    await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, found, datetime.now(UTC))
+    output.show(options, {"hits": found.hits, "counts": found.shown(), "first_event_ids": found.ids})
     return 0
 
 
@@ -205,4 +217,4 @@ class _Replayer:
         print(f"dead: {one.id} not published: {printable(text)}", file=sys.stderr)
 
 
-_ACTIONS = {"list": _list, "show": _show, "replay": _replay, "drop": _drop}
+_ACTIONS = {"list": _list, "show": _show, "replay": _replay, "drop": _drop, "count": _count}

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from google.api_core import exceptions
 
 from services.ops.dead_letter import DeadLetter
+from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import TIMEOUT, CommandRefused
-from services.shared import hit, identity, rows, tally_rows
+from services.shared import hit, identity, rows, schema_file, tally_rows
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.schema import LOG_SUFFIX, TALLIES
 from services.shared.tally import DEAD_LETTERED, DEAD_LETTERS, HOUR_US
 
 MAX_IDS = 100  # event ids that are named
+# Only ids that say nothing of anybody are: one that a sender made up may be a person's.
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECONDS = 600.0  # a statement may take
 _AT_ONCE = 1_000  # rows of a statement
 _PROTOCOL = re.compile(r"[a-z0-9_]{1,40}")
@@ -25,15 +31,28 @@ Group = tuple[int, str]  # hour, and protocol or "" where nobody can tell
 
 
 class DeadTally:
-    """Hits that collectors have acknowledged and that are dead letters now."""
+    """Hits that collectors have acknowledged and that are dead letters now.
 
-    def __init__(self) -> None:
+    `id_columns` says which column of a table holds the event's id. `ids` are the first hundred, as `ops trace` takes
+    them: the collector's own of hits, the event's of rows.
+    """
+
+    def __init__(self, id_columns: Mapping[str, str]) -> None:
         self.counts: Counter[Group] = Counter()
-        self.ids: list[str] = []  # of the first of them, by the collector's own id
+        self.ids: list[str] = []
+        self._id_columns = id_columns
 
     @property
     def hits(self) -> int:
         return self.counts.total()
+
+    def shown(self) -> list[dict[str, Any]]:
+        """By hour and protocol, None where nobody can tell."""
+        return [
+            {"hour": datetime.fromtimestamp(3600 * hour, UTC), "protocol": protocol or None, "hits": hits}
+            for (hour, protocol), hits in sorted(self.counts.items())
+            if hits
+        ]
 
     def add(self, letter: DeadLetter) -> None:
         attributes = letter.attributes
@@ -56,15 +75,32 @@ class DeadTally:
         for one in lines.hits:
             if one.tally is None:
                 self.counts[one.at // HOUR_US, _known(one.protocol)] += 1
-                if len(self.ids) < MAX_IDS:
-                    self.ids.append(one.id)
+                self._name(one.id)
         self.counts[_hour(letter), ""] += len(lines.unreadable)
 
     def _add_rows(self, letter: DeadLetter) -> None:
-        origin = tally_rows.origin(rows.unpack(letter.data, letter.attributes))
+        batch = rows.unpack(letter.data, letter.attributes)
+        origin = tally_rows.origin(batch)
         if origin is not None and origin.collected:
             for hour, protocol, hits in origin.counts:
                 self.counts[hour, _known(protocol)] += hits
+            column = self._id_columns.get(letter.attributes.get("table", ""), "")
+            if column in batch.schema.names:
+                for one in batch.column(column).slice(0, MAX_IDS - len(self.ids)).to_pylist():
+                    self._name(one)
+
+    def _name(self, id: object) -> None:
+        if len(self.ids) < MAX_IDS and isinstance(id, str) and _ID.fullmatch(id):
+            self.ids.append(id)
+
+
+async def counted(queue: DeadLetterQueue, schema: Path) -> DeadTally:
+    """What is in the queue now; `schema` is the schema file. Raises ConfigError if that is wrong."""
+    ids = {table.name: table.column_from("event.id") for table in schema_file.load(schema).tables.values()}
+    found = DeadTally({name: column.name for name, column in ids.items() if column is not None})
+    async for one in queue.messages():
+        await asyncio.to_thread(found.add, one)
+    return found
 
 
 def write(client: Any, project: str, dataset: str, found: DeadTally, now: datetime) -> None:

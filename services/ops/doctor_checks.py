@@ -34,7 +34,7 @@ NEEDS = (
     ("dead topic", "pubsub.topics.publish", ("forget",)),
     ("dead subscription", "pubsub.subscriptions.consume", ("dead", "reconcile", "trace", "forget", "access")),
     ("project", "bigquery.jobs.create",
-     ("smoke", "init", "reconcile", "replay", "trace", "compact", "forget", "access")),
+     ("smoke", "init", "reconcile", "replay", "dead count", "trace", "compact", "forget", "access")),
     ("project", "pubsub.subscriptions.create", ("tail",)),
     ("project", "monitoring.timeSeries.list", ("doctor",)),
     ("events table", "bigquery.tables.getData", ("smoke", "init", "replay", "trace", "access")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -63,6 +64,39 @@ def url(text: str) -> str:
         usable = False
     if not usable:
         raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a URL, such as https://track.example.com")
+    return text
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    try:
+        place = urlsplit(f"//{text}")
+        host, port = place.hostname, place.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or "/" in text or "@" in text:
+        raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a host and a port, such as 127.0.0.1:9104")
+    return host, port
+
+
+def mail_server(text: str) -> str:
+    """smtps://[USER@]HOST[:PORT], or smtp:// for STARTTLS. What is refused is not shown: it may hold a password."""
+    try:
+        place = urlsplit(text)
+        usable = place.scheme in ("smtp", "smtps") and bool(place.hostname) and place.port != 0
+        secret = place.password is not None
+    except ValueError:
+        usable = secret = False
+    if secret:
+        raise argparse.ArgumentTypeError("the password belongs in PIPE_MAIL_PASSWORD, not in the URL")
+    if not usable or not re.fullmatch(r"\w+://[!-.0-~]+", text):
+        raise argparse.ArgumentTypeError("use a URL, such as smtps://reports@smtp.example.com")
+    return text
+
+
+def mail_address(text: str) -> str:
+    """One plain address: a line break in it would begin another header, a comma another recipient."""
+    if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w.-]{1,255}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{config.shown(text)}: use an address, such as team@example.com")
     return text
 
 

@@ -1,53 +1,38 @@
 """Proves the counting: what collectors acknowledged, hour by hour, against what arrived in BigQuery.
 
-It counts the dead letters first, then asks the view `reconciliation`. The exit code is 1 if hits are missing.
+It counts the dead letters first, then asks the view `reconciliation`. The exit code is 1 if hits are missing, or the
+report could not be delivered.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import Any
 
-import aiohttp
 from google.cloud import bigquery
 
-from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option
+from services.ops import (
+    dead_letter_queue,
+    dead_tally,
+    deployment,
+    option,
+    reconcile_metrics,
+    reconcile_report,
+    report_delivery,
+)
+from services.ops.dead_letter import to_json
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.dead_tally import DeadTally
 from services.ops.deployment import CommandRefused
+from services.ops.reconcile_report import COUNTS, Group
 from services.shared.schema import LOG_SUFFIX, RECONCILIATION, TALLIES
 
 _SECONDS = 600.0  # the query may take
 _SINCE = timedelta(hours=48)
-_WEBHOOK_SECONDS = 30.0
-COUNTS = (
-    "acknowledged", "loaded", "rejected", "sampled_out", "dead_lettered", "dropped", "refused", "ingested", "in_flight",
-    "difference", "unfinished_collectors",
-)  # fmt: skip
-_ALWAYS_SHOWN = ("acknowledged", "loaded", "rejected", "difference")
-
-
-@dataclass(frozen=True)
-class Group:
-    """A row of the view: an hour and a protocol, None where nobody can tell that of dead letters."""
-
-    hour: datetime
-    protocol: str | None
-    counts: dict[str, int]
-
-    @property
-    def difference(self) -> int:
-        return self.counts["difference"]
-
-    def shown(self) -> dict[str, Any]:
-        return {"hour": self.hour.isoformat().replace("+00:00", "Z"), "protocol": self.protocol, **self.counts}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,17 +42,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=option.moment, metavar="TIME", help="from this hour on, UTC (two days ago)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--no-dead", action="store_true", help="count no dead letters; the last count holds")
+    report_delivery.add_options(parser)
     parser.add_argument(
-        "--webhook",
-        type=option.url,
-        default=os.environ.get("PIPE_WEBHOOK") or None,
-        metavar="URL",
-        help="post the report there too, as JSON with a `text`, as Slack takes it (environment PIPE_WEBHOOK)",
+        "--metrics",
+        type=option.host_and_port,
+        metavar="HOST:PORT",
+        help="then serve the numbers there, at /metrics, for --metrics-seconds",
+    )
+    parser.add_argument(
+        "--metrics-seconds",
+        type=option.number(0, 3_600),
+        default=75.0,
+        metavar="SECONDS",
+        help="a little over two of your Prometheus' scrape intervals (%(default)g)",
     )
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print the report; the exit code is 1 if something is missing."""
+    """Print the report, send it, serve its numbers; the exit code is 1 if something is missing.
+
+    Raises CommandRefused at the end if it could not be sent.
+    """
+    to = report_delivery.destinations(options)
+    report = await _reconciled(options)
+    text = reconcile_report.text(report)
+    print(to_json(report, indent=2) if options.json else text, flush=True)
+    refused = await report_delivery.deliver(to, report, text)
+    if options.metrics is not None:
+        await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
+    if refused:
+        raise CommandRefused("; ".join(refused))
+    return 1 if report["missing"] else 0
+
+
+async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
     client = deployment.bigquery_client(options.project)
     now = datetime.now(UTC)
     since = (options.since or now - _SINCE).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -77,29 +85,9 @@ async def run(options: argparse.Namespace) -> int:
         await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead, now)
     dataset = f"{options.project}.{options.dataset}"
     groups = await asyncio.to_thread(ask, client, dataset, since)
-    lost = missing(groups)
-    who = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
-    report = _report(groups, since, lost, who, dead)
-    print(dead_letter.to_json(report, indent=2) if options.json else _text(groups, report))
-    if options.webhook:
-        await _post(options.webhook, report)
-    return 1 if lost else 0
-
-
-def missing(groups: Sequence[Group]) -> dict[datetime, int]:
-    """How many hits are missing, by hour, where any are.
-
-    A surplus of one protocol does not make up for what another lacks, but dead letters that cannot be read may be of
-    any.
-    """
-    found = {}
-    for hour, of_hour in groupby(sorted(groups, key=lambda one: one.hour), lambda one: one.hour):
-        own = list(of_hour)
-        unknown = sum(-one.difference for one in own if one.protocol is None)
-        lacking = sum(max(0, one.difference) for one in own if one.protocol is not None)
-        if lacking > unknown:
-            found[hour] = lacking - unknown
-    return found
+    lost = reconcile_report.missing(groups)
+    collectors = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
+    return reconcile_report.report(dataset, groups, since, lost, collectors, dead)
 
 
 def ask(client: Any, dataset: str, since: datetime) -> list[Group]:
@@ -133,67 +121,8 @@ def _rows(client: Any, sql: str, parameters: list[Any]) -> Any:
 
 
 async def _dead(options: argparse.Namespace) -> DeadTally:
-    found = DeadTally()
     async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
-        async for one in queue.messages():
-            await asyncio.to_thread(found.add, one)
+        found = await dead_tally.counted(queue, options.schema)
         if queue.full:
             print("reconcile: as many dead letters as fit are counted; there may be more", file=sys.stderr)
     return found
-
-
-def _report(
-    groups: Sequence[Group],
-    since: datetime,
-    lost: dict[datetime, int],
-    who: dict[datetime, list[str]],
-    dead: DeadTally | None,
-) -> dict[str, Any]:
-    sums = {name: sum(one.counts[name] for one in groups) for name in COUNTS if name != "unfinished_collectors"}
-    found = {
-        "since": since.isoformat().replace("+00:00", "Z"),
-        "text": "",
-        "missing": sum(lost.values()),
-        "sums": sums,
-        "missing_by_hour": [
-            {"hour": hour.isoformat().replace("+00:00", "Z"), "hits": hits, "collectors": who.get(hour, [])}
-            for hour, hits in lost.items()
-        ],
-        "hours": [one.shown() for one in groups],
-        "dead_letters": None if dead is None else {"hits": dead.hits, "first_hit_ids": dead.ids},
-    }
-    verdict = f"{found['missing']} hits are missing" if lost else "nothing is missing"
-    named = ", ".join(f"{sums[name]} {name.replace('_', '-')}" for name in COUNTS[:4])
-    found["text"] = f"pixelpipe since {found['since']}: {verdict} ({named}, {sums['in_flight']} in flight)"
-    return found
-
-
-def _text(groups: Sequence[Group], report: dict[str, Any]) -> str:
-    # A terminal has 80 columns: what is 0 in every line is left out.
-    names = [name for name in COUNTS if name in _ALWAYS_SHOWN or any(one.counts[name] for one in groups)]
-    lines = [["hour", "protocol", *(name.replace("_", " ") for name in names)]]
-    for one in groups:
-        lines.append(
-            [f"{one.hour:%Y-%m-%d %H:00}", one.protocol or "unknown", *(str(one.counts[name]) for name in names)]
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    found = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    for one in report["missing_by_hour"]:
-        found.append(f"{one['hour']}: {one['hits']} missing, of collectors {', '.join(one['collectors']) or 'unknown'}")
-    if report["dead_letters"] and report["dead_letters"]["hits"]:
-        found.append(f"dead letters, see `ops dead list`: {', '.join(report['dead_letters']['first_hit_ids'])}")
-    return "\n".join([*found, report["text"]])
-
-
-async def _post(url: str, report: dict[str, Any]) -> None:
-    """Raises CommandRefused, without the address: it may be a secret."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_WEBHOOK_SECONDS)) as session,
-            session.post(url, json=report, allow_redirects=False) as reply,
-        ):
-            status = reply.status
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommandRefused(f"the webhook cannot be reached: {type(error).__name__}; check --webhook") from None
-    if status >= 300:
-        raise CommandRefused(f"the webhook answers {status}; check --webhook")

@@ -182,7 +182,7 @@ def test_an_ingress_has_its_certificate_and_backend() -> None:
 def test_a_network_policy_admits_balancers_scrapers_and_whom_it_is_told() -> None:
     found = case("guarded")
     google = {"130.211.0.0/22", "35.191.0.0/16"}
-    for name, port in zip(SERVICES, (9101, 9102, 9103), strict=True):
+    for name, port in zip((*SERVICES, "reconcile"), (9101, 9102, 9103, 9104), strict=True):
         policy = found.one("NetworkPolicy", name)["spec"]
         assert policy["policyTypes"] == ["Ingress"]
         *public, scraped = policy["ingress"]
@@ -197,8 +197,25 @@ def test_a_network_policy_admits_balancers_scrapers_and_whom_it_is_told() -> Non
         assert rule["ports"] == [{"port": 8080, "protocol": "TCP"}]
         assert {peer["ipBlock"]["cidr"] for peer in rule["from"] if "ipBlock" in peer} == google
         assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}} in rule["from"]
+    no_job = {"networkPolicy": {"enabled": True}, "reconcile": {"enabled": False}}
+    bare = release.release({"project": "my-project", **no_job})
+    assert len(bare.of("NetworkPolicy")) == 3
     assert found.one("PodMonitoring")["spec"]["endpoints"][0]["interval"] == "15s"
     assert found.one("PodMonitor")["metadata"]["labels"]["release"] == "prometheus"
+
+
+@pytest.mark.parametrize(
+    ("intervals", "seconds"), [({}, 75), ({"podMonitor": "2m"}, 255), ({"podMonitoring": "5s"}, 75)]
+)
+def test_the_daily_job_is_there_for_two_scrapes(intervals: dict[str, str], seconds: int) -> None:
+    """On its own port, which each Prometheus finds by its name; nothing sends requests there."""
+    values = {"project": "my-project", **{kind: {"interval": interval} for kind, interval in intervals.items()}}
+    found = release.release(values)
+    job = container(found, "reconcile")
+    assert job["ports"] == [{"name": "admin", "containerPort": 9104, "protocol": "TCP"}]
+    served = job["command"][job["command"].index("--metrics") :]
+    assert served == ["--metrics", "0.0.0.0:9104", "--metrics-seconds", str(seconds)]
+    assert "ports" not in container(found, "compact")
 
 
 def test_pullers_are_scaled_on_cpu_and_on_what_waits_for_them() -> None:
@@ -267,7 +284,12 @@ def test_names_pods_and_tasks_are_as_someone_wants_them() -> None:
     assert found.one("CronJob", "compact")["spec"]["schedule"] == "0 8 * * *"
     assert found.one("CronJob", "reconcile")["spec"]["schedule"] == "50 7 * * *"
     webhook = {"name": "PIPE_WEBHOOK", "valueFrom": {"secretKeyRef": {"name": "report-webhook", "key": "url"}}}
-    assert webhook in container(found, "reconcile")["env"] and webhook not in container(found, "compact")["env"]
+    password = {"name": "PIPE_MAIL_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "report-mail", "key": "password"}}}
+    for one in (webhook, password):
+        assert one in container(found, "reconcile")["env"] and one not in container(found, "compact")["env"]
+    mail = container(found, "reconcile")["command"][-6:]
+    server = "smtps://reports%40example.com@smtp.example.com"
+    assert mail == ["--mail-to", "team@example.com", "--mail-from", "pixelpipe@example.com", "--mail-server", server]
     smoke = found.one("Pod", "smoke")["spec"]["containers"][0]["command"]
     assert smoke[-4:] == ["--wait", "60", "--query", "user=smoke&kind=test"]
     assert env(container(found, "provision"))["PIPE_LOCATION"] == "europe-west4"

@@ -123,10 +123,14 @@ def test_every_selector_selects_one_components_pods(case: str) -> None:
         (endpoint,) = doc["spec"].get("endpoints") or doc["spec"]["podMetricsEndpoints"]
         assert (endpoint["port"], endpoint["path"]) == ("admin", "/metrics")
         (expression,) = doc["spec"]["selector"]["matchExpressions"]
-        assert sorted(expression["values"]) == sorted(SERVICES)
+        assert sorted(expression["values"]) == sorted((*SERVICES, "reconcile"))
         chosen = [pod for pod in pods if _selects(doc["spec"]["selector"]["matchLabels"], pod)]
-        component = "app.kubernetes.io/component"
-        assert {pod["metadata"]["labels"][component] for pod in chosen} >= set(SERVICES)
+        by_component = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod for pod in chosen}
+        assert set(by_component) >= {*SERVICES, "reconcile"}
+        for name in expression["values"]:  # each has the port, or it would not be found
+            assert "admin" in {
+                port["name"] for one in by_component[name]["spec"]["containers"] for port in one["ports"]
+            }
 
 
 def test_every_reference_is_to_something_that_is_there(case: str) -> None:
@@ -210,7 +214,7 @@ def test_every_variable_is_a_setting_and_is_accepted(case: str) -> None:
         if name in settings.SERVICES:
             config.read(settings.type_of(name), pipe)  # refuses what it does not know, and what it cannot take
         else:
-            assert set(pipe) - {"PIPE_WEBHOOK"} == {"PIPE_PROJECT", "PIPE_DATASET", "PIPE_SCHEMA"}
+            assert set(pipe) - {"PIPE_WEBHOOK", "PIPE_MAIL_PASSWORD"} == {"PIPE_PROJECT", "PIPE_DATASET", "PIPE_SCHEMA"}
         assert (set(variables) >= EMULATORS) == release.values_of(case).get("emulators", {}).get("enabled", False)
 
 

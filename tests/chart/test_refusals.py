@@ -73,6 +73,8 @@ def test_a_typo_is_named(values: dict[str, Any], name: str) -> None:
         ({"emulators": {"image": {"tag": "latest"}}}, "/emulators/image/tag"),
         ({"compact": {"schedule": "daily"}}, "/compact/schedule"),
         ({"reconcile": {"schedule": "daily"}}, "/reconcile/schedule"),
+        ({"reconcile": {"mail": {"to": "a@example.com\nBcc: b@example.com"}}}, "/reconcile/mail/to"),
+        ({"reconcile": {"mail": {"server": "smtps://user:password@smtp.example.com"}}}, "/reconcile/mail/server"),
         ({"tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
         ({"tracing": {"endpoint": "http://collector:4318", "ratio": 1.5}}, "/tracing/ratio"),
     ],
@@ -147,6 +149,16 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"collector": {"spool": {"size": "1Gi"}}},
         "set collector.spool.size=1280Mi",
         {"collector": {"spool": {"size": "1280Mi"}}},
+    ),
+    (
+        {"reconcile": {"mail": {"to": "team@example.com"}}},
+        "set reconcile.mail.from and reconcile.mail.server",
+        {"reconcile": {"mail": {"from": "pixelpipe@example.com", "server": "smtps://smtp.example.com"}}},
+    ),
+    (
+        {"reconcile": {"mail": {"to": "a@example.com", "from": "b@example.com", "server": "smtp://user@example.com"}}},
+        "set both smtps://USER@HOST and reconcile.mail.passwordSecret",
+        {"reconcile": {"mail": {"passwordSecret": "mail"}}},
     ),
     (
         {"loader": {"autoscaling": {"min": 22}}},

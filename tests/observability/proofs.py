@@ -23,7 +23,7 @@ PROOFS = {
     "PixelpipeBacklogOld": Proof(_CLOUD, "pubsub"),
     "PixelpipeBreakerOpen": Proof(_AWAY, "pubsub"),
     "PixelpipeColumnRefused": Proof("a processor whose column was not provisioned", "differs", SHOP),
-    "PixelpipeCountsDiffer": Proof(_CLOUD, "pubsub"),
+    "PixelpipeCountsDiffer": Proof("the daily Job reads of hits that never arrived", "job", SHOP),
     "PixelpipeDeadLetters": Proof("a message that is not a pack", "pubsub"),
     "PixelpipeFreshnessBurn": Proof("AppendRows fails for a while; what waited is late", "bigquery"),
     "PixelpipeLedgerOff": Proof("the processor is killed, and someone else acknowledges its packs", "stolen", SHOP),
@@ -32,6 +32,9 @@ PROOFS = {
     "PixelpipeNewerFormat": Proof("a message of a newer format", "differs", SHOP),
     "PixelpipeNoTraffic": Proof("the load stops", "idle", SHOP),
     "PixelpipePermissionDenied": Proof("AppendRows answers PERMISSION_DENIED", "bigquery"),
+    "PixelpipeReconciliationFailed": Proof(
+        "no Job runs; for the other release, a made-up series says that it failed", "pubsub"
+    ),
     "PixelpipeRejectsJump": Proof("a burst of hits that are not events", "bigquery"),
     "PixelpipeRowsNotArriving": Proof("AppendRows fails", "bigquery"),
     "PixelpipeSchemaDiffers": Proof("a processor that reads another schema file", "differs", SHOP),

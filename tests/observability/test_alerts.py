@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.observability.unit import FILES, INSTALL, SCOPE, Fleet, Seen, counter, firing, gauge, nothing, run
+from tests.observability.unit import FILES, INSTALL, SCOPE, Fleet, Seen, counter, firing, gauge, key, nothing, run
 from tests.tools import require
 
 pytestmark = pytest.mark.slow
@@ -277,13 +277,51 @@ def _schema_differs(fleet: Fleet) -> Sequence[Seen]:
     return [nothing(35), firing(name, 85, False), firing(name, 95, True), firing(name, 125, False)]
 
 
+def _reported(fleet: Fleet, pod: str, minute: int, missing: int) -> None:
+    """A daily Job of so many minutes into it, whose pod is there for two."""
+    before = f"_x{minute} " if minute else ""
+    for name, value in (("missing_hits", missing), ("timestamp_seconds", 60 * minute)):
+        values = f"{before}{value}x1 stale"
+        fleet.set(f"pixelpipe_reconciliation_{name}", values, pod=pod)
+
+
 def _counts_differ(fleet: Fleet) -> Sequence[Seen]:
-    """The Job of one day failed; that of the next is not there yet."""
+    """Hits are missing by the first report, the second one says how many, and by the third all have arrived."""
+    for number, (minute, missing) in enumerate(((10, 5), (30, 2), (50, 0))):
+        _reported(fleet, f"reconcile-{number}", minute, missing)
+    _reported(fleet, "reconcile-a", 0, 0)
+    name = "PixelpipeCountsDiffer"
+    page = f'ALERTS{{alertname="{name}",alertstate="firing",severity="page",pod="reconcile-%d"}}'
+    return [
+        nothing(9),
+        firing(name, 11, True),
+        firing(name, 29, True),
+        Seen(31, f"count({page % 0}) or vector(0)", 0),  # the last report counts, however many more are remembered
+        Seen(31, f"count({page % 1}) or vector(0)", 1),
+        firing(name, 49, True),
+        nothing(51),
+        nothing(79),
+    ]
+
+
+def _failed_job(fleet: Fleet) -> None:
     job = 'kube_job_{}{{namespace="default",job_name="pixelpipe-reconcile-1"}}'
     fleet.set(job.format("status_failed"), gauge((0, 20), (1, 60)))
     fleet.set(job.format("created"), gauge((50 * 60 - 86_400, 80)))
-    name = "PixelpipeCountsDiffer"
+
+
+def _not_reconciled(fleet: Fleet) -> Sequence[Seen]:
+    """The Job of one day failed; that of the next is not there yet."""
+    _failed_job(fleet)
+    name = "PixelpipeReconciliationFailed"
     return [nothing(19), firing(name, 40, True), firing(name, 55, False)]
+
+
+def _failed_for_what_it_found(fleet: Fleet) -> Sequence[Seen]:
+    """A Job that fails because hits are missing is one alert, not two."""
+    _failed_job(fleet)
+    _reported(fleet, "reconcile-a", 20, 3)
+    return [nothing(19), firing("PixelpipeReconciliationFailed", 40, False), firing("PixelpipeCountsDiffer", 40, True)]
 
 
 def _backlog_old(fleet: Fleet) -> Sequence[Seen]:
@@ -341,6 +379,8 @@ CASES: dict[str, tuple[int, Case]] = {
     "absent": (60, _absent),
     "schema differs": (140, _schema_differs),
     "counts differ": (80, _counts_differ),
+    "not reconciled": (80, _not_reconciled),
+    "not reconciled, hits are missing": (80, _failed_for_what_it_found),
     "backlog old": (70, _backlog_old),
     "backlog of hits": (80, _backlog("pixelpipe-hits-processor", "processor", 10)),
     "backlog of rows": (80, _backlog("pixelpipe-rows-loader", "loader", 10)),
@@ -397,6 +437,18 @@ def test_nothing_fires_without_any_series_but_that_there_are_none(tmp_path: Path
     seen = [nothing(10), firing("PixelpipeMetricsAbsent", 20, True)]
     seen.append(Seen(60, 'count(ALERTS{alertstate="firing"})', 1))
     assert run(tmp_path, {("up", ()): gauge((1, 70))}, seen) == ""
+
+
+def test_two_days_without_a_report_are_an_alert(tmp_path: Path) -> None:
+    """And a day is none: neither that before the first report, nor one between two. Hours are minutes here."""
+    quick = tmp_path / "rules.yaml"
+    rules = next(path for path in FILES if path.name == "reconciliation.yaml").read_text()
+    quick.write_text(rules.replace("[2d]", "[48m]").replace("[1d]", "[24m]").replace("for: 25h", "for: 25m"))
+    values = "_x23 1x1 _x22 2x1 _x80 3x1 stale"
+    series = {key("pixelpipe_reconciliation_timestamp_seconds"): values}
+    name = "PixelpipeReconciliationFailed"
+    checks = [firing(name, at, yes) for at, yes in ((23, False), (40, False), (90, False), (110, True), (132, False))]
+    assert run(tmp_path, series, checks, [quick]) == ""
 
 
 def test_another_release_in_the_namespace_is_not_ours(tmp_path: Path) -> None:

@@ -131,6 +131,12 @@ def test_grafana_is_given_every_dashboard() -> None:
     assert "other-hits" in json.dumps(data["pipeline.json"])
 
 
+def test_without_the_daily_job_nobody_waits_for_its_report() -> None:
+    alerts = {rule.get("alert") for rule in _rules(_release(reconcile={"enabled": False}))}
+    assert "PixelpipeCountsDiffer" not in alerts
+    assert "absent_over_time" not in json.dumps(_rules(_release(reconcile={"enabled": False})))
+
+
 def test_series_are_told_apart_by_release() -> None:
     labels = _release().one("PodMonitoring")["spec"]["targetLabels"]
     assert labels == {"fromPod": [{"from": "app.kubernetes.io/instance", "to": "release"}]}

@@ -13,7 +13,6 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from observability import generate
-from services.shared.reconciliation import SERVICES
 from tests.observability import boards, unit
 from tests.observability.boards import METRIC
 from tests.process import ROOT
@@ -30,8 +29,8 @@ NAMES = [file.stem for file in boards.FILES]
 
 
 def _exposed() -> set[str]:
-    """Every metric of the services and their admin ports, histograms without their endings."""
-    return {name for service in SERVICES for name in re.findall(r"^# TYPE (\S+)", unit.exposed(service), re.MULTILINE)}
+    """Every metric of the services and their admin ports, histograms without their endings, and of the daily Job."""
+    return {name for one in unit.EXPOSING for name in re.findall(r"^# TYPE (\S+)", unit.exposed(one), re.MULTILINE)}
 
 
 def _rules() -> list[dict[str, str]]:

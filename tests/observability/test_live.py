@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -17,8 +19,9 @@ import yaml
 from local import stack as local_stack
 from observability.generate import BOARDS
 from services.shared.reconciliation import SERVICES
+from tests import process
 from tests.local import run_stack
-from tests.observability import boards, drawing, load, prometheus, unit
+from tests.observability import boards, drawing, load, prometheus, reconcile_job, unit
 from tests.observability.boards import filled
 from tests.process import SCHEMA_FILE, wait_for
 from tests.tools import require
@@ -32,21 +35,36 @@ LARGEST = {"percentunit": 2.0, "s": 4e9, "currencyUSD": 10.0, "reqps": 1e4, "wps
 class Watched:
     stack: run_stack.Stack
     prometheus: prometheus.Prometheus
+    report: dict[str, Any]  # of the daily Job
+    job: str  # what it answered at /metrics
 
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """The stack under load, scraped since its start; 8 s of it have been seen."""
+    """The stack under load, scraped since its start; 8 s of it have been seen, and a daily Job has come and gone."""
     require("prometheus", unit.INSTALL)
     folder: Path = tmp_path_factory.mktemp("watched")
     rules = [prometheus.sped_up(path, folder) for path in unit.FILES]
     with run_stack.running(folder / "local", PIPE_HOOKS=load.HOOK, PIPE_SCHEMA=str(_schema(folder))) as stack:
-        pods = local_stack.admin_urls(stack.running().ports)
+        port = process.free_port()
+        pods = {**local_stack.admin_urls(stack.running().ports), "reconcile": f"http://127.0.0.1:{port}"}
         with prometheus.running(folder, pods, rules) as started, load.running(stack.url("collector")):
             seen = "count_over_time(pixelpipe_loader_end_to_end_seconds_count[1m]) > 8 and "
             seen += "pixelpipe_loader_end_to_end_seconds_count > 300"
             wait_for(lambda: started.now(seen), 60, "rows that Prometheus has seen")
-            yield Watched(stack, started)
+            ports = stack.running().ports
+            emulators = {
+                "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports.pubsub}",
+                "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{ports.bigquery}",
+            }
+            report = folder / "report.json"
+            with reconcile_job.running(emulators, stack.running().project, port, report):
+                job = requests.get(f"{pods['reconcile']}/metrics", timeout=10).text
+                scraped = "count_over_time(pixelpipe_reconciliation_timestamp_seconds[1m]) > 1"
+                wait_for(lambda: started.now(scraped), 30, "two scrapes of the Job")
+            gone = "pixelpipe_reconciliation_timestamp_seconds"
+            wait_for(lambda: not started.now(gone), 30, "the Job's pod to be gone")
+            yield Watched(stack, started, json.loads(report.read_text()), job)
 
 
 _COPY = """
@@ -89,7 +107,7 @@ def test_every_panel_shows_something(watched: Watched) -> None:
         for one in found:
             value = one.values[0][1]
             # A difference of counters that are scraped a moment apart may be a little below 0.
-            least = -1_000 if "pixelpipe:ledger_" in target.expr else 0
+            least = -1_000 if re.search("pixelpipe:ledger_|reconciliation_hits", target.expr) else 0
             if not least <= value <= LARGEST.get(target.unit, 1e12):
                 odd.append(f"{target.id}: {value}")
     assert not empty, "\n".join(empty)
@@ -110,6 +128,16 @@ def test_panels_say_what_the_load_was(watched: Watched) -> None:
     assert 0.001 < cost < 1, "a million hits cost cents"
 
 
+def test_panels_say_what_the_daily_job_reported(watched: Watched) -> None:
+    """After its pod is gone."""
+    by_title = {one.panel: one for one in boards.targets(cloud=False) if one.panel.startswith("Daily reconciliation")}
+    found = watched.prometheus.now(filled(by_title["Daily reconciliation"].expr))
+    shown = {one.labels["outcome"]: one.values[0][1] for one in found}
+    assert shown == {name: value for name, value in watched.report["sums"].items() if name != "difference"}
+    assert shown["loaded"] > 0 and watched.report["missing"] == 0
+    assert 0 < watched.prometheus.value(filled(by_title["Daily reconciliation, age"].expr)) < 600
+
+
 def test_every_rule_can_be_executed(watched: Watched) -> None:
     """Alerts give nothing here, or few; recordings give what they are for."""
     for path in unit.FILES:
@@ -126,9 +154,9 @@ def test_every_rule_can_be_executed(watched: Watched) -> None:
 
 def test_metrics_keep_to_conventions_and_are_few(watched: Watched) -> None:
     promtool = require("promtool", unit.INSTALL)
-    for service in SERVICES:
-        url = local_stack.admin_urls(watched.stack.running().ports)[service]
-        text = requests.get(f"{url}/metrics", timeout=10).text
+    urls = local_stack.admin_urls(watched.stack.running().ports)
+    texts = {service: requests.get(f"{urls[service]}/metrics", timeout=10).text for service in SERVICES}
+    for service, text in {**texts, "reconcile": watched.job}.items():
         done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0 and not done.stderr, done.stderr
         series = [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -12,22 +12,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 import yaml
+from google.cloud import bigquery
 
 from local.ports import HOST
 from services.shared import resource_names
 from services.shared.resource_names import subscription_path
+from services.shared.schema import LOG_SUFFIX, TALLIES
 from tests import process
 from tests.chaos import fleet
 from tests.chaos.fleet import SERVICES, Fleet, Member
 from tests.chart import release
-from tests.observability import load, prometheus
+from tests.observability import load, prometheus, reconcile_job
 from tests.observability.proofs import PROOFS, SHOP
 from tests.observability.test_runbooks import ALERTS
 from tests.process import SCHEMA_FILE, wait_for
@@ -42,18 +46,28 @@ FILE_BYTES = 20_000
 # What else a fault of a release causes there, and rightly: rows that were late, a table that refuses.
 ALSO = {
     OURS: {"PixelpipeLedgerOff", "PixelpipeFreshnessBurn"},
-    SHOP: {"PixelpipeAppendErrors", "PixelpipePermissionDenied", "PixelpipeFreshnessBurn", "PixelpipeRowsNotArriving"},
+    SHOP: {
+        "PixelpipeAppendErrors",
+        "PixelpipePermissionDenied",
+        "PixelpipeFreshnessBurn",
+        "PixelpipeRowsNotArriving",
+        "PixelpipeReconciliationFailed",
+    },
 }
 
 
 @dataclass
 class Run:
-    """The two releases, what sees them, and the load of each as long as it is in `loads`."""
+    """The two releases, what sees them, and the load of each as long as it is in `loads`.
+
+    `job` is a daily Job of the shop, which serves its numbers for so many seconds, or until it is left.
+    """
 
     fleet: Fleet
     seen: prometheus.Prometheus
     pods: Mapping[str, list[Member]]
     trouble: threading.Event
+    job: Callable[[float], AbstractContextManager[None]]
     loads: dict[str, ExitStack] = field(default_factory=dict)
 
     def firing(self, of: str) -> set[str]:
@@ -139,10 +153,21 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         extra = "      visit:       {type: STRING, from: param.visit}\n      params:"
         other.write_text(SCHEMA_FILE.read_text().replace("      params:", extra))
         shop.append(ships.add("processor", {"PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(other)}))
+        ports = {OURS: process.free_port(), SHOP: process.free_port()}
         urls = {member.name: f"http://{HOST}:{member.admin}" for member in ships.members}
-        releases = {member.name: SHOP for member in shop}
-        with prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen:
-            run = Run(ships, seen, {OURS: ours, SHOP: shop}, trouble)
+        urls |= {f"{name}-reconcile": f"http://{HOST}:{port}" for name, port in ports.items()}
+        releases = {**{member.name: SHOP for member in shop}, f"{SHOP}-reconcile": SHOP}
+        with (
+            # One Job is the report of all the days that pass here.
+            reconcile_job.running(ships.environment, PROJECTS[OURS], ports[OURS], tmp_path / "job.json"),
+            prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen,
+        ):
+
+            def job(seconds: float) -> AbstractContextManager[None]:
+                report = tmp_path / "shop-job.json"
+                return reconcile_job.running(ships.environment, PROJECTS[SHOP], ports[SHOP], report, seconds)
+
+            run = Run(ships, seen, {OURS: ours, SHOP: shop}, trouble, job)
 
             async def provisioned() -> None:
                 named = {**provision, "PIPE_SCHEMA": str(other)}
@@ -180,12 +205,38 @@ async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> 
     assert await run.fleet.stop(processor, signal.SIGTERM) == 0
     await asyncio.to_thread(_take, PROJECTS[SHOP], "hit/2")
     await run.fleet.start(processor)
+    await _counts_differ(run)
     for one in PROJECTS:
         wanted = {alert for alert, proof in PROOFS.items() if proof.release == one}
         fired = run.fired(one)
         assert wanted <= fired
         assert fired <= wanted | ALSO[one], f"{fired - wanted - ALSO[one]} fired at {one}"
-        await asyncio.to_thread(wait_for, lambda one=one: not run.firing(one), 60, f"all to end at {one}")
+    with run.job(600):  # by whose report nothing is missing
+        for one in PROJECTS:
+            await asyncio.to_thread(wait_for, lambda one=one: not run.firing(one), 60, f"all to end at {one}")
+
+
+async def _counts_differ(run: Run) -> None:
+    """What a collector acknowledged yesterday has not arrived, and then it has. No Job has run before."""
+    await run.until_fired(SHOP, "PixelpipeReconciliationFailed")
+    client = run.fleet.bigquery()
+    await asyncio.to_thread(_tally, client, "collector", "acknowledged")
+    with run.job(3):
+        await run.until_fired(SHOP, "PixelpipeCountsDiffer")
+    await asyncio.to_thread(_tally, client, "loader", "loaded")
+
+
+def _tally(client: Any, source: str, outcome: str) -> None:
+    """Seven hits of yesterday, by the table of tallies."""
+    hour = (datetime.now(UTC) - timedelta(hours=20)).replace(minute=0, second=0, microsecond=0)
+    at = {"day": hour.date().isoformat(), "hour": hour.isoformat(), "received_at": hour.isoformat()}
+    own = {"tally_id": f"a {source}", "source": source, "sequence": 0, "final": True, "protocol": "native"}
+    row = {**at, **own, "outcome": outcome, "hits": 7}
+    table = f"{PROJECTS[SHOP]}.{resource_names.DATASET}.{TALLIES}{LOG_SUFFIX}"
+    config = bigquery.LoadJobConfig(
+        source_format="NEWLINE_DELIMITED_JSON", schema=client.get_table(table).schema, autodetect=False
+    )
+    client.load_table_from_json([row], table, job_config=config).result(timeout=30)
 
 
 def _refused(run: Run, of: str, table: str, code: str) -> str:

@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from observability.generate import CHART
-from services.shared.reconciliation import SERVICES
 from tests.docs import commands
-from tests.observability.unit import FILES, exposed
+from tests.observability.unit import EXPOSING, FILES, exposed
 from tests.process import ROOT
 
 PAGES = sorted((ROOT / "observability" / "runbooks").glob("*.md"))
@@ -23,7 +22,7 @@ ALERTS = {
     for rule in group["rules"]
     if "alert" in rule
 }
-METRICS = {name for service in SERVICES for name in re.findall(r"^# TYPE (\S+)", exposed(service), re.MULTILINE)}
+METRICS = {name for one in EXPOSING for name in re.findall(r"^# TYPE (\S+)", exposed(one), re.MULTILINE)}
 SOURCE = "".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
 
 

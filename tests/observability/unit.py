@@ -6,6 +6,7 @@ import importlib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from observability.generate import CHART
+from services.ops import reconcile_metrics, reconcile_report
 from services.shared.admin import Admin
 from services.shared.background import Background
 from services.shared.reconciliation import SERVICES
@@ -26,11 +28,15 @@ FILES = sorted([*(CHART / "rules").glob("*.yaml"), *(CHART / "alerts").glob("*.y
 Label = tuple[tuple[str, str], ...]
 Key = tuple[str, Label]
 INSTALL = "apt-get install prometheus"
+EXPOSING = (*SERVICES, "reconcile")  # whatever a Prometheus scrapes: the services, and the daily Job
 
 
 @cache
 def exposed(service: str) -> str:
-    """What a pod of the service answers at /metrics before its first hit."""
+    """What a pod of the service answers at /metrics before its first hit; `reconcile` is the daily Job."""
+    if service == "reconcile":
+        nothing = reconcile_report.report("p.d", [], datetime.now(UTC), {}, {}, None)
+        return generate_latest(reconcile_metrics.registry(nothing)).decode()
     registry = CollectorRegistry()
     Admin("127.0.0.1", 0, registry, Background())  # never entered: it adds what each admin port has
     metrics = importlib.import_module(f"services.{service}.metrics").Metrics
@@ -52,7 +58,8 @@ def key(selector: str, pod: str = "") -> Key:
     name, _, rest = selector.rstrip("}").partition("{")
     labels = dict(part.replace('"', "").split("=", 1) for part in rest.split(",") if part)
     if name.startswith("pixelpipe_"):
-        labels = {**SCOPE, "pod": pod or name.split("_")[1] + "-a", **labels}
+        own = "reconcile" if name.startswith("pixelpipe_reconciliation_") else name.split("_")[1]
+        labels = {**SCOPE, "pod": pod or own + "-a", **labels}
     return name, tuple(sorted(labels.items()))
 
 
@@ -77,7 +84,7 @@ class Fleet:
     series: dict[Key, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for service in SERVICES:
+        for service in EXPOSING:
             for name, labels, value in samples(exposed(service)):
                 own = {**labels, **SCOPE, "pod": f"{service}-a"}
                 self.series[name, tuple(sorted(own.items()))] = gauge((value, self.minutes))

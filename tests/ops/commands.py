@@ -84,6 +84,7 @@ def _serve() -> None:
         ledger,
         load,
         privacy,
+        reconcile,
         replay,
         smoke,
         trace,

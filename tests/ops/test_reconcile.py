@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
+
 from services.provision import reconciliation
-from services.shared import hit, identity
+from services.shared import hit, identity, rows, tally_rows
 from services.shared.hit import Hit
 from services.shared.tally import HOUR_US
 from services.shared.tally_table import TABLE
@@ -68,7 +66,7 @@ def test_the_view_is_googlesql() -> None:
 
 def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeline) -> None:
     later = (HOUR + timedelta(hours=2)).isoformat()
-    rows = [
+    told = [
         tally("a", "acknowledged", 5),
         tally("a", "acknowledged", 8, sequence=2),
         tally("a", "acknowledged", 8, sequence=2),  # delivered twice
@@ -86,7 +84,7 @@ def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeli
         tally("p4", "loaded", 3, protocol="segment"),
         tally("p5", "ingested", 7),
     ]
-    pipeline.load("tallies", rows)
+    pipeline.load("tallies", told)
     report = reconcile(pipeline, "--since", HOUR.isoformat()).json
     native, segment = report["hours"]
     rest = ("in_flight", "difference", "unfinished_collectors", "dead_lettered", "sampled_out")
@@ -132,6 +130,15 @@ def test_what_is_missing_is_named_and_the_exit_code_says_so(pipeline: Pipeline) 
     assert "2 hits are missing" in text.splitlines()[-1]
 
 
+def test_what_anyone_may_have_written_controls_no_terminal(pipeline: Pipeline) -> None:
+    """Whoever may publish can make a tally."""
+    told = tally("\x1b]0;id\x07", "acknowledged", 5, protocol="\x1b[31mred\nline")
+    pipeline.load("tallies", [told])
+    text = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), code=1).out
+    assert "\\x1b[31mred\\nline" in text and "5 missing, of collectors \\x1b]0;id\\x07" in text
+    assert text.replace("\n", "").isprintable()
+
+
 def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
     hour = NOW.replace(minute=0, second=0, microsecond=0)
     pipeline.load("tallies", [tally("a", "acknowledged", 5, hour=hour), tally("p", "loaded", 3, hour=hour)])
@@ -159,46 +166,35 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
         ("native", 1, 2),
         ("segment", 1, 0),
     ]
-    assert report["dead_letters"]["hits"] == 4 and len(report["dead_letters"]["first_hit_ids"]) == 2
+    assert report["dead_letters"]["hits"] == 4 and len(report["dead_letters"]["first_event_ids"]) == 2
     pipeline.dead("drop", first, "--yes")
     report = reconcile(pipeline, code=1).json
     assert report["missing"] == 2  # one native hit and one of segment are gone for good
 
 
-@contextmanager
-def webhook(status: int) -> Iterator[tuple[str, list[Any]]]:
-    got: list[Any] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Nothing on stderr."""
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/secret", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_the_report_goes_to_a_webhook(pipeline: Pipeline) -> None:
-    with webhook(200) as (url, got):
-        report = reconcile(pipeline, "--webhook", url).json
-    assert got == [report]
-    with webhook(404) as (url, _):
-        assert (
-            reconcile(pipeline, "--webhook", url, code=1).err == "reconcile: the webhook answers 404; check --webhook\n"
-        )
-    gone = reconcile(pipeline, "--webhook", url, code=1)
-    assert gone.err.startswith("reconcile: the webhook cannot be reached: ") and "secret" not in gone.err
+def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipeline) -> None:
+    """`dead count` writes the count that the view has from then on."""
+    at = int(HOUR.timestamp() * 1e6)
+    made, own = identity.uuid7(at), {"day": HOUR.date(), "received_at": HOUR}
+    batch = pa.RecordBatch.from_pylist(
+        [{**own, "event_id": made}, {**own, "event_id": "ada@example.com"}],
+        rows.arrow_schema(pipeline.schema.tables["events"]),
+    )
+    batch = tally_rows.mark(batch, [(at // HOUR_US, "native")] * 2, identity.uuid7(at), collected=True)
+    pipeline.bury(*rows.pack(batch, "events", identity.uuid7(at)))
+    pipeline.load("tallies", [tally("a", "acknowledged", 2), last("a")])
+    missing = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), "--json", code=1).json
+    assert missing["missing"] == 2
+    counted = pipeline.dead("count").json
+    (group,) = counted["counts"]
+    assert (counted["hits"], group["protocol"], group["hits"]) == (2, "native", 2)
+    assert datetime.fromisoformat(group["hour"]) == HOUR
+    assert counted["first_event_ids"] == [made]
+    after = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), "--json").json
+    assert (after["missing"], after["sums"]["dead_lettered"]) == (0, 2)
+    report = reconcile(pipeline, "--since", HOUR.isoformat())
+    assert report.json["dead_letters"] == {"hits": 2, "first_event_ids": [made]}
+    assert "ada@" not in report.out
 
 
 def test_without_the_table_it_says_what_to_do(bare: Pipeline) -> None:

@@ -33,6 +33,14 @@
 {{- if and $v.gateway.enabled $regional (not $v.gateway.existing.name) $v.networkPolicy.enabled (not (contains "ipBlock" (toJson $v.networkPolicy.from))) -}}
 {{- fail "networkPolicy would keep out a regional load balancer, whose requests come from the proxy-only subnet: set networkPolicy.from[0].ipBlock.cidr to its range" -}}
 {{- end -}}
+{{- with $v.reconcile.mail -}}
+{{- if and .to (not (and .from .server)) -}}
+{{- fail "reconcile.mail.to needs a sender and a server: set reconcile.mail.from and reconcile.mail.server" -}}
+{{- end -}}
+{{- if and .to (ne (contains "@" .server) (ne .passwordSecret "")) -}}
+{{- fail "a login to reconcile.mail.server takes a user and a password: set both smtps://USER@HOST and reconcile.mail.passwordSecret" -}}
+{{- end -}}
+{{- end -}}
 {{- $persistent := and $v.collector.spool.enabled (eq $v.collector.spool.storage "persistent") -}}
 {{- if and $persistent (eq $v.collector.kind "Deployment") -}}
 {{- fail "collector.spool.storage=persistent gives each pod a disk of its own, which a Deployment cannot: set collector.kind=StatefulSet, or collector.spool.storage=emptyDir" -}}

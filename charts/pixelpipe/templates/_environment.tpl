@@ -44,6 +44,8 @@ provision:
     PIPE_ROWS_SUBSCRIPTION: {{ quote $v.pubsub.rowsSubscription }}
     PIPE_DEAD_TOPIC: {{ quote $v.pubsub.deadTopic }}
     PIPE_DEAD_SUBSCRIPTION: {{ quote $v.pubsub.deadSubscription }}
+reconcile:
+  ports: {admin: 9104}
 ops:
   env:
     PIPE_DATASET: {{ quote $v.bigquery.dataset }}

@@ -44,10 +44,19 @@ containers:
     terminationMessagePolicy: FallbackToLogsOnError
     env:
       {{- include "pixelpipe.env" (list $root $part) | nindent 6 }}
-      {{- if and (eq (index . 2) "reconcile") $root.Values.reconcile.webhookSecret }}
+      {{- if eq (index . 2) "reconcile" }}
+      {{- with $root.Values.reconcile.webhookSecret }}
       - name: PIPE_WEBHOOK
         valueFrom:
-          secretKeyRef: {name: {{ $root.Values.reconcile.webhookSecret | quote }}, key: url}
+          secretKeyRef: {name: {{ quote . }}, key: url}
+      {{- end }}
+      {{- with $root.Values.reconcile.mail.passwordSecret }}
+      - name: PIPE_MAIL_PASSWORD
+        valueFrom:
+          secretKeyRef: {name: {{ quote . }}, key: password}
+      {{- end }}
+    ports:
+      - {name: admin, containerPort: {{ (include "pixelpipe.parts" $root | fromYaml).reconcile.ports.admin }}, protocol: TCP}
       {{- end }}
     resources:
       {{- toYaml (index $root.Values $part).resources | nindent 6 }}
