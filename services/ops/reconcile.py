@@ -1,7 +1,7 @@
 """Proves the counting: what collectors acknowledged, hour by hour, against what arrived in BigQuery.
 
-It counts the dead letters first, then asks the view `reconciliation`. The exit code is 1 if hits are missing, or the
-report could not be delivered.
+It counts the dead letters first, then asks the view `reconciliation`. The exit code is 1 if hits are missing, if
+nobody can tell, since collectors are silent, or if the report could not be delivered.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from services.ops.dead_letter import to_json
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.dead_tally import DeadTally
 from services.ops.deployment import CommandRefused
-from services.ops.reconcile_report import COUNTS, Group
+from services.ops.reconcile_report import COUNTS, Group, Told
+from services.provision.reconciliation import OPEN_MINUTES
 from services.shared.schema import LOG_SUFFIX, RECONCILIATION, TALLIES
 
 _SECONDS = 600.0  # the query may take
@@ -59,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Print the report, send it, serve its numbers; the exit code is 1 if something is missing.
+    """Print the report, send it, serve its numbers; the exit code is 1 unless nothing is missing.
 
     Raises CommandRefused at the end if it could not be sent.
     """
@@ -72,7 +73,7 @@ async def run(options: argparse.Namespace) -> int:
         await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
     if refused:
         raise CommandRefused("; ".join(refused))
-    return 1 if report["missing"] else 0
+    return 1 if report["missing"] or report["stale"] else 0
 
 
 async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
@@ -85,9 +86,10 @@ async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
         await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead, now)
     dataset = f"{options.project}.{options.dataset}"
     groups = await asyncio.to_thread(ask, client, dataset, since)
+    told = await asyncio.to_thread(_told, client, dataset, since)
     lost = reconcile_report.missing(groups)
     collectors = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
-    return reconcile_report.report(dataset, groups, since, lost, collectors, dead)
+    return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead)
 
 
 def ask(client: Any, dataset: str, since: datetime) -> list[Group]:
@@ -101,6 +103,19 @@ def ask(client: Any, dataset: str, since: datetime) -> list[Group]:
         Group(row["hour"], row["protocol"], {name: int(row[name]) for name in COUNTS})
         for row in _rows(client, sql, [bigquery.ScalarQueryParameter("since", "TIMESTAMP", since)])
     ]
+
+
+def _told(client: Any, dataset: str, since: datetime) -> Told | None:
+    """When a collector last told its counts."""
+    sql = (
+        f"SELECT `received_at`, `final`\nFROM `{dataset}.{TALLIES}{LOG_SUFFIX}`\n"
+        "WHERE `source` = 'collector' AND `day` >= DATE(@since) AND `received_at` >= @since\n"
+        "ORDER BY `received_at` DESC, `final`\nLIMIT 1"
+    )
+    for row in _rows(client, sql, [bigquery.ScalarQueryParameter("since", "TIMESTAMP", since)]):
+        age = datetime.now(UTC) - row["received_at"]
+        return Told(row["received_at"], stale=not row["final"] and age > timedelta(minutes=OPEN_MINUTES))
+    return None
 
 
 def _collectors(client: Any, dataset: str, hours: Sequence[datetime]) -> dict[datetime, list[str]]:

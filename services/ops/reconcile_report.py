@@ -35,6 +35,14 @@ class Group:
         return {"hour": _moment(self.hour), "protocol": self.protocol, **self.counts}
 
 
+@dataclass(frozen=True)
+class Told:
+    """When a collector last told its counts; `stale` if that is too long ago, and it was not the end of all."""
+
+    at: datetime
+    stale: bool
+
+
 def missing(groups: Sequence[Group]) -> dict[datetime, int]:
     """How many hits are missing, by hour, where any are.
 
@@ -54,22 +62,32 @@ def report(
     dataset: str,
     groups: Sequence[Group],
     since: datetime,
+    told: Told | None,
     lost: Mapping[datetime, int],
     collectors: Mapping[datetime, Sequence[str]],
     dead: DeadTally | None,
 ) -> dict[str, Any]:
     """The report as JSON has it. `lost` is what `missing` says, `collectors` who acknowledged hits in those hours."""
     sums = {name: sum(one.counts[name] for one in groups) for name in (*OUTCOMES, "difference")}
+    # What arrived before its tally is no less in flight for what waits elsewhere.
+    sums["in_flight"] = sum(max(0, one.counts["in_flight"]) for one in groups)
+    sums["untold"] = sum(max(0, -one.counts["in_flight"]) for one in groups)
     # The view says it of an hour, beside each of its protocols.
     unfinished = sum(max(one.counts["unfinished_collectors"] for one in own) for _, own in _by_hour(groups))
     count, from_ = sum(lost.values()), _moment(since)
-    verdict = {0: "nothing is missing", 1: "1 hit is missing"}.get(count, f"{count} hits are missing")
-    named = ", ".join(f"{sums[name]} {name.replace('_', '-')}" for name in COUNTS[:4])
+    verdict = _verdict(count, told)
+    parts = [f"{sums[name]} {name.replace('_', '-')}" for name in COUNTS[:4]] + [f"{sums['in_flight']} in flight"]
+    if sums["untold"]:
+        parts.append(f"{sums['untold']} arrived before they were told")
+    if unfinished:
+        parts.append(f"{unfinished} collector{'s' * (unfinished > 1)} ended without their last tally")
     return {
         "dataset": dataset,
         "since": from_,
-        "subject": f"pixelpipe: {verdict} since {from_} in {dataset}",
-        "text": f"pixelpipe since {from_}: {verdict} ({named}, {sums['in_flight']} in flight)",
+        "as_of": None if told is None else _moment(told.at),
+        "stale": told is None or told.stale,
+        "subject": f"pixelpipe: {verdict} ({dataset} since {from_})",
+        "text": f"pixelpipe since {from_}: {verdict} ({', '.join(parts)})",
         "missing": count,
         "sums": sums,
         "unfinished_collectors": unfinished,
@@ -80,6 +98,16 @@ def report(
         "hours": [one.shown() for one in groups],
         "dead_letters": None if dead is None else {"hits": dead.hits, "first_event_ids": dead.ids},
     }
+
+
+def _verdict(count: int, told: Told | None) -> str:
+    if count:
+        return "1 hit is missing" if count == 1 else f"{count} hits are missing"
+    if told is None:
+        return "no collector has told its counts"
+    if told.stale:
+        return f"no collector has told its counts since {told.at:%Y-%m-%d %H:%M}, nobody knows what happened since"
+    return f"nothing is missing as of {told.at:%Y-%m-%d %H:%M}"
 
 
 def text(found: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ EXPOSING = (*SERVICES, "reconcile")  # whatever a Prometheus scrapes: the servic
 def exposed(service: str) -> str:
     """What a pod of the service answers at /metrics before its first hit; `reconcile` is the daily Job."""
     if service == "reconcile":
-        nothing = reconcile_report.report("p.d", [], datetime.now(UTC), {}, {}, None)
+        nothing = reconcile_report.report("p.d", [], datetime.now(UTC), None, {}, {}, None)
         return generate_latest(reconcile_metrics.registry(nothing)).decode()
     registry = CollectorRegistry()
     Admin("127.0.0.1", 0, registry, Background())  # never entered: it adds what each admin port has

@@ -100,7 +100,8 @@ def test_totals_of_all_collectors_and_first_receipts_count_once(pipeline: Pipeli
         "ingested": 7,
     }
     assert (segment["protocol"], segment["acknowledged"], segment["loaded"]) == ("segment", 3, 3)
-    assert report["text"].startswith(f"pixelpipe since {native['hour']}: nothing is missing (15 acknowledged")
+    assert report["text"].startswith(f"pixelpipe since {native['hour']}: nothing is missing as of ")
+    assert "(15 acknowledged, " in report["text"]
 
 
 def test_what_is_missing_is_named_and_the_exit_code_says_so(pipeline: Pipeline) -> None:
@@ -142,8 +143,36 @@ def test_what_anyone_may_have_written_controls_no_terminal(pipeline: Pipeline) -
 def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
     hour = NOW.replace(minute=0, second=0, microsecond=0)
     pipeline.load("tallies", [tally("a", "acknowledged", 5, hour=hour), tally("p", "loaded", 3, hour=hour)])
-    (found,) = reconcile(pipeline).json["hours"]
+    (found,) = reconcile(pipeline, code=1).json["hours"]  # 1: its collector is silent for longer than an hour is open
     assert (found["in_flight"], found["difference"]) == (2, 0)
+
+
+def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
+    """Tallies go the way of the hits: where that is blocked, the tables know of neither."""
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    heard = NOW - timedelta(minutes=20)
+
+    def asked(code: int) -> dict[str, Any]:
+        done = pipeline.ops("reconcile", "--no-dead", "--since", hour.isoformat(), "--json", code=code)
+        return dict(done.json)
+
+    found = asked(1)
+    assert (found["as_of"], found["stale"], found["missing"]) == (None, True, 0)
+    assert "no collector has told its counts" in found["text"]
+    told = tally("a", "acknowledged", 5, hour=hour, received_at=heard.isoformat())
+    other = tally("b", "acknowledged", 7, hour=hour, received_at=heard.isoformat(), protocol="segment")
+    pipeline.load("tallies", [told, other, tally("p", "loaded", 8, hour=hour)])
+    found = asked(1)
+    assert datetime.fromisoformat(found["as_of"]) == heard and found["stale"]
+    assert "what happened since" in found["text"] and "nothing is missing" not in found["text"]
+    assert "2 collectors ended without their last tally" in found["text"]
+    # What arrived before its tally hides none of what waits.
+    assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 3)
+    pipeline.load("tallies", [told | {"received_at": NOW.isoformat(), "sequence": 2, "hits": 8}])
+    found = asked(0)
+    assert datetime.fromisoformat(found["as_of"]) == NOW and not found["stale"]
+    assert f"nothing is missing as of {NOW:%Y-%m-%d %H:%M}" in found["text"]
+    assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 0)
 
 
 def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:

@@ -133,6 +133,7 @@ def mailing(port: int, scheme: str = "smtps", user: str = f"{USER}@") -> list[st
 
 
 def test_the_report_goes_to_a_webhook(pipeline: Pipeline) -> None:
+    pipeline.load("tallies", [last("a")])
     with webhook(200) as (url, got):
         report = reconcile(pipeline, "--json", "--webhook", url).json
     assert got == [report]
@@ -154,7 +155,7 @@ async def test_the_report_is_mailed(
     assert done.err == ""
     (mail,) = box.mails
     first = HOUR.isoformat().replace("+00:00", "Z")
-    assert mail["Subject"] == f"pixelpipe: 2 hits are missing since {first} in {lossy.project}.pixelpipe"
+    assert mail["Subject"] == f"pixelpipe: 2 hits are missing ({lossy.project}.pixelpipe since {first})"
     assert box.envelopes == [(FROM, [TO])]
     assert (mail["From"], mail["To"], mail["Auto-Submitted"]) == (FROM, TO, "auto-generated")
     assert mail["Message-ID"].endswith("@example.com>") and mail["Date"].datetime
