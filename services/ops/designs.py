@@ -20,6 +20,9 @@ _COLLECTOR_CPU_MS = 1.0  # of a web server's request on Cloud Run, which bills w
 _TAG_SERVER_RATE = 100.0  # requests a second that a tag server with one vCPU takes
 _TAG_SERVERS = 3  # so many keep running
 _DATAFLOW_CPU, _DATAFLOW_GIB, _DATAFLOW_RATE = 2.0, 7.5, 5_000.0  # a worker, and events a second that it takes
+# A pod of the Kubernetes operator's own example, for the job manager and each task manager; a core takes as many events
+# as Dataflow's. The operator's pod and the bucket of checkpoints are left out.
+_FLINK_CPU, _FLINK_GIB, _FLINK_RATE = 1.0, 2.0, 2_500.0
 
 
 class Design(NamedTuple):
@@ -90,6 +93,23 @@ def _dataflow(rate: float, event_bytes: float) -> Design:
     )
 
 
+def _flink(rate: float, event_bytes: float) -> Design:
+    hits = _hits(rate)
+    carried = hits * max(prices.PUBSUB_REQUEST, event_bytes)
+    pods = 1 + max(1, math.ceil(rate / _FLINK_RATE))
+    return Design(
+        "Flink on GKE",
+        "a small service on Cloud Run that publishes, and a Flink job on Autopilot with both connectors",
+        {
+            **_cloud_run_front(hits),
+            "Pub/Sub": cost_model.pubsub(2 * carried),
+            "pods": pods * (_FLINK_CPU * prices.POD_CPU_HOUR + _FLINK_GIB * prices.POD_GIB_HOUR) * HOURS,
+            "Storage Write API": cost_model.bigquery_write(hits * event_bytes * cost_model.STORED),
+            "storage": _storage(hits, event_bytes),
+        },
+    )
+
+
 def _tag_server(rate: float, event_bytes: float) -> Design:
     hits = _hits(rate)
     servers = max(_TAG_SERVERS, math.ceil(rate / _TAG_SERVER_RATE))
@@ -132,6 +152,7 @@ _DESIGNS: tuple[Callable[[float, float], Design], ...] = (
     _log_sink,
     _subscription,
     _dataflow,
+    _flink,
     _tag_server,
     _cloud_run_services,
 )

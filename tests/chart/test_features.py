@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import helm_python
 import pytest
 import yaml
 
 from tests.chart import release
 from tests.chart.release import KEPT, Doc, Release, case, env
+from tests.process import ROOT
 
 SERVICES = ("collector", "processor", "loader")
 
@@ -54,6 +56,19 @@ def test_the_small_release_asks_for_little_and_keeps_two_collectors() -> None:
         assert "cpu" not in container["resources"]["limits"]
     assert found.one("HorizontalPodAutoscaler", "collector")["spec"]["minReplicas"] == 2
     assert len(found.of("PodDisruptionBudget")) == 3
+
+
+def test_what_the_document_adds_to_the_small_release_scales_its_pullers_to_zero() -> None:
+    section = (ROOT / "docs" / "cost.md").read_text().partition("\n## Up to 50 hits a second\n")[2]
+    (block,) = re.findall(r"```yaml\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    more = yaml.safe_load(block)
+    small = release.values_of("values-small")
+    scaled = release.release(release.merged(small, more))
+    assert not scaled.of("HorizontalPodAutoscaler")
+    assert [scaled.one("ScaledObject", name)["spec"]["minReplicaCount"] for name in SERVICES] == [2, 0, 0]
+    del more["autoscaling"]
+    with pytest.raises(helm_python.HelmError, match="scales to 0 only by what waits"):
+        release.render(release.merged(small, more))
 
 
 def test_all_that_can_be_left_out_is() -> None:

@@ -137,7 +137,8 @@ def test_batches_and_new_connections_by_hand() -> None:
 
 def test_what_is_promised_of_a_month() -> None:
     """The figures that docs/cost.md is there for; whoever makes a month dearer sees it here."""
-    assert cost_model.estimate(10, values="small").total < 40
+    assert cost_model.estimate(10, values="small").total < 31
+    assert cost_model.estimate(50, values="small").total < 40  # the highest rate that these values are for
     million = 1_000 * prices.HOURS * 3600 / 1e6
     assert cost_model.estimate(1_000).total / million <= 0.06
     assert cost_model.estimate(1_000, tier="premium").total / million <= 0.075
@@ -167,6 +168,17 @@ def test_another_design_by_hand() -> None:
     assert found.parts["replies"] == pytest.approx((month * 235 / 2**30 - 1) * 0.12)
     assert found.parts["storage"] == 0
     assert found.total == pytest.approx(sum(found.parts.values()))
+
+
+def test_an_engine_on_the_same_cluster_by_hand() -> None:
+    """Flink at 3,000 events a second of 1,000 bytes: a job manager and two task managers of one CPU and 2 GiB each."""
+    (found,) = (one for one in designs.estimate(3_000, 1_000) if one.name == "Flink on GKE")
+    month = 3_000 * 730 * 3600
+    assert found.parts["pods"] == pytest.approx(3 * (0.0445 + 2 * 0.0049225) * 730)
+    assert found.parts["Pub/Sub"] == pytest.approx((month * 2 * 1000 - 10 * 2**30) / 2**40 * 40)
+    assert found.parts["Storage Write API"] == pytest.approx((month * 600 - 2 * 2**40) / 2**30 * 0.025)
+    alone = {one.name: one.total for one in designs.estimate(0.001)}
+    assert alone["Flink on GKE"] == pytest.approx(2 * (0.0445 + 2 * 0.0049225) * 730, abs=0.01)
 
 
 def test_every_design_costs_more_where_more_arrives() -> None:

@@ -106,6 +106,11 @@ class Day:
     pod_hours: Mapping[str, float]
     dollars: float  # a month of such days
 
+    @property
+    def backlog(self) -> float:
+        """The most hits that ever waited at the end of a second: on the spool, for a processor or for a loader."""
+        return max(one.backlog for one in self.minutes)
+
 
 def simulate(
     average: float,

@@ -36,7 +36,7 @@ def test_one_seed_is_one_day() -> None:
 def test_a_trickle_needs_no_more_than_the_least() -> None:
     found = hour(10, capacity_model.plan(10))
     assert found.most_pods == {"collector": 2, "processor": 1, "loader": 1}
-    assert (found.refused, found.late) == (0, 0)
+    assert (found.refused, found.late, found.backlog) == (0, 0, 0)
 
 
 def test_more_pods_that_are_always_there_refuse_less_in_a_spike() -> None:
@@ -56,6 +56,7 @@ def test_a_quota_that_is_met_makes_a_backlog_and_one_that_was_raised_none() -> N
     met = hour(1_000_000, plan)
     raised = hour(1_000_000, plan, quotas={name: 10 * quota for name, quota in capacity_model.QUOTAS.items()})
     assert met.worst_seconds > 10 * raised.worst_seconds
+    assert met.backlog > 10 * raised.backlog > 0
     assert met.left > 0
 
 

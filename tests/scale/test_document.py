@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 
-from services.ops import capacity_model, cost_model
+from services.ops import capacity_model, cost_model, designs
 from services.shared import hit, identity, rows
 from services.shared.hit import Hit
 from services.shared.tally import Tally
 from tests.process import ROOT
+from tests.schemas import SCHEMA
 
 TEXT = (ROOT / "docs" / "scale.md").read_text()
 NOW = 1_790_000_000_000_000
@@ -53,3 +55,16 @@ def test_the_rates_at_which_quotas_are_met_are_those_of_the_model() -> None:
     carried += cost_model.rows_pack_bytes(large, cost_model.EVENT_BYTES)
     publish = capacity_model.QUOTAS["Pub/Sub publish"] / carried * large
     assert f"some {round(publish, -5):,.0f} hits/s, with rows counted" in TEXT
+
+
+def test_what_an_engine_costs_at_the_least_is_what_the_model_says() -> None:
+    few = {one.name: one.total for one in designs.estimate(10)}
+    ours = cost_model.estimate(10).total
+    wanted = f"{ours:.0f} dollars a month here, {few['Flink on GKE']:.0f} with Flink on GKE, "
+    assert f"{wanted}{few['Dataflow template']:.0f} with Dataflow." in " ".join(TEXT.split())
+
+
+def test_the_key_is_that_of_the_default_schema_file() -> None:
+    row = {"day": date(2026, 3, 1), "tenant": "shop", "type": "view", "event_id": "a", "user_id": "ada"}
+    assert reader()["key"](row) == ("2026-03-01", "shop", "view", "a")
+    assert SCHEMA.tables["events"].key == ("day", "tenant", "type", "event_id")
