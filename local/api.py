@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +16,8 @@ from local.sights import Sights
 from services.shared import identity
 
 SIGHTS: web.AppKey[Sights] = web.AppKey("sights", Sights)
+_MARKER = re.compile(r"[0-9a-f-]{36}")
+_AGAIN_SECONDS = 0.05  # between two looks for a raw request
 
 
 def add_routes(router: web.UrlDispatcher) -> None:
@@ -29,6 +33,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
         "/api/proof": _proof,
         "/api/cost": _cost,
         "/api/snippets": _snippets,
+        "/api/snippets/fired": _fired,
     }.items():
         router.add_get(path, handler)
     router.add_post("/api/explain", _explain)
@@ -144,8 +149,29 @@ async def _cost(request: web.Request) -> web.Response:
 
 
 async def _snippets(request: web.Request) -> web.Response:
-    event_id = identity.uuid7(time.time_ns() // 1000)
-    return web.json_response(snippets.snippets(request.app[SIGHTS].watched().collector, event_id))
+    """With the address in `collector`, or else that of the collector that runs."""
+    marker = identity.uuid7(time.time_ns() // 1000)
+    try:
+        shown = snippets.address(text) if (text := request.query.get("collector")) else None
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return web.json_response(snippets.snippets(request.app[SIGHTS].watched().collector, marker, shown))
+
+
+async def _fired(request: web.Request) -> web.Response:
+    """The id that the event with this `marker` was given; null if its request has not come `wait` seconds later."""
+    marker = request.query.get("marker", "")
+    if not _MARKER.fullmatch(marker):
+        raise Refused("marker: use what the request of a snippet has as such, a UUID")
+    raw_hits = _writable(request).raw_hits
+    until = time.monotonic() + _number(request, "wait", 0, 0, find.LONGEST)
+    event_id = None
+    while raw_hits is not None:
+        event_id = await asyncio.to_thread(raw_hits.holding, marker, time.time_ns() // 1000)
+        if event_id is not None or time.monotonic() >= until:
+            break
+        await asyncio.sleep(_AGAIN_SECONDS)
+    return web.json_response({"event_id": event_id})
 
 
 def _writable(request: web.Request) -> Sights:

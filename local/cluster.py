@@ -31,7 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             metavar="URL",
             help=f"where kubectl port-forward has the {name}'s admin port (%(default)s)",
         )
-    parser.add_argument("--collector", type=option.url, required=True, help="the public address, for the snippets")
+    parser.add_argument(
+        "--collector",
+        type=option.url,
+        default="https://track.example.com",
+        metavar="URL",
+        help="the public address, for the snippets and requests that the page shows (%(default)s stands for it)",
+    )
     parser.add_argument("--page-port", type=port, default=Ports().page, metavar="N", help="(%(default)s)")
 
 

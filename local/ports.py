@@ -16,6 +16,8 @@ from emulators.arguments import HOST, LAST_PORT, port
 # Below the range that Linux uses for outgoing connections, so that none of those can take the port first.
 _FREE = range(20_000, 32_000)
 _TRIES = 200
+_TAKEN = "is taken"
+_FEW = 2  # ports that other programs have; more of them are those of another stack
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ USES = {
 
 
 class PortError(Exception):
-    """Ports cannot be used; one line each: number, purpose, and the option that changes it."""
+    """Ports cannot be used; what is wrong, and the option that changes it."""
 
 
 def option(name: str) -> str:
@@ -105,14 +107,24 @@ def read(options: argparse.Namespace, environ: Mapping[str, str]) -> Ports:
 
 
 def choose(ports: Ports) -> Ports:
-    """Replace each 0 with a free port. Raises PortError, with a line for each port that is taken."""
-    errors = []
+    """Replace each 0 with a free port. Raises PortError with what cannot be used, and what to do."""
     numbers = dataclasses.asdict(ports)
-    for name, number in numbers.items():
-        if number and (why := _unusable(number)):
-            errors.append(f"port {number}, for {USES[name]}, {why}; choose another with {option(name)}")
-    if errors:
-        raise PortError("\n".join(errors))
+    unusable = {name: why for name, number in numbers.items() if number and (why := _unusable(number))}
+    if len(unusable) > _FEW:
+        lines = []
+        for why in dict.fromkeys(unusable.values()):
+            listed = ", ".join(str(numbers[name]) for name in unusable if unusable[name] == why)
+            about = "are taken; is another stack running already?" if why == _TAKEN else why
+            lines.append(f"ports {listed} {about}")
+        lines.append("to take others: .venv/bin/python -m local run --port-base N, from N on; with 0 any that are free")
+        raise PortError("\n".join(lines))
+    if unusable:
+        raise PortError(
+            "\n".join(
+                f"port {numbers[name]}, for {USES[name]}, {why}; choose another with {option(name)}"
+                for name, why in unusable.items()
+            )
+        )
     for name, number in numbers.items():
         if not number:
             numbers[name] = _free(set(numbers.values()))
@@ -134,5 +146,5 @@ def _unusable(number: int) -> str | None:
         try:
             probe.bind((HOST, number))
         except OSError as error:
-            return "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {os.strerror(error.errno or 0)}"
+            return _TAKEN if error.errno == errno.EADDRINUSE else f"cannot be used: {os.strerror(error.errno or 0)}"
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -139,10 +140,18 @@ class RawHits:
         if (found := self._kept.get(event_id)) is not None:
             return found
         wanted = event_id.partition("#")[0]  # an id in a query string that several items share is numbered
-        for one in reversed(self.kept()):  # a copy: this runs in a thread, while more come
-            if _mentions(one, wanted) and self._reading.event_id(one, now) == event_id:
+        for one in self._mentioning(wanted):
+            if self._reading.event_id(one, now) == event_id:
                 return one
         return None
+
+    def holding(self, marker: str, now: int) -> str | None:
+        """The id of the newest event whose request holds this text, which no other does."""
+        return next((self._reading.event_id(one, now) for one in self._mentioning(marker)), None)
+
+    def _mentioning(self, wanted: str) -> Iterator[Hit]:
+        kept = self.kept()  # a copy: this runs in a thread, while more come
+        return (one for one in reversed(kept) if _mentions(one, wanted))
 
 
 def hour(at: int) -> str:

@@ -95,18 +95,20 @@ def _serve(
         print(f"starting {', '.join(spec.name for spec in group)}", flush=True)
         supervisor.start(group)
         record(ready=False)
-    print(_welcome(place, time.monotonic() - began), flush=True)
+    print(welcome(place, time.monotonic() - began), flush=True)
     record(ready=True)  # last: who reads that all is ready finds the welcome printed
     supervisor.watch(asked, changed)
 
 
-def _welcome(place: Layout, seconds: float) -> str:
+def welcome(place: Layout, seconds: float) -> str:
+    """What is printed once all are ready, `seconds` after the start."""
     pixel = stack.pixel(place.ports)
     lines: Sequence[tuple[str, str]] = (
         ("fire a pixel", f"curl -o /dev/null '{pixel}'"),
         ("in a page", f'<img src="{pixel.replace("&", "&amp;")}" width="1" height="1" alt="">'),
         ("query", stack.sample_command(place.data, place.dataset)),
         ("watch", place.url("page")),
+        ("operate", stack.operators_command(place.data)),
         ("logs", f"{place.logs}/NAME.log"),
         ("data", f"BigQuery's stays in {place.bigquery_file}; Pub/Sub's is in memory, and gone when this ends"),
     )

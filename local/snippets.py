@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "protocols.md"
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -32,8 +33,25 @@ _PROTOCOLS = {
 }
 _PACKAGE = re.compile(r"""(?:\bfrom |\brequire\()['"]([^'"]+)['"]""")  # of JavaScript: a browser's or a server's
 _LANGUAGES = {"js": "JavaScript", "html": "HTML", "python": "Python"}
-_TEXT, _JSON = "text/plain", "application/json"
-_ID = "EVENT-ID"  # where a protocol has an id that becomes the event's own
+_TEXT, _JSON, _FORM = "text/plain", "application/json", "application/x-www-form-urlencoded"
+# The collector in the document, as a whole word: static.example.com is another host.
+_COLLECTOR = re.compile(r"(https://)?(?<![\w.-])c\.example\.com")
+# Trackers that take a host alone talk https to it. How each is told otherwise, for a collector without TLS.
+_WITHOUT_TLS = {
+    "{ apiHost: 'c.example.com/v1' }": "{ apiHost: 'c.example.com/v1', protocol: 'http' }",
+    "{ host: 'c.example.com' }": "{ host: 'c.example.com', protocol: 'http' }",
+    'api_host="c.example.com"': ", ".join(
+        f'{name}_url="https://c.example.com/{path}"'
+        for name, path in (("events", "track"), ("people", "engage"), ("groups", "groups"), ("import", "import"))
+    ),
+}
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ADDRESS = re.compile(  # of characters that mean nothing in HTML, JavaScript, Python and a shell
+    rf"https?://({_LABEL}(\.{_LABEL})*|\[[0-9a-f:.]+\])(:[0-9]+)?(/[\w.~-]+)*", re.ASCII | re.IGNORECASE
+)
+_THIS_MACHINE = re.compile(r"localhost\b|127\.|\[::1\]")
+_LONGEST = 253  # characters of an address
+_ID = "EVENT-ID"  # what makes the event one of its own: its id, where the protocol has one
 _SEGMENT = {
     "type": "track",
     "event": "Order Completed",
@@ -92,11 +110,20 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
             ],
         },
     ),
-    "matomo": ("/matomo.php?idsite=1&rec=1&uid=ada&action_name=Home&url=https%3A%2F%2Fshop.example.com%2F", "", None),
+    "matomo": (
+        f"/matomo.php?idsite=1&rec=1&uid=ada&action_name=Home&url=https%3A%2F%2Fshop.example.com%2F&rand={_ID}",
+        "",
+        None,
+    ),
     "plausible": (
         "/api/event",
         _TEXT,
-        {"n": "Order Completed", "u": "https://shop.example.com/", "d": "shop.example.com", "p": {"plan": "pro"}},
+        {
+            "n": "Order Completed",
+            "u": "https://shop.example.com/",
+            "d": "shop.example.com",
+            "p": {"plan": "pro", "order": _ID},
+        },
     ),
     "umami": (
         "/api/send",
@@ -109,16 +136,24 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
                 "url": "/",
                 "name": "Order Completed",
                 "id": "ada",
-                "data": {"total": 42.5},
+                "data": {"total": 42.5, "order": _ID},
             },
         },
     ),
     "ga4": (
         "/mp/collect?measurement_id=G-1",
         _TEXT,
-        {"client_id": "1.2", "user_id": "ada", "events": [{"name": "purchase", "params": {"value": 42.5}}]},
+        {
+            "client_id": "1.2",
+            "user_id": "ada",
+            "events": [{"name": "purchase", "params": {"value": 42.5, "transaction_id": _ID}}],
+        },
     ),
-    "gtag": ("/g/collect?v=2&tid=G-1&cid=1.2&uid=ada&en=page_view&dl=https%3A%2F%2Fshop.example.com%2F", "", None),
+    "gtag": (
+        f"/g/collect?v=2&tid=G-1&cid=1.2&uid=ada&en=purchase&dl=https%3A%2F%2Fshop.example.com%2F&ep.transaction_id={_ID}",
+        "",
+        None,
+    ),
     "cloudevents": (
         "/events",
         "application/cloudevents+json",
@@ -132,64 +167,88 @@ _FIRED: dict[str, tuple[str, str, Any]] = {
         },
     ),
 }
+# What identifies the event where that is not the marker itself.
+_EVENT_IDS = {"cloudevents": f"/orders#{_ID}", **dict.fromkeys(("matomo", "plausible", "umami", "ga4", "gtag"))}
 _EVENT = {"user_id": "ada", "type": "order", "properties": {"total": 42.5}}
+_OWN: dict[str, tuple[str, str, Any]] = {
+    "pixel": (f"/pixel.gif?user_id=ada&type=view&event_id={_ID}", "", None),
+    "post": ("/events", _TEXT, {**_EVENT, "event_id": _ID}),
+    "form": ("/events", _FORM, f"user_id=ada&type=subscribe&plan=pro&event_id={_ID}"),
+}
 
 
-def snippets(host: str, event_id: str) -> list[dict[str, Any]]:
-    """{protocol, name, language, text, fires} of each; `host` is the collector's base URL.
+def snippets(collector: str, marker: str, shown: str | None = None) -> list[dict[str, Any]]:
+    """{protocol, name, language, text, fires} of each. `text` has the address `shown`, else that of `collector`.
 
-    `fires` is {method, url, headers, body, event_id}; its event has this `event_id`, or null where the protocol knows
-    none that becomes the event's.
+    `fires` is {method, url, headers, body, marker, event_id}, a request to `collector`, which holds `marker` once.
+    `event_id` is that of the event it becomes, or null where the protocol knows none and the collector gives it one.
     """
-    return [*_own(host, event_id), *_of_trackers(host, event_id)]
-
-
-def fires(host: str, protocol: str, event_id: str) -> dict[str, Any]:
-    """The request that a tracker of this protocol would send."""
-    path, media, body = _FIRED[protocol]
-    found = _request(host + path, media, body, event_id)
-    # The processor puts the source before a CloudEvent's id, so it is not the event's own.
-    return {**found, "event_id": None} if protocol == "cloudevents" else found
-
-
-def _request(url: str, media: str, body: Any, event_id: str) -> dict[str, Any]:
-    method, headers = ("GET", {}) if body is None else ("POST", {"content-type": media})
-    text = body if body is None or isinstance(body, str) else json.dumps(body)
-    found = {"method": method, "url": url.replace(_ID, event_id), "headers": headers}
-    has_id = _ID in url or (text is not None and _ID in text)
-    return {**found, "body": text and text.replace(_ID, event_id), "event_id": event_id if has_id else None}
-
-
-def _own(host: str, event_id: str) -> list[dict[str, Any]]:
-    pixel = f"{host}/pixel.gif?user_id=ada&type=view"
-    shown = html.escape(pixel)
-    event = json.dumps(_EVENT)
-    beacon = f"navigator.sendBeacon('{host}/events', JSON.stringify({event}));"
-    server = f"import requests\nrequests.post('{host}/events', json={_EVENT!r})"
-    filled = (
-        f'<form method="post" action="{host}/events">\n  <input name="user_id" value="ada">\n'
-        '  <input type="hidden" name="type" value="subscribe">\n  <button>Subscribe</button>\n</form>'
-    )
-    fired = _request(f"{pixel}&event_id={_ID}", "", None, event_id)
-    posted = _request(f"{host}/events", _TEXT, {**_EVENT, "event_id": _ID}, event_id)
-    form = f"user_id=ada&type=subscribe&plan=pro&event_id={_ID}"
-    sent = _request(f"{host}/events", "application/x-www-form-urlencoded", form, event_id)
-    curl = f"curl -H 'content-type: application/json' -d '{event}' {host}/events"
+    host = shown or collector
+    own = {protocol: _request(collector, *request, marker) for protocol, request in _OWN.items()}
     return [
-        _snippet("pixel", "Pixel", "HTML", f'<img src="{shown}" width="1" height="1" alt="">', fired),
-        _snippet("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'", fired),
-        _snippet("post", "Event as JSON", "JavaScript", beacon, posted),
-        _snippet("post", "Event as JSON", "Python", server, posted),
-        _snippet("post", "Event as JSON", "Shell", curl, posted),
-        _snippet("form", "Form", "HTML", filled, sent),
+        *(_snippet(protocol, name, language, text, own[protocol]) for protocol, name, language, text in _own(host)),
+        *_of_trackers(host, collector, marker),
     ]
 
 
-def _snippet(protocol: str, name: str, language: str, text: str, fired: dict[str, Any] | None) -> dict[str, Any]:
-    return {"protocol": protocol, "name": name, "language": language, "text": text, "fires": fired}
+def address(text: str) -> str:
+    """A collector's address as someone typed it: [http(s)://]HOST[:PORT][/PATH].
+
+    Without a scheme it is https, or http on this machine. Raises ValueError for what could break a snippet.
+    """
+    found = text.strip().rstrip("/")
+    if "://" not in found:
+        found = f"{'http' if _THIS_MACHINE.match(found) else 'https'}://{found}"
+    try:
+        if len(found) > _LONGEST or not _ADDRESS.fullmatch(found):
+            raise ValueError
+        place = urlsplit(found)
+        if place.port == 0:
+            raise ValueError
+    except ValueError:  # of urlsplit too: a port that is none, brackets around no address
+        raise ValueError(f"{text[:40]!r} is no address of a collector: use one such as https://t.example.com") from None
+    return f"{place.scheme}://{place.netloc.lower()}{place.path}"
 
 
-def _of_trackers(host: str, event_id: str) -> list[dict[str, Any]]:
+def _request(
+    collector: str, path: str, media: str, body: Any, marker: str, event_id: str | None = _ID
+) -> dict[str, Any]:
+    text = body if body is None or isinstance(body, str) else json.dumps(body)
+    return {
+        "method": "GET" if text is None else "POST",
+        "url": collector + path.replace(_ID, marker),
+        "headers": {} if text is None else {"content-type": media},
+        "body": text and text.replace(_ID, marker),
+        "marker": marker,
+        "event_id": event_id and event_id.replace(_ID, marker),
+    }
+
+
+def _own(host: str) -> list[tuple[str, str, str, str]]:
+    """(protocol, name, language, text)"""
+    pixel = f"{host}/pixel.gif?user_id=ada&type=view"
+    event = json.dumps(_EVENT)
+    beacon = f"navigator.sendBeacon('{host}/events', JSON.stringify({event}));"
+    server = f"import requests\nrequests.post('{host}/events', json={_EVENT!r})"
+    form = (
+        f'<form method="post" action="{host}/events">\n  <input name="user_id" value="ada">\n'
+        '  <input type="hidden" name="type" value="subscribe">\n  <button>Subscribe</button>\n</form>'
+    )
+    return [
+        ("pixel", "Pixel", "HTML", f'<img src="{html.escape(pixel)}" width="1" height="1" alt="">'),
+        ("pixel", "Pixel", "Shell", f"curl -o /dev/null '{pixel}'"),
+        ("post", "Event as JSON", "JavaScript", beacon),
+        ("post", "Event as JSON", "Python", server),
+        ("post", "Event as JSON", "Shell", f"curl -H 'content-type: application/json' -d '{event}' '{host}/events'"),
+        ("form", "Form", "HTML", form),
+    ]
+
+
+def _snippet(protocol: str, name: str, language: str, text: str, fires: dict[str, Any]) -> dict[str, Any]:
+    return {"protocol": protocol, "name": name, "language": language, "text": text, "fires": fires}
+
+
+def _of_trackers(host: str, collector: str, marker: str) -> list[dict[str, Any]]:
     document = DOCUMENT.read_text(encoding="utf-8")
     found = []
     parts = _HEADING.split(document)
@@ -197,11 +256,20 @@ def _of_trackers(host: str, event_id: str) -> list[dict[str, Any]]:
         protocol = _PROTOCOLS.get(name)
         if protocol is None:
             continue
+        fires = _request(collector, *_FIRED[protocol], marker, _EVENT_IDS.get(protocol, _ID))
         for language, text in _BLOCK.findall(section):
-            # Some trackers take a host alone, and talk https to it: those need a name with a certificate.
-            text = text.replace("https://c.example.com", host).replace("c.example.com", host.partition("://")[2])
+            text = _of_collector(text, host)
             shown = _LANGUAGES.get(language, language)
             if language == "js" and (package := _PACKAGE.search(text)):
                 shown += f", {package[1]}"
-            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires(host, protocol, event_id)))
+            found.append(_snippet(protocol, name, shown, text.rstrip("\n"), fires))
     return found
+
+
+def _of_collector(text: str, host: str) -> str:
+    """A snippet of the document with this address."""
+    scheme, _, bare = host.partition("://")
+    if scheme == "http":
+        for with_tls, without in _WITHOUT_TLS.items():
+            text = text.replace(with_tls, without)
+    return _COLLECTOR.sub(lambda found: host if found[1] else bare, text)

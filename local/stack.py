@@ -80,6 +80,13 @@ def sample_command(data: Path, dataset: str) -> str:
     return f"python -m local query --data {shlex.quote(str(data))} '{sample_sql(dataset)}'"
 
 
+def operators_command(data: Path) -> str:
+    """The operator's commands on the stack whose folder is `data`."""
+    if data == DATA:
+        return ".venv/bin/pixelpipe --help"
+    return f"python -m local ops --data {shlex.quote(str(data))} doctor"
+
+
 def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:
     return Layout(
         ports,

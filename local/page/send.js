@@ -13,8 +13,9 @@ const PASTED = "curl 'https://c.example.com/pixel.gif?user_id=ada&type=view&even
 
 let host = "";
 let readOnly = false;
-let snippets = null;
+let collector = null; // the part of the latest state
 let trip = 0; // the number of the last one: an older one's answer says nothing any more
+let unanswered = null; // the trip that got no answer: the next states may say why
 
 // The time-ordered kind of UUID, whose day decides the partition.
 function uuid7() {
@@ -44,6 +45,7 @@ export function startSending() {
       button.setAttribute("aria-selected", String(button.dataset.name === name));
       button.tabIndex = button.dataset.name === name ? 0 : -1;
     }
+    forget();
     const panel = byId("send-panel");
     panel.setAttribute("aria-labelledby", `tab-${name}`);
     panel.replaceChildren(...{ pixel: pixelForm, post: postForm, snippet: snippetForm, paste: pasteForm }[name]());
@@ -53,6 +55,11 @@ export function startSending() {
 }
 
 export function showHost(state) {
+  collector = state.parts.find((part) => part.name === "collector");
+  if (unanswered === trip && ended()) {
+    unanswered = null;
+    sayUnanswered(trip);
+  }
   if (host === state.host && readOnly === state.read_only) return;
   host = state.host;
   readOnly = state.read_only;
@@ -101,12 +108,7 @@ function pixelForm() {
     code,
     element("div", { class: "bar" }, fireButton("Fire the pixel", () => {
       const id = uuid7();
-      travel(id, () => new Promise((resolve, reject) => {
-        const image = new Image();
-        image.onload = resolve;
-        image.onerror = () => reject(new Error("the collector did not take it"));
-        image.src = url(id);
-      }));
+      travel({ id }, { method: "GET", url: url(id) }); // an image could not say why it was refused
     }), copyButtonOf(() => code.textContent)),
   ];
 }
@@ -127,9 +129,10 @@ function postForm() {
         return;
       }
       setText(wrong, "");
-      if (sent !== null && typeof sent === "object" && !Array.isArray(sent)) sent = { event_id: id, ...sent };
-      travel(sent?.event_id ?? null, () => post({ url: `${host}/events`, method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(sent) }));
-    }), copyButtonOf(() => `curl -H 'Content-Type: application/json' -d '${body.value.replaceAll("'", "'\\''")}' ${host}/events`, "Copy as curl")),
+      const first = Array.isArray(sent) ? sent[0] : sent; // the one that is followed; what is no object is refused
+      if (first !== null && typeof first === "object") first.event_id ??= id;
+      travel({ id: first?.event_id }, { url: `${host}/events`, method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(sent) });
+    }), copyButtonOf(() => `curl -H 'Content-Type: application/json' -d '${body.value.replaceAll("'", "'\\''")}' '${host}/events'`, "Copy as curl")),
   ];
 }
 
@@ -137,35 +140,40 @@ function snippetForm() {
   const choice = element("select", {});
   const own = element("input", { placeholder: host, autocomplete: "off", spellcheck: "false" });
   const code = element("pre", { tabindex: "0", "aria-label": "The snippet" });
+  const wrong = element("p", { class: "error", role: "alert" });
   const actions = element("div", { class: "bar" });
+  let snippets = [];
+  let asked = 0; // an older question's answer is for another address
   const show = () => {
-    const chosen = snippets?.[choice.selectedIndex];
+    const chosen = snippets[choice.selectedIndex];
     if (!chosen) return;
-    const text = own.value.trim() ? chosen.text.replaceAll(host, own.value.trim()) : chosen.text;
-    setText(code, text);
-    const fire = chosen.fires
-      ? fireButton("Fire what it sends", () => {
-        const { event_id: sample } = chosen.fires;
-        const id = sample ? uuid7() : null;
-        const fresh = (sent) => (sample && sent ? sent.replaceAll(sample, id) : sent);
-        travel(id, () => post({ ...chosen.fires, url: fresh(chosen.fires.url), body: fresh(chosen.fires.body) }));
-      })
-      : element("p", { class: "quiet" }, "To be run where the tracker runs.");
-    actions.replaceChildren(fire, copyButton(text));
+    setText(code, chosen.text);
+    const fire = fireButton("Fire what it sends", () => {
+      const { marker: sample, event_id: id, url, body, ...rest } = chosen.fires;
+      const marker = uuid7();
+      const fresh = (text) => text?.replaceAll(sample, marker);
+      travel({ id: fresh(id), marker }, { ...rest, url: fresh(url), body: fresh(body) });
+    });
+    actions.replaceChildren(fire, copyButton(chosen.text));
     refreshFire();
   };
-  choice.addEventListener("change", show);
-  own.addEventListener("input", show);
-  const fill = () => {
-    choice.replaceChildren(...snippets.map((snippet) => element("option", {}, `${snippet.name} · ${snippet.language}`)));
-    show();
+  const fill = async () => {
+    const mine = (asked += 1);
+    try {
+      const found = await ask(`/api/snippets?${new URLSearchParams({ collector: own.value.trim() })}`);
+      if (mine !== asked) return;
+      snippets = found;
+      setText(wrong, "");
+      if (choice.length === 0) choice.append(...found.map((snippet) => element("option", {}, `${snippet.name} · ${snippet.language}`)));
+      show();
+    } catch (error) {
+      if (mine === asked) setText(wrong, error.message);
+    }
   };
-  if (snippets) fill();
-  else {
-    setText(code, "asking …");
-    ask("/api/snippets").then((found) => { snippets = found; fill(); }, (error) => setText(code, error.message));
-  }
-  return [field("What sends", choice), field("Your collector's address, for the snippet", own), code, actions];
+  choice.addEventListener("change", () => { forget(); show(); });
+  own.addEventListener("input", fill);
+  fill();
+  return [field("What sends", choice), field("Your collector's address, for the snippet", own), wrong, code, actions];
 }
 
 function pasteForm() {
@@ -194,47 +202,67 @@ function copyButtonOf(text, label = "Copy") {
   } }, label);
 }
 
-async function post({ url, method, headers, body }) {
+const ended = () => ["ended", "stopped", "stopping"].includes(collector?.status);
+
+async function send({ url, method, headers, body }) {
   let answer;
   try {
     answer = await fetch(url, { method, headers: headers ?? {}, body: method === "GET" ? undefined : body, credentials: "omit" });
   } catch {
-    throw new Error("the collector does not answer");
+    return false;
   }
-  if (!answer.ok) throw new Error(`the collector answered ${answer.status}: ${(await answer.text()).trim().slice(0, 200)}`);
+  if (!answer.ok) throw new Error(`The collector answered ${answer.status}: ${(await answer.text()).trim().slice(0, 200)}`);
+  return true;
 }
 
-// Fires, then asks until the event is a row or a reject, and says how long that took.
-async function travel(id, fire) {
+// Of the trip of this number, unless another has begun.
+function say(mine, state, text, ...more) {
+  if (mine !== trip) return;
+  byId("trip").dataset.state = state;
+  byId("trip").replaceChildren(element("p", {}, text), ...more);
+}
+
+function sayUnanswered(mine) {
+  const flow = element("a", { href: "#flow" }, "Flow");
+  if (ended()) say(mine, "lost", ["The collector is not running", collector.why ? ` (${collector.why})` : "", ": start it in ", flow, "."]);
+  else say(mine, "lost", ["The collector does not answer: look at it in ", flow, ". If it is ready there, an extension of this browser may block it."]);
+}
+
+// What is shown is of another event than what one looks at now.
+function forget() {
+  trip += 1;
+  byId("trip").replaceChildren();
+}
+
+// Fires, then asks until the event is a row or a reject, and says how long that took. Without an id of its own it is
+// found by the marker, a text that its request alone has.
+async function travel({ id = null, marker }, request) {
   const mine = (trip += 1);
   const began = performance.now();
   const passed = () => (performance.now() - began) / 1000;
-  const say = (state, text, ...more) => {
-    if (mine !== trip) return;
-    byId("trip").dataset.state = state;
-    byId("trip").replaceChildren(element("p", {}, text), ...more);
-  };
-  say("wait", "Firing …");
+  say(mine, "wait", "Firing …");
   try {
-    await fire();
-    if (id === null) {
-      say("done", `The collector took it after ${seconds(passed())}. It carries no id of its own: look for it in what arrives.`);
+    if (!await send(request)) {
+      unanswered = mine;
+      sayUnanswered(mine);
       return;
     }
-    say("wait", `Acknowledged after ${seconds(passed())}. On its way to a row …`);
+    say(mine, "wait", `Acknowledged after ${seconds(passed())}. On its way to a row …`);
     let found = [];
     while (found.length === 0 && passed() < GIVE_UP_SECONDS && mine === trip) {
+      id ??= (await ask(`/api/snippets/fired?marker=${marker}&wait=1`)).event_id;
+      if (id === null) continue;
       const [events, rejects] = await Promise.all(["events", "rejects"].map((kind) => ask(`/api/${kind}?event_id=${encodeURIComponent(id)}&wait=${kind === "events" ? 1 : 0}`)));
       found = [...events.items, ...rejects.items];
     }
     if (found.length === 0) {
-      say("lost", `Not a row after ${seconds(passed())}. The picture shows where it waits; nothing acknowledged is lost.`);
+      say(mine, "lost", `Not a row after ${seconds(passed())}. The picture shows where it waits; nothing acknowledged is lost.`);
       return;
     }
     const story = element("button", { type: "button", class: "small", click: () => openStory(id) }, "Its story");
     const what = found[0].kind === "reject" ? `It became a reject (${found[0].reason})` : `It is a row of ${found[0].table}`;
-    say(found[0].kind, `${what}. Travelled in ${seconds(passed())}.`, story);
+    say(mine, found[0].kind, `${what}. Travelled in ${seconds(passed())}.`, story);
   } catch (error) {
-    say("lost", error.message);
+    say(mine, "lost", error.message);
   }
 }

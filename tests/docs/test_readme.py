@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from local import run
+from local.ports import Ports
+from local.stack import DATA, Layout
 from services.ops import cost_model, prices
 from tests.docs import costs
 from tests.process import ROOT
@@ -25,6 +28,11 @@ def test_it_is_short_and_in_order() -> None:
         "On Google Cloud",
         "Documents",
     ]
+
+
+def test_what_make_run_prints_is_what_it_prints() -> None:
+    printed = run.welcome(Layout(Ports(), DATA), 5.7)
+    assert f"{printed}```\n" in README
 
 
 def test_guarantees_are_five_lines() -> None:

@@ -127,26 +127,73 @@ def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
     body.fill('{"type": "view"}')
     page.get_by_role("button", name="Post the event").click()
     expect(page.locator("#trip")).to_contain_text("It became a reject")
-    body.fill('{"type": "view", "user_id": "ada"}')
+    for sent in ('{"type": "view", "user_id": "ada"}', '[{"user_id": "ada"}, {"user_id": "bob"}]'):
+        body.fill(sent)
+        page.get_by_role("button", name="Post the event").click()
+        expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+    body.fill("42")
     page.get_by_role("button", name="Post the event").click()
-    expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+    expect(page.locator("#trip")).to_contain_text("The collector answered 400")
 
 
-def test_every_snippet_for_this_host_is_offered_and_a_trackers_is_fired(page: Page, stack: Stack) -> None:
+def test_what_every_tracker_sends_is_fired_and_followed_until_it_is_a_row(page: Page, stack: Stack) -> None:
     offered = ask(stack, "/api/snippets")
     page.get_by_role("tab", name="Snippet").click()
     choice = page.locator("#send-panel select")
     expect(choice.locator("option")).to_have_count(len(offered))
-    segment = next(at for at, snippet in enumerate(offered) if snippet["protocol"] == "segment")
-    choice.select_option(index=segment)
-    page.get_by_label("Your collector's address").fill("https://c.example.com")
-    own = offered[segment]["text"].replace(stack.url("collector"), "https://c.example.com")
-    expect(page.locator("#send-panel pre")).to_have_text(own)
-    for at in {snippet["protocol"]: at for at, snippet in enumerate(offered) if snippet["fires"]["event_id"]}.values():
+    for snippet, at in {one["protocol"]: (one, at) for at, one in enumerate(offered)}.values():
         choice.select_option(index=at)
+        expect(page.locator("#trip")).to_be_empty()  # not of the snippet before
         page.get_by_role("button", name="Fire what it sends").click()
         expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+        if snippet["fires"]["event_id"] is None:  # found by what its request holds
+            page.get_by_role("button", name="Its story").click()
+            expect(page.locator("dialog [data-step=protocol]")).to_contain_text(snippet["protocol"])
+            page.keyboard.press("Escape")
     assert len(ask(stack, "/api/events?protocol=segment&limit=1000")["items"]) == 1
+
+
+def test_a_snippet_has_the_address_that_one_types(page: Page, stack: Stack) -> None:
+    page.get_by_role("tab", name="Snippet").click()
+    page.locator("#send-panel select").select_option(label="Segment · JavaScript, @segment/analytics-next")
+    code, own = page.locator("#send-panel pre"), page.get_by_label("Your collector's address")
+    here = stack.url("collector")
+    expect(code).to_contain_text(f"apiHost: '{here.removeprefix('http://')}/v1', protocol: 'http'")
+    own.fill("https://c.shop.example")
+    expect(code).to_contain_text("apiHost: 'c.shop.example/v1' }")
+    expect(code).not_to_contain_text("127.0.0.1")
+    own.fill("https://c.shop.example'")
+    expect(page.locator("#send [role=alert]")).to_contain_text("is no address of a collector")
+    own.fill("")
+    expect(page.locator("#send [role=alert]")).to_be_empty()
+    expect(code).to_contain_text(f"cdnURL: '{here}'")
+
+
+def test_another_tab_says_nothing_of_what_was_fired_before(page: Page) -> None:
+    page.get_by_role("button", name="Fire the pixel").click()
+    expect(page.locator("#trip")).to_contain_text("Travelled in")
+    page.get_by_role("tab", name="Paste").click()
+    expect(page.locator("#trip")).to_be_empty()
+
+
+def test_why_the_collector_took_nothing_is_said(chromium: Browser, stack: Stack) -> None:
+    parts = ask(stack, "/api/state")["parts"]
+    (collector,) = (part for part in parts if part["name"] == "collector")
+    with looking(chromium, stack) as look:
+        page, fire, trip = look.page, look.page.get_by_role("button", name="Fire the pixel"), look.page.locator("#trip")
+        allowed = {"Access-Control-Allow-Origin": "*"}
+        page.route("**/pixel.gif*", lambda route: route.fulfill(status=429, body="slower", headers=allowed))
+        fire.click()
+        expect(trip).to_have_text("The collector answered 429: slower")
+        page.route("**/pixel.gif*", lambda route: route.abort())
+        fire.click()
+        expect(trip).to_contain_text("The collector does not answer: look at it in Flow")
+        collector |= {"status": "ended", "why": "killed by SIGKILL"}
+        browsers.flood(page, stack, 0, parts=parts)
+        page.reload()
+        fire.click()
+        expect(trip).to_have_text("The collector is not running (killed by SIGKILL): start it in Flow.")
+        look.wrong[:] = [line for line in look.wrong if "net::ERR_FAILED" not in line]
 
 
 def test_what_is_pasted_is_explained_and_not_sent(page: Page, stack: Stack) -> None:

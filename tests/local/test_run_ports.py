@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -88,6 +89,19 @@ def test_every_taken_port_is_named_with_its_use_and_option(address: str, reuse_p
         f"port {wanted.bigquery_grpc}, for the BigQuery emulator's Storage Write API, is taken; choose another with "
         "--bigquery-grpc-port",
     ]
+
+
+def test_the_ports_of_a_whole_stack_are_named_in_two_lines() -> None:
+    with ExitStack() as others:
+        wanted = ports.choose(read("--port-base", "0"))
+        for number in dataclasses.astuple(wanted):
+            others.enter_context(socket.socket()).bind((HOST, number))
+        with pytest.raises(PortError) as error:
+            ports.choose(wanted)
+    listed = ", ".join(map(str, dataclasses.astuple(wanted)))
+    first, second = str(error.value).splitlines()
+    assert first == f"ports {listed} are taken; is another stack running already?"
+    assert "python -m local run --port-base N" in second
 
 
 def test_run_refuses_a_taken_port_before_anything_starts(tmp_path) -> None:
