@@ -27,10 +27,14 @@ FIRST, MOST, WIDE = 200, 200, 2_000  # rows read of a table: at the start, at a 
 TABLES = 8  # a schema with a table for each tenant may have hundreds
 # Between two looks: while the page is open, while a test waits, while nobody looks, and at Google's BigQuery.
 SECONDS, HURRIED, UNWATCHED, REMOTE = 1.0, 0.1, 5.0, 15.0
+REMOTE_BYTES = (
+    10 * 2**30 / 3600
+)  # a second, read of Google's BigQuery: looks that read much are rarer, for 6 cents an hour
 _KNOWN = 50_000
 _TIMEOUT = 10.0
 _REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds
 _DAYS = timedelta(days=8)  # an event's day is at most a week before it was received
+_REMOTE_DAYS = timedelta(days=1)  # each costs
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,17 @@ class Entry:
 
 
 class Feed:
-    """`changed()` waits for what comes next; `since` is the last reset."""
+    """`changed()` waits for what comes next; `since` is the last reset; of a `remote` BigQuery each look costs."""
 
     def __init__(self, client: Any, dataset: str, schema: Schema, *, remote: bool = False) -> None:
-        self._client, self._dataset, self._remote = client, dataset, remote
+        self._client, self._dataset, self.remote = client, dataset, remote
         self.tables = [*[table for name, table in schema.tables.items() if name != REJECTS][:TABLES], schema.rejects]
         self.columns = {table.name: Columns.of(table) for table in self.tables}
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._known = LruSet[str](_KNOWN)
         self._counts: dict[str, int] = {}
         self._number = 0  # of the last entry
+        self._bytes = 0  # read by the look
         self._skipped: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (number of the entry after, how many)
         self._waiters, self._watched = 0, -inf
         self._wake = asyncio.Event()
@@ -63,8 +68,13 @@ class Feed:
             began = time.monotonic()
             await self.look()
             took = time.monotonic() - began
-            usual = SECONDS if time.monotonic() - self._watched < UNWATCHED else UNWATCHED
-            pause = REMOTE if self._remote else HURRIED if self._waiters else usual
+            if self.remote:
+                await asyncio.sleep(max(REMOTE, self._bytes / REMOTE_BYTES))
+                if not self._is_watched():
+                    self._wake.clear()
+                    await self._wake.wait()
+                continue
+            pause = HURRIED if self._waiters else SECONDS if self._is_watched() else UNWATCHED
             rest = min(_LONGEST_REST, _REST_FACTOR * took)
             self._wake.clear()
             try:
@@ -74,10 +84,9 @@ class Feed:
 
     async def changed(self, seconds: float, hurry: bool = False) -> None:
         """Wait until something came or was reset, at most so long; who waits makes the looks more frequent."""
-        now = time.monotonic()
-        if now - self._watched > UNWATCHED or (hurry and not self._waiters):
+        if not self._is_watched() or (hurry and not self._waiters):
             self._wake.set()
-        self._watched = now
+        self._watched = time.monotonic()
         self._waiters += hurry
         change = self._change
         try:
@@ -86,6 +95,9 @@ class Feed:
             return
         finally:
             self._waiters -= hurry
+
+    def _is_watched(self) -> bool:
+        return time.monotonic() - self._watched < UNWATCHED
 
     def reset(self) -> datetime:
         """Show only what is received from now on."""
@@ -141,6 +153,7 @@ class Feed:
 
     def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int]:
         """New rows, in no order, and how many more there are."""
+        self._bytes = 0
         with query.explained():
             counts = self._count()
             first = not self._counts
@@ -177,10 +190,13 @@ class Feed:
             f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - names the schema file's check let by
             f"WHERE `{columns.day}` >= @first {where} ORDER BY `{columns.received_at}` DESC LIMIT {most}"
         )
-        first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - _DAYS).date())
+        days = _REMOTE_DAYS if self.remote else _DAYS
+        first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - days).date())
         config = bigquery.QueryJobConfig(query_parameters=[first])
         new = []
-        for row in query.rows(self._client, sql, timeout=_TIMEOUT, config=config):
+        found = query.rows(self._client, sql, timeout=_TIMEOUT, config=config)
+        self._bytes += found.total_bytes_processed or 0
+        for row in found:
             values = dict(row.items())
             identity = item.key(table, columns, values)
             if identity not in self._known and identity not in fresh:

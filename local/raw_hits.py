@@ -1,6 +1,6 @@
 """The latest raw requests, from a subscription of the page's own to the topic of hits, which goes when the page does.
 
-It counts them too, by the hour of their receipt, for the proof that nothing is missing: a count that no service makes.
+It counts those of collectors too, by the hour of their receipt: the proof need not wait for their tally, once a minute.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CALL = {"timeout": 5.0, "retry": None}
 class RawHits:
     """`run` never ends; `leave` removes the subscription.
 
-    `counts` has the hits received since `since`, by the hour of their receipt.
+    `counts` has the hits of collectors seen since it runs, by the hour of their receipt.
     """
 
     def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
@@ -51,7 +51,6 @@ class RawHits:
         self._client: Any = None
         self._made = False
         self.counts: Counter[str] = Counter()
-        self.since: datetime | None = None
         self.error: str | None = None
 
     async def run(self) -> None:
@@ -96,13 +95,13 @@ class RawHits:
         with suppress(exceptions.AlreadyExists):  # an answer was lost
             await self._client.create_subscription(request=self._wanted, **_CALL)
         self._made, self.error = True, None
-        self.since = self.since or datetime.now(UTC)
 
     def _take(self, message: Any) -> None:
         """What cannot be read is the processor's to complain about."""
         attributes = dict(message.attributes)
         pack = attributes.get("pack") or message.message_id
-        again = pack in self._packs
+        collected = "schema" in attributes and {hit.INGESTED, hit.REPLAYED}.isdisjoint(attributes)
+        new = pack not in self._packs
         self._packs.add(pack)
         try:
             if "schema" in attributes:
@@ -113,7 +112,7 @@ class RawHits:
         except (Poison, NewerFormat):
             return
         for one in hits:
-            if not again:
+            if new and collected:
                 self.counts[hour(one.at)] += 1
             self._keep(one)
         for old in sorted(self.counts)[:-HOURS]:

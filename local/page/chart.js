@@ -7,6 +7,9 @@ const HEIGHT = 220;
 const FOOT = 24;
 const HEAD = 10;
 const LEFT = 56;
+const MOST_LABEL = 110; // px of a label
+const LEAST_LABEL = 44; // of one that is cut
+const GAP = 6;
 const SERIES = 4; // as many as can be told apart by colour and dash
 
 // `series`: [{name, values}], as many values as `labels`.
@@ -55,7 +58,7 @@ function framed(labels, series, width, kind, stacked = false) {
   const all = stacked
     ? labels.map((_label, at) => series.reduce((sum, { values }) => sum + (values[at] ?? 0), 0))
     : series.flatMap(({ values }) => values.filter((value) => value !== null));
-  const ticks = scale(Math.min(0, ...all), Math.max(0, ...all));
+  const ticks = scale(Math.min(0, ...all), Math.max(0, ...all), all.every(Number.isInteger));
   const [low, high] = [ticks[0], ticks.at(-1)];
   const y = (value) => HEAD + (HEIGHT - HEAD - FOOT) * (1 - (value - low) / (high - low || 1));
   const drawing = drawn("svg", {
@@ -65,23 +68,40 @@ function framed(labels, series, width, kind, stacked = false) {
   for (const tick of ticks) {
     drawing.append(drawn("path", { d: `M${LEFT} ${y(tick)}H${width}`, class: "grid" }), drawn("text", { x: LEFT - 8, y: y(tick) + 4, class: "tick end" }, short(tick)));
   }
+  const bars = kind === "Bar chart";
   const slot = (width - LEFT) / Math.max(1, labels.length);
-  const longest = Math.max(1, ...labels.map((label) => Math.min(14, label.length)));
-  const every = Math.max(1, Math.ceil((longest * 7 + 12) / slot));
+  const longest = Math.max(1, ...labels.map((label) => wide(cut(label, MOST_LABEL))));
+  // Names under bars are cut to their width; where that leaves nothing to read, and on a line, some are left out.
+  const room = bars && slot >= LEAST_LABEL ? slot - GAP : MOST_LABEL;
+  const every = Math.max(1, Math.ceil((Math.min(longest, room) + GAP) / slot));
   labels.forEach((label, at) => {
     if (at % every !== 0) return;
-    const x = LEFT + (kind === "Bar chart" ? (at + 0.5) * slot : (at * (width - LEFT - 12)) / Math.max(1, labels.length - 1));
-    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, label.length > 14 ? `${label.slice(0, 13)}…` : label));
+    const x = LEFT + (bars ? (at + 0.5) * slot : (at * (width - LEFT - 12)) / Math.max(1, labels.length - 1));
+    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, cut(label, room), drawn("title", {}, label)));
   });
   return { drawing, y };
 }
 
-// Round numbers that hold both ends, three to six of them.
-function scale(low, high) {
+const ruler = document.createElement("canvas").getContext("2d");
+
+// Pixels of a label; its size is that of .tick.
+function wide(text) {
+  ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
+}
+
+function cut(label, room) {
+  let text = label.slice(0, 40);
+  while (text.length > 1 && wide(text === label ? text : `${text}…`) > room) text = text.slice(0, -1);
+  return text === label ? label : `${text}…`;
+}
+
+// Round numbers that hold both ends, two to six of them.
+function scale(low, high, whole) {
   if (high === low) high = low + 1;
   const raw = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw);
+  const step = Math.max(whole ? 1 : 0, [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw));
   const first = Math.floor(low / step);
   return Array.from({ length: Math.ceil(high / step) - first + 1 }, (_none, index) => (first + index) * step);
 }

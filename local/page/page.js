@@ -2,12 +2,12 @@
 
 import { byId, element, setText } from "./element.js";
 import { Events } from "./events.js";
-import { count, rate, seconds, sentence } from "./figures.js";
+import { rate, seconds, sentence } from "./figures.js";
 import { Flow } from "./flow.js";
 import { showLedger, startProof } from "./proof.js";
 import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
-import { showHost, startSending } from "./send.js";
+import { fireFirst, showHost, startSending } from "./send.js";
 import { openStory } from "./story.js";
 
 const flow = new Flow(byId("picture"), steer);
@@ -19,7 +19,7 @@ const events = new Events(
 async function steer(name, verb) {
   say(`${verb} ${name} …`);
   try {
-    const { status } = await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
+    await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
     say("");
   } catch (error) {
     say(error.message, true);
@@ -38,13 +38,12 @@ function showState(state) {
   const trouble = state.trouble.filter((one) => !state.faults.some((fault) => one.text.endsWith(fault.text)));
   const worst = trouble[0];
   byId("flow").dataset.state = worst ? worst.level ?? "error" : "fine";
-  setText(byId("headline"), worst ? sentence(worst.text) : state.ready ? "All is well" : "Starting …");
-  const flowing = perSecond ? `${rate(perSecond)} hits a second` : "Nothing arrives at the moment";
-  const spooled = state.ledger?.spooled;
+  const first = isFirst(state);
+  setText(byId("headline"), worst ? sentence(worst.text) : !state.ready ? "Starting …" : first ? "Ready for the first event" : "All is well");
+  const flowing = perSecond ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : "Nothing arrives at the moment";
   setText(byId("summary"), [
     flowing,
     latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
-    spooled ? `${count(spooled)} safe in the spool` : null,
     `project ${state.project}, dataset ${state.dataset}`,
   ].filter(Boolean).join(" · "));
   const more = trouble.slice(1).map((one) => sentence(one.text));
@@ -58,6 +57,17 @@ function showState(state) {
   if (state.ledger) showLedger(state.ledger);
 }
 
+// Nothing has ever come: a newcomer's page. What the button says stays until something else comes.
+function isFirst(state) {
+  const first = !state.read_only && state.ready && state.ledger?.collected === 0 && events.items.length === 0;
+  const button = byId("first").querySelector(".first");
+  if (first) byId("first").hidden = false;
+  else if (button !== null || state.ledger?.collected > 1) byId("first").hidden = true;
+  return first;
+}
+
+byId("first").querySelector("button").addEventListener("click", () => fireFirst(byId("first")));
+
 let faultsShown = "";
 
 function showFaults({ faults, read_only: readOnly }) {
@@ -65,8 +75,9 @@ function showFaults({ faults, read_only: readOnly }) {
   const list = byId("rehearse").querySelector(".faults");
   const key = faults.map((fault) => fault.id).join(" ");
   if (key !== faultsShown) {
+    if (key === "") say("The rehearsal is over.");
     faultsShown = key;
-    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, fault.text.replace(/, for \d+ s more$/, "")), element("span", { class: "left" }),
+    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, `${fault.text}. `, element("span", { class: "quiet" }, fault.means)), element("span", { class: "left" }),
       element("button", { type: "button", class: "small", click: () => end(fault) }, "End it"))));
   }
   faults.forEach((fault, index) => {
@@ -76,7 +87,7 @@ function showFaults({ faults, read_only: readOnly }) {
 }
 
 async function end(fault) {
-  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).then(() => say("The fault has ended."), (error) => say(error.message, true));
+  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).catch((error) => say(error.message, true));
 }
 
 async function showRehearsals() {
@@ -85,7 +96,7 @@ async function showRehearsals() {
     const examples = await ask("/api/faults/examples");
     choices.replaceChildren(...examples.map((example) => element("button", {
       type: "button", title: example.text, click: async () => {
-        await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`${example.name}: ${example.text}`), (error) => say(error.message, true));
+        await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`Rehearsed: ${example.name}.`), (error) => say(error.message, true));
       },
     }, example.name)));
   } catch {

@@ -17,7 +17,7 @@ let asking = null; // the AbortController of the question that is not answered y
 let dataset = "";
 
 export async function startQuery() {
-  byId("run").addEventListener("click", run);
+  byId("run").addEventListener("click", () => (asking === null ? run() : stop()));
   byId("csv").addEventListener("click", exportCsv);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
@@ -81,25 +81,52 @@ function insert(name) {
   clearError();
 }
 
+function stop() {
+  asking.abort();
+  answered("stopped");
+  showNothing();
+}
+
+function answered(said) {
+  asking = null;
+  setText(byId("run"), "Run");
+  setText(byId("asked"), said);
+  byId("result").classList.remove("old");
+}
+
+// What was answered before is no answer to what failed.
+function showNothing() {
+  result = null;
+  byId("views").hidden = byId("csv").hidden = true;
+  byId("result").replaceChildren();
+}
+
 // A newer question takes the place of one that is not answered yet.
 async function run() {
   asking?.abort();
   const mine = (asking = new AbortController());
   clearError();
+  setText(byId("run"), "Stop");
   setText(byId("asked"), "asking …");
+  byId("result").classList.add("old");
+  let found;
   try {
-    const found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 }, signal: mine.signal });
-    if (mine !== asking) return;
-    result = { ...found, view: fitting(found) };
-    setText(byId("asked"), `${found.truncated ? "the first " : ""}${counted(found.rows.length, "row")} in ${seconds(found.seconds)}, ${bytes(found.bytes)} read`);
-    byId("views").hidden = byId("csv").hidden = false;
-    result.press = chips(byId("views"), views(result), result.view, show);
-    show(result.view);
+    found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 }, signal: mine.signal });
   } catch (error) {
     if (mine !== asking) return;
-    setText(byId("asked"), "");
+    answered("");
+    showNothing();
     showError(error);
+    return;
   }
+  if (mine !== asking) return;
+  answered(`${found.truncated ? "the first " : ""}${counted(found.rows.length, "row")} in ${seconds(found.seconds)}, ${bytes(found.bytes)} read`);
+  result = { ...found, view: fitting(found) };
+  const possible = views(result);
+  byId("views").hidden = Object.keys(possible).length === 1;
+  byId("csv").hidden = found.rows.length === 0;
+  chips(byId("views"), possible, result.view, show);
+  show(result.view);
 }
 
 function clearError() {
@@ -183,7 +210,7 @@ function table() {
 
 function exportCsv() {
   // A spreadsheet runs what begins with these as a formula, and the values are strangers'.
-  const safe = (value) => (/^[=+\-@\t\r]/.test(value) && !/^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value) ? `'${value}` : value);
+  const safe = (value) => (/^[=+\-@\t\r＝＋－＠]/.test(value) && !/^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value) ? `'${value}` : value);
   const quoted = (value) => (value === null ? "" : `"${safe(String(value)).replaceAll('"', '""')}"`);
   const lines = [result.columns.map((column) => column.name), ...result.rows].map((row) => row.map(quoted).join(","));
   const url = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));

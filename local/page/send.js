@@ -26,6 +26,12 @@ function uuid7() {
   return Array.from(bits, (byte) => byte.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
+// The pixel of the form, fired from elsewhere; `into` says what becomes of it.
+export function fireFirst(into) {
+  const id = uuid7();
+  travel(id, () => load(`${host}/pixel.gif?${new URLSearchParams({ user_id: "ada", type: "view", event_id: id })}`), into);
+}
+
 export function startSending() {
   const tabs = byId("send").querySelector(".tabs");
   const buttons = Object.entries(TABS).map(([name, label]) => element("button", {
@@ -101,12 +107,7 @@ function pixelForm() {
     code,
     element("div", { class: "bar" }, fireButton("Fire the pixel", () => {
       const id = uuid7();
-      travel(id, () => new Promise((resolve, reject) => {
-        const image = new Image();
-        image.onload = resolve;
-        image.onerror = () => reject(new Error("the collector did not take it"));
-        image.src = url(id);
-      }));
+      travel(id, () => load(url(id)));
     }), copyButtonOf(() => code.textContent)),
   ];
 }
@@ -194,6 +195,15 @@ function copyButtonOf(text, label = "Copy") {
   } }, label);
 }
 
+function load(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = resolve;
+    image.onerror = () => reject(new Error("the collector did not take it"));
+    image.src = url;
+  });
+}
+
 async function post({ url, method, headers, body }) {
   let answer;
   try {
@@ -205,14 +215,14 @@ async function post({ url, method, headers, body }) {
 }
 
 // Fires, then asks until the event is a row or a reject, and says how long that took.
-async function travel(id, fire) {
+async function travel(id, fire, into = byId("trip")) {
   const mine = (trip += 1);
   const began = performance.now();
   const passed = () => (performance.now() - began) / 1000;
   const say = (state, text, ...more) => {
     if (mine !== trip) return;
-    byId("trip").dataset.state = state;
-    byId("trip").replaceChildren(element("p", {}, text), ...more);
+    into.dataset.state = state;
+    into.replaceChildren(element("p", {}, text), ...more);
   };
   say("wait", "Firing …");
   try {

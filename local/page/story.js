@@ -11,6 +11,8 @@ const OUTCOMES = {
 
 const dialog = byId("story");
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+// The browser gives the focus back, unless the row has gone from the list meanwhile.
+dialog.addEventListener("close", () => { if (document.activeElement === document.body) byId("list").focus(); });
 
 export async function openStory(id, table) {
   show("Its story", element("p", { class: "quiet" }, "asking …"));
@@ -40,7 +42,8 @@ export function showStory(story, title, id = story.event_id) {
 function show(title, ...content) {
   const close = element("button", { type: "button", click: () => dialog.close() }, "Close");
   dialog.replaceChildren(element("header", { class: "bar" }, element("h2", { id: "story-title" }, title), close), ...content.filter(Boolean));
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) close.focus(); // the one that had it is gone
+  else dialog.showModal();
   dialog.scrollTop = 0;
 }
 

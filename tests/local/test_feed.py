@@ -13,12 +13,14 @@ import pytest
 
 from local import feed, item, query
 from local.feed import Feed
+from local.find import Finder, wanted
 from local.item import Columns
 from local.scrape import Recent, quantile, read
 from local.trouble import Seen, Since, find
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
 from tests.conftest import BigQueryAddress
+from tests.provision import schemas
 
 SCHEMA = schema_file.load(DEFAULT_FILE)
 MAKE = """CREATE TABLE `{dataset}.{table}_log` ({columns})"""
@@ -137,8 +139,27 @@ async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any
 async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(client: Any) -> None:
     found = Feed(query.client("nowhere", "http://127.0.0.1:1"), "web", SCHEMA)
     await found.look()
-    assert found.error == "the BigQuery emulator does not answer; is `make run` running?"
+    assert found.error == "BigQuery does not answer"
     assert found.after(0, 10) == ([], 0, 0)
+
+
+TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "source"),
+    [("", "param.tenant"), (TENANTS, "[hit.tenant, param.tenant]"), ("", "header.host")],
+)
+async def test_events_are_found_by_tenant_wherever_that_comes_from(client: Any, head: str, source: str) -> None:
+    schema = schema_file.parse(head + schemas.text(f"tenant: {{type: STRING, from: {source}}}"))
+    client.query_and_wait("CREATE TABLE web.events AS SELECT * FROM web.events_log WHERE FALSE")  # in the view's place
+    client.query_and_wait(
+        "INSERT INTO web.events (day, event_id, received_at, tenant) "
+        "SELECT CURRENT_DATE(), id, CURRENT_TIMESTAMP(), id FROM UNNEST(['acme', 'globex']) AS id"
+    )
+    finder = Finder(client, "web", Feed(client, "web", schema))
+    found = await finder.events(wanted({"tenant": "acme"}))
+    assert [one["id"] for one in found["items"]] == ["acme"]
 
 
 EVENTS = SCHEMA.tables["events"]
