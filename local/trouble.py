@@ -51,6 +51,9 @@ def find(seen: Seen) -> list[Trouble]:
 
 
 def _parts(seen: Seen) -> Iterator[Trouble]:
+    if unseen := [part["name"] for part in seen.parts if part["status"] == "unseen"]:
+        text = f"the {' and the '.join(unseen)} cannot be seen: is kubectl port-forward running?"
+        yield Trouble("forward", "unseen", WARNING, text)
     for part in seen.parts:
         if part["status"] in DOWN:
             level = WARNING if part["status"] in ("starting", "stopping") else ERROR

@@ -40,7 +40,7 @@ function showState(state) {
   byId("flow").dataset.state = worst ? worst.level ?? "error" : "fine";
   const first = isFirst(state);
   setText(byId("headline"), worst ? sentence(worst.text) : !state.ready ? "Starting …" : first ? "Ready for the first event" : "All is well");
-  const flowing = perSecond ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : "Nothing arrives at the moment";
+  const flowing = perSecond > 0 ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : perSecond === 0 ? "Nothing arrives at the moment" : null;
   setText(byId("summary"), [
     flowing,
     latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
@@ -54,7 +54,9 @@ function showState(state) {
   events.showError(state.feed_error);
   showHost(state);
   showDataset(state);
-  if (state.ledger) showLedger(state.ledger);
+  showLedger(state.ledger, state.read_only);
+  document.title = `pixelpipe: ${state.project}.${state.dataset}`;
+  watching = state.read_only ? "live, only looking" : "live";
 }
 
 // Nothing has ever come: a newcomer's page. What the button says stays until something else comes.
@@ -69,9 +71,12 @@ function isFirst(state) {
 byId("first").querySelector("button").addEventListener("click", () => fireFirst(byId("first")));
 
 let faultsShown = "";
+let watching = "live";
 
 function showFaults({ faults, read_only: readOnly }) {
-  byId("rehearse").hidden = readOnly;
+  if (readOnly) byId("rehearse")?.remove();
+  if (byId("rehearse") === null) return;
+  byId("rehearse").hidden = false;
   const list = byId("rehearse").querySelector(".faults");
   const key = faults.map((fault) => fault.id).join(" ");
   if (key !== faultsShown) {
@@ -91,10 +96,9 @@ async function end(fault) {
 }
 
 async function showRehearsals() {
-  const choices = byId("rehearse").querySelector(".choices");
   try {
     const examples = await ask("/api/faults/examples");
-    choices.replaceChildren(...examples.map((example) => element("button", {
+    byId("rehearse")?.querySelector(".choices").replaceChildren(...examples.map((example) => element("button", {
       type: "button", title: example.text, click: async () => {
         await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`Rehearsed: ${example.name}.`), (error) => say(error.message, true));
       },
@@ -105,7 +109,7 @@ async function showRehearsals() {
 }
 
 function showLink(link, since) {
-  const said = { live: "live", lost: `no connection for ${seconds(since)}`, silent: `no news for ${seconds(since)}` }[link];
+  const said = { live: watching, lost: `no connection for ${seconds(since)}`, silent: `no news for ${seconds(since)}` }[link];
   byId("link").dataset.link = link;
   setText(byId("link"), said);
   document.body.classList.toggle("stale", link !== "live");

@@ -10,6 +10,8 @@ const COST_SECONDS = 30;
 const HOUR = 3_600_000; // ms
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const STORED = ["loaded", "rejected", "in flight", "dead"]; // of an hour
+const RESTARTED = "A service was started again and counts from 0, so these are the sums of the last 24 hours, which BigQuery has.";
+const OF_ALL_PODS = "The sums of the last 24 hours, of all pods, as BigQuery has them.";
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
 export function startProof() {
@@ -49,10 +51,11 @@ async function showAnswer(id, path, show) {
 let shownLedger = "";
 let proof = null; // by hour
 let redraw = () => {}; // the chart of the hours, for the width there is
-let restarted = false; // a service counts from 0 again
+let summed = null; // why the sums of the hours are in the ledger's place, in words
 
-export function showLedger(ledger) {
-  restarted = (ledger.notes ?? []).length > 0;
+export function showLedger(ledger, readOnly) {
+  const why = readOnly ? OF_ALL_PODS : (ledger.notes ?? []).length > 0 ? RESTARTED : null;
+  summed = proof === null ? null : why;
   if (ledger.collected > 0 && proof?.hours.length === 0) { // the first has come
     proof = null;
     askHours();
@@ -61,12 +64,12 @@ export function showLedger(ledger) {
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
-  if (ledger.error) {
+  if (ledger.error && summed === null) {
     into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}`));
     return;
   }
   // Rows of tables with `copy` are beside those of their hits.
-  const numbers = restarted && proof !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
+  const numbers = summed !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
   const parts = numbers.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
   const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
   const { good, said } = verdict(ledger);
@@ -76,22 +79,20 @@ export function showLedger(ledger) {
     element("div", { class: "equation" }, term("", "collected", numbers.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
     numbers.collected > 0 ? shares(values) : "",
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(proof !== null && restarted
-      ? [element("p", { class: "quiet" }, "A service was started again and counts from 0, so these are the sums of the last 24 hours, which BigQuery has.")]
-      : (ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note)))));
+    ...(summed !== null ? [summed] : (ledger.notes ?? []).map(sentence)).map((note) => element("p", { class: "quiet" }, note)));
 }
 
 // What was collected in these hours, and became what. What is in the spool has come past neither page nor tally.
 function byHours(ledger) {
   const sum = (name) => proof.hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const sums = Object.fromEntries(["loaded", "rejected", "in_flight", "dead", "sampled_out"].map((name) => [name, sum(name)]));
-  return { ...sums, spooled: ledger.spooled, collected: sum("collected") + sum("untold") + ledger.spooled };
+  const spooled = ledger.spooled ?? 0;
+  return { ...sums, spooled, collected: sum("collected") + sum("untold") + spooled };
 }
 
-// The ledger is what the services count since they started, and a note says that it may be off, such as after a restart.
-// The hours hold then too: BigQuery has them.
+// The ledger is what the services count since they started; the hours hold across restarts.
 function verdict(ledger) {
-  if (proof !== null && restarted) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  if (summed !== null) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
   if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`

@@ -68,8 +68,8 @@ export function showHost(state) {
 
 function refreshFire() {
   for (const button of document.querySelectorAll("#send-panel .fire")) {
-    button.disabled = readOnly || host === "";
-    button.title = readOnly ? "This page only reads: send to the collector's own address" : "";
+    button.disabled = host === "";
+    if (readOnly) button.replaceWith(element("p", { class: "quiet" }, "This page only looks: send it yourself."));
   }
 }
 

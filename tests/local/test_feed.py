@@ -9,16 +9,21 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
+import aiohttp
 import pytest
 
 from local import feed, item, query
 from local.feed import Feed
 from local.find import Finder, wanted
 from local.item import Columns
+from local.restart import Restarts
 from local.scrape import Recent, quantile, read
+from local.state import Look
 from local.trouble import Seen, Since, find
+from local.watched import Watched
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
+from tests import process
 from tests.conftest import BigQueryAddress
 from tests.provision import schemas
 
@@ -222,6 +227,18 @@ def test_rates_start_again_with_a_process_that_was_started_again() -> None:
     assert recent.per_second("pixelpipe_collector_hits_total") is None
     recent.add(None)
     assert recent.last is None
+
+
+async def test_of_a_cluster_a_forward_that_is_gone_is_said_and_no_service_blamed() -> None:
+    gone = dict.fromkeys(("collector", "processor", "loader"), f"http://127.0.0.1:{process.free_port()}")
+    there = Watched("p", "web", "", "", ready=True, collector="https://c", admin=gone, page_port=1, read_only=True)
+    async with aiohttp.ClientSession() as session:
+        state = await Look(lambda: there, Restarts(None), {}).look(session)
+    assert [one["text"] for one in state["trouble"]] == [
+        "the collector and the processor and the loader cannot be seen: is kubectl port-forward running?"
+    ]
+    assert {part["status"] for part in state["parts"]} == {"unseen", "unknown"}
+    assert {flow["state"] for flow in state["flows"]} == {"idle"}
 
 
 def test_a_trouble_has_one_since_however_its_text_changes_and_ends() -> None:

@@ -324,8 +324,11 @@ def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, s
         browsers.flood(look.page, stack, 1, read_only=True, feed_error="BigQuery does not answer")
         look.page.goto(f"{stack.url('page')}/")
         expect(look.page.locator("#shown")).to_have_text("▲ BigQuery does not answer.")
-        assert look.page.locator(".part button:visible, #rehearse:visible").count() == 0
-        expect(look.page.get_by_role("button", name="Fire the pixel")).to_be_disabled()
+        expect(look.page.locator("#link")).to_have_text("live, only looking")
+        for tab in ("Pixel", "Post", "Snippet"):
+            look.page.get_by_role("tab", name=tab).click()
+            expect(look.page.locator("#send-panel")).to_contain_text("This page only looks: send it yourself.")
+        assert look.page.locator(".part button, #rehearse, .fire").count() == 0
 
 
 def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
