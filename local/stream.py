@@ -48,8 +48,8 @@ class Stream:
         response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream; charset=utf-8"})
         self._clients += 1
         try:
-            await response.prepare(request)
             with suppress(ConnectionResetError):  # the page was closed
+                await response.prepare(request)
                 await self._send(response, session, at)
         finally:
             self._clients -= 1

@@ -116,7 +116,7 @@ function showLink(link, since) {
   if (link === "live") return;
   byId("flow").dataset.state = "error";
   setText(byId("headline"), "The page's server does not answer");
-  setText(byId("summary"), `What is shown is ${seconds(since)} old. Is \`make run\` still running? The page goes on by itself as soon as it is.`);
+  setText(byId("summary"), `What is shown is ${seconds(since)} old. Is the command that serves it still running, such as make run? The page goes on by itself as soon as it is.`);
 }
 
 follow({
