@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from math import inf
@@ -90,7 +90,7 @@ def _name(hour: datetime) -> str:
     return hour.isoformat().replace("+00:00", "Z")
 
 
-def _text(hours: list[Mapping[str, Any]]) -> str:
+def _text(hours: Sequence[Mapping[str, Any]]) -> str:
     collected = sum(one["collected"] for one in hours)
     if missing := sum(one["difference"] for one in hours):
         return f"{missing} of {collected} hits are missing: ask `pixelpipe reconcile`."

@@ -131,9 +131,7 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
     spool = seen.queues.get("spool")
     if spool and spool["hits"]:
         text = "1 hit is" if spool["hits"] == 1 else f"{spool['hits']} hits are"
-        yield Trouble(
-            "spool", "waiting", WARNING, f"{text} safe on the collector's disk, and published when Pub/Sub is back"
-        )
+        yield Trouble("spool", "waiting", WARNING, f"{text} safe on the collector's disk")
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
         text = f"{dead['messages']} dead letters wait for someone: make ops ARGS='dead list'"

@@ -12,16 +12,17 @@ const LEAST_LABEL = 44; // of one that is cut
 const GAP = 6;
 const SERIES = 4; // as many as can be told apart by colour and dash
 
-// `series`: [{name, values}], as many values as `labels`.
-export function lineChart(labels, series, width) {
-  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart");
-  const step = labels.length > 1 ? (width - LEFT - 12) / (labels.length - 1) : 0;
+// `series`: [{name, values}], as many values as `labels`; `along`: where each is, as numbers that do not fall.
+export function lineChart(labels, series, width, along = labels.map((_label, at) => at)) {
+  const span = along.at(-1) - along[0] || 1;
+  const x = (at) => LEFT + ((along[at] - along[0]) / span) * (width - LEFT - 12);
+  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart", x, MOST_LABEL);
   series.slice(0, SERIES).forEach(({ values }, index) => {
     let path = "";
     let pen = "M";
     values.forEach((value, at) => {
       if (value === null) { pen = "M"; return; }
-      path += `${pen}${(LEFT + at * step).toFixed(1)} ${frame.y(value).toFixed(1)}`;
+      path += `${pen}${x(at).toFixed(1)} ${frame.y(value).toFixed(1)}`;
       pen = "L";
     });
     frame.drawing.append(drawn("path", { d: path, class: `series line-${index}` }));
@@ -32,8 +33,10 @@ export function lineChart(labels, series, width) {
 // `stacked`: each label's values one upon the other, else side by side.
 export function barChart(labels, series, width, stacked = false) {
   const used = series.slice(0, stacked ? series.length : SERIES);
-  const frame = framed(labels, used, width, "Bar chart", stacked);
   const slot = (width - LEFT - 4) / Math.max(1, labels.length);
+  // Names are cut to the width of their bars, unless that leaves nothing to read.
+  const room = slot >= LEAST_LABEL ? slot - GAP : MOST_LABEL;
+  const frame = framed(labels, used, width, "Bar chart", (at) => LEFT + (at + 0.5) * slot, room, stacked);
   const thick = Math.max(1, Math.min(48, slot * 0.72) / (stacked ? 1 : used.length));
   labels.forEach((label, at) => {
     let below = 0;
@@ -54,7 +57,8 @@ export function barChart(labels, series, width, stacked = false) {
   return frame.drawing;
 }
 
-function framed(labels, series, width, kind, stacked = false) {
+// `x(at)` is the middle of a label, which has so much `room`.
+function framed(labels, series, width, kind, x, room, stacked = false) {
   const all = stacked
     ? labels.map((_label, at) => series.reduce((sum, { values }) => sum + (values[at] ?? 0), 0))
     : series.flatMap(({ values }) => values.filter((value) => value !== null));
@@ -68,27 +72,22 @@ function framed(labels, series, width, kind, stacked = false) {
   for (const tick of ticks) {
     drawing.append(drawn("path", { d: `M${LEFT} ${y(tick)}H${width}`, class: "grid" }), drawn("text", { x: LEFT - 8, y: y(tick) + 4, class: "tick end" }, short(tick)));
   }
-  const bars = kind === "Bar chart";
-  const slot = (width - LEFT) / Math.max(1, labels.length);
-  const longest = Math.max(1, ...labels.map((label) => wide(cut(label, MOST_LABEL))));
-  // Names under bars are cut to their width; where that leaves nothing to read, and on a line, some are left out.
-  const room = bars && slot >= LEAST_LABEL ? slot - GAP : MOST_LABEL;
-  const every = Math.max(1, Math.ceil((Math.min(longest, room) + GAP) / slot));
+  ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  let free = 0; // where the next label has room
   labels.forEach((label, at) => {
-    if (at % every !== 0) return;
-    const x = LEFT + (bars ? (at + 0.5) * slot : (at * (width - LEFT - 12)) / Math.max(1, labels.length - 1));
-    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, cut(label, room), drawn("title", {}, label)));
+    const text = cut(label, room);
+    const half = wide(text) / 2;
+    const middle = Math.min(x(at), width - half);
+    if (middle - half < free) return;
+    free = middle + half + GAP;
+    drawing.append(drawn("text", { x: middle.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, text, drawn("title", {}, label)));
   });
   return { drawing, y };
 }
 
 const ruler = document.createElement("canvas").getContext("2d");
 
-// Pixels of a label; its size is that of .tick.
-function wide(text) {
-  ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-  return ruler.measureText(text).width;
-}
+const wide = (text) => ruler.measureText(text).width;
 
 function cut(label, room) {
   let text = label.slice(0, 40);

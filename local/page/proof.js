@@ -128,7 +128,7 @@ function showHours(into, found) {
   const sum = (name) => hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const missing = hours.filter((hour) => hour.difference > 0);
   const notes = [
-    sum("untold") > 0 ? `${counted(sum("untold"), "hit")} arrived of which no collector has told yet: they do so once a minute.` : null,
+    sum("untold") > 0 ? `${counted(sum("untold"), "hit")} arrived before the collector's tally, which comes once a minute.` : null,
     sum("unfinished_collectors") > 0 ? "A collector was killed: what it took in its last minute is counted where it arrived only." : null,
   ].filter(Boolean);
   const draw = () => barChart(labels, series, Math.max(260, into.clientWidth), true);

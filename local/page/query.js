@@ -6,6 +6,7 @@ import { bytes, count, counted, seconds } from "./figures.js";
 import { ask } from "./server.js";
 
 const ROWS_SHOWN = 200;
+const NARROW = 860; // px, where the tables are below the answer
 const POINTS = 400;
 const NUMBERS = new Set(["INT64", "INTEGER", "FLOAT64", "FLOAT", "NUMERIC", "BIGNUMERIC"]);
 const TIMES = new Set(["DATE", "TIMESTAMP", "DATETIME", "TIME"]);
@@ -49,11 +50,11 @@ async function loadSchema() {
   byId("examples").replaceChildren(...schema.examples.map((example) => element("button", {
     type: "button", class: "small", click: () => { text.value = example.sql; clearError(); run(); },
   }, example.name)));
-  if (text.value === "" && schema.examples.length > 0) {
+  if (text.value === "" && document.activeElement !== text && schema.examples.length > 0) {
     text.value = schema.examples[0].sql;
     runWhenSeen();
   }
-  byId("schema").append(...schema.tables.map((table, index) => element("details", { open: index === 0 },
+  byId("schema").append(...schema.tables.map((table, index) => element("details", { open: index === 0 && innerWidth > NARROW },
     element("summary", {}, element("code", {}, table.name), " ", element("span", { class: "quiet" }, table.kind)),
     table.description ? element("p", { class: "quiet" }, table.description) : null,
     element("ul", {}, [nameButton(table.name, "its name, with the dataset", "", () => insert(`${dataset}.${table.name}`)), ...table.columns.map((column) => nameButton(column.name, column.description, column.type))]))));
@@ -181,10 +182,11 @@ function show(view) {
     const rows = result.rows.slice(0, POINTS);
     const [first] = labelColumns(result);
     const axis = first ?? 0;
-    const labels = rows.map((row) => label(row[axis], result.columns[axis].type));
+    const labels = withoutDay(rows.map((row) => label(row[axis], result.columns[axis].type)));
     const series = numeric(result).filter((index) => index !== axis).map((index) => ({ name: result.columns[index].name, values: rows.map((row) => (row[index] === null ? null : Number(row[index]))) }));
-    const draw = view === "line" ? lineChart : barChart;
-    into.replaceChildren(draw(labels, series, Math.max(280, into.clientWidth)), element("p", { class: "legend" }, series.slice(0, 4).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))));
+    const width = Math.max(280, into.clientWidth);
+    const chart = view === "line" ? lineChart(labels, series, width, times(rows, axis)) : barChart(labels, series, width);
+    into.replaceChildren(chart, element("p", { class: "legend" }, series.slice(0, 4).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))));
   }
 }
 
@@ -192,6 +194,19 @@ function label(value, type) {
   if (value === null) return "null";
   const said = String(value);
   return type === "TIMESTAMP" || type === "DATETIME" ? said.replace("T", " ").replace(/(:\d\d):\d\d.*$/, "$1").slice(5) : said;
+}
+
+// When each row was, in ms, where that does not fall; else undefined.
+function times(rows, axis) {
+  if (!["DATE", "TIMESTAMP", "DATETIME"].includes(result.columns[axis].type)) return undefined;
+  const found = rows.map((row) => Date.parse(row[axis]));
+  return found.every((one, index) => one >= (found[index - 1] ?? one)) ? found : undefined;
+}
+
+// Of times of one day only the time.
+function withoutDay(labels) {
+  const day = /^\d\d-\d\d /.exec(labels[0] ?? "")?.[0];
+  return day && labels.every((one) => one.startsWith(day)) ? labels.map((one) => one.slice(day.length)) : labels;
 }
 
 function grouped(value) {
