@@ -31,7 +31,7 @@ REMOTE_BYTES = (
     10 * 2**30 / 3600
 )  # a second, read of Google's BigQuery: looks that read much are rarer, for 6 cents an hour
 _KNOWN = 50_000
-_TIMEOUT = 10.0
+_TIMEOUT, _REMOTE_TIMEOUT = 10.0, 60.0  # what is given up is billed all the same
 _REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds
 _DAYS = timedelta(days=8)  # an event's day is at most a week before it was received
 _REMOTE_DAYS = timedelta(days=1)  # each costs
@@ -69,7 +69,8 @@ class Feed:
             await self.look()
             took = time.monotonic() - began
             if self.remote:
-                await asyncio.sleep(max(REMOTE, self._bytes / REMOTE_BYTES))
+                pause = REMOTE if self.error is None else _REMOTE_TIMEOUT
+                await asyncio.sleep(max(pause, self._bytes / REMOTE_BYTES))
                 if not self._is_watched():
                     self._wake.clear()
                     await self._wake.wait()
@@ -127,16 +128,15 @@ class Feed:
         return next((entry.item for entry in reversed(self._entries) if entry.item["id"] == event_id), None)
 
     async def look(self) -> None:
-        """Read what is new; `error` says why that was not possible."""
+        """Read what is new; `error` says why that was not possible, of all tables or of one."""
         try:
-            found, skipped = await asyncio.to_thread(self._read)
+            found, skipped, self.error = await asyncio.to_thread(self._read)
         except query.QueryError as error:
             self.error = str(error)
             return
         except Exception as error:  # noqa: BLE001 - a value that the client cannot read must not end the page
             self.error = f"rows cannot be read: {' '.join(repr(error).split())[:200]}"
             return
-        self.error = None
         if self.since is not None:
             found = [row for row in found if _received(row[1], self.columns[row[0].name]) >= self.since]
         for table, row in sorted(found, key=lambda one: _received(one[1], self.columns[one[0].name])):
@@ -151,30 +151,43 @@ class Feed:
         self._change.set()
         self._change = asyncio.Event()
 
-    def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int]:
-        """New rows, in no order, and how many more there are."""
+    def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int, str | None]:
+        """New rows, in no order, how many more there are, and why those of a table could not be read."""
         self._bytes = 0
+        failed: str | None = None
+        found, skipped = [], 0
         with query.explained():
             counts = self._count()
-            first = not self._counts
-            fresh: dict[str, None] = {}  # identities, in order
-            found, skipped = [], 0
-            for table in self.tables:
-                grown = counts[table.name] - self._counts.get(table.name, 0)
-                if grown <= 0:
-                    continue
-                new = self._new(table, fresh, FIRST if first else min(MOST, 2 * grown + 50))
-                if not first and len(new) < grown <= MOST:
-                    new += self._new(table, fresh, WIDE)
-                if not first and len(new) < grown:
-                    new += self._new_problems(table, fresh)
-                    skipped += max(0, grown - len(new))
-                found += [(table, row) for row in new]
-            # Where reading failed, the next look reads again, so nothing is known until all has been read.
-            self._counts = counts
-            for identity in fresh:
-                self._known.add(identity)
-            return found, skipped
+        for table in self.tables:
+            try:
+                with query.explained():
+                    new, more = self._of_table(table, counts[table.name])
+            except query.QueryError as error:
+                failed = f"{table.name}: {error}"  # the next look reads it again
+                continue
+            found += [(table, row) for row in new]
+            skipped += more
+        return found, skipped, failed
+
+    def _of_table(self, table: Table, count: int) -> tuple[list[dict[str, Any]], int]:
+        """Its new rows, and how many more there are. Nothing is known until all has been read."""
+        before = self._counts.get(table.name)
+        grown = count - (before or 0)
+        fresh: dict[str, None] = {}  # identities, in order
+        new: list[dict[str, Any]] = []
+        more = 0
+        if grown > 0:
+            new = self._new(table, fresh, FIRST if before is None else min(MOST, 2 * grown + 50))
+        if before is not None and len(new) < grown:
+            if grown <= MOST:
+                new += self._new(table, fresh, WIDE)
+            if len(new) < grown:
+                new += self._new_problems(table, fresh)
+                more = max(0, grown - len(new))
+        self._counts[table.name] = count
+        for identity in fresh:
+            self._known.add(identity)
+        return new, more
 
     def _count(self) -> dict[str, int]:
         sql = " UNION ALL ".join(
@@ -194,7 +207,7 @@ class Feed:
         first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - days).date())
         config = bigquery.QueryJobConfig(query_parameters=[first])
         new = []
-        found = query.rows(self._client, sql, timeout=_TIMEOUT, config=config)
+        found = query.rows(self._client, sql, timeout=_REMOTE_TIMEOUT if self.remote else _TIMEOUT, config=config)
         self._bytes += found.total_bytes_processed or 0
         for row in found:
             values = dict(row.items())
