@@ -37,7 +37,7 @@ _CALL = {"timeout": 5.0, "retry": None}
 class RawHits:
     """`run` never ends; `leave` removes the subscription.
 
-    `counts` has the hits of collectors seen since it runs, by the hour of their receipt.
+    `counts` has the hits of collectors seen since it runs, by the hour of their receipt; `made` says whether it runs.
     """
 
     def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
@@ -49,7 +49,7 @@ class RawHits:
         self._bytes = 0
         self._packs = LruSet[str](_PACKS)
         self._client: Any = None
-        self._made = False
+        self.made = False
         self.counts: Counter[str] = Counter()
         self.error: str | None = None
 
@@ -57,7 +57,7 @@ class RawHits:
         wait = backoff.Backoff(0.2, 5.0)
         while True:
             try:
-                if not self._made:
+                if not self.made:
                     await self._make()
                 answer = await self._client.pull(
                     request=PullRequest(subscription=self.subscription, max_messages=tap.MESSAGES),
@@ -74,7 +74,7 @@ class RawHits:
             except exceptions.DeadlineExceeded:
                 continue  # nothing came
             except exceptions.GoogleAPICallError as error:
-                self._made = self._made and not isinstance(error, exceptions.NotFound)
+                self.made = self.made and not isinstance(error, exceptions.NotFound)
                 self.error = " ".join(str(error.message).split())[:200]
                 await asyncio.sleep(wait.wait())
 
@@ -82,7 +82,7 @@ class RawHits:
         if self._client is None:
             return
         try:
-            if self._made:
+            if self.made:
                 await self._client.delete_subscription(subscription=self.subscription, **_CALL)
         except exceptions.GoogleAPICallError as error:  # it expires by itself
             self.error = str(error.message)
@@ -94,7 +94,7 @@ class RawHits:
             self._client = SubscriberAsyncClient()
         with suppress(exceptions.AlreadyExists):  # an answer was lost
             await self._client.create_subscription(request=self._wanted, **_CALL)
-        self._made, self.error = True, None
+        self.made, self.error = True, None
 
     def _take(self, message: Any) -> None:
         """What cannot be read is the processor's to complain about."""
