@@ -27,9 +27,8 @@ FIRST, MOST, WIDE = 200, 200, 2_000  # rows read of a table: at the start, at a 
 TABLES = 8  # a schema with a table for each tenant may have hundreds
 # Between two looks: while the page is open, while a test waits, while nobody looks, and at Google's BigQuery.
 SECONDS, HURRIED, UNWATCHED, REMOTE = 1.0, 0.1, 5.0, 15.0
-REMOTE_BYTES = (
-    10 * 2**30 / 3600
-)  # a second, read of Google's BigQuery: looks that read much are rarer, for 6 cents an hour
+# A second, read of Google's BigQuery, so for 6 cents an hour: looks that read more are rarer.
+REMOTE_BYTES = 10 * 2**30 / 3600
 _KNOWN = 50_000
 _TIMEOUT, _REMOTE_TIMEOUT = 10.0, 60.0  # what is given up is billed all the same
 _REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds

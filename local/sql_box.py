@@ -73,19 +73,21 @@ class SqlBox:
     def _run(self, question: _Question) -> dict[str, Any]:
         began = time.monotonic()
         sql, limit = question.sql, question.limit
-        once: dict[str, Any] = {"retry": None, "job_retry": None}  # someone is waiting
+        no_retry: dict[str, Any] = {"retry": None, "job_retry": None}  # someone is waiting
         try:
             with query.explained():
                 config = bigquery.QueryJobConfig(dry_run=True)
-                dry = self._client.query(sql, job_config=config, timeout=SECONDS, **once)
+                dry = self._client.query(sql, job_config=config, timeout=SECONDS, **no_retry)
                 if dry.statement_type != "SELECT":
                     raise Refused(
                         f"this box only reads: use SELECT, not {dry.statement_type}; python -m local query runs any"
                     )
-                question.job = self._client.query(_limited(sql, limit + 1), timeout=SECONDS, **once)
+                if question.given_up:
+                    raise query.QueryError("nobody waits for it")
+                question.job = self._client.query(_limited(sql, limit + 1), timeout=SECONDS, **no_retry)
                 if question.given_up:
                     _stop(question.job)
-                found = question.job.result(timeout=SECONDS, max_results=limit + 1, **once)
+                found = question.job.result(timeout=SECONDS, max_results=limit + 1, **no_retry)
                 return self._result(found, limit, dry.total_bytes_processed or 0, began)
         except query.QueryError as error:
             raise _refusal(str(error), sql) from error

@@ -28,9 +28,8 @@ class Stream:
 
     def __init__(self, look: Look, feed: Feed) -> None:
         self._look, self._feed = look, feed
-        self._first = (
-            time.time_ns() // 1_000_000
-        )  # what an id counts from: a page resumes where this server left it only
+        # What ids count from: a page resumes only where this server left it, and not one before it.
+        self._first = time.time_ns() // 1_000_000
         self._clients = 0
         self._ending = asyncio.Event()
 
