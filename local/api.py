@@ -134,8 +134,7 @@ async def _clear_faults(request: web.Request) -> web.Response:
 async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
-    state = await sights.look.state(sights.session)
-    return web.json_response(await sights.proof.by_hour(hours, state))
+    return web.json_response(await sights.proof.by_hour(hours))
 
 
 async def _cost(request: web.Request) -> web.Response:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from aiohttp import web
 from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
 
 from emulators.arguments import HOST, port
 from local import page
@@ -18,6 +18,8 @@ from local.watched import SERVICES, Watched
 from services.ops import deployment, option
 from services.shared import schema_file
 from services.shared.config import ConfigError
+
+MOST_BILLED = 10 * 2**30  # bytes that one query may read: about six cents
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +59,7 @@ def serve(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         schema = schema_file.load(options.schema)
         client = deployment.bigquery_client(options.project)
+        client.default_query_job_config = bigquery.QueryJobConfig(maximum_bytes_billed=MOST_BILLED)
         # A subscription of its own would be a change there: raw requests are known of rejects only.
         app = page.application(lambda: watched, schema, client, Restarts(None), environ, tap=False)
     except (ConfigError, GoogleAuthError) as error:
@@ -64,7 +67,7 @@ def serve(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 2
     print(f"only looking at {options.project}.{options.dataset}: http://{HOST}:{options.page_port}/", flush=True)
     try:
-        web.run_app(app, host=HOST, port=options.page_port, print=None, shutdown_timeout=2.0)
+        page.serve(app, options.page_port)
     except ConfigError as error:
         print(f"page: {error}", file=sys.stderr)
         return 2

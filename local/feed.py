@@ -27,10 +27,13 @@ FIRST, MOST, WIDE = 200, 200, 2_000  # rows read of a table: at the start, at a 
 TABLES = 8  # a schema with a table for each tenant may have hundreds
 # Between two looks: while the page is open, while a test waits, while nobody looks, and at Google's BigQuery.
 SECONDS, HURRIED, UNWATCHED, REMOTE = 1.0, 0.1, 5.0, 15.0
+# A second, read of Google's BigQuery, so for 6 cents an hour: looks that read more are rarer.
+REMOTE_BYTES = 10 * 2**30 / 3600
 _KNOWN = 50_000
-_TIMEOUT = 10.0
+_TIMEOUT, _REMOTE_TIMEOUT = 10.0, 60.0  # what is given up is billed all the same
 _REST_FACTOR, _LONGEST_REST = 2, 3.0  # after a slow look, a rest of so many times as long, and at most so many seconds
 _DAYS = timedelta(days=8)  # an event's day is at most a week before it was received
+_REMOTE_DAYS = timedelta(days=1)  # each costs
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,17 @@ class Entry:
 
 
 class Feed:
-    """`changed()` waits for what comes next; `since` is the last reset."""
+    """`changed()` waits for what comes next; `since` is the last reset; of a `remote` BigQuery each look costs."""
 
     def __init__(self, client: Any, dataset: str, schema: Schema, *, remote: bool = False) -> None:
-        self._client, self._dataset, self._remote = client, dataset, remote
+        self._client, self._dataset, self.remote = client, dataset, remote
         self.tables = [*[table for name, table in schema.tables.items() if name != REJECTS][:TABLES], schema.rejects]
         self.columns = {table.name: Columns.of(table) for table in self.tables}
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._known = LruSet[str](_KNOWN)
         self._counts: dict[str, int] = {}
         self._number = 0  # of the last entry
+        self._bytes = 0  # read by the look
         self._skipped: deque[tuple[int, int]] = deque(maxlen=KEPT)  # (number of the entry after, how many)
         self._waiters, self._watched = 0, -inf
         self._wake = asyncio.Event()
@@ -63,8 +67,14 @@ class Feed:
             began = time.monotonic()
             await self.look()
             took = time.monotonic() - began
-            usual = SECONDS if time.monotonic() - self._watched < UNWATCHED else UNWATCHED
-            pause = REMOTE if self._remote else HURRIED if self._waiters else usual
+            if self.remote:
+                pause = REMOTE if self.error is None else _REMOTE_TIMEOUT
+                await asyncio.sleep(max(pause, self._bytes / REMOTE_BYTES))
+                if not self._is_watched():
+                    self._wake.clear()
+                    await self._wake.wait()
+                continue
+            pause = HURRIED if self._waiters else SECONDS if self._is_watched() else UNWATCHED
             rest = min(_LONGEST_REST, _REST_FACTOR * took)
             self._wake.clear()
             try:
@@ -74,10 +84,9 @@ class Feed:
 
     async def changed(self, seconds: float, hurry: bool = False) -> None:
         """Wait until something came or was reset, at most so long; who waits makes the looks more frequent."""
-        now = time.monotonic()
-        if now - self._watched > UNWATCHED or (hurry and not self._waiters):
+        if not self._is_watched() or (hurry and not self._waiters):
             self._wake.set()
-        self._watched = now
+        self._watched = time.monotonic()
         self._waiters += hurry
         change = self._change
         try:
@@ -86,6 +95,9 @@ class Feed:
             return
         finally:
             self._waiters -= hurry
+
+    def _is_watched(self) -> bool:
+        return time.monotonic() - self._watched < UNWATCHED
 
     def reset(self) -> datetime:
         """Show only what is received from now on."""
@@ -115,16 +127,15 @@ class Feed:
         return next((entry.item for entry in reversed(self._entries) if entry.item["id"] == event_id), None)
 
     async def look(self) -> None:
-        """Read what is new; `error` says why that was not possible."""
+        """Read what is new; `error` says why that was not possible, of all tables or of one."""
         try:
-            found, skipped = await asyncio.to_thread(self._read)
+            found, skipped, self.error = await asyncio.to_thread(self._read)
         except query.QueryError as error:
             self.error = str(error)
             return
         except Exception as error:  # noqa: BLE001 - a value that the client cannot read must not end the page
             self.error = f"rows cannot be read: {' '.join(repr(error).split())[:200]}"
             return
-        self.error = None
         if self.since is not None:
             found = [row for row in found if _received(row[1], self.columns[row[0].name]) >= self.since]
         for table, row in sorted(found, key=lambda one: _received(one[1], self.columns[one[0].name])):
@@ -139,29 +150,43 @@ class Feed:
         self._change.set()
         self._change = asyncio.Event()
 
-    def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int]:
-        """New rows, in no order, and how many more there are."""
+    def _read(self) -> tuple[list[tuple[Table, dict[str, Any]]], int, str | None]:
+        """New rows, in no order, how many more there are, and why those of a table could not be read."""
+        self._bytes = 0
+        failed: str | None = None
+        found, skipped = [], 0
         with query.explained():
             counts = self._count()
-            first = not self._counts
-            fresh: dict[str, None] = {}  # identities, in order
-            found, skipped = [], 0
-            for table in self.tables:
-                grown = counts[table.name] - self._counts.get(table.name, 0)
-                if grown <= 0:
-                    continue
-                new = self._new(table, fresh, FIRST if first else min(MOST, 2 * grown + 50))
-                if not first and len(new) < grown <= MOST:
-                    new += self._new(table, fresh, WIDE)
-                if not first and len(new) < grown:
-                    new += self._new_problems(table, fresh)
-                    skipped += max(0, grown - len(new))
-                found += [(table, row) for row in new]
-            # Where reading failed, the next look reads again, so nothing is known until all has been read.
-            self._counts = counts
-            for identity in fresh:
-                self._known.add(identity)
-            return found, skipped
+        for table in self.tables:
+            try:
+                with query.explained():
+                    new, more = self._of_table(table, counts[table.name])
+            except query.QueryError as error:
+                failed = f"{table.name}: {error}"  # the next look reads it again
+                continue
+            found += [(table, row) for row in new]
+            skipped += more
+        return found, skipped, failed
+
+    def _of_table(self, table: Table, count: int) -> tuple[list[dict[str, Any]], int]:
+        """Its new rows, and how many more there are. Nothing is known until all has been read."""
+        before = self._counts.get(table.name)
+        grown = count - (before or 0)
+        fresh: dict[str, None] = {}  # identities, in order
+        new: list[dict[str, Any]] = []
+        more = 0
+        if grown > 0:
+            new = self._new(table, fresh, FIRST if before is None else min(MOST, 2 * grown + 50))
+        if before is not None and len(new) < grown:
+            if grown <= MOST:
+                new += self._new(table, fresh, WIDE)
+            if len(new) < grown:
+                new += self._new_problems(table, fresh)
+                more = max(0, grown - len(new))
+        self._counts[table.name] = count
+        for identity in fresh:
+            self._known.add(identity)
+        return new, more
 
     def _count(self) -> dict[str, int]:
         sql = " UNION ALL ".join(
@@ -177,10 +202,13 @@ class Feed:
             f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - names the schema file's check let by
             f"WHERE `{columns.day}` >= @first {where} ORDER BY `{columns.received_at}` DESC LIMIT {most}"
         )
-        first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - _DAYS).date())
+        days = _REMOTE_DAYS if self.remote else _DAYS
+        first = bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - days).date())
         config = bigquery.QueryJobConfig(query_parameters=[first])
         new = []
-        for row in query.rows(self._client, sql, timeout=_TIMEOUT, config=config):
+        found = query.rows(self._client, sql, timeout=_REMOTE_TIMEOUT if self.remote else _TIMEOUT, config=config)
+        self._bytes += found.total_bytes_processed or 0
+        for row in found:
             values = dict(row.items())
             identity = item.key(table, columns, values)
             if identity not in self._known and identity not in fresh:

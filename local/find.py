@@ -13,24 +13,23 @@ from typing import Any
 from google.cloud import bigquery
 
 from local import item, query
-from local.feed import Feed
+from local.feed import REMOTE, Feed
 from local.refusal import Refused
-from services.shared.schema import REJECTS, Table
+from services.shared.schema import KEY_COLUMNS, REJECTS, Column, Table
 
 MOST, LIMIT, LONGEST = 1_000, 100, 30.0  # rows, rows where nothing is said, seconds of waiting
 WAITERS = 64
 _TIMEOUT = 10.0
 _DAYS = timedelta(days=8)
-_FILTERS = ("event_id", "user_id", "anonymous_id", "type", "protocol", "tenant", "reason", "column")
 _SOURCES = {
-    "event_id": "event.id",
-    "user_id": "param.user_id",
-    "anonymous_id": "param.anonymous_id",
-    "type": "param.type",
-    "protocol": "hit.protocol",
-    "tenant": "param.tenant",
-    "reason": "reject.reason",
-    "column": "reject.column",
+    "event_id": ("event.id",),
+    "user_id": ("param.user_id",),
+    "anonymous_id": ("param.anonymous_id",),
+    "type": item.TYPE,
+    "protocol": ("hit.protocol",),
+    "tenant": ("hit.tenant", "param.tenant"),
+    "reason": ("reject.reason",),
+    "column": ("reject.column",),
 }
 _OTHERS = ("table", "limit", "wait", "count")
 
@@ -49,11 +48,11 @@ class Wanted:
 def wanted(given: Mapping[str, str]) -> Wanted:
     """From the query string. Raises Refused naming the parameter."""
     for name in given:
-        if name not in (*_FILTERS, *_OTHERS):
-            raise Refused(f"{name[:40]!r} is not a parameter here; use some of {', '.join((*_FILTERS, *_OTHERS))}")
+        if name not in (*_SOURCES, *_OTHERS):
+            raise Refused(f"{name[:40]!r} is not a parameter here; use some of {', '.join((*_SOURCES, *_OTHERS))}")
     wait = _number(given, "wait", 0.0, LONGEST)
     return Wanted(
-        {name: given[name] for name in _FILTERS if name in given},
+        {name: given[name] for name in _SOURCES if name in given},
         given.get("table"),
         int(_number(given, "limit", LIMIT, MOST)),
         wait,
@@ -103,8 +102,9 @@ class Finder:
                 waited = time.monotonic() - began
                 if len(items) >= asked.count or waited >= asked.wait:
                     break
-                # What came between the look and this wait is seen at the next look, half a second later at most.
-                await self._feed.changed(min(0.5, asked.wait - waited), hurry=True)
+                # What came between the look and this wait is seen at the next look, half a second later at most; where
+                # each costs, when the feed has something new.
+                await self._feed.changed(min(REMOTE if self._feed.remote else 0.5, asked.wait - waited), hurry=True)
         finally:
             self._waiting -= 1
         return {"items": items, "waited": round(waited, 3), "complete": len(items) >= asked.count}
@@ -140,7 +140,7 @@ class Finder:
         if asked.table is not None and table.name == REJECTS:
             filters["table"] = asked.table
         for name, value in filters.items():
-            column = table.column_from(_SOURCES.get(name, f"reject.{name}"))
+            column = _column(table, name)
             if column is None:
                 # A reject has no such column: its hit holds what was sent.
                 if (hit := columns.reject.get("hit")) is not None:
@@ -159,3 +159,13 @@ class Finder:
             config = bigquery.QueryJobConfig(query_parameters=parameters)
             found = query.rows(self._client, sql, timeout=_TIMEOUT, config=config)
             return [item.of(table, columns, dict(row.items()), asked.most) for row in found]
+
+
+def _column(table: Table, name: str) -> Column | None:
+    """The one of this name, where that identifies an event, whatever fills it; else the one that is filled by it."""
+    if name in KEY_COLUMNS:
+        for column in table.columns:
+            if column.name == name:
+                return column
+    found = (table.column_from(source) for source in _SOURCES.get(name, (f"reject.{name}",)))
+    return next(filter(None, found), None)

@@ -16,7 +16,7 @@ MOST_CHARACTERS = 2_000  # of a value
 WHOLE = 1_000_000  # of one where an event is told whole
 _SUMMARY = 160
 _WHO = ("param.user_id", "param.anonymous_id", "hit.visitor_id")
-_TYPE = ("param.type", "param.event")
+TYPE = ("param.type", "param.event")
 _REJECT = ("reason", "column", "value", "detail", "table", "stage", "hit")
 
 
@@ -44,7 +44,7 @@ class Columns:
             event_id=table.filled_by("event.id").name,
             received_at=name("hit.received_at") or table.filled_by("event.day").name,
             who=tuple(filter(None, map(name, _WHO))),
-            type=next(filter(None, map(name, _TYPE)), None),
+            type=next(filter(None, map(name, TYPE)), None),
             protocol=name("hit.protocol"),
             problems=name("event.problems"),
             reject={one: name(f"reject.{one}") for one in _REJECT} if table.name == REJECTS else {},

@@ -46,7 +46,7 @@ def main() -> None:
         first = now()
         schema = schema_file.load(Path(first.schema))
         app = application(now, schema, _client(first), Restarts(options.control_fd), os.environ)
-        web.run_app(app, host=HOST, port=first.page_port, print=None, shutdown_timeout=2.0)
+        serve(app, first.page_port)
     except (NotRunning, ConfigError) as error:
         print(f"page: {error}", file=sys.stderr)
         sys.exit(1)
@@ -54,6 +54,11 @@ def main() -> None:
 
 def _client(first: Watched) -> Any:
     return query.client(first.project, os.environ["BIGQUERY_EMULATOR_HOST"])
+
+
+def serve(app: web.Application, port: int) -> None:
+    """Until a signal. A request whose asker is gone is given up. Raises OSError for a port that is taken."""
+    web.run_app(app, host=HOST, port=port, print=None, shutdown_timeout=2.0, handler_cancellation=True)
 
 
 def application(
@@ -77,12 +82,14 @@ def application(
         async with aiohttp.ClientSession(trust_env=False) as session:
             app[api.SIGHTS] = found = sights.make(now, schema, client, restarts, session, environ, tap=tap)
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(found.look.run(session)), tasks.create_task(found.feed.run())]
+                work = [found.look.run(session), found.feed.run(), found.keep_fresh()]
                 if found.raw_hits is not None:
-                    running.append(tasks.create_task(found.raw_hits.run()))
+                    work.append(found.raw_hits.run())
+                running = [tasks.create_task(one) for one in work]
                 yield
                 for task in running:
                     task.cancel()
+            found.sql_box.close()
             if found.raw_hits is not None:
                 await found.raw_hits.leave()
 

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
@@ -60,9 +61,13 @@ def explained() -> Iterator[None]:
     except TimeoutError as error:  # of futures: BigQuery answered, but not with the result
         raise QueryError("it took too long") from error
     except requests.ConnectionError as error:
-        raise QueryError("the BigQuery emulator does not answer; is `make run` running?") from error
+        raise QueryError("BigQuery does not answer") from error
     except requests.RequestException as error:
-        raise QueryError(f"no answer from the BigQuery emulator: {error}") from error
+        raise QueryError(f"no answer from BigQuery: {error}") from error
+    except GoogleAuthError as error:  # in a cluster, where a page is left open for days
+        raise QueryError(
+            f"no credentials: gcloud auth application-default login ({_one_line(str(error))[:200]})"
+        ) from error
 
 
 def _reason(error: exceptions.GoogleAPICallError) -> str:

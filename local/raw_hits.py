@@ -1,6 +1,6 @@
 """The latest raw requests, from a subscription of the page's own to the topic of hits, which goes when the page does.
 
-It counts them too, by the hour of their receipt, for the proof that nothing is missing: a count that no service makes.
+It counts those of collectors too, by the hour of their receipt: the proof need not wait for their tally, once a minute.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CALL = {"timeout": 5.0, "retry": None}
 class RawHits:
     """`run` never ends; `leave` removes the subscription.
 
-    `counts` has the hits received since `since`, by the hour of their receipt.
+    `counts` has the hits of collectors seen since it runs, by the hour of their receipt; `made` says whether it runs.
     """
 
     def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
@@ -50,16 +50,15 @@ class RawHits:
         self._bytes = 0
         self._packs = LruSet[str](_PACKS)
         self._client: Any = None
-        self._made = False
+        self.made = False
         self.counts: Counter[str] = Counter()
-        self.since: datetime | None = None
         self.error: str | None = None
 
     async def run(self) -> None:
         wait = backoff.Backoff(0.2, 5.0)
         while True:
             try:
-                if not self._made:
+                if not self.made:
                     await self._make()
                 answer = await self._client.pull(
                     request=PullRequest(subscription=self.subscription, max_messages=tap.MESSAGES),
@@ -76,7 +75,7 @@ class RawHits:
             except exceptions.DeadlineExceeded:
                 continue  # nothing came
             except exceptions.GoogleAPICallError as error:
-                self._made = self._made and not isinstance(error, exceptions.NotFound)
+                self.made = self.made and not isinstance(error, exceptions.NotFound)
                 self.error = " ".join(str(error.message).split())[:200]
                 await asyncio.sleep(wait.wait())
 
@@ -84,7 +83,7 @@ class RawHits:
         if self._client is None:
             return
         try:
-            if self._made:
+            if self.made:
                 await self._client.delete_subscription(subscription=self.subscription, **_CALL)
         except exceptions.GoogleAPICallError as error:  # it expires by itself
             self.error = str(error.message)
@@ -96,14 +95,14 @@ class RawHits:
             self._client = SubscriberAsyncClient()
         with suppress(exceptions.AlreadyExists):  # an answer was lost
             await self._client.create_subscription(request=self._wanted, **_CALL)
-        self._made, self.error = True, None
-        self.since = self.since or datetime.now(UTC)
+        self.made, self.error = True, None
 
     def _take(self, message: Any) -> None:
         """What cannot be read is the processor's to complain about."""
         attributes = dict(message.attributes)
         pack = attributes.get("pack") or message.message_id
-        again = pack in self._packs
+        collected = "schema" in attributes and {hit.INGESTED, hit.REPLAYED}.isdisjoint(attributes)
+        new = pack not in self._packs
         self._packs.add(pack)
         try:
             if "schema" in attributes:
@@ -114,7 +113,7 @@ class RawHits:
         except (Poison, NewerFormat):
             return
         for one in hits:
-            if not again:
+            if new and collected:
                 self.counts[hour(one.at)] += 1
             self._keep(one)
         for old in sorted(self.counts)[:-HOURS]:

@@ -14,6 +14,7 @@ from local.scrape import SECONDS, NoAnswer, ask_json
 from local.watched import EMULATORS
 
 _NAMES = {"pubsub": "Pub/Sub", "bigquery": "BigQuery"}
+_CALLS = {"*": "calls", "Publish": "publishing calls", "AppendRows": "appends"}
 EXAMPLES: tuple[dict[str, Any], ...] = (
     {
         "name": "Pub/Sub is down",
@@ -72,6 +73,7 @@ def shown(target: str, fault: Mapping[str, Any]) -> dict[str, Any]:
         "target": target,
         "effect": fault["effect"],
         "text": in_words(target, fault),
+        "means": meaning(target, fault),
         "expires_in": fault["ends_in"],
         "applied": fault["applied"],
         "fault": {name: value for name, value in fault.items() if name not in ("id", "applied", "ends_in")},
@@ -79,31 +81,48 @@ def shown(target: str, fault: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(target: str, fault: Mapping[str, Any]) -> str:
-    """Such as: Pub/Sub's Publish fails with UNAVAILABLE, for 12 s more."""
+    """Such as: Pub/Sub is down: all calls fail with UNAVAILABLE."""
+    effect, share, delay = fault["effect"], fault.get("share", 1), fault.get("delay")
+    all_of = "all" if share >= 1 else f"{share:.0%} of"
     method = fault.get("method", "*")
-    what = f"{_NAMES[target]}'s {'calls' if method == '*' else method}"
+    calls = f"{all_of} {_CALLS.get(method, f'calls of {method}')}"
     effects = {
-        "error": f"{what}: error {fault.get('code')}",
-        "latency": f"{what}: {fault.get('delay')} s late",
-        "latency_after": f"{what}: done, and answered {fault.get('delay')} s late",
-        "blackhole": f"{what}: no answer",
-        "lost_reply": f"{what}: done, and the answer is lost",
-        "drop_stream": f"{what}: streams break",
-        "duplicate": f"{_NAMES[target]} delivers twice",
-        "reorder": f"{_NAMES[target]} delivers out of order",
-        "drop_acks": f"{_NAMES[target]} ignores acks",
-        "append_error": f"{_NAMES[target]} refuses appends with {fault.get('code')}",
-        "row_errors": f"{_NAMES[target]} refuses rows",
-        "quota": f"{_NAMES[target]}'s quota is low",
+        "error": f"{calls} fail with {fault.get('code')}",
+        "latency": f"{calls} take {delay} s longer",
+        "latency_after": f"{calls} are answered {delay} s late",
+        "blackhole": f"{calls} get no answer",
+        "lost_reply": f"{calls} are done, but the answer is lost",
+        "drop_stream": f"{calls} break off",
+        "duplicate": f"{all_of} messages are delivered twice",
+        "reorder": "messages are delivered out of order",
+        "drop_acks": f"{all_of} acks are ignored, and their messages delivered again",
+        "append_error": f"{all_of} appends are refused with {fault.get('code')}",
+        "row_errors": f"{all_of} rows are refused",
+        "quota": "its quota is low",
     }
-    text = effects.get(fault["effect"], f"{what}: {fault['effect']}")
-    if (share := fault.get("share", 1)) < 1:
-        text += f", {share:.0%} of them"
-    if (times := fault.get("times")) is not None:
-        text += f", at most {times} times"
-    if (left := fault.get("ends_in")) is not None:
-        text += f", for {max(0, left):.0f} s more"
-    return text
+    down = share >= 1 and effect in ("error", "blackhole")
+    who = _NAMES[target] + (" is down" if down else " is slow" if effect.startswith("latency") else "")
+    times = fault.get("times")
+    limit = "" if times is None else ", once" if times == 1 else f", at most {times} times"
+    return f"{who}: {effects.get(effect, effect)}{limit}"
+
+
+def meaning(target: str, fault: Mapping[str, Any]) -> str:
+    """What becomes of events meanwhile."""
+    effect = fault["effect"]
+    if effect in ("duplicate", "reorder", "drop_acks"):
+        return "What is delivered again is dropped: each event counts once."
+    if effect == "row_errors":
+        return "They become rejects, with the reason; nothing is lost."
+    if effect in ("lost_reply", "latency_after"):
+        return "What is sent again counts once."
+    if target == "bigquery":
+        return "Rows wait in the loader and in Pub/Sub; nothing is lost."
+    if fault.get("method", "*") not in _CALLS:
+        return "Messages wait in Pub/Sub; nothing is lost."
+    if effect == "latency":
+        return "Replies to browsers wait for it; nothing is lost."
+    return "Hits wait on the collector's disk; nothing is lost."
 
 
 async def add(session: aiohttp.ClientSession, control: Mapping[str, str], wanted: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -25,9 +26,11 @@ from local.state import Look
 from local.story import Reading
 from local.stream import Stream
 from local.watched import Watched
-from services.processor import lookup_files, lookups
-from services.processor.lookups import Lookups
-from services.processor.parse import STAGE, Parser
+from services.ops import sample_report
+from services.processor import lookup_files
+from services.processor.enrich.lookup_table import LookupFile
+from services.processor.enrich.watched_file import Unusable
+from services.processor.parse import STAGE
 from services.processor.places import Places
 from services.shared import hash_keys, privacy, resource_names
 from services.shared.hit import Hit
@@ -51,6 +54,15 @@ class Sights:
     proof: Proof
     stream: Stream
     session: aiohttp.ClientSession
+    files: list[LookupFile | Places]
+
+    async def keep_fresh(self, every_seconds: float = lookup_files.EVERY_SECONDS) -> None:
+        """Take each file that was replaced, as the processor does, until cancelled."""
+        while self.files:
+            await asyncio.sleep(every_seconds)
+            for file in self.files:
+                with suppress(Unusable):  # the one before stays, and the processor says so
+                    await asyncio.to_thread(file.refresh)
 
     async def story(self, event_id: str, table: str | None) -> dict[str, Any]:
         """Raises Refused for an event that is unknown."""
@@ -100,12 +112,11 @@ def make(
     Raises ConfigError for settings that no service would start with.
     """
     now = watched()
-    preset = schema.privacy[environ.get("PIPE_PRIVACY", privacy.BALANCED)]
-    policy = Policy(preset, hash_keys.of_setting(preset, environ.get("PIPE_HASH_KEY_FILE", "")), schema.tenants)
-    places = Places.of_setting(environ.get("PIPE_GEO_DATABASE", ""), schema, preset)
-    sender = lookups.senders(environ.get("PIPE_AGENT_ADDRESSES", ""), schema, preset)
-    tables, _ = lookup_files.read(schema, preset)  # a cluster's files are not here: then their columns are NULL
-    parser = Parser(schema, Lookups(places.find if places else None, sender, tables))
+    preset = environ.get("PIPE_PRIVACY", privacy.BALANCED)
+    protection = schema.privacy[preset]
+    policy = Policy(protection, hash_keys.of_setting(protection, environ.get("PIPE_HASH_KEY_FILE", "")), schema.tenants)
+    # A cluster's files are not here: then their columns are NULL.
+    parser, _, files = sample_report.reader(schema, preset, environ)
     reading = Reading(schema, parser, now.collector)
     feed = Feed(client, now.dataset, schema, remote=now.read_only)
     topic = environ.get("PIPE_HITS_TOPIC", resource_names.HITS_TOPIC)
@@ -120,8 +131,9 @@ def make(
         finder=Finder(client, now.dataset, feed),
         reading=reading,
         explanation=Explanation(schema, reading, environ),
-        sql_box=SqlBox(client, now.project, now.dataset, remote=now.read_only),
-        proof=Proof(client, now.dataset, feed, raw_hits),
+        sql_box=SqlBox(client, now.project, now.dataset),
+        proof=Proof(client, now.dataset, raw_hits),
         stream=Stream(look, feed),
         session=session,
+        files=files,
     )

@@ -1,10 +1,13 @@
-"""The SQL box: one reading statement, its result bounded, its error with the place; and the schema beside it."""
+"""The SQL box: one reading statement, bounded in time and size, its error with the place; and the schema beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
+from concurrent import futures
+from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -16,44 +19,75 @@ from services.shared.schema import EVENTS, LOG_SUFFIX, REJECTS
 
 LIMIT, MOST = 1_000, 10_000  # rows: where nothing is said, and at most
 MOST_BYTES = 8_000_000  # of the values of a result
-MOST_BILLED = 10 * 2**30  # bytes that one statement may read of Google's BigQuery: about six cents
 SECONDS = 20.0
-_AT_ONCE = 4
+_AT_ONCE = 2  # in threads of their own, so that nobody else waits behind them
 _LIMIT = re.compile(r"\bLIMIT\s+\S+(\s+OFFSET\s+\S+)?\s*$|(--|#|\*/)[^\n]*$", re.IGNORECASE)
 _AT = re.compile(r"\s*(?:at )?\[(\d+):(\d+)\]")
 _NAMED = re.compile(r"(?:Unrecognized name: |function |keyword |Table [\w-]+:)`?([\w.]+)`?")
 _TOKEN = re.compile(r"<Token token_type: [^>]*?text: ([^,]*), [^>]*>")
 
 
+@dataclass
+class _Question:
+    """`job` once BigQuery has it; `given_up` once nobody waits for its answer."""
+
+    sql: str
+    limit: int
+    job: Any = None
+    given_up: bool = False
+
+
 class SqlBox:
-    def __init__(self, client: Any, project: str, dataset: str, *, remote: bool = False) -> None:
+    """`close` it in the end."""
+
+    def __init__(self, client: Any, project: str, dataset: str) -> None:
         self._client, self._project, self._dataset = client, project, dataset
-        self._config = bigquery.QueryJobConfig(maximum_bytes_billed=MOST_BILLED) if remote else None
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._threads = futures.ThreadPoolExecutor(2 * _AT_ONCE, "sql")  # as many to stop what is given up
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, sql: Any, limit: Any = LIMIT) -> dict[str, Any]:
-        """{columns, rows, truncated, bytes, seconds}. Raises Refused, with line and column where they are known."""
+        """{columns, rows, truncated, bytes, seconds}. Raises Refused, with line and column where they are known.
+
+        A statement whose asker is gone, or that takes longer than SECONDS, is stopped in BigQuery too.
+        """
         if not isinstance(sql, str) or not sql.strip():
             raise Refused(f"the SQL is empty; try SELECT user_id, type FROM {self._dataset}.{EVENTS}")  # noqa: S608
         if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST:
             raise Refused(f"limit: use a whole number from 1 to {MOST}")
+        question = _Question(sql, limit)
+        loop = asyncio.get_running_loop()
         async with self._slots:
-            return await asyncio.to_thread(self._run, sql, limit)
+            try:
+                async with asyncio.timeout(SECONDS):
+                    return await loop.run_in_executor(self._threads, self._run, question)
+            except TimeoutError as error:
+                raise Refused(f"it was stopped after {SECONDS:g} s; let it read less, such as fewer days") from error
+            finally:
+                question.given_up = True
+                if question.job is not None and question.job.state != "DONE":
+                    self._threads.submit(_stop, question.job)
 
-    def _run(self, sql: str, limit: int) -> dict[str, Any]:
+    def _run(self, question: _Question) -> dict[str, Any]:
         began = time.monotonic()
+        sql, limit = question.sql, question.limit
+        no_retry: dict[str, Any] = {"retry": None, "job_retry": None}  # someone is waiting
         try:
             with query.explained():
-                dry = self._client.query(
-                    sql, job_config=bigquery.QueryJobConfig(dry_run=True), retry=None, job_retry=None, timeout=SECONDS
-                )
+                config = bigquery.QueryJobConfig(dry_run=True)
+                dry = self._client.query(sql, job_config=config, timeout=SECONDS, **no_retry)
                 if dry.statement_type != "SELECT":
                     raise Refused(
                         f"this box only reads: use SELECT, not {dry.statement_type}; python -m local query runs any"
                     )
-                found = query.rows(
-                    self._client, _limited(sql, limit + 1), timeout=SECONDS, limit=limit + 1, config=self._config
-                )
+                if question.given_up:
+                    raise query.QueryError("nobody waits for it")
+                question.job = self._client.query(_limited(sql, limit + 1), timeout=SECONDS, **no_retry)
+                if question.given_up:
+                    _stop(question.job)
+                found = question.job.result(timeout=SECONDS, max_results=limit + 1, **no_retry)
                 return self._result(found, limit, dry.total_bytes_processed or 0, began)
         except query.QueryError as error:
             raise _refusal(str(error), sql) from error
@@ -137,6 +171,11 @@ class SqlBox:
             if name in names
         ]
         return [{"name": name, "sql": sql} for name, sql in found]
+
+
+def _stop(job: Any) -> None:
+    with suppress(query.QueryError), query.explained():  # it may have ended, or BigQuery with it
+        job.cancel(timeout=SECONDS, retry=None)
 
 
 def _limited(sql: str, most: int) -> str:

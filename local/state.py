@@ -27,6 +27,7 @@ _LATENCY = {
     "processor": "pixelpipe_processor_publish_seconds",
     "loader": "pixelpipe_loader_end_to_end_seconds",
 }
+_ONE_POD = "each figure is that of one pod; the proof by hour has all"
 _PUBLISHED = "pixelpipe_collector_hits_settled_total"
 _DRAINED = "pixelpipe_collector_spool_drained_hits_total"
 
@@ -128,7 +129,7 @@ class Look:
         parts = [
             self._part(watched, name, *status) for name, status in zip((*SERVICES, *EMULATORS), statuses, strict=True)
         ]
-        ledger = self._ledger(missing)
+        ledger = {"error": _ONE_POD} if watched.read_only else self._ledger(missing)
         queues = self._queues(backlogs)
         seen = trouble.Seen(parts, queues, faults, self._recent)
         found = trouble.find(seen)
@@ -321,7 +322,8 @@ async def _status(session: aiohttp.ClientSession, watched: Watched, name: str) -
             return "running", None
         status, text = await ask(session, name, f"{watched.admin[name]}/readyz", watched.log_of(name))
     except NoAnswer as error:
-        return "not_ready", str(error)
+        # Of a cluster it is the way there that is known to be gone, not the service.
+        return ("unseen" if watched.read_only else "not_ready"), str(error)
     return ("ready", None) if status == 200 else ("not_ready", text[:200].strip())
 
 

@@ -28,6 +28,8 @@ class Stream:
 
     def __init__(self, look: Look, feed: Feed) -> None:
         self._look, self._feed = look, feed
+        # What ids count from: a page resumes only where this server left it, and not one before it.
+        self._first = time.time_ns() // 1_000_000
         self._clients = 0
         self._ending = asyncio.Event()
 
@@ -41,12 +43,12 @@ class Stream:
         if self._clients >= CLIENTS:
             raise Refused(f"{CLIENTS} pages are open already", HTTPStatus.TOO_MANY_REQUESTS)
         given = request.headers.get("Last-Event-ID") or request.query.get("after") or "0"
-        at = int(given) if given.isascii() and given.isdigit() and len(given) < 18 else 0
+        at = int(given) - self._first if given.isascii() and given.isdigit() and len(given) < 18 else 0
         response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream; charset=utf-8"})
         self._clients += 1
         try:
-            await response.prepare(request)
             with suppress(ConnectionResetError):  # the page was closed
+                await response.prepare(request)
                 await self._send(response, session, at)
         finally:
             self._clients -= 1
@@ -54,7 +56,7 @@ class Stream:
 
     async def _send(self, response: web.StreamResponse, session: aiohttp.ClientSession, at: int) -> None:
         feed, shown_at, beat, resets = self._feed, 0.0, time.monotonic(), self._feed.resets
-        if at > feed.newest:  # of a stack before this one
+        if not 0 <= at <= feed.newest:  # of a server before this one
             at = 0
         while not self._ending.is_set():
             now = time.monotonic()
@@ -63,7 +65,7 @@ class Stream:
                 await _event(response, "reset", {"since": _iso(feed)})
             items, skipped, at = feed.after(at, MOST)
             if items or skipped:
-                await _event(response, "items", {"items": items, "skipped": skipped}, at)
+                await _event(response, "items", {"items": items, "skipped": skipped}, self._first + at)
                 beat = now
             if now - shown_at >= _STATE_SECONDS:
                 try:

@@ -14,6 +14,13 @@ ERROR, WARNING = "error", "warning"
 SLOW_SECONDS = 10.0  # a message that waits longer is worth a line
 DOWN = ("ended", "stopped", "stopping", "not_ready", "starting")
 _NAMES = {"bigquery": "BigQuery", "pubsub": "Pub/Sub"}
+_MEANWHILE = {  # what becomes of events
+    "collector": "senders have to send again",
+    "processor": "hits wait in Pub/Sub",
+    "loader": "rows wait in Pub/Sub",
+    "pubsub": "hits wait in the collector's spool",
+    "bigquery": "rows wait in Pub/Sub",
+}
 _BREAKER = "pixelpipe_collector_breaker_state"
 
 
@@ -44,13 +51,17 @@ def find(seen: Seen) -> list[Trouble]:
 
 
 def _parts(seen: Seen) -> Iterator[Trouble]:
+    if unseen := [part["name"] for part in seen.parts if part["status"] == "unseen"]:
+        text = f"the {' and the '.join(unseen)} cannot be seen: is kubectl port-forward running?"
+        yield Trouble("forward", "unseen", WARNING, text)
     for part in seen.parts:
         if part["status"] in DOWN:
             level = WARNING if part["status"] in ("starting", "stopping") else ERROR
             why = f": {part['why']}" if part["why"] else ""
             who = _NAMES.get(part["name"], f"the {part['name']}")
             verb = "has ended" if part["status"] == "ended" else f"is {part['status'].replace('_', ' ')}"
-            yield Trouble(part["name"], "down", level, f"{who} {verb}{why}")
+            meanwhile = f"; {_MEANWHILE[part['name']]}" if level == ERROR else ""
+            yield Trouble(part["name"], "down", level, f"{who} {verb}{why}{meanwhile}")
 
 
 def _collector(seen: Seen) -> Iterator[Trouble]:
@@ -60,7 +71,7 @@ def _collector(seen: Seen) -> Iterator[Trouble]:
     state = recent.last.value(_BREAKER)
     failed = recent.grown("pixelpipe_collector_publish_failures_total")
     if state != breaker.CLOSED:
-        text = "the collector cannot publish: Pub/Sub does not confirm, so hits go to the spool"
+        text = "the collector cannot publish: hits wait in its spool until Pub/Sub is back"
         yield Trouble("pubsub", "breaker", ERROR, text)
     elif failed:
         text = f"Pub/Sub did not confirm {failed:.0f} packs of the collector in the last 10 s"
@@ -119,8 +130,8 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
             yield Trouble(name, "backlog", ERROR, text)
     spool = seen.queues.get("spool")
     if spool and spool["hits"]:
-        text = "1 hit waits" if spool["hits"] == 1 else f"{spool['hits']} hits wait"
-        yield Trouble("spool", "waiting", WARNING, f"{text} on the collector's disk for Pub/Sub")
+        text = "1 hit is" if spool["hits"] == 1 else f"{spool['hits']} hits are"
+        yield Trouble("spool", "waiting", WARNING, f"{text} safe on the collector's disk")
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
         text = f"{dead['messages']} dead letters wait for someone: make ops ARGS='dead list'"
@@ -129,7 +140,7 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
 
 def _faults(seen: Seen) -> Iterator[Trouble]:
     for fault in seen.faults:
-        yield Trouble(fault["target"], f"fault {fault['id']}", WARNING, f"a fault is set: {fault['text']}")
+        yield Trouble(fault["target"], f"fault {fault['id']}", WARNING, f"rehearsed: {fault['text']}")
 
 
 class Since:

@@ -7,18 +7,22 @@ const HEIGHT = 220;
 const FOOT = 24;
 const HEAD = 10;
 const LEFT = 56;
+const MOST_LABEL = 110; // px of a label
+const LEAST_LABEL = 44; // of one that is cut
+const GAP = 6;
 const SERIES = 4; // as many as can be told apart by colour and dash
 
-// `series`: [{name, values}], as many values as `labels`.
-export function lineChart(labels, series, width) {
-  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart");
-  const step = labels.length > 1 ? (width - LEFT - 12) / (labels.length - 1) : 0;
+// `series`: [{name, values}], as many values as `labels`; `along`: where each is, as numbers that do not fall.
+export function lineChart(labels, series, width, along = labels.map((_label, at) => at)) {
+  const span = along.at(-1) - along[0] || 1;
+  const x = (at) => LEFT + ((along[at] - along[0]) / span) * (width - LEFT - 12);
+  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart", x, MOST_LABEL);
   series.slice(0, SERIES).forEach(({ values }, index) => {
     let path = "";
     let pen = "M";
     values.forEach((value, at) => {
       if (value === null) { pen = "M"; return; }
-      path += `${pen}${(LEFT + at * step).toFixed(1)} ${frame.y(value).toFixed(1)}`;
+      path += `${pen}${x(at).toFixed(1)} ${frame.y(value).toFixed(1)}`;
       pen = "L";
     });
     frame.drawing.append(drawn("path", { d: path, class: `series line-${index}` }));
@@ -29,8 +33,10 @@ export function lineChart(labels, series, width) {
 // `stacked`: each label's values one upon the other, else side by side.
 export function barChart(labels, series, width, stacked = false) {
   const used = series.slice(0, stacked ? series.length : SERIES);
-  const frame = framed(labels, used, width, "Bar chart", stacked);
   const slot = (width - LEFT - 4) / Math.max(1, labels.length);
+  // Names are cut to the width of their bars, unless that leaves nothing to read.
+  const room = slot >= LEAST_LABEL ? slot - GAP : MOST_LABEL;
+  const frame = framed(labels, used, width, "Bar chart", (at) => LEFT + (at + 0.5) * slot, room, stacked);
   const thick = Math.max(1, Math.min(48, slot * 0.72) / (stacked ? 1 : used.length));
   labels.forEach((label, at) => {
     let below = 0;
@@ -51,11 +57,12 @@ export function barChart(labels, series, width, stacked = false) {
   return frame.drawing;
 }
 
-function framed(labels, series, width, kind, stacked = false) {
+// `x(at)` is the middle of a label, which has so much `room`.
+function framed(labels, series, width, kind, x, room, stacked = false) {
   const all = stacked
     ? labels.map((_label, at) => series.reduce((sum, { values }) => sum + (values[at] ?? 0), 0))
     : series.flatMap(({ values }) => values.filter((value) => value !== null));
-  const ticks = scale(Math.min(0, ...all), Math.max(0, ...all));
+  const ticks = scale(Math.min(0, ...all), Math.max(0, ...all), all.every(Number.isInteger));
   const [low, high] = [ticks[0], ticks.at(-1)];
   const y = (value) => HEAD + (HEIGHT - HEAD - FOOT) * (1 - (value - low) / (high - low || 1));
   const drawing = drawn("svg", {
@@ -65,23 +72,35 @@ function framed(labels, series, width, kind, stacked = false) {
   for (const tick of ticks) {
     drawing.append(drawn("path", { d: `M${LEFT} ${y(tick)}H${width}`, class: "grid" }), drawn("text", { x: LEFT - 8, y: y(tick) + 4, class: "tick end" }, short(tick)));
   }
-  const slot = (width - LEFT) / Math.max(1, labels.length);
-  const longest = Math.max(1, ...labels.map((label) => Math.min(14, label.length)));
-  const every = Math.max(1, Math.ceil((longest * 7 + 12) / slot));
+  ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  let free = 0; // where the next label has room
   labels.forEach((label, at) => {
-    if (at % every !== 0) return;
-    const x = LEFT + (kind === "Bar chart" ? (at + 0.5) * slot : (at * (width - LEFT - 12)) / Math.max(1, labels.length - 1));
-    drawing.append(drawn("text", { x: x.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, label.length > 14 ? `${label.slice(0, 13)}…` : label));
+    const text = cut(label, room);
+    const half = wide(text) / 2;
+    const middle = Math.min(x(at), width - half);
+    if (middle - half < free) return;
+    free = middle + half + GAP;
+    drawing.append(drawn("text", { x: middle.toFixed(1), y: HEIGHT - 6, class: "tick middle" }, text, drawn("title", {}, label)));
   });
   return { drawing, y };
 }
 
-// Round numbers that hold both ends, three to six of them.
-function scale(low, high) {
+const ruler = document.createElement("canvas").getContext("2d");
+
+const wide = (text) => ruler.measureText(text).width;
+
+function cut(label, room) {
+  let text = label.slice(0, 40);
+  while (text.length > 1 && wide(text === label ? text : `${text}…`) > room) text = text.slice(0, -1);
+  return text === label ? label : `${text}…`;
+}
+
+// Round numbers that hold both ends, two to six of them.
+function scale(low, high, whole) {
   if (high === low) high = low + 1;
   const raw = (high - low) / 4;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw);
+  const step = Math.max(whole ? 1 : 0, [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw));
   const first = Math.floor(low / step);
   return Array.from({ length: Math.ceil(high / step) - first + 1 }, (_none, index) => (first + index) * step);
 }

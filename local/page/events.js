@@ -56,6 +56,7 @@ export class Events {
 
   // Someone reads or marks a row: it must not move away under the pointer.
   paused() {
+    if (!this.list.querySelector(".row")) return false;
     const marked = document.getSelection();
     const selecting = marked && !marked.isCollapsed && this.list.contains(marked.anchorNode);
     return this.list.matches(":hover") || selecting || this.list.contains(document.activeElement) && document.activeElement !== this.list;

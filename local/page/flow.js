@@ -11,7 +11,7 @@ const TITLES = { collector: "collector", processor: "processor", loader: "loader
 const PIPES = ["collector-hits", "hits-processor", "processor-rows", "rows-loader", "loader-bigquery"];
 const MARKS = {
   ready: ["●", "ready"], running: ["●", "running"], starting: ["◌", "starting"], stopping: ["◌", "stopping"],
-  not_ready: ["▲", "not ready"], stopped: ["■", "stopped"], ended: ["✕", "ended"], unknown: ["◌", "not asked"],
+  not_ready: ["▲", "not ready"], unseen: ["◌", "not seen"], stopped: ["■", "stopped"], ended: ["✕", "ended"], unknown: ["◌", "not asked"],
 };
 
 function wide(width) {
@@ -161,7 +161,7 @@ export class Flow {
     const [mark, word] = MARKS[part.status] ?? ["▲", part.status];
     const faults = state.faults.filter((fault) => fault.target === part.name);
     const trouble = state.trouble.find((one) => one.part === part.name);
-    const fine = ["ready", "running", "unknown"].includes(part.status);
+    const fine = ["ready", "running", "unknown", "unseen"].includes(part.status);
     const bad = !fine || trouble !== undefined && trouble.level !== "warning";
     made.card.dataset.state = bad ? "bad" : faults.length > 0 || trouble ? "fault" : "fine";
     setText(made.mark, fine && (bad || faults.length > 0 || trouble) ? "▲" : mark);
@@ -180,7 +180,8 @@ export class Flow {
     const failing = typeof errors === "number" && errors > 0;
     setText(made.errors, failing ? `▲ ${rate(errors)} errors/s` : errors === 0 && !bad ? "no errors" : "");
     made.errors.classList.toggle("bad", failing);
-    for (const [verb, button] of Object.entries(made.buttons)) button.hidden = state.read_only || !(part.can ?? []).includes(verb);
+    if (state.read_only) made.card.querySelector(".buttons")?.remove();
+    for (const [verb, button] of Object.entries(made.buttons)) button.hidden = !(part.can ?? []).includes(verb);
     this.spark(made, part.name, shown);
   }
 

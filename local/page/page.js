@@ -2,12 +2,12 @@
 
 import { byId, element, setText } from "./element.js";
 import { Events } from "./events.js";
-import { count, rate, seconds, sentence } from "./figures.js";
+import { rate, seconds, sentence } from "./figures.js";
 import { Flow } from "./flow.js";
 import { showLedger, startProof } from "./proof.js";
 import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
-import { showHost, startSending } from "./send.js";
+import { fireFirst, showHost, startSending } from "./send.js";
 import { openStory } from "./story.js";
 
 const flow = new Flow(byId("picture"), steer);
@@ -19,7 +19,7 @@ const events = new Events(
 async function steer(name, verb) {
   say(`${verb} ${name} …`);
   try {
-    const { status } = await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
+    await ask(`/api/services/${name}/${verb}`, { method: "POST", body: {} });
     say("");
   } catch (error) {
     say(error.message, true);
@@ -38,13 +38,12 @@ function showState(state) {
   const trouble = state.trouble.filter((one) => !state.faults.some((fault) => one.text.endsWith(fault.text)));
   const worst = trouble[0];
   byId("flow").dataset.state = worst ? worst.level ?? "error" : "fine";
-  setText(byId("headline"), worst ? sentence(worst.text) : state.ready ? "All is well" : "Starting …");
-  const flowing = perSecond ? `${rate(perSecond)} hits a second` : "Nothing arrives at the moment";
-  const spooled = state.ledger?.spooled;
+  const first = isFirst(state);
+  setText(byId("headline"), worst ? sentence(worst.text) : !state.ready ? "Starting …" : first ? "Ready for the first event" : "All is well");
+  const flowing = perSecond > 0 ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : perSecond === 0 ? "Nothing arrives at the moment" : null;
   setText(byId("summary"), [
     flowing,
     latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
-    spooled ? `${count(spooled)} safe in the spool` : null,
     `project ${state.project}, dataset ${state.dataset}`,
   ].filter(Boolean).join(" · "));
   const more = trouble.slice(1).map((one) => sentence(one.text));
@@ -55,18 +54,35 @@ function showState(state) {
   events.showError(state.feed_error);
   showHost(state);
   showDataset(state);
-  if (state.ledger) showLedger(state.ledger);
+  showLedger(state.ledger, state.read_only);
+  document.title = `pixelpipe: ${state.project}.${state.dataset}`;
+  watching = state.read_only ? "live, only looking" : "live";
 }
 
+// Nothing has ever come: a newcomer's page. What the button says stays until something else comes.
+function isFirst(state) {
+  const first = !state.read_only && state.ready && state.ledger?.collected === 0 && events.items.length === 0;
+  const button = byId("first").querySelector(".first");
+  if (first) byId("first").hidden = false;
+  else if (button !== null || state.ledger?.collected > 1) byId("first").hidden = true;
+  return first;
+}
+
+byId("first").querySelector("button").addEventListener("click", () => fireFirst(byId("first")));
+
 let faultsShown = "";
+let watching = "live";
 
 function showFaults({ faults, read_only: readOnly }) {
-  byId("rehearse").hidden = readOnly;
+  if (readOnly) byId("rehearse")?.remove();
+  if (byId("rehearse") === null) return;
+  byId("rehearse").hidden = false;
   const list = byId("rehearse").querySelector(".faults");
   const key = faults.map((fault) => fault.id).join(" ");
   if (key !== faultsShown) {
+    if (key === "") say("The rehearsal is over.");
     faultsShown = key;
-    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, fault.text.replace(/, for \d+ s more$/, "")), element("span", { class: "left" }),
+    list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, `${fault.text}. `, element("span", { class: "quiet" }, fault.means)), element("span", { class: "left" }),
       element("button", { type: "button", class: "small", click: () => end(fault) }, "End it"))));
   }
   faults.forEach((fault, index) => {
@@ -76,16 +92,15 @@ function showFaults({ faults, read_only: readOnly }) {
 }
 
 async function end(fault) {
-  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).then(() => say("The fault has ended."), (error) => say(error.message, true));
+  await ask(`/api/faults/${encodeURIComponent(fault.id)}`, { method: "DELETE" }).catch((error) => say(error.message, true));
 }
 
 async function showRehearsals() {
-  const choices = byId("rehearse").querySelector(".choices");
   try {
     const examples = await ask("/api/faults/examples");
-    choices.replaceChildren(...examples.map((example) => element("button", {
+    byId("rehearse")?.querySelector(".choices").replaceChildren(...examples.map((example) => element("button", {
       type: "button", title: example.text, click: async () => {
-        await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`${example.name}: ${example.text}`), (error) => say(error.message, true));
+        await ask("/api/faults", { method: "POST", body: example.fault }).then(() => say(`Rehearsed: ${example.name}.`), (error) => say(error.message, true));
       },
     }, example.name)));
   } catch {
@@ -94,14 +109,14 @@ async function showRehearsals() {
 }
 
 function showLink(link, since) {
-  const said = { live: "live", lost: `no connection for ${seconds(since)}`, silent: `no news for ${seconds(since)}` }[link];
+  const said = { live: watching, lost: `no connection for ${seconds(since)}`, silent: `no news for ${seconds(since)}` }[link];
   byId("link").dataset.link = link;
   setText(byId("link"), said);
   document.body.classList.toggle("stale", link !== "live");
   if (link === "live") return;
   byId("flow").dataset.state = "error";
   setText(byId("headline"), "The page's server does not answer");
-  setText(byId("summary"), `What is shown is ${seconds(since)} old. Is \`make run\` still running? The page goes on by itself as soon as it is.`);
+  setText(byId("summary"), `What is shown is ${seconds(since)} old. Is the command that serves it still running, such as make run? The page goes on by itself as soon as it is.`);
 }
 
 follow({

@@ -6,25 +6,28 @@ import { count, counted, dollars, rate, sentence } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
-const RESTARTED_SECONDS = 2; // the equation has them from the hours then
 const COST_SECONDS = 30;
 const HOUR = 3_600_000; // ms
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
+const STORED = ["loaded", "rejected", "in flight", "dead"]; // of an hour
+const RESTARTED = "A service was started again and counts from 0, so these are the sums of the last 24 hours, which BigQuery has.";
+const OF_ALL_PODS = "The sums of the last 24 hours, of all pods, as BigQuery has them.";
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
 export function startProof() {
-  repeat(askHours, () => (restarted ? RESTARTED_SECONDS : PROOF_SECONDS));
-  repeat(askCost, () => COST_SECONDS);
+  repeat(askHours, PROOF_SECONDS);
+  repeat(askCost, COST_SECONDS);
   byId("rate").addEventListener("change", askCost);
+  new ResizeObserver(() => redraw()).observe(byId("hours"));
 }
 
 async function repeat(asking, every) {
   if (!document.hidden) await asking();
-  setTimeout(() => repeat(asking, every), every() * 1000);
+  setTimeout(() => repeat(asking, every), every * 1000);
 }
 
-function askHours() {
-  return showAnswer("hours", "/api/proof?hours=24", showHours);
+async function askHours() {
+  if (!(await showAnswer("hours", "/api/proof?hours=24", showHours))) proof = null;
 }
 
 function askCost() {
@@ -32,33 +35,41 @@ function askCost() {
   return showAnswer("cost", rate ? `/api/cost?rate=${encodeURIComponent(rate)}` : "/api/cost", showCost);
 }
 
-// What failed is said in the place of the answer.
+// What failed is said in the place of the answer; returns whether there is one.
 async function showAnswer(id, path, show) {
+  let answer;
   try {
-    show(byId(id), await ask(path));
+    answer = await ask(path);
   } catch (error) {
     byId(id).replaceChildren(element("p", { class: "error" }, error.message));
+    return false;
   }
+  show(byId(id), answer);
+  return true;
 }
 
 let shownLedger = "";
 let proof = null; // by hour
-let restarted = false; // a service counts from 0 again
-let collected = [0, 0]; // by the ledger: now, and when the hours were asked for the last time
+let redraw = () => {}; // the chart of the hours, for the width there is
+let summed = null; // why the sums of the hours are in the ledger's place, in words
 
-export function showLedger(ledger) {
-  collected[0] = ledger.collected ?? collected[0];
-  restarted = (ledger.notes ?? []).length > 0;
+export function showLedger(ledger, readOnly) {
+  const why = readOnly ? OF_ALL_PODS : (ledger.notes ?? []).length > 0 ? RESTARTED : null;
+  summed = proof === null ? null : why;
+  if (ledger.collected > 0 && proof?.hours.length === 0) { // the first has come
+    proof = null;
+    askHours();
+  }
   const key = JSON.stringify([ledger, proof?.text, proof?.hours]);
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
-  if (ledger.error) {
+  if (ledger.error && summed === null) {
     into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}`));
     return;
   }
   // Rows of tables with `copy` are beside those of their hits.
-  const numbers = restarted && proof !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
+  const numbers = summed !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
   const parts = numbers.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
   const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
   const { good, said } = verdict(ledger);
@@ -66,25 +77,22 @@ export function showLedger(ledger) {
     element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
   into.replaceChildren(
     element("div", { class: "equation" }, term("", "collected", numbers.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
-    shares(values),
+    numbers.collected > 0 ? shares(values) : "",
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(proof !== null && restarted
-      ? [element("p", { class: "quiet" }, "A service was started again and counts from 0, so these are the sums of the hours, which page and BigQuery count.")]
-      : (ledger.notes ?? []).map((note) => element("p", { class: "quiet" }, sentence(note)))));
+    ...(summed !== null ? [summed] : (ledger.notes ?? []).map(sentence)).map((note) => element("p", { class: "quiet" }, note)));
 }
 
-// What has been collected since the page began to count, and became what. What is spooled has not come past the page yet.
+// What was collected in these hours, and became what. What is in the spool has come past neither page nor tally.
 function byHours(ledger) {
-  const hours = proof.hours.filter((hour) => hour.collected !== null);
-  const sum = (name) => hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
+  const sum = (name) => proof.hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const sums = Object.fromEntries(["loaded", "rejected", "in_flight", "dead", "sampled_out"].map((name) => [name, sum(name)]));
-  return { ...sums, spooled: ledger.spooled, collected: sum("collected") + ledger.spooled };
+  const spooled = ledger.spooled ?? 0;
+  return { ...sums, spooled, collected: sum("collected") + sum("untold") + spooled };
 }
 
-// The ledger is what the services count since they started, and a note says that it may be off, such as after a restart.
-// The hours hold then too: page and BigQuery count them.
+// The ledger is what the services count since they started; the hours hold across restarts.
 function verdict(ledger) {
-  if (proof !== null && restarted) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
+  if (summed !== null) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
   if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
@@ -115,28 +123,31 @@ function shares(values) {
 function showHours(into, found) {
   proof = found;
   const hours = lastDay(found.hours);
-  const series = ["loaded", "rejected", "in flight", "dead"].map((name) => ({ name, values: hours.map((hour) => Math.max(0, hour[name.replace(" ", "_")] ?? 0)) }));
-  const labels = hours.map((hour) => `${String(new Date(hour.hour).getHours()).padStart(2, "0")}h`);
-  // The two sides are not asked in the same instant: what has come since the last time may be on one of them only.
-  const moving = Math.max(0, collected[0] - collected[1]);
-  collected = [collected[0], collected[0]];
-  const off = hours.filter((hour, index) => Math.abs(hour.difference ?? 0) > (index === hours.length - 1 ? moving : 0));
-  const unknown = hours.filter((hour) => hour.difference === null && (hour.loaded || hour.rejected)).length;
-  const said = off.length > 0
-    ? `▲ ${off.map(offBy).join("; ")}.`
-    : `✓ In no hour is anything missing.${unknown > 0 ? ` ${count(unknown)} of them are from before this run, whose collector is no longer here to ask.` : ""}`;
+  const series = STORED.map((name) => ({ name, values: hours.map((hour) => hour[name.replace(" ", "_")] ?? 0) }));
+  const labels = hours.map((hour) => String(new Date(hour.hour).getHours()).padStart(2, "0"));
+  const sum = (name) => hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
+  const missing = hours.filter((hour) => hour.difference > 0);
+  const notes = [
+    sum("untold") > 0 ? `${counted(sum("untold"), "hit")} arrived before the collector's tally, which comes once a minute.` : null,
+    sum("unfinished_collectors") > 0 ? "A collector was killed: what it took in its last minute is counted where it arrived only." : null,
+  ].filter(Boolean);
+  const draw = () => barChart(labels, series, Math.max(260, into.clientWidth), true);
+  redraw = () => into.querySelector(".chart")?.replaceWith(draw());
+  if (!series.some(({ values }) => values.some(Boolean))) {
+    into.replaceChildren(element("p", { class: "quiet" }, "Nothing has come in the last 24 hours."));
+    return;
+  }
   into.replaceChildren(
-    barChart(labels, series, Math.max(260, into.clientWidth), true),
+    draw(),
     element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
-    element("p", { class: off.length > 0 ? "warn" : "quiet" }, said),
+    element("p", missing.length > 0 ? { class: "bad" } : {}, missing.length > 0 ? `▲ ${missing.map(lacks).join("; ")}.` : "✓ In no hour is anything missing."),
+    ...notes.map((note) => element("p", { class: "quiet" }, note)),
     table(hours, into.querySelector("details")?.open ?? false));
 }
 
-function offBy({ hour, difference }) {
+function lacks({ hour, difference }) {
   const since = new Date(hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  return difference > 0
-    ? `${counted(difference, "hit")} of the hour from ${since} not in BigQuery yet: lost if this stays`
-    : `${counted(-difference, "row")} more than hits in the hour from ${since}: they were delivered twice or come from elsewhere, and the views count once`;
+  return `${counted(difference, "hit")} of the hour from ${since} ${difference === 1 ? "is" : "are"} missing: pixelpipe reconcile says more`;
 }
 
 // The last 24 hours, oldest first, with those in which nothing came.

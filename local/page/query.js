@@ -6,6 +6,7 @@ import { bytes, count, counted, seconds } from "./figures.js";
 import { ask } from "./server.js";
 
 const ROWS_SHOWN = 200;
+const NARROW = 860; // px, where the tables are below the answer
 const POINTS = 400;
 const NUMBERS = new Set(["INT64", "INTEGER", "FLOAT64", "FLOAT", "NUMERIC", "BIGNUMERIC"]);
 const TIMES = new Set(["DATE", "TIMESTAMP", "DATETIME", "TIME"]);
@@ -17,7 +18,7 @@ let asking = null; // the AbortController of the question that is not answered y
 let dataset = "";
 
 export async function startQuery() {
-  byId("run").addEventListener("click", run);
+  byId("run").addEventListener("click", () => (asking === null ? run() : stop()));
   byId("csv").addEventListener("click", exportCsv);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
@@ -49,11 +50,11 @@ async function loadSchema() {
   byId("examples").replaceChildren(...schema.examples.map((example) => element("button", {
     type: "button", class: "small", click: () => { text.value = example.sql; clearError(); run(); },
   }, example.name)));
-  if (text.value === "" && schema.examples.length > 0) {
+  if (text.value === "" && document.activeElement !== text && schema.examples.length > 0) {
     text.value = schema.examples[0].sql;
     runWhenSeen();
   }
-  byId("schema").append(...schema.tables.map((table, index) => element("details", { open: index === 0 },
+  byId("schema").append(...schema.tables.map((table, index) => element("details", { open: index === 0 && innerWidth > NARROW },
     element("summary", {}, element("code", {}, table.name), " ", element("span", { class: "quiet" }, table.kind)),
     table.description ? element("p", { class: "quiet" }, table.description) : null,
     element("ul", {}, [nameButton(table.name, "its name, with the dataset", "", () => insert(`${dataset}.${table.name}`)), ...table.columns.map((column) => nameButton(column.name, column.description, column.type))]))));
@@ -81,25 +82,52 @@ function insert(name) {
   clearError();
 }
 
+function stop() {
+  asking.abort();
+  answered("stopped");
+  showNothing();
+}
+
+function answered(said) {
+  asking = null;
+  setText(byId("run"), "Run");
+  setText(byId("asked"), said);
+  byId("result").classList.remove("old");
+}
+
+// What was answered before is no answer to what failed.
+function showNothing() {
+  result = null;
+  byId("views").hidden = byId("csv").hidden = true;
+  byId("result").replaceChildren();
+}
+
 // A newer question takes the place of one that is not answered yet.
 async function run() {
   asking?.abort();
   const mine = (asking = new AbortController());
   clearError();
+  setText(byId("run"), "Stop");
   setText(byId("asked"), "asking …");
+  byId("result").classList.add("old");
+  let found;
   try {
-    const found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 }, signal: mine.signal });
-    if (mine !== asking) return;
-    result = { ...found, view: fitting(found) };
-    setText(byId("asked"), `${found.truncated ? "the first " : ""}${counted(found.rows.length, "row")} in ${seconds(found.seconds)}, ${bytes(found.bytes)} read`);
-    byId("views").hidden = byId("csv").hidden = false;
-    result.press = chips(byId("views"), views(result), result.view, show);
-    show(result.view);
+    found = await ask("/api/query", { method: "POST", body: { sql: text.value, limit: 1000 }, signal: mine.signal });
   } catch (error) {
     if (mine !== asking) return;
-    setText(byId("asked"), "");
+    answered("");
+    showNothing();
     showError(error);
+    return;
   }
+  if (mine !== asking) return;
+  answered(`${found.truncated ? "the first " : ""}${counted(found.rows.length, "row")} in ${seconds(found.seconds)}, ${bytes(found.bytes)} read`);
+  result = { ...found, view: fitting(found) };
+  const possible = views(result);
+  byId("views").hidden = Object.keys(possible).length === 1;
+  byId("csv").hidden = found.rows.length === 0;
+  chips(byId("views"), possible, result.view, show);
+  show(result.view);
 }
 
 function clearError() {
@@ -154,10 +182,11 @@ function show(view) {
     const rows = result.rows.slice(0, POINTS);
     const [first] = labelColumns(result);
     const axis = first ?? 0;
-    const labels = rows.map((row) => label(row[axis], result.columns[axis].type));
+    const labels = withoutDay(rows.map((row) => label(row[axis], result.columns[axis].type)));
     const series = numeric(result).filter((index) => index !== axis).map((index) => ({ name: result.columns[index].name, values: rows.map((row) => (row[index] === null ? null : Number(row[index]))) }));
-    const draw = view === "line" ? lineChart : barChart;
-    into.replaceChildren(draw(labels, series, Math.max(280, into.clientWidth)), element("p", { class: "legend" }, series.slice(0, 4).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))));
+    const width = Math.max(280, into.clientWidth);
+    const chart = view === "line" ? lineChart(labels, series, width, times(rows, axis)) : barChart(labels, series, width);
+    into.replaceChildren(chart, element("p", { class: "legend" }, series.slice(0, 4).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))));
   }
 }
 
@@ -165,6 +194,19 @@ function label(value, type) {
   if (value === null) return "null";
   const said = String(value);
   return type === "TIMESTAMP" || type === "DATETIME" ? said.replace("T", " ").replace(/(:\d\d):\d\d.*$/, "$1").slice(5) : said;
+}
+
+// When each row was, in ms, where that does not fall; else undefined.
+function times(rows, axis) {
+  if (!["DATE", "TIMESTAMP", "DATETIME"].includes(result.columns[axis].type)) return undefined;
+  const found = rows.map((row) => Date.parse(row[axis]));
+  return found.every((one, index) => one >= (found[index - 1] ?? one)) ? found : undefined;
+}
+
+// Of times of one day only the time.
+function withoutDay(labels) {
+  const day = /^\d\d-\d\d /.exec(labels[0] ?? "")?.[0];
+  return day && labels.every((one) => one.startsWith(day)) ? labels.map((one) => one.slice(day.length)) : labels;
 }
 
 function grouped(value) {
@@ -183,7 +225,7 @@ function table() {
 
 function exportCsv() {
   // A spreadsheet runs what begins with these as a formula, and the values are strangers'.
-  const safe = (value) => (/^[=+\-@\t\r]/.test(value) && !/^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value) ? `'${value}` : value);
+  const safe = (value) => (/^[=+\-@\t\r＝＋－＠]/.test(value) && !/^-?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(value) ? `'${value}` : value);
   const quoted = (value) => (value === null ? "" : `"${safe(String(value)).replaceAll('"', '""')}"`);
   const lines = [result.columns.map((column) => column.name), ...result.rows].map((row) => row.map(quoted).join(","));
   const url = URL.createObjectURL(new Blob([`${lines.join("\r\n")}\r\n`], { type: "text/csv" }));

@@ -15,6 +15,7 @@ let host = "";
 let readOnly = false;
 let collector = null; // the part of the latest state
 let trip = 0; // the number of the last one: an older one's answer says nothing any more
+let told = null; // the place that says what becomes of it
 let unanswered = null; // the trip that got no answer: the next states may say why
 
 // The time-ordered kind of UUID, whose day decides the partition.
@@ -25,6 +26,12 @@ function uuid7() {
   bits[6] = 0x70 | (bits[6] & 0x0f);
   bits[8] = 0x80 | (bits[8] & 0x3f);
   return Array.from(bits, (byte) => byte.toString(16).padStart(2, "0")).join("").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+// The pixel of the form, fired from elsewhere; `into` says what becomes of it.
+export function fireFirst(into) {
+  const id = uuid7();
+  travel({ id }, { method: "GET", url: `${host}/pixel.gif?${new URLSearchParams({ user_id: "ada", type: "view", event_id: id })}` }, into);
 }
 
 export function startSending() {
@@ -69,8 +76,8 @@ export function showHost(state) {
 
 function refreshFire() {
   for (const button of document.querySelectorAll("#send-panel .fire")) {
-    button.disabled = readOnly || host === "";
-    button.title = readOnly ? "This page only reads: send to the collector's own address" : "";
+    button.disabled = host === "";
+    if (readOnly) button.replaceWith(element("p", { class: "quiet" }, "This page only looks: send it yourself."));
   }
 }
 
@@ -218,8 +225,8 @@ async function send({ url, method, headers, body }) {
 // Of the trip of this number, unless another has begun.
 function say(mine, state, text, ...more) {
   if (mine !== trip) return;
-  byId("trip").dataset.state = state;
-  byId("trip").replaceChildren(element("p", {}, text), ...more);
+  told.dataset.state = state;
+  told.replaceChildren(element("p", {}, text), ...more);
 }
 
 function sayUnanswered(mine) {
@@ -236,8 +243,9 @@ function forget() {
 
 // Fires, then asks until the event is a row or a reject, and says how long that took. Without an id of its own it is
 // found by the marker, a text that its request alone has.
-async function travel({ id = null, marker }, request) {
+async function travel({ id = null, marker }, request, into = byId("trip")) {
   const mine = (trip += 1);
+  told = into;
   const began = performance.now();
   const passed = () => (performance.now() - began) / 1000;
   say(mine, "wait", "Firing …");

@@ -14,7 +14,7 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the page's server does not answer; is `make run` still running?");
+    throw new Error("the page's server does not answer; is the command that serves it still running?");
   }
   const text = await answer.text();
   let said;

@@ -11,6 +11,8 @@ const OUTCOMES = {
 
 const dialog = byId("story");
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+// The browser gives the focus back, unless the row has gone from the list meanwhile.
+dialog.addEventListener("close", () => { if (document.activeElement === document.body) byId("list").focus(); });
 
 export async function openStory(id, table) {
   show("Its story", element("p", { class: "quiet" }, "asking …"));
@@ -40,7 +42,8 @@ export function showStory(story, title, id = story.event_id) {
 function show(title, ...content) {
   const close = element("button", { type: "button", click: () => dialog.close() }, "Close");
   dialog.replaceChildren(element("header", { class: "bar" }, element("h2", { id: "story-title" }, title), close), ...content.filter(Boolean));
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) close.focus(); // the one that had it is gone
+  else dialog.showModal();
   dialog.scrollTop = 0;
 }
 
@@ -51,7 +54,7 @@ function identity(id) {
 function wrongs(story) {
   const refused = new Set(pairs(story.refused).map(([name]) => name)); // what was refused is kept in params too
   const lists = [
-    ["Refused", "a value that did not fit", pairs(story.refused)],
+    ["Refused", "what did not fit", pairs(story.refused)],
     ["Changed", "stored otherwise than sent", [
       ...pairs(story.changed).map(([name, value]) => [name, value && `was sent as ${value}`]),
       ...pairs(story.privacy?.changed).map(([name, value]) => [name, value || "cut, by the privacy policy"]),
@@ -72,8 +75,9 @@ function pairs(found) {
   return found.map((one) => {
     if (typeof one !== "object" || one === null) return [shown(one), ""];
     const value = one.value === undefined || one.value === null ? "" : shown(one.value);
-    const why = [one.why ?? one.reason, one.detail].filter(Boolean).join(": ");
-    return [shown(one.column ?? one.name ?? "no column"), [value, why].filter(Boolean).join(" · ")];
+    const named = one.column ?? one.name;
+    const why = [one.why ?? (named ? one.reason : null), one.detail].filter(Boolean).join(": ");
+    return [shown(named ?? one.reason ?? ""), [value, why].filter(Boolean).join(" · ")];
   });
 }
 
@@ -89,7 +93,7 @@ function step(found) {
     parameters: () => [list(found.values)],
     columns: () => [columns(found.values ?? [])],
   }[found.name] ?? (() => [
-    element("p", {}, found.name === "reject" ? `${[found.reason, found.column, found.detail].filter(Boolean).join(" · ")} ` : "in ", element("b", {}, shown(found.table))),
+    element("p", {}, found.name === "reject" ? `${[found.reason, found.column, found.detail].filter(Boolean).join(" · ")}; in ` : "in ", element("b", {}, shown(found.table))),
     list(found.row),
   ]);
   const titles = { request: "Request", protocol: "Protocol", parameters: "Parameters", columns: "Columns", row: "Row", reject: "Reject" };
@@ -119,6 +123,7 @@ function columns(values) {
   };
   const told = values.filter((one) => one.value !== null && one.value !== undefined || one.refused);
   const empty = values.length - told.length;
+  if (told.length === 0) return element("p", { class: "quiet" }, "It became no row, so none has a value.");
   return element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "Columns" },
     element("table", {}, element("thead", {}, element("tr", {}, ["column", "from", "value"].map((name) => element("th", { scope: "col" }, name)))), element("tbody", {}, told.map(cells))),
     empty > 0 ? element("p", { class: "quiet" }, `${empty} more columns have no value.`) : null);

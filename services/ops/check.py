@@ -64,7 +64,7 @@ async def run(options: argparse.Namespace) -> int:
         "digest": found.digest,
         "tables": {name: len(table.columns) for name, table in found.tables.items()},
     }
-    parser, report["warnings"] = sample_report.parser(options, found)
+    parser, report["warnings"], _ = sample_report.reader(found, options.privacy, os.environ)
     good = True
     if options.against:
         report["live"] = await asyncio.to_thread(_against_live, options, found)

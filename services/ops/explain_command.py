@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 
 from services.ops import check_text, deployment, pasted, sample, sample_report
@@ -34,7 +35,7 @@ async def run(options: argparse.Namespace) -> int:
     sample_report.check_preset(options)
     asked = _asked(options)
     found = schema_file.load(options.schema)
-    parser, warnings = sample_report.parser(options, found)
+    parser, warnings, _ = sample_report.reader(found, options.privacy, os.environ)
     report = await sample_report.report(options, found, asked.request, parser)
     for warning in warnings:
         print(f"explain: {warning}", file=sys.stderr)

@@ -7,13 +7,15 @@ import itertools
 import os
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from services.ops import deployment, explain, option, sample
 from services.ops.deployment import CommandRefused
 from services.ops.sample import Request
-from services.processor import lookup_files
+from services.processor import lookup_files, lookups
 from services.processor.enrich import geo
+from services.processor.enrich.lookup_table import LookupFile
 from services.processor.lookups import Lookups
 from services.processor.parse import Parser, Row
 from services.processor.places import Places
@@ -74,17 +76,27 @@ def body(options: argparse.Namespace) -> bytes | None:
     return data
 
 
-def parser(options: argparse.Namespace, found: Schema) -> tuple[Parser, list[str]]:
-    """The processor's, with the files that are here, and a line for each source that has nothing to read from."""
-    protection, database = found.privacy[options.privacy], os.environ.get("PIPE_GEO_DATABASE", "")
+class Reader(NamedTuple):
+    """The processor's parser with the files that are here; a line for each source that has nothing to read from."""
+
+    parser: Parser
+    warnings: list[str]
+    files: list[LookupFile | Places]  # to refresh
+
+
+def reader(found: Schema, preset: str, environ: Mapping[str, str]) -> Reader:
+    """Raises ConfigError for files that the processor would refuse, but for those of lookups."""
+    protection = found.privacy[preset]
     tables, troubles = lookup_files.read(found, protection)
-    places = Places.of_setting(database, found, protection)
+    places = Places.of_setting(environ.get("PIPE_GEO_DATABASE", ""), found, protection)
+    sender = lookups.senders(environ.get("PIPE_AGENT_ADDRESSES", ""), found, protection)
     if found.asks_for("geo") and places is None:
         troubles.append(
             f"geo.* is NULL unless the load balancer adds the header {geo.HEADER}, as the chart's gateway and ingress "
             "have it do, or PIPE_GEO_DATABASE names a database"
         )
-    return Parser(found, Lookups(places.find if places else None, None, tables)), troubles
+    parser = Parser(found, Lookups(places.find if places else None, sender, tables))
+    return Reader(parser, troubles, [*tables.values(), *([places] if places else [])])
 
 
 def headers(options: argparse.Namespace) -> dict[str, str]:

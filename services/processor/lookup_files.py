@@ -13,7 +13,7 @@ from services.shared.config import ConfigError
 from services.shared.privacy import FULL, Privacy
 from services.shared.schema import LOOKUP, Lookup, Schema
 
-_EVERY_SECONDS = 30.0
+EVERY_SECONDS = 30.0
 
 _log = log.get("processor.lookup_files")
 
@@ -33,7 +33,7 @@ class LookupFiles:
             raise ConfigError("\n".join(troubles))
         return cls(tables) if tables else None
 
-    async def keep_fresh(self, metrics: Metrics, every_seconds: float = _EVERY_SECONDS) -> None:
+    async def keep_fresh(self, metrics: Metrics, every_seconds: float = EVERY_SECONDS) -> None:
         """Take each new file, until cancelled."""
         for name, table in self.tables.items():
             metrics.lookup_modified.labels(name).set(table.modified)

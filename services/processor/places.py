@@ -46,12 +46,16 @@ class Places:
     def find(self, ip: str) -> Geo:
         return self._database.find(ip)
 
+    def refresh(self) -> bool:
+        """As GeoDatabase.refresh."""
+        return self._database.refresh()
+
     async def keep_fresh(self, metrics: Metrics, every_seconds: float = _EVERY_SECONDS) -> None:
         """Take each new file, until cancelled."""
         while True:
             await asyncio.sleep(every_seconds)
             try:
-                if await asyncio.to_thread(self._database.refresh):
+                if await asyncio.to_thread(self.refresh):
                     metrics.geo_taken.inc()
                     _log.info("a new geo database is in use")
             except Unusable as error:

@@ -9,16 +9,23 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
+import aiohttp
 import pytest
 
 from local import feed, item, query
 from local.feed import Feed
+from local.find import Finder, wanted
 from local.item import Columns
+from local.restart import Restarts
 from local.scrape import Recent, quantile, read
+from local.state import Look
 from local.trouble import Seen, Since, find
+from local.watched import Watched
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
+from tests import process
 from tests.conftest import BigQueryAddress
+from tests.provision import schemas
 
 SCHEMA = schema_file.load(DEFAULT_FILE)
 MAKE = """CREATE TABLE `{dataset}.{table}_log` ({columns})"""
@@ -71,10 +78,11 @@ async def test_what_a_look_that_failed_had_read_is_shown_by_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(query, "rows", failing)
         await found.look()
-    assert found.error == "it took too long"
+    assert found.error == "rejects: it took too long"
+    assert [one["id"] for one in found.after(0, 10)[0]] == ["n0", "n1", "n2"]  # the other table's are shown meanwhile
     await found.look()
     items, skipped, _ = found.after(0, 10)
-    assert ([one["id"] for one in items], skipped) == (["n0", "n1", "n2", "n9"], 0)
+    assert ([one["id"] for one in items], skipped, found.error) == (["n0", "n1", "n2", "n9"], 0, None)
 
 
 async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_drowned(client: Any) -> None:
@@ -137,8 +145,27 @@ async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any
 async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(client: Any) -> None:
     found = Feed(query.client("nowhere", "http://127.0.0.1:1"), "web", SCHEMA)
     await found.look()
-    assert found.error == "the BigQuery emulator does not answer; is `make run` running?"
+    assert found.error == "BigQuery does not answer"
     assert found.after(0, 10) == ([], 0, 0)
+
+
+TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "source"),
+    [("", "param.tenant"), (TENANTS, "[hit.tenant, param.tenant]"), ("", "header.host")],
+)
+async def test_events_are_found_by_tenant_wherever_that_comes_from(client: Any, head: str, source: str) -> None:
+    schema = schema_file.parse(head + schemas.text(f"tenant: {{type: STRING, from: {source}}}"))
+    client.query_and_wait("CREATE TABLE web.events AS SELECT * FROM web.events_log WHERE FALSE")  # in the view's place
+    client.query_and_wait(
+        "INSERT INTO web.events (day, event_id, received_at, tenant) "
+        "SELECT CURRENT_DATE(), id, CURRENT_TIMESTAMP(), id FROM UNNEST(['acme', 'globex']) AS id"
+    )
+    finder = Finder(client, "web", Feed(client, "web", schema))
+    found = await finder.events(wanted({"tenant": "acme"}))
+    assert [one["id"] for one in found["items"]] == ["acme"]
 
 
 EVENTS = SCHEMA.tables["events"]
@@ -201,6 +228,18 @@ def test_rates_start_again_with_a_process_that_was_started_again() -> None:
     assert recent.per_second("pixelpipe_collector_hits_total") is None
     recent.add(None)
     assert recent.last is None
+
+
+async def test_of_a_cluster_a_forward_that_is_gone_is_said_and_no_service_blamed() -> None:
+    gone = dict.fromkeys(("collector", "processor", "loader"), f"http://127.0.0.1:{process.free_port()}")
+    there = Watched("p", "web", "", "", ready=True, collector="https://c", admin=gone, page_port=1, read_only=True)
+    async with aiohttp.ClientSession() as session:
+        state = await Look(lambda: there, Restarts(None), {}).look(session)
+    assert [one["text"] for one in state["trouble"]] == [
+        "the collector and the processor and the loader cannot be seen: is kubectl port-forward running?"
+    ]
+    assert {part["status"] for part in state["parts"]} == {"unseen", "unknown"}
+    assert {flow["state"] for flow in state["flows"]} == {"idle"}
 
 
 def test_a_trouble_has_one_since_however_its_text_changes_and_ends() -> None:

@@ -17,8 +17,10 @@ from tests.local import browser as browsers
 from tests.local import run_stack
 from tests.local.browser import PHONE, looking
 from tests.local.run_stack import Stack
+from tests.local.test_page_api import LONG
 from tests.trackers import npm
 
+FORMULAS = ("=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1")
 MARKUP = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 expect.set_options(timeout=20_000)
 
@@ -66,9 +68,16 @@ def ask(stack: Stack, path: str) -> Any:
 
 
 def violations(page: Page) -> list[str]:
-    page.evaluate((npm.installed() / "node_modules" / "axe-core" / "axe.min.js").read_text())
+    if not page.evaluate("'axe' in window"):
+        page.evaluate((npm.installed() / "node_modules" / "axe-core" / "axe.min.js").read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
+def labels(page: Page, within: str) -> list[str]:
+    """Of a chart's bars, as they are drawn."""
+    found: list[str] = page.locator(f"{within} .middle").evaluate_all("all => all.map((one) => one.firstChild.data)")
+    return found
 
 
 def overflow(page: Page) -> int:
@@ -76,30 +85,79 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme"),
+    "looks",
     [
-        (1440, "light"),
-        (PHONE, "dark"),
-        *(pytest.param(*look, marks=pytest.mark.slow) for look in ((1440, "dark"), (PHONE, "light"))),
-        *(pytest.param(1024, scheme, marks=pytest.mark.slow) for scheme in ("light", "dark")),
+        ((1440, "light"), (1024, "light"), (PHONE, "dark")),
+        pytest.param(((1440, "dark"), (1024, "dark"), (PHONE, "light")), marks=pytest.mark.slow),
     ],
 )
-def test_each_width_is_accessible_and_fits(chromium: Browser, stack: Stack, width: int, scheme: str) -> None:
-    user = f"wide-{width}-{scheme}"
+def test_each_width_is_accessible_and_fits(page: Page, stack: Stack, looks: tuple[tuple[int, Any], ...]) -> None:
+    """With everything open that can be: first the page, then the story over it."""
+    user = uuid.uuid4().hex
     fire(stack, user_id=user, type="view", event_time="yesterday", title=MARKUP * 3)
-    with looking(chromium, stack, width, scheme) as look:
-        page = look.page
-        page.click(f"#list .row:has-text('{user}')")
+    page.get_by_role("button", name="BigQuery's answer is lost").click()
+    page.wait_for_selector(".faults li")
+    page.get_by_role("tab", name="Paste").click()
+    page.fill("#query", "SELECT FORM")
+    page.press("#query", "Control+Enter")
+    page.wait_for_selector("#query-error:not(:empty)")
+    row = page.locator(f"#list .row:has-text('{user}')")
+    expect(row).to_be_visible()
+    page.wait_for_selector("#hours details")
+    for width, scheme in looks:
+        page.set_viewport_size({"width": width, "height": 844 if width <= PHONE else 900})
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate("for (const one of document.querySelectorAll('.card > div details')) one.open = true")
+        assert (violations(page), overflow(page)) == ([], 0), (width, scheme)
+        row.click()
         page.wait_for_selector(".steps")
-        assert (violations(page), overflow(page)) == ([], 0)
+        page.evaluate("for (const one of document.querySelectorAll('dialog details')) one.open = true")
+        assert (violations(page), overflow(page)) == ([], 0), (width, scheme)
         page.keyboard.press("Escape")
-        page.fill("#query", "SELECT FORM")
-        page.press("#query", "Control+Enter")
-        page.wait_for_selector("#query-error:not(:empty)")
-        assert (violations(page), overflow(page)) == ([], 0)
         shown = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
         assert (sum(shown) < 200) == (scheme == "dark")
-        assert not page.evaluate("'hacked' in window")
+    assert not page.evaluate("'hacked' in window")
+    page.get_by_role("button", name="End it").click()
+
+
+def test_every_control_is_reached_by_tab_and_its_focus_is_seen(page: Page, stack: Stack) -> None:
+    page.wait_for_selector("#schema .name")
+    controls = page.evaluate(
+        """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")].filter((one) =>
+            one.checkVisibility() && !one.disabled && one.tabIndex >= 0 && (one.dataset.number = "1")).length"""
+    )
+    reached = page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(controls + 60):  # also what scrolls is in the order
+        page.keyboard.press("Tab")
+        seen = page.evaluate(
+            """() => {
+                const one = document.activeElement;
+                if (!one.dataset.number) return one === document.body ? "end" : null;
+                delete one.dataset.number;
+                return getComputedStyle(one).outlineStyle;
+            }"""
+        )
+        if seen == "end":
+            break
+        if seen is not None:
+            reached.add(seen)
+    assert page.locator("[data-number]").count() == 0
+    assert reached == {"solid"}
+
+
+def test_a_newcomer_fires_the_first_pixel_and_is_told_what_became_of_it(chromium: Browser, stack: Stack) -> None:
+    with looking(chromium, stack, opened=False) as look:
+        page = look.page
+        browsers.flood(page, stack, 0, ledger={"error": None, "collected": 0, "hops": {}}, trouble=[])
+        page.goto(f"{stack.url('page')}/")
+        expect(page.locator("h1")).to_have_text("Ready for the first event")
+        page.get_by_role("button", name="Fire the first pixel").click()
+        expect(page.locator("#first")).to_contain_text("It is a row of events. Travelled in")
+        page.locator("#first").get_by_role("button", name="Its story").click()
+        expect(page.locator("dialog .outcome")).to_contain_text("It is a row.")
+        page.keyboard.press("Escape")
+        expect(page.locator("#first").get_by_role("button", name="Its story")).to_be_focused()
 
 
 def test_a_pixel_from_the_form_is_followed_until_it_is_a_row(page: Page, stack: Stack) -> None:
@@ -265,7 +323,22 @@ def test_rows_under_the_pointer_stay_until_one_asks_for_more(page: Page, stack: 
 
 
 def test_the_markup_of_strangers_stays_text_everywhere(page: Page, stack: Stack) -> None:
+    call = {
+        "type": MARKUP,
+        "event": MARKUP,
+        "userId": MARKUP,
+        "properties": {MARKUP: [MARKUP]},
+        MARKUP: {MARKUP: MARKUP},
+    }
+    for path in ("/v1/track", "/events"):
+        url = f"{stack.url('collector')}{path}"
+        requests.post(url, json=call, headers={"User-Agent": MARKUP, "Referer": MARKUP}, timeout=10)
     event_id = fire(stack, user_id=MARKUP, type=MARKUP, title=MARKUP, event_time=MARKUP, **{MARKUP: MARKUP})
+    for row in page.locator("#list .row", has_text="window.hacked").all():
+        row.click()
+        page.wait_for_selector(".steps")
+        page.evaluate("for (const one of document.querySelectorAll('dialog details')) one.open = true")
+        page.keyboard.press("Escape")
     page.get_by_label("Filter what arrives").fill(event_id)
     page.locator("#list .row").click()
     expect(page.locator("[data-step=parameters]")).to_contain_text(MARKUP)
@@ -298,8 +371,11 @@ def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, s
         browsers.flood(look.page, stack, 1, read_only=True, feed_error="BigQuery does not answer")
         look.page.goto(f"{stack.url('page')}/")
         expect(look.page.locator("#shown")).to_have_text("▲ BigQuery does not answer.")
-        assert look.page.locator(".part button:visible, #rehearse:visible").count() == 0
-        expect(look.page.get_by_role("button", name="Fire the pixel")).to_be_disabled()
+        expect(look.page.locator("#link")).to_have_text("live, only looking")
+        for tab in ("Pixel", "Post", "Snippet"):
+            look.page.get_by_role("tab", name=tab).click()
+            expect(look.page.locator("#send-panel")).to_contain_text("This page only looks: send it yourself.")
+        assert look.page.locator(".part button, #rehearse, .fire").count() == 0
 
 
 def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
@@ -333,24 +409,49 @@ def test_an_outage_is_rehearsed_shown_where_it_is_and_nothing_is_lost(page: Page
 
 
 def test_sql_is_answered_as_table_chart_and_number_and_exported(page: Page, tmp_path: Path) -> None:
-    page.fill("#query", "SELECT n, n * n AS square, '=1+1' AS text FROM UNNEST(GENERATE_ARRAY(1, 30)) AS n ORDER BY n")
+    columns = ", ".join(f"'{value}' AS text{at}" for at, value in enumerate(FORMULAS))
+    page.fill(
+        "#query", f"SELECT n, n * n AS square, {columns}, -n AS less FROM UNNEST(GENERATE_ARRAY(1, 30)) AS n ORDER BY n"
+    )
     page.press("#query", "Control+Enter")
     expect(page.locator("#asked")).to_contain_text("30 rows")
     expect(page.locator("#result tbody tr")).to_have_count(30)
     page.get_by_role("button", name="Line").click()
-    expect(page.locator("#result .series")).to_have_count(2)
+    expect(page.locator("#result .series")).to_have_count(3)
     page.get_by_role("button", name="Bar").click()
-    expect(page.locator("#result rect")).to_have_count(60)
+    expect(page.locator("#result rect")).to_have_count(90)
     with page.expect_download() as download:
         page.get_by_role("button", name="Export CSV").click()
     download.value.save_as(tmp_path / "export.csv")
     lines = list(csv.reader((tmp_path / "export.csv").open(newline="")))
-    assert (lines[0], lines[2], len(lines)) == (["n", "square", "text"], ["2", "4", "'=1+1"], 31)
+    assert lines[2] == ["2", "4", *(f"'{value}" for value in FORMULAS), "-2"]
+    assert (lines[0][:2], len(lines)) == (["n", "square"], 31)
     page.fill("#query", "SELECT 1234567 AS many")
     page.get_by_role("button", name="Run").click()
     expect(page.locator("#result .numbers")).to_contain_text("1,234,567")
     page.get_by_role("button", name="Events by type").click()
     expect(page.locator("#result")).not_to_contain_text("1,234,567")
+
+
+def test_what_failed_or_was_stopped_leaves_no_older_answer(page: Page) -> None:
+    names = "['page_view', 'add_to_cart', 'search', 'order', 'signup', 'view', 'leave']"
+    page.fill("#query", f"SELECT name, 1 + place AS times FROM UNNEST({names}) AS name WITH OFFSET AS place")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#result rect")).to_have_count(7)
+    assert labels(page, "#result")[:3] == ["page_view", "add_to_cart", "search"]
+    page.set_viewport_size({"width": 1024, "height": 900})
+    page.wait_for_function("document.querySelector('#result .chart').getBoundingClientRect().right < innerWidth")
+    assert len(labels(page, "#result")) == 7  # none is left out
+    page.fill("#query", "SELECT nothing")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#query-error")).not_to_be_empty()
+    expect(page.locator("#result")).to_be_empty()
+    expect(page.get_by_role("button", name="Export CSV")).to_be_hidden()
+    page.fill("#query", LONG)
+    page.press("#query", "Control+Enter")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator("#asked")).to_have_text("stopped")
+    expect(page.get_by_role("button", name="Run", exact=True)).to_be_visible()
 
 
 def test_a_mistake_in_sql_is_underlined_where_it_is_and_the_schema_helps(page: Page) -> None:
@@ -377,6 +478,9 @@ def test_the_proof_adds_up_and_the_cost_is_shown(page: Page, stack: Stack) -> No
     assert collected == sum(parts) > 0
     expect(page.locator("#hours rect").first).to_be_attached()
     expect(page.locator("#hours")).to_contain_text("In no hour is anything missing")
+    page.set_viewport_size({"width": PHONE, "height": 844})
+    page.wait_for_function("document.querySelector('#hours .chart').getBoundingClientRect().right < innerWidth")
+    assert {len(label) for label in labels(page, "#hours")} == {2}  # whole hours
     expect(page.locator("#cost")).to_contain_text("a million events")
     assert float(page.locator("#cost strong").first.inner_text().removeprefix("$")) > 0
 
@@ -404,7 +508,7 @@ def test_a_service_is_killed_and_started_by_keyboard_and_the_picture_says_so(pag
     # Its totals start at 0 again; those by hour do not.
     expect(page.locator("#ledger")).to_contain_text("A service was started again and counts from 0")
     # What the killed loader held comes again once its lease is over.
-    accounted = "collected since the page began to count are accounted for"
+    accounted = "hits are accounted for"
     expect(page.locator(".verdict")).to_contain_text(accounted, timeout=90_000)
     expect(page.locator(".term[data-name='in flight'] strong")).to_have_text("0", timeout=30_000)
     collected, loaded, rejected = (

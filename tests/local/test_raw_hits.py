@@ -40,7 +40,7 @@ async def raw(desk: Desk, project: str) -> AsyncIterator[RawHits]:
     reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
     found = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
     task = asyncio.create_task(found.run())
-    await until(lambda: found.since is not None)
+    await until(lambda: found.made)
     yield found
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -102,7 +102,7 @@ async def test_what_comes_during_a_search_does_not_end_it(desk: Desk, project: s
     raw = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(raw.run())
-        await until(lambda: raw.since is not None)
+        await until(lambda: raw.made)
         send(desk, hits(2), "p1")
         await until(lambda: raw.counts.total() == 2)
         found = tasks.create_task(asyncio.to_thread(raw.find, "e", NOW))
@@ -137,16 +137,26 @@ async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: Raw
 async def test_an_entry_of_a_balancers_log_is_protected_as_the_processor_does(desk: Desk, raw: RawHits) -> None:
     entry = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "remoteIp": "203.0.113.77"}}
     desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), json.dumps(entry).encode()).result(10)
-    await until(lambda: raw.counts.total() == 1)
+    await until(raw.kept)
     (kept,) = raw.kept()
     assert kept.ip == "203.0.113.0"
+    assert raw.counts.total() == 0  # it came past all collectors
+
+
+async def test_what_no_collector_acknowledged_or_long_ago_is_not_counted(desk: Desk, raw: RawHits) -> None:
+    for name in (hit.INGESTED, hit.REPLAYED):
+        data, attributes = hit.pack([hit.encode(one) for one in hits(1)], f"pack {name}")
+        topic = desk.topic_path(resource_names.HITS_TOPIC)
+        desk.publisher.publish(topic, data, **attributes, **{name: "yes"}).result(10)
+    await until(lambda: len(raw.kept()) == 2)
+    assert raw.counts.total() == 0
 
 
 async def test_its_subscription_expires_and_is_deleted_when_the_page_ends(desk: Desk, project: str) -> None:
     reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
     raw = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
     task = asyncio.create_task(raw.run())
-    await until(lambda: raw.since is not None)
+    await until(lambda: raw.made)
     made = desk.subscriber.get_subscription(subscription=raw.subscription)
     assert made.expiration_policy.ttl.days == 1
     task.cancel()
@@ -165,7 +175,7 @@ async def test_without_its_topic_it_says_so_and_tries_again(pubsub_host: str, pr
     assert "not found" in raw.error.lower()
     with Desk(pubsub_host, project) as desk:
         desk.topic(resource_names.HITS_TOPIC)
-        await until(lambda: raw.error is None and raw.since is not None)
+        await until(lambda: raw.error is None and raw.made)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -68,7 +68,7 @@ def test_an_error_is_one_line_and_exit_code_1(query) -> None:
         ("SELECT FROM", None, "query: invalidQuery: "),
         ("SELECT 1 FROM nowhere.nothing", None, "query: notFound: "),
         ("  ", None, "query: the SQL is empty; try "),
-        ("SELECT 1", "http://127.0.0.1:1", "query: the BigQuery emulator does not answer"),
+        ("SELECT 1", "http://127.0.0.1:1", "query: BigQuery does not answer"),
     ):
         answer = query(sql, host=host) if host else query(sql)
         assert answer.returncode == 1

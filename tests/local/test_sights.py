@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,26 @@ import pytest
 
 from local import sights
 from local.restart import Restarts
+from local.sights import Sights
 from local.watched import Watched
 from services.shared import identity, schema_file
 from services.shared.hit import Hit
+from tests import process
 from tests.provision import schemas
 
 LOOKUPS = "lookups:\n  plans: {file: %s, key: code, by: param.plan}\n"
+
+
+def made(text: str) -> Sights:
+    here = Watched("p", "web", "", "", ready=True, collector="http://127.0.0.1:1", admin={}, page_port=1)
+    unused: Any = None
+    return sights.make(lambda: here, schema_file.parse(text), unused, Restarts(None), unused, {}, tap=False)
+
+
+def plan(found: Sights) -> Any:
+    now = time.time_ns() // 1000
+    story = found.reading.of_hit(Hit(identity.uuid7(now), now, "GET", "/i", "plan=g"), now)
+    return story["steps"][-1]["row"].get("plan")
 
 
 @pytest.mark.parametrize(("mounted", "name"), [(True, "Gold"), (False, None)])
@@ -24,9 +39,17 @@ def test_a_story_joins_the_lookups_whose_files_are_here(tmp_path: Path, mounted:
     if mounted:
         file.write_text("code,name\ng,Gold\n")
     text = LOOKUPS % file + schemas.text("plan: {type: STRING, from: lookup.plans.name}")
-    here = Watched("p", "web", "", "", ready=True, collector="http://127.0.0.1:1", admin={}, page_port=1)
-    unused: Any = None
-    found = sights.make(lambda: here, schema_file.parse(text), unused, Restarts(None), unused, {}, tap=False)
-    now = time.time_ns() // 1000
-    story = found.reading.of_hit(Hit(identity.uuid7(now), now, "GET", "/i", "plan=g"), now)
-    assert story["steps"][-1]["row"].get("plan") == name
+    assert plan(made(text)) == name
+
+
+async def test_a_file_that_was_replaced_is_taken_as_the_services_take_it(tmp_path: Path) -> None:
+    file = tmp_path / "plans.csv"
+    file.write_text("code,name\ng,Gold\n")
+    found = made(LOOKUPS % file + schemas.text("plan: {type: STRING, from: lookup.plans.name}"))
+    keeping = asyncio.create_task(found.keep_fresh(every_seconds=0.01))
+    for name in ("Silver", "Bronze"):
+        new = file.with_suffix(".new")
+        new.write_text(f"code,name\ng,{name}\n")
+        new.replace(file)
+        await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 20, f"{name} to be taken")
+    keeping.cancel()
