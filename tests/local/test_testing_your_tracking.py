@@ -11,9 +11,11 @@ from pathlib import Path
 
 import playwright
 import pytest
+import requests
 from playwright.sync_api import sync_playwright
 
 from tests import process
+from tests.docs import test_typed, typed
 from tests.local.run_stack import Stack
 from tests.tools import require
 
@@ -137,7 +139,42 @@ def test_the_lines_for_cypress_ask_what_is_there(stack: Stack, local: str) -> No
     assert done.returncode == 0, done.stderr
 
 
+# What commands that ask the page or a control port answer, by how they begin: the longest that fits.
+SAYS = {
+    "curl 'http://127.0.0.1:8000/api/events": '"user_id": "ada"',
+    "curl -X DELETE http://127.0.0.1:N/faults/1": '"removed": 1',
+    'curl -d \'{"effect": "error"': '"effect": "error"',
+    'curl -d \'{"url"': '"outcome": "row"',
+    "curl -fs http://127.0.0.1:8000/readyz": "ready",
+    "curl http://127.0.0.1:N/backlogs": "pixelpipe-hits-processor",
+    "curl http://127.0.0.1:N/faults": '"effect": "error"',
+    "python -m local fault bigquery '": '"effect": "row_errors"',
+    "python -m local fault pubsub": '"effect": "latency"',
+    "python -m local fault pubsub '": '"effect": "latency"',
+    "python -m local fault pubsub --remove 1": '"removed": 1',
+}
+
+
 def test_the_commands_of_the_shell(stack: Stack) -> None:
-    (_, explain) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(here(explain, stack, ""), shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602
-    assert json.loads(done.stdout)["outcome"] == "row"
+    """Of this document and of all others: what tests/ops/test_documents.py does not run."""
+    ports = stack.running().ports
+    control = {name: f"http://127.0.0.1:{getattr(ports, f'{name}_control')}" for name in ("pubsub", "bigquery")}
+    texts = dict.fromkeys(text for one in typed.typed() for text in typed.parts(one.text))
+    fault, used = "1", set()
+    assert stack.fire("user_id=ada&type=order") == 200
+    try:
+        for text in filter(test_typed.of_the_page, texts):
+            key = max((key for key in SAYS if text.startswith(key)), key=len, default=None)
+            assert key, f"what does it say? Add it to SAYS: {text}"
+            used.add(key)
+            command = here(text, stack, "").replace("http://127.0.0.1:N", control["pubsub"])
+            command = re.sub("(/faults/|--remove )1", rf"\g<1>{fault}", command).replace("curl ", "curl -sf ")
+            command = command.replace("python -m local fault", f"{sys.executable} -m local fault --data {stack.data}")
+            done = subprocess.run(["bash", "-c", command], cwd=process.ROOT, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0 and SAYS[key] in done.stdout, f"{text}\n{done.stdout}\n{done.stderr}"
+            if found := re.match(r'{"id": "(\w+)"', done.stdout):
+                fault = found[1] if "bigquery" not in text else fault
+    finally:
+        for url in control.values():
+            requests.delete(f"{url}/faults", timeout=10)
+    assert used == set(SAYS)
