@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 from google.cloud import bigquery
 
-from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option
+from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option, output
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.dead_tally import DeadTally
 from services.ops.deployment import CommandRefused
@@ -73,10 +73,12 @@ async def run(options: argparse.Namespace) -> int:
     since = (options.since or now - _SINCE).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     dead = None
     if not options.no_dead:
-        dead = await _dead(options)
+        with output.working("counting dead letters"):
+            dead = await _dead(options)
         await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead, now)
     dataset = f"{options.project}.{options.dataset}"
-    groups = await asyncio.to_thread(ask, client, dataset, since)
+    with output.working("comparing"):
+        groups = await asyncio.to_thread(ask, client, dataset, since)
     lost = missing(groups)
     who = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
     report = _report(groups, since, lost, who, dead)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +74,8 @@ async def run(options: argparse.Namespace) -> int:
         begin = time.monotonic()
         sql = look(schema, f"{options.project}.{options.dataset}")
         try:
-            await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
+            with output.working("waiting for the row"):
+                await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
         except SmokeFailure as failure:
             if failure.stage == "row" and any(table.sample is not None for table in schema.tables.values()):
                 raise SmokeFailure(
@@ -85,7 +85,6 @@ async def run(options: argparse.Namespace) -> int:
         outcome["visible_after_s"] = round(time.monotonic() - begin, 3)
     except SmokeFailure as failure:
         outcome |= {"failed": failure.stage, "reason": str(failure)}
-        print(f"smoke: {failure.stage}: {failure}", file=sys.stderr)
     output.show(options, outcome)
     return 1 if "failed" in outcome else 0
 

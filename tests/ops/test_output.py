@@ -55,6 +55,24 @@ def test_a_terminal_gets_a_table_and_json_where_it_asks() -> None:
     assert max(map(len, on_a_terminal(*arguments, columns=40).splitlines())) < 60  # colours are not counted as width
 
 
+def test_what_is_being_done_is_shown_on_a_terminal_and_is_no_part_of_the_result() -> None:
+    mine, its = pty.openpty()
+    script = "from services.ops import output\nwith output.working('looking for it'):\n    print('found')\n"
+    command = [sys.executable, "-c", script]
+    shown = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=its, env={**os.environ, "TERM": "xterm"})
+    os.close(its)
+    assert (shown.stdout, b"looking for it" in os.read(mine, 65_536)) == (b"found\n", True)
+    os.close(mine)
+    quiet = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert (quiet.stdout, quiet.stderr) == (b"found\n", b"")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    script = f"set -o pipefail; {sys.executable} -m services.ops completion bash | head -1"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (141, "", 1)
+
+
 def test_a_pipe_gets_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     output.show(argparse.Namespace(json=False), {"rows": 1_000, "of": [1, 2]})
     assert json.loads(capsys.readouterr().out) == {"rows": 1_000, "of": [1, 2]}
