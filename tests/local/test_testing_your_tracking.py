@@ -18,6 +18,7 @@ from tests import process
 from tests.docs import test_typed, typed
 from tests.local.run_stack import Stack
 from tests.tools import require
+from tests.trackers import npm
 
 TEXT = (process.ROOT / "docs" / "testing-your-tracking.md").read_text()
 BLOCKS = re.findall(r"^## (.*?)$|^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -79,29 +80,26 @@ def test_the_lines_for_playwright_in_python(stack: Stack, local: str) -> None:
 
 
 PLAYWRIGHT = """
-const assert = require('assert');
-const {{ chromium }} = require({package});
-const expect = (value) => ({{ toHaveLength: (length) => assert.strictEqual(value.length, length) }});
-(async () => {{
-  const browser = await chromium.launch({{ executablePath: {chromium}, args: ['--no-sandbox', '--disable-gpu'] }});
-  const page = await browser.newPage();
-  const request = page.request;
+const {{ test, expect }} = require('@playwright/test');
+test.use({{ launchOptions: {{ executablePath: {chromium}, args: ['--no-sandbox', '--disable-gpu'] }} }});
+test('an order is tracked', async ({{ page, request }}) => {{
   {lines}
-  await browser.close();
-}})();
+}});
 """
 
 
-def test_the_lines_for_playwright_in_javascript(stack: Stack, local: str) -> None:
-    """Playwright's own library in its own Node, with an `expect` of three lines in place of its test runner's."""
+def test_the_lines_for_playwright_in_javascript(stack: Stack, local: str, tmp_path: Path) -> None:
+    """In Playwright's own test runner, from npm."""
     chromium = require("chromium", "apt-get install chromium")
     (lines,) = blocks("Playwright", "js")
     assert len(lines.splitlines()) == 3
-    script = PLAYWRIGHT.format(
-        package=json.dumps(str(DRIVER / "package")), chromium=json.dumps(chromium), lines=here(lines, stack, local)
-    )
-    done = subprocess.run([str(DRIVER / "node"), "-e", script], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "node_modules").symlink_to(npm.installed() / "node_modules")
+    script = PLAYWRIGHT.format(chromium=json.dumps(chromium), lines=here(lines, stack, local))
+    (tmp_path / "order.spec.js").write_text(script)
+    runner = tmp_path / "node_modules" / "@playwright" / "test" / "cli.js"
+    command = [str(DRIVER / "node"), str(runner), "test", "--reporter=line", "--workers=1", "--output", "results"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 CYPRESS = """
@@ -130,7 +128,8 @@ queue.catch((error) => {{ console.error(error); process.exit(1); }});
 
 
 def test_the_lines_for_cypress_ask_what_is_there(stack: Stack, local: str) -> None:
-    """Cypress itself is not run: its three commands are stood in for, so that addresses and shapes are held."""
+    """Cypress itself is not run: its npm package fetches a program of 200 MB that no lock holds. Its three commands are
+    stood in for, so that addresses and shapes are held."""
     (lines,) = blocks("Cypress", "js")
     assert len(lines.splitlines()) == 3
     pixel = json.dumps(f"{stack.url('collector')}/pixel.gif?user_id=ada&type=order")
