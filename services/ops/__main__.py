@@ -6,11 +6,16 @@ options, a schema file or an emulator's address that are wrong, 130 after Ctrl-C
 
 from __future__ import annotations
 
+import signal
+
+# The imports take a second, of which Ctrl-C should show no traceback. Where it is ignored, it stays so.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import asyncio
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -19,6 +24,7 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
+from services.ops import output
 from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
     # OSError: a file of credentials that cannot be read, a full disk behind stdout.
     except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
-        print(f"{command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{command}: failed: {output.one_line(error)}", file=sys.stderr)
     return 1
 
 
@@ -100,4 +106,6 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from google.api_core import exceptions
 from rich.console import Console, RenderableType
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -26,6 +27,15 @@ def show(options: argparse.Namespace, result: Mapping[str, Any], indent: int | N
         print(to_json(result, indent=indent))
     else:
         Console().print(rendered(result))
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong; of Google's errors their own words, without address and job."""
+    text = str(error)
+    if isinstance(error, exceptions.GoogleAPICallError):
+        told = (one.get("message") for one in error.errors if isinstance(one, dict))
+        text = next(filter(None, told), None) or error.message or text
+    return " ".join(str(text).split())
 
 
 def working(text: str) -> AbstractContextManager[object]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from services.ops import output
-from services.ops.__main__ import COMMANDS, parser
+from services.ops.__main__ import COMMANDS, main, parser
 from tests.process import ROOT
 
 VALUES = st.recursive(
@@ -68,9 +69,39 @@ def test_what_is_being_done_is_shown_on_a_terminal_and_is_no_part_of_the_result(
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    script = f"set -o pipefail; {sys.executable} -m services.ops completion bash | head -1"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (141, "", 1)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "services.ops", "cost", "--hits-per-second", "1"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_ctrl_c_at_the_start_shows_no_traceback() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "services.ops", "cost", "--hits-per-second", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert any("google.protobuf" in line for line in child.stderr)
+        child.send_signal(signal.SIGINT)
+        assert "Traceback" not in child.stderr.read()
+    assert child.returncode in (-signal.SIGINT, 130)
+
+
+def test_bash_completes_commands_options_and_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = {
+        "pixelpipe doc": "doctor",
+        "pixelpipe dead ": "list show replay drop",
+        "pixelpipe load --ra": "--rate --ramp",
+        "pixelpipe privacy --privacy ": "strict balanced off",
+    }
+    for line in asked:
+        words = " ".join(f"'{word}'" for word in line.split(" "))
+        script += f"\nCOMP_WORDS=({words}) COMP_CWORD={line.count(' ')} COMPREPLY=(); _shtab_pixelpipe"
+        script += "; echo ${COMPREPLY[*]}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == list(asked.values())
 
 
 def test_a_pipe_gets_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
