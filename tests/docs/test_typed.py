@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import re
 import runpy
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -198,13 +199,17 @@ def make(words: Sequence[str]) -> None:
     _recipe(" ".join(shlex.quote(word) for word in words))
 
 
+def without_make(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment as outside of `make test`, whose options would be those of what it starts."""
+    return {name: value for name, value in environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+
+
 @cache
 def _recipe(words: str) -> None:
     """What it would run is there, with options that it knows."""
     installed = [f"-o{path}" for path in (".venv/.installed", ".venv/.run", ".venv/bin/pixelpipe", ".venv/bin/python")]
-    said = subprocess.run(
-        ["make", "-n", *installed, *shlex.split(words)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = ["make", "-n", *installed, *shlex.split(words)]
+    said = subprocess.run(command, cwd=ROOT, env=without_make(os.environ), capture_output=True, text=True, check=False)
     if said.returncode:
         raise Wrong(said.stderr)
     for line in re.findall(r"^\.venv/bin/python -m (.*)$", said.stdout, re.MULTILINE):

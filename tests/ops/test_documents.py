@@ -16,14 +16,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -38,6 +34,7 @@ from tests.chart import release
 from tests.docs import test_typed, typed
 from tests.ops import cloud_storage
 from tests.ops.conftest import Pipeline
+from tests.ops.test_reconcile import webhook
 from tests.process import ROOT
 
 GKE = (ROOT / "docs" / "gke.md").read_text()
@@ -97,7 +94,8 @@ class Desk:
         if text.startswith("make "):
             text = text.replace("make", f"make -s -C {ROOT} BIN={BIN} -o.venv/.run -o{BIN}/pixelpipe", 1)
             if not text.endswith("'") or " ops " in text:  # tests/ops/test_local.py has `python -m local ops`
-                recipe = subprocess.run(["bash", "-c", f"{text} -n"], capture_output=True, check=True, text=True).stdout
+                command = ["bash", "-c", f"{text} -n"]
+                recipe = subprocess.run(command, env=self.env, capture_output=True, check=True, text=True).stdout
                 return self._python(f"pixelpipe {recipe.partition(' -m local ops ')[2]}")
         text = text.replace("curl ", "curl -s -w '%{http_code}' ")
         command = ["bash", "-c", text]
@@ -147,30 +145,6 @@ def commands() -> list[typed.Typed]:
     return list(found.values())
 
 
-@contextmanager
-def webhook(bodies: list[Any]) -> Iterator[str]:
-    """An address that keeps what is posted to it."""
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]:
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -186,13 +160,12 @@ def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]
     (folder / "people.ndjson").write_text('{"user_id": "507f"}\n')
     line = f'203.0.113.7 - - [{NOW:%d/%b/%Y:%H:%M:%S} +0000] "GET /pixel.gif?user_id=log HTTP/1.1" 200 43 "-" "curl"\n'
     (folder / "logs" / "1.json.gz").write_bytes(gzip.compress(line.encode()))
-    bodies = list[Any]()
-    with bare.stack() as ports, webhook(bodies) as hook, cloud_storage.serving(archive_folder, []) as storage:
+    with bare.stack() as ports, webhook(200) as (hook, posted), cloud_storage.serving(archive_folder, []) as storage:
         running = Running(os.getpid(), str(folder), bare.project, "pixelpipe", str(bare.file), ports, NOW.isoformat())
         run_file.write(folder, running)
         url, admin = f"http://127.0.0.1:{ports.collector}", stack.admin_urls(ports)
         env = {
-            **stack.emulator_environment(ports, os.environ),
+            **stack.emulator_environment(ports, test_typed.without_make(os.environ)),
             "STORAGE_EMULATOR_HOST": storage,
             "PIPE_PROJECT": bare.project,
             "PIPE_SCHEMA": str(bare.file),
@@ -233,6 +206,7 @@ def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]
         assert requests.get(f"{url}/pixel.gif?user_id=bob&event_id=e1&type=view", timeout=10).status_code == 200
         bare.until("SELECT COUNT(*) FROM pixelpipe.events WHERE event_id = 'e1'", 1)
         yield Desk(bare, ports, folder, env, places)
+        assert posted[0]["text"].startswith("pixelpipe since")
 
 
 # What a command says that has done its work, by how it begins: the longest that fits.
