@@ -76,11 +76,11 @@ def _query(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     as_table = options.format == "table"
     try:
-        url = _bigquery_url(options.data, environ)
+        url, project = _bigquery(options.data, environ)
         if not options.sql.strip():
             raise query.QueryError(f"the SQL is empty; try '{stack.sample_sql(stack.Layout.dataset)}'")
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = stack.past_proxies(environ)
-        client = query.client(stack.PROJECT, url)
+        client = query.client(project, url)
         with query.explained():
             found = query.rows(client, options.sql, limit=query.TABLE_ROWS + 1 if as_table else None)
             (query.print_table if as_table else query.print_json)(found, sys.stdout)
@@ -146,15 +146,16 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(arguments)
 
 
-def _bigquery_url(data: Path, environ: Mapping[str, str]) -> str:
-    """Of the stack that runs with this folder, else of the environment. Raises NotRunning."""
+def _bigquery(data: Path, environ: Mapping[str, str]) -> tuple[str, str]:
+    """URL and project of the stack that runs with this folder, else the environment's URL. Raises NotRunning."""
     from local import run_file, stack
 
     try:
-        return stack.Layout(run_file.read(data).ports, data).url("bigquery")
+        running = run_file.read(data)
+        return stack.Layout(running.ports, data).url("bigquery"), running.project
     except run_file.NotRunning:
         if url := environ.get("BIGQUERY_EMULATOR_HOST"):
-            return url
+            return url, stack.PROJECT
         raise
 
 

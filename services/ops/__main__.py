@@ -1,14 +1,21 @@
 """What an operator types: `python -m services.ops COMMAND --help`.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused, failed or not all done, 2 for
-options, a schema file or an emulator's address that are wrong.
+options, a schema file or an emulator's address that are wrong, 130 after Ctrl-C, 141 once nobody reads stdout.
 """
 
 from __future__ import annotations
 
+import signal
+
+# The imports take a second, of which Ctrl-C should show no traceback. Where it is ignored, it stays so.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import asyncio
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -17,6 +24,7 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
+from services.ops import output
 from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
@@ -56,6 +64,7 @@ def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
     commands = whole.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
+        command.set_defaults(of=command)
         if name in imported:
             module = _module(name)
             command.description = module.__doc__
@@ -64,24 +73,39 @@ def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parser(arguments[:1]).parse_args(arguments)
+    command = next(iter(arguments), "pixelpipe")
     try:
-        code: int = asyncio.run(_module(options.command).run(options))
-        return code
+        return _run(arguments)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except ConfigError as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return 2
     except CommandRefused as error:
-        print(f"{options.command}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
     except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
-        print(f"{options.command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
+        print(f"{command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
     # OSError: a file of credentials that cannot be read, a full disk behind stdout.
     except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
-        print(f"{options.command}: failed: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{command}: failed: {output.one_line(error)}", file=sys.stderr)
     return 1
 
 
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        options, unknown = parser(arguments[:1]).parse_known_args(arguments)
+        if unknown:  # argparse itself would show the usage of all commands
+            options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
+        code: int = asyncio.run(_module(options.command).run(options))
+    finally:
+        print(end="", flush=True)  # here, where what fails is said
+    return code
+
+
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -12,7 +12,7 @@ import sys
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from services.ops import dead_letter, dead_letter_erasure, dead_letter_queue, deployment, people
+from services.ops import dead_letter, dead_letter_erasure, dead_letter_queue, deployment, output, people
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
 from services.ops.person_search import PersonSearch
@@ -35,22 +35,23 @@ async def run(options: argparse.Namespace) -> int:
     client = deployment.bigquery_client(options.project)
     await asyncio.to_thread(emulators.check, emulators.PUBSUB)
     search = PersonSearch(client, options.project, options.dataset, schema, meant)
-    targets, columns, absent = await asyncio.to_thread(search.tables)
-    counts: dict[str, int] = {}
-    failed = []
-    for target in targets:
-        counts[target.name] = 0
+    with output.working("looking"):
+        targets, columns, absent = await asyncio.to_thread(search.tables)
+        counts: dict[str, int] = {}
+        failed = []
+        for target in targets:
+            counts[target.name] = 0
+            try:
+                found = await asyncio.to_thread(search.find, target, columns[target.name])
+                for row in search.export(found):
+                    print(f'{{"table": "{target.name}", "row": {row}}}')
+                    counts[target.name] += 1
+            except exceptions.GoogleAPIError as error:  # the other tables are not affected
+                failed.append(f"{target.name}: {' '.join(str(error).split())}")
         try:
-            found = await asyncio.to_thread(search.find, target, columns[target.name])
-            for row in search.export(found):
-                print(f'{{"table": "{target.name}", "row": {row}}}')
-                counts[target.name] += 1
-        except exceptions.GoogleAPIError as error:  # the other tables are not affected
-            failed.append(f"{target.name}: {' '.join(str(error).split())}")
-    try:
-        counts[DEAD_LETTERS] = await _dead_letters(options, search)
-    except (CommandRefused, GoogleAuthError, exceptions.GoogleAPIError) as error:
-        failed.append(f"{DEAD_LETTERS}: {' '.join(str(error).split())}")
+            counts[DEAD_LETTERS] = await _dead_letters(options, search)
+        except (CommandRefused, GoogleAuthError, exceptions.GoogleAPIError) as error:
+            failed.append(f"{DEAD_LETTERS}: {' '.join(str(error).split())}")
     for name, count in counts.items():
         print(f"access: {name}: {count}", file=sys.stderr)
     for name in absent:

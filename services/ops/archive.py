@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, BinaryIO
 
 import fastavro
+import google.auth
 import pyarrow.fs
 from fastavro.schema import SchemaParseException, UnknownType
 
@@ -107,6 +108,7 @@ class _Bounded:
 def _cloud_storage() -> Any:
     emulator = os.environ.get(EMULATOR)
     if not emulator:
+        google.auth.default()  # refuses in seconds, and in one line, what this file system tries again for a minute
         return pyarrow.fs.GcsFileSystem(retry_time_limit=timedelta(seconds=60))
     scheme, _, address = emulator.rpartition("://")
     return pyarrow.fs.GcsFileSystem(

@@ -64,7 +64,8 @@ async def run(options: argparse.Namespace) -> int:
     until = options.until or datetime.now(UTC)
     found = archive.Archive(options.archive)
     reader = archive_replay.ArchiveReader(found, options.since, until)
-    objects = await asyncio.to_thread(reader.objects, options.resume_after)
+    with output.working("looking for objects"):
+        objects = await asyncio.to_thread(reader.objects, options.resume_after)
     if not objects:
         raise CommandRefused(f"{options.archive} has no objects of that time; is it the place that `provision` wrote?")
     if not options.dry_run:

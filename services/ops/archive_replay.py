@@ -14,10 +14,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
-from services.ops import hit_packs
+from services.ops import hit_packs, output
 from services.ops.archive import Archive, ArchivedMessage, ArchivedObject, BrokenObject
 from services.ops.dead_letter import printable
 from services.processor import log_entry
@@ -170,7 +169,7 @@ async def run(reader: ArchiveReader, objects: list[ArchivedObject], publisher: P
     """Read the objects, and publish what is wanted of them; without a publisher only count."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     counts = reader.counts
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with output.progress(*columns) as progress:
         shown = progress.add_task(
             "reading" if publisher is None else "replaying", total=sum(one.size for one in objects)
         )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.ops import check_text, deployment, option, sample_report
+from services.ops import check_text, deployment, option, output, sample_report
 from services.ops.deployment import CommandRefused
 from services.ops.rejects import Rejects, Wanted
 from services.ops.rejects_again import Judge
@@ -23,6 +23,7 @@ from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
 from services.shared import emulators, resource_names, schema, schema_file
+from services.shared.config import ConfigError
 from services.shared.schema import Schema
 
 LIVE = "live"
@@ -67,23 +68,25 @@ async def run(options: argparse.Namespace) -> int:
     parser, report["warnings"], _ = sample_report.reader(found, options.privacy, os.environ)
     good = True
     if options.against:
-        report["live"] = await asyncio.to_thread(_against_live, options, found)
+        with output.working("asking BigQuery"):
+            report["live"] = await asyncio.to_thread(_against_live, options, found)
         good = not report["live"]["refused"]
     if options.url is not None or body is not None:
         report["sample"] = await sample_report.report(options, found, sample_report.request(options, body), parser)
         good = good and sample_report.is_stored(report["sample"])
     if options.rejects:
-        report["rejects"] = await asyncio.to_thread(_rejects, options, found, parser)
+        with output.working("reading rejects"):
+            report["rejects"] = await asyncio.to_thread(_rejects, options, found, parser)
     print(json.dumps(report, indent=2, ensure_ascii=False) if options.json else check_text.text(report))
     return 0 if good else 1
 
 
 def _together(options: argparse.Namespace) -> None:
-    """Raises CommandRefused for what does not go together."""
+    """Raises ConfigError for what does not go together."""
     if options.since is not None and not options.rejects:
-        raise CommandRefused("--since goes with --rejects")
+        raise ConfigError("--since goes with --rejects")
     if (options.against or options.rejects) and not options.project:
-        raise CommandRefused("--against and --rejects ask BigQuery: name the --project, or set PIPE_PROJECT")
+        raise ConfigError("--against and --rejects ask BigQuery: name the --project, or set PIPE_PROJECT")
 
 
 def _against_live(options: argparse.Namespace, found: Schema) -> dict[str, Any]:

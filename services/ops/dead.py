@@ -78,7 +78,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """The exit code is 1 if a dead letter was not found, or could not be published."""
     async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
-        code = await _ACTIONS[options.action](options, queue)
+        with output.working("reading dead letters"):
+            code = await _ACTIONS[options.action](options, queue)
         if queue.full:
             print("dead: as many dead letters as fit are held; there may be more", file=sys.stderr)
         return code

@@ -6,8 +6,6 @@ import argparse
 import asyncio
 import os
 
-from rich.console import Console
-
 from services.ops import deployment, doctor_checks, doctor_project, doctor_release, option, output
 from services.provision.config import Config
 from services.shared import config, emulators, schema_file
@@ -34,7 +32,7 @@ async def run(options: argparse.Namespace) -> int:
     cfg = config.read(Config, {**os.environ, **given})
     schema = schema_file.load(cfg.schema)
     await asyncio.to_thread(emulators.check, emulators.PUBSUB, emulators.BIGQUERY)
-    with Console(stderr=True).status("examining"):
+    with output.working("examining"):
         parts = await asyncio.gather(
             doctor_project.examine(cfg, schema),
             doctor_release.processes(options.admin, schema.digest),

@@ -15,6 +15,7 @@ from services.ops import check_text, deployment, pasted, sample, sample_report
 from services.ops.deployment import CommandRefused
 from services.ops.pasted import Pasted
 from services.shared import schema_file
+from services.shared.config import ConfigError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,13 +51,13 @@ def _asked(options: argparse.Namespace) -> Pasted:
     if options.body is not None:
         try:
             return Pasted(sample_report.request(options, sample_report.body(options)))
-        except CommandRefused as error:  # of `check`, which has an option for it
-            raise CommandRefused(str(error).replace("--url", "URL")) from error
+        except ConfigError as error:  # of `check`, which has an option for it
+            raise ConfigError(str(error).replace("--url", "URL")) from error
     if options.url is None:
-        raise CommandRefused("name a URL such as '?user_id=ada&type=view', a curl command, or a --body")
+        raise ConfigError("name a URL such as '?user_id=ada&type=view', a curl command, or a --body")
     found = pasted.read(_text(options.url), options.protocol)
     if options.protocol is not None and found.request.body is None:
-        raise CommandRefused("--protocol goes with what a tracker posts, not with a URL")
+        raise ConfigError("--protocol goes with what a tracker posts, not with a URL")
     given = {**found.request.headers, **sample_report.headers(options)}
     return Pasted(dataclasses.replace(found.request, headers=given), found.guessed)
 

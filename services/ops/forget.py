@@ -23,8 +23,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import pubsub_v1
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from services.ops import (
     dead_letter,
@@ -33,6 +32,7 @@ from services.ops import (
     deployment,
     in_flight,
     option,
+    output,
     people,
     receipts,
 )
@@ -116,7 +116,7 @@ async def run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         await asyncio.to_thread(book.check)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with output.progress(*columns) as progress:
         task = progress.add_task("looking", total=None)
 
         def waiting(text: str) -> None:

@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
 from services.collector.routes import PIXELS
 from services.ops import access_log, deployment, hit_packs, option, output
@@ -81,7 +80,7 @@ async def run(options: argparse.Namespace) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     if not options.dry_run:
         emulators.check(emulators.PUBSUB)
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with output.progress(*columns) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
             for path in options.files:
                 try:

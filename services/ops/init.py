@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 from google.cloud import bigquery
 
-from services.ops import deployment, option, schema_text, suggested
+from services.ops import deployment, option, output, schema_text, suggested
 from services.ops.deployment import TIMEOUT, CommandRefused
 from services.ops.observed import Observed
 from services.ops.schema_text import NoPlace
@@ -72,7 +72,8 @@ async def run(options: argparse.Namespace) -> int:
     secrets = NameRules(found.privacy[OFF], anonymize=False)
     lines: dict[str, list[str]] = {}
     for name, column in names.items():
-        seen, problems = await asyncio.to_thread(_look, rows, _of(found, name), column)
+        with output.working(f"reading {name}"):
+            seen, problems = await asyncio.to_thread(_look, rows, _of(found, name), column)
         if not seen.rows:
             print(f"init: {name}: no events since {since}", file=sys.stderr)
             continue

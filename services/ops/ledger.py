@@ -11,6 +11,7 @@ import aiohttp
 from services.ops import output
 from services.ops.deployment import CommandRefused
 from services.shared import reconciliation
+from services.shared.config import ConfigError
 from services.shared.reconciliation import Reconciliation
 
 _SECONDS = 10.0  # a process may take to answer
@@ -45,7 +46,7 @@ async def run(options: argparse.Namespace) -> int:
         output.show(options, {**expressions, "hops": hops}, indent=2)
         return 0
     if not options.urls:
-        raise CommandRefused("name the admin URL of every loader, processor and collector")
+        raise ConfigError("name the admin URL of every loader, processor and collector")
     output.show(options, (await scraped(options.urls)).shown(), indent=2)
     return 0
 

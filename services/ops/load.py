@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.cloud import bigquery
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from services.ops import cost_model, deployment, load_events, load_fire, option, output, prices
 from services.ops.deployment import CommandRefused
 from services.ops.load_fire import Fired
 from services.shared import resource_names
+from services.shared.config import ConfigError
 
 _HITS = 20_000  # where nothing is said
 _SHOWN_EVERY = 0.1  # seconds
@@ -105,7 +105,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """The exit code is 1 if a hit was lost or counted twice, or none was acknowledged."""
     if options.ramp is not None and options.rate is None:
-        raise CommandRefused("--ramp goes with --rate")
+        raise ConfigError("--ramp goes with --rate")
     client = deployment.bigquery_client(options.project, options.bigquery)
     started = time.time()
     # Before the load: without credentials, project or views there is no point.
@@ -114,8 +114,8 @@ async def run(options: argparse.Namespace) -> int:
     if not fired.acknowledged:
         raise CommandRefused(f"{options.url} acknowledged none of {fired.refused}: {fired.failure}")
     report = _report(fired)
-    with Console(stderr=True).status("waiting for the rows"):
-        await asyncio.to_thread(_look, client, options, started, fired.acknowledged, report)
+    with output.working("waiting for the rows"):
+        await _look(client, options, started, fired.acknowledged, report)
     output.show(options, asdict(report))
     return 1 if report.lost or report.duplicated else 0
 
@@ -127,9 +127,8 @@ async def _fire(options: argparse.Namespace) -> Fired:
     if options.rate is not None:
         due = itertools.islice(load_fire.schedule(options.rate, options.ramp or 0.0, seconds), hits)
     events = load_events.make(hits, options.bad / 100, options.post / 100, options.mix)
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with output.progress(*columns) as bar:
         task = bar.add_task("firing", total=hits or options.seconds)
         shown = 0.0
 
@@ -158,13 +157,15 @@ def _report(fired: Fired) -> LoadReport:
     )
 
 
-def _look(
+async def _look(
     client: Any, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
 ) -> None:
     """Ask both views until every acknowledged id is there, or the wait is over."""
     begin = time.monotonic()
     while True:
-        rows, rejects = (_ids(client, options, view, started) for view in ("events", "rejects"))
+        # A query at a time: Ctrl-C waits for its end.
+        rows = await asyncio.to_thread(_ids, client, options, "events", started)
+        rejects = await asyncio.to_thread(_ids, client, options, "rejects", started)
         found = Counter(one for one in [*rows, *rejects] if one in acknowledged)
         outcome.rows, outcome.rejects = (sum(one in acknowledged for one in ids) for ids in (rows, rejects))
         outcome.lost = len(acknowledged) - len(found)
@@ -172,7 +173,7 @@ def _look(
         outcome.visible_after_s = round(time.monotonic() - begin, 3)
         if not outcome.lost or outcome.visible_after_s > options.wait:
             return
-        time.sleep(0.2)
+        await asyncio.sleep(0.2)
 
 
 def _ids(client: Any, options: argparse.Namespace, view: str, started: float) -> list[str]:

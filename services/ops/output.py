@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from google.api_core import exceptions
 from rich.console import Console, RenderableType
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +27,37 @@ def show(options: argparse.Namespace, result: Mapping[str, Any], indent: int | N
         print(to_json(result, indent=indent))
     else:
         Console().print(rendered(result))
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong; of Google's errors their own words, without address and job."""
+    text = str(error)
+    if isinstance(error, exceptions.GoogleAPICallError):
+        told = (one.get("message") for one in error.errors if isinstance(one, dict))
+        text = next(filter(None, told), None) or error.message or text
+    return " ".join(str(text).split())
+
+
+def working(text: str) -> AbstractContextManager[object]:
+    """Shows that something is being done, until the context ends."""
+    shown = progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    shown.add_task(text, total=None)
+    return shown
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """A bar on stderr that goes when it ends, and nothing where no person sees it.
+
+    On a terminal what is printed meanwhile stands above it.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # else it would go to stderr
+    )
 
 
 def rendered(value: Any) -> RenderableType:

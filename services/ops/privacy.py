@@ -17,7 +17,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
-from services.ops import deployment, option, privacy_evidence
+from services.ops import deployment, option, output, privacy_evidence
 from services.ops.deployment import TIMEOUT
 from services.shared import emulators, privacy, resource_names, schema_file
 from services.shared.privacy import Privacy
@@ -64,7 +64,8 @@ async def run(options: argparse.Namespace) -> int:
     }
     if options.url:
         evidence = privacy_evidence.Evidence(client, schema, policy, options.project, options.dataset)
-        report["evidence"] = await evidence.take(options.url, options.wait)
+        with output.working("sending pixels, and waiting for their rows"):
+            report["evidence"] = await evidence.take(options.url, options.wait)
     print(json.dumps(report, indent=2) if options.json else _text(report))
     return 0 if all(one["as_the_policy_says"] for one in report.get("evidence", ())) else 1
 

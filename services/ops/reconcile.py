@@ -20,6 +20,7 @@ from services.ops import (
     dead_tally,
     deployment,
     option,
+    output,
     reconcile_metrics,
     reconcile_report,
     report_delivery,
@@ -82,11 +83,13 @@ async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
     since = (options.since or now - _SINCE).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     dead = None
     if not options.no_dead:
-        dead = await _dead(options)
+        with output.working("counting dead letters"):
+            dead = await _dead(options)
         await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead, now)
     dataset = f"{options.project}.{options.dataset}"
-    groups = await asyncio.to_thread(ask, client, dataset, since)
-    told = await asyncio.to_thread(_told, client, dataset, since)
+    with output.working("comparing"):
+        groups = await asyncio.to_thread(ask, client, dataset, since)
+        told = await asyncio.to_thread(_told, client, dataset, since)
     lost = reconcile_report.missing(groups)
     collectors = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
     return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead)

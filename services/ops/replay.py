@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from services.loader import reject_rows
@@ -25,6 +24,7 @@ from services.ops.rejects import Count, Reject, Rejects, Wanted
 from services.processor import parse
 from services.provision.archive import REPLAYED
 from services.shared import emulators, hit, resource_names, rows, schema_file
+from services.shared.config import ConfigError
 from services.shared.publisher import Publisher, Unconfirmed
 from services.shared.schema import Schema
 
@@ -102,7 +102,7 @@ async def run(options: argparse.Namespace) -> int:
     schema = schema_file.load(options.schema)
     if options.tenant is not None and options.tenant not in schema.tenants.by_name:
         listed = ", ".join(schema.tenants.by_name) or "none"
-        raise deployment.CommandRefused(f"--tenant {options.tenant!r}: the schema file lists no such tenant ({listed})")
+        raise ConfigError(f"--tenant {options.tenant!r}: the schema file lists no such tenant ({listed})")
     client = deployment.bigquery_client(options.project)
     emulators.check(emulators.PUBSUB)
     wanted = Wanted(
@@ -114,14 +114,15 @@ async def run(options: argparse.Namespace) -> int:
         options.until,
     )
     rejects = Rejects(client, options.project, options.dataset, schema, wanted, pending=options.pending)
-    counts = await asyncio.to_thread(rejects.counts)
+    with output.working("counting rejects"):
+        counts = await asyncio.to_thread(rejects.counts)
     if options.dry_run:
         output.show(options, _plan(counts, options.limit))
         return 0
     found = sum(count.rejects for count in counts)
     outcome = ReplayCounts()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with output.progress(*columns) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
             shown = progress.add_task("replaying", total=found)
             replay = Replay(

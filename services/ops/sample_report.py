@@ -20,6 +20,7 @@ from services.processor.lookups import Lookups
 from services.processor.parse import Parser, Row
 from services.processor.places import Places
 from services.shared import config, privacy
+from services.shared.config import ConfigError
 from services.shared.schema import Schema
 
 MOST_EVENTS = 100  # of a sample that are explained
@@ -50,29 +51,29 @@ def header(text: str) -> tuple[str, str]:
 
 
 def check_preset(options: argparse.Namespace) -> None:
-    """Raises CommandRefused."""
+    """Raises ConfigError."""
     if options.privacy not in privacy.PRESETS:  # argparse does not check a default
-        raise CommandRefused(f"PIPE_PRIVACY={options.privacy!r}: use one of {', '.join(privacy.PRESETS)}")
+        raise ConfigError(f"PIPE_PRIVACY={options.privacy!r}: use one of {', '.join(privacy.PRESETS)}")
 
 
 def body(options: argparse.Namespace) -> bytes | None:
-    """The file of --body. Raises CommandRefused for what does not go together."""
+    """The file of --body. Raises ConfigError for what does not go together."""
     if options.body is None:
         for name in ("protocol", "content_type"):
             if getattr(options, name) is not None:
-                raise CommandRefused(f"--{name.replace('_', '-')} goes with --body")
+                raise ConfigError(f"--{name.replace('_', '-')} goes with --body")
         if options.header and options.url is None:
-            raise CommandRefused("--header goes with --url or --body")
+            raise ConfigError("--header goes with --url or --body")
         return None
     if options.url is not None and options.protocol is not None:
-        raise CommandRefused("--protocol and --url both say where to; leave one out")
+        raise ConfigError("--protocol and --url both say where to; leave one out")
     try:
         with options.body.open("rb") as file:
             data: bytes = file.read(sample.MOST_BYTES + 1)
     except OSError as error:
-        raise CommandRefused(f"--body {options.body}: cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"--body {options.body}: cannot be read: {error.strerror or error}") from None
     if len(data) > sample.MOST_BYTES:
-        raise CommandRefused(f"--body {options.body}: has more than {sample.MOST_BYTES:,} bytes")
+        raise ConfigError(f"--body {options.body}: has more than {sample.MOST_BYTES:,} bytes")
     return data
 
 
@@ -106,8 +107,11 @@ def headers(options: argparse.Namespace) -> dict[str, str]:
 
 
 def request(options: argparse.Namespace, body: bytes | None) -> Request:
-    """What the options describe, with a `url` among them. Raises CommandRefused."""
-    return sample.request(options.url, options.protocol, body, headers(options))
+    """What the options describe, with a `url` among them. Raises ConfigError."""
+    try:
+        return sample.request(options.url, options.protocol, body, headers(options))
+    except CommandRefused as error:
+        raise ConfigError(str(error)) from error
 
 
 async def report(options: argparse.Namespace, found: Schema, asked: Request, parser: Parser) -> dict[str, Any]:

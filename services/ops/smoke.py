@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +74,8 @@ async def run(options: argparse.Namespace) -> int:
         begin = time.monotonic()
         sql = look(schema, f"{options.project}.{options.dataset}")
         try:
-            await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
+            with output.working("waiting for the row"):
+                await _wait_for(client, sql, outcome["event_id"], now.date(), begin + options.wait)
         except SmokeFailure as failure:
             if failure.stage == "row" and any(table.sample is not None for table in schema.tables.values()):
                 raise SmokeFailure(
@@ -85,7 +85,6 @@ async def run(options: argparse.Namespace) -> int:
         outcome["visible_after_s"] = round(time.monotonic() - begin, 3)
     except SmokeFailure as failure:
         outcome |= {"failed": failure.stage, "reason": str(failure)}
-        print(f"smoke: {failure.stage}: {failure}", file=sys.stderr)
     output.show(options, outcome)
     return 1 if "failed" in outcome else 0
 
@@ -133,7 +132,7 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
         try:
             found = await asyncio.to_thread(_ask, client, sql, config)
         except (exceptions.NotFound, exceptions.BadRequest) as error:
-            raise SmokeFailure("view", f"cannot be queried: {_one_line(error)}; provision it") from error
+            raise SmokeFailure("view", f"cannot be queried: {output.one_line(error)}; provision it") from error
         except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
             # May pass: a permission granted a moment ago, a metadata server that is not up yet.
             found, trouble = [], error
@@ -147,7 +146,7 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
             break
         await asyncio.sleep(_PAUSE)
     if trouble is not None:
-        raise SmokeFailure("view", f"cannot be queried: {_one_line(trouble)}") from trouble
+        raise SmokeFailure("view", f"cannot be queried: {output.one_line(trouble)}") from trouble
     raise SmokeFailure(
         "row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs"
     )
@@ -164,7 +163,3 @@ def _ask(client: Any, sql: str, config: bigquery.QueryJobConfig) -> Sequence[Fou
         job_retry=None,
     )
     return [Found(row["table_name"], row["reason"]) for row in rows]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -57,15 +57,16 @@ async def run(options: argparse.Namespace) -> int:
         "looked_since": first.isoformat(),
     }
     dataset = f"{options.project}.{options.dataset}"
-    found["rows"] = await asyncio.to_thread(_rows, client, dataset, schema, options.event_id, first)
-    found["conflicts"] = await asyncio.to_thread(_conflicts, client, dataset, options.event_id, first)
-    found["rejects"] = await asyncio.to_thread(_rejects, client, dataset, schema, options.event_id, first)
-    async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
-        found["dead"] = [
-            one.summary() async for one in queue.messages() if await asyncio.to_thread(holds, one, options.event_id)
-        ]
-        if queue.full:
-            print("trace: as many dead letters as fit are held; there may be more", file=sys.stderr)
+    with output.working("looking"):
+        found["rows"] = await asyncio.to_thread(_rows, client, dataset, schema, options.event_id, first)
+        found["conflicts"] = await asyncio.to_thread(_conflicts, client, dataset, options.event_id, first)
+        found["rejects"] = await asyncio.to_thread(_rejects, client, dataset, schema, options.event_id, first)
+        async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
+            found["dead"] = [
+                one.summary() async for one in queue.messages() if await asyncio.to_thread(holds, one, options.event_id)
+            ]
+            if queue.full:
+                print("trace: as many dead letters as fit are held; there may be more", file=sys.stderr)
     for state, where in (("loaded", "rows"), ("rejected", "rejects"), ("dead", "dead")):
         if found[where]:
             found["state"] = state

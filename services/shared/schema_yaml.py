@@ -17,7 +17,7 @@ MAX_DEPTH = 40  # a source of a field in the 15th STRUCT is 37 deep
 _MAX_MESSAGE = 200
 _TEXT_TAG = "tag:yaml.org,2002:str"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NAMED = "set PIPE_SCHEMA to the path of a schema file"
+_NAMED = "name a schema file, by an option or PIPE_SCHEMA"
 
 
 def read(path: Path) -> str:

@@ -30,14 +30,25 @@ class Commands:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def run(self, arguments: Sequence[str], env: Mapping[str, str], out: Path, err: Path) -> int:
-        """The exit code; `env` is the whole environment, stdout and stderr go to these files."""
-        return self._ask({"arguments": list(arguments), "env": dict(env), "out": str(out), "err": str(err)})
+    def run(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        out: Path,
+        err: Path,
+        module: str = "services.ops",
+        folder: Path = ROOT,
+    ) -> int:
+        """The exit code of `python -m MODULE`, run in the folder; `env` is the whole environment, stdout and stderr
+        go to these files."""
+        asked = {"module": module, "arguments": list(arguments), "folder": str(folder)}
+        return self._ask({**asked, "env": dict(env), "out": str(out), "err": str(err)})
 
     @contextmanager
     def service(self, name: str, env: Mapping[str, str], log: Path) -> Iterator[None]:
         """Runs `python -m services.NAME`, which writes to `log`, and must end of itself once it is told to."""
-        pid = self._ask({"service": name, "env": dict(env), "out": str(log)})
+        asked = {"module": f"services.{name}", "arguments": [], "folder": str(ROOT), "stays": True}
+        pid = self._ask({**asked, "env": dict(env), "out": str(log)})
         try:
             yield
         finally:
@@ -98,7 +109,7 @@ def _serve() -> None:
             os.kill(asked["stop"], signal.SIGTERM)
             answer = _end_of(asked["stop"])
         elif child := os.fork():
-            answer = child if "service" in asked else _end_of(child)
+            answer = child if "stays" in asked else _end_of(child)
         else:
             os._exit(_run(asked))
         print(answer, file=answers, flush=True)
@@ -117,7 +128,7 @@ def _end_of(child: int) -> int:
 
 
 def _run(asked: dict[str, Any]) -> int:
-    """In the child: as the interpreter would run `python -m services.…`."""
+    """In the child: as the interpreter would run `python -m …`."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     out = os.open(asked["out"], flags)
     err = os.open(asked["err"], flags) if "err" in asked else out
@@ -125,16 +136,13 @@ def _run(asked: dict[str, Any]) -> int:
         os.dup2(file, number)
     os.environ.clear()
     os.environ.update(asked["env"])
+    os.chdir(asked["folder"])
     try:
-        if name := asked.get("service"):
-            runpy.run_module(f"services.{name}.__main__", run_name="__main__")
-            code = 0
-        else:
-            from services.ops.__main__ import main
-
-            code = main(asked["arguments"])
-    except SystemExit as end:  # of argparse
-        code = end.code if isinstance(end.code, int) else 1
+        sys.argv = [asked["module"], *asked["arguments"]]
+        runpy.run_module(f"{asked['module']}.__main__", run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except BaseException:  # noqa: BLE001 - as the interpreter does
         traceback.print_exc()
         code = 1

@@ -12,6 +12,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from local.ports import Ports
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
@@ -60,10 +61,10 @@ class Pipeline:
     def schema(self) -> Schema:
         return schema_file.load(self.file)
 
-    def provision(self, text: str) -> None:
+    def provision(self, text: str, archive: str = "") -> None:
         """Write the schema file, and make what it needs."""
         self.file.write_text(text)
-        list(settle(inventory.resources(Config(self.project), self.schema), dry_run=False))
+        list(settle(inventory.resources(Config(self.project, archive=archive), self.schema), dry_run=False))
 
     def ops(self, *arguments: str, code: int = 0) -> Done:
         """`python -m services.ops ARGUMENTS`; its exit code must be `code`."""
@@ -132,6 +133,22 @@ class Pipeline:
                 stack.enter_context(self._service(name, **settings))
             # What they are sent before they are ready waits for them in Pub/Sub.
             yield
+
+    @contextmanager
+    def stack(self) -> Iterator[Ports]:
+        """Run all services of production on this project; the ports of them and of the emulators."""
+        emulators = ("PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST")
+        pubsub, bigquery, grpc = (int(self.env[name].rpartition(":")[2]) for name in emulators)
+        free = [process.free_port() for _ in range(4)]
+        ports = Ports(*free, pubsub=pubsub, bigquery=bigquery, bigquery_grpc=grpc)
+        with ExitStack() as stack:
+            stack.enter_context(
+                self._service("loader", PIPE_ADMIN_PORT=str(ports.loader_admin), PIPE_LINGER_SECONDS="0.05")
+            )
+            stack.enter_context(self._service("processor", PIPE_ADMIN_PORT=str(ports.processor_admin)))
+            collector = {"PIPE_PORT": str(ports.collector), "PIPE_ADMIN_PORT": str(ports.collector_admin)}
+            self._listening(stack.enter_context(self._service("collector", PIPE_DRAIN_DELAY_SECONDS="0", **collector)))
+            yield ports
 
     @contextmanager
     def _service(self, name: str, **settings: str) -> Iterator[Path]:

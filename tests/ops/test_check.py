@@ -325,7 +325,7 @@ WRONG = {
 def test_what_does_not_go_together_is_one_line(checked: Checked, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIPE_PROJECT", raising=False)
     arguments, wanted = WRONG[name]
-    out, err = checked.run(*(one.replace("{file}", str(checked.file)) for one in arguments), code=1)
+    out, err = checked.run(*(one.replace("{file}", str(checked.file)) for one in arguments), code=2)
     (line,) = err.splitlines()
     assert line.startswith("check: ") and wanted in line and out == ""
 

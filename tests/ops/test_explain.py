@@ -68,23 +68,24 @@ def test_headers_and_protocol_are_those_of_the_options(schema: str, capsys: pyte
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        ([], "name a URL such as '?user_id=ada&type=view', a curl command, or a --body"),
-        (["ftp://t.example.com"], "this is not a URL, curl command, JSON or query string; paste one of these"),
-        (["t.example.com/i?a=1"], "'t.example.com/i?a=1': begin a URL with https://, http://, / or ?"),
-        (["curl -d a=1"], "the curl command has no URL"),
-        (["?a=1", "--protocol", "segment"], "--protocol goes with what a tracker posts, not with a URL"),
-        (["--body", "/nowhere"], "--body /nowhere: cannot be read: No such file or directory"),
+        ([], 2, "name a URL such as '?user_id=ada&type=view', a curl command, or a --body"),
+        (["ftp://t.example.com"], 1, "this is not a URL, curl command, JSON or query string; paste one of these"),
+        (["t.example.com/i?a=1"], 1, "'t.example.com/i?a=1': begin a URL with https://, http://, / or ?"),
+        (["curl -d a=1"], 1, "the curl command has no URL"),
+        (["?a=1", "--protocol", "segment"], 2, "--protocol goes with what a tracker posts, not with a URL"),
+        (["--body", "/nowhere"], 2, "--body /nowhere: cannot be read: No such file or directory"),
         (
             ["?a=1", "--body", "/dev/null", "--protocol", "segment"],
+            2,
             "--protocol and URL both say where to; leave one out",
         ),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["explain", *arguments]) == 1
+    assert main(["explain", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"explain: {said}\n")

@@ -70,7 +70,7 @@ def test_what_makes_no_ledger_is_refused_in_one_line(capsys: pytest.CaptureFixtu
             "answers '<html>' instead of metrics; is it an admin port?": [html],
         }
         for reason, arguments in cases.items():
-            assert main(["ledger", *arguments]) == 1
+            assert main(["ledger", *arguments]) == (1 if arguments else 2)
             out, err = capsys.readouterr()
             assert (out, err.count("\n")) == ("", 1)
             assert err.startswith("ledger: ") and reason in err

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,8 +23,10 @@ from services.ops import load_events, load_fire
 from services.ops.__main__ import main
 from services.ops.latency import Latencies
 from services.processor.enrich import user_agent
+from services.shared import resource_names
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
+from tests.process import ROOT
 
 SHARES = {"native": 70.0, "segment": 20.0, "snowplow": 10.0}
 
@@ -150,5 +156,16 @@ def test_nobody_there_and_nothing_to_look_in_are_one_line(
     assert main(["load", "--url", url, "--project", pipeline.project, "--dataset", "other"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("load: failed: ") and "other" in line
-    assert main(["load", "--ramp", "3", "--project", pipeline.project]) == 1
+    assert main(["load", "--ramp", "3", "--project", pipeline.project]) == 2
     assert capsys.readouterr().err == "load: --ramp goes with --rate\n"
+
+
+def test_ctrl_c_ends_the_wait_for_rows_that_do_not_come(pipeline: Pipeline) -> None:
+    with pipeline.collector() as url:
+        env = {**os.environ, **pipeline.env, "PIPE_PROJECT": pipeline.project}
+        command = [sys.executable, "-m", "services.ops", "load", "--url", url, "--hits", "1", "--bad", "0"]
+        child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 1)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)  # of the 60 s that it would wait
+    assert (child.returncode, out, err) == (130, "", "")

@@ -62,6 +62,14 @@ def test_an_option_that_is_wrong_is_named_with_its_value(
     assert WRONG[arguments] in said.err.splitlines()[-1]
 
 
+def test_an_option_that_there_is_not_shows_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["load", "--rate", "5", "--teapot"])
+    said = capsys.readouterr().err
+    assert said.startswith("usage: pixelpipe load ")
+    assert said.endswith("pixelpipe load: error: unrecognized arguments: --teapot\n")
+
+
 COMMANDS = {
     "doctor": "PUBSUB_EMULATOR_HOST",
     "smoke": "BIGQUERY_EMULATOR_HOST",
@@ -114,5 +122,5 @@ def test_a_schema_file_that_cannot_be_read_is_a_wrong_option(
 ) -> None:
     assert main(["replay", *PROJECT, "--schema", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
-        f"replay: {tmp_path}: is not a file; set PIPE_SCHEMA to the path of a schema file\n"
+        f"replay: {tmp_path}: is not a file; name a schema file, by an option or PIPE_SCHEMA\n"
     )

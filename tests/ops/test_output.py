@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from services.ops import output
-from services.ops.__main__ import COMMANDS, parser
+from services.ops.__main__ import COMMANDS, main, parser
 from tests.process import ROOT
 
 VALUES = st.recursive(
@@ -53,6 +54,54 @@ def test_a_terminal_gets_a_table_and_json_where_it_asks() -> None:
     assert "usd a month" in said and "Dataflow template" in said and "{" not in said
     assert json.loads(on_a_terminal(*arguments, "--json"))["total"] > 0
     assert max(map(len, on_a_terminal(*arguments, columns=40).splitlines())) < 60  # colours are not counted as width
+
+
+def test_what_is_being_done_is_shown_on_a_terminal_and_is_no_part_of_the_result() -> None:
+    mine, its = pty.openpty()
+    script = "from services.ops import output\nwith output.working('looking for it'):\n    print('found')\n"
+    command = [sys.executable, "-c", script]
+    shown = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=its, env={**os.environ, "TERM": "xterm"})
+    os.close(its)
+    assert (shown.stdout, b"looking for it" in os.read(mine, 65_536)) == (b"found\n", True)
+    os.close(mine)
+    quiet = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert (quiet.stdout, quiet.stderr) == (b"found\n", b"")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "services.ops", "cost", "--hits-per-second", "1"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_ctrl_c_at_the_start_shows_no_traceback() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "services.ops", "cost", "--hits-per-second", "1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        assert any("google.protobuf" in line for line in child.stderr)
+        child.send_signal(signal.SIGINT)
+        assert "Traceback" not in child.stderr.read()
+    assert child.returncode in (-signal.SIGINT, 130)
+
+
+def test_bash_completes_commands_options_and_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = {
+        "pixelpipe doc": "doctor",
+        "pixelpipe dead ": "list show replay drop",
+        "pixelpipe load --ra": "--rate --ramp",
+        "pixelpipe privacy --privacy ": "strict balanced off",
+    }
+    for line in asked:
+        words = " ".join(f"'{word}'" for word in line.split(" "))
+        script += f"\nCOMP_WORDS=({words}) COMP_CWORD={line.count(' ')} COMPREPLY=(); _shtab_pixelpipe"
+        script += "; echo ${COMPREPLY[*]}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == list(asked.values())
 
 
 def test_a_pipe_gets_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:

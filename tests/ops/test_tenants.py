@@ -55,7 +55,7 @@ def test_rejects_for_want_of_a_tenant_or_of_room_come_back(bare: Pipeline) -> No
         send(pipeline, _hit("a"), _hit("b", tenant="placed", limited=True), _hit("c", tenant="placed"))
         pipeline.until(REJECTS, 2)
         pipeline.until(EVENTS, 1)
-        refusal = pipeline.ops("replay", "--tenant", "nobody", code=1).err
+        refusal = pipeline.ops("replay", "--tenant", "nobody", code=2).err
         assert "--tenant 'nobody': the schema file lists no such tenant (keyed, placed)" in refusal
         done = pipeline.ops("replay", "--reason", "unknown_tenant", "--tenant", "keyed").json
         assert done == {"found": 1, "published": 1, "skipped": 0, "failed": 0, "left": 0}
