@@ -82,13 +82,15 @@ HELM = {  # options of each command; `--set` and files of values are rendered
 KUBECTL = {  # options of each command, next to the namespace
     "cordon": set[str](),
     "create configmap": {"--from-file"},
+    "create job": {"--from"},
     "describe": {"--selector"},
     "exec": {"--"},
     "get": {"-l", "-o"},
-    "logs": {"-l", "--since", "--prefix"},
+    "logs": {"-l", "--since", "--prefix", "--tail"},
     "port-forward": set[str](),
     "rollout restart": set[str](),
     "rollout status": set[str](),
+    "scale": {"--replicas"},
     "top": set[str](),
 }
 GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclouds_commands_are_its_own
@@ -97,12 +99,15 @@ GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclo
     "auth application-default login": set[str](),
     "auth configure-docker": set[str](),
     "auth login": set[str](),
-    "certificate-manager certificates create": {"--domains"},
+    "certificate-manager certificates create": {"--location", "--domains", "--dns-authorizations"},
+    "certificate-manager dns-authorizations create": {"--location", "--domain"},
+    "certificate-manager dns-authorizations describe": {"--location", "--format"},
     "certificate-manager maps create": set[str](),
     "certificate-manager maps entries create": {"--map", "--hostname", "--certificates"},
-    "compute addresses create": {"--global"},
-    "compute addresses describe": {"--global", "--format"},
+    "compute addresses create": {"--global", "--region", "--network-tier"},
+    "compute addresses describe": {"--global", "--region", "--format"},
     "compute backend-services update": {"--global", "--custom-request-header"},
+    "compute networks subnets create": {"--purpose", "--role", "--region", "--network", "--range"},
     "compute url-maps add-path-matcher": {
         "--global",
         "--path-matcher-name",
@@ -118,9 +123,16 @@ GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclo
     "logging sinks delete": set[str](),
     "logging sinks describe": {"--format"},
     "projects get-iam-policy": {"--flatten", "--filter"},
+    "pubsub subscriptions create": {
+        "--topic",
+        "--ack-deadline",
+        "--message-retention-duration",
+        "--expiration-period",
+    },
     "pubsub subscriptions delete": set[str](),
     "pubsub subscriptions describe": {"--project"},
     "pubsub subscriptions list": {"--project"},
+    "pubsub subscriptions seek": {"--time"},
     "pubsub topics add-iam-policy-binding": {"--role", "--member"},
     "pubsub topics describe": {"--project"},
     "services enable": set[str](),
@@ -133,6 +145,9 @@ AS_THEY_STAND = {
     "bq query --use_legacy_sql=false 'ALTER TABLE DATASET.TABLE_log ALTER COLUMN COLUMN DROP NOT NULL'": (
         "the emulator changes no column"
     ),
+    "bq update --storage_billing_model=PHYSICAL my-project:pixelpipe": "the emulator bills nothing",
+    "PIPE_MAIL_PASSWORD=… python -m services.ops reconcile --mail-to team@example.com --mail-from pixelpipe@example.com "
+    "--mail-server smtps://reports%40example.com@smtp.example.com": "tests/ops/test_report_delivery.py has a mail server",
     "bq rm -r -d pixelpipe": "removes everything; tests/emulators/bigquery/test_bq.py has `bq rm`",
     "done": "the end of a loop",
     "for service in collector processor loader ops": "tests/ops/test_documents.py",
@@ -350,7 +365,9 @@ def kubectl(words: Sequence[str]) -> None:
         pods = [pod["metadata"]["labels"] for _, pod in cluster().pods()]
         if not any(wanted.items() <= labels.items() for labels in pods):
             raise Wrong(f"no pod of the chart has the labels {selector}")
-    if command in ("cordon", "create configmap", "exec"):
+    for one in options.get("--from", []):
+        there(*one.replace("RELEASE", "pixelpipe").split("/"))
+    if command in ("cordon", "create configmap", "create job", "exec"):
         if (inside := options.get("--")) and not any("/spool" in word for word in inside):
             raise Wrong("what it runs in the pod is not about the spool")
         return
