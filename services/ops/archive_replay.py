@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from services.ops import hit_packs
+from services.ops import deployment, hit_packs
 from services.ops.archive import Archive, ArchivedMessage, ArchivedObject, BrokenObject
 from services.ops.dead_letter import printable
 from services.processor import log_entry
@@ -179,7 +179,7 @@ async def run(reader: ArchiveReader, objects: list[ArchivedObject], publisher: P
                 await _one(reader, one, publisher, topic)
             except Unconfirmed as error:
                 counts.left = len(objects) - number
-                print(f"replay: stopped in {one.name}: not confirmed: {error}", file=sys.stderr)
+                print(f"replay: stopped in {one.name}: not confirmed: {deployment.one_line(error)}", file=sys.stderr)
                 return
             progress.update(shown, advance=one.size)
             if publisher is not None:

@@ -145,13 +145,13 @@ class Run:
         except (CommandRefused, exceptions.GoogleAPIError) as error:
             self._fail(table)
             where = {} if day is None else {"day": day.isoformat()}
-            line.error("not compacted", table=table.name, **where, reason=_one_line(error))
+            line.error("not compacted", table=table.name, **where, reason=deployment.one_line(error))
         if table.expire_days and not self._options.dry_run and table.name in self._done:
             try:
                 expired = compactor.expire_conflicts(table, self.now.date() - timedelta(days=table.expire_days))
             except (CommandRefused, exceptions.GoogleAPIError) as error:
                 self._fail(table)
-                line.error("old conflicts not deleted", table=table.name, reason=_one_line(error))
+                line.error("old conflicts not deleted", table=table.name, reason=deployment.one_line(error))
             else:
                 line.info("old conflicts deleted", table=table.name, expired=expired)
 
@@ -171,7 +171,7 @@ class Run:
             except (CommandRefused, exceptions.GoogleAPIError) as error:
                 failed.append(day)
                 self._fail(table)
-                line.error("not compacted", table=table.name, day=day.isoformat(), reason=_one_line(error))
+                line.error("not compacted", table=table.name, day=day.isoformat(), reason=deployment.one_line(error))
         if self._options.dry_run:
             return
         before = min([*failed, self._settled + timedelta(days=1)])
@@ -316,7 +316,3 @@ class Compactor:
 
 def _bytes_processed(job: Any) -> int:
     return int(job.total_bytes_processed or 0)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -166,7 +166,7 @@ async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: 
             sent = (publisher.publish(topic, *_message(pack.lines)) for pack in group)
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, Unconfirmed):
-                    raise _Unfinished(f"not confirmed: {outcome}") from outcome
+                    raise _Unfinished(f"not confirmed: {deployment.one_line(outcome)}") from outcome
                 if isinstance(outcome, BaseException):
                     raise outcome
         yield (sum(len(pack.lines) for pack in group) if publisher is not None else 0), group[-1].place

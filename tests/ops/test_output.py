@@ -67,6 +67,25 @@ def test_whatever_a_result_holds_can_be_shown_and_controls_no_terminal(result: d
     assert all(one.isprintable() or one == "\n" for one in console.export_text())
 
 
+@pytest.mark.parametrize("width", [30, 40, 80, 200])
+def test_what_is_copied_is_whole_on_a_narrow_terminal(width: int) -> None:
+    values = ["01a22b5a-4138-71fc-9d63-88c323f6a008", "http://127.0.0.1:8080/pixel.gif", "2026-11-30T06:57:48.123456Z"]
+    rows = [dict(zip("abc", values, strict=True)), {"a": "anonymous_id, visitor_id", "b": None}]
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(output.rendered({"id": values[0], "one": {"two": values[1]}, "rows": rows}))
+    said = "".join(captured.get().split())
+    assert [said.count(one) for one in values] == [2, 2, 1] and "…" not in said
+    assert max(map(len, captured.get().splitlines())) <= width
+
+
+def test_no_color_means_no_style_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("cost", "--hits-per-second", "100")
+    assert "\x1b[" in on_a_terminal(*arguments)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in on_a_terminal(*arguments)
+
+
 def test_markup_in_a_value_stays_text() -> None:
     console = Console(width=80, color_system=None)
     with console.capture() as captured:
