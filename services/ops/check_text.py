@@ -67,7 +67,7 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
         if "value" in why:
             yield f"  it was {shown(why['value'])}"
         if one.get("known"):
-            yield f"  its columns of {why["table"]} that have a value:"
+            yield f"  its columns of {why['table']} that have a value:"
             yield from (f"  {line}" for line in _columns({**one, "row": one["known"]}))
     else:
         yield f"event {number} ({', '.join(marks)}): {_place(one)}"
