@@ -121,7 +121,9 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
         if not arguments or arguments[0] in _NO_STACK or _asks_for_help(arguments):
-            return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environ, check=False).returncode
+            return subprocess.run(
+                [sys.executable, "-m", "services.ops", *arguments], env=environ, check=False
+            ).returncode
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}

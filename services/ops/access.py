@@ -39,8 +39,8 @@ async def run(options: argparse.Namespace) -> int:
     targets, columns, absent = await asyncio.to_thread(search.tables)
     if not columns:
         raise CommandRefused(
-            f"no table of {options.schema} is in dataset {options.dataset} of project {options.project}, or you may not "
-            "see it: check --project and --dataset, or provision it"
+            f"no table of {options.schema} is in dataset {options.dataset} of project {options.project}, or you may "
+            "not see it: check --project and --dataset, or provision it"
         )
     counts: dict[str, int] = {}
     failed = []

@@ -16,7 +16,6 @@ from rich.text import Text
 
 from services.ops.dead_letter import printable, to_json
 
-
 _ANY_WIDTH = 1_000_000  # columns
 
 

@@ -121,7 +121,7 @@ class _Stored:
         }
 
     def of_hit(self, hit_id: str, made: datetime, since: date | None) -> dict[str, Any]:
-        """The same by the id of a hit, if a reject holds it; else the events received when the hit was: `received_then`.
+        """The same by the id of a hit, if a reject holds it; else `received_then`: what was received when the hit was.
 
         An event's day is at most seven days before its receipt.
         """
@@ -199,7 +199,7 @@ class _Stored:
             day, event = _key(table)
             received = _column(table, "hit.received_at")
             sql = (
-                f"SELECT DISTINCT `{event}` AS event_id, {received} AS received_at\n"  # noqa: S608
+                f"SELECT DISTINCT `{event}` AS event_id, {received} AS received_at\n"
                 f"FROM `{self._dataset}.{table.log_name}` WHERE `{day}` BETWEEN @first AND @last\n"
                 f"  AND {received} >= @made AND {received} < @until ORDER BY 2, 1"
             )
@@ -212,9 +212,7 @@ class _Stored:
         return [table for table in self._schema.tables.values() if table.name != REJECTS]
 
     def _ask(self, sql: str, **values: str | date) -> list[Any]:
-        parameters = [
-            bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value) for name, value in values.items()
-        ]
+        parameters = [bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value) for name, value in values.items()]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         return list(self._client.query_and_wait(sql, job_config=config, wait_timeout=deployment.TIMEOUT))
 

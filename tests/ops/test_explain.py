@@ -96,7 +96,9 @@ def test_a_reject_shows_what_was_known_and_what_was_empty(capsys: pytest.Capture
     assert main(["explain", query]) == 1  # by the schema file that comes with pixelpipe
     said = capsys.readouterr().out
     assert "a reject, missing of events: no value in any of user_id, anonymous_id, visitor_id\n" in said
-    assert re.search(r"^    event_id +o1$", said, re.MULTILINE) and re.search(r"^    url +https://a/ ", said, re.MULTILINE)
+    assert re.search(r"^    event_id +o1$", said, re.MULTILINE) and re.search(
+        r"^    url +https://a/ ", said, re.MULTILINE
+    )
     assert "  sent without a value: user_id\n  no column for: x (kept in the reject)\n" in said
     assert main(["explain", query, "--json"]) == 1
     (event,) = json.loads(capsys.readouterr().out)["events"]

@@ -69,9 +69,7 @@ async def test_hits_are_shown_and_a_pack_delivered_again_once(
     assert "user_id=cid" in third
 
 
-async def test_a_hit_is_shown_with_the_id_of_its_event(
-    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_hit_is_shown_with_the_id_of_its_event(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     item = Hit(identity.uuid7(NOW), NOW, "POST", "/v1/batch", via="segment.batch", body=Raw(ITEM))
     data = hit.pack([hit.encode(item)], identity.uuid7(NOW))
     messages = [pack("event_id=order-17&user_id=ada"), data, pack("user_id=ada")]
