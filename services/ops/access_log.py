@@ -41,7 +41,7 @@ Line = Hit | str
 
 @dataclass
 class Reading:
-    """How a file is read: a `format` of None is known by the first line; `unreadable` is the first such line, from 1."""
+    """How a file is read: a `format` of None is known by the first line; `unreadable` counts from 1."""
 
     format: str | None
     unreadable: int | None = None

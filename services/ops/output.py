@@ -94,7 +94,8 @@ class _Rows:
     def _table(self, console: Console, options: ConsoleOptions) -> Table:
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name, cells in self._columns.items():
-            sizes = [Measurement.get(console, options.update(max_width=_ANY_WIDTH), one) for one in cells]
+            all_cells = (Text(_label(name)), *cells)
+            sizes = [Measurement.get(console, options.update(max_width=_ANY_WIDTH), one) for one in all_cells]
             whole = all(size.minimum == size.maximum for size in sizes)  # of single words: others make room
             table.add_column(_label(name), overflow="fold", no_wrap=whole)
         for row in zip(*self._columns.values(), strict=True):

@@ -36,7 +36,10 @@ _NOWHERE = (
     "in no table and no dead letter: on a collector's disk (see pixelpipe_collector_spool_hits), on its way in Pub/Sub "
     "(see `ops ledger`), or never acknowledged"
 )
-_HIT = "; or it is the id of a hit whose event has an id of its own: see `received_then`, what was received that moment"
+_HIT = (
+    "if it is the id of a hit, its event has one of its own, and is among `received_then`, what was received in that "
+    "moment; else it is "
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +83,7 @@ async def run(options: argparse.Namespace) -> int:
             found["state"] = state
             break
     else:
-        found["note"] = _NOWHERE + (_HIT if found.get("received_then") else "")
+        found["note"] = (_HIT if found.get("received_then") else "") + _NOWHERE
     output.show(options, found, indent=2)
     return 0 if found["state"] != "nowhere" else 1
 

@@ -82,6 +82,16 @@ def test_what_is_copied_is_whole_on_a_narrow_terminal(width: int) -> None:
     assert max(map(len, captured.get().splitlines())) <= width
 
 
+def test_a_table_that_just_fits_cuts_no_header() -> None:
+    rows = [{"table": "events", "rows": 0, "conflicts": 0, "duplicates": 0, "bytes_processed": 0}]
+    for width in range(30, 80):
+        console = Console(width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(output.rendered({"days": rows}))
+        words = captured.get().split()
+        assert {"table", "rows", "conflicts", "duplicates", "bytes", "processed"} <= set(words), width
+
+
 def test_no_color_means_no_style_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("cost", "--hits-per-second", "100")
     assert "\x1b[" in on_a_terminal(*arguments)
