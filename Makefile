@@ -40,7 +40,7 @@ $(VENV)/.installed: requirements/dev.txt | $(BIN)/python
 
 # The operator's commands by name: on the project that PIPE_PROJECT or --project names, else on the stack that runs here.
 $(BIN)/pixelpipe: Makefile | $(BIN)/python
-	@printf '#!/bin/sh\ncase "$${PIPE_PROJECT:+--project} $$*" in\n*--project*) set -- -m services.ops "$$@" ;;\n*) set -- -m local ops "$$@" ;;\nesac\nexec env PYTHONPATH="%s" "%s" "$$@"\n' \
+	@printf '#!/bin/sh\ncase "$${PIPE_PROJECT:+--project} $$*" in\n*--project*) set -- -m services.ops "$$@" ;;\n*) set -- -m local ops "$$@" ;;\nesac\nexec env PIXELPIPE_COMMAND=pixelpipe PYTHONPATH="%s" "%s" "$$@"\n' \
 	  "$(CURDIR)" "$(CURDIR)/$(BIN)/python" >$@
 	@chmod +x $@
 

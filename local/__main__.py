@@ -13,6 +13,7 @@ from emulators.arguments import HOST, data_path
 from local import ports
 from local.stack import DATA
 
+_COMMAND = "PIXELPIPE_COMMAND"  # as services.ops has it, whose import takes a while
 _NO_STACK = ("capacity", "check", "completion", "cost", "explain", "export")  # commands that need nothing that runs
 
 
@@ -29,7 +30,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     fault.add_argument("fault", nargs="?", help="""such as '{"effect": "latency", "delay": 2, "method": "Publish"}'""")
     fault.add_argument("--clear", action="store_true", help="remove all faults of the emulator")
     fault.add_argument("--remove", metavar="ID", help="remove one fault")
-    ops = commands.add_parser("ops", help="python -m services.ops on the running stack, such as: ops dead list")
+    ops = commands.add_parser(
+        "ops", add_help=False, help="python -m services.ops on the running stack, such as: ops dead list"
+    )
+    ops.add_argument("-h", "--help", action="store_true", help="of the operator's commands")
     ops.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …", help="as services.ops takes them")
     page = commands.add_parser("page", help="the page, only looking, for a pipeline on Google Cloud")
     if "page" in arguments[:1]:  # its options come from the operator's commands, whose imports take a second
@@ -111,12 +115,15 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run the operator's command as a child whose Google clients talk to the stack; its exit code."""
     from local import run_file, stack
 
-    arguments = list(options.arguments)
+    arguments = ["--help"] if options.help else list(options.arguments)
+    environ = {_COMMAND: "python -m local ops", **environ}
     try:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
         if not arguments or arguments[0] in _NO_STACK or _asks_for_help(arguments):
-            return subprocess.run([sys.executable, "-m", "services.ops", *arguments], check=False).returncode
+            return subprocess.run(
+                [sys.executable, "-m", "services.ops", *arguments], env=environ, check=False
+            ).returncode
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}

@@ -64,6 +64,7 @@ _NOTHING: dict[str, Any] = {
     "protocol": None,
     "table": None,
     "steps": [],
+    "empty": [],
     "unknown": [],
     "kept_in": None,
     "changed": {},

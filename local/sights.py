@@ -68,7 +68,7 @@ class Sights:
         """Raises Refused for an event that is unknown."""
         now = time.time_ns() // 1000
         raw = await asyncio.to_thread(self.raw_hits.find, event_id, now) if self.raw_hits else None
-        stored = await self.finder.one(event_id, table)
+        stored = await self.finder.one(self.reading.event_id(raw, now) if raw else event_id, table)
         if raw is None and stored is not None:
             raw = of_reject(stored)
         if raw is not None:

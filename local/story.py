@@ -12,6 +12,7 @@ from local import item
 from services.collector import routes
 from services.ops import explain
 from services.processor import query
+from services.processor.nested_columns import MISSING
 from services.processor.parse import Parser, Row
 from services.shared.hit import Hit
 from services.shared.schema import REJECTS, Schema, Table
@@ -54,10 +55,11 @@ class Reading:
             "protocol": said["protocol"],
             "table": REJECTS if reject else table.name,
             "steps": steps,
+            "empty": said.get("empty", []),
             "unknown": said.get("unknown", []),
             "kept_in": said.get("kept_in"),
             "changed": said.get("changed", {}),
-            "refused": [_refusal(reject)] if reject else problems,
+            "refused": [_named(reject, " or ".join(_blamed(reject, table)))] if reject else problems,
             "privacy": None,
             "curl": self.curl(one),
             "note": None,
@@ -67,7 +69,7 @@ class Reading:
     def of_item(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         """What is left to say of an event whose raw request is gone."""
         reject = stored["kind"] == item.REJECT
-        refused = [_refusal(stored)] if reject else stored["problems"]
+        refused = [_named(stored)] if reject else stored["problems"]
         step = {
             "name": "reject" if reject else "row",
             "title": f"A row of {stored['table']}",
@@ -83,6 +85,7 @@ class Reading:
             "protocol": stored["protocol"],
             "table": stored["table"],
             "steps": [step],
+            "empty": [],
             "unknown": [],
             "kept_in": None,
             "changed": {},
@@ -172,10 +175,10 @@ def _parameters(one: Hit) -> dict[str, Any]:
 
 
 def _columns(table: Table, said: Mapping[str, Any], reject: Mapping[str, Any] | None) -> dict[str, Any]:
-    row, came, changed = said.get("row", {}) if reject is None else {}, said.get("from", {}), said.get("changed", {})
+    row, came, changed = said["row"] if reject is None else said["known"], said["from"], said["changed"]
     refused = {problem["column"].partition(".")[0].partition("[")[0]: problem for problem in said.get("problems", [])}
-    if reject and reject.get("column"):
-        refused[reject["column"]] = reject
+    if reject:
+        refused |= dict.fromkeys(_blamed(reject, table), reject)
     values = [
         {
             "column": column.name,
@@ -208,6 +211,18 @@ def _outcome(
         "stored": stored is not None,
         **(_refusal(reject) if reject else {}),
     }
+
+
+def _blamed(reject: Mapping[str, Any], table: Table) -> tuple[str, ...]:
+    """The columns that an event was refused for: one, or those of which none had a value."""
+    if column := reject.get("column"):
+        return (column,)
+    return tuple(table.require_any) if reject["reason"] == MISSING else ()
+
+
+def _named(of: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """A refusal; where no single column is to blame, `name` is what to call that."""
+    return {**_refusal(of), "name": of.get("column") or name or "the event"}
 
 
 def _refusal(of: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ function wrongs(story) {
       ...pairs(story.privacy?.changed).map(([name, value]) => [name, value || "cut, by the privacy policy"]),
       ...pairs(story.privacy?.removed).map(([name, value]) => [name, value || "removed, by the privacy policy"]),
     ]],
-    ["Unknown", "no column takes it: kept in params", pairs(story.unknown).filter(([name]) => !refused.has(name))],
+    ["Empty", "sent without a value", pairs(story.empty).filter(([name]) => !refused.has(name))],
+    ["Unknown", `no column takes it: ${story.kept_in ? `kept in ${story.kept_in}` : "it is lost"}`, pairs(story.unknown).filter(([name]) => !refused.has(name))],
   ].filter(([, , list]) => list.length > 0);
   if (lists.length === 0) return null;
   return element("div", { class: "wrongs" }, lists.map(([name, what, list]) => element("section", { "data-name": name },

@@ -24,33 +24,46 @@ import requests
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from services.ops import output
+from services.ops import deployment
 from services.ops.deployment import CommandRefused
 from services.shared.config import ConfigError
 
-COMMANDS = {  # modules of this package, each with add_options() and run(); see _module()
-    "check": "check a schema file, and show what it does to tables, a sample request, and rejects",
-    "explain": "say what becomes of a request, without sending it",
-    "init": "write a schema file with columns for what events bring and no column takes",
-    "doctor": "check a running release from outside: each line ok, or what to do",
-    "export": "write a LookML project or dbt's sources.yml of the tables and views",
-    "smoke": "fire one pixel and wait for its row",
-    "load": "fire hits at a collector and count what arrives in BigQuery",
-    "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",
-    "replay": "publish the events of `rejects` again, once the schema or the code is repaired",
-    "dead": "look at dead-letter messages, publish them again, or drop them",
-    "reconcile": "compare, hour by hour in BigQuery, what was acknowledged with what arrived",
-    "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",
-    "tail": "show hits, rows or rejects as they pass",
-    "trace": "say where one event is, and when it passed",
-    "privacy": "say what protects people here, and show it",
-    "compact": "remove the physical duplicates of closed days, and move conflicts",
-    "forget": "delete people from every table, and write a receipt",
-    "access": "print every row of people",
-    "cost": "say what a month costs at so many hits a second",
-    "capacity": "say how to size a release for so many hits a second",
-    "completion": "print a shell's completion of these commands",
+# Modules of this package, each with add_options() and run(); see _module().
+GROUPS = {
+    "Before a release": {
+        "check": "check a schema file, and show what it does to tables, a sample request, and rejects",
+        "explain": "say what becomes of a request, without sending it",
+        "init": "write a schema file with columns for what events bring and no column takes",
+        "cost": "say what a month costs at so many hits a second",
+        "capacity": "say how to size a release for so many hits a second",
+        "export": "write a LookML project or dbt's sources.yml of the tables and views",
+    },
+    "Does it work": {
+        "doctor": "check a running release from outside: each line ok, or what to do",
+        "smoke": "fire one pixel and wait for its row",
+        "load": "fire hits at a collector and count what arrives in BigQuery",
+        "ledger": "compare what was collected with what is loaded, rejected, dead and spooled",
+        "reconcile": "compare, hour by hour in BigQuery, what was acknowledged with what arrived",
+    },
+    "Single events": {
+        "tail": "show hits, rows or rejects as they pass",
+        "trace": "say where one event is: its rows, rejects and dead letters",
+        "dead": "look at dead-letter messages, publish them again, or drop them",
+        "replay": "publish the events of `rejects` again, once the schema or the code is repaired",
+        "ingest": "publish the hits of access logs: a load balancer's, nginx's, Apache's, CloudFront's",
+    },
+    "Stored data and people": {
+        "compact": "remove the physical duplicates of closed days, and move conflicts",
+        "privacy": "say what protects people here, and show it",
+        "access": "print every row of people",
+        "forget": "delete people from every table, and write a receipt",
+    },
+    "The shell": {
+        "completion": "print a shell's completion of these commands",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+NAME = "PIXELPIPE_COMMAND"  # the environment's: what was typed, where that is not `python -m services.ops`
 
 
 def _module(name: str) -> ModuleType:
@@ -58,10 +71,23 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"services.ops.{'explain_command' if name == 'explain' else name}")
 
 
-def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Of all commands: its help lists them in groups, a line each."""
+
+    def format_help(self) -> str:
+        width = max(map(len, COMMANDS)) + 2
+        lines = [f"usage: {self.prog} COMMAND …", "", f"{self.prog} COMMAND --help says more of one."]
+        for title, group in GROUPS.items():
+            lines += ["", f"{title}:", *(f"  {name:{width}}{text}" for name, text in group.items())]
+        return "\n".join(lines) + "\n"
+
+
+def parser(imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe") -> argparse.ArgumentParser:
     """Of all commands, with the options of those that are `imported`: all of them take twice as long."""
-    whole = argparse.ArgumentParser(prog="pixelpipe", description="What an operator types.")
-    commands = whole.add_subparsers(dest="command", required=True)
+    whole = _Parser(prog=name)
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser
+    )
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text)
         command.set_defaults(of=command)
@@ -73,9 +99,13 @@ def parser(imported: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser
 
 
 def main(arguments: Sequence[str]) -> int:
-    command = next(iter(arguments), "pixelpipe")
+    whole = parser(arguments[:1], os.environ.get(NAME) or "python -m services.ops")
+    if not arguments:
+        whole.print_help(sys.stderr)
+        return 2
+    command = arguments[0]
     try:
-        return _run(arguments)
+        return _run(whole, arguments)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of stdout, such as `head`, has seen enough
@@ -90,13 +120,13 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
     # OSError: a file of credentials that cannot be read, a full disk behind stdout.
     except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
-        print(f"{command}: failed: {output.one_line(error)}", file=sys.stderr)
+        print(f"{command}: failed: {deployment.one_line(error)}", file=sys.stderr)
     return 1
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
     try:
-        options, unknown = parser(arguments[:1]).parse_known_args(arguments)
+        options, unknown = whole.parse_known_args(arguments)
         if unknown:  # argparse itself would show the usage of all commands
             options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
         code: int = asyncio.run(_module(options.command).run(options))

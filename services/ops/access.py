@@ -1,4 +1,4 @@
-"""Prints every row of people in the tables of the schema file, in `conflicts` and in dead letters, as NDJSON.
+"""Prints every row of people in the tables of the schema file, in `conflicts` and in dead letters.
 
 Rows come from the log tables: one that was appended twice is there twice. Changes nothing.
 """
@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     deployment.add_dataset(parser)
     people.add_options(parser)
     dead_letter_queue.add_options(parser)
+    output.add_json(parser, "one JSON object a row, also on a terminal")
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -37,6 +38,11 @@ async def run(options: argparse.Namespace) -> int:
     search = PersonSearch(client, options.project, options.dataset, schema, meant)
     with output.working("looking"):
         targets, columns, absent = await asyncio.to_thread(search.tables)
+        if not columns:
+            raise CommandRefused(
+                f"no table of {options.schema} is in dataset {options.dataset} of project {options.project}, or you "
+                "may not see it: check --project and --dataset, or provision it"
+            )
         counts: dict[str, int] = {}
         failed = []
         for target in targets:
@@ -44,14 +50,14 @@ async def run(options: argparse.Namespace) -> int:
             try:
                 found = await asyncio.to_thread(search.find, target, columns[target.name])
                 for row in search.export(found):
-                    print(f'{{"table": "{target.name}", "row": {row}}}')
+                    output.line(options, f'{{"table": "{target.name}", "row": {row}}}')
                     counts[target.name] += 1
             except exceptions.GoogleAPIError as error:  # the other tables are not affected
-                failed.append(f"{target.name}: {' '.join(str(error).split())}")
+                failed.append(f"{target.name}: {deployment.one_line(error)}")
         try:
             counts[DEAD_LETTERS] = await _dead_letters(options, search)
         except (CommandRefused, GoogleAuthError, exceptions.GoogleAPIError) as error:
-            failed.append(f"{DEAD_LETTERS}: {' '.join(str(error).split())}")
+            failed.append(f"{DEAD_LETTERS}: {deployment.one_line(error)}")
     for name, count in counts.items():
         print(f"access: {name}: {count}", file=sys.stderr)
     for name in absent:
@@ -66,7 +72,7 @@ async def _dead_letters(options: argparse.Namespace, search: PersonSearch) -> in
     async with DeadLetterQueue(options.project, options.subscription, wait=options.wait) as queue:
         async for letter in queue.messages():
             for event in dead_letter_erasure.events_of(letter, search.matcher):
-                print(dead_letter.to_json({"table": DEAD_LETTERS, "id": letter.id, "row": event}))
+                output.line(options, dead_letter.to_json({"table": DEAD_LETTERS, "id": letter.id, "row": event}))
                 count += 1
         if queue.full:
             raise CommandRefused("there are more than could be read")

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote
@@ -38,21 +39,32 @@ _CLOUDFRONT = ("date", "time", "cs-method", "cs-uri-stem", "cs-uri-query", "c-ip
 Line = Hit | str
 
 
-def read(lines: Iterable[bytes], format: str | None, paths: frozenset[str]) -> Iterator[Line]:
+@dataclass
+class Reading:
+    """How a file is read: a `format` of None is known by the first line; `unreadable` counts from 1."""
+
+    format: str | None
+    unreadable: int | None = None
+
+
+def read(lines: Iterable[bytes], reading: Reading, paths: frozenset[str]) -> Iterator[Line]:
     """For each line that says anything: its hit, or the reason why it is none.
 
-    `format` is one of FORMATS, or None to know it by the first line. `paths` are those of the pixel; empty takes all.
+    `paths` are those of the pixel; empty takes all.
     """
-    reader: Callable[[bytes], Line | None] | None = _READERS[format]() if format else None
-    for line in lines:
+    reader: Callable[[bytes], Line | None] | None = _READERS[reading.format]() if reading.format else None
+    for number, line in enumerate(lines, 1):
         line = line.strip(b" \t\r\n\xef\xbb\xbf")
         if not line:
             continue
         if reader is None:
-            reader = _READERS[detect(line)]()
+            reading.format = detect(line)
+            reader = _READERS[reading.format]()
         found = UNREADABLE if len(line) > MAX_LINE else reader(line)
         if isinstance(found, Hit) and paths and found.path not in paths:
             found = PATH
+        if found == UNREADABLE and reading.unreadable is None:
+            reading.unreadable = number
         if found is not None:
             yield found
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
-from services.ops import hit_packs, output
+from services.ops import deployment, hit_packs, output
 from services.ops.archive import Archive, ArchivedMessage, ArchivedObject, BrokenObject
 from services.ops.dead_letter import printable
 from services.processor import log_entry
@@ -178,7 +178,7 @@ async def run(reader: ArchiveReader, objects: list[ArchivedObject], publisher: P
                 await _one(reader, one, publisher, topic)
             except Unconfirmed as error:
                 counts.left = len(objects) - number
-                print(f"replay: stopped in {one.name}: not confirmed: {error}", file=sys.stderr)
+                print(f"replay: stopped in {one.name}: not confirmed: {deployment.one_line(error)}", file=sys.stderr)
                 return
             progress.update(shown, advance=one.size)
             if publisher is not None:

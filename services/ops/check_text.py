@@ -66,6 +66,9 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
         yield f"event {number} ({', '.join(marks)}): a reject, {why['reason']}{place}: {why['detail']}"
         if "value" in why:
             yield f"  it was {shown(why['value'])}"
+        if one.get("known"):
+            yield f"  its columns of {why['table']} that have a value:"
+            yield from (f"  {line}" for line in _columns({**one, "row": one["known"]}))
     else:
         yield f"event {number} ({', '.join(marks)}): {_place(one)}"
         yield from _columns(one)
@@ -75,6 +78,8 @@ def _event(one: dict[str, Any], number: int) -> Iterator[str]:
     for problem in one.get("problems", ()):
         sent = f", it was {shown(problem['value'])}" if "value" in problem else ""
         yield f"  does not fit: {printable(problem['column'])}: {problem['reason']}: {problem['detail']}{sent}"
+    if one.get("empty"):
+        yield f"  sent without a value: {', '.join(map(printable, one['empty']))}"
     if one.get("unknown"):
         kept = f"kept in {one['kept_in']}" if one["kept_in"] else "lost: the table has no column from param.*"
         kept = kept if one["outcome"] == "row" else "kept in the reject"

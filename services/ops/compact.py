@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import structlog
 from google.api_core import exceptions
 from google.cloud import bigquery
+from rich.console import Console
 
-from services.ops import compact_sql, deployment, option
+from services.ops import compact_sql, deployment, option, output
 from services.ops import sweep as sweeps
+from services.ops.compact_report import Report
 from services.ops.compact_sql import Statements
 from services.ops.deployment import CommandRefused
 from services.ops.sweep import State, Sweep
@@ -79,6 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how long a day must be closed until the view only shows the rows that were compacted (%(default)s)",
     )
     parser.add_argument("--dry-run", action="store_true", help="count the duplicates, and change nothing")
+    output.add_json(parser, "log lines as JSON, also on a terminal")
 
 
 def _day(text: str) -> date:
@@ -91,9 +95,20 @@ def _day(text: str) -> date:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """One JSON log line a day and table, and one for all. The exit code is 1 if a table was refused or failed."""
-    log.start("ops")
-    return await asyncio.to_thread(_run, options)
+    """One JSON log line a day and table, and one for all; on a terminal tables of the same.
+
+    The exit code is 1 if a table was refused or failed.
+    """
+    if not output.for_people(options):
+        log.start("ops")
+        return await asyncio.to_thread(_run, options)
+    with Console(stderr=True).status("compacting") as status:
+        report = Report(status.update)
+        structlog.configure(processors=[report])
+        code = await asyncio.to_thread(_run, options)
+    if report.result:
+        output.show(options, report.result)
+    return code
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -145,13 +160,13 @@ class Run:
         except (CommandRefused, exceptions.GoogleAPIError) as error:
             self._fail(table)
             where = {} if day is None else {"day": day.isoformat()}
-            line.error("not compacted", table=table.name, **where, reason=_one_line(error))
+            line.error("not compacted", table=table.name, **where, reason=deployment.one_line(error))
         if table.expire_days and not self._options.dry_run and table.name in self._done:
             try:
                 expired = compactor.expire_conflicts(table, self.now.date() - timedelta(days=table.expire_days))
             except (CommandRefused, exceptions.GoogleAPIError) as error:
                 self._fail(table)
-                line.error("old conflicts not deleted", table=table.name, reason=_one_line(error))
+                line.error("old conflicts not deleted", table=table.name, reason=deployment.one_line(error))
             else:
                 line.info("old conflicts deleted", table=table.name, expired=expired)
 
@@ -171,7 +186,7 @@ class Run:
             except (CommandRefused, exceptions.GoogleAPIError) as error:
                 failed.append(day)
                 self._fail(table)
-                line.error("not compacted", table=table.name, day=day.isoformat(), reason=_one_line(error))
+                line.error("not compacted", table=table.name, day=day.isoformat(), reason=deployment.one_line(error))
         if self._options.dry_run:
             return
         before = min([*failed, self._settled + timedelta(days=1)])
@@ -316,7 +331,3 @@ class Compactor:
 
 def _bytes_processed(job: Any) -> int:
     return int(job.total_bytes_processed or 0)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

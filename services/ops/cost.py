@@ -74,5 +74,21 @@ async def run(options: argparse.Namespace) -> int:
         outcome["other_designs"] = {
             one.name: round(one.total, 2) for one in designs.estimate(rate, options.event_bytes)
         }
-    output.show(options, outcome)
+    output.show(options, outcome, people=_in_dollars(outcome))
     return 0
+
+
+def _in_dollars(outcome: dict[str, Any]) -> dict[str, Any]:
+    """The same for people, with the total of each design."""
+    million = outcome["hits_per_second"] * prices.HOURS * 3600 / 1e6
+    totals = {"pixelpipe": outcome["total"], **outcome.get("other_designs", {})}
+    return {
+        "hits_per_second": outcome["hits_per_second"],
+        "prices_read": outcome["prices_read"],
+        "pods": outcome["pods"],
+        "a_month": {name: f"${value:,.2f}" for name, value in outcome["usd_a_month"].items()},
+        "total": [
+            {"design": name, "a_month": f"${total:,.2f}", "a_million_hits": f"${total / million:,.4f}"}
+            for name, total in totals.items()
+        ],
+    }

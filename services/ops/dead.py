@@ -206,7 +206,7 @@ class _Replayer:
             await self._publisher.publish(topic, one.data, again)
         except Unconfirmed as error:
             self._unconfirmed = True
-            self._fail(one, f"not confirmed: {error}")
+            self._fail(one, f"not confirmed: {deployment.one_line(error)}")
         else:
             await self._queue.settle(one)
             self.outcome.published += 1

@@ -97,16 +97,16 @@ def _hits(letter: DeadLetter, limit: int) -> dict[str, Any]:
     events: list[Any] = []
     for line in lines[:limit]:
         try:
-            events.append(msgspec.to_builtins(msgspec.json.decode(line, type=Hit)) | _body(line))
+            events.append(_members(msgspec.json.decode(line, type=Hit)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             events.append({"problem": str(error), **_excerpt(line)})
     return {"problem": problem, "found": len(lines), "events": events}
 
 
-def _body(line: bytes) -> dict[str, Any]:
-    """The body as text: it may be JSON that Python cannot hold."""
-    body = bytes(msgspec.json.decode(line, type=Hit).body)
-    return {"body": body.decode(errors="backslashreplace")} if body else {}
+def _members(one: Hit) -> dict[str, Any]:
+    """Of a hit; body and envelope as text, since they may be JSON that Python cannot hold."""
+    found: dict[str, Any] = msgspec.to_builtins(one, enc_hook=lambda raw: bytes(raw).decode(errors="backslashreplace"))
+    return found
 
 
 def _rows(letter: DeadLetter, limit: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _entries(letter: DeadLetter, limit: int) -> dict[str, Any]:
         found = log_entry.decode(letter.data, letter.id, int(letter.published.timestamp() * 1_000_000))
     except Poison as error:
         return {"problem": str(error), **_excerpt(letter.data)}
-    events = [msgspec.to_builtins(one) for one in found.hits[:limit]]
+    events = [_members(one) for one in found.hits[:limit]]
     problem = found.unreadable[0].reason if found.unreadable else None
     return {"problem": problem, "found": len(found.hits), "events": events}
 

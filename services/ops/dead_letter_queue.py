@@ -107,7 +107,7 @@ class DeadLetterQueue:
         except exceptions.DeadlineExceeded:
             return []
         except exceptions.NotFound as error:
-            raise CommandRefused(f"there is no subscription {self._path}") from error
+            raise CommandRefused(f"there is no subscription {self._path}; has it been provisioned?") from error
         return list(answer.received_messages)
 
     async def _lease(self, ack_ids: list[str], seconds: int) -> None:

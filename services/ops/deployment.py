@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,10 @@ from services.shared.schema import Schema
 
 TIMEOUT = 30.0  # seconds one request to BigQuery may take
 MOST_TIME_TRAVEL = timedelta(hours=168)  # and what a dataset has that says nothing
+_UNSEEN = "does not exist, or you may not see it: check"
+_REQUEST = re.compile(r"(?:\d{3} )?(?:GET|POST|PUT|PATCH|DELETE) \S+: ")
+_TOPIC = re.compile(r"(?:404 )?Resource not found \(resource=([^)]+)\)\.?")  # or subscription
+_ABSENT = re.compile(r"Not found: (Project|Dataset|Table) ([\w.:-]+)")
 
 
 class CommandRefused(Exception):
@@ -109,3 +114,22 @@ def bigquery_client(project: str, emulator: str | None = None) -> Any:
     # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
     anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
     return bigquery.Client(project, credentials=anonymous)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without the request it answers; of what is not there, in BigQuery or Pub/Sub, what to do."""
+    text = _REQUEST.sub("", " ".join(str(error).split()), count=1)
+    text = _TOPIC.sub(rf"\1 {_UNSEEN} --project, or provision it", text)
+    found = _ABSENT.search(text)
+    if found is None:
+        return text
+    kind, name = found[1].lower(), found[2]
+    if kind == "project":
+        return f"project {name} {_UNSEEN} --project"
+    project, _, inside = name.rpartition(":")
+    if kind == "dataset":
+        what, check = f"dataset {inside} of project {project}", "--project and --dataset"
+    else:
+        dataset, _, table = inside.partition(".")
+        what, check = f"table {table} of dataset {dataset} of project {project}", "--dataset and --schema"
+    return f"{what} {_UNSEEN} {check}, or provision it"

@@ -27,9 +27,11 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
     """What becomes of one hit, as JSON has it; `now` is in microseconds since 1970.
 
     `row` holds the columns with a value; `changed` what was sent, where it is stored otherwise; `from` the source that
-    filled a column, where it has several; `unknown` the ways to what no column took, and `kept_in` the column that has
-    that; of a reject `reject` says why. `computed` are the expressions of the view. `sampled_out`: a sample leaves the
-    row out. `copies` say the same of the event's rows in other tables.
+    filled a column, where it has several; `empty` the ways to what has a column and was sent without a value;
+    `unknown` those to what no column took, and `kept_in` the column that has both. Of a reject `row` is that of
+    `rejects`, `reject` says why, and `known` has the columns of the table that it was meant for. `computed` are the
+    expressions of the view. `sampled_out`: a sample leaves the row out. `copies` say the same of the event's rows in
+    other tables.
     """
     found = parser.parse(hit, now)
     said: dict[str, Any] = {"protocol": hit.via or hit.protocol, "id": hit.id}
@@ -40,17 +42,38 @@ def explain(parser: Parser, schema: Schema, hit: Hit, now: int) -> dict[str, Any
         said |= {
             "outcome": "reject",
             "reject": _reasons(found),
-            "row": _values(schema.rejects, parser.reject_row(hit, found, now)),
+            "row": _values(schema.rejects, refused := parser.reject_row(hit, found, now)),
         }
         if found.table is None:
             return said
         table = schema.tables[found.table]
-    else:
-        table = schema.tables[found.table]
-        said |= _row(table, found)
-        if found.copies:
-            said["copies"] = [_copy(schema, copy) for copy in found.copies]
-    return said | _origins(table, parser, hit, said["row"] if isinstance(found, Row) else {})
+        said["known"] = _known(table, parser, hit, _key(schema.rejects, refused))
+        kept = schema.rejects.column_from("reject.hit")
+        return said | _origins(table, parser, hit, said["known"]) | {"kept_in": kept and kept.name}
+    table = schema.tables[found.table]
+    said |= _row(table, found)
+    if found.copies:
+        said["copies"] = [_copy(schema, copy) for copy in found.copies]
+    return said | _origins(table, parser, hit, said["row"])
+
+
+def _key(rejects: Table, row: Row) -> tuple[str, int]:
+    """Event id and day of a reject."""
+    values = dict(zip((column.name for column in rejects.columns), row.values, strict=True))
+    return values[rejects.filled_by("event.id").name], values[rejects.filled_by("event.day").name]
+
+
+def _known(table: Table, parser: Parser, hit: Hit, key: tuple[str, int]) -> dict[str, Any]:
+    """The columns that would have a value, had the event not been refused."""
+    values: list[Any] = []
+    for column in table.columns:
+        one = _gathered(hit, parser.event)
+        one.id, one.day = key
+        try:
+            values.append(column_readers.reader(dataclasses.replace(column, required=False))(one))
+        except convert.Invalid:
+            values.append(None)
+    return _values(table, Row(table.name, values))
 
 
 def _row(table: Table, found: Row) -> dict[str, Any]:
@@ -99,10 +122,15 @@ def _origins(table: Table, parser: Parser, hit: Hit, row: dict[str, Any]) -> dic
         return {}
     came: dict[str, str] = {}
     changed: dict[str, Any] = {}
+    misfits: set[str] = set()  # parameters of columns that they do not fit: problems name them
+    columned: set[str] = set()
     for column in table.columns:
         if column.sources[0].name == "*":
             continue
-        _take(column, whole)
+        names = {source.name for source in column.sources if source.namespace == "param"}
+        columned |= names
+        if not _take(column, whole):
+            misfits |= names
         source, sent = _filled(column, parser, hit)
         if source is None:
             continue
@@ -112,8 +140,11 @@ def _origins(table: Table, parser: Parser, hit: Hit, row: dict[str, Any]) -> dic
             changed[column.name] = sent[:_SHOWN]
     event.rest(whole)
     kept_in = next((column.name for column in table.columns if column.sources[0].name == "*"), None)
-    unknown = list(itertools.islice(_ways(whole.left), _MOST_NAMES))
-    return {"from": came, "changed": changed, "unknown": unknown, "kept_in": kept_in}
+    left = dict(itertools.islice(_leaves(whole.left), _MOST_NAMES))
+    empty = [way for way, value in left.items() if way in columned and value in ("", None)]
+    apart = {way for way in left if any(f"{way}.".startswith(f"{name}.") for name in misfits)}.union(empty)
+    unknown = [way for way in left if way not in apart]
+    return {"from": came, "changed": changed, "empty": empty, "unknown": unknown, "kept_in": kept_in}
 
 
 def parameters(hit: Hit) -> dict[str, Any]:
@@ -147,10 +178,6 @@ def _said(hit: Hit) -> dict[str, Any]:
     return found | {f"param.{way}": value for way, value in _leaves(members)}
 
 
-def _ways(members: dict[str, Any]) -> Iterator[str]:
-    return (way for way, _ in _leaves(members))
-
-
 def _leaves(members: dict[str, Any], above: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     """The ways to the values inside objects, and the values."""
     for name, value in members.items():
@@ -167,12 +194,13 @@ def _gathered(hit: Hit, made: type[Event] = Event) -> Event:
     return found
 
 
-def _take(column: Column, whole: Event) -> None:
-    """Let a column take its parameters; what does not fit is left."""
+def _take(column: Column, whole: Event) -> bool:
+    """Let a column take its parameters; False where they do not fit, and are left."""
     try:
         column_readers.reader(dataclasses.replace(column, required=False))(whole)
     except convert.Invalid:
-        return
+        return False
+    return True
 
 
 def _filled(column: Column, parser: Parser, hit: Hit) -> tuple[Source | None, str | None]:

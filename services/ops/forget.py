@@ -161,7 +161,7 @@ class Erasure:
         try:
             targets, columns, absent = await asyncio.to_thread(self.search.tables)
         except exceptions.GoogleAPIError as error:  # dead letters may be gone, which the receipt has to say
-            self.remains.append(Remainder("all tables", _one_line(error), open=True))
+            self.remains.append(Remainder("all tables", deployment.one_line(error), open=True))
             return
         for name in absent:
             self.remains.append(Remainder(f"table {name}", "there is no such table; the provisioner makes it"))
@@ -173,7 +173,7 @@ class Erasure:
                 self.step(f"deleting from {target.name}")
                 await asyncio.to_thread(self._delete, found)
             except (StillBuffered, exceptions.GoogleAPIError) as error:  # the other tables are not affected
-                self.remains.append(Remainder(f"table {target.name}", _one_line(error), open=True))
+                self.remains.append(Remainder(f"table {target.name}", deployment.one_line(error), open=True))
             self.step("looking")
 
     def _delete(self, found: Found) -> None:
@@ -195,7 +195,7 @@ class Erasure:
                             queue, self.search.matcher, publisher, options.dead_topic, counts
                         )
         except (CommandRefused, Unconfirmed, GoogleAuthError, exceptions.GoogleAPIError) as error:
-            self.remains.append(Remainder(place, f"{_one_line(error)}; run it again", open=True))
+            self.remains.append(Remainder(place, f"{deployment.one_line(error)}; run it again", open=True))
         if counts.full:
             self.remains.append(Remainder(place, "there are more than could be read; replay or drop some", open=True))
         if self.search.matcher.tenant:
@@ -243,7 +243,7 @@ def _write(options: argparse.Namespace, client: Any, book: Receipts, meant: Peop
             book.write(receipt)
         except exceptions.GoogleAPIError as error:
             print(json.dumps(receipt.shown()))
-            why = f"the rows are deleted, and the receipt could not be written: {_one_line(error)}"
+            why = f"the rows are deleted, and the receipt could not be written: {deployment.one_line(error)}"
             raise CommandRefused(f"{why}; keep what is printed here, and run it again") from error
     return receipt
 
@@ -331,7 +331,3 @@ def _show(options: argparse.Namespace, schema: Any) -> int:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Print one JSON object: hits found and published, first and last time, and lines that are not hits, by reason.
 
-    The exit code is 1 if a file could not be read to its end or a pack was not confirmed.
+    The exit code is 1 if a file could not be read to its end, no line of it could, or a pack was not confirmed.
     """
     paths = frozenset() if "*" in options.path else frozenset(options.path or PIXELS)
     policy = deployment.policy(options, schema_file.load(options.schema))
@@ -83,9 +83,10 @@ async def run(options: argparse.Namespace) -> int:
     with output.progress(*columns) as progress:
         async with Publisher(options.project, in_flight=IN_FLIGHT, timeout=PUBLISH_SECONDS) as publisher:
             for path in options.files:
+                reading, own = access_log.Reading(options.format), Counter[str]()
                 try:
                     shown = progress.add_task(path.name, total=path.stat().st_size)
-                    packs = _packs(path, options.format, paths, policy, counts, times)
+                    packs = _packs(path, reading, paths, policy, own, times)
                     async for count, place in _published(
                         packs, None if options.dry_run else publisher, options.hits_topic
                     ):
@@ -95,6 +96,10 @@ async def run(options: argparse.Namespace) -> int:
                 except (_Unfinished, OSError) as error:
                     failed = True
                     print(f"ingest: {path}: {error}; read it again, what is there already counts once", file=sys.stderr)
+                if reading.unreadable is not None:
+                    failed |= own.total() == own[access_log.UNREADABLE]
+                    print(f"ingest: {path}: {_unreadable(reading, own)}", file=sys.stderr)
+                counts += own
     skipped = {reason: count for reason, count in sorted(counts.items()) if reason != "hits"}
     first, last = (_iso(moment) if counts["hits"] else None for moment in times)
     found = {"hits": counts["hits"], "published": published, "skipped": skipped, "first": first, "last": last}
@@ -102,16 +107,30 @@ async def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _unreadable(reading: access_log.Reading, counts: Counter[str]) -> str:
+    """Says so without a word of the lines, which are strangers'."""
+    expected = f"is not of the format {reading.format}; --format names another ({', '.join(access_log.FORMATS)})"
+    if counts.total() == counts[access_log.UNREADABLE]:
+        return f"nothing was taken in: no line can be read. Line {reading.unreadable} {expected}"
+    count = f"{counts[access_log.UNREADABLE]:,} of {counts.total():,} lines cannot be read"
+    return f"{count}, the first of them is line {reading.unreadable}: it {expected}"
+
+
 def _iso(us: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(us // 1_000_000))
 
 
 def _packs(
-    path: Path, format: str | None, paths: frozenset[str], policy: Policy, counts: Counter[str], times: list[int]
+    path: Path,
+    reading: access_log.Reading,
+    paths: frozenset[str],
+    policy: Policy,
+    counts: Counter[str],
+    times: list[int],
 ) -> Iterator[Pack]:
     """The file's hits in packs, within the limits of one message each; what is counted goes to `counts` and `times`."""
     with path.open("rb") as file, _content(file) as content:
-        found = access_log.read(_lines(content), format, paths)
+        found = access_log.read(_lines(content), reading, paths)
         for lines in hit_packs.grouped(_encoded(found, policy, counts, times)):
             yield Pack(lines, file.tell())
 
@@ -165,7 +184,7 @@ async def _published(packs: Iterator[Pack], publisher: Publisher | None, topic: 
             sent = (publisher.publish(topic, *_message(pack.lines)) for pack in group)
             for outcome in await asyncio.gather(*sent, return_exceptions=True):
                 if isinstance(outcome, Unconfirmed):
-                    raise _Unfinished(f"not confirmed: {outcome}") from outcome
+                    raise _Unfinished(f"not confirmed: {deployment.one_line(outcome)}") from outcome
                 if isinstance(outcome, BaseException):
                     raise outcome
         yield (sum(len(pack.lines) for pack in group) if publisher is not None else 0), group[-1].place

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import re
 import sys
 from collections import Counter
@@ -52,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share", type=option.number(0, 100), default=1.0, help="percent of the rows that have a name (%(default)s)"
     )
+    output.add_json(parser, "one JSON object: the file, and what was looked at")
     parser.add_argument(
         "--columns", type=option.whole(1), default=100, help="to suggest for each table, at most (%(default)s)"
     )
@@ -71,11 +73,13 @@ async def run(options: argparse.Namespace) -> int:
     )
     secrets = NameRules(found.privacy[OFF], anonymize=False)
     lines: dict[str, list[str]] = {}
+    looked: dict[str, Any] = {}
     for name, column in names.items():
         with output.working(f"reading {name}"):
             seen, problems = await asyncio.to_thread(_look, rows, _of(found, name), column)
         if not seen.rows:
             print(f"init: {name}: no events since {since}", file=sys.stderr)
+            looked[name] = {"events": 0, "columns": [], "left_out": {}}
             continue
         made = suggested.suggest(
             seen,
@@ -86,12 +90,17 @@ async def run(options: argparse.Namespace) -> int:
         )
         lines[name] = _lines(made, seen.rows, problems, since)
         _report(name, made, seen)
+        looked[name] = {
+            "events": seen.rows,
+            "columns": [column.name for column in made.columns],
+            "left_out": made.left_out,
+        }
     try:
         written = schema_text.insert(text, file, lines)
     except NoPlace as error:
         raise CommandRefused(f"{file}: {error}") from None
     schema_file.parse(written, file)  # what is suggested can be used
-    sys.stdout.write(written)
+    sys.stdout.write(json.dumps({"tables": looked, "schema": written}) + "\n" if options.json else written)
     return 0
 
 

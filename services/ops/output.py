@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from google.api_core import exceptions
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from services.ops.dead_letter import printable, to_json
 
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object, also on a terminal")
+_ANY_WIDTH = 1_000_000  # columns
 
 
-def show(options: argparse.Namespace, result: Mapping[str, Any], indent: int | None = None) -> None:
-    """Print what a command found. Its values may be strangers' text."""
-    if options.json or not sys.stdout.isatty():
-        print(to_json(result, indent=indent))
+def add_json(parser: argparse.ArgumentParser, text: str = "one JSON object, also on a terminal") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def for_people(options: argparse.Namespace) -> bool:
+    return not options.json and sys.stdout.isatty()
+
+
+def console() -> Console:
+    """Of stdout. NO_COLOR takes away every style: rich alone would leave bold and dim."""
+    return Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
+
+
+def show(
+    options: argparse.Namespace,
+    result: Mapping[str, Any],
+    indent: int | None = None,
+    *,
+    people: Mapping[str, Any] | None = None,
+) -> None:
+    """Print what a command found, for people in the words of `people`. Its values may be strangers' text."""
+    if for_people(options):
+        console().print(rendered(result if people is None else people))
     else:
-        Console().print(rendered(result))
+        print(to_json(result, indent=indent))
 
 
-def one_line(error: Exception) -> str:
-    """What went wrong; of Google's errors their own words, without address and job."""
-    text = str(error)
-    if isinstance(error, exceptions.GoogleAPICallError):
-        told = (one.get("message") for one in error.errors if isinstance(one, dict))
-        text = next(filter(None, told), None) or error.message or text
-    return " ".join(str(text).split())
+def line(options: argparse.Namespace, text: str) -> None:
+    """Print one of many results, an object as JSON has it."""
+    if for_people(options):
+        console().print(rendered(json.loads(text)), "")
+    else:
+        print(text)
 
 
 def working(text: str) -> AbstractContextManager[object]:
@@ -64,22 +82,49 @@ def rendered(value: Any) -> RenderableType:
     """Names with their values, lists of objects as tables; nested as deep as it is. No markup of `value` is read."""
     if isinstance(value, Mapping):
         grid = Table.grid(padding=(0, 2))
+        for _ in range(2):
+            grid.add_column(overflow="fold")  # what is copied must be whole
         for name, one in value.items():
             grid.add_row(Text(_label(name), style="dim"), rendered(one))
         return grid
     if isinstance(value, Sequence) and not isinstance(value, str):
         if value and all(isinstance(one, Mapping) for one in value):
-            return _rows(value)
+            return _Rows(value)
         return Text(", ".join(_text(one) for one in value) or "none")
     return Text(_text(value))
 
 
-def _rows(values: Sequence[Mapping[str, Any]]) -> Table:
-    names = list(dict.fromkeys(name for one in values for name in one))
-    table = Table(*(_label(name) for name in names), box=None, header_style="dim", pad_edge=False)
-    for one in values:
-        table.add_row(*(rendered(one.get(name)) for name in names))
-    return table
+class _Rows:
+    """Objects as a table; one below the other where it would have to cut a word, such as an id."""
+
+    def __init__(self, values: Sequence[Mapping[str, Any]]) -> None:
+        self._values = values
+        names = dict.fromkeys(name for one in values for name in one)
+        self._columns = {name: [rendered(one.get(name)) for one in values] for name in names}
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._table(console, options))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table(console, options)
+        if Measurement.get(console, options.update(max_width=_ANY_WIDTH), table).minimum <= options.max_width:
+            yield table
+            return
+        for number, one in enumerate(self._values):
+            if number:
+                yield ""
+            yield rendered(one)
+
+    def _table(self, console: Console, options: ConsoleOptions) -> Table:
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name, cells in self._columns.items():
+            all_cells = (Text(_label(name)), *cells)
+            sizes = [Measurement.get(console, options.update(max_width=_ANY_WIDTH), one) for one in all_cells]
+            whole = all(size.minimum == size.maximum for size in sizes)  # of single words: others make room
+            table.add_column(_label(name), overflow="fold", no_wrap=whole)
+        for row in zip(*self._columns.values(), strict=True):
+            table.add_row(*row)
+        return table
 
 
 def _label(name: Any) -> str:

@@ -223,7 +223,7 @@ class Replay:
             await self._publisher.publish(topic, data, attributes)
         except Unconfirmed as error:
             self._unconfirmed = True
-            self._fail(count, f"{count} events: not confirmed: {error}")
+            self._fail(count, f"{count} events: not confirmed: {deployment.one_line(error)}")
         else:
             self.outcome.published += count
 

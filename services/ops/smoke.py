@@ -132,7 +132,7 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
         try:
             found = await asyncio.to_thread(_ask, client, sql, config)
         except (exceptions.NotFound, exceptions.BadRequest) as error:
-            raise SmokeFailure("view", f"cannot be queried: {output.one_line(error)}; provision it") from error
+            raise SmokeFailure("view", f"cannot be queried: {deployment.one_line(error)}; provision it") from error
         except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
             # May pass: a permission granted a moment ago, a metadata server that is not up yet.
             found, trouble = [], error
@@ -146,7 +146,7 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
             break
         await asyncio.sleep(_PAUSE)
     if trouble is not None:
-        raise SmokeFailure("view", f"cannot be queried: {output.one_line(trouble)}") from trouble
+        raise SmokeFailure("view", f"cannot be queried: {deployment.one_line(trouble)}") from trouble
     raise SmokeFailure(
         "row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs"
     )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from services.ops import deployment, option
 from services.ops.dead_letter import printable, to_json
 from services.ops.tap import Tap
+from services.processor import parse
 from services.shared import hit, resource_names, rows
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
@@ -86,9 +87,11 @@ def _hit(one: Hit) -> Line:
     at = datetime.fromtimestamp(one.at / 1e6, UTC).isoformat(timespec="milliseconds")
     asked = f"{one.method} {one.path}" + (f"?{one.query}" if one.query else "")
     posted = bytes(one.body).decode(errors="replace") or one.text
+    event_id = parse.event_id(one)  # which `trace` and the tables have
+    own = f"(hit {one.id})" if event_id != one.id else ""
     return Line(
-        "  ".join(_cut(part) for part in (at, one.via or "native", one.id, asked, posted) if part),
-        json.loads(hit.encode(one)),
+        "  ".join(_cut(part) for part in (at, one.via or "native", event_id, own, asked, posted) if part),
+        {"event_id": event_id, **json.loads(hit.encode(one))},
     )
 
 

@@ -146,11 +146,7 @@ class Parser:
     def reject_row(self, hit: Hit, reject: Reject, now: int) -> Row:
         """The row of `rejects` for a refused hit."""
         event = self.event(hit, reject)
-        try:
-            gather(event)
-            event.id = _event_id(event)
-        except (_Rejection, convert.Invalid):
-            pass  # the hit's own id will do, and the reason is known already
+        _find_id(event)  # the reason is known already
         received = hit.at if plausible(hit.at, now) else now
         event.day = event_day.of(event.id, event.client_time, received)
         values: list[Any] = []
@@ -283,6 +279,22 @@ def _conditions(conditions: Sequence[Condition]) -> list[tuple[Callable[[Event],
 
 def _hold(conditions: list[tuple[Callable[[Event], str | None], frozenset[str]]], event: Event) -> bool:
     return all(read(event) in values for read, values in conditions)
+
+
+def event_id(hit: Hit) -> str:
+    """The id under which an event is stored, as a row or a reject: its own, else that of the hit."""
+    event = Event(hit)
+    _find_id(event)
+    return event.id
+
+
+def _find_id(event: Event) -> None:
+    """Gather the event, and give it the id of its own; where there is none that can be read, the hit's will do."""
+    try:
+        gather(event)
+        event.id = _event_id(event)
+    except (_Rejection, convert.Invalid):
+        pass
 
 
 def _event_id(event: Event) -> str:

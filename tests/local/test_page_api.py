@@ -116,6 +116,7 @@ def test_the_story_goes_from_the_raw_request_to_the_row(stack: Stack, page: Page
     assert (columns["user_id"]["from"], columns["user_id"]["value"]) == ("param.user_id", "ada")
     assert step(story, "row")["stored"] is True and step(story, "row")["row"]["event_id"] == one
     assert story["unknown"] == ["properties.total"] and story["kept_in"] == "params"
+    assert page.get("/api/story", event_id=request["id"]) == story  # by the id of its hit
     # What it says to send is the same event, and counts once.
     assert "KEY" not in story["curl"]
     sent = subprocess.run(story["curl"], shell=True, capture_output=True, text=True, timeout=20)  # noqa: S602

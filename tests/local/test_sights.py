@@ -12,9 +12,12 @@ import pytest
 from local import sights
 from local.restart import Restarts
 from local.sights import Sights
+from local.story import Reading
 from local.watched import Watched
+from services.processor.parse import Parser
 from services.shared import identity, schema_file
 from services.shared.hit import Hit
+from services.shared.schema import DEFAULT_FILE
 from tests import process
 from tests.provision import schemas
 
@@ -53,3 +56,26 @@ async def test_a_file_that_was_replaced_is_taken_as_the_services_take_it(tmp_pat
         new.replace(file)
         await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 20, f"{name} to be taken")
     keeping.cancel()
+
+
+def story(query: str) -> dict[str, Any]:
+    """Of a pixel, by the schema file that comes with pixelpipe."""
+    schema = schema_file.load(DEFAULT_FILE)
+    now = time.time_ns() // 1000
+    hit = Hit(identity.uuid7(now), now, "GET", "/i", query)
+    return Reading(schema, Parser(schema), "http://127.0.0.1:1").of_hit(hit, now)
+
+
+def test_the_story_of_a_reject_has_the_columns_that_were_known_and_those_to_blame() -> None:
+    found = story("type=view&url=https://a/&event_id=o1&user_id=&x=1")
+    (step,) = (one for one in found["steps"] if one["name"] == "columns")
+    columns = {one["column"]: one for one in step["values"]}
+    assert step["title"] == "6 of 20 columns of events"
+    assert (columns["event_id"]["value"], columns["url"]["value"], columns["url"]["from"]) == (
+        "o1", "https://a/", "param.url",
+    )  # fmt: skip
+    blamed = [name for name, one in columns.items() if one["refused"]]
+    assert blamed == ["user_id", "anonymous_id", "visitor_id"]
+    (refused,) = found["refused"]
+    assert (refused["name"], refused["reason"]) == ("user_id or anonymous_id or visitor_id", "missing")
+    assert (found["empty"], found["unknown"], found["kept_in"]) == (["user_id"], ["x"], "hit")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ops import access_log
+from services.ops.access_log import Reading
 from services.processor import log_entry
 from services.shared import hit, identity
 from services.shared.hit import Hit
@@ -35,7 +36,7 @@ NOON = 1_772_362_805_000_000  # 2026-03-01T11:00:05Z
 
 
 def _read(data: bytes, format: str | None = None, paths: frozenset[str] = PIXEL) -> list[Hit | str]:
-    return list(access_log.read(data.splitlines(keepends=True), format, paths))
+    return list(access_log.read(data.splitlines(keepends=True), Reading(format), paths))
 
 
 def _hits(data: bytes) -> list[Hit]:
@@ -122,7 +123,7 @@ def test_empty_lines_say_nothing_and_no_paths_take_all() -> None:
 
 @given(st.lists(st.binary() | st.sampled_from([NGINX, *CLOUDFRONT.splitlines()])), st.sampled_from(access_log.FORMATS))
 def test_any_bytes(lines: list[bytes], format: str) -> None:
-    found = list(access_log.read(lines, format, frozenset()))
+    found = list(access_log.read(lines, Reading(format), frozenset()))
     assert len(found) <= len(lines)
     for one in found:
         if isinstance(one, Hit):
@@ -140,4 +141,4 @@ FRAMES = {
 
 @pytest.mark.parametrize("format", access_log.FORMATS)
 def test_work_grows_with_the_line(format: str) -> None:
-    assert_linear(lambda data: list(access_log.read([data], format, frozenset())), *FRAMES[format])
+    assert_linear(lambda data: list(access_log.read([data], Reading(format), frozenset())), *FRAMES[format])

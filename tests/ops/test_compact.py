@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from services.provision import view
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
 from tests.ops.schemas import DAY, NOON, row
+from tests.ops.test_output import on_a_terminal
 
 LOG = "SELECT * EXCEPT (_compacted) FROM pixelpipe.events_log"
 VIEW = "SELECT * FROM pixelpipe.events"
@@ -346,3 +349,14 @@ def test_events_that_differ_in_more_than_how_they_travelled_are_conflicts(pipeli
     again, _ = compacted(pipeline)
     assert (again["removed"], again["conflicts"]) == (0, 0)
     assert len(pipeline.rows(CONFLICTS)) == len(differ)
+
+
+def test_a_terminal_gets_a_table_of_the_days(pipeline: Pipeline) -> None:
+    pipeline.load("events", [schemas.row("a"), schemas.row("a"), schemas.row("b")])
+    where = ("--project", pipeline.project, "--schema", str(pipeline.file), "--date", str(DAY), "--table", "events")
+    said = on_a_terminal("compact", *where, "--dry-run", columns=140)
+    assert "{" not in said
+    assert re.search(r"dry run\S* +yes", said) and re.search(rf"events +{DAY} +3 +0 +0 +1 ", said)
+    (counted, done) = map(json.loads, on_a_terminal("compact", *where, "--dry-run", "--json").splitlines())
+    assert (counted["message"], counted["duplicates"], done["message"]) == ("counted", 1, "done")
+    assert on_a_terminal("compact", *where[:4], "--table", "other", code=1) == ""  # why is on stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from msgspec import Raw
 
 from services.ops.__main__ import main
 from services.shared import hit, identity, resource_names, rows
@@ -93,6 +94,14 @@ def test_show_decodes_hits_and_says_what_is_wrong(pipeline: Pipeline) -> None:
     assert shown["excerpt_base64"] == "AP8="
     assert "no dead letter 17 was delivered" in pipeline.dead("show", "17", code=1).err
     pipeline.left(2)
+
+
+def test_show_has_what_was_posted_as_text(pipeline: Pipeline) -> None:
+    posted = Hit(PACK, 1, "POST", "/v1/batch", via="segment.batch", body=Raw(b'{"n": 1e999}'), envelope=Raw(b'{"v":2}'))
+    letter = bury(pipeline, hit.pack([hit.encode(posted)], PACK), "why", resource_names.HITS_SUBSCRIPTION)
+    (event,) = pipeline.dead("show", letter).json["events"]
+    assert (event["body"], event["envelope"], event["via"]) == ('{"n": 1e999}', '{"v":2}', "segment.batch")
+    pipeline.left(1)
 
 
 def test_show_decodes_rows_and_log_entries(pipeline: Pipeline) -> None:

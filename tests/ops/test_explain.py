@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,31 @@ def test_what_does_not_go_together_is_one_line(
     assert main(["explain", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"explain: {said}\n")
+
+
+def test_a_reject_shows_what_was_known_and_what_was_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    query = "?type=view&url=https://a/&event_id=o1&user_id=&x=1"
+    assert main(["explain", query]) == 1  # by the schema file that comes with pixelpipe
+    said = capsys.readouterr().out
+    assert "a reject, missing of events: no value in any of user_id, anonymous_id, visitor_id\n" in said
+    assert re.search(r"^    event_id +o1$", said, re.MULTILINE) and re.search(
+        r"^    url +https://a/ ", said, re.MULTILINE
+    )
+    assert "  sent without a value: user_id\n  no column for: x (kept in the reject)\n" in said
+    assert main(["explain", query, "--json"]) == 1
+    (event,) = json.loads(capsys.readouterr().out)["events"]
+    assert set(event["known"]) == {"day", "event_id", "received_at", "type", "url", "protocol", "ip"}
+    assert event["known"]["day"] == event["row"]["day"]
+    assert (event["empty"], event["unknown"], event["kept_in"]) == (["user_id"], ["x"], "hit")
+
+
+def test_a_value_that_does_not_fit_has_a_column(schema: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "?user_id=ada&event_time=soon&title=&x=1", "--json"]) == 0
+    (event,) = json.loads(capsys.readouterr().out)["events"]
+    assert set(event["row"]["params"]) == {"event_time", "title", "x"}  # where they are kept
+    assert ([one["column"] for one in event["problems"]], event["empty"], event["unknown"]) == (
+        ["event_time"], ["title"], ["x"],
+    )  # fmt: skip
+    assert main(["explain", "?user_id=ada&n=seven", schema, "--json"]) == 1
+    (event,) = json.loads(capsys.readouterr().out)["events"]
+    assert (event["known"]["user_id"], event["unknown"]) == ("ada", []) and "n" not in event["known"]

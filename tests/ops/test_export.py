@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,14 @@ def test_a_template_in_a_description_is_none_to_dbt(cart: str, capsys: pytest.Ca
 def test_without_a_folder_all_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     text = export(capsys, "lookml", "--schema", str(DEFAULT_FILE))
     assert len(lkml.load(text)["views"]) == len(exported(schema_file.load(DEFAULT_FILE)))
+
+
+def test_json_has_the_files_or_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("dbt", "--schema", str(DEFAULT_FILE), "--json")
+    files = json.loads(export(capsys, *arguments))["files"]
+    said = json.loads(export(capsys, *arguments, "--to", str(tmp_path)))
+    assert said == {"folder": str(tmp_path), "written": list(files)}
+    assert {name: (tmp_path / name).read_text() for name in files} == files
 
 
 def test_files_that_differ_are_left_alone_without_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

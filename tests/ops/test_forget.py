@@ -33,6 +33,7 @@ from tests.ops import schemas
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
 from tests.ops.schemas import DAY, NOON, row
 from tests.ops.test_ledger import serving
+from tests.ops.test_output import on_a_terminal
 from tests.process import wait_for
 from tests.processor.test_log_entry import ENTRY
 from tests.shared.test_reconciliation import scrapes
@@ -213,6 +214,12 @@ def test_access_prints_every_row_of_the_person_and_changes_nothing(shop: Pipelin
     assert [one["row"]["n"] for one in found if one["table"] == "events"] == [str(2**60)] * 2
     assert all(ADA in str(one["row"]) for one in found)
     assert "access: events: 2\n" in done.err and "access: rejects: 0\n" in done.err
+    where = ("--project", shop.project, "--schema", str(shop.file), "--subscription", "none", "--user-id", ADA)
+    assert [json.loads(line)["table"] for line in on_a_terminal("access", *where, "--json", code=1).splitlines()] == [
+        "clicks", "events", "events",
+    ]  # fmt: skip
+    said = on_a_terminal("access", *where, code=1)  # not read: dead letters
+    assert "{" not in said and said.count(str(2**60)) == 2
     assert log_rows(shop) == before
     assert len(shop.left(6)) == 6
 

@@ -50,3 +50,20 @@ def test_what_cannot_be_read_is_named_and_the_others_are_read(pipeline: Pipeline
     assert "torn.gz: gzip: " in done.err
     assert "none: " in done.err
     assert done.json["published"] >= 1_200
+
+
+def test_a_file_without_a_line_that_can_be_read_is_a_failure(pipeline: Pipeline, tmp_path: Path) -> None:
+    plain, _ = _files(tmp_path)
+    wrong, mixed = tmp_path / "wrong.log", tmp_path / "mixed.log"
+    wrong.write_text("\n" + "secret words\n" * 3)
+    mixed.write_text(f"{LINES[0]}{OTHERS[2]}{LINES[1]}")
+    done = pipeline.ops("ingest", "--dry-run", str(wrong), code=1)
+    assert done.json["skipped"] == {"unreadable": 3}
+    said = f"ingest: {wrong}: nothing was taken in: no line can be read. Line 2 is not of the format combined; "
+    assert said + "--format names another (load-balancer, combined, cloudfront)" in done.err
+    assert "secret" not in done.err
+    done = pipeline.ops("ingest", "--dry-run", str(plain), "--format", "cloudfront", code=1)
+    assert "Line 1 is not of the format cloudfront" in done.err
+    done = pipeline.ops("ingest", "--dry-run", str(mixed))
+    assert "1 of 3 lines cannot be read, the first of them is line 2: it is not of the format combined" in done.err
+    assert pipeline.ops("ingest", "--dry-run", str(mixed), str(wrong), code=1).json["hits"] == 2

@@ -227,6 +227,9 @@ def test_a_day_of_events_becomes_a_schema_file_that_takes_them(pipeline: Pipelin
     assert isinstance(row, Row)
     values = dict(zip(names, row.values, strict=True))
     assert (str(values["total"]), values["name"]) == ("9.500000000", "Ada")
+    said = pipeline.ops("init", "--since", schemas.DAY.isoformat(), "--json").json
+    assert said["schema"] == done.out
+    assert said["tables"]["events"]["events"] == 22 and "total" in said["tables"]["events"]["columns"]
     pipeline.file.write_text(done.out)
     assert "new column total NUMERIC" in pipeline.ops("check", str(pipeline.file), "--against", "live").out
 

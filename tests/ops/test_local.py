@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,16 +14,17 @@ import pytest
 from local import run_file
 from local.ports import Ports
 from local.run_file import Running
+from services.ops.__main__ import COMMANDS
 from services.shared import resource_names
 from tests.ops.conftest import Pipeline
 from tests.process import ROOT
 
 
-def local(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def local(data: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "local", "ops", "--data", str(data), *arguments],
         cwd=ROOT,
-        env={key: value for key, value in os.environ.items() if not key.endswith("_EMULATOR_HOST")},
+        env={key: value for key, value in os.environ.items() if not key.endswith("_EMULATOR_HOST")} | environ,
         capture_output=True,
         text=True,
         timeout=60,
@@ -66,3 +68,18 @@ def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
 def test_what_needs_no_stack_works_without_one(tmp_path: Path) -> None:
     assert '"total"' in local(tmp_path, "cost", "--hits-per-second", "5").stdout
     assert "make run" in local(tmp_path, "trace", "x").stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",)])
+def test_the_commands_are_listed_under_the_name_that_was_typed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    listed = local(tmp_path, *arguments, PIXELPIPE_COMMAND="pixelpipe")
+    assert listed.returncode == (0 if arguments else 2)
+    said = listed.stdout if arguments else listed.stderr
+    assert said.startswith("usage: pixelpipe COMMAND …\n")
+    for name, text in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(text)}$", said, re.MULTILINE)
+
+
+def test_a_command_of_the_running_stack_has_the_name_that_was_typed(running: Path) -> None:
+    assert local(running, "trace", "--help").stdout.startswith("usage: python -m local ops trace ")
+    assert local(running, "trace", "--help", PIXELPIPE_COMMAND="pixelpipe").stdout.startswith("usage: pixelpipe trace ")

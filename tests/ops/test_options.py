@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.ops.__main__ import main
+from tests.ops import schemas
+from tests.ops.conftest import Pipeline
 
 PROJECT = ("--project", "local")
 WRONG = {
@@ -124,3 +126,30 @@ def test_a_schema_file_that_cannot_be_read_is_a_wrong_option(
     assert capsys.readouterr().err == (
         f"replay: {tmp_path}: is not a file; name a schema file, by an option or PIPE_SCHEMA\n"
     )
+
+
+ABSENT = (
+    "access --user-id x",
+    "check --rejects",
+    "compact",
+    "dead list",
+    "forget --user-id x",
+    "ingest {log}",
+    "init",
+    "privacy",
+    "reconcile --no-dead",
+    "replay",
+    "tail --seconds 5",
+    "trace x",
+)
+
+
+@pytest.mark.parametrize("command", ABSENT)
+def test_a_project_without_a_pipeline_is_named_with_what_to_do(command: str, bare: Pipeline, tmp_path: Path) -> None:
+    bare.file.write_text(schemas.text())
+    log = tmp_path / "access.log"
+    log.write_text('192.0.2.1 - - [01/Mar/2026:11:00:00 +0000] "GET /i?user_id=a HTTP/1.1" 200 43 "-" "curl"\n')
+    done = bare.ops(*command.format(log=log).split(), code=1)
+    said = done.out + done.err
+    assert (bare.project in said or "--project" in said) and "provision" in said
+    assert "prettyPrint" not in said and "POST http" not in said and "GET http" not in said

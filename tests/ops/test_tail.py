@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from msgspec import Raw
 
 from services.ops import tail
 from services.ops.__main__ import parser
@@ -19,6 +21,7 @@ from services.shared.resource_names import topic_path
 from services.shared.tally import Tally
 from tests.ops.conftest import Pipeline
 
+ITEM = b'{"type":"track","event":"a","userId":"ada","messageId":"m-17"}'
 NOW = 1_790_000_000_000_000
 
 
@@ -64,6 +67,20 @@ async def test_hits_are_shown_and_a_pack_delivered_again_once(
     assert "GET /pixel.gif?user_id=ada&type=view" in first and "native" in first
     assert "\\x1b[31mbob" in second
     assert "user_id=cid" in third
+
+
+async def test_a_hit_is_shown_with_the_id_of_its_event(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    item = Hit(identity.uuid7(NOW), NOW, "POST", "/v1/batch", via="segment.batch", body=Raw(ITEM))
+    data = hit.pack([hit.encode(item)], identity.uuid7(NOW))
+    messages = [pack("event_id=order-17&user_id=ada"), data, pack("user_id=ada")]
+    await tailed(pipeline, resource_names.HITS_TOPIC, messages, "--count", "3")
+    own, theirs, none = capsys.readouterr().out.splitlines()
+    assert re.search(r"  order-17  \(hit 01[0-9a-f-]{34}\)  GET ", own)
+    assert f"  m-17  (hit {item.id})  POST " in theirs
+    assert "(hit " not in none
+    await tailed(pipeline, resource_names.HITS_TOPIC, messages[1:2], "--count", "1", "--json")
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["event_id"], shown["id"]) == ("m-17", item.id)
 
 
 async def test_what_a_collector_counted_is_no_hit(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:

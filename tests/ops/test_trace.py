@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from services.ops.__main__ import main
 from services.shared import hit, identity, resource_names
@@ -94,3 +95,33 @@ def test_an_id_that_does_not_say_its_day_is_looked_for_since_a_day(pipeline: Pip
     assert trace(pipeline, "order-17", "--since", "2026-03-01")["state"] == "loaded"
     with pytest.raises(SystemExit):
         trace(pipeline, "order-17", "--since", "yesterday")
+
+
+def test_the_id_of_a_hit_finds_the_reject_that_holds_it(pipeline: Pipeline) -> None:
+    held = {"id": ID, "query": "event_id=order-17"}
+    reject = {"stage": "processor", "table": "events", "reason": "wrong_type", "detail": "no number", "hit": held}
+    pipeline.load("rejects", [schemas.row("order-17", day=date(2026, 2, 26), **reject)])  # of an event that waited
+    found = trace(pipeline, ID)
+    assert (found["state"], found["event_id"], found["hit_id"]) == ("rejected", "order-17", ID)
+    assert [one["reason"] for one in found["rejects"]] == ["wrong_type"]
+    pipeline.load("events", [schemas.row("order-17", day=date(2026, 2, 26))])  # replayed
+    assert trace(pipeline, ID)["state"] == "loaded"
+
+
+def test_the_id_of_a_hit_leads_to_what_was_received_with_it(pipeline: Pipeline) -> None:
+    at = (MADE - schemas.NOON).total_seconds()
+    others = [schemas.row(identity.uuid7(int(MADE.timestamp() * 1e6)), seconds=at), schemas.row("late", seconds=at + 1)]
+    pipeline.load("events", [schemas.row("order-17", seconds=at + 0.0005, n=1), *others])
+    found = trace(pipeline, ID, code=1)
+    assert found["state"] == "nowhere" and "received_then" in found["note"]
+    assert [(one["table"], one["event_id"]) for one in found["received_then"]] == [("events", "order-17")]
+
+
+def test_a_dead_letter_is_found_by_an_id_however_it_was_written(pipeline: Pipeline) -> None:
+    queries = ("event_id=a%2Fb", "event_id=shared")
+    lines = [hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", query)) for query in queries]
+    posted = hit.encode(Hit(identity.uuid7(1), 1, "POST", "/events", body=Raw(b'{"event_id":"q\\"x"}')))
+    letter = bury(pipeline, hit.pack([*lines, posted], PACK), POISON, resource_names.HITS_SUBSCRIPTION)
+    for event_id in ("a/b", "shared#3", 'q"x'):
+        assert [one["id"] for one in trace(pipeline, event_id)["dead"]] == [letter]
+    pipeline.left(1)
