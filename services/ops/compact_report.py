@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 
 class Report:
@@ -16,9 +17,9 @@ class Report:
         self._step = step
         self._days: list[dict[str, Any]] = []
         self._tables: dict[str, dict[str, Any]] = {}
-        self._done: dict[str, Any] = {}
+        self._done: EventDict = {}
 
-    def __call__(self, _logger: Any, method: str, line: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, _logger: Any, method: str, line: EventDict) -> EventDict:
         message = line.pop("event")
         line.pop("component")
         place = " ".join(str(line[name]) for name in ("table", "day") if name in line)

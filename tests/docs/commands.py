@@ -15,6 +15,6 @@ def of_ops() -> frozenset[str]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         main(["--help"])
-    found = re.search(r"\{([a-z,]+)\}", said.getvalue())
+    found = re.findall(r"^  ([a-z]+) ", said.getvalue(), re.MULTILINE)
     assert found, said.getvalue()
-    return frozenset(found[1].split(","))
+    return frozenset(found)
