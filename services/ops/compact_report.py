@@ -29,7 +29,7 @@ class Report:
             self._days.append({"table": line.pop("table"), **line})
             self._step(f"{place} {message}")
         elif message == "done":
-            self._done = line
+            self._done = dict(line)
         else:  # of a table
             self._tables.setdefault(line.pop("table"), {}).update(line)
         raise structlog.DropEvent

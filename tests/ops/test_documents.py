@@ -34,7 +34,7 @@ from tests.chart import release
 from tests.docs import test_typed, typed
 from tests.ops import cloud_storage
 from tests.ops.conftest import Pipeline
-from tests.ops.test_reconcile import webhook
+from tests.ops.test_report_delivery import webhook
 from tests.process import ROOT
 
 GKE = (ROOT / "docs" / "gke.md").read_text()
