@@ -95,7 +95,7 @@ def test_bash_completes_commands_options_and_what_they_take(capsys: pytest.Captu
     script = capsys.readouterr().out
     asked = {
         "pixelpipe doc": "doctor",
-        "pixelpipe dead ": "list show replay drop",
+        "pixelpipe dead ": "list show replay drop count",
         "pixelpipe load --ra": "--rate --ramp",
         "pixelpipe privacy --privacy ": "strict balanced off",
     }
