@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import uuid
@@ -41,8 +42,9 @@ TOGETHER = (
     "tests/trackers/",
 )
 
-# A busy machine is no reason to fail: pytest-timeout bounds what a test may take.
-settings.register_profile("pixelpipe", deadline=None)
+# A busy machine is no reason to fail: pytest-timeout bounds what a test may take. Each run draws other examples: few in
+# each of many runs find what many in one would.
+settings.register_profile("pixelpipe", deadline=None, max_examples=40)
 settings.load_profile("pixelpipe")
 
 
@@ -64,6 +66,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
         google_differences.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests stay until the end: the collector of cycles need not walk them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

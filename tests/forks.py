@@ -1,0 +1,174 @@
+"""Runs `python -m MODULE` as a process of its own without importing everything each time.
+
+One process imports what the modules need, and forks for each: a fork takes milliseconds, the imports up to a second of
+CPU. Nothing of gRPC has begun in it, which a fork would not survive. What a module imports by itself is for
+tests/test_arrows.py, the images and the local stack to prove.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+# The package of each, without what its __main__ alone has.
+IMPORTED = (
+    "emulators.bigquery.emulator",
+    "emulators.faults.control",
+    "emulators.pubsub.server",
+    "local.run",
+    "services.collector.service",
+    "services.loader.service",
+    "services.processor.service",
+    "services.provision.inventory",
+)
+_AT_ITS_START = ("PYTHON", "LD_", "GRPC_", "MALLOC_")  # variables that a process reads only then
+
+
+def can(env: Mapping[str, str]) -> bool:
+    """Whether a process with this environment may be a fork."""
+    changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
+    return hasattr(os, "pidfd_open") and not any(name.startswith(_AT_ITS_START) for name in changed)
+
+
+class Forked(subprocess.Popen[bytes]):
+    """`python -m ARGUMENTS` in ROOT with exactly this environment; stdin and stdout may be subprocess.PIPE."""
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], stdin: Any, stdout: Any, stderr: int) -> None:
+        self.args = arguments
+        self.returncode = None
+        self.stdin = self.stdout = self.stderr = None
+        self._child_created = False  # by this process, which cannot wait for it
+        self._communication_started = False
+        with open(os.devnull, "rb") as nothing:
+            theirs = [nothing.fileno(), stdout, stderr]
+            if stdin == subprocess.PIPE:
+                theirs[0], ours = os.pipe()
+                self.stdin = open(ours, "wb", buffering=0)  # noqa: SIM115 - as Popen has it
+            if stdout == subprocess.PIPE:
+                ours, theirs[1] = os.pipe()
+                self.stdout = open(ours, "rb")  # noqa: SIM115
+            status, theirs_status = os.pipe()
+            socket.send_fds(_server(), [json.dumps([list(arguments), dict(env)]).encode()], [*theirs, theirs_status])
+            for end in (theirs_status, *(theirs[:1] * (stdin == subprocess.PIPE)), *(theirs[1:2] * (stdout == -1))):
+                os.close(end)
+        self._status: IO[bytes] = open(status, "rb", buffering=0)  # noqa: SIM115
+        self.pid = int(self._status.readline())
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._status, selectors.EVENT_READ)
+                if not selector.select(timeout):
+                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._status.readline())
+            self._status.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
+
+
+@cache
+def _server() -> socket.socket:
+    """Started at the first use, and ended when nothing has the other end of its socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.forks", str(theirs.fileno())], cwd=ROOT, pass_fds=[theirs.fileno()]
+        )
+    atexit.register(lambda: (ours.close(), server.wait()))
+    return ours
+
+
+def _serve(asked: socket.socket) -> tuple[list[str], dict[str, str], list[int]] | None:
+    """Fork for what is asked; in the child what it is to be, in the server None at its end."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    with selectors.DefaultSelector() as selector:
+        selector.register(asked, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.data is not None:
+                    pid, status = key.data
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    _tell(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    os.close(status)
+                    continue
+                data, fds, _, _ = socket.recv_fds(asked, 1 << 20, 4)
+                if not data:
+                    return None
+                pid = os.fork()
+                if pid == 0:
+                    arguments, env = json.loads(data)
+                    return arguments, env, fds
+                for fd in fds[:3]:
+                    os.close(fd)
+                os.set_inheritable(fds[3], False)
+                _tell(fds[3], pid)
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, fds[3]))
+
+
+def _tell(status: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # nobody waits for it
+        os.write(status, f"{number}\n".encode())
+
+
+def _become(arguments: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> None:
+    for number, fd in enumerate(fds[:3]):
+        os.dup2(fd, number)
+    for fd in fds:
+        os.close(fd)
+    gc.unfreeze()
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.argv[1:] = arguments[1:]
+    try:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if code and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]  # as at the end of every program
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # to take apart all that was imported would copy it first
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C, which ends the tests, and these end this
+    with socket.socket(fileno=int(sys.argv[1])) as socket_of_tests:
+        found = _serve(socket_of_tests)
+    if found is None:
+        os._exit(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _become(*found)
