@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -32,7 +34,10 @@ IMPORTED = (
     "emulators.bigquery.emulator",
     "emulators.faults.control",
     "emulators.pubsub.server",
+    "local.api",  # of local.page, which must be no module before it is the program
+    "local.query",
     "local.run",
+    "local.watched",
     "services.collector.service",
     "services.loader.service",
     "services.processor.service",
@@ -140,16 +145,57 @@ def _tell(status: int, number: int) -> None:
         os.write(status, f"{number}\n".encode())
 
 
-def _become(arguments: Sequence[str], env: Mapping[str, str], fds: Sequence[int]) -> None:
-    for number, fd in enumerate(fds[:3]):
-        os.dup2(fd, number)
-    for fd in fds:
-        os.close(fd)
+class _Forking(subprocess.Popen[bytes]):
+    """What a fork starts by `python -m` is a fork too: those of the local stack, of which each would take a second."""
+
+    def _execute_child(self, *given: Any) -> None:
+        options = dict(zip(inspect.getfullargspec(_Forking.__base__._execute_child).args[1:], given, strict=True))
+        command, env = list(options["args"]), dict(os.environ if options["env"] is None else options["env"])
+        if command[:2] != [sys.executable, "-m"] or not can(env):
+            super()._execute_child(*given)  # type: ignore[misc]
+            return
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _apart(options)
+                _become(command[2:], env)
+            except BaseException:  # noqa: BLE001 - as the interpreter does
+                traceback.print_exc()
+            os._exit(1)
+        self._child_created = True
+        ends = [options[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
+        self._close_pipe_fds(*ends)  # type: ignore[attr-defined]
+
+
+def _apart(options: Mapping[str, Any]) -> None:
+    """What Popen and exec do in a child before it is the program."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.set_wakeup_fd(-1)
+    for number, name in enumerate(("p2cread", "c2pwrite", "errwrite")):
+        if options[name] >= 0:
+            os.dup2(options[name], number)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in options["pass_fds"]:
+            with suppress(OSError):
+                os.close(fd)
+    if options["start_new_session"]:
+        os.setsid()
+    if options["cwd"] is not None:
+        os.chdir(options["cwd"])
+    if options["preexec_fn"] is not None:
+        options["preexec_fn"]()
+
+
+def _become(arguments: Sequence[str], env: Mapping[str, str]) -> None:
+    """Be `python -m ARGUMENTS`, to the end of this process."""
     gc.unfreeze()
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
     sys.argv[1:] = arguments[1:]
+    subprocess.Popen = _Forking  # type: ignore[misc]
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
         code = 0
@@ -171,4 +217,9 @@ if __name__ == "__main__":
     if found is None:
         os._exit(0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    _become(*found)
+    asked_arguments, asked_env, fds = found
+    for to, fd in enumerate(fds[:3]):
+        os.dup2(fd, to)
+    for fd in fds:
+        os.close(fd)
+    _become(asked_arguments, asked_env)
