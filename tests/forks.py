@@ -42,6 +42,21 @@ IMPORTED = (
     "services.loader.service",
     "services.processor.service",
     "services.provision.inventory",
+    "services.ops.access",
+    "services.ops.check",
+    "services.ops.compact",
+    "services.ops.cost",
+    "services.ops.dead",
+    "services.ops.doctor",
+    "services.ops.export",
+    "services.ops.forget",
+    "services.ops.init",
+    "services.ops.ledger",
+    "services.ops.load",
+    "services.ops.privacy",
+    "services.ops.replay",
+    "services.ops.smoke",
+    "services.ops.trace",
 )
 _AT_ITS_START = ("PYTHON", "LD_", "GRPC_", "MALLOC_")  # variables that a process reads only then
 
