@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import google_differences, process
+from tests import forks, google_differences, process
 
 # The processes that tests start see no package that no image has: Google's clients would import pandas and NumPy, which
 # are here for the tests of the emulators' clients, and take half a second of the CPU for it.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     path for path in (str(Path(__file__).with_name("unshipped")), os.environ.get("PYTHONPATH")) if path
 )
+
+forks.on = True
 
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")

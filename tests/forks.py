@@ -61,8 +61,13 @@ IMPORTED = (
 _AT_ITS_START = ("PYTHON", "LD_", "GRPC_", "MALLOC_")  # variables that a process reads only then
 
 
+on = False  # of pytest alone, by tests/conftest.py: what is measured must be as it is in production
+
+
 def can(env: Mapping[str, str]) -> bool:
     """Whether a process with this environment may be a fork."""
+    if not on:
+        return False
     changed = {name for name in {*env, *os.environ} if env.get(name) != os.environ.get(name)}
     return hasattr(os, "pidfd_open") and not any(name.startswith(_AT_ITS_START) for name in changed)
 
@@ -89,16 +94,17 @@ class Forked(subprocess.Popen[bytes]):
             for end in (theirs_status, *(theirs[:1] * (stdin == subprocess.PIPE)), *(theirs[1:2] * (stdout == -1))):
                 os.close(end)
         self._status: IO[bytes] = open(status, "rb", buffering=0)  # noqa: SIM115
+        self._ending = threading.Lock()  # several threads may wait
         self.pid = int(self._status.readline())
 
     def wait(self, timeout: float | None = None) -> int:
-        if self.returncode is None:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._status, selectors.EVENT_READ)
-                if not selector.select(timeout):
-                    raise subprocess.TimeoutExpired(self.args, timeout or 0)
-            self.returncode = int(self._status.readline())
-            self._status.close()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._status, selectors.EVENT_READ)
+            if self.returncode is None and not selector.select(timeout):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        with self._ending:
+            if self.returncode is None:
+                self.returncode = int(self._status.readline())
         return self.returncode
 
     def poll(self) -> int | None:
@@ -210,6 +216,8 @@ def _become(arguments: Sequence[str], env: Mapping[str, str]) -> None:
     os.environ.update(env)
     time.tzset()
     sys.argv[1:] = arguments[1:]
+    global on
+    on = True
     subprocess.Popen = _Forking  # type: ignore[misc]
     try:
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

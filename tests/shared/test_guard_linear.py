@@ -38,7 +38,7 @@ TEXTS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts(name: str) -> None:
     work, frame = TEXTS[name]
-    assert_linear(work, *frame, size=16_384, runs=RUNS)
+    assert_linear(work, *frame, size=32_768, runs=RUNS)
 
 
 @pytest.mark.parametrize("anonymize", [False, True], ids=["", "anonymized"])
@@ -46,7 +46,7 @@ def test_json(anonymize: bool) -> None:
     def work(item: bytes) -> None:
         GUARD.json(item, anonymize)
 
-    assert_linear(work, b'{"token":1,"a":"', b'","b":[', b'],"password":{}}', size=16_384, runs=RUNS)
+    assert_linear(work, b'{"token":1,"a":"', b'","b":[', b'],"password":{}}', size=32_768, runs=RUNS)
 
 
 def test_what_passes() -> None:
