@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import uuid
@@ -10,13 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import google_differences, process
+from tests import forks, google_differences, process
 
 # The processes that tests start see no package that no image has: Google's clients would import pandas and NumPy, which
 # are here for the tests of the emulators' clients, and take half a second of the CPU for it.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     path for path in (str(Path(__file__).with_name("unshipped")), os.environ.get("PYTHONPATH")) if path
 )
+
+forks.on = True
 
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
@@ -41,8 +44,9 @@ TOGETHER = (
     "tests/trackers/",
 )
 
-# A busy machine is no reason to fail: pytest-timeout bounds what a test may take.
-settings.register_profile("pixelpipe", deadline=None)
+# A busy machine is no reason to fail: pytest-timeout bounds what a test may take. Each run draws other examples: few in
+# each of many runs find what many in one would.
+settings.register_profile("pixelpipe", deadline=None, max_examples=40)
 settings.load_profile("pixelpipe")
 
 
@@ -64,6 +68,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
         google_differences.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Ten thousand tests stay until the end: the collector of cycles need not walk them again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import forks
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_FILE = ROOT / "tests" / "schema.yaml"
@@ -59,13 +61,13 @@ def start(
     """
     handle, name = tempfile.mkstemp(prefix="pixelpipe-child-", suffix=".log")
     with os.fdopen(handle, "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *args],
-            cwd=ROOT,
-            env={**os.environ, **(env or {})},
+        process = _begin(
+            args,
+            {**os.environ, **(env or {})},
+            ROOT,
             stdin=subprocess.PIPE if pipe else None,
-            stdout=subprocess.PIPE if wait_ready else log,
-            stderr=log,
+            stdout=subprocess.PIPE if wait_ready else log.fileno(),
+            stderr=log.fileno(),
         )
     child = Child(process, Path(name))
     if wait_ready:
@@ -78,6 +80,31 @@ def start(
             raise AssertionError(f"{args} was not ready in {timeout} s:\n{child.output()}")
         child.ready = json.loads(line)
     return child
+
+
+def run(
+    *args: str, env: Mapping[str, str] | None = None, folder: Path = ROOT, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ARGS` to its end; what it printed, and its exit code."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = _begin(args, {**os.environ, **(env or {})}, folder, None, out.fileno(), err.fileno())
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise
+        said = [(file.seek(0), file.read().decode())[1] for file in (out, err)]
+    return subprocess.CompletedProcess(args, code, *said)
+
+
+def _begin(
+    args: Sequence[str], env: Mapping[str, str], folder: Path, stdin: int | None, stdout: int, stderr: int
+) -> subprocess.Popen[bytes]:
+    if forks.can(env):
+        return forks.Forked(args, env, folder, stdin, stdout, stderr)
+    command = [sys.executable, "-m", *args]
+    return subprocess.Popen(command, cwd=folder, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr)
 
 
 def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:

@@ -26,12 +26,6 @@ def refused(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(options, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=process.ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-
-
 @pytest.mark.parametrize("prefix", [("emulators", "pubsub"), ("emulators.pubsub",)], ids=" ".join)
 def test_pubsub_starts_by_either_command(prefix: Sequence[str]) -> None:
     with process.running(*prefix, "--port", "0", "--control-port", "0") as child:
@@ -49,7 +43,7 @@ def test_bigquery_starts_by_either_command(prefix: Sequence[str], tmp_path: Path
 
 @pytest.mark.parametrize("arguments", [(), ("spanner",), ("--help",)], ids=" ".join)
 def test_an_emulator_that_does_not_exist_is_a_usage_line(arguments: Sequence[str]) -> None:
-    done = run("emulators", *arguments)
+    done = process.run("emulators", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "usage: python -m emulators pubsub|bigquery [--help]\n"
 
@@ -72,6 +66,6 @@ def test_an_emulator_says_what_it_cannot_listen_on(arguments: tuple[str, ...], c
     free = (
         ("--rest-port", "0", "--grpc-port", "0", "--data", f"{tmp_path}/x") if name == "bigquery" else ("--port", "0")
     )
-    done = refused(name, *free, *options) if code == 2 else run(f"emulators.{name}", *free, *options)
+    done = refused(name, *free, *options) if code == 2 else process.run(f"emulators.{name}", *free, *options)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr.splitlines()[-1], done.stderr

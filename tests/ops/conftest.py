@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from services.shared.schema import Schema
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.ops import schemas
-from tests.ops.commands import Commands, commands
 from tests.process import wait_for
 from tests.topics import Topics
 
@@ -55,7 +53,6 @@ class Pipeline:
     file: Path
     client: Any
     topics: Topics
-    commands: Commands
 
     @property
     def schema(self) -> Schema:
@@ -68,11 +65,10 @@ class Pipeline:
 
     def ops(self, *arguments: str, code: int = 0) -> Done:
         """`python -m services.ops ARGUMENTS`; its exit code must be `code`."""
-        env = {**os.environ, **self.env, "PIPE_PROJECT": self.project, "PIPE_SCHEMA": str(self.file)}
-        out, err = self.file.with_name("out"), self.file.with_name("err")
-        found = self.commands.run(arguments, env, out, err)
-        done = Done(found, out.read_text(), err.read_text())
-        assert found == code, f"{found}\n{done.out}\n{done.err}"
+        env = {**self.env, "PIPE_PROJECT": self.project, "PIPE_SCHEMA": str(self.file)}
+        ended = process.run("services.ops", *arguments, env=env)
+        done = Done(ended.returncode, ended.stdout, ended.stderr)
+        assert done.code == code, f"{done.code}\n{done.out}\n{done.err}"
         assert "Traceback" not in done.err
         return done
 
@@ -155,21 +151,16 @@ class Pipeline:
         """The file it logs to."""
         own = {"PIPE_PROJECT": self.project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0"}
         own |= {"PIPE_SCHEMA": str(self.file), **settings}
-        log = self.file.with_name(f"{name}.log")
-        with self.commands.service(name, {**os.environ, **self.env, **own}, log):
-            yield log
+        child = process.start(f"services.{name}", env={**self.env, **own}, wait_ready=False)
+        try:
+            yield child.log
+        finally:
+            assert child.stop(timeout=60) == 0, child.output()
+            child.log.unlink()
 
     def _listening(self, log: Path) -> dict[str, Any]:
-        ready: dict[str, Any] = wait_for(
-            lambda: process.listening(log.read_text()) if log.exists() else None, 30, f"{log.stem} to listen"
-        )
+        ready: dict[str, Any] = wait_for(lambda: process.listening(log.read_text()), 30, f"{log.stem} to listen")
         return ready
-
-
-@pytest.fixture(scope="session")
-def ops_commands() -> Iterator[Commands]:
-    with commands() as running:
-        yield running
 
 
 @pytest.fixture
@@ -179,7 +170,6 @@ def bare(
     bigquery_host: BigQueryAddress,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    ops_commands: Commands,
 ) -> Iterator[Pipeline]:
     """A project without anything in it."""
     env = {
@@ -191,7 +181,7 @@ def bare(
         monkeypatch.setenv(key, value)
     client = bigquery.Client(project, credentials=AnonymousCredentials())
     topics = Topics(project)
-    yield Pipeline(project, env, tmp_path / "schema.yaml", client, topics, ops_commands)
+    yield Pipeline(project, env, tmp_path / "schema.yaml", client, topics)
     topics.publisher.stop()
     topics.subscriber.close()
     client.close()

@@ -30,6 +30,7 @@ from local import run_file, stack
 from local.ports import Ports
 from local.run_file import Running
 from services.shared import resource_names
+from tests import process
 from tests.chart import release
 from tests.docs import test_typed, typed
 from tests.ops import cloud_storage
@@ -109,7 +110,7 @@ class Desk:
         if "--tenant" in words:
             env["PIPE_SCHEMA"] = "tenants.yaml"
         module, arguments = ("services.ops", words[1:]) if words[0] == "pixelpipe" else (words[2], words[3:])
-        file = self.folder / "said"
+        file = None
         if ">" in arguments:
             file = self.folder / arguments.pop()
             arguments.pop()
@@ -118,9 +119,10 @@ class Desk:
             arguments += local._addresses(arguments, self.ports)
         if module == "services.ops":
             arguments += EXTRA.get(arguments[0], [])
-        err = self.folder / "err"
-        code = self.pipeline.commands.run(arguments, env, file, err, module, self.folder)
-        return code, file.read_text() + err.read_text()
+        done = process.run(module, *arguments, env=env, folder=self.folder)
+        if file:
+            file.write_text(done.stdout)
+        return done.returncode, done.stdout + done.stderr
 
     def _bq(self, words: list[str]) -> str:
         """What `bq` does, by the client: the tool is not here, and tests/emulators/bigquery/test_bq.py has it."""
@@ -170,7 +172,6 @@ def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]
             "PIPE_PROJECT": bare.project,
             "PIPE_SCHEMA": str(bare.file),
             "LOCAL_DATA": str(folder),
-            "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"])),
             "to": "https://shop.example.com/",
             "key": "secret",
         }

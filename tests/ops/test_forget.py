@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -235,8 +234,8 @@ def test_what_is_on_its_way_is_waited_for_where_the_services_can_be_asked(pipeli
         for name, settings in own.items():
             port = str(process.free_port())
             local = {"PIPE_PROJECT": pipeline.project, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": port}
-            env = {**os.environ, **pipeline.env, **local, **settings}
-            stack.enter_context(pipeline.commands.service(name, env, pipeline.file.with_name(f"{name}.log")))
+            env = {**pipeline.env, **local, **settings}
+            stack.enter_context(process.running(f"services.{name}", env=env, wait_ready=False))
             admins.append(f"http://127.0.0.1:{port}")
         for url in admins:
             wait_for(lambda url=url: is_ready(url), 60, f"{url} to be ready")

@@ -152,7 +152,7 @@ JSON_VALUES = st.recursive(
 ROWS = st.lists(st.dictionaries(st.text("aBn_1.- é", max_size=4), JSON_VALUES, max_size=4), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(ROWS)
 def test_whatever_comes_what_is_written_is_a_schema_file(rows: list[dict[str, Any]]) -> None:
     found = seen(*rows, *rows)

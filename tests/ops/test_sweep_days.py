@@ -116,7 +116,7 @@ hours = st.sampled_from([1, 24, 60, 200]).map(lambda n: timedelta(hours=n))
 rounds = st.tuples(st.lists(appended, max_size=2), hours, st.one_of(st.just([]), st.just([REFUSED]), during))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(rounds, min_size=1, max_size=6), hours)
 def test_what_is_late_for_a_settled_day_is_shown_after_the_next_sweep(made: list[Any], later: timedelta) -> None:
     dataset = Dataset()

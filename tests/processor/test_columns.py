@@ -353,7 +353,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "items", "properties"]), JSON, max_size=4))
 def test_whatever_is_posted_becomes_a_row_that_arrow_takes(posted: Any) -> None:
     made = Batcher(SCHEMA, Parser(SCHEMA)).make([_hit("", posted)], NOW)

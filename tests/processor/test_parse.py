@@ -328,7 +328,7 @@ SCHEMAS = {"default": SCHEMA, "wide": schema_file.parse(WIDE)}
 PARSERS = {name: Parser(tables) for name, tables in SCHEMAS.items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(HITS, st.sampled_from(sorted(SCHEMAS)))
 def test_every_hit_comes_out_once_as_a_row_arrow_takes(one: Hit, which: str) -> None:
     tables, parser = SCHEMAS[which], PARSERS[which]

@@ -38,7 +38,7 @@ from services.shared import resource_names, schema_file
 from services.shared.resource_names import subscription_path, topic_path
 from tests import process
 from tests.conftest import BigQueryAddress
-from tests.process import ROOT, wait_for
+from tests.process import wait_for
 from tests.provision.permissions import PREDEFINED, Need, needs
 from tests.provision.wire import Noted, noting
 from tests.schemas import SCHEMA, SCHEMA_FILE
@@ -61,14 +61,7 @@ class Run:
         return {**os.environ, **self._environments[service], "PIPE_PROJECT": self.project, **file, **settings}
 
     def command(self, service: str, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", f"services.{service}", *arguments],
-            cwd=ROOT,
-            env=self.environment(service),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = process.run(f"services.{service}", *arguments, env=self.environment(service))
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +17,6 @@ from services.provision.resource import ProvisionRefused
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
 from tests import process
-from tests.process import ROOT
 from tests.provision import schemas
 from tests.provision.schemas import TYPE, USER, text
 
@@ -31,14 +28,7 @@ def provision(
 ) -> subprocess.CompletedProcess[str]:
     """`python -m services.provision` as a deployment runs it; settings are PIPE_* names in lower case."""
     pipe = {f"PIPE_{name.upper()}": value for name, value in {"project": project, **settings}.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "services.provision", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **(env or {}), **pipe},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return process.run("services.provision", *arguments, env={**(env or {}), **pipe})
 
 
 def verbs(lines: list[str]) -> set[str]:

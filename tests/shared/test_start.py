@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests import process
 from tests.process import ROOT
 
 NOWHERE = {
@@ -22,14 +22,7 @@ NOWHERE = {
 def start(service: str, **settings: str) -> tuple[int, list[str], str]:
     """Exit code, lines on stderr and stdout of a service that must not start."""
     ours = {"PIPE_PROJECT": "local", "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-m", f"services.{service}"],
-        cwd=ROOT,
-        env={**os.environ, **NOWHERE, **ours, **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = process.run(f"services.{service}", env={**NOWHERE, **ours, **settings})
     return done.returncode, done.stderr.splitlines(), done.stdout
 
 

@@ -1,4 +1,4 @@
-"""A few hundred seeds, that a seed replays exactly, and that the checks find bugs which were put there."""
+"""Eighty seeds, that a seed replays exactly, and that the checks find bugs which were put there."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from tests.simulation.fleet import Parts
 from tests.simulation.loop import Stalled, VirtualLoop, never
 from tests.simulation.run import simulate
 
-SEEDS = 240
-SHARE = 30  # of them in a test item: the workers of a test run share the items
+SEEDS = 80  # enough to find each planted bug below; make simulate takes as many as one likes
+SHARE = 20  # of them in a test item: the workers of a test run share the items
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, SHARE))
@@ -105,7 +105,7 @@ class AcksFirst(simulated.Subscriber):
     ids=["reply before publish", "and its loss", "death of the drainer", "ack before append"],
 )
 def test_a_planted_bug_is_found_and_what_it_cost_is_named(parts: Parts, found: str) -> None:
-    for seed in range(SEEDS):
+    for seed in (*range(40, SEEDS), *range(40)):  # 48 is the first that finds the rarest of them
         problems = simulate(seed, parts).problems
         if re.search(found, "\n".join(problems)):
             assert simulate(seed, parts).problems == problems

@@ -200,7 +200,7 @@ ALMOST = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=ALMOST)
 def test_what_is_almost_a_policy_gets_an_answer(policies: Policies, sql: str) -> None:
     """One that is taken is one for GoogleSQL too."""

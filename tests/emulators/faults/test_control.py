@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,21 +132,14 @@ def test_a_taken_control_port_is_one_line(tmp_path: Path, module: str, rest: tup
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", module, *rest, *own, "--control-port", port]
-        ended = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=30)
+        ended = process.run(module, *rest, *own, "--control-port", port)
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert port in line and "control" in line
 
 
 def command(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "local", "fault", *arguments, "--data", str(data)],
-        cwd=process.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    return process.run("local", "fault", *arguments, "--data", str(data))
 
 
 def test_the_command_sets_lists_and_removes(control: Control, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_what_is_no_event_is_unreadable(body: Any) -> None:
 ITEMS = [BROWSER, PAGE, IDENTIFY, PYTHON]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(hits(["amplitude"], ITEMS))
 def test_anything_is_an_event_or_unreadable(one: Hit) -> None:
     survive(amplitude.read, one)

@@ -211,7 +211,7 @@ ITEMS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(hits(["posthog"], ITEMS))
 def test_anything_is_an_event_or_unreadable(one: Hit) -> None:
     survive(posthog.read, one)

@@ -267,7 +267,7 @@ ITEMS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(hits(["segment", "segment.track", "segment.identify", "segment.page"], ITEMS))
 def test_anything_is_a_message_or_unreadable(one: Hit) -> None:
     survive(segment.read, one)

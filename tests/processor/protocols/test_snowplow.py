@@ -297,7 +297,7 @@ ITEMS = [
 ITEMS += [{"e": "ue", "ue_pr": json.dumps(SELF_DESCRIBING), "co": json.dumps(ENTITIES), "ttm": "1", "eid": "x"}]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(hits(["snowplow"], ITEMS))
 def test_anything_is_an_event_or_unreadable(one: Hit) -> None:
     survive(snowplow.read, one)

@@ -79,7 +79,7 @@ FORMS = st.lists(
 
 
 @VIA
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_whatever_is_sent_becomes_parameters_or_is_refused(via: str, data: st.DataObject) -> None:
     protocol = PROTOCOLS[via]
