@@ -140,7 +140,7 @@ BIN = Path(sys.executable).parent
 def commands() -> list[typed.Typed]:
     """Each once, in the order of the documents, README first; people are forgotten last."""
     found = dict[str, typed.Typed]()
-    for one in sorted(typed.typed(), key=lambda one: (one.file != "README.md", " forget " in one.text)):
+    for one in sorted(typed.typed(), key=lambda one: (" forget " in one.text, one.file != "README.md")):
         for text in [one.text] if test_typed.OPENSSL.match(one.text) else typed.parts(one.text):
             if test_typed.is_run(text) and not test_typed.of_the_page(text):
                 found.setdefault(text, typed.Typed(one.file, one.line, text))
