@@ -142,8 +142,9 @@ def test_what_anyone_may_have_written_controls_no_terminal(pipeline: Pipeline) -
 
 def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
     hour = NOW.replace(minute=0, second=0, microsecond=0)
-    pipeline.load("tallies", [tally("a", "acknowledged", 5, hour=hour), tally("p", "loaded", 3, hour=hour)])
-    (found,) = reconcile(pipeline, code=1).json["hours"]  # 1: its collector is silent for longer than an hour is open
+    told = tally("a", "acknowledged", 5, hour=hour, received_at=NOW.isoformat())
+    pipeline.load("tallies", [told, tally("p", "loaded", 3, hour=hour)])
+    (found,) = reconcile(pipeline).json["hours"]
     assert (found["in_flight"], found["difference"]) == (2, 0)
 
 
@@ -153,7 +154,7 @@ def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
     heard = NOW - timedelta(minutes=20)
 
     def asked(code: int) -> dict[str, Any]:
-        done = pipeline.ops("reconcile", "--no-dead", "--since", hour.isoformat(), "--json", code=code)
+        done = pipeline.ops("reconcile", "--no-dead", "--json", code=code)
         return dict(done.json)
 
     found = asked(1)
@@ -161,11 +162,14 @@ def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
     assert "no collector has told its counts" in found["text"]
     told = tally("a", "acknowledged", 5, hour=hour, received_at=heard.isoformat())
     other = tally("b", "acknowledged", 7, hour=hour, received_at=heard.isoformat(), protocol="segment")
-    pipeline.load("tallies", [told, other, tally("p", "loaded", 8, hour=hour)])
+    before = heard.replace(minute=0, second=0, microsecond=0)  # the same hour, or the one before
+    then = tally("b", "acknowledged", 1, hour=before, received_at=heard.isoformat(), protocol="mixpanel")
+    arrived = [tally("p", "loaded", 8, hour=hour), tally("q", "loaded", 1, hour=before, protocol="mixpanel")]
+    pipeline.load("tallies", [told, other, then, *arrived])
     found = asked(1)
     assert datetime.fromisoformat(found["as_of"]) == heard and found["stale"]
     assert "what happened since" in found["text"] and "nothing is missing" not in found["text"]
-    assert "2 collectors ended without their last tally" in found["text"]
+    assert "collectors ended without their last tally" in found["text"]
     # What arrived before its tally hides none of what waits.
     assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 3)
     pipeline.load("tallies", [told | {"received_at": NOW.isoformat(), "sequence": 2, "hits": 8}])
