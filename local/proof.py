@@ -14,8 +14,8 @@ from typing import Any
 from local import query
 from local.raw_hits import RawHits
 from local.refusal import Refused
-from services.ops import reconcile
-from services.ops.reconcile import Group
+from services.ops import reconcile, reconcile_report
+from services.ops.reconcile_report import Group
 from services.provision.reconciliation import OPEN_MINUTES
 
 MOST_HOURS = 48
@@ -41,7 +41,7 @@ class Proof:
         first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
         groups = [one for one in await self._all() if one.hour >= first]
         names = {*(one.hour for one in groups), *map(datetime.fromisoformat, published)}
-        missing = reconcile.missing(groups)
+        missing = reconcile_report.missing(groups)
         found = [
             _hour([one for one in groups if one.hour == hour], hour, published[_name(hour)], missing.get(hour, 0), now)
             for hour in sorted(names, reverse=True)
@@ -70,7 +70,7 @@ def _hour(groups: list[Group], hour: datetime, published: int, missing: int, now
 
     `untold` have arrived though neither knows of them yet.
     """
-    sums = {name: sum(one.counts[name] for one in groups) for name in reconcile.COUNTS}
+    sums = {name: sum(one.counts[name] for one in groups) for name in reconcile_report.COUNTS}
     arrived = sum(sums[name] for name in (*_COUNTS, "dead_lettered"))
     collected = max(sums["acknowledged"], published)
     is_open = now - hour < _OPEN
