@@ -95,14 +95,21 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
     problem = """JSON '[{"column": "event_time", "reason": "wrong_type", "detail": "odd", "value": "soon"}]'"""
     insert(client, 5, 3, today("00:00:00"), problem)
     insert(client, 100, 10_000, today("00:00:00"))
-    insert(client, 0, 2, today("00:00:00"), table="rejects")
+    insert(client, 0, 150, today("00:00:00"), table="rejects")
+    insert(client, 0, 2, today("00:00:00"), table="rejects")  # appended twice, counted once
     await found.look()
     items, skipped, end = found.after(at, 1000)
     kinds = Counter(one["kind"] for one in items)
-    assert (kinds["problem"], kinds["reject"]) == (3, 2)
-    assert len(items) <= 2 * feed.MOST + 5
-    assert len(items) + skipped == 10_005
+    assert (kinds["problem"], kinds["reject"]) == (3, 150)
+    assert len(items) <= 2 * feed.MOST + 155
+    assert len(items) + skipped == 10_155
     assert found.after(end, 1000) == ([], 0, end)
+    for first in range(20_000, 20_000 + 11 * 200, 200):  # more than are kept
+        insert(client, first, 200, today("06:00:00"))
+        await found.look()
+    kinds = Counter(one["kind"] for one in found.after(0, 200)[0])  # who opens the page now
+    assert kinds == {"event": 200, "problem": 3, "reject": 150}
+    assert found.said() == {"wrong": 153, "feed_error": None}
 
 
 async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
@@ -138,8 +145,13 @@ async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any
     await found.look()
     found.reset()
     insert(client, 10, 1, today("00:00:00"))
+    insert(client, 10, 1, today("00:00:00"), table="rejects")
     await found.look()
-    assert found.after(0, 200)[0] == []
+    assert (found.after(0, 200)[0], found.said()) == ([], {"wrong": 0, "feed_error": None})
+    insert(client, 0, 1, datetime.now(UTC).isoformat(), table="rejects")
+    await found.look()
+    assert [one["kind"] for one in found.after(0, 200)[0]] == ["reject"]
+    assert found.wrong == 1
 
 
 async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(client: Any) -> None:
