@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
 
 import aiohttp
 import pytest
 
-from local import feed, item, query
+from local import feed, item, proof, query
 from local.feed import Feed
 from local.find import Finder, wanted
 from local.item import Columns
+from local.proof import Proof
+from local.refusal import Refused
 from local.restart import Restarts
 from local.scrape import Recent, quantile, read
 from local.state import Look
 from local.trouble import Seen, Since, find
 from local.watched import Watched
+from services.ops import reconcile
+from services.ops.reconcile_report import COUNTS, Group
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
 from tests import process
@@ -159,6 +163,22 @@ async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(clien
     await found.look()
     assert found.error == "BigQuery does not answer"
     assert found.after(0, 10) == ([], 0, 0)
+
+
+async def test_the_proof_of_a_bigquery_that_is_away_is_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Proof(query.client("nowhere", "http://127.0.0.1:1"), "web", None)
+    with pytest.raises(Refused, match="BigQuery does not answer"):  # at once: it would be asked again for ten minutes
+        await found.by_hour(24)
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    group = Group(hour, "native", {**dict.fromkeys(COUNTS, 0), "acknowledged": 3, "loaded": 2})
+    with monkeypatch.context() as patched:
+        patched.setattr(reconcile, "ask", lambda *_: [group])
+        fresh = await found.by_hour(24)
+    monkeypatch.setattr(proof, "_REMOTE_PAUSE", timedelta(0))
+    assert fresh["error"] is None
+    assert await found.by_hour(24) == {**fresh, "error": "BigQuery does not answer"}
 
 
 TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"
