@@ -21,7 +21,7 @@ from services.provision.reconciliation import OPEN_MINUTES
 MOST_HOURS = 48
 _OPEN = timedelta(minutes=60 + OPEN_MINUTES)  # of an hour, from its begin: what lacks may be on its way
 _REMOTE_PAUSE = timedelta(minutes=10)  # at Google's each look costs
-_TIMEOUT = 30.0  # someone is looking
+_TIMEOUT = 60.0  # someone is looking
 _COUNTS = ("loaded", "rejected", "sampled_out")
 
 
