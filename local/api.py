@@ -31,6 +31,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
         "/api/faults/examples": _examples,
         "/api/schema": _schema,
         "/api/proof": _proof,
+        "/api/dead": _dead,
         "/api/cost": _cost,
         "/api/snippets": _snippets,
         "/api/snippets/fired": _fired,
@@ -49,7 +50,7 @@ async def _state(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     state = await sights.look.state(sights.session)
     since = sights.feed.since
-    return web.json_response({**state, "since": _iso(since), "feed_error": sights.feed.error})
+    return web.json_response({**state, "since": _iso(since), **sights.feed.said()})
 
 
 async def _stream(request: web.Request) -> web.StreamResponse:
@@ -135,6 +136,15 @@ async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
     return web.json_response(await sights.proof.by_hour(hours))
+
+
+async def _dead(request: web.Request) -> web.Response:
+    """In a cluster the command alone: to look at them holds them for a while."""
+    sights = request.app[SIGHTS]
+    watched = sights.watched()
+    letters = None if watched.read_only else await sights.dead_letters.shown()
+    verb = "dead list" if letters is None else "dead show ID"
+    return web.json_response({"letters": letters, "command": watched.ops(verb)})
 
 
 async def _cost(request: web.Request) -> web.Response:

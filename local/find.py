@@ -20,7 +20,7 @@ from services.shared.schema import KEY_COLUMNS, REJECTS, Column, Table
 MOST, LIMIT, LONGEST = 1_000, 100, 30.0  # rows, rows where nothing is said, seconds of waiting
 WAITERS = 64
 _TIMEOUT = 10.0
-_DAYS = timedelta(days=8)
+DAYS = timedelta(days=8)
 _SOURCES = {
     "event_id": ("event.id",),
     "user_id": ("param.user_id",),
@@ -131,7 +131,7 @@ class Finder:
 
     def _read(self, table: Table, asked: Wanted) -> list[dict[str, Any]]:
         columns = self._feed.columns[table.name]
-        parameters = [bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - _DAYS).date())]
+        parameters = [bigquery.ScalarQueryParameter("first", "DATE", (datetime.now(UTC) - DAYS).date())]
         where = [f"`{columns.day}` >= @first"]
         if self._feed.since is not None and not asked.before_reset:
             where.append(f"`{columns.received_at}` >= @since")

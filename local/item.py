@@ -61,10 +61,12 @@ def shown(value: Any, most: int = MOST_CHARACTERS) -> Any:
 
 
 def key(table: Table, columns: Columns, row: Mapping[str, Any]) -> str:
-    """What identifies a row; of rejects, one event may have several."""
-    of_reject = (columns.day, columns.event_id, columns.received_at)
-    names: tuple[str, ...] = of_reject if table.name == REJECTS else table.key
-    return "\x1f".join([table.name, *(str(row.get(name)) for name in names)])
+    return "\x1f".join([table.name, *(str(row.get(name)) for name in identity(table, columns))])
+
+
+def identity(table: Table, columns: Columns) -> tuple[str, ...]:
+    """The columns that identify a row; of rejects, one event may have several."""
+    return (columns.day, columns.event_id, columns.received_at) if table.name == REJECTS else table.key
 
 
 def of(table: Table, columns: Columns, row: Mapping[str, Any], most: int = MOST_CHARACTERS) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from emulators.arguments import HOST
-from local import api, query, run_file, same_origin, sights, stack, watched
+from local import api, query, run_file, same_origin, sights, watched
 from local.restart import Restarts
 from local.run_file import NotRunning
 from local.watched import Watched
@@ -39,8 +39,7 @@ def main() -> None:
     data: Path = options.data
 
     def now() -> Watched:
-        running = run_file.read(data)
-        return watched.of_stack(running, stack.sample_command(Path(running.data), running.dataset))
+        return watched.of_stack(run_file.read(data))
 
     try:
         first = now()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from math import inf
 from typing import Any
+
+from google.cloud import bigquery
 
 from local import query
 from local.raw_hits import RawHits
@@ -20,7 +20,8 @@ from services.provision.reconciliation import OPEN_MINUTES
 
 MOST_HOURS = 48
 _OPEN = timedelta(minutes=60 + OPEN_MINUTES)  # of an hour, from its begin: what lacks may be on its way
-_REMOTE_SECONDS = 600.0  # at Google's each look costs
+_REMOTE_PAUSE = timedelta(minutes=10)  # at Google's each look costs
+_TIMEOUT = 60.0  # someone is looking
 _COUNTS = ("loaded", "rejected", "sampled_out")
 
 
@@ -31,38 +32,50 @@ class Proof:
         self._client, self._dataset, self._raw_hits = client, dataset, raw_hits
         self._one = asyncio.Lock()
         self._groups: list[Group] = []
-        self._asked = -inf
+        self._at: datetime | None = None  # when they were read
 
     async def by_hour(self, hours: int) -> dict[str, Any]:
-        """{hours, text}: the newest first. Raises Refused where BigQuery does not answer."""
-        now = datetime.now(UTC)
+        """{hours, text, at, error}: the newest first. `error` says why they are of an earlier time than now.
+
+        Raises Refused where BigQuery does not answer, and has not before.
+        """
         # Before BigQuery is asked: what the page sees later may not have arrived there.
         published = Counter(self._raw_hits.counts) if self._raw_hits else Counter[str]()
-        first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
-        groups = [one for one in await self._all() if one.hour >= first]
+        every, at, error = await self._all()
+        first = at.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
+        groups = [one for one in every if one.hour >= first]
         names = {*(one.hour for one in groups), *map(datetime.fromisoformat, published)}
         missing = reconcile_report.missing(groups)
         found = [
-            _hour([one for one in groups if one.hour == hour], hour, published[_name(hour)], missing.get(hour, 0), now)
+            _hour([one for one in groups if one.hour == hour], hour, published[_name(hour)], missing.get(hour, 0), at)
             for hour in sorted(names, reverse=True)
             if hour >= first
         ]
-        return {"hours": found, "text": _text(found)}
+        return {"hours": found, "text": _text(found), "at": _name(at), "error": error}
 
-    async def _all(self) -> list[Group]:
-        """Of MOST_HOURS."""
+    async def _all(self) -> tuple[list[Group], datetime, str | None]:
+        """Of MOST_HOURS, when they were read, and why not now."""
         async with self._one:
-            if self._raw_hits is not None or time.monotonic() - self._asked > _REMOTE_SECONDS:
+            now, error = datetime.now(UTC), None
+            if self._raw_hits is not None or self._at is None or now - self._at > _REMOTE_PAUSE:
                 try:
-                    self._groups = await asyncio.to_thread(self._ask, datetime.now(UTC) - timedelta(hours=MOST_HOURS))
-                except query.QueryError as error:
-                    raise Refused(str(error), HTTPStatus.SERVICE_UNAVAILABLE) from error
-                self._asked = time.monotonic()
-            return self._groups
+                    self._groups = await asyncio.to_thread(self._ask, now - timedelta(hours=MOST_HOURS))
+                except query.QueryError as failed:
+                    if self._at is None:
+                        raise Refused(str(failed), HTTPStatus.SERVICE_UNAVAILABLE) from failed
+                    error = str(failed)
+                else:
+                    self._at = now
+            return self._groups, self._at, error
 
     def _ask(self, since: datetime) -> list[Group]:
         with query.explained():
-            return reconcile.ask(self._client, f"{self._client.project}.{self._dataset}", since)
+            return reconcile.ask(self._client, f"{self._client.project}.{self._dataset}", since, _rows)
+
+
+def _rows(client: Any, sql: str, parameters: list[Any]) -> Any:
+    config = bigquery.QueryJobConfig(use_query_cache=False, query_parameters=parameters)
+    return query.rows(client, sql, timeout=_TIMEOUT, config=config)
 
 
 def _hour(groups: list[Group], hour: datetime, published: int, missing: int, now: datetime) -> dict[str, Any]:
@@ -91,10 +104,10 @@ def _name(hour: datetime) -> str:
 
 
 def _text(hours: Sequence[Mapping[str, Any]]) -> str:
-    collected = sum(one["collected"] for one in hours)
+    collected = sum(one["collected"] + one["untold"] for one in hours)
     if missing := sum(one["difference"] for one in hours):
         return f"{missing} of {collected} hits are missing: ask `pixelpipe reconcile`."
-    if not collected and not any(one["untold"] for one in hours):
+    if not collected:
         return "Nothing has been collected yet."
     if left := sum(one["in_flight"] for one in hours):
         way = "1 is on its way" if left == 1 else f"{left} are on their way"

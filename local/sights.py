@@ -13,7 +13,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from local import item
+from local import find, item
+from local.dead_letters import DeadLetters
 from local.explanation import Explanation
 from local.feed import Feed
 from local.find import Finder
@@ -52,6 +53,7 @@ class Sights:
     explanation: Explanation
     sql_box: SqlBox
     proof: Proof
+    dead_letters: DeadLetters
     stream: Stream
     session: aiohttp.ClientSession
     files: list[LookupFile | Places]
@@ -83,7 +85,8 @@ class Sights:
             return found
         if stored is not None:
             return self.reading.of_item(stored)
-        raise Refused(f"no event {event_id[:80]!r} is known", HTTPStatus.NOT_FOUND)
+        where = f"among the rows and rejects of the last {find.DAYS.days} days, and none is on its way"
+        raise Refused(f"no event {event_id[:80]!r} {where}", HTTPStatus.NOT_FOUND)
 
 
 def of_reject(stored: Mapping[str, Any]) -> Hit | None:
@@ -133,6 +136,7 @@ def make(
         explanation=Explanation(schema, reading, environ),
         sql_box=SqlBox(client, now.project, now.dataset),
         proof=Proof(client, now.dataset, raw_hits),
+        dead_letters=DeadLetters(now.project, environ.get("PIPE_DEAD_SUBSCRIPTION", resource_names.DEAD_SUBSCRIPTION)),
         stream=Stream(look, feed),
         session=session,
         files=files,

@@ -80,11 +80,18 @@ def sample_command(data: Path, dataset: str) -> str:
     return f"python -m local query --data {shlex.quote(str(data))} '{sample_sql(dataset)}'"
 
 
+def ops_command(data: Path, arguments: str) -> str:
+    """One of the operator's commands on the stack whose folder is `data`."""
+    if data == DATA:
+        return f"make ops ARGS='{arguments}'"
+    return f"python -m local ops --data {shlex.quote(str(data))} {arguments}"
+
+
 def operators_command(data: Path) -> str:
     """The operator's commands on the stack whose folder is `data`."""
     if data == DATA:
         return ".venv/bin/pixelpipe --help"
-    return f"python -m local ops --data {shlex.quote(str(data))} doctor"
+    return ops_command(data, "doctor")
 
 
 def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:

@@ -72,7 +72,7 @@ class Stream:
                     state = await self._look.state(session)
                 except NotRunning:
                     return
-                await _event(response, "state", {**state, "since": _iso(feed), "feed_error": feed.error})
+                await _event(response, "state", {**state, "since": _iso(feed), **feed.said()})
                 shown_at = now
             if now - beat >= _BEAT_SECONDS:
                 await response.write(b": beat\n\n")

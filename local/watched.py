@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emulators.arguments import HOST
-from local import stack
+from local import run_file, stack
 from local.run_file import Running
 from services.shared import reconciliation
 
@@ -34,7 +35,23 @@ class Watched:
     read_only: bool = False
     control: Mapping[str, str] = field(default_factory=dict)
     children: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    query: str = ""  # the command that asks BigQuery
+    data: Path | None = None  # the stack's folder
+
+    @property
+    def query(self) -> str:
+        """The command that asks BigQuery."""
+        return "" if self.data is None else stack.sample_command(self.data, self.dataset)
+
+    @property
+    def spool(self) -> str | None:
+        """The collector's folder."""
+        return None if self.data is None else str(self.data / run_file.SPOOL)
+
+    def ops(self, arguments: str) -> str:
+        """An operator's command."""
+        if self.data is None:
+            return f"pixelpipe {arguments} --project {self.project}"
+        return stack.ops_command(self.data, arguments)
 
     @property
     def pixel(self) -> str:
@@ -48,7 +65,7 @@ class Watched:
         return self.children[part]["log"] if part in self.children else None
 
 
-def of_stack(running: Running, query: str) -> Watched:
+def of_stack(running: Running) -> Watched:
     ports = running.ports
     return Watched(
         project=running.project,
@@ -61,7 +78,7 @@ def of_stack(running: Running, query: str) -> Watched:
         page_port=ports.page,
         control={name: f"http://{HOST}:{getattr(ports, f'{name}_control')}" for name in EMULATORS},
         children={child["name"]: child for child in running.children},
-        query=query,
+        data=Path(running.data),
     )
 
 

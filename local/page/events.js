@@ -4,21 +4,29 @@ import { chips, element, setText } from "./element.js";
 import { clock, count, counted, sentence, shown } from "./figures.js";
 
 const IN_LIST = 150; // rows in the document
-const IN_MEMORY = 3000; // items a filter looks through
+const IN_MEMORY = 1500; // items a filter looks through: of what went wrong, and as many others
 const REASONS = 4;
+const RECENT = 500; // items that went wrong whose reasons are counted
 
 const wrong = (item) => item.kind !== "event";
 
 export class Events {
-  // `open(item)` shows an item's whole story.
+  // `open(id, table)` shows an item's whole story; of an id that is not in the list the table is not known.
   constructor(page, open) {
-    Object.assign(this, page, { open, items: [], known: new Set(), fresh: [], kind: "all", words: [], missed: 0, scheduled: false });
+    Object.assign(this, page, { open, items: [], known: new Set(), fresh: [], kind: "all", words: [], missed: 0, wrong: 0, scheduled: false });
     this.press = chips(page.chips, { wrong: "Went wrong", event: "Events", all: "All" }, "all", (kind) => { this.kind = kind; this.renew(); });
     this.filter.addEventListener("input", () => { this.search(); });
-    this.resume.addEventListener("click", () => { this.list.scrollTop = 0; this.insert(); });
+    this.filter.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && this.list.querySelector(".none button")) this.open(this.filter.value.trim());
+    });
+    this.resume.addEventListener("click", () => {
+      this.list.focus(); // this button goes
+      this.list.scrollTop = 0;
+      this.insert();
+    });
     this.list.addEventListener("click", (event) => {
-      const row = event.target.closest("button");
-      if (row) this.open(row.item);
+      const row = event.target.closest(".row");
+      if (row) this.open(row.item.id, row.item.table);
     });
     this.list.addEventListener("keydown", (event) => this.move(event));
     for (const moment of ["pointerleave", "focusout"]) this.list.addEventListener(moment, () => this.schedule());
@@ -34,23 +42,25 @@ export class Events {
       item.text = [item.id, item.kind, item.type, item.who, item.summary, item.protocol, item.reason, item.column,
         item.detail, item.at, ...(item.problems ?? []).flatMap((problem) => [problem.column, problem.reason])].filter(Boolean).join(" ").toLowerCase();
       this.items.push(item);
-      this.fresh.push(item);
+      if (this.matches(item)) this.fresh.push(item);
     }
-    while (this.items.length > IN_MEMORY + 500) {
-      for (const gone of this.items.splice(0, 500)) this.known.delete(gone.key);
+    if (this.items.length > 2 * IN_MEMORY + 500) {
+      const room = { true: IN_MEMORY, false: IN_MEMORY };
+      this.items = this.items.reverse().filter((item) => (room[wrong(item)] -= 1) >= 0).reverse();
+      this.known = new Set(this.items.map((item) => item.key));
     }
     if (this.fresh.length > IN_LIST) this.fresh.splice(0, this.fresh.length - IN_LIST);
     this.schedule();
   }
 
-  // Why the server cannot say what arrives, or null.
-  showError(text) {
-    this.error = text;
+  // Of the state: how many rows went wrong, listed or not, and why the server cannot say what arrives, or null.
+  update({ wrong, feed_error: error }) {
+    Object.assign(this, { wrong, error });
     this.count();
   }
 
   clear() {
-    Object.assign(this, { items: [], known: new Set(), fresh: [], missed: 0 });
+    Object.assign(this, { items: [], known: new Set(), fresh: [], missed: 0, wrong: 0 });
     this.renew();
   }
 
@@ -72,24 +82,32 @@ export class Events {
   }
 
   show() {
-    const waiting = this.fresh.filter((item) => this.matches(item));
-    if (waiting.length > 0 && this.paused()) {
-      setText(this.resume, `Paused: ${count(waiting.length)}${waiting.length >= IN_LIST ? "+" : ""} more. Show them`);
+    const waiting = this.fresh.length;
+    if (waiting > 0 && this.paused()) {
+      setText(this.resume, `Paused: ${count(waiting)}${waiting >= IN_LIST ? "+" : ""} more. Show them`);
       this.resume.hidden = false;
     } else {
-      this.insert(waiting);
+      this.insert();
     }
     this.count();
   }
 
-  insert(waiting = this.fresh.filter((item) => this.matches(item))) {
+  insert() {
     this.resume.hidden = true;
+    const none = this.list.querySelector(".none");
+    if (none && (this.fresh.length > 0 || none.dataset.said !== this.empty())) none.remove();
+    this.list.prepend(...this.fresh.reverse().map(row));
     this.fresh = [];
-    this.list.querySelector(".none")?.remove();
-    this.list.prepend(...waiting.reverse().map(row));
     while (this.list.childElementCount > IN_LIST) this.list.lastElementChild.remove();
-    if (this.list.childElementCount === 0) this.list.append(element("li", { class: "none" }, this.empty()));
+    if (this.list.childElementCount === 0) this.list.append(this.none());
     this.reachable();
+  }
+
+  // In the place of rows. An event that is not in the list is found by its id.
+  none() {
+    const id = this.filter.value.trim();
+    return element("li", { class: "none", "data-said": this.empty() }, element("p", {}, this.empty()),
+      this.words.length === 1 ? element("button", { type: "button", click: () => this.open(id) }, `Look in BigQuery for the event with the id ${id.slice(0, 80)}`) : null);
   }
 
   renew() {
@@ -120,19 +138,24 @@ export class Events {
 
   count() {
     const bad = this.items.filter(wrong);
-    setText(this.chips.querySelector("[data-name=wrong]"), `Went wrong ${count(bad.length)}`);
-    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : this.items.length > 0 ? `The last ${counted(this.items.length, "event")}${this.missed > 0 ? `; ${count(this.missed)} more not listed` : ""}` : "");
+    const all = Math.max(bad.length, this.wrong ?? 0);
+    setText(this.chips.querySelector("[data-name=wrong]"), `Went wrong ${count(all)}${this.wrong === null ? "+" : ""}`);
+    const more = this.kind === "wrong" ? all - bad.length : this.missed;
+    const listed = this.kind === "wrong" ? `The last ${count(bad.length)} that went wrong` : `The last ${counted(this.items.length, "event")}`;
+    setText(this.shownText, this.error ? `▲ ${sentence(this.error)}` : this.items.length > 0 ? `${listed}${more > 0 ? `; ${count(more)} more not listed` : ""}` : "");
     const reasons = new Map();
-    for (const item of bad.slice(-500)) {
+    const recent = bad.slice(-RECENT);
+    for (const item of recent) {
       const names = item.kind === "reject" ? [item.reason] : (item.problems ?? []).map((one) => `${one.column} ${one.reason}`);
       for (const name of names) reasons.set(name, (reasons.get(name) ?? 0) + 1);
     }
     const most = [...reasons].sort((one, other) => other[1] - one[1]).slice(0, REASONS);
-    const key = JSON.stringify(most);
-    if (key === this.reasonsShown) return;
+    const of = all > recent.length ? ` of the last ${count(recent.length)}` : "";
+    const key = JSON.stringify([most, of]);
+    if (key === this.reasonsShown || this.reasons.contains(document.activeElement)) return;
     this.reasonsShown = key;
     this.reasons.hidden = most.length === 0;
-    this.reasons.replaceChildren(element("span", { class: "quiet" }, "Went wrong most:"), ...most.map(([name, times]) => element("button", {
+    this.reasons.replaceChildren(element("span", { class: "quiet" }, `Went wrong most${of}:`), ...most.map(([name, times]) => element("button", {
       type: "button", class: "small", click: () => { this.filter.value = name; this.kind = "wrong"; this.press("wrong"); this.search(); },
     }, `${name} × ${count(times)}`)));
   }

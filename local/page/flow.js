@@ -8,6 +8,7 @@ import { bytes, count, counted, rate, seconds } from "./figures.js";
 const NARROW = 860;
 const SECONDS_KEPT = 60;
 const TITLES = { collector: "collector", processor: "processor", loader: "loader", bigquery: "BigQuery", pubsub: "Pub/Sub" };
+const HOLDS = { spool: "spool", dead: "dead letters" };
 const PIPES = ["collector-hits", "hits-processor", "processor-rows", "rows-loader", "loader-bigquery"];
 const MARKS = {
   ready: ["●", "ready"], running: ["●", "running"], starting: ["◌", "starting"], stopping: ["◌", "stopping"],
@@ -65,10 +66,10 @@ function tall(width) {
 }
 
 export class Flow {
-  // `steer(name, verb)` is called when someone kills, stops or starts a part.
-  constructor(into, steer) {
-    this.into = into;
-    this.steer = steer;
+  // `steer(name, verb)` is called when someone kills, stops or starts a part, `look(name, queues)` when someone wants to
+  // know what the spool or the dead letters hold.
+  constructor(into, steer, look) {
+    Object.assign(this, { into, steer, look });
     this.kept = {};
     this.state = null;
     this.width = 0;
@@ -89,7 +90,7 @@ export class Flow {
       this.pipes[name] = this.pipe(path);
     }
     for (const name of ["hits", "rows", "spool", "dead"]) this.stores[name] = this.store(name);
-    this.into.replaceChildren(this.drawing, ...Object.keys(TITLES).map((name) => this.part(name)));
+    this.into.replaceChildren(this.drawing, ...Object.keys(TITLES).map((name) => this.part(name)), ...Object.keys(HOLDS).map((name) => this.door(name)));
     this.into.dataset.tall = String(this.layout.tall ?? false);
     this.into.style.height = `${this.layout.height}px`;
     this.update(this.state);
@@ -109,13 +110,32 @@ export class Flow {
     const clip = drawn("clipPath", { id: `clip-${name}` }, drawn("path", { d: shape }));
     const level = drawn("rect", { x, y, width: 0, height: h, class: "level", "clip-path": `url(#clip-${name})` });
     const lid = drawn("path", { d: `M${x + w - bend} ${y}a${bend} ${h / 2} 0 0 0 0 ${h}`, class: "lid" });
-    const title = drawn("text", { x: x + w / 2, y: y + h / 2 - 4, class: "name" }, { spool: "spool", dead: "dead letters" }[name] ?? name);
+    const title = drawn("text", { x: x + w / 2, y: y + h / 2 - 4, class: "name" }, HOLDS[name] ?? name);
     const first = drawn("text", { x: x + w / 2, y: y + h / 2 + 13, class: "figure" });
     // Below it; on a phone there is no room, and the picture's words have it.
     const second = drawn("text", { x: x + w / 2, y: y + h + 15, class: "figure quiet" });
     const group = drawn("g", { class: "store" }, clip, drawn("path", { d: shape, class: "vessel" }), level, lid, title, first, this.layout.tall ? null : second);
     this.drawing.append(group);
     return { group, level, first, second, width: w };
+  }
+
+  // Over a store.
+  door(name) {
+    const { x, y, w, h } = this.layout.place[name];
+    const button = element("button", { type: "button", class: "door", "aria-label": `Look into the ${HOLDS[name]}`, click: () => this.look(name, this.state.queues) });
+    Object.assign(button.style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
+    return button;
+  }
+
+  // The connection is gone: each part was so when it was last seen.
+  lost() {
+    for (const made of Object.values(this.parts ?? {})) {
+      if (made.card.dataset.state === "stale") continue;
+      made.card.dataset.state = "stale";
+      setText(made.mark, "◌");
+      setText(made.status, `last seen ${made.status.textContent}`);
+      for (const button of Object.values(made.buttons)) button.disabled = true;
+    }
   }
 
   part(name) {
@@ -181,7 +201,12 @@ export class Flow {
     setText(made.errors, failing ? `▲ ${rate(errors)} errors/s` : errors === 0 && !bad ? "no errors" : "");
     made.errors.classList.toggle("bad", failing);
     if (state.read_only) made.card.querySelector(".buttons")?.remove();
-    for (const [verb, button] of Object.entries(made.buttons)) button.hidden = !(part.can ?? []).includes(verb);
+    const at = document.activeElement;
+    for (const [verb, button] of Object.entries(made.buttons)) {
+      button.hidden = !(part.can ?? []).includes(verb);
+      button.disabled = false;
+    }
+    keepFocus(made, at);
     this.spark(made, part.name, shown);
   }
 
@@ -242,6 +267,16 @@ export class Flow {
     store.level.setAttribute("width", (share * store.width).toFixed(1));
     store.group.dataset.filled = String(amount > 0);
   }
+}
+
+// Who pressed a button that goes is at the one that comes in its place, and meanwhile at the card.
+function keepFocus({ card, buttons }, at) {
+  const waits = at === card && card.hasAttribute("tabindex");
+  if (!waits) card.removeAttribute("tabindex");
+  if (!waits && !(Object.values(buttons).includes(at) && at.hidden)) return;
+  const next = Object.values(buttons).find((button) => !button.hidden);
+  if (!next) card.setAttribute("tabindex", "-1");
+  (next ?? card).focus();
 }
 
 // The picture in one sentence, for who cannot see it.

@@ -9,11 +9,12 @@ import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
 import { fireFirst, showHost, startSending } from "./send.js";
 import { openStory } from "./story.js";
+import { openWaiting } from "./waiting.js";
 
-const flow = new Flow(byId("picture"), steer);
+const flow = new Flow(byId("picture"), steer, openWaiting);
 const events = new Events(
   { list: byId("list"), filter: byId("filter"), resume: byId("resume"), shownText: byId("shown"), reasons: byId("reasons"), chips: document.querySelector("#events .chips") },
-  (item) => openStory(item.id, item.table),
+  openStory,
 );
 
 async function steer(name, verb) {
@@ -51,10 +52,10 @@ function showState(state) {
   if (byId("trouble").textContent !== more.join("")) byId("trouble").replaceChildren(...more.map((text) => element("li", {}, text)));
   flow.update(state);
   showFaults(state);
-  events.showError(state.feed_error);
+  events.update(state);
   showHost(state);
   showDataset(state);
-  showLedger(state.ledger, state.read_only);
+  showLedger(state);
   document.title = `pixelpipe: ${state.project}.${state.dataset}`;
   watching = state.read_only ? "live, only looking" : "live";
 }
@@ -82,8 +83,10 @@ function showFaults({ faults, read_only: readOnly }) {
   if (key !== faultsShown) {
     if (key === "") say("The rehearsal is over.");
     faultsShown = key;
+    const held = list.contains(document.activeElement) ? document.activeElement.dataset.fault : null;
     list.replaceChildren(...faults.map((fault) => element("li", {}, element("span", { "aria-hidden": "true" }, "⚡ "), element("span", {}, `${fault.text}. `, element("span", { class: "quiet" }, fault.means)), element("span", { class: "left" }),
-      element("button", { type: "button", class: "small", click: () => end(fault) }, "End it"))));
+      element("button", { type: "button", class: "small", "data-fault": fault.id, click: () => end(fault) }, "End it"))));
+    if (held !== null) (list.querySelector(`[data-fault="${CSS.escape(held)}"]`) ?? byId("rehearse").querySelector("button"))?.focus();
   }
   faults.forEach((fault, index) => {
     const left = fault.expires_in;
@@ -114,6 +117,8 @@ function showLink(link, since) {
   setText(byId("link"), said);
   document.body.classList.toggle("stale", link !== "live");
   if (link === "live") return;
+  flow.lost();
+  byId("trouble").hidden = true;
   byId("flow").dataset.state = "error";
   setText(byId("headline"), "The page's server does not answer");
   setText(byId("summary"), `What is shown is ${seconds(since)} old. Is the command that serves it still running, such as make run? The page goes on by itself as soon as it is.`);

@@ -2,15 +2,18 @@
 
 import { barChart } from "./chart.js";
 import { byId, drawn, element } from "./element.js";
-import { count, counted, dollars, rate, sentence } from "./figures.js";
+import { clock, count, counted, dollars, rate, sentence } from "./figures.js";
 import { ask } from "./server.js";
 
 const PROOF_SECONDS = 10;
 const COST_SECONDS = 30;
+const OLD = 40_000; // ms: of an answer that is asked for every PROOF_SECONDS
 const HOUR = 3_600_000; // ms
 const PARTS = ["loaded", "rejected", "in flight", "spooled", "dead"];
 const STORED = ["loaded", "rejected", "in flight", "dead"]; // of an hour
 const RESTARTED = "A service was started again and counts from 0, so these are the sums of the last 24 hours, which BigQuery has.";
+const WITHOUT = "So these are the sums of the last 24 hours, which BigQuery has.";
+const NO_SPOOL = "What waits in the spool is not known until the collector answers.";
 const OF_ALL_PODS = "The sums of the last 24 hours, of all pods, as BigQuery has them.";
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
@@ -53,46 +56,58 @@ let proof = null; // by hour
 let redraw = () => {}; // the chart of the hours, for the width there is
 let summed = null; // why the sums of the hours are in the ledger's place, in words
 
-export function showLedger(ledger, readOnly) {
-  const why = readOnly ? OF_ALL_PODS : (ledger.notes ?? []).length > 0 ? RESTARTED : null;
+export function showLedger({ ledger, queues, read_only: readOnly }) {
+  const why = readOnly ? OF_ALL_PODS : ledger.error ? `${sentence(ledger.error)} ${WITHOUT}` : (ledger.notes ?? []).length > 0 ? RESTARTED : null;
   summed = proof === null ? null : why;
   if (ledger.collected > 0 && proof?.hours.length === 0) { // the first has come
     proof = null;
     askHours();
   }
-  const key = JSON.stringify([ledger, proof?.text, proof?.hours]);
+  const spooled = ledger.spooled ?? queues.spool?.hits;
+  const key = JSON.stringify([ledger, spooled, proof, proof && asOf(proof)]);
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
   if (ledger.error && summed === null) {
-    into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}`));
+    into.replaceChildren(element("p", { class: "error" }, `It cannot be computed now: ${ledger.error}.`));
     return;
   }
   // Rows of tables with `copy` are beside those of their hits.
-  const numbers = summed !== null ? byHours(ledger) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
+  const numbers = summed !== null ? byHours(spooled) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
   const parts = numbers.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
   const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
-  const { good, said } = verdict(ledger);
+  const { good, said } = summed !== null ? verdictOfHours(numbers) : verdict(ledger);
   const term = (sign, name, value) => element("div", { class: "term", "data-name": name },
     element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
   into.replaceChildren(
     element("div", { class: "equation" }, term("", "collected", numbers.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
     numbers.collected > 0 ? shares(values) : "",
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(summed !== null ? [summed] : (ledger.notes ?? []).map(sentence)).map((note) => element("p", { class: "quiet" }, note)));
+    ...(summed !== null ? [summed, spooled === undefined && !readOnly ? NO_SPOOL : null, asOf(proof)].filter(Boolean) : (ledger.notes ?? []).map(sentence)).map((note) => element("p", { class: "quiet" }, note)));
 }
 
 // What was collected in these hours, and became what. What is in the spool has come past neither page nor tally.
-function byHours(ledger) {
+function byHours(spooled) {
   const sum = (name) => proof.hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const sums = Object.fromEntries(["loaded", "rejected", "in_flight", "dead", "sampled_out"].map((name) => [name, sum(name)]));
-  const spooled = ledger.spooled ?? 0;
-  return { ...sums, spooled, collected: sum("collected") + sum("untold") + spooled };
+  return { ...sums, spooled, collected: sum("collected") + sum("untold") + (spooled ?? 0) };
 }
 
-// The ledger is what the services count since they started; the hours hold across restarts.
+// Since when the hours are as they are, and why, or null where they are of this moment.
+function asOf({ error, at }) {
+  if (!error && Date.now() - Date.parse(at) < OLD) return null;
+  return `${error ? `${sentence(error)} ` : ""}What has arrived in BigQuery is as of ${clock(at).slice(0, 8)}.`;
+}
+
+// The hours hold across restarts; the ledger is what the services count since they started.
+function verdictOfHours(numbers) {
+  if (proof.hours.some((hour) => hour.difference > 0)) return { good: false, said: proof.text };
+  if (numbers.collected === 0) return { good: true, said: "Nothing has been collected yet." };
+  const left = numbers.in_flight + (numbers.spooled ?? 0);
+  return { good: true, said: `Nothing is missing: ${left > 0 ? `of ${counted(numbers.collected, "hit")}, ${left === 1 ? "1 is on its way" : `${count(left)} are on their way`}` : `all ${count(numbers.collected)} hits are accounted for`}.` };
+}
+
 function verdict(ledger) {
-  if (summed !== null) return { good: !proof.hours.some((hour) => hour.difference > 0), said: proof.text };
   if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
@@ -128,6 +143,7 @@ function showHours(into, found) {
   const sum = (name) => hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const missing = hours.filter((hour) => hour.difference > 0);
   const notes = [
+    asOf(found),
     sum("untold") > 0 ? `${counted(sum("untold"), "hit")} arrived before the collector's tally, which comes once a minute.` : null,
     sum("unfinished_collectors") > 0 ? "A collector was killed: what it took in its last minute is counted where it arrived only." : null,
   ].filter(Boolean);

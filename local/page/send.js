@@ -226,7 +226,9 @@ async function send({ url, method, headers, body }) {
 function say(mine, state, text, ...more) {
   if (mine !== trip) return;
   told.dataset.state = state;
+  const held = told.contains(document.activeElement); // the button there, which goes
   told.replaceChildren(element("p", {}, text), ...more);
+  if (held) (told.querySelector("button, a") ?? told).focus();
 }
 
 function sayUnanswered(mine) {

@@ -15,12 +15,12 @@ dialog.addEventListener("click", (event) => { if (event.target === dialog) dialo
 dialog.addEventListener("close", () => { if (document.activeElement === document.body) byId("list").focus(); });
 
 export async function openStory(id, table) {
-  show("Its story", element("p", { class: "quiet" }, "asking …"));
+  showDialog("Its story", element("p", { class: "quiet" }, "asking …"));
   try {
     const where = new URLSearchParams({ event_id: id, ...(table ? { table } : {}) });
     showStory(await ask(`/api/story?${where}`), "Its story", id);
   } catch (error) {
-    show("Its story", identity(id), element("p", { class: "error" }, error.message));
+    showDialog("Its story", identity(id), element("p", { class: "error" }, error.message));
   }
 }
 
@@ -29,7 +29,7 @@ export function showStory(story, title, id = story.event_id) {
   const stored = story.steps.at(-1)?.stored ?? story.outcome !== "nothing";
   const refused = story.outcome === "row" && pairs(story.refused).length > 0 ? "It is a row; what did not fit is null there, and kept." : null;
   const wouldBe = { row: "It would become this row. Nothing was sent.", reject: "It would be a reject. Nothing was sent.", nothing: "Nothing of it would be kept. Nothing was sent." }[story.outcome];
-  show(title,
+  showDialog(title,
     id && stored ? identity(id) : null,
     element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? refused ?? outcome : wouldBe ?? outcome),
     story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, story.note) : null,
@@ -39,7 +39,7 @@ export function showStory(story, title, id = story.event_id) {
     (story.others ?? []).length > 0 ? others(story, title) : null);
 }
 
-function show(title, ...content) {
+export function showDialog(title, ...content) {
   const close = element("button", { type: "button", click: () => dialog.close() }, "Close");
   dialog.replaceChildren(element("header", { class: "bar" }, element("h2", { id: "story-title" }, title), close), ...content.filter(Boolean));
   if (dialog.open) close.focus(); // the one that had it is gone

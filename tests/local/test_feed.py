@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
 
 import aiohttp
 import pytest
 
-from local import feed, item, query
+from local import feed, item, proof, query
 from local.feed import Feed
 from local.find import Finder, wanted
 from local.item import Columns
+from local.proof import Proof
+from local.refusal import Refused
 from local.restart import Restarts
 from local.scrape import Recent, quantile, read
 from local.state import Look
 from local.trouble import Seen, Since, find
 from local.watched import Watched
+from services.ops import reconcile
+from services.ops.reconcile_report import COUNTS, Group
 from services.shared import schema_file
 from services.shared.schema import DEFAULT_FILE
 from tests import process
@@ -95,14 +99,21 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
     problem = """JSON '[{"column": "event_time", "reason": "wrong_type", "detail": "odd", "value": "soon"}]'"""
     insert(client, 5, 3, today("00:00:00"), problem)
     insert(client, 100, 10_000, today("00:00:00"))
-    insert(client, 0, 2, today("00:00:00"), table="rejects")
+    insert(client, 0, 150, today("00:00:00"), table="rejects")
+    insert(client, 0, 2, today("00:00:00"), table="rejects")  # appended twice, counted once
     await found.look()
     items, skipped, end = found.after(at, 1000)
     kinds = Counter(one["kind"] for one in items)
-    assert (kinds["problem"], kinds["reject"]) == (3, 2)
-    assert len(items) <= 2 * feed.MOST + 5
-    assert len(items) + skipped == 10_005
+    assert (kinds["problem"], kinds["reject"]) == (3, 150)
+    assert len(items) <= 2 * feed.MOST + 155
+    assert len(items) + skipped == 10_155
     assert found.after(end, 1000) == ([], 0, end)
+    for first in range(20_000, 20_000 + 11 * 200, 200):  # more than are kept
+        insert(client, first, 200, today("06:00:00"))
+        await found.look()
+    kinds = Counter(one["kind"] for one in found.after(0, 200)[0])  # who opens the page now
+    assert kinds == {"event": 200, "problem": 3, "reject": 150}
+    assert found.said() == {"wrong": 153, "feed_error": None}
 
 
 async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
@@ -138,8 +149,13 @@ async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any
     await found.look()
     found.reset()
     insert(client, 10, 1, today("00:00:00"))
+    insert(client, 10, 1, today("00:00:00"), table="rejects")
     await found.look()
-    assert found.after(0, 200)[0] == []
+    assert (found.after(0, 200)[0], found.said()) == ([], {"wrong": 0, "feed_error": None})
+    insert(client, 0, 1, datetime.now(UTC).isoformat(), table="rejects")
+    await found.look()
+    assert [one["kind"] for one in found.after(0, 200)[0]] == ["reject"]
+    assert found.wrong == 1
 
 
 async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(client: Any) -> None:
@@ -147,6 +163,22 @@ async def test_a_bigquery_that_does_not_answer_is_an_error_and_not_the_end(clien
     await found.look()
     assert found.error == "BigQuery does not answer"
     assert found.after(0, 10) == ([], 0, 0)
+
+
+async def test_the_proof_of_a_bigquery_that_is_away_is_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Proof(query.client("nowhere", "http://127.0.0.1:1"), "web", None)
+    with pytest.raises(Refused, match="BigQuery does not answer"):  # at once: it would be asked again for ten minutes
+        await found.by_hour(24)
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    group = Group(hour, "native", {**dict.fromkeys(COUNTS, 0), "acknowledged": 3, "loaded": 2})
+    with monkeypatch.context() as patched:
+        patched.setattr(reconcile, "ask", lambda *_: [group])
+        fresh = await found.by_hour(24)
+    monkeypatch.setattr(proof, "_REMOTE_PAUSE", timedelta(0))
+    assert fresh["error"] is None
+    assert await found.by_hour(24) == {**fresh, "error": "BigQuery does not answer"}
 
 
 TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 import requests
+from google.cloud import pubsub_v1
 from playwright.sync_api import Browser, Page, expect
 
+from services.shared import resource_names
+from services.shared.resource_names import topic_path
 from tests.local import browser as browsers
 from tests.local import run_stack
 from tests.local.browser import PHONE, looking
@@ -301,6 +305,39 @@ def test_what_went_wrong_is_found_and_its_story_says_why(page: Page, stack: Stac
     expect(page.locator("#list")).to_have_text("Nothing of what is here matches the filter.")
 
 
+def test_an_event_that_is_not_in_the_list_is_found_by_its_id(chromium: Browser, stack: Stack) -> None:
+    rejected = fire(stack, type="nobody")
+    assert ask(stack, f"/api/rejects?event_id={rejected}&wait=20")["complete"]
+    with looking(chromium, stack, opened=False) as look:
+        page, dialog = look.page, look.page.locator("dialog")
+        browsers.flood(page, stack, 3, wrong=1234)
+        page.goto(f"{stack.url('page')}/")
+        expect(page.get_by_role("button", name="Went wrong 1,234")).to_be_visible()  # though none of them is listed
+        page.get_by_label("Filter what arrives").fill(rejected)
+        page.get_by_role("button", name=f"Look in BigQuery for the event with the id {rejected}").click()
+        expect(dialog.locator(".outcome")).to_contain_text("It is a reject")
+        page.keyboard.press("Escape")
+        page.get_by_label("Filter what arrives").fill("never-sent")
+        page.keyboard.press("Enter")
+        expect(dialog.locator(".error")).to_contain_text("no event 'never-sent'")
+
+
+def test_the_spool_and_the_dead_letters_say_what_they_hold(page: Page, stack: Stack, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", stack.url("pubsub").removeprefix("http://"))
+    publisher = pubsub_v1.PublisherClient()
+    publisher.publish(topic_path("local", resource_names.HITS_TOPIC), b"no log entry").result(10)
+    publisher.stop()
+    expect(page.locator(".store", has_text="dead letters")).to_contain_text("1 message")
+    page.get_by_role("button", name="Look into the dead letters").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator("tbody td").last).to_contain_text("neither a pack of hits nor a LogEntry")
+    expect(dialog.locator("code")).to_have_text(f"python -m local ops --data {stack.data} dead show ID")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Look into the spool").click()
+    expect(dialog.locator(".outcome")).to_have_text("It is empty.")
+    expect(dialog.locator("code")).to_have_text(str(stack.data / "spool"))
+
+
 def test_rows_under_the_pointer_stay_until_one_asks_for_more(page: Page, stack: Stack) -> None:
     user = uuid.uuid4().hex
     page.get_by_label("Filter what arrives").fill(user)
@@ -379,14 +416,26 @@ def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, s
 
 
 def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
-    with looking(chromium, stack, opened=False) as look:
-        page = look.page
-        page.route("**/api/stream", lambda route: route.fulfill(status=503, body="not running"))
+    with looking(chromium, stack, PHONE, opened=False) as look:
+        page, link, loader = look.page, look.page.locator("#link"), look.page.get_by_role("article", name="loader")
+
+        def height() -> float:
+            box = page.locator("nav").bounding_box()
+            assert box
+            return box["height"]
+
+        browsers.flood(page, stack, 0)
         page.goto(f"{stack.url('page')}/")
+        expect(loader).to_contain_text("ready")
+        high = height()
+        page.route("**/api/stream", lambda route: route.fulfill(status=503, body="not running"))
         expect(page.locator("h1")).to_have_text("The page's server does not answer")
-        expect(page.locator("#link")).to_contain_text("no connection for")
+        expect(link).to_contain_text("no connection for")
+        expect(loader).to_contain_text("last seen ready")
+        assert (height(), overflow(page)) == (high, 0)
         page.unroute("**/api/stream")
-        expect(page.locator("#link")).to_have_text("live")
+        expect(link).to_have_text("live")
+        expect(loader).not_to_contain_text("last seen")
         look.wrong[:] = [line for line in look.wrong if "503" not in line]
 
 
@@ -498,11 +547,15 @@ def test_a_service_is_killed_and_started_by_keyboard_and_the_picture_says_so(pag
     page.get_by_role("button", name="kill loader").focus()
     page.keyboard.press("Enter")
     expect(loader).to_contain_text("ended")
+    expect(page.get_by_role("button", name="start loader")).to_be_focused()
     expect(page.locator("h1")).to_contain_text("oader")
     expect(page.locator(".cross").first).to_be_visible()
     event_id = fire(stack, user_id="ada", type="while-the-loader-is-away")
-    page.get_by_role("button", name="start loader").click()
+    expect(page.locator("#ledger")).to_contain_text("Loader does not answer")
+    expect(page.locator(".verdict")).to_contain_text(re.compile("on (its|their) way"))  # the proof holds meanwhile
+    page.keyboard.press("Enter")
     expect(loader).to_contain_text("ready")
+    expect(page.get_by_role("button", name="stop loader")).to_be_focused()
     (item,) = ask(stack, f"/api/events?event_id={event_id}&wait=20")["items"]
     assert item["type"] == "while-the-loader-is-away"
     # Its totals start at 0 again; those by hour do not.

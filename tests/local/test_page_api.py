@@ -125,7 +125,8 @@ def test_the_story_goes_from_the_raw_request_to_the_row(stack: Stack, page: Page
 
 
 def test_an_unknown_event_has_no_story(page: Page) -> None:
-    assert page.refused("/api/story?event_id=nope", method="GET") == (404, {"message": "no event 'nope' is known"})
+    said = "no event 'nope' among the rows and rejects of the last 8 days, and none is on its way"
+    assert page.refused("/api/story?event_id=nope", method="GET") == (404, {"message": said})
 
 
 def test_a_request_is_explained_and_not_sent(page: Page) -> None:
