@@ -23,6 +23,8 @@ _FULL_BYTES = 4096  # a block: less holds no line
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
+popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen  # starts a child; tests have a quicker one
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -53,12 +55,12 @@ class Child:
             self.log.replace(self.log.with_suffix(".log.1"))
         parent = os.getpid()
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = popen(
                 [sys.executable, "-m", spec.module, *spec.arguments],
                 env=dict(spec.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
                 # Ctrl-C signals the whole process group; the supervisor stops the children itself, in order.
                 start_new_session=True,
                 pass_fds=spec.inherits,

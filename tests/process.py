@@ -28,7 +28,7 @@ SCHEMA_FILE = ROOT / "tests" / "schema.yaml"
 class Child:
     """One running process; `ready` is the JSON object it printed as its first stdout line."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | forks.Forked
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ def start(
     """
     handle, name = tempfile.mkstemp(prefix="pixelpipe-child-", suffix=".log")
     with os.fdopen(handle, "wb") as log:
-        process = _begin(
+        process = begin(
             args,
             {**os.environ, **(env or {})},
             ROOT,
@@ -87,7 +87,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m ARGS` to its end; what it printed, and its exit code."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = _begin(args, {**os.environ, **(env or {})}, folder, None, out.fileno(), err.fileno())
+        process = begin(args, {**os.environ, **(env or {})}, folder, None, out.fileno(), err.fileno())
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -98,9 +98,10 @@ def run(
     return subprocess.CompletedProcess(args, code, *said)
 
 
-def _begin(
+def begin(
     args: Sequence[str], env: Mapping[str, str], folder: Path, stdin: int | None, stdout: int, stderr: int
-) -> subprocess.Popen[bytes]:
+) -> subprocess.Popen[bytes] | forks.Forked:
+    """`python -m ARGS` in the folder with exactly this environment."""
     if forks.can(env):
         return forks.Forked(args, env, folder, stdin, stdout, stderr)
     command = [sys.executable, "-m", *args]

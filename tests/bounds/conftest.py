@@ -10,6 +10,5 @@ from tests import forks
 @pytest.fixture(autouse=True, scope="package")
 def processes_of_their_own() -> Iterator[None]:
     """What a fork has in memory says nothing about the program."""
-    forks.on = False
-    yield
-    forks.on = True
+    with forks.off():
+        yield

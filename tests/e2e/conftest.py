@@ -11,7 +11,7 @@ import pytest
 
 from local import query
 from local.stack import PROJECT
-from tests import process
+from tests import forks, process
 from tests.process import Child, wait_for
 
 
@@ -69,6 +69,8 @@ def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = start_stack(tmp_path_factory.mktemp("stack"))
+    """Of processes that import what they need by themselves: no other test of `make test` starts all of them so."""
+    with forks.off():
+        running = start_stack(tmp_path_factory.mktemp("stack"))
     yield running
     assert running.process.stop() == 0, running.process.output()
