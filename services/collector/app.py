@@ -283,7 +283,7 @@ class App:
         for index, fate in enumerate(fates):
             signals[index] = self._protection.strongest(signals[index], fate.signal)
         like.visitor_id, set_cookie = self._visitor(request, now, opted_out=any((signal, *signals)))
-        likes, items = await self._protection.clean_items(like, found.items, signals)
+        likes, items = await self._protection.clean_items(like, found.items, signals, damaged=found.damaged)
         if route.own and (guard.TOO_MUCH in items or guard.TOO_MUCH.decode() in items):
             raise body.BadBody(413, guard.TOO_MUCH_SAID)
         likes = fated(likes, fates)

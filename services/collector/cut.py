@@ -51,6 +51,11 @@ class Cut(NamedTuple):
     listed: bool = False
     query: str | None = None
 
+    @property
+    def damaged(self) -> bool:
+        """Whether its items of text are what could not be read, and may be cut off anywhere."""
+        return bool(self.uncut) or self.route.shape == JSON
+
 
 class _Request(NamedTuple):
     route: Route
@@ -167,10 +172,14 @@ def _lines(request: _Request) -> Cut:
 
 
 def _line(text: bytes) -> Item:
-    """A line; where it is too large, JSON that says so, which no reader of query strings takes for an event."""
+    """A line; where it is too large, JSON that says so, which no reader of query strings takes for an event.
+
+    It shows whole pairs: a part of one may hold a part of a password that is not to be told from a host.
+    """
     if len(text) <= MAX_TEXT:
         return text.decode()
-    return msgspec.json.encode({"uncut": TOO_LARGE, "bytes": len(text), "text": json_items.shortened(text)})
+    shown = json_items.shortened(text).rpartition("&")[0]
+    return msgspec.json.encode({"uncut": TOO_LARGE, "bytes": len(text), "text": shown})
 
 
 def _query(request: _Request) -> Cut:

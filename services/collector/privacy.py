@@ -114,21 +114,22 @@ class Protection:
         return self._guard.hit(hit, treatment.signal, treatment.anonymize)
 
     async def clean_items(
-        self, like: Hit, items: Sequence[Item], signals: Sequence[str]
+        self, like: Hit, items: Sequence[Item], signals: Sequence[str], *, damaged: bool = False
     ) -> tuple[list[Hit | None], list[Item]]:
         """The hits that the items of a body are like, and the items; None for those that are dropped.
 
+        `damaged`: items that are text may be cut off, as in Cut.
         Of large bodies one is cleaned at a time, and now and then other requests have a turn.
         """
         turn = self._turn_for(items)
         async with turn:
-            cleaned = await self._clean_items(like, items, signals)
+            cleaned = await self._clean_items(like, items, signals, damaged)
             if turn is self._turn:
                 await asyncio.sleep(0)
             return cleaned
 
     async def _clean_items(
-        self, like: Hit, items: Sequence[Item], signals: Sequence[str]
+        self, like: Hit, items: Sequence[Item], signals: Sequence[str], damaged: bool
     ) -> tuple[list[Hit | None], list[Item]]:
         likes: list[Hit | None] = []
         cleaned: list[Item] = []
@@ -146,7 +147,7 @@ class Protection:
             if (kept := by_treatment.get(treatment)) is None:
                 kept = by_treatment[treatment] = self.clean(like, treatment)
             likes.append(kept)
-            cleaned.append(self._clean_item(item, treatment, like.via))
+            cleaned.append(self._clean_item(item, treatment, like.via, damaged))
         return likes, cleaned
 
     def clean_header(self, name: str, value: str, *, anonymize: bool) -> str | None:
@@ -165,10 +166,10 @@ class Protection:
         """Of large bodies one is read or cleaned at a time."""
         return _AT_ONCE if sum(map(len, items)) < _LARGE else self._turn
 
-    def _clean_item(self, item: Item, treatment: Treatment, via: str) -> Item:
+    def _clean_item(self, item: Item, treatment: Treatment, via: str, damaged: bool) -> Item:
         if isinstance(item, bytes):
             return self._guard.json(item, treatment.anonymize, via)
-        return self._guard.text(item, treatment.anonymize, via)
+        return self._guard.text(item, treatment.anonymize, via, cut_off=damaged)
 
     def _count_removed(self, name: str) -> None:
         self._removed[name,] += 1

@@ -80,9 +80,12 @@ class Guard:
             return TOO_MUCH
         return edits.apply(text, found).encode("latin-1") if found else item
 
-    def text(self, item: str, anonymize: bool, via: str = "") -> str:
-        """An item that is not JSON: a form, or a body that could not be cut and may be anything."""
-        kept = self._edited(item, anonymize, via, _anything)
+    def text(self, item: str, anonymize: bool, via: str = "", *, cut_off: bool = False) -> str:
+        """An item that is not JSON: a form, or a body that could not be cut and may be anything.
+
+        `cut_off`: it may end anywhere, so a host at its end may be a user's name or password, and goes.
+        """
+        kept = self._edited(item, anonymize, via, _anything_cut_off if cut_off else _anything)
         return TOO_MUCH.decode() if kept is None else kept
 
     def headers(self, headers: Mapping[str, str], anonymize: bool, via: str = "") -> dict[str, str]:
@@ -157,7 +160,7 @@ class Guard:
         if not text:
             return text
         data = text.encode("utf-8", "surrogatepass")
-        if self._may_skip(anonymize, via) and self._prefilter.passes(data):
+        if find is not _anything_cut_off and self._may_skip(anonymize, via) and self._prefilter.passes(data):
             return text
         plain = data.decode("latin-1")
         try:
@@ -181,9 +184,13 @@ def _without_city(value: str) -> str:
     return ",".join((*parts[: max(len(parts) - 1, 1)], "")) if len(parts) > 1 else value
 
 
-def _anything(redactor: Redactor, text: str) -> list[Edit]:
+def _anything_cut_off(redactor: Redactor, text: str) -> list[Edit]:
+    return _anything(redactor, text, cut_off=True)
+
+
+def _anything(redactor: Redactor, text: str, *, cut_off: bool = False) -> list[Edit]:
     """The edits of a body of which nothing is known."""
-    found = redactor.text(text)
+    found = redactor.text(text, cut_off=cut_off)
     if "name=" not in text or "\n" not in text:
         return found
     fields = []

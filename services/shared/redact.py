@@ -34,12 +34,16 @@ _EQUALS = re.compile(r"%(?:25)*3[dD]")
 _NEXT_PAIR = re.compile(r";[^;=&]++=")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://|/|[^=&#?]{0,4096}\?")
 _USER = re.compile(r"//(?:(?<=[:=\s\"']//)|(?<=\A//))(?:[^/?#\s\"'<>@&]*+@)++")  # a password may have an @
+# What may be a user whose `@` is cut off: of `//me:1234`, and of `//me`, nobody knows whether it is a host.
+_CUT_USER = re.compile(r"//(?:(?<=[:=\s\"']//)|(?<=\A//))[^/?#\s\"'<>&]++")
+_CUT_ESCAPE = re.compile(r"%[0-9a-fA-F]?\Z")
 _LEVELS = re.compile("%(?:25)+")
 _HIDES = re.compile(r"[=%{\[\"]")
 _BASE64 = re.compile(r"(?:e[yw]|W)[A-Za-z0-9+/_ -]{6,}+={0,2}")
 _ENCODES = re.compile(r"[%{\[\"]|e[yw]|W")
 _TO_BASE64 = str.maketrans("-_ ", "+/+")
-_OPENS = ("{", "[", '"')
+_BRACKETS = ("{", "[")
+_OPENS = (*_BRACKETS, '"')
 
 
 class TooMuch(Exception):
@@ -67,8 +71,8 @@ class Redactor:
         if self._steps < 0:
             raise TooMuch
 
-    def text(self, text: str, depth: int = DEEPEST) -> list[Edit]:
-        """The edits of a text, in order and apart."""
+    def text(self, text: str, depth: int = DEEPEST, *, cut_off: bool = False) -> list[Edit]:
+        """The edits of a text, in order and apart; `cut_off` says that more may have followed it."""
         self.spend()
         if len(text) < 3:
             return []
@@ -76,12 +80,14 @@ class Redactor:
         if self._left < 0 or (depth < 0 and _HIDES.search(text) is not None):
             return [Edit(0, len(text))]
         if '"' in text:
-            if text.lstrip(" \t\r\n")[:1] in _OPENS and redact_json.is_json(text):
+            first = text.lstrip(" \t\r\n")[:1]
+            if first in _OPENS and redact_json.is_json(text):
                 return redact_json.find(self, text, depth)
-            return edits.merged([*redact_json.find(self, text, depth), *self._pairs(text, depth)])
-        if text[0] in "eW" and (changed := self._base64(text, depth)) is not None:
-            return [Edit(0, len(text), changed)] if changed else []
-        return self._pairs(text, depth)
+            found = redact_json.find(self, text, depth, cut_off=cut_off or first in _BRACKETS)
+            return edits.merged([*found, *self._pairs(text, depth, cut_off=cut_off)])
+        if text[0] in "eW" and (encoded := self._base64(text, depth)) is not None:
+            return encoded
+        return self._pairs(text, depth, cut_off=cut_off)
 
     def query(self, text: str) -> list[Edit]:
         """The edits of a query string or a form."""
@@ -123,19 +129,22 @@ class Redactor:
             return None
         return [] if self._ip == NONE else [", ".join(address.truncate(member) for member in members if member)]
 
-    def _pairs(self, text: str, depth: int, *, url: bool | None = None) -> list[Edit]:
+    def _pairs(self, text: str, depth: int, *, url: bool | None = None, cut_off: bool = False) -> list[Edit]:
         url = _URL.match(text) is not None if url is None else url
         found = []
         for match in _USER.finditer(text) if "@" in text else ():
             self.spend()
             found.append(Edit(match.start() + 2, match.end()))
             self._removed("password")
+        if cut_off and (user := _CUT_USER.fullmatch(text, max(text.rfind("//"), 0))) is not None:
+            found = edits.merged([*found, Edit(user.start() + 2, user.end())])
+            self._removed("password")
         self.spend(cheap=text.count("=") + text.count("&"))
         if "=" in text:
             found = edits.merged([*found, *self._listed(text, url)])
         if _ENCODES.search(text) is None:
             return found
-        return edits.merged([*found, *self._nested(text, found, depth, url)])
+        return edits.merged([*found, *self._nested(text, found, depth, url, cut_off)])
 
     def _listed(self, text: str, url: bool) -> list[Edit]:
         """The edits of the pairs whose names have rules."""
@@ -200,34 +209,39 @@ class Redactor:
             return Edit(start - 1, end)
         return Edit(start, end + 1 if first and text[end : end + 1] in ("&", ";") else end)
 
-    def _nested(self, text: str, done: list[Edit], depth: int, url: bool) -> Iterator[Edit]:
+    def _nested(self, text: str, done: list[Edit], depth: int, url: bool, cut_off: bool) -> Iterator[Edit]:
         """The edits of what values encode, beside those that are done."""
         for start, end in _beside(_values(text, url), done):
             value = text[start:end]
+            cut = cut_off and end == len(text)
+            if cut:
+                value = _CUT_ESCAPE.sub("", value)
             if "%" in value:
                 decoded = percent_decode(value.replace("+", " "))
-                if len(decoded) < len(value) and (inner := self.text(decoded, depth - 1)):
+                if len(decoded) < len(value) and (inner := self.text(decoded, depth - 1, cut_off=cut)):
                     self.spend(len(inner), cheap=value.count("%"))
                     yield from percent_encoded_edits(value, inner, start)
             elif len(value) < len(text):
-                yield from edits.moved(self.text(value, depth - 1), start)
+                yield from edits.moved(self.text(value, depth - 1, cut_off=cut), start)
 
-    def _base64(self, text: str, depth: int) -> str | None:
-        """The text after its edits, "" if it has none; None where it is not base64."""
+    def _base64(self, text: str, depth: int) -> list[Edit] | None:
+        """The edits of what a text encodes; None where it is not base64."""
         if not _BASE64.fullmatch(text):
             return None
         plain = text.translate(_TO_BASE64).rstrip("=")
+        if len(plain) % 4 == 1:  # it is cut off: the last of its characters says nothing
+            plain = plain[:-1]
         try:
             inner = a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True).decode("latin-1")
         except ValueError:
             return None
         found = self.text(inner, depth - 1)
         if not found:
-            return ""
+            return []
         new = b2a_base64(edits.apply(inner, found).encode("latin-1"), newline=False).decode()
         if not text.endswith("="):
             new = new.rstrip("=")
-        return new if set("+/ ") & set(text) else new.replace("+", "-").replace("/", "_")
+        return [Edit(0, len(text), new if set("+/ ") & set(text) else new.replace("+", "-").replace("/", "_"))]
 
 
 def _find(text: str, character: str, start: int) -> int:

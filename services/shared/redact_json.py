@@ -40,8 +40,11 @@ def is_json(text: str) -> bool:
     return end is not None and not text[end:].strip()
 
 
-def find(redactor: Redactor, text: str, depth: int) -> list[Edit]:
-    """The edits of the JSON in a text. It may be cut off or damaged: then all goes from there on."""
+def find(redactor: Redactor, text: str, depth: int, *, cut_off: bool = False) -> list[Edit]:
+    """The edits of the JSON in a text. It may be cut off or damaged: then all goes from there on.
+
+    `cut_off`: a string that does not end is one that is cut off, not a quote that somebody wrote.
+    """
     found: list[Edit] = []
     rules: dict[str, Rule | None] = {}
     nothing: set[str] = set()  # names without a rule that hold nothing
@@ -68,7 +71,8 @@ def find(redactor: Redactor, text: str, depth: int) -> list[Edit]:
                 continue
             if rule is None and not holds:
                 nothing.add(content)
-        if holds and (inner := redactor.text(_plain(redactor, content), depth - 1)):
+        cut = cut_off and text[match.end(1) : match.end(1) + 1] != '"'
+        if (holds or cut) and (inner := redactor.text(_plain(redactor, content), depth - 1, cut_off=cut)):
             redactor.spend(len(inner), cheap=content.count("\\"))
             found += escaped_edits(content, inner, start + 1)
     return found

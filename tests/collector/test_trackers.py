@@ -154,6 +154,31 @@ async def test_a_body_that_is_too_large_is_accepted_and_becomes_a_reject(
     assert one.text == whole[:65_536].decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("/com.acme/tp2", b'{"data":["', b""),
+        ("/matomo.php", b"idsite=1&a=", b""),
+        ("/v1/batch", b'{"a":1}\n', b'\n{"a":2}'),
+        ("/g/collect", b"en=a\nen=b&a=", b"\nen=c"),
+    ],
+)
+async def test_a_password_that_is_cut_in_two_is_not_kept(
+    collector: Running, path: str, before: bytes, after: bytes
+) -> None:
+    """A text that is too large is cut after 65,536 bytes, wherever that is."""
+    line = before.rpartition(b"\n")[2]
+    url = b"&u=https://me:Planted7Secret"
+    whole = before + b"x" * (65_536 - len(line) - len(url)) + url + b"@x.example/" + b"y" * 300_000 + after
+    headers = {"Content-Type": "application/x-ndjson"} if path == "/v1/batch" else {}
+    async with collector.http.post(collector.url + path, data=whole, headers=headers) as reply:
+        assert reply.status < 400, await reply.text()
+    hits = collector.hits(1 + whole.count(b"\n"))
+    kept = [one.text or bytes(one.body).decode() for one in hits]
+    assert "Secret" not in "".join(kept)
+    assert max(map(len, kept)) > (60_000 if path != "/g/collect" else 0)
+
+
 async def test_clients_that_make_smaller_batches_get_a_413(collector: Running) -> None:
     body = b'{"events":[' + b" " * MB + b"]}"
     assert (await _send(collector, "POST", "/2/httpapi", body))[0] == 413

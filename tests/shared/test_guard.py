@@ -240,6 +240,62 @@ def test_text_that_is_no_json() -> None:
     assert GUARD.text(text, False) == text.replace("s3\r\ncret", "(removed)")
 
 
+LOCAL = "u=http://localhost:8080"
+CUT_OFF = {
+    "password": ("a=1&u=https://me:s3cret", "a=1&u=https://"),
+    "number": ("u=https://me:123456", "u=https://"),
+    "user": ("u=https://s3cret", "u=https://"),
+    "at in a password": ("u=https://me:a@s3cret", "u=https://"),
+    "before a host of IPv6": ("u=https://me:s3cret@[2001:db8::1", "u=https://"),
+    "percent-encoded at": ("u=https://me:s3cret%4", "u=https://"),
+    "percent-encoded": (_times("https://me:s3cret", 1), _times("https://", 1)),
+    "in an escape": ("u=" + _times("https://me:s3cret", 1) + "%4", "u=" + _times("https://", 1) + "%4"),
+    "twice": ("u=" + _times("https://me:s3cret", 2) + "%2", "u=" + _times("https://", 2) + "%2"),
+    "url in a url": (
+        "u=https://x/?r=" + _times("https://me:s3cret", 1),
+        "u=https://x/?r=" + _times("https://", 1),
+    ),
+    "json": (r'{"a":1,"u":"https:\/\/me:s3cret', r'{"a":1,"u":"https:\/\/'),
+    "json in json": (r'{"a":"{\"u\":\"https://me:s3cret\\', r'{"a":"{\"u\":\"https://'),
+    "json in a query": ("d=" + _times('{"u":"https://me:s3cret', 1) + "%", "d=" + _times('{"u":"https://', 1) + "%"),
+    "base64": ("d=" + _base64('{"a":1,"token":"s3cret","b":2}')[:-1], "d=" + _base64('{"a":1,"b":2')),
+    "base64 padded": (
+        "d=" + base64.b64encode(b'{"token":"s3cret","b":""}').decode().replace("=", "%3D")[:-1],
+        "d=eyJiIjoiIn0%3D%3",
+    ),
+    "base64 of nothing else": ("a=1&d=" + _base64('{"password":"s3cret="'), "a=1&d="),
+    "base64 with a url": ("d=" + _base64('{"u":"https://me:s3cret'), "d=" + _base64('{"u":"https://')),
+    "behind the host": (f"{LOCAL}/a", f"{LOCAL}/a"),
+    "in another value": (f"{LOCAL}&b=c", f"{LOCAL}&b=c"),
+    "no url": ("a=b:c//d", "a=b:c//d"),
+}
+
+
+@pytest.mark.parametrize("name", CUT_OFF)
+def test_what_may_be_a_secret_at_the_end_of_a_text_that_is_cut_off(name: str) -> None:
+    text, expected = CUT_OFF[name]
+    edited = GUARD.text(text, False, cut_off=True)
+    assert edited == expected
+    assert GUARD.text(edited, False, cut_off=True) == edited
+
+
+def test_a_host_at_the_end_of_a_whole_text_stays() -> None:
+    for text in (LOCAL, quote(LOCAL), 'a=1&b=27" at http://localhost:8080', "u=https://me:word"):
+        assert GUARD.text(text, False) == GUARD.query(text, False) == text
+    whole = json.dumps({"u": LOCAL, "d": json.dumps([LOCAL])})
+    assert GUARD.json(whole.encode(), False).decode() == GUARD.text(whole, False, cut_off=True) == whole
+
+
+def test_json_that_is_cut_off_is_known_by_its_last_string() -> None:
+    cut, expected = '{"u":"https://me:s3cret', '{"u":"https://'
+    assert GUARD.text(cut, False) == expected
+    assert GUARD.query(f"d={quote(cut)}&a=1", False) == f"d={quote(expected)}&a=1"
+    assert json.loads(GUARD.json(json.dumps({"d": cut}).encode(), False)) == {"d": expected}
+    assert GUARD.headers({"referer": f"https://x/?d={quote(cut)}"}, False) == {
+        "referer": f"https://x/?d={quote(expected)}"
+    }
+
+
 def test_secrets_are_counted_by_the_entry_of_the_list() -> None:
     found: list[str] = []
     guard = Guard(Privacy(secrets=("loyalty_number",)), removed=found.append)

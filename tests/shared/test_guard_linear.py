@@ -30,7 +30,7 @@ RUNS = (
 TEXTS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "query": (lambda text: GUARD.query(text, False), ("a=1&token=", "x&u=https%3A%2F%2Fx%3Fa%3D", "1%26ip%3D1")),
     "query anonymized": (lambda text: NOBODY.query(text, True), ("a=1&token=", "x&u=https%3A%2F%2Fx%3Fa%3D", "1&uid=")),
-    "text": (lambda text: GUARD.text(text, False), ('{"a":"', '","token":"', '"}')),
+    "text": (lambda text: GUARD.text(text, False, cut_off=True), ('{"a":"//me', '","token":"', '"}')),
     "header": (lambda text: GUARD.headers({"referer": text, "x-forwarded-for": text}, False), ("https://x?a=", "b@")),
 }
 
