@@ -144,4 +144,4 @@ def test_the_smoke_test_is_sent_to_the_stack_that_runs(stack: Stack) -> None:
 def test_help_needs_no_stack(arguments: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "local", "ops", "--data", str(tmp_path), *arguments]
     said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
-    assert "usage: pixelpipe" in said.stdout + said.stderr
+    assert "usage: python -m local ops" in said.stdout + said.stderr
