@@ -49,8 +49,10 @@ def off() -> Iterator[None]:
     """What starts meanwhile imports what it needs by itself."""
     global on
     before, on = on, False
-    yield
-    on = before
+    try:
+        yield
+    finally:
+        on = before
 
 
 class Process:

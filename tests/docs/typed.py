@@ -87,7 +87,8 @@ def _block(text: str, *, shell: bool) -> Iterator[tuple[int, str]]:
             continue
         whole, _, comment = line.strip().partition("  # ")
         while not _ends(whole):
-            following = next(lines)
+            following = next(lines, None)
+            assert following is not None, f"a block ends within a command: {whole}"
             at += len(following)
             whole = f"{whole.removesuffix(chr(92))} {following.strip()}"
         yield begin, " ".join(whole.split())
