@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ import pytest
 from hypothesis import settings
 
 from tests import forks, google_differences, process
+
+# What a shell starts in the background ignores Ctrl-C, and so would every process of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The processes that tests start see no package that no image has: Google's clients would import pandas and NumPy, which
 # are here for the tests of the emulators' clients, and take half a second of the CPU for it.

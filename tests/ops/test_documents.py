@@ -119,6 +119,8 @@ class Desk:
             arguments += local._addresses(arguments, self.ports)
         if module == "services.ops":
             arguments += EXTRA.get(arguments[0], [])
+        if module == "local":  # which starts another
+            env["PYTHONPATH"] = os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))
         done = process.run(module, *arguments, env=env, folder=self.folder)
         if file:
             file.write_text(done.stdout)
