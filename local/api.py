@@ -135,7 +135,8 @@ async def _clear_faults(request: web.Request) -> web.Response:
 async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
-    return web.json_response(await sights.proof.by_hour(hours))
+    command = sights.watched().ops(f"reconcile --dataset {sights.watched().dataset}")
+    return web.json_response({**await sights.proof.by_hour(hours), "command": command})
 
 
 async def _dead(request: web.Request) -> web.Response:

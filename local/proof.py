@@ -51,7 +51,7 @@ class Proof:
             for hour in sorted(names, reverse=True)
             if hour >= first
         ]
-        return {"hours": found, "text": _text(found), "at": _name(at), "error": error}
+        return {"hours": found, "text": _text(found, at if error else None), "at": _name(at), "error": error}
 
     async def _all(self) -> tuple[list[Group], datetime, str | None]:
         """Of MOST_HOURS, when they were read, and why not now."""
@@ -103,10 +103,16 @@ def _name(hour: datetime) -> str:
     return hour.isoformat().replace("+00:00", "Z")
 
 
-def _text(hours: Sequence[Mapping[str, Any]]) -> str:
+def _text(hours: Sequence[Mapping[str, Any]], at: datetime | None) -> str:
+    """`at` where that is not now."""
+    said = _verdict(hours)
+    return said if at is None else f"As of {at:%H:%M:%S} UTC, {said[0].lower()}{said[1:]}"
+
+
+def _verdict(hours: Sequence[Mapping[str, Any]]) -> str:
     collected = sum(one["collected"] + one["untold"] for one in hours)
     if missing := sum(one["difference"] for one in hours):
-        return f"{missing} of {collected} hits are missing: ask `pixelpipe reconcile`."
+        return f"{missing} of {collected} hits are missing."
     if not collected:
         return "Nothing has been collected yet."
     if left := sum(one["in_flight"] for one in hours):

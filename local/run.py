@@ -108,7 +108,7 @@ def welcome(place: Layout, seconds: float) -> str:
         ("in a page", f'<img src="{pixel.replace("&", "&amp;")}" width="1" height="1" alt="">'),
         ("query", stack.sample_command(place.data, place.dataset)),
         ("watch", place.url("page")),
-        ("operate", stack.operators_command(place.data)),
+        ("operate", stack.ops_command(place.data, "--help")),
         ("logs", f"{place.logs}/NAME.log"),
         ("data", f"BigQuery's stays in {place.bigquery_file}; Pub/Sub's is in memory, and gone when this ends"),
     )

@@ -134,7 +134,7 @@ def make(
         finder=Finder(client, now.dataset, feed),
         reading=reading,
         explanation=Explanation(schema, reading, environ),
-        sql_box=SqlBox(client, now.project, now.dataset),
+        sql_box=SqlBox(client, now.project, now.dataset, now.any_sql),
         proof=Proof(client, now.dataset, raw_hits),
         dead_letters=DeadLetters(now.project, environ.get("PIPE_DEAD_SUBSCRIPTION", resource_names.DEAD_SUBSCRIPTION)),
         stream=Stream(look, feed),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from concurrent import futures
 from contextlib import suppress
@@ -38,12 +39,12 @@ class _Question:
 
 
 class SqlBox:
-    """`close` it in the end."""
+    """`close` it in the end. `any_sql` is the command that runs what this box does not, where there is one."""
 
-    def __init__(self, client: Any, project: str, dataset: str) -> None:
-        self._client, self._project, self._dataset = client, project, dataset
+    def __init__(self, client: Any, project: str, dataset: str, any_sql: str | None) -> None:
+        self._client, self._project, self._dataset, self._any_sql = client, project, dataset, any_sql
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._threads = futures.ThreadPoolExecutor(2 * _AT_ONCE, "sql")  # as many to stop what is given up
+        self._threads = futures.ThreadPoolExecutor(2 * _AT_ONCE, "sql")  # as many for what is given up and not over
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -68,7 +69,8 @@ class SqlBox:
             finally:
                 question.given_up = True
                 if question.job is not None and question.job.state != "DONE":
-                    self._threads.submit(_stop, question.job)
+                    # No thread of the pool, which may be closed: the page may be ending.
+                    threading.Thread(target=_stop, args=(question.job,), name="sql-stop").start()
 
     def _run(self, question: _Question) -> dict[str, Any]:
         began = time.monotonic()
@@ -79,9 +81,8 @@ class SqlBox:
                 config = bigquery.QueryJobConfig(dry_run=True)
                 dry = self._client.query(sql, job_config=config, timeout=SECONDS, **no_retry)
                 if dry.statement_type != "SELECT":
-                    raise Refused(
-                        f"this box only reads: use SELECT, not {dry.statement_type}; python -m local query runs any"
-                    )
+                    elsewhere = f"; {self._any_sql} runs any" if self._any_sql else ""
+                    raise Refused(f"this box only reads: use SELECT, not {dry.statement_type}{elsewhere}")
                 if question.given_up:
                     raise query.QueryError("nobody waits for it")
                 question.job = self._client.query(_limited(sql, limit + 1), timeout=SECONDS, **no_retry)

@@ -74,24 +74,21 @@ def sample_sql(dataset: str) -> str:
 
 
 def sample_command(data: Path, dataset: str) -> str:
+    return query_command(data, sample_sql(dataset))
+
+
+def query_command(data: Path, sql: str) -> str:
     """The command that queries the stack whose folder is `data`."""
     if data == DATA:
-        return f"make query SQL='{sample_sql(dataset)}'"
-    return f"python -m local query --data {shlex.quote(str(data))} '{sample_sql(dataset)}'"
+        return f"make query SQL='{sql}'"
+    return f"python -m local query --data {shlex.quote(str(data))} '{sql}'"
 
 
 def ops_command(data: Path, arguments: str) -> str:
     """One of the operator's commands on the stack whose folder is `data`."""
     if data == DATA:
-        return f"make ops ARGS='{arguments}'"
+        return f".venv/bin/pixelpipe {arguments}"
     return f"python -m local ops --data {shlex.quote(str(data))} {arguments}"
-
-
-def operators_command(data: Path) -> str:
-    """The operator's commands on the stack whose folder is `data`."""
-    if data == DATA:
-        return ".venv/bin/pixelpipe --help"
-    return ops_command(data, "doctor")
 
 
 def layout(ports: Ports, data: Path, environ: Mapping[str, str]) -> Layout:

@@ -130,7 +130,7 @@ class Look:
             self._part(watched, name, *status) for name, status in zip((*SERVICES, *EMULATORS), statuses, strict=True)
         ]
         ledger = {"error": _ONE_POD} if watched.read_only else self._ledger(missing)
-        queues = self._queues(backlogs, watched.spool)
+        queues = self._queues(backlogs, watched)
         seen = trouble.Seen(parts, queues, faults, self._recent)
         found = trouble.find(seen)
         self._remember(ledger)
@@ -235,11 +235,13 @@ class Look:
             "p99_seconds": collector.quantile("pixelpipe_collector_publish_seconds", 0.99),
         }
 
-    def _queues(self, backlogs: dict[str, Any] | None, folder: str | None) -> dict[str, Any]:
+    def _queues(self, backlogs: dict[str, Any] | None, watched: Watched) -> dict[str, Any]:
         found: dict[str, Any] = dict.fromkeys(("hits", "rows", "spool", "dead"))
         for name in ("hits", "rows", "dead"):
             if backlogs is not None and (one := backlogs.get(self._subscriptions[name])):
                 found[name] = {"messages": one["messages"], "oldest_seconds": one["oldest_seconds"]}
+        if found["dead"]:
+            found["dead"]["command"] = watched.ops("dead list")
         if last := self._recent["collector"].last:
             oldest = last.value("pixelpipe_collector_spool_oldest_timestamp_seconds")
             found["spool"] = {
@@ -247,7 +249,7 @@ class Look:
                 "hits": int(last.value("pixelpipe_collector_spool_hits")),
                 "bytes": int(last.value("pixelpipe_collector_spool_bytes")),
                 "oldest_seconds": max(0.0, time.time() - oldest) if oldest else None,
-                "folder": folder,
+                "folder": watched.spool,
             }
         return found
 

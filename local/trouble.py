@@ -134,7 +134,7 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
         yield Trouble("spool", "waiting", WARNING, f"{text} safe on the collector's disk")
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
-        text = f"{dead['messages']} dead letters wait for someone: make ops ARGS='dead list'"
+        text = f"{dead['messages']} dead letters wait for someone: {dead['command']}"
         yield Trouble("dead", "letters", WARNING, text)
 
 

@@ -43,6 +43,11 @@ class Watched:
         return "" if self.data is None else stack.sample_command(self.data, self.dataset)
 
     @property
+    def any_sql(self) -> str | None:
+        """The same of any statement, reading or not."""
+        return None if self.data is None else stack.query_command(self.data, "…")
+
+    @property
     def spool(self) -> str | None:
         """The collector's folder."""
         return None if self.data is None else str(self.data / run_file.SPOOL)
@@ -50,7 +55,7 @@ class Watched:
     def ops(self, arguments: str) -> str:
         """An operator's command."""
         if self.data is None:
-            return f"pixelpipe {arguments} --project {self.project}"
+            return f"python -m services.ops {arguments} --project {self.project}"
         return stack.ops_command(self.data, arguments)
 
     @property

@@ -14,6 +14,7 @@ const STORED = ["loaded", "rejected", "in flight", "dead"]; // of an hour
 const RESTARTED = "A service was started again and counts from 0, so these are the sums of the last 24 hours, which BigQuery has.";
 const WITHOUT = "So these are the sums of the last 24 hours, which BigQuery has.";
 const NO_SPOOL = "What waits in the spool is not known until the collector answers.";
+const SINCE = "Counted since this start.";
 const OF_ALL_PODS = "The sums of the last 24 hours, of all pods, as BigQuery has them.";
 const PLACES = { spool: "at the spool", hits: "between collector and processor", rows: "between processor and loader" };
 
@@ -64,7 +65,8 @@ export function showLedger({ ledger, queues, read_only: readOnly }) {
     askHours();
   }
   const spooled = ledger.spooled ?? queues.spool?.hits;
-  const key = JSON.stringify([ledger, spooled, proof, proof && asOf(proof)]);
+  const command = queues.dead?.command;
+  const key = JSON.stringify([ledger, spooled, command, proof, proof && asOf(proof)]);
   if (key === shownLedger) return;
   shownLedger = key;
   const into = byId("ledger");
@@ -76,45 +78,62 @@ export function showLedger({ ledger, queues, read_only: readOnly }) {
   const numbers = summed !== null ? byHours(spooled) : { ...ledger, loaded: ledger.loaded - (ledger.copies ?? 0) };
   const parts = numbers.sampled_out > 0 ? [...PARTS, "sampled out"] : PARTS;
   const values = Object.fromEntries(parts.map((name) => [name, numbers[name.replace(" ", "_")]]));
-  const { good, said } = summed !== null ? verdictOfHours(numbers) : verdict(ledger);
+  const { good, said } = summed !== null ? verdictOfHours(numbers) : verdict(ledger, command);
   const term = (sign, name, value) => element("div", { class: "term", "data-name": name },
     element("span", { class: "sign", "aria-hidden": "true" }, sign), element("strong", {}, count(value)), element("span", { class: "quiet" }, name));
   into.replaceChildren(
     element("div", { class: "equation" }, term("", "collected", numbers.collected), parts.map((name, index) => term(index === 0 ? "=" : "+", name, values[name]))),
     numbers.collected > 0 ? shares(values) : "",
     element("p", { class: "verdict", "data-good": String(good) }, element("span", { "aria-hidden": "true" }, good ? "✓ " : "▲ "), said),
-    ...(summed !== null ? [summed, spooled === undefined && !readOnly ? NO_SPOOL : null, asOf(proof)].filter(Boolean) : (ledger.notes ?? []).map(sentence)).map((note) => element("p", { class: "quiet" }, note)));
+    ...(summed !== null ? [summed, spooled === undefined && !readOnly ? NO_SPOOL : null, asOf(proof)].filter(Boolean) : [...(ledger.collected > 0 ? [SINCE] : []), ...(ledger.notes ?? []).map(sentence)]).map((note) => element("p", { class: "quiet" }, note)));
 }
 
-// What was collected in these hours, and became what. What is in the spool has come past neither page nor tally.
+// What was collected in these hours, and became what. A tally counts what is in the spool, and may arrive before it. So
+// what is spooled is taken for a part of what has not arrived, and only what is more than that is added: before the tally
+// that may be too few, but no hit is ever counted twice.
 function byHours(spooled) {
   const sum = (name) => proof.hours.reduce((total, hour) => total + (hour[name] ?? 0), 0);
   const sums = Object.fromEntries(["loaded", "rejected", "in_flight", "dead", "sampled_out"].map((name) => [name, sum(name)]));
-  return { ...sums, spooled, collected: sum("collected") + sum("untold") + (spooled ?? 0) };
+  const told = sum("collected") + sum("untold");
+  const held = spooled ?? 0;
+  const away = told - sums.loaded - sums.rejected - sums.dead - sums.sampled_out;
+  return { ...sums, spooled, in_flight: Math.max(0, sums.in_flight - held), collected: told + Math.max(0, held - away) };
 }
 
-// Since when the hours are as they are, and why, or null where they are of this moment.
-function asOf({ error, at }) {
-  if (!error && Date.now() - Date.parse(at) < OLD) return null;
-  return `${error ? `${sentence(error)} ` : ""}What has arrived in BigQuery is as of ${clock(at).slice(0, 8)}.`;
+// When the hours were as they are, or null where that is this moment.
+function past({ error, at }) {
+  return error || Date.now() - Date.parse(at) >= OLD ? clock(at).slice(0, 8) : null;
+}
+
+// The same in words, and why.
+function asOf(found) {
+  const at = past(found);
+  return at && `${found.error ? `${sentence(found.error)} ` : ""}What has arrived in BigQuery is as of ${at}.`;
+}
+
+// What the hours show, as a sentence that says of when it is, where that is not this moment.
+function dated(found, text) {
+  const at = past(found);
+  return sentence(at ? `as of ${at}, ${text}` : text);
 }
 
 // The hours hold across restarts; the ledger is what the services count since they started.
 function verdictOfHours(numbers) {
   if (proof.hours.some((hour) => hour.difference > 0)) return { good: false, said: proof.text };
-  if (numbers.collected === 0) return { good: true, said: "Nothing has been collected yet." };
+  if (numbers.collected === 0) return { good: true, said: dated(proof, "nothing has been collected in the last 24 hours") };
   const left = numbers.in_flight + (numbers.spooled ?? 0);
-  return { good: true, said: `Nothing is missing: ${left > 0 ? `of ${counted(numbers.collected, "hit")}, ${left === 1 ? "1 is on its way" : `${count(left)} are on their way`}` : `all ${count(numbers.collected)} hits are accounted for`}.` };
+  return { good: true, said: dated(proof, `nothing is missing: ${left > 0 ? `of ${counted(numbers.collected, "hit")}, ${left === 1 ? "1 is on its way" : `${count(left)} are on their way`}` : `all ${count(numbers.collected)} hits are accounted for`}`) };
 }
 
-function verdict(ledger) {
-  if (ledger.collected === 0) return { good: true, said: "Nothing has been collected yet." };
+// `command` lists the dead letters.
+function verdict(ledger, command) {
+  if (ledger.collected === 0) return { good: true, said: "Nothing has been collected since this start." };
   const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
   const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
   if (dropped > 0) told.push(`${count(dropped)} were delivered twice and counted once`);
-  if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look: make ops ARGS='dead list'`);
+  if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look${command ? `: ${command}` : ""}`);
   const missing = ledger.missing ?? 0;
   if (missing > 0 && ledger.in_flight === 0) return { good: false, said: `${count(missing)} missing. ${told.join("; ")}.` };
   const all = ledger.in_flight > 0 || ledger.spooled > 0 ? "Nothing is missing: what is not a row yet is on its way." : "All of them are accounted for.";
@@ -125,8 +144,8 @@ function shares(values) {
   const sum = Object.values(values).reduce((total, value) => total + Math.max(0, value ?? 0), 0);
   const drawing = drawn("svg", { class: "shares", viewBox: "0 0 1000 14", preserveAspectRatio: "none", "aria-hidden": "true" });
   let x = 0;
-  for (const name of PARTS) {
-    const value = Math.max(0, values[name] ?? 0);
+  for (const [name, part] of Object.entries(values)) {
+    const value = Math.max(0, part ?? 0);
     if (value === 0 || sum === 0) continue;
     const width = Math.max(3, (1000 * value) / sum);
     drawing.append(drawn("rect", { x: x.toFixed(1), y: 0, width: width.toFixed(1), height: 14, class: `bar-${name.replace(" ", "-")}` }));
@@ -150,20 +169,20 @@ function showHours(into, found) {
   const draw = () => barChart(labels, series, Math.max(260, into.clientWidth), true);
   redraw = () => into.querySelector(".chart")?.replaceWith(draw());
   if (!series.some(({ values }) => values.some(Boolean))) {
-    into.replaceChildren(element("p", { class: "quiet" }, "Nothing has come in the last 24 hours."));
+    into.replaceChildren(element("p", { class: "quiet" }, dated(found, "nothing has come in the last 24 hours")));
     return;
   }
   into.replaceChildren(
     draw(),
     element("p", { class: "legend" }, series.map(({ name }) => element("span", { class: `key key-${name.replace(" ", "-")}` }, name))),
-    element("p", missing.length > 0 ? { class: "bad" } : {}, missing.length > 0 ? `▲ ${missing.map(lacks).join("; ")}.` : "✓ In no hour is anything missing."),
+    element("p", missing.length > 0 ? { class: "bad" } : {}, missing.length > 0 ? `▲ ${missing.map(lacks).join("; ")}: ${found.command} says more.` : `✓ ${dated(found, "in no hour is anything missing")}`),
     ...notes.map((note) => element("p", { class: "quiet" }, note)),
     table(hours, into.querySelector("details")?.open ?? false));
 }
 
 function lacks({ hour, difference }) {
   const since = new Date(hour).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
-  return `${counted(difference, "hit")} of the hour from ${since} ${difference === 1 ? "is" : "are"} missing: pixelpipe reconcile says more`;
+  return `${counted(difference, "hit")} of the hour from ${since} ${difference === 1 ? "is" : "are"} missing`;
 }
 
 // The last 24 hours, oldest first, with those in which nothing came.

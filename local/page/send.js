@@ -135,7 +135,9 @@ function postForm() {
         setText(wrong, `This is not JSON: ${error.message}`);
         return;
       }
-      setText(wrong, "");
+      const none = Array.isArray(sent) && sent.length === 0;
+      setText(wrong, none ? "There is no event in this list: nothing was sent." : "");
+      if (none) return;
       const first = Array.isArray(sent) ? sent[0] : sent; // the one that is followed; what is no object is refused
       if (first !== null && typeof first === "object") first.event_id ??= id;
       travel({ id: first?.event_id }, { url: `${host}/events`, method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(sent) });

@@ -177,8 +177,10 @@ async def test_the_proof_of_a_bigquery_that_is_away_is_its_last_answer(
         patched.setattr(reconcile, "ask", lambda *_: [group])
         fresh = await found.by_hour(24)
     monkeypatch.setattr(proof, "_REMOTE_PAUSE", timedelta(0))
-    assert fresh["error"] is None
-    assert await found.by_hour(24) == {**fresh, "error": "BigQuery does not answer"}
+    assert (fresh["error"], fresh["text"]) == (None, "Nothing is missing: of 3 hits, 1 is on its way.")
+    at = datetime.fromisoformat(fresh["at"])
+    text = f"As of {at:%H:%M:%S} UTC, nothing is missing: of 3 hits, 1 is on its way."
+    assert await found.by_hour(24) == {**fresh, "text": text, "error": "BigQuery does not answer"}
 
 
 TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"

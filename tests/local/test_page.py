@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ def test_a_newcomer_fires_the_first_pixel_and_is_told_what_became_of_it(chromium
         browsers.flood(page, stack, 0, ledger={"error": None, "collected": 0, "hops": {}}, trouble=[])
         page.goto(f"{stack.url('page')}/")
         expect(page.locator("h1")).to_have_text("Ready for the first event")
+        expect(page.locator(".verdict")).to_contain_text("Nothing has been collected since this start.")
         page.get_by_role("button", name="Fire the first pixel").click()
         expect(page.locator("#first")).to_contain_text("It is a row of events. Travelled in")
         page.locator("#first").get_by_role("button", name="Its story").click()
@@ -186,6 +188,10 @@ def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
     body.fill("{no json")
     page.get_by_role("button", name="Post the event").click()
     expect(page.locator("#send [role=alert]")).to_contain_text("This is not JSON")
+    body.fill("[]")
+    page.get_by_role("button", name="Post the event").click()
+    expect(page.locator("#send [role=alert]")).to_have_text("There is no event in this list: nothing was sent.")
+    expect(page.locator("#trip")).to_be_empty()
     body.fill('{"type": "view"}')
     page.get_by_role("button", name="Post the event").click()
     expect(page.locator("#trip")).to_contain_text("It became a reject")
@@ -332,6 +338,7 @@ def test_the_spool_and_the_dead_letters_say_what_they_hold(page: Page, stack: St
     dialog = page.locator("dialog")
     expect(dialog.locator("tbody td").last).to_contain_text("neither a pack of hits nor a LogEntry")
     expect(dialog.locator("code")).to_have_text(f"python -m local ops --data {stack.data} dead show ID")
+    expect(page.locator(".verdict")).to_contain_text(f"python -m local ops --data {stack.data} dead list")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Look into the spool").click()
     expect(dialog.locator(".outcome")).to_have_text("It is empty.")
@@ -532,6 +539,38 @@ def test_the_proof_adds_up_and_the_cost_is_shown(page: Page, stack: Stack) -> No
     assert {len(label) for label in labels(page, "#hours")} == {2}  # whole hours
     expect(page.locator("#cost")).to_contain_text("a million events")
     assert float(page.locator("#cost strong").first.inner_text().removeprefix("$")) > 0
+
+
+def test_the_sums_of_the_hours_count_nothing_twice_and_say_of_when_they_are(chromium: Browser, stack: Stack) -> None:
+    queues = ask(stack, "/api/state")["queues"]
+    hour = {"hour": datetime.now(UTC).replace(minute=0, second=0, microsecond=0).isoformat(), "rejected": 0, "dead": 0}
+    hour |= {"untold": 0, "difference": 0, "unfinished_collectors": 0, "loaded": 90, "sampled_out": 10}
+    with looking(chromium, stack, opened=False) as look:
+        page, verdict = look.page, look.page.locator(".verdict")
+
+        def show(collected: int, spooled: int, error: str | None = None) -> list[str]:
+            """The terms."""
+            hours = [hour | {"collected": collected, "in_flight": collected - 100}]
+            proof = {"hours": hours, "text": "", "at": datetime.now(UTC).isoformat(), "error": error, "command": ""}
+            page.route(re.compile("/api/proof"), lambda route: route.fulfill(json=proof))
+            spool = queues["spool"] | {"hits": spooled}
+            browsers.flood(page, stack, 0, ledger={"error": "loader does not answer"}, queues=queues | {"spool": spool})
+            page.goto(f"{stack.url('page')}/")
+            expect(verdict).to_be_attached()
+            return page.locator(".term strong").all_inner_texts()
+
+        # collected = loaded + rejected + in flight + spooled + dead + sampled out
+        assert show(110, 8) == ["110", "90", "0", "2", "8", "0", "10"]  # the tally has come, and has what is spooled
+        expect(verdict).to_contain_text("Nothing is missing: of 110 hits, 10 are on their way.")
+        assert page.locator(".shares rect").evaluate_all("all => all.map(one => one.getAttribute('class'))") == [
+            *("bar-loaded", "bar-in-flight", "bar-spooled", "bar-sampled-out")
+        ]
+        assert show(100, 8) == ["108", "90", "0", "0", "8", "0", "10"]  # it has not
+        expect(verdict).to_contain_text("Nothing is missing: of 108 hits, 8 are on their way.")
+        show(100, 0, "BigQuery does not answer")
+        at = r"As of \d\d:\d\d:\d\d, "
+        expect(verdict).to_have_text(re.compile(f"{at}nothing is missing: all 100 hits are accounted for[.]$"))
+        expect(page.locator("#hours")).to_contain_text(re.compile(f"{at}in no hour is anything missing[.]"))
 
 
 def test_nothing_moves_for_who_asks_for_less_motion(chromium: Browser, stack: Stack) -> None:

@@ -34,7 +34,7 @@ def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
     assert f"curl -o /dev/null '{stack.url('collector')}/pixel.gif?user_id=ada&type=view'" in said
     assert f"python -m local query --data {stack.data} 'SELECT user_id, type FROM pixelpipe.events'" in said
     assert f"{stack.url('page')}\n" in said
-    assert f"python -m local ops --data {stack.data} doctor\n" in said
+    assert f"python -m local ops --data {stack.data} --help\n" in said
     for name in stack.pids():
         assert (stack.data / "logs" / f"{name}.log").exists()
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from local import sights
+from local.refusal import Refused
 from local.restart import Restarts
 from local.sights import Sights
+from local.sql_box import SqlBox
 from local.story import Reading
 from local.watched import Watched
 from services.processor.parse import Parser
@@ -24,10 +27,14 @@ from tests.provision import schemas
 LOOKUPS = "lookups:\n  plans: {file: %s, key: code, by: param.plan}\n"
 
 
-def made(text: str) -> Sights:
-    here = Watched("p", "web", "", "", ready=True, collector="http://127.0.0.1:1", admin={}, page_port=1)
+def watched(data: Path | None = None) -> Watched:
+    return Watched("p", "web", "", "", ready=True, collector="http://127.0.0.1:1", admin={}, page_port=1, data=data)
+
+
+def made(text: str, client: Any = None, data: Path | None = None) -> Sights:
+    here = watched(data)
     unused: Any = None
-    return sights.make(lambda: here, schema_file.parse(text), unused, Restarts(None), unused, {}, tap=False)
+    return sights.make(lambda: here, schema_file.parse(text), client, Restarts(None), unused, {}, tap=False)
 
 
 def plan(found: Sights) -> Any:
@@ -79,3 +86,68 @@ def test_the_story_of_a_reject_has_the_columns_that_were_known_and_those_to_blam
     (refused,) = found["refused"]
     assert (refused["name"], refused["reason"]) == ("user_id or anonymous_id or visitor_id", "missing")
     assert (found["empty"], found["unknown"], found["kept_in"]) == (["user_id"], ["x"], "hit")
+
+
+@pytest.mark.parametrize(
+    ("data", "command"),
+    [
+        (Path(".local"), ".venv/bin/pixelpipe dead list"),
+        (Path("/tmp/a b"), "python -m local ops --data '/tmp/a b' dead list"),
+        (None, "python -m services.ops dead list --project p"),
+    ],
+)
+def test_an_operators_command_has_one_form_for_each_place(data: Path | None, command: str) -> None:
+    assert watched(data).ops("dead list") == command
+
+
+class Job:
+    """Of a BigQuery that answers only who stops the question; `statement_type` is that of the dry run."""
+
+    total_bytes_processed = 0
+    schema = ()
+
+    def __init__(self, statement_type: str = "SELECT") -> None:
+        self.statement_type, self.state = statement_type, "RUNNING"
+        self.asked, self.stopped = Event(), Event()
+
+    def query(self, *_: Any, **__: Any) -> Job:
+        return self
+
+    def result(self, **_: Any) -> Any:
+        self.asked.set()
+        assert self.stopped.wait(20)
+        return self
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+    def cancel(self, **_: Any) -> None:
+        self.stopped.set()
+
+
+async def test_who_leaves_while_the_page_ends_is_no_error_and_the_question_is_stopped() -> None:
+    job = Job()
+    box = SqlBox(job, "p", "web", None)
+    asking = asyncio.create_task(box.run("SELECT 1"))
+    await asyncio.to_thread(job.asked.wait, 20)
+    box.close()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await asyncio.to_thread(job.stopped.wait, 20)
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        (Path(".local"), "; make query SQL='…' runs any"),
+        (Path("data"), "; python -m local query --data data '…' runs any"),
+        (None, ""),
+    ],
+)
+async def test_what_the_box_does_not_run_is_run_by_the_local_stack_alone(data: Path | None, more: str) -> None:
+    box = made(schemas.text("plan: {type: STRING, from: param.plan}"), Job("DELETE"), data).sql_box
+    with pytest.raises(Refused) as refused:
+        await box.run("DELETE FROM web.events_log WHERE TRUE")
+    assert str(refused.value) == f"this box only reads: use SELECT, not DELETE{more}"
+    box.close()
