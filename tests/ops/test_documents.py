@@ -127,7 +127,8 @@ class Desk:
             arguments += local._addresses(arguments, self.ports)
         if module == "services.ops":
             arguments += EXTRA.get(arguments[0], [])
-        done = process.run(module, *arguments, env=env, folder=self.folder)
+        # The local stack's commands start others, which are found in the repository alone.
+        done = process.run(module, *arguments, env=env, folder=ROOT if module == "local" else self.folder)
         if file:
             file.write_text(done.stdout)
         return done.returncode, done.stdout + done.stderr
