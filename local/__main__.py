@@ -31,7 +31,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     fault.add_argument("--clear", action="store_true", help="remove all faults of the emulator")
     fault.add_argument("--remove", metavar="ID", help="remove one fault")
     ops = commands.add_parser(
-        "ops", add_help=False, help="python -m services.ops on the running stack, such as: ops dead list"
+        "ops",
+        add_help=False,
+        help="python -m services.ops on the running stack, such as: python -m local ops dead list",
     )
     ops.add_argument("-h", "--help", action="store_true", help="of the operator's commands")
     ops.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND …", help="as services.ops takes them")

@@ -300,8 +300,8 @@ ROWS: tuple[Row, ...] = (
             Panel(
                 "Daily reconciliation",
                 "short",
-                "Hits of two days, by the last report of `ops reconcile`: `acknowledged` equals `loaded`, `rejected` "
-                "and `sampled_out` together; `dead_lettered` and `in_flight` near 0.",
+                "Hits of two days, by the last report of `pixelpipe reconcile`: `acknowledged` equals `loaded`, "
+                "`rejected` and `sampled_out` together; `dead_lettered` and `in_flight` near 0.",
                 (Query(f"sum by (outcome) ({_reported('hits')})", "{{outcome}}"),),
                 width=12,
                 runbook="PixelpipeCountsDiffer",

@@ -76,7 +76,8 @@ async def run(options: argparse.Namespace) -> int:
     if erasures and not options.yes and not options.dry_run:
         raise CommandRefused(
             f"people were forgotten since then ({erasures} receipts in `erasures`), and the archive still holds what "
-            "they sent: it would be back; add --yes, and run `ops forget` for them again once the replay is loaded"
+            "they sent: it would be back; add --yes, and run `pixelpipe forget` for them again once the replay is "
+            "loaded"
         )
     outcome: dict[str, Any] = {}
     if options.replace:

@@ -117,7 +117,9 @@ async def _show(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
 
 async def _drop(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
     if not options.yes:
-        raise CommandRefused("what is dropped is gone for good; look at it with `dead show ID`, then add --yes")
+        raise CommandRefused(
+            "what is dropped is gone for good; look at it with `pixelpipe dead show ID`, then add --yes"
+        )
     missing = set(options.id)
     async for one in queue.messages():
         if one.id in missing:

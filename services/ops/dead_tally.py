@@ -33,8 +33,8 @@ Group = tuple[int, str]  # hour, and protocol or "" where nobody can tell
 class DeadTally:
     """Hits that collectors have acknowledged and that are dead letters now.
 
-    `id_columns` says which column of a table holds the event's id. `ids` are the first hundred, as `ops trace` takes
-    them: the collector's own of hits, the event's of rows.
+    `id_columns` says which column of a table holds the event's id. `ids` are the first hundred, as `pixelpipe trace`
+    takes them: the collector's own of hits, the event's of rows.
     """
 
     def __init__(self, id_columns: Mapping[str, str]) -> None:

@@ -167,7 +167,9 @@ def reconciled(found: Reconciliation) -> Finding:
     """The backlog as the services count it: what is missing may be on its way."""
     notes = f" ({'; '.join(found.notes)})" if found.notes else ""
     if found.missing:
-        return Finding("in flight", NOTE, f"{found.missing:,} hits{notes}: 0 again in a minute, or see `ledger`, twice")
+        return Finding(
+            "in flight", NOTE, f"{found.missing:,} hits{notes}: 0 again in a minute, or see `pixelpipe ledger`, twice"
+        )
     return Finding("in flight", OK, f"{found.collected:,} collected, none missing{notes}")
 
 
@@ -175,7 +177,9 @@ def dead(count: int, more: bool = False) -> Finding:
     if not count:
         return Finding("dead letters", OK, "none wait")
     return Finding(
-        "dead letters", DO, f"{count:,}{' or more' if more else ''} wait: `dead list`, repair, `dead replay`"
+        "dead letters",
+        DO,
+        f"{count:,}{' or more' if more else ''} wait: `pixelpipe dead list`, repair, `pixelpipe dead replay`",
     )
 
 
@@ -186,7 +190,9 @@ def traffic(found: Traffic, now: datetime) -> list[Finding]:
     text = f"{found.rejects:,} of {events:,} events of the last hour ({share:.1%})"
     if share > _REJECTED and events >= _FEW:
         reasons = ", ".join(map(printable, found.reasons))
-        rejects = Finding("rejects", DO, f"{text}, mostly {reasons}: `check --rejects`, repair, `replay`")
+        rejects = Finding(
+            "rejects", DO, f"{text}, mostly {reasons}: `pixelpipe check --rejects`, repair, `pixelpipe replay`"
+        )
     else:
         rejects = Finding("rejects", OK, text)
     return [rejects, _fresh(found.newest, now), _quota(events / 3600)]
@@ -194,11 +200,11 @@ def traffic(found: Traffic, now: datetime) -> list[Finding]:
 
 def _fresh(newest: datetime | None, now: datetime) -> Finding:
     if newest is None:
-        return Finding("newest row", NOTE, "none since yesterday: `smoke` says whether one would arrive")
+        return Finding("newest row", NOTE, "none since yesterday: `pixelpipe smoke` says whether one would arrive")
     age = now - newest
     text = f"was received {_span(age.total_seconds())} ago"
     if age > _QUIET:
-        return Finding("newest row", NOTE, f"{text}: nothing came, or it waits; `smoke` says which")
+        return Finding("newest row", NOTE, f"{text}: nothing came, or it waits; `pixelpipe smoke` says which")
     return Finding("newest row", OK, text)
 
 

@@ -203,7 +203,8 @@ class Erasure:
             self.remains.append(Remainder(place, why))
         if counts.unreadable:
             listed = ", ".join(map(dead_letter.printable, counts.unreadable[:20]))
-            why = f"{len(counts.unreadable)} can be read by nobody; `dead show`, then `dead drop` ({listed})"
+            count = len(counts.unreadable)
+            why = f"{count} can be read by nobody; `pixelpipe dead show`, then `pixelpipe dead drop` ({listed})"
             self.remains.append(Remainder(place, why))
 
 

@@ -161,7 +161,7 @@ def _lines(made: Suggestions, rows: int, problems: Counter[tuple[str, str]], sin
         f"# {column}: {count:,} values did not fit ({reason})" for (column, reason), count in problems.most_common()
     ]
     if made.columns:
-        lines.append(f"# Suggested by `ops init` from {rows:,} events since {since}: keep what you need.")
+        lines.append(f"# Suggested by `pixelpipe init` from {rows:,} events since {since}: keep what you need.")
     return lines + [column.line(rows) for column in made.columns]
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from services.shared import config
 
+_MAIL_SERVER = re.compile(r"smtps?://([A-Za-z0-9._~%!$&'()*+,;=-]+@)?[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+
 
 def name(kind: str) -> Callable[[str], str]:
     """A project, dataset, topic or subscription."""
@@ -56,15 +58,25 @@ def whole(low: int) -> Callable[[str], int]:
 
 
 def url(text: str) -> str:
-    try:
-        place = urlsplit(text)
-        usable = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
-        text.encode()
-    except ValueError:  # a port that is none, or bytes that are not UTF-8
-        usable = False
-    if not usable:
+    if not _is_url(text):
         raise argparse.ArgumentTypeError(f"{config.shown(text)}: use a URL, such as https://track.example.com")
     return text
+
+
+def secret_url(text: str) -> str:
+    """A URL that lets in whoever knows it. What is refused is not shown."""
+    if not _is_url(text):
+        raise argparse.ArgumentTypeError("use a URL, such as https://hooks.example.com/…")
+    return text
+
+
+def _is_url(text: str) -> bool:
+    try:
+        place = urlsplit(text)
+        text.encode()
+        return place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+    except ValueError:  # a port that is none, or bytes that are not UTF-8
+        return False
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -82,13 +94,12 @@ def mail_server(text: str) -> str:
     """smtps://[USER@]HOST[:PORT], or smtp:// for STARTTLS. What is refused is not shown: it may hold a password."""
     try:
         place = urlsplit(text)
-        usable = place.scheme in ("smtp", "smtps") and bool(place.hostname) and place.port != 0
-        secret = place.password is not None
+        usable, secret = place.port != 0, place.password is not None
     except ValueError:
         usable = secret = False
     if secret:
         raise argparse.ArgumentTypeError("the password belongs in PIPE_MAIL_PASSWORD, not in the URL")
-    if not usable or not re.fullmatch(r"\w+://[!-.0-~]+", text):
+    if not usable or not _MAIL_SERVER.fullmatch(text):
         raise argparse.ArgumentTypeError("use a URL, such as smtps://reports@smtp.example.com")
     return text
 

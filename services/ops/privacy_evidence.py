@@ -154,4 +154,4 @@ async def _send(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) 
         why = " ".join(str(error).split()) or type(error).__name__
         raise CommandRefused(f"the collector does not answer: {why}") from error
     if reply.status != 200:
-        raise CommandRefused(f"the collector refuses the pixel with {reply.status}; try `smoke`")
+        raise CommandRefused(f"the collector refuses the pixel with {reply.status}; try `pixelpipe smoke`")

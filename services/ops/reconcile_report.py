@@ -125,7 +125,7 @@ def text(found: Mapping[str, Any]) -> str:
         shown.append(f"{one['hour']}: {one['hits']} missing, of collectors {collectors}")
     if found["dead_letters"] and found["dead_letters"]["hits"]:
         ids = ", ".join(found["dead_letters"]["first_event_ids"]) or "no ids can be read"
-        shown.append(f"dead letters, see `ops dead list`: {ids}")
+        shown.append(f"dead letters, see `pixelpipe dead list`: {ids}")
     return "\n".join([*shown, found["text"]])
 
 

@@ -1,12 +1,14 @@
 """Sends a report to a webhook and to a mail address, each whether or not the other takes it.
 
-What it says when one does not names no address, password or server's words: those may be secrets, or a stranger's text.
+What it says when one does not names no URL, mail address or password, and has no words of a server's: those may be
+secrets, or a stranger's text. Of a certificate it may name the mail server's host.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import smtplib
 import ssl
@@ -52,7 +54,7 @@ class Destinations:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--webhook",
-        type=option.url,
+        type=option.secret_url,
         default=os.environ.get("PIPE_WEBHOOK") or None,
         metavar="URL",
         help="post the report there too, as JSON with a `text`, as Slack takes it (environment PIPE_WEBHOOK)",
@@ -79,6 +81,8 @@ def destinations(options: argparse.Namespace) -> Destinations:
     user, password = unquote(place.username or ""), os.environ.get(_PASSWORD, "")
     if bool(user) != bool(password):
         raise ConfigError(f"to log in to the mail server takes both a user in --mail-server and {_PASSWORD}")
+    if not (user + password).isascii():  # which smtplib cannot log in with
+        raise ConfigError(f"the user in --mail-server and {_PASSWORD} must be plain ASCII")
     starttls = place.scheme == "smtp"
     port = place.port or (_STARTTLS_PORT if starttls else _TLS_PORT)
     route = MailRoute(
@@ -88,17 +92,22 @@ def destinations(options: argparse.Namespace) -> Destinations:
 
 
 async def deliver(to: Destinations, report: Mapping[str, Any], text: str) -> list[str]:
-    """Send the report everywhere; why where it did not arrive. `text` is the body of the mail."""
-    sending: list[Awaitable[None]] = []
+    """Send the report everywhere; why where it did not arrive, whatever it was. `text` is the body of the mail."""
+    sending: dict[str, Awaitable[None]] = {}
     if to.webhook:
-        sending.append(_post(to.webhook, report))
+        sending["webhook"] = _post(to.webhook, report)
     if to.mail:
-        sending.append(asyncio.to_thread(_mail, to.mail, str(report["subject"]), text))
-    ends = await asyncio.gather(*sending, return_exceptions=True)
-    for end in ends:
-        if end is not None and not isinstance(end, CommandRefused):
-            raise end
-    return [str(end) for end in ends if end is not None]
+        sending["mail"] = asyncio.to_thread(_mail, to.mail, str(report["subject"]), text)
+    ends = await asyncio.gather(*sending.values(), return_exceptions=True)
+    return [_why(name, end) for name, end in zip(sending, ends, strict=True) if end is not None]
+
+
+def _why(name: str, end: BaseException) -> str:
+    if isinstance(end, CommandRefused):
+        return str(end)
+    if not isinstance(end, Exception):  # such as Ctrl-C
+        raise end
+    return f"the {name} cannot be sent: {type(end).__name__}"
 
 
 async def _post(url: str, report: Mapping[str, Any]) -> None:
@@ -150,9 +159,11 @@ def _send(route: MailRoute, message: EmailMessage) -> None:
         if route.starttls
         else smtplib.SMTP_SSL(route.server, route.port, timeout=_MAIL_SECONDS, context=tls)
     )
-    with connect as server:
+    with contextlib.closing(connect) as server:
         if route.starttls:
             server.starttls(context=tls)
         if route.user:
             server.login(route.user, route.password)
         server.send_message(message, route.sender, [route.recipient])
+        with contextlib.suppress(smtplib.SMTPException, OSError):  # the mail is accepted, however it says goodbye
+            server.quit()

@@ -148,7 +148,9 @@ async def _wait_for(client: Any, sql: str, event_id: str, day: date, end: float)
     if trouble is not None:
         raise SmokeFailure("view", f"cannot be queried: {deployment.one_line(trouble)}") from trouble
     raise SmokeFailure(
-        "row", "acknowledged, but neither a row nor a reject in time; see `dead list`, `ledger`, and the logs"
+        "row",
+        "acknowledged, but neither a row nor a reject in time; see `pixelpipe dead list`, `pixelpipe ledger`, and the "
+        "logs",
     )
 
 

@@ -34,7 +34,7 @@ _MOST_THEN = 20
 _MOST = 10_000  # events of a dead letter looked at; a pack has a thousand
 _NOWHERE = (
     "in no table and no dead letter: on a collector's disk (see pixelpipe_collector_spool_hits), on its way in Pub/Sub "
-    "(see `ops ledger`), or never acknowledged"
+    "(see `pixelpipe ledger`), or never acknowledged"
 )
 _HIT = (
     "if it is the id of a hit, its event has one of its own, and is among `received_then`, what was received in that "

@@ -158,7 +158,7 @@ def joined(source: Source) -> Read:
 
     def read(event: Event) -> Any:
         table = event.lookups.tables.get(name)
-        if table is None:  # without the files, as in `ops check` where they are not mounted
+        if table is None:  # without the files, as in `pixelpipe check` where they are not mounted
             return None
         row = event.enriched.get(kept)
         if row is None:  # the first of its columns

@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--archive",
         metavar="gs://BUCKET[/FOLDER]",
-        help="have Pub/Sub archive hits in Cloud Storage, for `ops replay --archive` (environment PIPE_ARCHIVE)",
+        help="have Pub/Sub archive hits in Cloud Storage, for `pixelpipe replay --archive` (environment PIPE_ARCHIVE)",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     commands = parser.add_subparsers(dest="command", title="or")

@@ -220,7 +220,7 @@ def rejects(columns: Columns, view: str) -> str:
 
 
 def reject_status(columns: Columns, view: str, table: Table, others: Sequence[Table], place: str) -> str:
-    """By day, event id and what else of the others' keys `table` has too, as `ops replay` does.
+    """By day, event id and what else of the others' keys `table` has too, as `pixelpipe replay` does.
 
     A join would not let a filter on the day reach the other tables. A table with `copy` and the others say nothing of
     each other: of one event, both have a row.

@@ -1,4 +1,4 @@
-"""The table `erasures`: one receipt for each run of `ops forget`. Pure."""
+"""The table `erasures`: one receipt for each run of `pixelpipe forget`. Pure."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def table() -> Table:
         name=ERASURES,
         columns=tuple(columns),
         partition="day",
-        description="One row for each run of `ops forget`, which names nobody; see services/ops/README.md",
+        description="One row for each run of `pixelpipe forget`, which names nobody; see services/ops/README.md",
     )

@@ -1,8 +1,8 @@
 """Row access policies: whose rows of a table each tenant's readers see, and who sees them all. Pure.
 
 BigQuery hides every row from whoever no policy of the table names, so a table either has none, or one that names those
-who see all of it (`tenants.admins`): DML needs it, hence compaction and `ops forget` do. Appends need none. A policy is
-evaluated for whoever queries, through any view.
+who see all of it (`tenants.admins`): DML needs it, hence compaction and `pixelpipe forget` do. Appends need none. A
+policy is evaluated for whoever queries, through any view.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tallies: what collectors, loaders and `ops reconcile` counted, by the hour of receipt. One table holds them all.
+"""Tallies: what collectors, loaders and `pixelpipe reconcile` counted, by the hour of receipt, all in one table.
 
 The hour of a hit is that of its `at`, in hours since 1970: everyone who counts it has that, whenever it arrives.
 """
@@ -11,7 +11,7 @@ import msgspec
 
 HOUR_US = 3_600_000_000
 
-# Who counted: collectors running totals, loaders what each pack of rows brought, `ops reconcile` all dead letters.
+# Who counted: collectors running totals, loaders what a pack of rows brought, `pixelpipe reconcile` all dead letters.
 COLLECTOR, LOADER, DEAD_LETTERS = "collector", "loader", "dead_letters"
 ACKNOWLEDGED, REFUSED, DROPPED = "acknowledged", "refused", "dropped"  # what a collector did with hits
 LOADED, REJECTED, INGESTED = "loaded", "rejected", "ingested"  # what became of rows; INGESTED ones no collector counts

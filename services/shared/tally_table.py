@@ -13,7 +13,7 @@ _COLUMNS = (
         "STRING",
         "event.id",
         True,
-        "A collector's process, a pack of rows, or a run of `ops reconcile`",
+        "A collector's process, a pack of rows, or a run of `pixelpipe reconcile`",
     ),
     ("received_at", "TIMESTAMP", "hit.received_at", True, "When it was counted"),
     ("source", "STRING", "tally.source", True, "Who counted: collector, loader or dead_letters"),

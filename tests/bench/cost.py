@@ -1,4 +1,4 @@
-"""What a million hits cost, messaging and loading alone: sizes as measured, prices and formulas those of `ops cost`."""
+"""What a million hits cost, messaging and loading alone: sizes as measured, prices and formulas of `pixelpipe cost`."""
 
 from __future__ import annotations
 

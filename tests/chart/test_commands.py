@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import re
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from emulators.bigquery import __main__ as bigquery
+from services.ops import option
 from tests.chart import release
 from tests.chart.release import CASES
 
@@ -47,3 +51,30 @@ def test_every_task_is_a_command_with_options_it_knows(case: str, monkeypatch: p
         if not values.get(job, {}).get("enabled", True):
             wanted.discard(job)
     assert seen == wanted
+
+
+@pytest.mark.parametrize(("key", "read"), [("server", option.mail_server), ("to", option.mail_address)])
+def test_the_chart_takes_of_a_mail_what_the_command_takes(key: str, read: Callable[[str], str]) -> None:
+    schema = json.loads((release.CHART / "values.schema.json").read_text())
+    rule = schema["properties"]["reconcile"]["properties"]["mail"]["properties"][key]
+    pattern = schema["definitions"]["mailAddress"]["pattern"] if "$ref" in rule else rule["pattern"]
+    texts = [
+        "",
+        "http://a",
+        "smtp://a",
+        "smtps://a:465",
+        "smtps://a:465b",
+        "smtps://[::1]",
+        "smtps://a:b@c",
+        "a@b",
+        "@b",
+    ]
+    texts += [f"{'a' * 64}@b", f"{'a' * 65}@b", f"a@{'b' * 255}", f"a@{'b' * 256}"]
+    for char in map(chr, [*range(33, 127), 9, 32, 0xE9, 0x0661]):
+        texts += [f"smtps://u{char}r@host", f"smtps://ho{char}st", f"u{char}r@host", f"user@ho{char}st"]
+    for text in texts:
+        try:
+            taken = bool(read(text))
+        except argparse.ArgumentTypeError:
+            taken = not text  # the chart's value for none
+        assert bool(re.search(pattern, text, re.ASCII)) == taken, text

@@ -220,14 +220,17 @@ def test_a_network_policy_admits_balancers_scrapers_and_whom_it_is_told() -> Non
 
 
 @pytest.mark.parametrize(
-    ("intervals", "seconds"), [({}, 75), ({"podMonitor": "2m"}, 255), ({"podMonitoring": "5s"}, 75)]
+    ("intervals", "seconds"),
+    [({}, 75), ({"podMonitor": "2m"}, 255), ({"podMonitoring": "5s"}, 75), ({"podMonitor": "30m"}, 1800)],
 )
 def test_the_daily_job_is_there_for_two_scrapes(intervals: dict[str, str], seconds: int) -> None:
-    """On its own port, which each Prometheus finds by its name; nothing sends requests there."""
+    """On its own port, which each Prometheus finds by its name; nothing sends requests there. Half of its time is left
+    for the report."""
     values = {"project": "my-project", **{kind: {"interval": interval} for kind, interval in intervals.items()}}
     found = release.release(values)
     job = container(found, "reconcile")
     assert job["ports"] == [{"name": "admin", "containerPort": 9104, "protocol": "TCP"}]
+    assert found.one("CronJob", "reconcile")["spec"]["jobTemplate"]["spec"]["activeDeadlineSeconds"] >= 2 * seconds
     served = job["command"][job["command"].index("--metrics") :]
     assert served == ["--metrics", "0.0.0.0:9104", "--metrics-seconds", str(seconds)]
     assert "ports" not in container(found, "compact")

@@ -62,7 +62,7 @@ def document() -> Node:
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "pixelpipe's schema file",
-        "description": "Written by `make docs`. The reference is docs/schema.md; `ops check` says more",
+        "description": "Written by `make docs`. The reference is docs/schema.md; `pixelpipe check` says more",
         **_object(code.FILE_KEYS, values, {}, ("tables",)),
         "definitions": {
             "table": _table(of_rejects=False),

@@ -79,4 +79,4 @@ def test_what_the_bench_says_of_its_dollars_is_what_it_measured() -> None:
     assert f"(two at 1,000, so smaller packs: {two:.1f} cents)" in text
     model = cost_model.estimate(1_000)
     cents = (model.pubsub + model.bigquery_write) / (1_000 * prices.HOURS * 3600) * 1e8
-    assert f"The model of `ops cost` has {cents:.1f} cents there" in text
+    assert f"The model of `pixelpipe cost` has {cents:.1f} cents there" in text

@@ -26,7 +26,6 @@ from typing import Any
 import pytest
 import yaml
 
-from services.ops.__main__ import COMMANDS
 from services.shared import resource_names
 from tests.chart import release
 from tests.docs import typed
@@ -269,8 +268,7 @@ def python(words: Sequence[str]) -> None:
 
 
 def ops(words: Sequence[str]) -> None:
-    if words[0] not in COMMANDS:
-        raise Wrong(f"{words[0]} is no command of ops")
+    raise Wrong(f"there is no program ops: it is `pixelpipe {words[0]}`")
 
 
 def options_of(
@@ -474,6 +472,12 @@ def test_every_command_is_run_or_checked() -> None:
     assert not left, f"nobody types these: take them out of {left}"
 
 
+def test_what_is_printed_names_no_program_that_is_none() -> None:
+    folders = ("services", "local", "observability", "charts")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if path.suffix in (".py", ".yaml")]
+    assert not [str(path) for path in sources if re.search(r"`ops [a-z]", path.read_text())]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -491,6 +495,7 @@ def test_every_command_is_run_or_checked() -> None:
         ("gcloud pubsub topics delete pixelpipe-hits", "no such command"),
         ("gcloud pubsub subscriptions delete pixelpipe-teapot", "no topic or subscription"),
         ("docker build -f services/Dockerfile --build-arg SERVICE=teapot -t x .", "no code of teapot"),
+        ("ops dead list", "`pixelpipe dead`"),
         ("skaffold run --profile teapot", "nothing runs or checks it"),
     ],
 )

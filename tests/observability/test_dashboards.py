@@ -21,7 +21,7 @@ from tests.process import ROOT
 NOT_SHOWN = {
     "process_virtual_memory_bytes": "the resident memory is what a limit counts",
     "process_max_fds": "a constant of the node",
-    "process_start_time_seconds": "read by `ops ledger`",
+    "process_start_time_seconds": "read by `pixelpipe ledger`",
 }
 FRESH = dict(generate.files())
 UNITS = {"short", "s", "bytes", "Bps", "reqps", "wps", "cps", "percentunit", "currencyUSD"}

@@ -391,7 +391,7 @@ def test_people_who_were_forgotten_do_not_come_back_unasked(watched: Pipeline, f
         when = {"erased_at": erased_at.isoformat(), "day": erased_at.date().isoformat(), "erasure_id": str(days)}
         watched.load("erasures", [{**receipt, **when}])
         done = replay(watched, folder, code=code)
-    assert "1 receipts in `erasures`" in done.err and "ops forget" in done.err
+    assert "1 receipts in `erasures`" in done.err and "`pixelpipe forget`" in done.err
     assert replay(watched, folder, "--yes").json["published"] == 1
 
 

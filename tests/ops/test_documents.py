@@ -58,6 +58,14 @@ EXTRA = {"dead": WAIT, "trace": WAIT, "forget": WAIT, "access": WAIT, "reconcile
 WHOLE = {
     "python -m services.ops": "python -m services.ops --help",
     "python -m services.ops ledger": "pixelpipe ledger",
+    "pixelpipe access": "pixelpipe access --user-id ID",
+    "pixelpipe capacity": "python -m services.ops capacity --hits-per-second 2000 --peak 5",
+    "pixelpipe cost": "python -m services.ops cost --hits-per-second 100",
+    "pixelpipe dead": "pixelpipe dead list",
+    "pixelpipe forget": "python -m services.ops forget --user-id 507f --dry-run",
+    "pixelpipe ingest": "python -m services.ops ingest --dry-run logs/*.gz",
+    "pixelpipe load": "pixelpipe load --hits 20000",
+    "pixelpipe replay --archive": "pixelpipe replay --archive gs://BUCKET/FOLDER --since 2026-03-01 --dry-run",
     "PIPE_PROJECT=my-project python -m services.ops COMMAND …": "PIPE_PROJECT=my-project python -m services.ops --help",
 }
 PYTHON = re.compile(r"(?:PIPE_[A-Z]+=\S+ )*(?:python -m|pixelpipe) ")
@@ -119,9 +127,8 @@ class Desk:
             arguments += local._addresses(arguments, self.ports)
         if module == "services.ops":
             arguments += EXTRA.get(arguments[0], [])
-        if module == "local":  # which starts another
-            env["PYTHONPATH"] = os.pathsep.join((str(ROOT), os.environ["PYTHONPATH"]))
-        done = process.run(module, *arguments, env=env, folder=self.folder)
+        # The local stack's commands start others, which are found in the repository alone.
+        done = process.run(module, *arguments, env=env, folder=ROOT if module == "local" else self.folder)
         if file:
             file.write_text(done.stdout)
         return done.returncode, done.stdout + done.stderr

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,14 +39,20 @@ def on_a_terminal(*arguments: str, columns: int = 100, code: int = 0) -> str:
         env={**os.environ, "COLUMNS": str(columns), "TERM": "xterm"},
     ) as child:
         os.close(its)
-        said = b""
-        while True:
-            try:
-                said += os.read(mine, 65_536)
-            except OSError:  # the other end is closed
-                break
+        said = all_of(mine)
         assert child.wait() == code
-    os.close(mine)
+    return said
+
+
+def all_of(terminal: int) -> str:
+    """What is written to a terminal until its other end is closed."""
+    said = b""
+    while True:
+        try:
+            said += os.read(terminal, 65_536)
+        except OSError:
+            break
+    os.close(terminal)
     return said.decode()
 
 
@@ -69,6 +76,40 @@ def test_what_is_being_done_is_shown_on_a_terminal_and_is_no_part_of_the_result(
     os.close(mine)
     quiet = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert (quiet.stdout, quiet.stderr) == (b"found\n", b"")
+
+
+def test_results_stay_whole_on_a_terminal_while_something_is_shown() -> None:
+    """On stdout alone, and what is said on stderr meanwhile has no line breaks either."""
+    script = """
+import argparse, json, sys
+from services.ops import output
+long = json.dumps({"id": "word " * 60})
+with output.working("looking for it"):
+    print("dead: " + "lost " * 60, file=sys.stderr)
+    output.line(argparse.Namespace(json=True), long)
+    output.line(argparse.Namespace(json=True), long)
+    print(long, flush=True)
+with output.progress() as bar:
+    bar.add_task("counting", total=2)
+    output.show(argparse.Namespace(json=True), json.loads(long))
+print("end", file=sys.stderr)
+"""
+    out, its_out = pty.openpty()
+    err, its_err = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=its_out,
+        stderr=its_err,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    ) as child:
+        os.close(its_out)
+        os.close(its_err)
+        printed, said = all_of(out), all_of(err)
+    assert child.returncode == 0
+    assert [json.loads(line) for line in printed.splitlines()] == [{"id": "word " * 60}] * 4
+    assert "looking for it" in said and "dead: " + "lost " * 60 + "\r\n" in said
+    assert said.endswith("end\r\n") and "word" not in said
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
@@ -117,6 +158,35 @@ def test_whatever_a_result_holds_can_be_shown_and_controls_no_terminal(result: d
     console = Console(width=80, file=open(os.devnull, "w"), color_system=None, record=True)  # noqa: SIM115
     console.print(output.rendered(result))
     assert all(one.isprintable() or one == "\n" for one in console.export_text())
+
+
+@pytest.mark.parametrize("inner", [lambda one: {"a": one, "b": 1}, lambda one: [{"a": one}]])
+def test_what_is_nested_deeply_is_shown_as_json(inner: Callable[[Any], Any]) -> None:
+    """Tables in tables took twice as long with each level."""
+    value: Any = "the innermost"
+    for _ in range(400):
+        value = inner(value)
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(output.rendered({"row": value}))
+    said = "".join(captured.get().split())
+    assert '"theinnermost"' in said and said.count('"a":') == 397
+
+
+def test_objects_that_have_no_name_in_common_are_no_table() -> None:
+    """It would have a cell for each pair of them."""
+    asked = 0
+
+    class One(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            nonlocal asked
+            asked += 1
+            return super().get(key, default)
+
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(output.rendered({"rows": [One({f"name{at}": at}) for at in range(300)]}))
+    assert re.search(r"name299 +299", captured.get()) and asked < 300 * 80
 
 
 @pytest.mark.parametrize("width", [30, 40, 80, 200])

@@ -1,4 +1,4 @@
-"""`ops reconcile`, and the view it asks: what was acknowledged against what arrived, by hour and protocol."""
+"""`pixelpipe reconcile`, and the view it asks: what was acknowledged against what arrived, by hour and protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the report of `ops reconcile` goes: a webhook, a mail address, a Prometheus; and what it says if it cannot."""
+"""Where the report of `pixelpipe reconcile` goes: a webhook, a mail address, a Prometheus; what it says if not."""
 
 from __future__ import annotations
 
@@ -81,6 +81,9 @@ class Mailbox:
         self.envelopes.append((envelope.mail_from, envelope.rcpt_tos))
         self.mails.append(email.message_from_bytes(envelope.content, policy=policy.default))
         return self.refused.get("mail", "250 OK")
+
+    async def handle_QUIT(self, _s: SMTP, _session: Session, _envelope: Envelope) -> str:
+        return self.refused.get("goodbye", "221 Bye")
 
     def authenticate(self, _s: SMTP, _session: Session, _e: Envelope, _mechanism: str, data: Any) -> AuthResult:
         good = isinstance(data, LoginPassword) and data.password == PASSWORD.encode()
@@ -201,6 +204,20 @@ async def test_a_mail_that_is_refused_is_one_line_that_says_why(
         assert await said(*mailing(port, "smtp")) == "offers no STARTTLS; use smtps://"
 
 
+async def test_an_odd_goodbye_changes_nothing(
+    lossy: Pipeline, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPE_MAIL_PASSWORD", PASSWORD)
+    box = Mailbox()
+    box.refused = {"goodbye": "451 their words"}
+    async with mail_server(box, certificate) as port:
+        done = await asyncio.to_thread(reconcile, lossy, *mailing(port), code=1)
+        assert (done.err, len(box.mails)) == ("", 1)
+        box.refused["recipient"] = "553 their words"
+        done = await asyncio.to_thread(reconcile, lossy, *mailing(port), code=1)
+        assert done.err == "reconcile: the mail server refuses the recipient (553); check --mail-to\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "password", "said"),
     [
@@ -211,6 +228,11 @@ async def test_a_mail_that_is_refused_is_one_line_that_says_why(
         (mailing(25, "http"), "", "use a URL, such as smtps://"),
         (["--mail-to", "team@example.com\nBcc: all@example.com"], "", "use an address"),
         (["--mail-from", "a@example.com, b@example.com"], "", "use an address"),
+        (mailing(25), "hunter2é", "must be plain ASCII"),
+        (mailing(25, user="hunter2%C3%A9@"), PASSWORD, "must be plain ASCII"),
+        (mailing(25, user="a?b@"), PASSWORD, "use a URL, such as smtps://"),
+        (["--webhook", "hooks.example.com/hunter2"], "", "use a URL, such as https://hooks.example.com/…"),
+        (["--webhook", "https://hooks.example.com:x/hunter2"], "", "use a URL, such as https://hooks.example.com/…"),
     ],
 )
 def test_what_nobody_could_mail_is_refused_at_once(
@@ -233,8 +255,11 @@ def test_where_metrics_are_served_is_a_host_and_a_port(text: str) -> None:
 
 
 async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
+    """Although what it is sent to is of a name that cannot be, which the libraries have no error of their own for."""
     port = process.free_port()
-    arguments = ("--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "3")
+    arguments = ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "3"]
+    arguments += ["--webhook", f"http://{'a' * 64}.example.com/secret"]
+    arguments += ["--mail-to", TO, "--mail-from", FROM, "--mail-server", f"smtps://{'a' * 64}.example.com"]
     running = asyncio.create_task(asyncio.to_thread(reconcile, lossy, *arguments, code=1))
     text = ""
 
@@ -250,7 +275,10 @@ async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
     assert "pixelpipe_reconciliation_missing_hits 2.0\n" in text
     for outcome, hits in (("acknowledged", 5), ("loaded", 3), ("in_flight", 0)):
         assert f'pixelpipe_reconciliation_hits{{outcome="{outcome}"}} {hits:.1f}\n' in text
-    assert "2 hits are missing" in (await running).out
+    done = await running
+    assert "2 hits are missing" in done.out
+    assert done.err.startswith("reconcile: the webhook cannot be ") and len(done.err.splitlines()) == 1
+    assert done.err.endswith("; the mail cannot be sent: UnicodeError\n")
     text = ""
     with pytest.raises(AssertionError):
         await scraped()

@@ -313,7 +313,7 @@ async def test_a_line_that_cannot_be_read_is_a_dead_letter_and_its_neighbours_ar
                 dead_letter.DeadLetter(one.message_id, one.publish_time, dict(one.attributes), one.data), 5
             )
             assert (one.attributes["dead_reason"], shown["found"]) == (shown["problem"], 1)
-        # Published once more as `ops dead replay` does, each dies again and is then the very same message.
+        # Published once more as `pixelpipe dead replay` does, each dies again and is then the very same message.
         originals = [
             dead_letter.DeadLetter("", now, dict(one.attributes), one.data).original_attributes() for one in dead
         ]

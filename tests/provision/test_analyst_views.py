@@ -229,7 +229,7 @@ def test_a_run_describes_views_and_columns_and_another_changes_nothing(emulated:
         found = emulated.client.get_table(f"pixelpipe.{name}")
         assert found.description and found.labels == {"managed-by": "pixelpipe"}
         assert all(field.description for field in found.schema), name
-        for field in found.schema:  # what `ops export` says of them
+        for field in found.schema:  # what `pixelpipe export` says of them
             assert analyst_views.TYPES.get(field.name, "STRING") == SQL.get(field.field_type, field.field_type), name
     assert {line.split()[0] for line in emulated.settle(*SHOP, views="all")} == {"unchanged"}
 
