@@ -18,6 +18,7 @@ import yaml
 
 from local import stack as local_stack
 from observability.generate import BOARDS
+from services.ops import reconcile_report
 from services.shared.reconciliation import SERVICES
 from tests import process
 from tests.local import run_stack
@@ -133,7 +134,7 @@ def test_panels_say_what_the_daily_job_reported(watched: Watched) -> None:
     by_title = {one.panel: one for one in boards.targets(cloud=False) if one.panel.startswith("Daily reconciliation")}
     found = watched.prometheus.now(filled(by_title["Daily reconciliation"].expr))
     shown = {one.labels["outcome"]: one.values[0][1] for one in found}
-    assert shown == {name: value for name, value in watched.report["sums"].items() if name != "difference"}
+    assert shown == {name: watched.report["sums"][name] for name in reconcile_report.OUTCOMES}
     assert shown["loaded"] > 0 and watched.report["missing"] == 0
     assert 0 < watched.prometheus.value(filled(by_title["Daily reconciliation, age"].expr)) < 600
 
