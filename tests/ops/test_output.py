@@ -170,7 +170,7 @@ def test_what_is_nested_deeply_is_shown_as_json(inner: Callable[[Any], Any]) -> 
     with console.capture() as captured:
         console.print(output.rendered({"row": value}))
     said = "".join(captured.get().split())
-    assert '"theinnermost"' in said and said.count('"a":') == 397
+    assert '"theinnermost"' in said and said.count('"a":') == 398
 
 
 def test_objects_that_have_no_name_in_common_are_no_table() -> None:
