@@ -269,7 +269,6 @@ SAYS = {
     "make query SQL='SELECT user_id, type, total": r"ada +order +12.5",
     "printf": "e140d30abe0c4971e44d07ede7accac457b927da75520c69ae5b981c62209055",
     "privacy": "In force: preset balanced",
-    "local ops dead list": "dead letters|REASON",
     "local query": '"one": 1',
     "provision": "(?:unchanged|create|update) +table pixelpipe.events_log",
     "provision iam": "gcloud pubsub topics add-iam-policy-binding",
