@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FORMAT ?= table
 GOOGLE ?= tests/emulators/pubsub tests/collector tests/processor tests/loader tests/shared
-PYTEST ?= -n 3 --dist loadgroup
+PYTEST ?= -n 4 --dist loadgroup
 CODE   := services emulators local observability tests
 
 # Some containers ask for no bytecode: then each of a thousand processes of the tests would compile what it imports.
