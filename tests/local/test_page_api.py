@@ -241,7 +241,7 @@ def test_the_schema_and_the_examples_fit_each_other(page: Page) -> None:
 
 def test_what_every_snippet_fires_becomes_an_event_that_is_found(stack: Stack, page: Page) -> None:
     found = page.get("/api/snippets")
-    assert len({(one["name"], one["language"]) for one in found}) == len(found)  # each can be told apart
+    assert len({(one["name"], one["language"]) for one in found}) == len(found)  # no two have the same name
     fired = {one["protocol"]: one["fires"] for one in found}
     assert set(fired) == {
         "pixel", "post", "form", "snowplow", "segment", "rudderstack", "jitsu", "posthog", "mixpanel", "amplitude",
