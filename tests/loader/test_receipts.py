@@ -77,7 +77,7 @@ async def test_a_table_of_tallies_that_takes_nothing_keeps_no_pack(
     bigquery.by_table["tallies_log"] = Error(StatusCode.NOT_FOUND)
     topics.publish_rows(marked(3))
     async with harness.running(project) as loader:
-        await until(lambda: bigquery.rows("events_log"), "the rows")
+        await loader.until_metric("append_retries_total{NOT_FOUND}", 1)
         topics.publish_rows(events(5, 1))  # the events work while the tallies do not
         await loader.until_acked(2)
         assert await loader.metric("messages_nacked_total") == 0
