@@ -116,10 +116,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except CommandRefused as error:
         print(f"{command}: {error}", file=sys.stderr)
-    except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
-        print(f"{command}: failed: {' '.join(str((error.args or (error,))[0]).split())}", file=sys.stderr)
     # OSError: a file of credentials that cannot be read, a full disk behind stdout.
-    except (exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
+    except (GoogleAuthError, exceptions.GoogleAPIError, requests.RequestException, OSError) as error:
         print(f"{command}: failed: {deployment.one_line(error)}", file=sys.stderr)
     return 1
 

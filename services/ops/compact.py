@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 from google.api_core import exceptions
 from google.cloud import bigquery
-from rich.console import Console
 
 from services.ops import compact_sql, deployment, option, output
 from services.ops import sweep as sweeps
@@ -102,8 +101,8 @@ async def run(options: argparse.Namespace) -> int:
     if not output.for_people(options):
         log.start("ops")
         return await asyncio.to_thread(_run, options)
-    with Console(stderr=True).status("compacting") as status:
-        report = Report(status.update)
+    with output.working("compacting") as say:
+        report = Report(say)
         structlog.configure(processors=[report])
         code = await asyncio.to_thread(_run, options)
     if report.result:

@@ -10,7 +10,7 @@ from typing import Any
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from services.ops import capacity_model
+from services.ops import capacity_model, deployment
 from services.ops.dead_letter import printable
 from services.shared.reconciliation import Reconciliation, Sample
 
@@ -80,8 +80,7 @@ class Certificate:
 
 
 def one_line(error: object) -> str:
-    said = (error.args or (error,))[0] if isinstance(error, GoogleAuthError) else error
-    return printable(" ".join(str(said).split()) or type(error).__name__)[:300]
+    return printable(deployment.words(error) or type(error).__name__)[:300]
 
 
 def failed(check: str, error: Exception, project: str, api: str = "") -> Finding:

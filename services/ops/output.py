@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any, TextIO
 
@@ -58,11 +58,11 @@ def line(options: argparse.Namespace, text: str) -> None:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """Shows that something is being done, until a result is printed or the context ends."""
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows that something is being done, until a result is printed or the context ends; what it yields says what."""
     with progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as shown:
-        shown.add_task(text, total=None)
-        yield
+        task = shown.add_task(text, total=None)
+        yield lambda other: shown.update(task, description=other)
 
 
 @contextmanager
