@@ -78,7 +78,7 @@ def report(
     verdict = _verdict(count, told)
     parts = [f"{sums[name]} {name.replace('_', '-')}" for name in COUNTS[:4]] + [f"{sums['in_flight']} in flight"]
     if sums["untold"]:
-        parts.append(f"{sums['untold']} arrived before they were told")
+        parts.append(f"{sums['untold']} arrived ahead of their tally")
     if unfinished:
         parts.append(f"{unfinished} collector{'s' * (unfinished > 1)} ended without their last tally")
     return {
@@ -106,7 +106,7 @@ def _verdict(count: int, told: Told | None) -> str:
     if told is None:
         return "no collector has told its counts"
     if told.stale:
-        return f"no collector has told its counts since {told.at:%Y-%m-%d %H:%M}, nobody knows what happened since"
+        return f"no collector has told its counts since {told.at:%Y-%m-%d %H:%M}, and what happened since is not known"
     return f"nothing is missing as of {told.at:%Y-%m-%d %H:%M}"
 
 
