@@ -33,6 +33,20 @@ def test_a_run_is_put_at_either_end(place: str) -> None:
         assert_linear(slow, b"frame")
 
 
+def test_a_slow_first_time_hides_nothing() -> None:
+    first = True
+
+    def slow(data: bytes) -> None:
+        nonlocal first
+        if data.endswith(b";;"):
+            times, first = (12 if first else 1), False
+            for _ in range(times):
+                re.search(rb";+$", data + b"x")
+
+    with pytest.raises(Grows):
+        assert_linear(slow, b"frame", runs=[b";"])
+
+
 def test_linear_work_passes_with_every_run() -> None:
     seen: set[bytes] = set()
 
