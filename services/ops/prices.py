@@ -1,8 +1,9 @@
 """List prices of Google Cloud in US dollars, of us-central1 and the US multi-region, without any discount.
 
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
-/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
-Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
+/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods,
+metrics, the Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a
+figure.
 /load-balancing/pricing also bills custom headers; how much is in no copy, so they are left out.
 """
 
@@ -39,6 +40,11 @@ DISK_GIB = 0.10
 # The external load balancer, global or regional: up to five forwarding rules, and the bytes of both directions.
 RULES_HOUR = 0.025
 BALANCER_GIB = 0.008
+
+# Managed Service for Prometheus, each time a pod is asked for its metrics: as others quote it. values-gke.yaml has the
+# interval.
+METRICS_MILLION = 0.06
+SCRAPE_SECONDS = 60
 
 # Replies to the internet, the first TiB of a month; what is above it costs less. Global balancers are of the Premium
 # Tier; a regional one (gke-l7-regional-external-managed) is of the Standard Tier. So many GiB a month are free, in the
