@@ -202,6 +202,7 @@ def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]
             "my-project": bare.project,
             "my-bucket": bare.project,
             "--namespace NAMESPACE": "--namespace web",
+            "$LOCATION": "US",
             "EVENT_ID": "e1",
             "019ac2d0-…": "e1",
             "'…'": "'SELECT 1 AS one'",
@@ -319,7 +320,7 @@ def test_what_operators_type(desk: Desk) -> None:
 
 
 def test_the_release_renders() -> None:
-    (command,) = re.findall(r"^ *helm install (.*)$", SHELL, re.MULTILINE)
+    (command,) = re.findall(r"^ *helm upgrade --install (.*)$", SHELL, re.MULTILINE)
     assert command.startswith("pixelpipe charts/pixelpipe --namespace pixelpipe ")
     layers = [release.load(ROOT / file) for file in re.findall(r"--values (\S+)", command)]
     assert layers
