@@ -164,7 +164,7 @@ AS_THEY_STAND = {
         "the emulator changes no column"
     ),
     "bq update --storage_billing_model=PHYSICAL my-project:pixelpipe": "the emulator bills nothing",
-    "PIPE_MAIL_PASSWORD=… python -m services.ops reconcile --mail-to team@example.com "
+    "PIPE_MAIL_PASSWORD=… pixelpipe reconcile --mail-to team@example.com "
     "--mail-from pixelpipe@example.com --mail-server smtps://reports%40example.com@smtp.example.com": (
         "tests/ops/test_report_delivery.py has a mail server"
     ),
@@ -184,7 +184,9 @@ AS_THEY_STAND = {
 }
 # Run as they stand: see is_run.
 RUN_TARGETS = ("compact", "ops", "query")
-RUN = re.compile(r"(?:PIPE_[A-Z]+=\S+ )*python -m (?:services\.ops|services\.provision|local (?:fault|ops|query)) ?")
+RUN = re.compile(
+    r"(?:PIPE_[A-Z_]+=\S+ )*(?:python -m (?:services\.ops|services\.provision|local (?:fault|ops|query))|pixelpipe) ?"
+)
 PAGE = re.compile(r"127\.0\.0\.1:(?:8000|N)/|python -m local fault")
 OPENSSL = re.compile(r"KEY=\$\(openssl|printf %s \"\$to\" \| openssl")
 
@@ -203,7 +205,7 @@ def is_run(text: str) -> bool:
     if text in AS_THEY_STAND:
         return False
     program, *others = text.split()
-    if RUN.match(text) or OPENSSL.match(text) or program in ("pixelpipe", "curl"):
+    if RUN.match(text) or OPENSSL.match(text) or program == "curl":
         return True
     return (program == "make" and others[0] in RUN_TARGETS) or (program == "bq" and others[0] in ("query", "show"))
 
