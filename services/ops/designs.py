@@ -14,7 +14,7 @@ from typing import NamedTuple
 from services.ops import cost_model, prices
 from services.ops.prices import GIB, HOURS, TIB
 
-_LOG_ENTRY_BYTES = 1_500  # of a load balancer's log, as JSON
+LOG_ENTRY_BYTES = 1_500  # of a load balancer's log, as JSON
 _FUNCTION_CPU_MS = 5.0  # of one vCPU, for an event's function; other languages take less
 _COLLECTOR_CPU_MS = 1.0  # of a web server's request on Cloud Run, which bills while a request is in progress
 _TAG_SERVER_RATE = 100.0  # requests a second that a tag server with one vCPU takes
@@ -44,7 +44,7 @@ def estimate(hits_per_second: float, event_bytes: float = cost_model.EVENT_BYTES
 
 def _log_sink(rate: float, event_bytes: float) -> Design:
     hits = _hits(rate)
-    entries = hits * max(prices.PUBSUB_REQUEST, _LOG_ENTRY_BYTES)
+    entries = hits * max(prices.PUBSUB_REQUEST, LOG_ENTRY_BYTES)
     balancer, replies = cost_model.front(hits, "premium")
     return Design(
         "log sink and function",

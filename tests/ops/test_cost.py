@@ -189,6 +189,19 @@ def test_what_is_promised_of_a_month() -> None:
     assert cost_model.estimate(10_000).total / (10 * million) <= 0.063
 
 
+def test_what_the_document_says_of_zones_logs_metrics_and_free_amounts_is_what_the_model_says() -> None:
+    text = " ".join((ROOT / "docs" / "cost.md").read_text().split())
+    both_ways = (cost_model.REQUEST_BYTES + cost_model.REPLY_BYTES) / prices.GIB
+    assert f"exchanges {round(50 * prices.HOURS * 3600 * both_ways, -1):.0f} GiB a month" in text
+    entries = 1_000 * prices.HOURS * 3600 * designs.LOG_ENTRY_BYTES / prices.GIB
+    assert f"would be {round((entries - 50) / 2, -2):,.0f} a month at 1,000 hits/s" in text
+    assert f"**Metrics** are {cost_model.estimate(10).metrics:.2f} for four pods" in text
+    free = prices.INTERNET_FREE_GIB["standard"] * prices.INTERNET_GIB["standard"]
+    free += prices.WRITE_FREE / prices.GIB * prices.WRITE_GIB + prices.PUBSUB_FREE / prices.TIB * prices.PUBSUB_TIB
+    free += prices.STORAGE_FREE / prices.GIB * prices.STORAGE_GIB
+    assert f"free amounts, worth {free:.0f} dollars a month, are {free / 2628 * 100:.1f} cents" in text
+
+
 def test_the_installation_that_is_described_is_the_one_that_is_promised() -> None:
     """A regional load balancer with an address of the Standard Tier, as the model has it by default."""
     steps = (ROOT / "docs" / "gke.md").read_text().partition("\n## ")[0]
