@@ -41,7 +41,7 @@ def parts() -> dict[str, str]:
         "what moves it": table(("at 1,000 hits/s", "a month", "a million"), (_choice(*one) for one in CHOICES)),
         "other designs": table(
             ("design", "what it is", *(f"{rate:,} hits/s" for rate in RATES)),
-            (_design(*found) for found in zip(*(designs.estimate(rate) for rate in RATES), strict=True)),
+            [_here(), *(_design(*found) for found in zip(*(designs.estimate(rate) for rate in RATES), strict=True))],
         ),
         "persistent spool": table(
             ("hits/s", "collectors", "disks", "US dollars a month"), (_disks(rate) for rate in RATES)
@@ -59,13 +59,19 @@ def _month(rate: int, values: str) -> tuple[str, ...]:
         f"{bill.load_balancer:.0f}",
         f"{bill.replies:.0f}",
         f"{bill.pods + bill.metrics + bill.cluster:.0f}",
-        f"**{bill.total:.0f}**",
+        f"**{bill.total:,.0f}**",
     )
 
 
 def _choice(name: str, choices: Mapping[str, Any], paid: float) -> tuple[str, ...]:
     total = cost_model.estimate(1_000, **choices).total - paid
     return name, f"{total:.0f}", f"{total / (1_000 * prices.HOURS * 3600) * 1e6:.3f}"
+
+
+def _here() -> tuple[str, ...]:
+    small = cost_model.estimate(RATES[0], values="small").total
+    made_of = f"this, by the chart's defaults; with `values-small.yaml` {small:.0f} at {RATES[0]} hits/s"
+    return "**pixelpipe**", made_of, *(f"{cost_model.estimate(rate).total:,.0f}" for rate in RATES)
 
 
 def _design(*by_rate: Design) -> tuple[str, ...]:
