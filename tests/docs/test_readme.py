@@ -61,9 +61,9 @@ def test_what_it_costs_is_what_the_model_says() -> None:
 
 def test_a_subscription_is_compared_by_the_model() -> None:
     """With the small values the rates at which both cost the same; beyond, what a million costs here and there."""
-    month = 100 * prices.HOURS * 3600 / 1e8
-    there, here = _subscription(100), cost_model.estimate(100).total
-    assert f"at 100 events/s a million cost {there / month:.0f} cents instead of {here / month:.0f}" in README
+    month = 1_000 * prices.HOURS * 3600 / 1e8
+    there, here = _subscription(1_000), cost_model.estimate(1_000).total
+    assert f"at 1,000 events/s a million cost {there / month:.0f} cents instead of {here / month:.0f}" in README
     assert "cheaper below [some 25 events a second]" in README
     assert _subscription(23) < cost_model.estimate(23, values="small").total
     assert _subscription(27) > cost_model.estimate(27, values="small").total

@@ -227,6 +227,19 @@ def test_another_design_by_hand() -> None:
     assert found.total == pytest.approx(sum(found.parts.values()))
 
 
+def test_a_collector_on_cloud_run_is_billed_by_whichever_way_is_cheaper() -> None:
+    """By the request at ten a second; at 1,000 by the instance, two of them, without a price for requests."""
+    (found,) = (one for one in designs.estimate(1_000) if one.name.startswith("BigQuery subscription"))
+    seconds = 2 * 730 * 3600
+    assert found.parts["collector"] == pytest.approx(
+        (seconds - 240_000) * 0.000018 + (seconds / 2 - 450_000) * 0.000002
+    )
+    (servers,) = (one for one in designs.estimate(10) if one.name == "server-side Tag Manager")
+    assert servers.parts["servers"] == pytest.approx(
+        (3 * 730 * 3600 - 240_000) * 0.000018 + (3 * 730 * 3600 / 2 - 450_000) * 0.000002
+    )
+
+
 def test_an_engine_on_the_same_cluster_by_hand() -> None:
     """Flink at 3,000 events a second of 1,000 bytes: a job manager and two task managers of one CPU and 2 GiB each."""
     (found,) = (one for one in designs.estimate(3_000, 1_000) if one.name == "Flink on GKE")
