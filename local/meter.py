@@ -19,6 +19,7 @@ _NAMES = {
     "load_balancer": "Load balancer",
     "replies": "Replies to browsers (egress)",
     "pods": "Pods on GKE",
+    "metrics": "Metrics of the pods",
     "cluster": "GKE cluster",
 }
 
@@ -53,7 +54,7 @@ def meter(found: Mapping[str, Any], rate: float | None) -> dict[str, Any]:
         f"{size:.0f} bytes an event, " + ("as measured here" if found["bytes_per_event"] else "as of a sample event"),
         "the chart's default settings behind a regional load balancer, "
         f"packs of {Config.linger_seconds * 1000:.0f} ms, list prices read on {prices.READ.isoformat()}",
-        "without queries, logs, metrics, TLS handshakes and discounts",
+        "without queries, logs, TLS handshakes and discounts",
     ]
     return {
         "per_million": round(per_million, 4),

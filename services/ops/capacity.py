@@ -12,6 +12,8 @@ from services.collector.config import Config
 from services.ops import capacity_model, option
 from services.ops.capacity_model import Plan
 
+_MOST_ON_A_NODE = 10 * 2**30  # bytes that Autopilot lets a pod have of its node's disk
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hits-per-second", type=option.HITS_A_SECOND, required=True, help="on average, day and night")
@@ -44,7 +46,10 @@ def values(plan: Plan) -> dict[str, Any]:
     if plan.spool_bytes > Config.spool_max_bytes:
         found["collector.settings.spoolMaxBytes"] = plan.spool_bytes
         # The disk holds a quarter more than the spool may.
-        found["collector.spool.size"] = f"{math.ceil(plan.spool_bytes * 1.25 / 2**20)}Mi"
+        size = plan.spool_bytes * 1.25
+        found["collector.spool.size"] = f"{math.ceil(size / 2**20)}Mi"
+        if size > _MOST_ON_A_NODE:
+            found["collector.kind"], found["collector.spool.storage"] = "StatefulSet", "persistent"
     return found
 
 
@@ -60,6 +65,6 @@ def _text(plan: Plan) -> Iterator[str]:
     yield ""
     for name, share in plan.quotas.items():
         over = ": ask Google for more, or spread over projects" if share > 0.8 else ""
-        yield f"{name:<16} {share:6.1%} of the quota at the peak{over}"
+        yield f"{name:<16} {share:6.1%} of a small region's quota at the peak{over}"
     yield ""
     yield " \\\n".join(f"--set {key}={value}" for key, value in values(plan).items())

@@ -13,11 +13,6 @@ from services.collector.config import Config
 from services.ops import cost_model
 from services.ops.cost_model import Pods
 
-# Beyond so many pods of the chart's size on average, pods of a core each: one process uses no more. Their memory is
-# what the chart's limits allow.
-_SMALL_PODS = 10
-_CORE = {"collector": (1.0, 0.5), "processor": (1.0, 0.75), "loader": (1.0, 1.0)}  # CPUs, and GiB
-
 # Of a project and region, in bytes a second; larger regions start higher, and all can be raised.
 QUOTAS = {"Pub/Sub publish": 200e6, "Pub/Sub pull": 200e6, "BigQuery append": 300e6}
 
@@ -48,7 +43,9 @@ class Plan:
 
 def plan(hits_per_second: float, peak: float = 5.0, outage_seconds: float = 3600.0) -> Plan:
     """For a rate on average, a peak of so many times that, and Pub/Sub away for so long at the average rate."""
-    services = {name: _service(name, pods, hits_per_second, peak) for name, pods in cost_model.PODS["default"].items()}
+    services = {
+        name: _service(name, pods, hits_per_second, peak) for name, pods in cost_model.sized(hits_per_second).items()
+    }
     collectors = services["collector"].on_average
     size = cost_model.pack_hits(hits_per_second / collectors, Config.linger_seconds)
     hit_bytes = cost_model.hits_pack_bytes(size, cost_model.EVENT_BYTES) / size
@@ -60,9 +57,6 @@ def plan(hits_per_second: float, peak: float = 5.0, outage_seconds: float = 3600
 
 
 def _service(name: str, pods: Pods, rate: float, peak: float) -> Service:
-    if pods.count(rate) > _SMALL_PODS:
-        cpu, gib = _CORE[name]
-        pods = Pods(cpu, gib, pods.fewest, pods.target, pods.cpu_ms)
     average = pods.count(rate)
     # Collectors for the average are there at night too: what a sudden peak brings before more have started is answered
     # 503. For the others it waits in Pub/Sub.

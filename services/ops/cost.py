@@ -65,7 +65,7 @@ async def run(options: argparse.Namespace) -> int:
     outcome: dict[str, Any] = {
         "hits_per_second": rate,
         "prices_read": prices.READ.isoformat(),
-        "pods": {name: one.count(rate) for name, one in cost_model.PODS[options.values].items()},
+        "pods": {name: one.count(rate) for name, one in cost_model.sized(rate, options.values).items()},
         "usd_a_month": {name: round(value, 2) for name, value in asdict(bill).items()},
         "total": round(bill.total, 2),
         "total_a_million_hits": round(bill.total / (rate * prices.HOURS * 3600) * 1e6, 4),

@@ -1,12 +1,13 @@
 """What a month costs at a steady rate of hits, by the list prices in services/ops/prices.py. Pure.
 
-Not included: queries (compaction's too), logs, metrics, TLS handshakes unless connections are counted, and discounts.
+Not included: queries (compaction's too), logs, TLS handshakes unless connections are counted, and discounts.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 from services.collector.config import Config
 from services.ops import prices
@@ -42,6 +43,12 @@ class Pods:
         """How many pods the autoscaler keeps."""
         return max(self.fewest, math.ceil(hits_per_second * self.cpu_ms / 1000 / (self.cpu * self.target)))
 
+    @property
+    def dollars(self) -> float:
+        """A month of one."""
+        gib = max(self.gib, self.cpu * prices.POD_GIB_A_CPU)
+        return HOURS * (self.cpu * prices.POD_CPU_HOUR + gib * prices.POD_GIB_HOUR)
+
 
 PODS = {  # by values file: the chart's own values.yaml, and values-small.yaml over it
     "default": {
@@ -55,6 +62,12 @@ PODS = {  # by values file: the chart's own values.yaml, and values-small.yaml o
         "loader": Pods(0.05, 192 / 1024, 1, 0.70, 0.12),
     },
 }
+# Beyond so many pods of that size, pods of a core each: one process uses no more, and packs are larger where fewer
+# collectors fill them. Their memory is what the chart's limits allow.
+_MOST_OF_A_SIZE = 10
+_CORE = {"collector": (1.0, 0.5), "processor": (1.0, 0.75), "loader": (1.0, 1.0)}  # CPUs, and GiB
+# Series of a pod's /metrics, at most; tests/ops/test_cost.py counts them.
+SERIES = {"collector": 160, "processor": 100, "loader": 100}
 
 
 @dataclass(frozen=True)
@@ -67,6 +80,7 @@ class Bill:
     load_balancer: float
     replies: float
     pods: float
+    metrics: float
     cluster: float
 
     @property
@@ -88,26 +102,41 @@ def estimate(
 
     With `hits_per_connection`, the replies include a TLS handshake for every so many hits.
     """
-    pods = PODS[values]
+    pods = sized(hits_per_second, values)
+    counts = {name: one.count(hits_per_second) for name, one in pods.items()}
     hits = hits_per_second * HOURS * 3600
-    size = pack_hits(hits_per_second / pods["collector"].count(hits_per_second), linger_seconds)
+    size = pack_hits(hits_per_second / counts["collector"], linger_seconds)
     carried = billed_bytes(hits / size, hits_pack_bytes(size, event_bytes), rows_pack_bytes(size, event_bytes))
     rows = hits * event_bytes * STORED
     balancer, replies = front(hits, tier, hits_per_request, hits_per_connection)
-    running = sum(
-        one.count(hits_per_second)
-        * (one.cpu * prices.POD_CPU_HOUR + max(one.gib, one.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR)
-        for one in pods.values()
-    )
     return Bill(
         pubsub=pubsub(carried),
         bigquery_write=bigquery_write(rows),
         bigquery_storage=bigquery_storage(rows),
         load_balancer=balancer,
         replies=replies,
-        pods=running * HOURS,
+        pods=sum(counts[name] * one.dollars for name, one in pods.items()),
+        metrics=metrics(counts),
         cluster=max(0.0, prices.CLUSTER_HOUR * HOURS - prices.CLUSTER_CREDIT),
     )
+
+
+def sized(hits_per_second: float, values: str = "default") -> dict[str, Pods]:
+    """The pods of each service for a rate on average, as `capacity` names them."""
+    return {name: _sized(name, one, hits_per_second) for name, one in PODS[values].items()}
+
+
+def _sized(name: str, pods: Pods, hits_per_second: float) -> Pods:
+    if pods.count(hits_per_second) <= _MOST_OF_A_SIZE:
+        return pods
+    cpu, gib = _CORE[name]
+    return replace(pods, cpu=cpu, gib=gib)
+
+
+def metrics(pods: Mapping[str, float]) -> float:
+    """Dollars a month for reading the metrics of so many pods of each service."""
+    series = sum(count * SERIES[name] for name, count in pods.items())
+    return series * HOURS * 3600 / prices.SCRAPE_SECONDS / 1e6 * prices.METRICS_MILLION
 
 
 def front(

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from services.ops import cost_model, prices
 from services.ops.prices import GIB, HOURS, TIB
 
-_LOG_ENTRY_BYTES = 1_500  # of a load balancer's log, as JSON
+LOG_ENTRY_BYTES = 1_500  # of a load balancer's log, as JSON
 _FUNCTION_CPU_MS = 5.0  # of one vCPU, for an event's function; other languages take less
-_COLLECTOR_CPU_MS = 1.0  # of a web server's request on Cloud Run, which bills while a request is in progress
+_COLLECTOR_CPU_MS = 1.0  # of a web server's request on Cloud Run
+_RUN_TARGET = 0.6  # of an instance's one vCPU that Cloud Run's autoscaler aims for
 _TAG_SERVER_RATE = 100.0  # requests a second that a tag server with one vCPU takes
 _TAG_SERVERS = 3  # so many keep running
 _DATAFLOW_CPU, _DATAFLOW_GIB, _DATAFLOW_RATE = 2.0, 7.5, 5_000.0  # a worker, and events a second that it takes
@@ -44,7 +45,7 @@ def estimate(hits_per_second: float, event_bytes: float = cost_model.EVENT_BYTES
 
 def _log_sink(rate: float, event_bytes: float) -> Design:
     hits = _hits(rate)
-    entries = hits * max(prices.PUBSUB_REQUEST, _LOG_ENTRY_BYTES)
+    entries = hits * max(prices.PUBSUB_REQUEST, LOG_ENTRY_BYTES)
     balancer, replies = cost_model.front(hits, "premium")
     return Design(
         "log sink and function",
@@ -118,7 +119,7 @@ def _tag_server(rate: float, event_bytes: float) -> Design:
         "server-side Tag Manager",
         "tag servers on Cloud Run with a tag that inserts a row",
         {
-            "servers": servers * HOURS * 3600 * (prices.RUN_CPU_SECOND + 0.5 * prices.RUN_GIB_SECOND),
+            "servers": _instances(servers, 0.5),
             "replies": replies,
             "insertAll": hits * max(prices.INSERT_ROW, event_bytes * cost_model.STORED) / GIB * prices.INSERT_GIB,
             "storage": _storage(hits, event_bytes),
@@ -140,7 +141,7 @@ def _cloud_run_services(rate: float, event_bytes: float) -> Design:
         "the collector as a service, processor and loader as worker pools of at least one vCPU and 512 MiB",
         {
             **_cloud_run_front(hits),
-            "worker pools": pullers * HOURS * 3600 * (prices.RUN_CPU_SECOND + 0.5 * prices.RUN_GIB_SECOND),
+            "worker pools": _instances(pullers, 0.5),
             "Pub/Sub": cost_model.pubsub(carried),
             "Storage Write API": cost_model.bigquery_write(hits * event_bytes * cost_model.STORED),
             "storage": _storage(hits, event_bytes),
@@ -173,8 +174,19 @@ def _cloud_run_front(hits: float) -> dict[str, float]:
 
 
 def _cloud_run(requests: float, cpu_seconds: float, gib: float) -> float:
-    return (
+    """Billed by the request or by the instance, whichever is cheaper."""
+    return min(
         max(0.0, requests - prices.RUN_FREE_REQUESTS) / 1e6 * prices.RUN_MILLION_REQUESTS
         + max(0.0, cpu_seconds - prices.RUN_FREE_CPU_SECONDS) * prices.RUN_CPU_SECOND
-        + max(0.0, cpu_seconds * gib - prices.RUN_FREE_GIB_SECONDS) * prices.RUN_GIB_SECOND
+        + max(0.0, cpu_seconds * gib - prices.RUN_FREE_GIB_SECONDS) * prices.RUN_GIB_SECOND,
+        _instances(math.ceil(cpu_seconds / (HOURS * 3600) / _RUN_TARGET), gib),
+    )
+
+
+def _instances(count: int, gib: float) -> float:
+    """So many of one vCPU, all month."""
+    seconds = count * HOURS * 3600
+    return (
+        max(0.0, seconds - prices.RUN_INSTANCE_FREE_CPU_SECONDS) * prices.RUN_INSTANCE_CPU_SECOND
+        + max(0.0, seconds * gib - prices.RUN_INSTANCE_FREE_GIB_SECONDS) * prices.RUN_INSTANCE_GIB_SECOND
     )

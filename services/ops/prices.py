@@ -1,8 +1,9 @@
 """List prices of Google Cloud in US dollars, of us-central1 and the US multi-region, without any discount.
 
 Read on the day below in stored copies of Google's pages, which bear no day themselves: /pubsub/pricing,
-/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods, the
-Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a figure.
+/kubernetes-engine/pricing (the cluster), /load-balancing/pricing. The other tables are not in those copies: pods,
+metrics, the Storage Write API, storage and internet traffic are as others quote them. Look again before you rely on a
+figure.
 /load-balancing/pricing also bills custom headers; how much is in no copy, so they are left out.
 """
 
@@ -40,6 +41,11 @@ DISK_GIB = 0.10
 RULES_HOUR = 0.025
 BALANCER_GIB = 0.008
 
+# Managed Service for Prometheus, each time a pod is asked for its metrics: as others quote it. values-gke.yaml has the
+# interval.
+METRICS_MILLION = 0.06
+SCRAPE_SECONDS = 60
+
 # Replies to the internet, the first TiB of a month; what is above it costs less. Global balancers are of the Premium
 # Tier; a regional one (gke-l7-regional-external-managed) is of the Standard Tier. So many GiB a month are free, in the
 # Standard Tier of each region.
@@ -56,6 +62,10 @@ RUN_MILLION_REQUESTS = 0.40
 RUN_CPU_SECOND = 0.000024
 RUN_GIB_SECOND = 0.0000025
 RUN_FREE_REQUESTS, RUN_FREE_CPU_SECONDS, RUN_FREE_GIB_SECONDS = 2e6, 360_000, 180_000
+# The same billed by the instance, running or idle, with no price for requests.
+RUN_INSTANCE_CPU_SECOND = 0.000018
+RUN_INSTANCE_GIB_SECOND = 0.000002
+RUN_INSTANCE_FREE_CPU_SECONDS, RUN_INSTANCE_FREE_GIB_SECONDS = 240_000, 450_000
 # Dataflow's streaming workers: no copy here has these.
 DATAFLOW_CPU_HOUR = 0.069
 DATAFLOW_GIB_HOUR = 0.003557

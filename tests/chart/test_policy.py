@@ -269,6 +269,15 @@ def test_the_balancer_drains_while_the_collector_serves(case: str) -> None:
                 )
 
 
+def test_the_balancer_keeps_no_log_of_its_own(case: str) -> None:
+    """GKE's Ingress logs every request unless it is told not to: whole addresses and URLs, and half a dollar a GiB."""
+    found = release.case(case)
+    for doc in found.of("GCPBackendPolicy"):
+        assert doc["spec"]["default"]["logging"] == {"enabled": False}
+    for doc in found.of("BackendConfig"):
+        assert doc["spec"]["logging"] == {"enable": False}
+
+
 def test_replicas_are_set_where_nothing_else_sets_them(case: str) -> None:
     found = release.case(case)
     scaled = {doc["spec"]["scaleTargetRef"]["name"] for doc in found.of("HorizontalPodAutoscaler", "ScaledObject")}

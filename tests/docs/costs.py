@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import yaml
@@ -14,6 +13,7 @@ from tests.chart.release import CHART
 from tests.docs.markers import table
 
 RATES = (10, 100, 1_000)
+MONTH_RATES = (*RATES, 10_000)
 SMALL_RATES = (1, 10, 50)
 RULES = prices.RULES_HOUR * prices.HOURS
 # What changes, and what of the bill another load balancer pays.
@@ -31,17 +31,17 @@ def parts() -> dict[str, str]:
     """The generated parts by name."""
     return {
         "a month": table(
-            ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods", "all"),
-            (_month(rate, "default") for rate in RATES),
+            ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods, metrics", "all"),
+            (_month(rate, "default") for rate in MONTH_RATES),
         ),
         "a small month": table(
-            ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods", "all"),
+            ("hits/s", "hits a month", "Pub/Sub", "BigQuery", "load balancer", "replies", "pods, metrics", "all"),
             (_month(rate, "small") for rate in SMALL_RATES),
         ),
         "what moves it": table(("at 1,000 hits/s", "a month", "a million"), (_choice(*one) for one in CHOICES)),
         "other designs": table(
             ("design", "what it is", *(f"{rate:,} hits/s" for rate in RATES)),
-            (_design(*found) for found in zip(*(designs.estimate(rate) for rate in RATES), strict=True)),
+            [_here(), *(_design(*found) for found in zip(*(designs.estimate(rate) for rate in RATES), strict=True))],
         ),
         "persistent spool": table(
             ("hits/s", "collectors", "disks", "US dollars a month"), (_disks(rate) for rate in RATES)
@@ -51,22 +51,27 @@ def parts() -> dict[str, str]:
 
 def _month(rate: int, values: str) -> tuple[str, ...]:
     bill = cost_model.estimate(rate, values=values)
-    shown = {key: round(value) for key, value in asdict(bill).items()}
     return (
         f"{rate:,}",
         f"{rate * prices.HOURS * 3600 / 1e6:,.0f} million",
-        str(shown["pubsub"]),
-        str(shown["bigquery_write"] + shown["bigquery_storage"]),
-        str(shown["load_balancer"]),
-        str(shown["replies"]),
-        str(shown["pods"] + shown["cluster"]),
-        f"**{bill.total:.0f}**",
+        f"{bill.pubsub:.0f}",
+        f"{bill.bigquery_write + bill.bigquery_storage:.0f}",
+        f"{bill.load_balancer:.0f}",
+        f"{bill.replies:.0f}",
+        f"{bill.pods + bill.metrics + bill.cluster:.0f}",
+        f"**{bill.total:,.0f}**",
     )
 
 
 def _choice(name: str, choices: Mapping[str, Any], paid: float) -> tuple[str, ...]:
     total = cost_model.estimate(1_000, **choices).total - paid
     return name, f"{total:.0f}", f"{total / (1_000 * prices.HOURS * 3600) * 1e6:.3f}"
+
+
+def _here() -> tuple[str, ...]:
+    small = cost_model.estimate(RATES[0], values="small").total
+    made_of = f"this, by the chart's defaults; with `values-small.yaml` {small:.0f} at {RATES[0]} hits/s"
+    return "**pixelpipe**", made_of, *(f"{cost_model.estimate(rate).total:,.0f}" for rate in RATES)
 
 
 def _design(*by_rate: Design) -> tuple[str, ...]:

@@ -101,7 +101,7 @@ def rows() -> list[tuple[str, str, str, str]]:
             "",
         ),
         (
-            "load balancer's log, if it is on",
+            "load balancer's log, which the chart keeps off",
             "addresses, URLs, user agents, as Google sees them before the collector",
             f"{LOG_DAYS} days in the log bucket `_Default`",
             "Cloud Logging; exclude them there",

@@ -7,7 +7,7 @@ import re
 from local import run
 from local.ports import Ports
 from local.stack import DATA, Layout
-from services.ops import cost_model, prices
+from services.ops import cost_model, designs, prices
 from tests.docs import costs
 from tests.process import ROOT
 
@@ -55,6 +55,23 @@ def test_what_it_costs_is_what_the_model_says() -> None:
     wanted = f"about {few} dollars a month at 10 hits/s, {small} with `values-small.yaml`, and {many} at 1,000"
     wanted += f", which is {million:.0f} cents a million"
     assert wanted in " ".join(README.split())
+    first = f"[{million:.0f} cents a million hits](#on-google-cloud) at 1,000 a second, {small} dollars a month at ten"
+    assert first in README
+
+
+def test_a_subscription_is_compared_by_the_model() -> None:
+    """With the small values the rates at which both cost the same; beyond, what a million costs here and there."""
+    month = 1_000 * prices.HOURS * 3600 / 1e8
+    there, here = _subscription(1_000), cost_model.estimate(1_000).total
+    assert f"at 1,000 events/s a million cost {there / month:.0f} cents instead of {here / month:.0f}" in README
+    assert "cheaper below [some 25 events a second]" in README
+    assert _subscription(23) < cost_model.estimate(23, values="small").total
+    assert _subscription(27) > cost_model.estimate(27, values="small").total
+
+
+def _subscription(rate: float) -> float:
+    (found,) = (one.total for one in designs.estimate(rate) if one.name.startswith("BigQuery subscription"))
+    return found
 
 
 def test_what_a_million_is_made_of_is_what_the_model_says() -> None:

@@ -70,12 +70,22 @@ UNTIL_STOPPED = {
     "page": ("tests/local/test_page_cluster.py", '"page"'),
 }
 HELM = {  # options of each command; `--set` and files of values are rendered
-    "install": {"--namespace", "--create-namespace", "--values", "--set", "--set-file"},
-    "upgrade": {"-n", "--namespace", "--reuse-values", "--reset-then-reuse-values", "--set"},
+    "install": {"--namespace", "--create-namespace", "--set"},
+    "upgrade": {
+        "-n",
+        "--namespace",
+        "--reuse-values",
+        "--reset-then-reuse-values",
+        "--set",
+        "--install",
+        "--create-namespace",
+        "--values",
+        "--set-file",
+    },
     "test": {"--namespace"},
     "history": {"-n"},
     "rollback": {"-n", "--namespace"},
-    "uninstall": {"--namespace"},
+    "uninstall": {"--namespace", "--wait"},
     "get notes": {"-n"},
 }
 KUBECTL = {  # options of each command, next to the namespace
@@ -95,18 +105,25 @@ KUBECTL = {  # options of each command, next to the namespace
 GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclouds_commands_are_its_own
     "alpha services quota list": {"--service", "--consumer"},
     "artifacts repositories create": {"--repository-format", "--location"},
+    "artifacts repositories delete": {"--location"},
     "auth application-default login": set[str](),
     "auth configure-docker": set[str](),
     "auth login": set[str](),
     "certificate-manager certificates create": {"--location", "--domains", "--dns-authorizations"},
+    "certificate-manager certificates delete": {"--location"},
+    "certificate-manager certificates describe": {"--location", "--format"},
     "certificate-manager dns-authorizations create": {"--location", "--domain"},
+    "certificate-manager dns-authorizations delete": {"--location"},
     "certificate-manager dns-authorizations describe": {"--location", "--format"},
     "certificate-manager maps create": set[str](),
     "certificate-manager maps entries create": {"--map", "--hostname", "--certificates"},
+    "components install": set[str](),
     "compute addresses create": {"--global", "--region", "--network-tier"},
+    "compute addresses delete": {"--region"},
     "compute addresses describe": {"--global", "--region", "--format"},
     "compute backend-services update": {"--global", "--custom-request-header"},
     "compute networks subnets create": {"--purpose", "--role", "--region", "--network", "--range"},
+    "compute networks subnets delete": {"--region"},
     "compute url-maps add-path-matcher": {
         "--global",
         "--path-matcher-name",
@@ -117,10 +134,12 @@ GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclo
     "compute url-maps edit": set[str](),
     "config set": set[str](),
     "container clusters create-auto": {"--region"},
+    "container clusters delete": {"--region"},
     "container clusters get-credentials": {"--region"},
     "logging sinks create": {"--log-filter"},
     "logging sinks delete": set[str](),
     "logging sinks describe": {"--format"},
+    "projects delete": set[str](),
     "projects get-iam-policy": {"--flatten", "--filter"},
     "pubsub subscriptions create": {
         "--topic",
@@ -145,7 +164,7 @@ AS_THEY_STAND = {
         "the emulator changes no column"
     ),
     "bq update --storage_billing_model=PHYSICAL my-project:pixelpipe": "the emulator bills nothing",
-    "PIPE_MAIL_PASSWORD=… python -m services.ops reconcile --mail-to team@example.com "
+    "PIPE_MAIL_PASSWORD=… pixelpipe reconcile --mail-to team@example.com "
     "--mail-from pixelpipe@example.com --mail-server smtps://reports%40example.com@smtp.example.com": (
         "tests/ops/test_report_delivery.py has a mail server"
     ),
@@ -153,9 +172,9 @@ AS_THEY_STAND = {
     "done": "the end of a loop",
     "for service in collector processor loader ops": "tests/ops/test_documents.py",
     "do": "of the loop",
-    "export PROJECT=my-project HOST=track.example.com IMAGES=us-docker.pkg.dev/my-project/pixelpipe": "of this shell",
+    "export IMAGES=us-docker.pkg.dev/$PROJECT/pixelpipe": "of this shell",
+    "export PROJECT=my-project HOST=track.example.com REGION=us-central1 LOCATION=US": "of this shell",
     "npm install --package-lock-only": "it asks a package index for what is new",
-    "skaffold build --profile gke --default-repo $IMAGES --tag 0.1.0": "tests/chart/test_skaffold.py has the profile",
     "skaffold dev": "tests/chart/test_skaffold.py",
     "skaffold verify": "tests/chart/test_skaffold.py",
     "sleep 1": "of a loop",
@@ -165,7 +184,9 @@ AS_THEY_STAND = {
 }
 # Run as they stand: see is_run.
 RUN_TARGETS = ("compact", "ops", "query")
-RUN = re.compile(r"(?:PIPE_[A-Z]+=\S+ )*python -m (?:services\.ops|services\.provision|local (?:fault|ops|query)) ?")
+RUN = re.compile(
+    r"(?:PIPE_[A-Z_]+=\S+ )*(?:python -m (?:services\.ops|services\.provision|local (?:fault|ops|query))|pixelpipe) ?"
+)
 PAGE = re.compile(r"127\.0\.0\.1:(?:8000|N)/|python -m local fault")
 OPENSSL = re.compile(r"KEY=\$\(openssl|printf %s \"\$to\" \| openssl")
 
@@ -184,7 +205,7 @@ def is_run(text: str) -> bool:
     if text in AS_THEY_STAND:
         return False
     program, *others = text.split()
-    if RUN.match(text) or OPENSSL.match(text) or program in ("pixelpipe", "curl"):
+    if RUN.match(text) or OPENSSL.match(text) or program == "curl":
         return True
     return (program == "make" and others[0] in RUN_TARGETS) or (program == "bq" and others[0] in ("query", "show"))
 
@@ -298,7 +319,7 @@ def options_of(
 
 def helm(words: Sequence[str]) -> None:
     command, arguments, options = options_of(
-        words, HELM, set(), {"--create-namespace", "--reuse-values", "--reset-then-reuse-values"}
+        words, HELM, set(), {"--create-namespace", "--reuse-values", "--reset-then-reuse-values", "--install", "--wait"}
     )
     used("HELM", command)
     if not arguments:  # spoken of, not typed
@@ -332,7 +353,7 @@ def rendered(options: dict[str, list[str]]) -> None:
 
 
 def assigned(name: str, text: str) -> dict[str, Any]:
-    value: Any = text.replace("$PROJECT", "my-project").replace("$HOST", "track.example.com")
+    value: Any = text.replace("$PROJECT", "my-project").replace("$HOST", "track.example.com").replace("$LOCATION", "US")
     if value.startswith("{"):
         value = value.strip("{}").split(",")
     elif re.fullmatch("[0-9]+|true|false", value):
@@ -403,7 +424,8 @@ def gcloud(words: Sequence[str]) -> None:
     command, arguments, _ = options_of(words, GCLOUD, set(), {"--global"})
     used("GCLOUD", command)
     for one in arguments:
-        if one.startswith("pixelpipe-") and one not in NAMES and not command.endswith(" create"):
+        made = command.endswith(" create") or not command.startswith("pubsub ")
+        if one.startswith("pixelpipe-") and one not in NAMES and not made:
             raise Wrong(f"{one} is no topic or subscription that is provisioned")
 
 

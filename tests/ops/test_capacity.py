@@ -55,10 +55,21 @@ def test_the_most_pods_hold_the_peak_and_the_spool_the_outage(rate: float) -> No
     assert twice.spool_bytes == pytest.approx(2 * plan.spool_bytes, rel=0.01)
 
 
+def test_a_spool_that_no_emptydir_may_hold_gets_a_disk() -> None:
+    """Autopilot gives a pod at most 10 GiB of its node's disk."""
+    hours = capacity.values(capacity_model.plan(1_000, outage_seconds=24 * 3600))
+    assert "collector.spool.size" in hours and "collector.spool.storage" not in hours
+    days = capacity.values(capacity_model.plan(1_000, outage_seconds=4 * 24 * 3600))
+    assert (days["collector.kind"], days["collector.spool.storage"]) == ("StatefulSet", "persistent")
+
+
 def test_it_prints_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capacity", "--hits-per-second", "1000000"]) == 0
     text = capsys.readouterr().out
-    assert "ask Google for more" in text and "--set collector.autoscaling.min=350" in text
+    assert (
+        "of a small region's quota at the peak: ask Google for more" in text
+        and "--set collector.autoscaling.min=350" in text
+    )
     assert main(["capacity", "--hits-per-second", "1000000", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["met_first"] == "BigQuery append"

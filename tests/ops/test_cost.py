@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
+import requests
 import yaml
 
-from services.ops import cost_model, designs, load_events, prices
+from local import stack
+from services.ops import capacity_model, cost_model, designs, load_events, prices
 from services.ops.__main__ import main
 from services.processor.parse import Parser, Row
 from services.shared import hit, identity, rows
@@ -118,8 +120,49 @@ def test_a_bill_by_hand() -> None:
     assert bill.replies == 0  # the Standard Tier's first 200 GiB
     # 2 x 0.2 + 0.32 + 0.18 CPUs; Autopilot gives a pod no less memory than a GiB a CPU.
     assert bill.pods == pytest.approx(730 * (0.9 * 0.0445 + (2 * 0.2 + 0.32 + 0.25) * 0.0049225))
+    # Two collectors, a processor and a loader, each scraped once a minute.
+    assert bill.metrics == pytest.approx((2 * 160 + 100 + 100) * 60 * 730 / 1e6 * 0.06)
     premium = cost_model.estimate(10, event_bytes=500, linger_seconds=1e-9, tier="premium")
     assert premium.replies == pytest.approx((month * 235 / 2**30 - 1) * 0.12)
+
+
+def test_a_large_release_by_hand() -> None:
+    """At 10,000 hits/s four collectors of a core each, as `capacity` names them: their packs are of 126 hits."""
+    bill = cost_model.estimate(10_000)
+    hits = 10_000 * 730 * 3600
+    size = 1 + 10_000 / 4 * 0.05
+    pack = (564 * (0.74 + (size - 1) * 0.09) + 110) + (700 + size * 564 * 0.12 + 135)
+    assert bill.pubsub == pytest.approx((hits / size * 2 * pack - 10 * 2**30) / 2**40 * 40)
+    assert bill.bigquery_write == pytest.approx((hits * 564 * 0.6 - 2 * 2**40) / 2**30 * 0.025)
+    pods = 4 * (1.0 * 0.0445 + 1.0 * 0.0049225)  # half a GiB is raised to one a CPU
+    pods += 10 * (0.32 * 0.0445 + 0.32 * 0.0049225) + 10 * (0.18 * 0.0445 + 0.25 * 0.0049225)
+    assert bill.pods == pytest.approx(730 * pods)
+    assert command("--hits-per-second", "10000")["pods"] == {"collector": 4, "processor": 10, "loader": 10}
+
+
+@pytest.mark.parametrize("rate", [10, 1_000, 20_000, 1_000_000])
+def test_the_pods_that_are_priced_are_those_that_capacity_names(rate: float) -> None:
+    named = {name: one.on_average for name, one in capacity_model.plan(rate).services.items()}
+    assert command("--hits-per-second", str(rate))["pods"] == named
+
+
+def test_pods_have_no_more_series_than_are_priced(pipeline: Pipeline) -> None:
+    """All that a scrape finds after hits of each kind; Google may count a histogram as fewer."""
+    with pipeline.stack() as ports:
+        url = f"http://127.0.0.1:{ports.collector}"
+        assert requests.get(f"{url}/pixel.gif?user_id=ada&event_id=s1&type=view", timeout=10).ok
+        assert requests.post(f"{url}/events", json={"user_id": "ada", "type": "view"}, timeout=10).ok
+        assert requests.post(f"{url}/v1/batch", json={"batch": [{"type": "page", "userId": "a"}]}, timeout=10).ok
+        pipeline.until("SELECT COUNT(*) FROM pixelpipe.events WHERE event_id = 's1'", 1)
+        for name, address in stack.admin_urls(ports).items():
+            text = requests.get(f"{address}/metrics", timeout=10).text
+            found = sum(not line.startswith("#") for line in text.splitlines())
+            assert 0.7 * cost_model.SERIES[name] <= found <= cost_model.SERIES[name], name
+
+
+def test_metrics_are_read_as_often_as_the_installation_has_it() -> None:
+    values = yaml.safe_load((ROOT / "charts" / "pixelpipe" / "values-gke.yaml").read_text())
+    assert values["podMonitoring"] == {"enabled": True, "interval": f"{prices.SCRAPE_SECONDS}s"}
 
 
 def test_batches_and_new_connections_by_hand() -> None:
@@ -137,12 +180,26 @@ def test_batches_and_new_connections_by_hand() -> None:
 
 def test_what_is_promised_of_a_month() -> None:
     """The figures that docs/cost.md is there for; whoever makes a month dearer sees it here."""
-    assert cost_model.estimate(10, values="small").total < 31
+    assert cost_model.estimate(10, values="small").total < 32
     assert cost_model.estimate(50, values="small").total < 40  # the highest rate that these values are for
     million = 1_000 * prices.HOURS * 3600 / 1e6
     assert cost_model.estimate(1_000).total / million <= 0.06
     assert cost_model.estimate(1_000, tier="premium").total / million <= 0.075
     assert cost_model.estimate(1_000, hits_per_request=5).total / million <= 0.042
+    assert cost_model.estimate(10_000).total / (10 * million) <= 0.063
+
+
+def test_what_the_document_says_of_zones_logs_metrics_and_free_amounts_is_what_the_model_says() -> None:
+    text = " ".join((ROOT / "docs" / "cost.md").read_text().split())
+    both_ways = (cost_model.REQUEST_BYTES + cost_model.REPLY_BYTES) / prices.GIB
+    assert f"exchanges {round(50 * prices.HOURS * 3600 * both_ways, -1):.0f} GiB a month" in text
+    entries = 1_000 * prices.HOURS * 3600 * designs.LOG_ENTRY_BYTES / prices.GIB
+    assert f"would be {round((entries - 50) / 2, -2):,.0f} a month at 1,000 hits/s" in text
+    assert f"**Metrics** are {cost_model.estimate(10).metrics:.2f} for four pods" in text
+    free = prices.INTERNET_FREE_GIB["standard"] * prices.INTERNET_GIB["standard"]
+    free += prices.WRITE_FREE / prices.GIB * prices.WRITE_GIB + prices.PUBSUB_FREE / prices.TIB * prices.PUBSUB_TIB
+    free += prices.STORAGE_FREE / prices.GIB * prices.STORAGE_GIB
+    assert f"free amounts, worth {free:.0f} dollars a month, are {free / 2628 * 100:.1f} cents" in text
 
 
 def test_the_installation_that_is_described_is_the_one_that_is_promised() -> None:
@@ -168,6 +225,19 @@ def test_another_design_by_hand() -> None:
     assert found.parts["replies"] == pytest.approx((month * 235 / 2**30 - 1) * 0.12)
     assert found.parts["storage"] == 0
     assert found.total == pytest.approx(sum(found.parts.values()))
+
+
+def test_a_collector_on_cloud_run_is_billed_by_whichever_way_is_cheaper() -> None:
+    """By the request at ten a second; at 1,000 by the instance, two of them, without a price for requests."""
+    (found,) = (one for one in designs.estimate(1_000) if one.name.startswith("BigQuery subscription"))
+    seconds = 2 * 730 * 3600
+    assert found.parts["collector"] == pytest.approx(
+        (seconds - 240_000) * 0.000018 + (seconds / 2 - 450_000) * 0.000002
+    )
+    (servers,) = (one for one in designs.estimate(10) if one.name == "server-side Tag Manager")
+    assert servers.parts["servers"] == pytest.approx(
+        (3 * 730 * 3600 - 240_000) * 0.000018 + (3 * 730 * 3600 / 2 - 450_000) * 0.000002
+    )
 
 
 def test_an_engine_on_the_same_cluster_by_hand() -> None:

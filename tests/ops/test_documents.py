@@ -56,17 +56,15 @@ WAIT = ["--wait", "0.3"]  # the emulator has no more dead letters then
 EXTRA = {"dead": WAIT, "trace": WAIT, "forget": WAIT, "access": WAIT, "reconcile": WAIT, "tail": ["--seconds", "0.1"]}
 # What is spoken of without what it needs.
 WHOLE = {
-    "python -m services.ops": "python -m services.ops --help",
-    "python -m services.ops ledger": "pixelpipe ledger",
     "pixelpipe access": "pixelpipe access --user-id ID",
-    "pixelpipe capacity": "python -m services.ops capacity --hits-per-second 2000 --peak 5",
-    "pixelpipe cost": "python -m services.ops cost --hits-per-second 100",
+    "pixelpipe capacity": "pixelpipe capacity --hits-per-second 2000 --peak 5",
+    "pixelpipe cost": "pixelpipe cost --hits-per-second 100",
     "pixelpipe dead": "pixelpipe dead list",
-    "pixelpipe forget": "python -m services.ops forget --user-id 507f --dry-run",
-    "pixelpipe ingest": "python -m services.ops ingest --dry-run logs/*.gz",
+    "pixelpipe forget": "pixelpipe forget --user-id 507f --dry-run",
+    "pixelpipe ingest": "pixelpipe ingest --dry-run logs/*.gz",
     "pixelpipe load": "pixelpipe load --hits 20000",
     "pixelpipe replay --archive": "pixelpipe replay --archive gs://BUCKET/FOLDER --since 2026-03-01 --dry-run",
-    "PIPE_PROJECT=my-project python -m services.ops COMMAND …": "PIPE_PROJECT=my-project python -m services.ops --help",
+    "PIPE_PROJECT=my-project pixelpipe COMMAND …": "PIPE_PROJECT=my-project pixelpipe --help",
 }
 PYTHON = re.compile(r"(?:PIPE_[A-Z]+=\S+ )*(?:python -m|pixelpipe) ")
 
@@ -202,6 +200,7 @@ def desk(bare: Pipeline, tmp_path: Path, archive_folder: Path) -> Iterator[Desk]
             "my-project": bare.project,
             "my-bucket": bare.project,
             "--namespace NAMESPACE": "--namespace web",
+            "$LOCATION": "US",
             "EVENT_ID": "e1",
             "019ac2d0-…": "e1",
             "'…'": "'SELECT 1 AS one'",
@@ -319,7 +318,7 @@ def test_what_operators_type(desk: Desk) -> None:
 
 
 def test_the_release_renders() -> None:
-    (command,) = re.findall(r"^ *helm install (.*)$", SHELL, re.MULTILINE)
+    (command,) = re.findall(r"^ *helm upgrade --install (.*)$", SHELL, re.MULTILINE)
     assert command.startswith("pixelpipe charts/pixelpipe --namespace pixelpipe ")
     layers = [release.load(ROOT / file) for file in re.findall(r"--values (\S+)", command)]
     assert layers

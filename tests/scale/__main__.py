@@ -22,8 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the days (%(default)s)")
     seed: int = parser.parse_args().seed
-    # Above the quotas nothing can be seen but a backlog; that they were raised is said beside the table.
-    days = {rate: day.simulate(rate, capacity_model.plan(rate), seed, quotas=RAISED) for rate in RATES}
+    days = {rate: simulate(rate, seed) for rate in RATES}
     page = ROOT / "docs" / "scale.md"
     rows = table(
         (
@@ -37,7 +36,7 @@ def main() -> None:
             "dollars a month",
             "a million",
         ),
-        (_row(rate, found) for rate, found in days.items()),
+        (row(rate, found) for rate, found in days.items()),
     )
     page.write_text(put(page.read_text(), "days", rows, "make scale"))
     picture.one_day(days[SHOWN], SHOWN, ROOT / "docs" / "img" / "scale-day.png")
@@ -46,7 +45,12 @@ def main() -> None:
         print(f"wrote {written.relative_to(ROOT)}")
 
 
-def _row(rate: int, found: Day) -> tuple[str, ...]:
+def simulate(rate: int, seed: int) -> Day:
+    """Above the quotas nothing can be seen but a backlog; that they were raised is said beside the table."""
+    return day.simulate(rate, capacity_model.plan(rate), seed, quotas=RAISED)
+
+
+def row(rate: int, found: Day) -> tuple[str, ...]:
     plan = capacity_model.plan(rate)
     million = rate * prices.HOURS * 3600 / 1e6
     return (

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.collector.config import Config
-from services.ops import capacity_model, cost_model, prices
+from services.ops import capacity_model, cost_model
 from services.ops.capacity_model import Plan
 from tests.scale.autoscaler import Autoscaler
 
@@ -198,16 +198,9 @@ class _Run:
     def day(self, average: float, seconds: int) -> Day:
         hours = {name: count / 3600 for name, count in self._pod_seconds.items()}
         steady = cost_model.estimate(average)
-        running = sum(
-            hours[name]
-            / (seconds / 3600)
-            * prices.HOURS
-            * (
-                one.pods.cpu * prices.POD_CPU_HOUR
-                + max(one.pods.gib, one.pods.cpu * prices.POD_GIB_A_CPU) * prices.POD_GIB_HOUR
-            )
-            for name, one in self._plan.services.items()
-        )
+        running = {name: count / (seconds / 3600) for name, count in hours.items()}
+        dollars = steady.total - steady.pods - steady.metrics + cost_model.metrics(running)
+        dollars += sum(running[name] * one.pods.dollars for name, one in self._plan.services.items())
         return Day(
             self._minutes,
             self._hits,
@@ -219,5 +212,5 @@ class _Run:
             self._worst,
             self._most,
             hours,
-            steady.total - steady.pods + running,
+            dollars,
         )
