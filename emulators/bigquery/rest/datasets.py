@@ -58,11 +58,11 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-ROUTES = [
-    ("POST", "/datasets", insert),
-    ("GET", "/datasets", list_),
-    ("GET", "/datasets/{dataset}", get),
-    ("PATCH", "/datasets/{dataset}", change),
-    ("PUT", "/datasets/{dataset}", change),
-    ("DELETE", "/datasets/{dataset}", delete),
-]
+METHODS = {
+    "datasets.insert": insert,
+    "datasets.list": list_,
+    "datasets.get": get,
+    "datasets.patch": change,
+    "datasets.update": change,
+    "datasets.delete": delete,
+}

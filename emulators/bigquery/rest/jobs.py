@@ -176,11 +176,11 @@ def _moment(asked: Mapping[str, str], name: str) -> int | None:
     return checked_number(asked[name], name, 0, 2**62) if name in asked else None
 
 
-ROUTES = [
-    ("POST", "/jobs", insert),
-    ("GET", "/jobs", list_),
-    ("GET", "/jobs/{job}", get),
-    ("POST", "/jobs/{job}/cancel", cancel),
-    ("POST", "/queries", query),
-    ("GET", "/queries/{job}", results),
-]
+METHODS = {
+    "jobs.insert": insert,
+    "jobs.list": list_,
+    "jobs.get": get,
+    "jobs.cancel": cancel,
+    "jobs.query": query,
+    "jobs.getQueryResults": results,
+}

@@ -57,10 +57,10 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-ROUTES = [
-    ("POST", "/datasets/{dataset}/routines", insert),
-    ("GET", "/datasets/{dataset}/routines", list_),
-    ("GET", "/datasets/{dataset}/routines/{routine}", get),
-    ("PUT", "/datasets/{dataset}/routines/{routine}", update),
-    ("DELETE", "/datasets/{dataset}/routines/{routine}", delete),
-]
+METHODS = {
+    "routines.insert": insert,
+    "routines.list": list_,
+    "routines.get": get,
+    "routines.update": update,
+    "routines.delete": delete,
+}

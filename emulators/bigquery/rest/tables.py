@@ -185,14 +185,14 @@ async def policy_members(request: web.Request) -> web.Response:
     return web.json_response(row_policies.iam_policy(table, request.match_info["policy"]))
 
 
-ROUTES = [
-    ("POST", "/datasets/{dataset}/tables", insert),
-    ("GET", "/datasets/{dataset}/tables", list_),
-    ("GET", "/datasets/{dataset}/tables/{table}", get),
-    ("PATCH", "/datasets/{dataset}/tables/{table}", change),
-    ("PUT", "/datasets/{dataset}/tables/{table}", change),
-    ("DELETE", "/datasets/{dataset}/tables/{table}", delete),
-    ("GET", "/datasets/{dataset}/tables/{table}/data", data),
-    ("GET", "/datasets/{dataset}/tables/{table}/rowAccessPolicies", policies),
-    ("POST", "/datasets/{dataset}/tables/{table}/rowAccessPolicies/{policy}:getIamPolicy", policy_members),
-]
+METHODS = {
+    "tables.insert": insert,
+    "tables.list": list_,
+    "tables.get": get,
+    "tables.patch": change,
+    "tables.update": change,
+    "tables.delete": delete,
+    "tabledata.list": data,
+    "rowAccessPolicies.list": policies,
+    "rowAccessPolicies.getIamPolicy": policy_members,
+}
