@@ -20,8 +20,6 @@ from tests import process
 from tests.emulators.fault_client import Control
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
 ARGUMENTS = ("emulators.pubsub", "--port", "0", "--control-port", "0")
 
 
