@@ -17,11 +17,6 @@ from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 
 
-@pytest.fixture
-def client(bigquery_host: BigQueryAddress, project: str) -> bigquery.Client:
-    return desk.client(bigquery_host.rest, project)
-
-
 def values(client: bigquery.Client, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in client.query_and_wait(sql)]
 

@@ -45,13 +45,6 @@ def address(emulator: process.Child) -> BigQueryAddress:
 
 
 @pytest.fixture
-def control(emulator: process.Child) -> Iterator[Control]:
-    control = Control(emulator.ready["control"])
-    yield control
-    control.clear()
-
-
-@pytest.fixture
 def client(address: BigQueryAddress, project: str) -> bigquery.Client:
     client = desk.client(address.rest, project)
     desk.table(client)

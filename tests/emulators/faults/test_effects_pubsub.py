@@ -30,13 +30,6 @@ def emulator() -> Iterator[process.Child]:
 
 
 @pytest.fixture
-def control(emulator: process.Child) -> Iterator[Control]:
-    control = Control(emulator.ready["control"])
-    yield control
-    control.clear()
-
-
-@pytest.fixture
 def desk(emulator: process.Child, project: str) -> Iterator[Desk]:
     with Desk(f"127.0.0.1:{emulator.ready['grpc']}", project) as desk:
         yield desk
