@@ -19,15 +19,9 @@ DEFAULT_ROWS = 10_000
 MAX_ROWS = 100_000
 MAX_WAIT = 200_000  # milliseconds that a client may wait for a query in one request
 QUERY_FIELDS = (
-    "query",
-    "useLegacySql",
-    "defaultDataset",
-    "queryParameters",
-    "parameterMode",
-    "useQueryCache",
-    "maximumBytesBilled",
-    "destinationEncryptionConfiguration",
-)
+    "query", "useLegacySql", "defaultDataset", "queryParameters", "parameterMode", "useQueryCache",
+    "maximumBytesBilled", "destinationEncryptionConfiguration",
+)  # fmt: skip
 
 
 async def insert(request: web.Request) -> web.Response:
