@@ -84,10 +84,10 @@ async def list_(request: web.Request) -> web.Response:
     store = _store(request)
     store.catalog.dataset(project, dataset)
     found = list(store.catalog.tables_of(project, dataset))
-    items, token = page(request, found, 1_000)
+    items, following = page(request, found, 1_000)
     listed = [{key: value for key, value in tables.resource(item).items() if key in LISTED} for item in items]
     answer = {"kind": "bigquery#tableList", "tables": listed, "totalItems": len(found)}
-    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+    return web.json_response(answer | following)
 
 
 async def change(request: web.Request) -> web.Response:
@@ -175,9 +175,9 @@ def _fetch(
 
 async def policies(request: web.Request) -> web.Response:
     table = _store(request).catalog.table(*_key(request))
-    items, token = page(request, list(table.policies), 100, "pageSize")
+    items, following = page(request, list(table.policies), 100, "pageSize")
     answer: dict[str, Any] = {"rowAccessPolicies": [row_policies.resource(table, policy) for policy in items]}
-    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+    return web.json_response(answer | following)
 
 
 async def policy_members(request: web.Request) -> web.Response:
