@@ -108,15 +108,21 @@ def begin(
     return subprocess.Popen(command, cwd=folder, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr)
 
 
-def start_service(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
-    """Run `python -m services.NAME` with the tests' schema file; `ready` is its log line that says its ports."""
-    if name in ("processor", "loader"):  # a setting that a service does not have is an error
-        env = {"PIPE_SCHEMA": str(SCHEMA_FILE), **env}
-    return start_listening(f"services.{name}", env, timeout)
+def start_collector(project: str, **settings: str) -> Child:
+    """A collector on ports of its own, which publishes to the topic `hits`, with these PIPE_* besides."""
+    env = {
+        "PIPE_PROJECT": project,
+        "PIPE_HITS_TOPIC": "hits",
+        "PIPE_HOST": "127.0.0.1",
+        "PIPE_PORT": "0",
+        "PIPE_ADMIN_PORT": "0",
+        "PIPE_DRAIN_DELAY_SECONDS": "0",
+    }
+    return start_listening("services.collector", env | settings)
 
 
 def start_listening(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
-    """The same of any module that logs as a service does."""
+    """A module that logs as a service does; `ready` is its log line that says its ports."""
     child = start(name, env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:

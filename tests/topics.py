@@ -63,3 +63,12 @@ class Topics:
 
         wait_for(enough, timeout, f"{wanted} messages of {subscription}")
         return found
+
+    def hits(self, wanted: int) -> list[hit.Hit]:
+        """The hits in the subscription `work`, in the order of their packs; waits for as many as wanted."""
+        found: list[hit.Hit] = []
+        while len(found) < wanted:
+            for message in self.pull("work", wanted=1):
+                found += hit.unpack(message.data, dict(message.attributes))
+        assert len(found) == wanted
+        return found

@@ -78,10 +78,13 @@ def define(connection: Connection, store: Store, definition: ddl.Definition) -> 
     project, dataset, name = definition.key
     store.catalog.dataset(project, dataset)
     old = store.catalog.tables.get(definition.key)
-    if definition.kind.startswith("DROP"):
-        return _drop(connection, store, definition, old)
-    if definition.kind == "ALTER_TABLE":
-        return _alter(connection, store, definition, old)
+    if definition.kind.startswith(("DROP", "ALTER")):
+        if old is not None:
+            of_old = _alter if definition.kind == "ALTER_TABLE" else _drop
+            return of_old(connection, store, definition, old)
+        if definition.unless:
+            return "SKIP", lambda: None
+        raise not_found("Table {}:{}.{}".format(*definition.key))
     if old is not None and definition.unless:
         return "SKIP", lambda: None
     if old is not None and not definition.replace:
@@ -104,23 +107,14 @@ def define(connection: Connection, store: Store, definition: ddl.Definition) -> 
     return "REPLACE" if old is not None else "CREATE", lambda: store.catalog.set_table(made)
 
 
-def _drop(connection: Connection, store: Store, definition: ddl.Definition, old: Table | None) -> tuple[str, Publish]:
-    wanted_view = definition.kind == "DROP_VIEW"
-    if old is None:
-        if definition.unless:
-            return "SKIP", lambda: None
-        raise not_found("Table {}:{}.{}".format(*definition.key))
-    if (old.view is not None) != wanted_view:
+def _drop(connection: Connection, store: Store, definition: ddl.Definition, old: Table) -> tuple[str, Publish]:
+    if (old.view is not None) != (definition.kind == "DROP_VIEW"):
         raise invalid_query(f"{old.title} is a {'view' if old.view is not None else 'table'}")
     tables.drop_now(connection, old)
     return "DROP", lambda: store.catalog.forget_table(old.key)
 
 
-def _alter(connection: Connection, store: Store, definition: ddl.Definition, old: Table | None) -> tuple[str, Publish]:
-    if old is None:
-        if definition.unless:
-            return "SKIP", lambda: None
-        raise not_found("Table {}:{}.{}".format(*definition.key))
+def _alter(connection: Connection, store: Store, definition: ddl.Definition, old: Table) -> tuple[str, Publish]:
     tables.require_rows(old)
     wanted: list[dict[str, Any]] = [column.resource() for column in old.columns]
     for field, unless in definition.added:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 import re
 import time
@@ -55,7 +54,7 @@ class Job:
 
     def resource(self) -> dict[str, Any]:
         status: dict[str, Any] = {"state": self.state}
-        if self.error is not None:
+        if self.error is not None and self.ended is not None:
             status["errorResult"] = self.error.proto()
             status["errors"] = [self.error.proto()]
         statistics = {"creationTime": str(self.created), **self.statistics}
@@ -255,7 +254,3 @@ def restored(project: str, id_: str, kind: str, created: int, known: str) -> Job
     job.statistics = fields["statistics"]
     job.done.set()
     return job
-
-
-def timestamp() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)

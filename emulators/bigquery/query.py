@@ -27,20 +27,10 @@ DATES = (-719_162, 2_932_896)  # the years 1 to 9999 in days since 1970
 TIMESTAMPS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # and in microseconds
 
 KNOWN = {
-    "query",
-    "useLegacySql",
-    "defaultDataset",
-    "queryParameters",
-    "parameterMode",
-    "useQueryCache",
-    "priority",
-    "maximumBytesBilled",
-    "destinationTable",
-    "writeDisposition",
-    "createDisposition",
-    "flattenResults",
+    "query", "useLegacySql", "defaultDataset", "queryParameters", "parameterMode", "useQueryCache", "priority",
+    "maximumBytesBilled", "destinationTable", "writeDisposition", "createDisposition", "flattenResults",
     "allowLargeResults",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

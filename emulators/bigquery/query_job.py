@@ -58,26 +58,17 @@ class QueryJobs:
             job.statistics["query"] |= {"numDmlAffectedRows": str(changed.rows), "dmlStats": changed.resource()}
             job.result = query.nothing(changed.rows)
         elif definition is not None:
-            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
-                lambda connection: execute.define(connection, self._store, definition)
-            )
-            job.result = query.nothing(None)
+            await self._define(job, lambda connection: execute.define(connection, self._store, definition))
         elif policy is not None:
-            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
-                lambda connection: row_policies.change(connection, self._store, policy)
-            )
-            job.result = query.nothing(None)
+            await self._define(job, lambda connection: row_policies.change(connection, self._store, policy))
         elif function is not None:
-            job.statistics["query"]["ddlOperationPerformed"] = await self._changed(
-                lambda connection: routines.apply_change(connection, self._store, function)
-            )
-            job.result = query.nothing(None)
+            await self._define(job, lambda connection: routines.apply_change(connection, self._store, function))
         else:
             await self._select(job, prepared)
         asked.keep(prepared.asked)
 
-    async def _changed(self, change: Callable[[Connection], tuple[str, execute.Publish]]) -> str:
-        """Change the catalog, and return BigQuery's ddlOperationPerformed."""
+    async def _define(self, job: Job, change: Callable[[Connection], tuple[str, execute.Publish]]) -> None:
+        """Change the catalog; `change` returns BigQuery's ddlOperationPerformed, and what makes it visible."""
         publish: list[execute.Publish] = []
 
         def apply(connection: Connection) -> str:
@@ -85,7 +76,8 @@ class QueryJobs:
             publish.append(shown)
             return performed
 
-        return await self._store.write(apply, lambda: publish[0]())
+        job.statistics["query"]["ddlOperationPerformed"] = await self._store.write(apply, lambda: publish[0]())
+        job.result = query.nothing(None)
 
     async def _select(self, job: Job, prepared: query.Prepared) -> None:
         def started(cursor: Connection) -> None:

@@ -30,14 +30,9 @@ _TOPIC_MUTABLE = {"labels", "message_storage_policy", "message_retention_duratio
 _TOPIC_OUTPUT = ("state", "satisfies_pzs")
 
 _SUBSCRIPTION_UNSUPPORTED = (
-    "push_config",
-    "bigquery_config",
-    "bigtable_config",
-    "enable_message_ordering",
-    "enable_exactly_once_delivery",
-    "message_transforms",
-    "tags",
-)
+    "push_config", "bigquery_config", "bigtable_config", "enable_message_ordering", "enable_exactly_once_delivery",
+    "message_transforms", "tags",
+)  # fmt: skip
 _SUBSCRIPTION_IMMUTABLE = {"name", "topic", "filter", "enable_message_ordering", "tags"}
 _SUBSCRIPTION_OUTPUT = ("state", "detached", "topic_message_retention_duration", "analytics_hub_subscription_info")
 

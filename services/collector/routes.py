@@ -13,20 +13,9 @@ from dataclasses import dataclass, replace
 from services.collector.capture import plain_path
 
 PROTOCOLS = (
-    "amplitude",
-    "cloudevents",
-    "ga4",
-    "gtag",
-    "jitsu",
-    "matomo",
-    "mixpanel",
-    "plausible",
-    "posthog",
-    "rudderstack",
-    "segment",
-    "snowplow",
-    "umami",
-)
+    "amplitude", "cloudevents", "ga4", "gtag", "jitsu", "matomo", "mixpanel", "plausible", "posthog", "rudderstack",
+    "segment", "snowplow", "umami",
+)  # fmt: skip
 PIXELS = ("/pixel.gif", "/pixel.png", "/i")
 MAX_PATH = 1_024  # characters of a path whose spelling is looked at
 

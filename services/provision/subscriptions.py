@@ -144,14 +144,9 @@ def _archive_problems(found: Any) -> list[str]:
 
 
 _OURS = (
-    "ack_deadline_seconds",
-    "message_retention_duration",
-    "expiration_policy",
-    "retry_policy",
-    "dead_letter_policy",
-    "cloud_storage_config",
-    "labels",
-)
+    "ack_deadline_seconds", "message_retention_duration", "expiration_policy", "retry_policy", "dead_letter_policy",
+    "cloud_storage_config", "labels",
+)  # fmt: skip
 
 
 def _value(subscription: Any, field: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.api_core import exceptions
@@ -11,10 +11,9 @@ from google.cloud import bigquery
 
 from services.provision import expressions, schema_evolution, view
 from services.provision.analyst_views import AnalystView
-from services.provision.resource import LABELS, RETRY, TIMEOUT, ProvisionRefused, Step
+from services.provision.resource import CALL, LABELS, ProvisionRefused, Step
 from services.shared.schema import MARK, Schema, Table
 
-_CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 Sql = Callable[[Sequence[str]], str]
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -29,7 +28,7 @@ class Dataset:
 
     def plan(self) -> Step:
         try:
-            found = self._client.get_dataset(self._reference, **_CALL)
+            found = self._client.get_dataset(self._reference, **CALL)
         except exceptions.NotFound:
             return Step("create", f"in {self._location}", self._create)
         if found.location and found.location.lower() != self._location.lower():
@@ -42,7 +41,7 @@ class Dataset:
             return Step("keep")
         # With the etag of `found`, so nothing that another run changed meanwhile is undone.
         return Step(
-            "update", ", ".join(drift.values()), lambda: self._client.update_dataset(found, list(drift), **_CALL)
+            "update", ", ".join(drift.values()), lambda: self._client.update_dataset(found, list(drift), **CALL)
         )
 
     def _drift(self, found: Any) -> dict[str, str]:
@@ -58,7 +57,7 @@ class Dataset:
         dataset.location = self._location
         dataset.description = self.description
         dataset.labels = dict(LABELS)
-        self._client.create_dataset(dataset, **_CALL)
+        self._client.create_dataset(dataset, **CALL)
 
 
 class LogTable:
@@ -78,7 +77,7 @@ class LogTable:
     def plan(self) -> Step:
         wanted, self.marked = self._table, False
         try:
-            found = self._client.get_table(self._reference, **_CALL)
+            found = self._client.get_table(self._reference, **CALL)
         except exceptions.NotFound:
             return Step("create", f"{len(wanted.columns)} columns, by {wanted.partition}", self._create)
         if found.table_type != "TABLE":
@@ -104,7 +103,7 @@ class LogTable:
             # It was once a part of the partitioning, so leaving it out there could take it off.
             properties.append("require_partition_filter")
         # With the etag of `found`, so nothing that another run changed meanwhile is undone.
-        return Step("update", "; ".join(changes + alone), lambda: self._client.update_table(found, properties, **_CALL))
+        return Step("update", "; ".join(changes + alone), lambda: self._client.update_table(found, properties, **CALL))
 
     def _drift(self, found: Any) -> list[tuple[str, str]]:
         """Set on `found` what differs from the schema file; the property and a text for each."""
@@ -140,7 +139,7 @@ class LogTable:
             table.clustering_fields = list(wanted.cluster)
         table.description = wanted.description or None
         table.labels = _labels(wanted)
-        self._client.create_table(table, **_CALL)
+        self._client.create_table(table, **CALL)
 
 
 class View:
@@ -165,40 +164,20 @@ class View:
             raise ProvisionRefused("\n".join(f"{self.name}: {problem}" for problem in problems))
         sql = self._sql(self._log_table.columns)
         try:
-            found = self._client.get_table(self._reference, **_CALL)
+            found = self._client.get_table(self._reference, **CALL)
         except exceptions.NotFound:
             detail = f"each event of {self._table.log_name} once" if self._table.columns else self._table.description
-            return Step("create", detail, lambda: self._create(sql))
+            return Step("create", detail, lambda: _make(self._client, self._reference, self._wanted(sql)))
         if found.table_type != "VIEW":
             raise ProvisionRefused(f"{self.name}: there is a {found.table_type} of this name; rename or drop it")
-        changed = []
         if self._log_table.marked and view.counts_by(found.view_query, self._table):
             # Compaction moves the watermark, and nobody else.
             sql = view.settled(sql, view.watermark(found.view_query) or view.NO_DAY)
-        if found.view_query != sql or found.view_use_legacy_sql:
-            found.view_query = sql
-            found.view_use_legacy_sql = False
-            changed.append("view_query")
-        if self._table.description and found.description != self._table.description:
-            found.description = self._table.description
-            changed.append("description")
-        labels = {**found.labels, **_labels(self._table)}
-        if labels != found.labels:
-            found.labels = labels
-            changed.append("labels")
-        wanted = {column.name: column.description for column in self._table.expressions if column.description}
-        if not changed and not _undescribed(found, wanted):
-            return Step("keep")
-        detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
-        return Step("update", detail, lambda: _update(self._client, found, changed, wanted))
+        return _repair(self._client, found, self._wanted(sql))
 
-    def _create(self, sql: str) -> None:
-        table = bigquery.Table(self._reference)
-        table.view_query = sql
-        table.description = self._table.description or None
-        table.labels = _labels(self._table)
-        wanted = {column.name: column.description for column in self._table.expressions if column.description}
-        _describe(self._client, self._client.create_table(table, **_CALL), wanted)
+    def _wanted(self, sql: str) -> _Wanted:
+        columns = {column.name: column.description for column in self._table.expressions if column.description}
+        return _Wanted(sql, self._table.description, _labels(self._table), columns)
 
 
 class AnalystTableView:
@@ -210,37 +189,58 @@ class AnalystTableView:
         self.name, self.source = f"view {dataset}.{wanted.name}", "`views` in the schema file"
         if self._missing is None:
             table = schema.tables[wanted.table]
-            self._sql, self._columns = wanted.sql(schema, project, dataset), wanted.described(table)
+            sql, columns = wanted.sql(schema, project, dataset), wanted.described(table)
+            self._view = _Wanted(sql, wanted.description, dict(LABELS), columns)
 
     def plan(self) -> Step:
         if self._missing:
             return Step("keep", f"left out: {self._missing}")
         try:
-            found = self._client.get_table(self._reference, **_CALL)
+            found = self._client.get_table(self._reference, **CALL)
         except exceptions.NotFound:
-            return Step("create", self._wanted.description, self._create)
+            make = lambda: _make(self._client, self._reference, self._view)  # noqa: E731
+            return Step("create", self._wanted.description, make)
         if found.table_type != "VIEW" or any(found.labels.get(name) != value for name, value in LABELS.items()):
             return Step("keep", f"left out: there is a {found.table_type} of this name that is not ours")
-        changed = []
-        if found.view_query != self._sql or found.view_use_legacy_sql:
-            found.view_query, found.view_use_legacy_sql = self._sql, False
-            changed.append("view_query")
-        if found.description != self._wanted.description:
-            found.description = self._wanted.description
-            changed.append("description")
-        if not changed and not _undescribed(found, self._columns):
-            return Step("keep")
-        detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
-        return Step("update", detail, lambda: _update(self._client, found, changed, self._columns))
-
-    def _create(self) -> None:
-        table = bigquery.Table(self._reference)
-        table.view_query, table.description, table.labels = self._sql, self._wanted.description, dict(LABELS)
-        _describe(self._client, self._client.create_table(table, **_CALL), self._columns)
+        return _repair(self._client, found, self._view)
 
 
-def _update(client: Any, found: Any, changed: list[str], descriptions: dict[str, str]) -> None:
-    _describe(client, client.update_table(found, changed, **_CALL) if changed else found, descriptions)
+@dataclass(frozen=True)
+class _Wanted:
+    """A view as it should be; `columns` are the descriptions of those that have one."""
+
+    sql: str
+    description: str
+    labels: dict[str, str]
+    columns: dict[str, str]
+
+
+def _make(client: Any, reference: Any, wanted: _Wanted) -> None:
+    table = bigquery.Table(reference)
+    table.view_query, table.description, table.labels = wanted.sql, wanted.description or None, wanted.labels
+    _describe(client, client.create_table(table, **CALL), wanted.columns)
+
+
+def _repair(client: Any, found: Any, wanted: _Wanted) -> Step:
+    changed = []
+    if found.view_query != wanted.sql or found.view_use_legacy_sql:
+        found.view_query, found.view_use_legacy_sql = wanted.sql, False
+        changed.append("view_query")
+    if wanted.description and found.description != wanted.description:
+        found.description = wanted.description
+        changed.append("description")
+    labels = {**found.labels, **wanted.labels}
+    if labels != found.labels:
+        found.labels = labels
+        changed.append("labels")
+    if not changed and not _undescribed(found, wanted.columns):
+        return Step("keep")
+
+    def update() -> None:
+        _describe(client, client.update_table(found, changed, **CALL) if changed else found, wanted.columns)
+
+    detail = ", ".join("SQL" if name == "view_query" else name for name in changed) or "columns' descriptions"
+    return Step("update", detail, update)
 
 
 def _describe(client: Any, made: Any, descriptions: dict[str, str]) -> None:
@@ -248,7 +248,7 @@ def _describe(client: Any, made: Any, descriptions: dict[str, str]) -> None:
     if made.schema and _undescribed(made, descriptions):
         fields = [_described(field.to_api_repr(), descriptions) for field in made.schema]
         made.schema = [bigquery.SchemaField.from_api_repr(field) for field in fields]
-        client.update_table(made, ["schema"], **_CALL)
+        client.update_table(made, ["schema"], **CALL)
 
 
 def _undescribed(found: Any, descriptions: dict[str, str]) -> bool:

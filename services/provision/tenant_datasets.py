@@ -10,12 +10,11 @@ from google.cloud import bigquery
 from google.cloud.bigquery import AccessEntry
 
 from services.provision import tenant_views
-from services.provision.resource import LABELS, RETRY, TIMEOUT, Step
+from services.provision.resource import CALL, LABELS, Step
 from services.provision.tables import Dataset
 from services.provision.tenant_views import READER, TenantView
 from services.shared.tenants import Tenant
 
-_CALL: dict[str, Any] = {"retry": RETRY, "timeout": TIMEOUT}
 _PEOPLE = ("userByEmail", "groupByEmail", "domain", "iamMember")
 
 
@@ -57,7 +56,7 @@ class AuthorizedViews:
 
     def plan(self) -> Step:
         try:
-            found = self._client.get_dataset(self._reference, **_CALL)
+            found = self._client.get_dataset(self._reference, **CALL)
         except exceptions.NotFound:  # made before this is applied, and then looked at again
             return Step("create", self._count(), lambda: self.plan().apply()) if self._wanted else Step("keep")
         have = [entry for entry in found.access_entries if entry.entity_type == "view"]
@@ -69,7 +68,7 @@ class AuthorizedViews:
         found.access_entries = kept + [AccessEntry(None, "view", view) for view in missing]
         named = [f"{sign} {view['datasetId']}.{view['tableId']}" for sign, view in _signed(missing, stale)]
         # With the etag of `found`, so nothing that another run changed meanwhile is undone.
-        update = lambda: self._client.update_dataset(found, ["access_entries"], **_CALL)  # noqa: E731
+        update = lambda: self._client.update_dataset(found, ["access_entries"], **CALL)  # noqa: E731
         return Step("update", ", ".join(named), update)
 
     def _count(self) -> str:
@@ -80,7 +79,7 @@ class AuthorizedViews:
         if view["projectId"] != self._project or not view["datasetId"].startswith(f"{self._dataset}_"):
             return False
         try:
-            dataset = self._client.get_dataset(bigquery.DatasetReference(self._project, view["datasetId"]), **_CALL)
+            dataset = self._client.get_dataset(bigquery.DatasetReference(self._project, view["datasetId"]), **CALL)
         except exceptions.NotFound:
             return True
         return LABELS.items() <= dict(dataset.labels).items()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from google.api_core import exceptions
-from google.api_core.retry import AsyncRetry
+from google.api_core.retry import AsyncRetry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherAsyncClient
 from google.pubsub_v1.types import PublishRequest
@@ -22,7 +22,7 @@ from services.shared.resource_names import topic_path
 
 MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for an attribute's value
 MAX_ATTRIBUTES = 100
-_TRANSIENT = (
+_is_transient = if_exception_type(
     exceptions.Aborted,
     exceptions.DeadlineExceeded,
     exceptions.InternalServerError,
@@ -95,10 +95,6 @@ class Publisher:
         if self._client is None:
             self._client = PublisherAsyncClient(credentials=self._credentials())
         return self._client
-
-
-def _is_transient(error: Exception) -> bool:
-    return isinstance(error, _TRANSIENT)
 
 
 def dead_letter(

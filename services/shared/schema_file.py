@@ -23,21 +23,9 @@ from services.shared.tenants import Tenants
 FILE_KEYS = ("expire_days", "privacy", "tenants", "views", "lookups", "tables")
 NO_VIEWS = "none"
 TABLE_KEYS = (
-    "description",
-    "when",
-    "copy",
-    "sample",
-    "tenants",
-    "partition",
-    "require_partition_filter",
-    "expire_days",
-    "cluster",
-    "unique",
-    "require_any",
-    "labels",
-    "write",
-    "columns",
-)
+    "description", "when", "copy", "sample", "tenants", "partition", "require_partition_filter", "expire_days",
+    "cluster", "unique", "require_any", "labels", "write", "columns",
+)  # fmt: skip
 NEVER = "never"  # of expire_days: kept, whatever the file's default
 MOST_CLUSTERED = 4  # BigQuery's limits, here and below
 TABLE_DESCRIPTION = 16_384

@@ -100,7 +100,7 @@ class Signals:
         """The signal in one item: JSON (bytes), or a form, query string or address (text). An envelope is like JSON."""
         if isinstance(item, str):
             if item[:1] not in ("{", "["):
-                return self.of_params(_query_of(item))
+                return self.of_params(query_of(item))
             item = item.encode("utf-8", "replace")
         if _MEMBER.search(item) is None and (b"\\" not in item or _ESCAPED_JSON not in item):
             return ""
@@ -119,8 +119,8 @@ def of_header(name: str, value: str) -> str:
     return signal
 
 
-def _query_of(text: str) -> str:
-    """A request in a bulk of Matomo's is an address, or `?` and a query."""
+def query_of(text: str) -> str:
+    """The query of a request in a bulk of Matomo's, which is an address or `?` and a query; a form is one already."""
     before, mark, after = text.partition("?")
     return after if mark and "=" not in before else text
 

@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from services.collector.breaker import CLOSED, OPEN
 from tests import admin, process
@@ -77,17 +76,8 @@ class Bench:
         os.environ["PUBSUB_EMULATOR_HOST"] = f"127.0.0.1:{self.port}"
         self.up()
         spool = stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelpipe-outage-"))
-        env = {
-            "PIPE_PROJECT": self.project,
-            "PIPE_HITS_TOPIC": "hits",
-            "PIPE_HOST": "127.0.0.1",
-            "PIPE_PORT": "0",
-            "PIPE_ADMIN_PORT": "0",
-            "PIPE_DRAIN_DELAY_SECONDS": "0",
-            "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1",
-            "PIPE_SPOOL": str(Path(spool)),
-        }
-        self.collector = process.start_service("collector", env)
+        settings = {"PIPE_SHUTDOWN_TIMEOUT_SECONDS": "1", "PIPE_SPOOL": spool}
+        self.collector = process.start_collector(self.project, **settings)
         stack.callback(self.collector.stop)
 
     def up(self) -> None:

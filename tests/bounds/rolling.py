@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
-from tests import process
+from tests import admin, process
 from tests.process import Child, free_port, wait_for
 from tests.schemas import SCHEMA_FILE
 from tests.topics import Topics
@@ -25,10 +24,8 @@ class Pod:
     port: int
 
     def metric(self, name: str) -> float:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        wanted = f"pixelpipe_{self.name}_{name}"
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition("{")[0].split(" ")[0] == wanted)
+        """Summed over its labels."""
+        return admin.metrics(self.port).get(f"pixelpipe_{self.name}_{name}", 0.0)
 
 
 @contextmanager
@@ -45,11 +42,7 @@ def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
 
     def ready() -> bool:
         assert started.process.poll() is None, started.output()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return admin.ready(port)
 
     try:
         wait_for(ready, what=f"the {name} to be ready")

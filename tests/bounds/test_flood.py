@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from services.shared import hit, resource_names
+from services.shared import hit
 from tests import process, tenants
 from tests.process import ROOT
 from tests.tenants import hashed
@@ -72,16 +72,9 @@ async def test_a_flood_of_one_tenant_does_not_slow_another(
 ) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
     topics = Topics(project)
-    topics.create(resource_names.HITS_TOPIC, "work")
-    env = {
-        "PIPE_PROJECT": project,
-        "PIPE_HOST": "127.0.0.1",
-        "PIPE_PORT": "0",
-        "PIPE_ADMIN_PORT": "0",
-        "PIPE_SCHEMA": str(tenants.file(tmp_path, LIST)),
-        "PIPE_PUBLISH_TIMEOUT_SECONDS": "20",
-    }
-    collector = process.start_service("collector", env)
+    topics.create("hits", "work")
+    schema = str(tenants.file(tmp_path, LIST))
+    collector = process.start_collector(project, PIPE_SCHEMA=schema, PIPE_PUBLISH_TIMEOUT_SECONDS="20")
     statuses: Counter[str] = Counter()
     try:
         port = collector.ready["port"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -11,49 +10,17 @@ from services.processor.metrics import Metrics
 from services.processor.worker import Topics, Worker
 from services.shared import hit, identity, zstd_frame
 from services.shared.hit import Hit
+from tests.deliveries import Delivery, subscriber
 from tests.schemas import SCHEMA
 
 PACK_BYTES = 1_000_000
 
 
-class _Delivery:
-    def __init__(self, number: int, answers: list[int]) -> None:
-        self.number, self.answers = number, answers
-        hits = [
-            Hit(
-                id=identity.uuid7(number),
-                at=1_800_000_000_000_000,
-                method="GET",
-                path="/i",
-                query=f"user_id=1&x={n:05}",
-            )
-            for n in range(10)
-        ]
-        wide = [Hit(**{**_fields(one), "query": one.query + "x" * (PACK_BYTES // 10)}) for one in hits]
-        self.data, self.attributes = hit.pack([hit.encode(one) for one in wide], identity.uuid7(number))
-        self.id, self.attempt, self.published_us, self.count = str(number), 1, 1, len(hits)
-
-    def ack(self) -> None:
-        self.answers.append(self.number)
-
-
-def _fields(one: Hit) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in ("id", "at", "method", "path", "query")}
-
-
-class _Subscriber:
-    subscription = "hits"
-
-    def __init__(self, deliveries: list[_Delivery]) -> None:
-        self.left = deliveries
-
-    def __aiter__(self) -> _Subscriber:
-        return self
-
-    async def __anext__(self) -> _Delivery:
-        if not self.left:
-            raise StopAsyncIteration
-        return self.left.pop(0)
+def _delivery(number: int, answers: list[int]) -> Delivery:
+    queries = (f"user_id=1&x={n:05}{'x' * (PACK_BYTES // 10)}" for n in range(10))
+    hits = [Hit(identity.uuid7(number), 1_800_000_000_000_000, "GET", "/i", query) for query in queries]
+    data, attributes = hit.pack([hit.encode(one) for one in hits], identity.uuid7(number))
+    return Delivery(data, attributes, lambda _: answers.append(number))
 
 
 class _Publisher:
@@ -75,19 +42,18 @@ class _Publisher:
 
 async def test_hits_are_held_up_to_a_bound_and_taken_again_when_they_are_published() -> None:
     answers: list[int] = []
-    publisher, subscriber = _Publisher(), _Subscriber([_Delivery(number, answers) for number in range(12)])
-    assert zstd_frame.held(subscriber.left[0].data) > PACK_BYTES > 100 * len(subscriber.left[0].data)
-    tables = SCHEMA
+    publisher, hits = _Publisher(), subscriber(*(_delivery(number, answers) for number in range(12)))
+    assert zstd_frame.held(hits.left[0].data) > PACK_BYTES > 100 * len(hits.left[0].data)
     worker = Worker(
-        tables,
+        SCHEMA,
         publisher,  # type: ignore[arg-type]
         Topics("rows", "dead"),
-        Metrics(CollectorRegistry(), tables.tables),
+        Metrics(CollectorRegistry(), SCHEMA.tables),
         max_bytes=4 * PACK_BYTES + PACK_BYTES // 2,
     )
-    working = asyncio.create_task(worker.run(subscriber))  # type: ignore[arg-type]
+    working = asyncio.create_task(worker.run(hits))
     await _settled()
-    assert (publisher.asked, len(subscriber.left)) == (4, 7)  # the fifth was taken, and waits as it came
+    assert (publisher.asked, len(hits.left)) == (4, 7)  # the fifth was taken, and waits as it came
     publisher.confirm(2)
     await _settled()
     assert (publisher.asked, len(answers)) == (6, 2)

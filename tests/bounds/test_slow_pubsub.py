@@ -54,17 +54,8 @@ async def _fire(url: str) -> list[tuple[int, float]]:
 async def test_replies_do_not_wait_for_a_slow_pubsub_and_none_is_refused(
     slow_pubsub: Topics, project: str, tmp_path: Path
 ) -> None:
-    env = {
-        "PIPE_PROJECT": project,
-        "PIPE_HITS_TOPIC": "hits",
-        "PIPE_HOST": "127.0.0.1",
-        "PIPE_PORT": "0",
-        "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN_DELAY_SECONDS": "0",
-        "PIPE_SHUTDOWN_TIMEOUT_SECONDS": "0",
-        "PIPE_SPOOL": str(tmp_path),
-    }
-    collector = await asyncio.to_thread(process.start_service, "collector", env)
+    settings = {"PIPE_SHUTDOWN_TIMEOUT_SECONDS": "0", "PIPE_SPOOL": str(tmp_path)}
+    collector = await asyncio.to_thread(process.start_collector, project, **settings)
     try:
         seen = await _fire(f"http://127.0.0.1:{collector.ready['port']}")
         assert {status for status, _ in seen} == {200}

@@ -49,17 +49,7 @@ class Outage:
         return self.topics
 
     def collector_up(self, **settings: str) -> str:
-        env = {
-            "PIPE_PROJECT": self.project,
-            "PIPE_HITS_TOPIC": "hits",
-            "PIPE_HOST": "127.0.0.1",
-            "PIPE_PORT": "0",
-            "PIPE_ADMIN_PORT": "0",
-            "PIPE_DRAIN_DELAY_SECONDS": "0",
-            "PIPE_SPOOL": str(self.spool),
-            **settings,
-        }
-        self.collector = process.start_service("collector", env)
+        self.collector = process.start_collector(self.project, **{"PIPE_SPOOL": str(self.spool), **settings})
         return f"http://127.0.0.1:{self.collector.ready['port']}"
 
     def admin(self, path: str) -> tuple[int, str]:

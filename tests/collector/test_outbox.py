@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -57,12 +58,12 @@ def publisher() -> Scripted:
 
 
 @asynccontextmanager
-async def _outbox(publisher: Scripted, spool: Spool | None = None, **settings: float) -> AsyncIterator[Outbox]:
+async def open_outbox(
+    publisher: Any, spool: Spool | None = None, metrics: Metrics | None = None, **settings: Any
+) -> AsyncIterator[Outbox]:
     options = {"linger_seconds": 0, "in_flight": 1, "max_pending_bytes": 10**7, **settings}
-    async with (
-        Background() as background,
-        Outbox(publisher, "hits", spool, Metrics(CollectorRegistry()), background, **options) as outbox,  # type: ignore[arg-type]
-    ):
+    metrics = metrics or Metrics(CollectorRegistry())
+    async with Background() as background, Outbox(publisher, "hits", spool, metrics, background, **options) as outbox:
         yield outbox
 
 
@@ -71,14 +72,14 @@ async def _spooling(publisher: Scripted, disk: FailingDisk) -> AsyncIterator[tup
     async with (
         Background() as background,
         Spool(disk, 10**6, Metrics(CollectorRegistry()), background) as spool,
-        _outbox(publisher, spool) as outbox,
+        open_outbox(publisher, spool) as outbox,
     ):
         yield outbox, spool
 
 
 @pytest.fixture
 async def outbox(publisher: Scripted) -> AsyncIterator[Outbox]:
-    async with _outbox(publisher) as outbox:
+    async with open_outbox(publisher) as outbox:
         yield outbox
 
 
@@ -187,7 +188,7 @@ async def test_a_cancelled_request_leaves_its_pack_whole(outbox: Outbox, publish
 
 
 async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Scripted) -> None:
-    async with _outbox(publisher, max_pending_bytes=1000) as outbox:
+    async with open_outbox(publisher, max_pending_bytes=1000) as outbox:
         put = asyncio.create_task(outbox.put([_line("a", 800)]))
         await publisher.until_asked(1)
         with pytest.raises(HitsRefused, match="too many hits wait"):
@@ -199,7 +200,7 @@ async def test_over_the_bound_hits_are_refused_until_there_is_room(publisher: Sc
 
 
 async def test_closing_sends_what_lingers(publisher: Scripted) -> None:
-    async with _outbox(publisher, linger_seconds=60) as outbox:
+    async with open_outbox(publisher, linger_seconds=60) as outbox:
         put = asyncio.create_task(outbox.put([_line("a")]))
         await asyncio.sleep(0)
         publisher.answer()
@@ -208,7 +209,7 @@ async def test_closing_sends_what_lingers(publisher: Scripted) -> None:
 
 
 async def test_several_packs_are_in_flight_at_once(publisher: Scripted) -> None:
-    async with _outbox(publisher, in_flight=2) as outbox:
+    async with open_outbox(publisher, in_flight=2) as outbox:
         first = asyncio.create_task(outbox.put([_line("a")]))
         await publisher.until_asked(1)
         second = asyncio.create_task(outbox.put([_line("b")]))
@@ -257,20 +258,8 @@ async def test_what_is_not_foreseen_refuses_its_pack_and_no_reply_waits_for_ever
     def no_entropy(_count: int) -> bytes:
         raise RuntimeError("a bug")
 
-    async with (
-        Background() as background,
-        Outbox(
-            publisher,  # type: ignore[arg-type]
-            "hits",
-            None,
-            Metrics(registry := CollectorRegistry()),
-            background,
-            linger_seconds=0,
-            in_flight=1,
-            max_pending_bytes=1000,
-            entropy=no_entropy,
-        ) as outbox,
-    ):
+    metrics = Metrics(registry := CollectorRegistry())
+    async with open_outbox(publisher, metrics=metrics, max_pending_bytes=1000, entropy=no_entropy) as outbox:
         for _ in range(3):  # the slot and the room come back
             with pytest.raises(HitsRefused, match="a bug"):
                 await asyncio.wait_for(outbox.put([_line("a", 600)]), 10)

@@ -22,7 +22,7 @@ from tests.process import SCHEMA_FILE
 from tests.waiting import until
 
 IP, NETWORK = "203.0.113.77", b"203.0.113.0"
-SECRET, SECRETIVE = "hunter2-planted", "Hunter2%2Dplanted"
+SECRET = "hunter2-planted"
 USER, EMAIL = "ada-planted", "ada@planted.example"
 AGENT = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.4 Planted"
 REFERER = f"https://shop.example.com/account?token={SECRET}&email={quote(EMAIL)}&n=1"
@@ -63,9 +63,6 @@ def carriers(said: Mapping[str, str]) -> dict[str, Posted]:
         "redirect": ("GET", f"/r?{query}&to={quote(PAGE, safe='')}", b"", {}),
         "hook": ("POST", f"/hook/open?{query}", event, {}),
     }
-
-
-COUNTS = {"array of two": 2, "NDJSON of two": 2}
 
 
 @pytest.fixture

@@ -90,7 +90,6 @@ async def test_other_replies_are_as_short(collector: Running, request_bytes: byt
     collector.hits(1 if b" 204 " in answer else 0)
 
 
-LONG = b"GET /i?" + b"x" * 200_000 + b" HTTP/1.1\r\nHost: t\r\n\r\n"
 PAGE = b"Origin: " + ORIGIN.encode()
 
 

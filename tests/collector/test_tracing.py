@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.collector.disk import Folder
 from services.collector.drainer import Drainer
 from services.collector.metrics import Metrics
-from services.collector.outbox import HitsRefused, Outbox
+from services.collector.outbox import HitsRefused
 from services.collector.spool import Spool
 from services.shared import hit, tracing
 from services.shared.background import Background
@@ -20,7 +20,7 @@ from services.shared.hit import Hit
 from services.shared.publisher import Unconfirmed
 from tests import otlp
 from tests.collector.conftest import Running, Start
-from tests.collector.test_outbox import Scripted
+from tests.collector.test_outbox import Scripted, open_outbox
 from tests.otlp import Receiver
 
 TRACES = ["a" * 32, "b" * 32]
@@ -47,13 +47,7 @@ class Keeping(Scripted):
 
 async def test_a_pack_is_the_first_sampled_requests_trace_with_links_to_the_others(receiver: Receiver) -> None:
     publisher = Keeping()
-    metrics = Metrics(CollectorRegistry())
-    async with (
-        Background() as background,
-        Outbox(
-            publisher, "hits", None, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
-        ) as outbox,  # type: ignore[arg-type]
-    ):
+    async with open_outbox(publisher) as outbox:
         puts = [asyncio.create_task(outbox.put([LINE]))]
         await publisher.until_asked(1)  # from now on a pack gathers
         for header in ("", HEADERS[0], HEADERS[1], HEADERS[1], HEADERS[0]):
@@ -75,13 +69,10 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
     receiver: Receiver, tmp_path: Path
 ) -> None:
     publisher, drained = Keeping(), Keeping()
-    metrics = Metrics(CollectorRegistry())
     async with (
         Background() as background,
-        Spool(Folder(tmp_path), 10**6, metrics, background) as spool,
-        Outbox(
-            publisher, "hits", spool, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
-        ) as outbox,  # type: ignore[arg-type]
+        Spool(Folder(tmp_path), 10**6, Metrics(CollectorRegistry()), background) as spool,
+        open_outbox(publisher, spool) as outbox,
     ):
         publisher.answer(Unconfirmed("away"))
         await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)
@@ -96,13 +87,7 @@ async def test_a_pack_that_is_spooled_says_why_and_is_published_without_its_trac
 
 async def test_a_pack_that_is_safe_nowhere_is_a_failed_span(receiver: Receiver) -> None:
     publisher = Keeping()
-    metrics = Metrics(CollectorRegistry())
-    async with (
-        Background() as background,
-        Outbox(
-            publisher, "hits", None, metrics, background, linger_seconds=0, in_flight=1, max_pending_bytes=10**7
-        ) as outbox,  # type: ignore[arg-type]
-    ):
+    async with open_outbox(publisher) as outbox:
         publisher.answer(Unconfirmed("away"))
         with pytest.raises(HitsRefused):
             await asyncio.wait_for(outbox.put([LINE], tracing.parse(HEADERS[0])), 10)

@@ -32,12 +32,7 @@ class Wire:
     log: Callable[[], list[str]]  # what was said since the start
 
     def hits(self, wanted: int) -> list[hit.Hit]:
-        found: list[hit.Hit] = []
-        while len(found) < wanted:
-            for message in self.topics.pull("work", wanted=1):
-                found += hit.unpack(message.data, dict(message.attributes))
-        assert len(found) == wanted
-        return found
+        return self.topics.hits(wanted)
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +42,7 @@ def process(pubsub_host: str) -> Iterator[Wire]:
     project = f"test-wire-{random.randrange(10**9)}"
     topics = Topics(project)
     topics.create("hits", "work")
-    env = {
-        "PIPE_PROJECT": project,
-        "PIPE_HITS_TOPIC": "hits",
-        "PIPE_HOST": "127.0.0.1",
-        "PIPE_PORT": "0",
-        "PIPE_ADMIN_PORT": "0",
-        "PIPE_DRAIN_DELAY_SECONDS": "0",
-        "PIPE_PUBLISH_TIMEOUT_SECONDS": "20",
-        "PIPE_LINGER_SECONDS": "0.005",
-    }
-    one = processes.start_service("collector", env)
+    one = processes.start_collector(project, PIPE_PUBLISH_TIMEOUT_SECONDS="20", PIPE_LINGER_SECONDS="0.005")
 
     def said() -> list[str]:
         return [line for line in one.output().splitlines() if json.loads(line)["severity"] != "INFO"]

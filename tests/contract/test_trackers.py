@@ -18,6 +18,7 @@ from services.shared import rows
 from tests.collector.conftest import Running, Start
 from tests.contract import strange
 from tests.contract.strange import SECRET, Sent
+from tests.deliveries import handled
 from tests.processor.test_protocols import SCHEMA
 
 SETTLED = "pixelpipe_collector_hits_settled_total"
@@ -36,47 +37,16 @@ class _Rows:
         return ""
 
 
-class _Delivery:
-    id, attempt, published_us = "m", 1, 1
-
-    def __init__(self, message: Any) -> None:
-        self.data, self.attributes = message.data, dict(message.attributes)
-        self.count = int(self.attributes["count"])
-        self.acks: list[str] = []
-
-    def ack(self) -> None:
-        self.acks.append("ack")
-
-    def nack(self) -> None:
-        self.acks.append("nack")
-
-
-class _Deliveries:
-    subscription = "hits"
-
-    def __init__(self, deliveries: list[_Delivery]) -> None:
-        self._left = list(deliveries)
-
-    def __aiter__(self) -> _Deliveries:
-        return self
-
-    async def __anext__(self) -> _Delivery:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop(0)
-
-
 async def _processed(collector: Running, hits: int) -> Counter[str]:
     """Rows by table of so many hits that the collector has published, once the processor is done with them."""
-    deliveries: list[_Delivery] = []
-    while sum(one.count for one in deliveries) < hits:
-        deliveries += map(_Delivery, await asyncio.to_thread(collector.topics.pull, "work", 1))
-    kept, registry = _Rows(), CollectorRegistry()
-    publisher: Any = kept
+    packs: list[tuple[bytes, dict[str, str]]] = []
+    while sum(int(attributes["count"]) for _, attributes in packs) < hits:
+        messages = await asyncio.to_thread(collector.topics.pull, "work", 1)
+        packs += ((message.data, dict(message.attributes)) for message in messages)
+    publisher: Any = (kept := _Rows())
+    registry = CollectorRegistry()
     worker = Worker(SCHEMA, publisher, Topics("rows", "dead"), Metrics(registry, SCHEMA.tables), max_bytes=10**9)
-    subscriber: Any = _Deliveries(deliveries)
-    await worker.run(subscriber)
-    assert [one.acks for one in deliveries] == [["ack"]] * len(deliveries)
+    assert await handled(worker, *packs) == ["ack"] * len(packs)
     published = {"kind": "pack", "outcome": "published"}
     assert registry.get_sample_value("pixelpipe_processor_hits_settled_total", published) == hits
     return kept.tables

@@ -16,7 +16,7 @@ from tests.docs import schema_file as document
 from tests.docs.test_json_schema import problems
 from tests.emulators.bigquery import oracle
 from tests.process import ROOT
-from tests.processor.test_parse import NOW, _hit
+from tests.processor.parsing import NOW, a_hit
 
 TEXT = (ROOT / "docs" / "schema.md").read_text()
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -66,20 +66,20 @@ def test_each_example_can_be_used(example: str) -> None:
 
 def test_an_order_without_its_total_is_a_reject_and_a_view_is_not() -> None:
     parser = Parser(schema("required_if"))
-    assert isinstance(parser.parse(_hit("type=view"), NOW), Row)
-    refused = parser.parse(_hit("type=order"), NOW)
+    assert isinstance(parser.parse(a_hit("type=view"), NOW), Row)
+    refused = parser.parse(a_hit("type=order"), NOW)
     assert isinstance(refused, Reject)
     assert refused.detail == "no value in param.total, which is required if param.type is order or refund"
 
 
 def test_an_order_is_a_row_of_both_tables() -> None:
-    row = Parser(schema("events: {}")).parse(_hit("type=order&user_id=ada"), NOW)
+    row = Parser(schema("events: {}")).parse(a_hit("type=order&user_id=ada"), NOW)
     assert isinstance(row, Row) and [row.table, *(copy.table for copy in row.copies)] == ["events", "orders"]
 
 
 def test_orders_are_all_there_and_a_tenth_of_the_visitors() -> None:
     parser = Parser(schema("sample:"))
-    made = [parser.parse(_hit(f"type=order&user_id=u{number}"), NOW) for number in range(1_000)]
+    made = [parser.parse(a_hit(f"type=order&user_id=u{number}"), NOW) for number in range(1_000)]
     kept = [row for row in made if isinstance(row, Row) and not row.sampled_out]
     assert 70 < len(kept) < 130
     assert all(isinstance(row, Row) and isinstance(copy, Row) for row in made for copy in row.copies)
@@ -90,5 +90,5 @@ def test_the_sql_of_the_sample_says_who_is_kept() -> None:
     parser = Parser(schema("sample:"))
     for who in ("ada", "grace", *(f"u{number}" for number in range(30))):
         ((kept,),) = oracle.oracle().evaluate(sql.replace("'ada'", f"'{who}'"))
-        row = parser.parse(_hit(f"user_id={who}"), NOW)
+        row = parser.parse(a_hit(f"user_id={who}"), NOW)
         assert isinstance(row, Row) and row.sampled_out is not kept

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from local import query
 from local.stack import PROJECT
 from tests import forks, process
 from tests.process import Child, wait_for
+from tests.tools import require
 
 
 @dataclass
@@ -46,6 +49,19 @@ class Stack:
         )
         assert len(found) == wanted
         return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser that asks for nothing but the pages it is shown."""
+    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=require("chromium", "apt-get install chromium"),
+            args=[*options.split(), "--disable-component-update", "--disable-sync"],
+        )
+        yield browser
+        browser.close()
 
 
 def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:

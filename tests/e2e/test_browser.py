@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from tests.e2e.conftest import Stack
-from tests.tools import require
+from tests.e2e.conftest import Stack, chromium
 
 PAGE = """<!doctype html><title>shop</title><h1>A page of another origin</h1>
 <script>
@@ -57,12 +55,7 @@ def shop(tmp_path: Path) -> Iterator[str]:
 
 def test_a_browsers_pixel_beacons_and_fetches_are_rows(stack: Stack, shop: str) -> None:
     user = uuid.uuid4().hex
-    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require("chromium", "apt-get install chromium"),
-            args=[*options.split(), "--disable-component-update", "--disable-sync"],
-        )
+    with chromium() as browser:
         page = browser.new_page()
         page.goto(f"{shop}/?collector={stack.collector}&user={user}")
         page.wait_for_function("window.sent.img && window.sent.fetch", timeout=15_000)
@@ -71,6 +64,5 @@ def test_a_browsers_pixel_beacons_and_fetches_are_rows(stack: Stack, shop: str) 
         found = stack.rows(
             f"SELECT type, url, user_agent, params FROM pixelpipe.events WHERE user_id = '{user}'", wanted=6
         )
-        browser.close()
     assert {row["type"] for row in found} == {"img", "beacon-text", "beacon-json", "fetch-1", "fetch-2", "leave"}
     assert all("Chrome" in row["user_agent"] and row["url"].startswith(shop) for row in found)

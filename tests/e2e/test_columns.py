@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Stack, start_stack
-from tests.processor.test_columns import CART, FILE, NEEDED
+from tests.processor.test_columns import CART
+from tests.schemas import REST, a_file
 
 COLUMNS = """
       user_id: {type: STRING, from: param.user_id, transform: [trim, lower]}
@@ -42,7 +43,7 @@ EVENT = {
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Stack]:
     schema = tmp_path / "schema.yaml"
-    schema.write_text(FILE % (NEEDED, COLUMNS.lstrip("\n") + CART, NEEDED))
+    schema.write_text(a_file(COLUMNS + CART + REST))
     running = start_stack(tmp_path / "stack", {"PIPE_SCHEMA": str(schema)})
     yield running
     assert running.process.stop() == 0, running.process.output()

@@ -13,15 +13,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from services.shared import identity
 from tests.docs.tag import integrity
 from tests.e2e import site as sites
-from tests.e2e.conftest import Stack, start_stack
+from tests.e2e.conftest import Stack, chromium, start_stack
 from tests.e2e.site import Site
 from tests.process import wait_for
-from tests.tools import require
 
 TITLE = "<!doctype html><meta charset=utf-8><title>{}</title>"
 ORDER = {"total": 12.5, "items": [{"sku": "a-1", "name": "caf\u00e9 \U0001f950"}], "gift": None}
@@ -29,14 +28,8 @@ ORDER = {"total": 12.5, "items": [{"sku": "a-1", "name": "caf\u00e9 \U0001f950"}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require("chromium", "apt-get install chromium"),
-            args=[*options.split(), "--disable-component-update", "--disable-sync"],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext
 
 from tests.e2e import site as sites
-from tests.e2e.conftest import start_stack
-from tests.tools import require
+from tests.e2e.conftest import chromium, start_stack
 
 SCHEMA = Path(__file__).with_name("schema.yaml")
 COLUMN = "      session_id:   {"
@@ -20,13 +19,8 @@ COLUMN = "      session_id:   {"
 
 @pytest.fixture
 def context() -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=require("chromium", "apt-get install chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
-        )
+    with chromium() as browser:
         yield browser.new_context()
-        browser.close()
 
 
 def _cookie(context: BrowserContext, *, there: bool) -> dict[str, Any]:

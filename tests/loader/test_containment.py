@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,24 +19,16 @@ from services.loader.worker import Worker
 from services.loader.write_api import AppendError, RowErrors
 from services.shared import log, rows
 from services.shared.background import Background
+from tests.deliveries import Delivery, subscriber
 from tests.loader.rows_made import SCHEMA, batch, event
 from tests.waiting import until
 
 BAD = "event-000013"
 
 
-class _Delivery:
-    def __init__(self, number: int, answers: dict[int, str], **attributes: str) -> None:
-        self.number, self.answers = number, answers
-        self.data, made = rows.pack(batch([event(number)]), "events", f"pack-{number}")
-        self.attributes: Any = {**made, **attributes}
-        self.id, self.attempt, self.published_us, self.count = str(number), 1, 1, 1
-
-    def ack(self) -> None:
-        self.answers[self.number] = "ack"
-
-    def nack(self) -> None:
-        self.answers[self.number] = "nack"
+def _delivery(number: int, answers: dict[int, str], **attributes: str) -> Delivery:
+    data, made = rows.pack(batch([event(number)]), "events", f"pack-{number}")
+    return Delivery(data, made | attributes, partial(answers.__setitem__, number))
 
 
 class _Unreadable(dict[str, str]):
@@ -43,21 +36,6 @@ class _Unreadable(dict[str, str]):
 
     def __getitem__(self, name: str) -> str:
         raise MemoryError
-
-
-class _Subscriber:
-    subscription = "rows"
-
-    def __init__(self, deliveries: list[_Delivery]) -> None:
-        self._left = deliveries
-
-    def __aiter__(self) -> _Subscriber:
-        return self
-
-    async def __anext__(self) -> _Delivery:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop(0)
 
 
 class _Api:
@@ -78,13 +56,13 @@ class _Publisher:
 
 
 @asynccontextmanager
-async def _loading(check: Callable[[str, list[str]], None], deliveries: list[_Delivery]) -> AsyncIterator[None]:
+async def _loading(check: Callable[[str, list[str]], None], deliveries: list[Delivery]) -> AsyncIterator[None]:
     cfg = Config(project="p", linger_seconds=0.05)
     async with Background() as background:
-        api, publisher, subscriber = _Api(check), _Publisher(), _Subscriber(deliveries)
+        api, publisher = _Api(check), _Publisher()
         metrics = Metrics(CollectorRegistry(), SCHEMA.tables)
         worker = Worker(cfg, SCHEMA, api, publisher, metrics, background, max_packs=100)  # type: ignore[arg-type]
-        await worker.receive(subscriber)  # type: ignore[arg-type]
+        await worker.receive(subscriber(*deliveries))
         yield
         assert background.stuck is None
         await worker.finish(1)
@@ -100,14 +78,14 @@ async def test_an_append_that_raises_for_one_pack_is_tried_apart() -> None:
             raise RuntimeError("nobody foresaw this")
 
     answers: dict[int, str] = {}
-    async with _loading(check, [_Delivery(number, answers) for number in range(10, 17)]):
+    async with _loading(check, [_delivery(number, answers) for number in range(10, 17)]):
         await until(lambda: len(answers) == 7, "all answers")
     assert [number for number, answer in answers.items() if answer == "nack"] == [13]
 
 
 async def test_a_pack_that_raises_when_it_is_opened_is_given_back() -> None:
     answers: dict[int, str] = {}
-    deliveries = [_Delivery(number, answers) for number in range(3)]
+    deliveries = [_delivery(number, answers) for number in range(3)]
     deliveries[1].attributes = _Unreadable(deliveries[1].attributes)
     async with _loading(_fine, deliveries):
         await until(lambda: len(answers) == 3, "all answers")
@@ -116,7 +94,7 @@ async def test_a_pack_that_raises_when_it_is_opened_is_given_back() -> None:
 
 async def test_a_dead_letter_that_raises_is_given_back() -> None:
     answers: dict[int, str] = {}
-    async with _loading(_fine, [_Delivery(0, answers), _Delivery(1, answers, schema="x/9"), _Delivery(2, answers)]):
+    async with _loading(_fine, [_delivery(0, answers), _delivery(1, answers, schema="x/9"), _delivery(2, answers)]):
         await until(lambda: len(answers) == 3, "all answers")
     assert answers == {0: "ack", 1: "nack", 2: "ack"}
 
@@ -129,7 +107,7 @@ async def test_an_append_of_rejects_that_raises_gives_back_their_pack_alone() ->
             raise RowErrors({ids.index(BAD): "bad"})
 
     answers: dict[int, str] = {}
-    async with _loading(check, [_Delivery(number, answers) for number in range(12, 15)]):
+    async with _loading(check, [_delivery(number, answers) for number in range(12, 15)]):
         await until(lambda: len(answers) == 3, "all answers")
     assert answers == {12: "ack", 13: "nack", 14: "ack"}
 
@@ -155,7 +133,7 @@ async def test_a_log_line_about_bad_rows_names_their_columns_and_quotes_no_value
 
     log.start("loader")
     answers: dict[int, str] = {}
-    async with _loading(check, [_Delivery(number, answers) for number in range(12, 15)]):
+    async with _loading(check, [_delivery(number, answers) for number in range(12, 15)]):
         await until(lambda: len(answers) == 3, "all answers")
     assert SCHEMA.rejects.log_name in details
     (line,) = [line for line in _logged(capsys) if line["message"].startswith("BigQuery refuses rows")]
@@ -173,7 +151,7 @@ async def test_a_log_line_about_a_refused_append_quotes_no_value(capsys: pytest.
 
     log.start("loader")
     answers: dict[int, str] = {}
-    async with _loading(check, [_Delivery(0, answers)]):
+    async with _loading(check, [_delivery(0, answers)]):
         await until(lambda: len(answers) == 1, "the answer")
     assert [line["error"] for line in _logged(capsys) if line["message"] == "appends fail"] == ["INVALID_ARGUMENT"]
 
@@ -184,7 +162,7 @@ async def test_what_nobody_foresaw_is_logged_seldom_by_type_and_place(capsys: py
 
     log.start("loader")
     answers: dict[int, str] = {}
-    async with _loading(check, [_Delivery(number, answers) for number in range(40)]):
+    async with _loading(check, [_delivery(number, answers) for number in range(40)]):
         await until(lambda: len(answers) == 40, "all answers")
     (line,) = [line for line in _logged(capsys) if line["message"] == "append failed"]
     assert line["fault"].startswith("RuntimeError at services.loader.writer:")

@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from services.shared import resource_names
 from tests import process
+from tests.bounds.rolling import pod
 from tests.loader.harness import RowTopics
 from tests.loader.rows_made import events, numbers
 from tests.loader.write_server import WriteServer
-from tests.process import Child
-from tests.schemas import SCHEMA_FILE
-
-
-@contextmanager
-def loading(project: str, **settings: str) -> Iterator[Child]:
-    """A loader process that is ready; the Google clients' addresses come from this process's environment."""
-    port = process.free_port()
-    env = {
-        "PIPE_PROJECT": project,
-        "PIPE_HOST": "127.0.0.1",
-        "PIPE_ADMIN_PORT": str(port),
-        "PIPE_SCHEMA": str(SCHEMA_FILE),
-    }
-    started = process.start("services.loader", env={**env, **settings}, wait_ready=False)
-
-    def ready() -> bool:
-        assert started.process.poll() is None, started.output()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-                return answer.status == 200
-        except urllib.error.URLError:
-            return False
-
-    try:
-        process.wait_for(ready, what="the loader to be ready")
-        yield started
-    finally:
-        started.stop()
-        started.log.unlink()
 
 
 async def test_nothing_is_lost_between_one_loader_and_the_next(
@@ -53,17 +20,15 @@ async def test_nothing_is_lost_between_one_loader_and_the_next(
         for number in range(first, first + 200, 20):
             topics.publish_rows(events(number, 20))
 
-    def first() -> int:
-        with loading(project, PIPE_LINGER_SECONDS="0.01") as loader:
+    def first() -> None:
+        with pod("loader", project, PIPE_LINGER_SECONDS="0.01") as loader:
             publish(0)
             process.wait_for(lambda: bigquery.written, what="the first rows")
             publish(200)
-            code = loader.stop()
-            assert code == 0, loader.output()
-            return code
+            assert loader.process.stop() == 0, loader.process.output()
 
     def second() -> None:
-        with loading(project):
+        with pod("loader", project):
             process.wait_for(lambda: len({row["event_id"] for _, row in bigquery.written}) == 400, what="all rows")
 
     await asyncio.to_thread(first)

@@ -8,24 +8,15 @@ import msgspec
 import pytest
 
 from services.processor.enrich import user_agent
-from services.processor.parse import MISSING, Parser, Reject, Row
+from services.processor.parse import MISSING, Parser, Reject
 from services.processor.protocols.readers import READERS
 from services.shared import schema_file, user_agent_class
-from services.shared.hit import Hit
 from services.shared.schema import DEFAULT_FILE
+from tests.processor.parsing import NOW, a_hit, row_of
 from tests.processor.protocols import hits
-from tests.processor.test_parse import NOW, _hit
+from tests.schemas import a_file
 
-SCHEMA = schema_file.parse(
-    """
-tables:
-  events:
-    partition: day
-    require_any: [user_id, anonymous_id, visitor_id]
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+COLUMNS = """\
       user_id: {type: STRING, from: param.user_id}
       anonymous_id: {type: STRING, from: param.anonymous_id}
       visitor_id: {type: STRING, from: hit.visitor_id}
@@ -38,50 +29,41 @@ tables:
       is_bot: {type: BOOL, from: agent.is_bot}
       browser: {type: STRING, from: agent.browser}
       os: {type: STRING, from: agent.os}
-  rejects:
-    partition: day
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
-      hit: {type: JSON, from: reject.hit}
 """
-)
+SCHEMA = schema_file.parse(a_file(COLUMNS, "    require_any: [user_id, anonymous_id, visitor_id]\n"))
 PARSER = Parser(SCHEMA)
 HEADERS = {"user-agent": "mobile", "x-client-geo-location": "US,USCA,Mountain View"}
 
 
-def _row(one: Hit) -> dict[str, Any]:
-    found = PARSER.parse(one, NOW)
-    assert isinstance(found, Row), found
-    names = [column.name for column in SCHEMA.tables["events"].columns]
-    return dict(zip(names, found.values, strict=True))
+def _row(query: str, **fields: Any) -> dict[str, Any]:
+    return row_of(a_hit(query, **fields), SCHEMA)
 
 
 def test_an_event_that_names_nobody_counts_only_if_its_sender_opted_out() -> None:
-    found = PARSER.parse(_hit("type=page"), NOW)
+    found = PARSER.parse(a_hit("type=page"), NOW)
     assert isinstance(found, Reject)
     assert found.reason == MISSING
-    row = _row(_hit("type=page", opt_out="gpc", anonymized=True))
+    row = _row("type=page", opt_out="gpc", anonymized=True)
     assert [row[name] for name in ("user_id", "anonymous_id", "visitor_id", "consent")] == [None, None, None, "gpc"]
 
 
 def test_a_recorded_signal_changes_nothing_else() -> None:
-    assert isinstance(PARSER.parse(_hit("type=page", opt_out="gpc"), NOW), Reject)
-    row = _row(_hit("user_id=1", opt_out="dnt", headers=HEADERS))
+    assert isinstance(PARSER.parse(a_hit("type=page", opt_out="gpc"), NOW), Reject)
+    row = _row("user_id=1", opt_out="dnt", headers=HEADERS)
     assert (row["user_id"], row["consent"], row["city"]) == ("1", "dnt", "Mountain View")
 
 
 def test_columns_of_the_hit_go_before_parameters() -> None:
-    row = _row(_hit("user_id=1&consent=denied&tenant=shop", visitor_id="v", tenant="north", opt_out="consent"))
+    row = row_of(
+        a_hit("user_id=1&consent=denied&tenant=shop", visitor_id="v", tenant="north", opt_out="consent"), SCHEMA
+    )
     assert [row[name] for name in ("visitor_id", "consent", "tenant")] == ["v", "consent", "north"]
-    row = _row(_hit("user_id=1&consent=granted&tenant=shop"))
+    row = _row("user_id=1&consent=granted&tenant=shop")
     assert [row[name] for name in ("visitor_id", "consent", "tenant")] == [None, "granted", "shop"]
 
 
 def test_of_the_place_country_and_region_stay() -> None:
-    row = _row(_hit("", headers=HEADERS, anonymized=True))
+    row = _row("", headers=HEADERS, anonymized=True)
     assert [row[name] for name in ("country", "region", "city")] == ["US", "US-CA", None]
 
 
@@ -93,7 +75,7 @@ def test_the_guard_writes_the_classes_that_are_read_here() -> None:
 
 @pytest.mark.parametrize("device", user_agent.CLASSES)
 def test_of_the_browser_its_class_stays(device: str) -> None:
-    row = _row(_hit("", headers={"user-agent": device}, anonymized=True))
+    row = _row("", headers={"user-agent": device}, anonymized=True)
     assert [row[name] for name in ("device", "is_bot", "browser", "os")] == [device, device == "bot", None, None]
 
 
@@ -121,9 +103,6 @@ def test_no_id_is_made_for_who_opted_out(name: str) -> None:
 
 def test_the_file_at_the_root_takes_events_of_nobody_and_says_by_which_signal() -> None:
     schema = schema_file.load(DEFAULT_FILE)
-    one = _hit("type=page", opt_out="google_consent", anonymized=True, tenant="north", visitor_id="")
-    found = Parser(schema).parse(one, NOW)
-    assert isinstance(found, Row), found
-    names = [column.name for column in schema.tables[found.table].columns]
-    row = dict(zip(names, found.values, strict=True))
+    one = a_hit("type=page", opt_out="google_consent", anonymized=True, tenant="north", visitor_id="")
+    row = row_of(one, schema)
     assert (row["consent"], row["tenant"], row["visitor_id"]) == ("google_consent", "north", None)

@@ -15,26 +15,9 @@ from hypothesis import strategies as st
 from services.processor.parse import PROBLEMS, Parser, Reject, Row
 from services.processor.table_batches import Batcher
 from services.shared import rows, schema_file
-from tests.processor.test_parse import NOW, _hit
+from tests.processor.parsing import NOW, a_hit
+from tests.schemas import NEEDED, REST, a_file
 
-NEEDED = """
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-"""
-FILE = """
-tables:
-  events:
-    partition: day
-    columns:%s%s
-      problems: {type: JSON, from: event.problems}
-      params: {type: JSON, from: param.*}
-  rejects:
-    partition: day
-    columns:%s
-      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
-      hit: {type: JSON, from: reject.hit}
-"""
 CART = """
       cart:
         type: STRUCT
@@ -49,13 +32,13 @@ CART = """
 
 
 def parser(columns: str) -> Parser:
-    return Parser(schema_file.parse(FILE % (NEEDED, columns, NEEDED)))
+    return Parser(schema_file.parse(a_file(columns + REST)))
 
 
 def read(columns: str, query: str = "", body: Any = None) -> dict[str, Any]:
     """The row's values that there are, without those that every row has; `problems` and `params` decoded."""
-    schema = schema_file.parse(FILE % (NEEDED, columns, NEEDED))
-    result = Parser(schema).parse(_hit(query, body), NOW)
+    schema = schema_file.parse(a_file(columns + REST))
+    result = Parser(schema).parse(a_hit(query, body), NOW)
     assert isinstance(result, Row), result
     table = schema.tables["events"]
     values = {column.name: value for column, value in zip(table.columns, result.values, strict=True)}
@@ -93,7 +76,7 @@ def test_one_optional_value_that_does_not_fit_costs_itself_and_is_explained() ->
 
 
 def test_a_column_may_say_that_it_costs_the_event() -> None:
-    result = parser("      n: {type: INT64, from: param.n, on_error: reject}\n").parse(_hit("n=many"), NOW)
+    result = parser("      n: {type: INT64, from: param.n, on_error: reject}\n").parse(a_hit("n=many"), NOW)
     assert isinstance(result, Reject) and (result.column, result.reason, result.value) == ("n", "wrong_type", "many")
 
 
@@ -103,7 +86,7 @@ def test_problems_are_bounded_and_their_values_cut() -> None:
 
 
 def test_a_row_says_its_problems_for_the_metric() -> None:
-    result = parser("      n: {type: INT64, from: param.n}\n").parse(_hit("n=many"), NOW)
+    result = parser("      n: {type: INT64, from: param.n}\n").parse(a_hit("n=many"), NOW)
     assert isinstance(result, Row) and [(one.column, one.reason) for one in result.problems] == [("n", "wrong_type")]
 
 
@@ -145,14 +128,14 @@ def test_two_paths_into_one_object_leave_the_event_as_it_was() -> None:
 
 
 def test_a_condition_may_follow_a_path() -> None:
-    text = FILE % (NEEDED, "", NEEDED)
+    text = a_file(REST)
     text = text.replace(
         "  events:\n",
-        f"  orders:\n    when: {{param.properties.kind: order}}\n    partition: day\n    columns:{NEEDED}  events:\n",
+        f"  orders:\n    when: {{param.properties.kind: order}}\n    partition: day\n    columns:\n{NEEDED}  events:\n",
         1,
     )
     parse = Parser(schema_file.parse(text)).parse
-    rows_of = [parse(_hit("", {"properties": {"kind": kind}}), NOW) for kind in ("order", "view")]
+    rows_of = [parse(a_hit("", {"properties": {"kind": kind}}), NOW) for kind in ("order", "view")]
     assert [row.table for row in rows_of if isinstance(row, Row)] == ["orders", "events"]
 
 
@@ -282,8 +265,8 @@ def test_a_text_is_split_and_the_steps_after_it_work_on_each_part() -> None:
 
 def test_a_step_works_on_headers_and_enrichments_too() -> None:
     columns = "      ua: {type: STRING, from: header.user-agent, transform: [lower, {max_length: 4}]}\n"
-    schema = schema_file.parse(FILE % (NEEDED, columns, NEEDED))
-    result = Parser(schema).parse(_hit("a=1", headers={"user-agent": "MOZILLA"}), NOW)
+    schema = schema_file.parse(a_file(columns + REST))
+    result = Parser(schema).parse(a_hit("a=1", headers={"user-agent": "MOZILLA"}), NOW)
     assert isinstance(result, Row) and "mozi" in result.values
 
 
@@ -344,7 +327,7 @@ ALL = CART + "".join(
     )
     for mode in ("NULLABLE", "REPEATED")
 )
-SCHEMA = schema_file.parse(FILE % (NEEDED, ALL, NEEDED))
+SCHEMA = schema_file.parse(a_file(ALL + REST))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
     | st.sampled_from(["2026-03-01", "12:30", "aGk=", "1e30", "2026-03-01 12:00:00"]),
@@ -356,7 +339,7 @@ JSON = st.recursive(
 @settings(max_examples=80, deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "items", "properties"]), JSON, max_size=4))
 def test_whatever_is_posted_becomes_a_row_that_arrow_takes(posted: Any) -> None:
-    made = Batcher(SCHEMA, Parser(SCHEMA)).make([_hit("", posted)], NOW)
+    made = Batcher(SCHEMA, Parser(SCHEMA)).make([a_hit("", posted)], NOW)
     assert not made.faults and not made.unplaced and not made.rejects
     (batch,) = made.batches.values()
     batch.validate(full=True)

@@ -13,8 +13,8 @@ from services.processor.compiled_columns import Fill, compiled
 from services.processor.event import Event, gather
 from services.shared import schema_file
 from services.shared.schema import Column
-from tests.processor.test_columns import FILE, NEEDED
-from tests.processor.test_parse import _hit
+from tests.processor.parsing import a_hit
+from tests.schemas import REST, a_file
 
 COLUMNS = """
       user: {type: STRING, mode: REQUIRED, from: [param.user_id, param.u, header.x-user]}
@@ -47,7 +47,7 @@ COLUMNS = """
       codes: {type: STRING, mode: REPEATED, from: [param.properties.codes, param.codes, param.tags],
         transform: [{split: " "}, {default: "[x]"}]}
 """.replace('"quote"', "quoted").replace("""[param.it's "odd" \\ {x}, hit""", """['param.it''s "odd" \\ {x}', hit""")
-TABLE: tuple[Column, ...] = schema_file.parse(FILE % (NEEDED, COLUMNS, NEEDED)).tables["events"].columns
+TABLE: tuple[Column, ...] = schema_file.parse(a_file(COLUMNS + REST)).tables["events"].columns
 
 
 def _reading(column: Column) -> Fill:
@@ -90,7 +90,7 @@ def _one_by_one(event: Event, values: list[Any]) -> None:
 @example("", {"user_id": "a", "n": "x"}, {"user-agent": "curl/8.0"})
 @example("u=1", None, {"user-agent": "curl/8.0"})
 def test_columns_compiled_are_columns_read_one_by_one(asked: str, body: Any, headers: dict[str, str]) -> None:
-    found, hit = [], _hit(asked, body, headers=headers)
+    found, hit = [], a_hit(asked, body, headers=headers)
     for run in (FILL, _one_by_one):
         event, values = Event(hit), []
         gather(event)
@@ -117,7 +117,7 @@ def _raised(run: Fill, event: Event) -> Any:
 @example("", {"properties": {"codes": "a b", "ship": {"tags": ["a", None]}, "cart": {"m": 1, "x": 2}}}, {})
 @example("codes=a&codes=b", None, {})
 def test_each_column_compiled_is_that_column_read(asked: str, body: Any, headers: dict[str, str]) -> None:
-    hit = _hit(asked, body, headers=headers)
+    hit = a_hit(asked, body, headers=headers)
     compiled_one, read_one = Event(hit), Event(hit)
     gather(compiled_one)
     gather(read_one)
@@ -129,7 +129,7 @@ def test_each_column_compiled_is_that_column_read(asked: str, body: Any, headers
 
 def test_after_a_value_that_does_not_fit_the_other_columns_are_read() -> None:
     values: list[Any] = []
-    event = Event(_hit("user_id=a&n=many&site=s"))
+    event = Event(a_hit("user_id=a&n=many&site=s"))
     gather(event)
     with pytest.raises(convert.Invalid):
         FILL(event, values)
@@ -149,9 +149,9 @@ def test_a_query_without_repeats_is_read_in_one_go(text: str) -> None:
 
 def test_a_column_has_as_many_sources_as_the_file_says() -> None:
     listed = ", ".join(f"param.a{number}" for number in range(200))
-    column = f"\n      a: {{type: STRING, from: [{listed}]}}"
-    table = schema_file.parse(FILE % (NEEDED, column, NEEDED)).tables["events"]
-    event, values = Event(_hit("a199=last")), []
+    column = f"\n      a: {{type: STRING, from: [{listed}]}}\n"
+    table = schema_file.parse(a_file(column + REST)).tables["events"]
+    event, values = Event(a_hit("a199=last")), []
     gather(event)
     compiled([table.column("a")])(event, values)
     assert values == ["last"]

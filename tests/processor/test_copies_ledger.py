@@ -15,8 +15,9 @@ from services.shared import reconciliation, rows, tally_rows
 from services.shared.publisher import Unconfirmed
 from services.shared.reconciliation import Reconciliation
 from services.shared.schema import TALLIES
+from tests.deliveries import handled
 from tests.processor.test_tables import kept, schema
-from tests.processor.test_worker import _Delivery, _pack, _Subscriber
+from tests.processor.test_worker import _pack
 
 TABLES = schema("sample: 0.5", "sample: 0.25")
 OUT = next(f"u{number}" for number in range(99) if not kept(f"u{number}", 0.5))
@@ -77,16 +78,9 @@ def _ledger(registry: CollectorRegistry, counts: Counter[str], collected: int) -
     })  # fmt: skip
 
 
-async def _handled(worker: Worker, *packs: tuple[bytes, dict[str, str]]) -> list[str]:
-    log: list[str] = []
-    subscriber: Any = _Subscriber(*(_Delivery(log, *pack) for pack in packs))
-    await worker.run(subscriber)
-    return log
-
-
 async def test_the_ledger_closes_with_copies_and_samples() -> None:
     registry, published = CollectorRegistry(), _Published()
-    assert await _handled(_worker(published, registry), _pack(*QUERIES)) == ["ack"]
+    assert await handled(_worker(published, registry), _pack(*QUERIES)) == ["ack"]
     assert published.rows == {"events": 3, "orders": 1, "all_events": 5, "rejects": 1}
     found = _ledger(registry, published.rows, len(QUERIES))
     assert (found.collected, found.copies, found.loaded, found.rejected, found.sampled_out) == (6, 6, 9, 1, 2)
@@ -103,12 +97,12 @@ async def test_the_ledger_closes_with_copies_and_samples() -> None:
 async def test_hits_are_acked_only_once_the_rows_of_all_tables_are_confirmed(failing: int) -> None:
     registry, published = CollectorRegistry(), _Published(failing)
     worker, pack = _worker(published, registry), _pack(*QUERIES)
-    assert await _handled(worker, pack) == ["nack"]
+    assert await handled(worker, pack) == ["nack"]
     before = _ledger(registry, Counter(), len(QUERIES))
     assert (before.copies, before.sampled_out, before.hops["hits"]) == (0, 0, 6)
     published.rows.clear()  # the loader drops what comes again
-    assert await _handled(worker, pack) == ["ack"]
-    assert await _handled(worker, pack) == ["ack"]
+    assert await handled(worker, pack) == ["ack"]
+    assert await handled(worker, pack) == ["ack"]
     found = _ledger(registry, published.rows, len(QUERIES))
     assert (found.copies, found.sampled_out, found.missing) == (6, 2, 0)
     assert found.hops == {"spool": 0, "hits": -6, "rows": 0}  # it came again once
@@ -117,7 +111,7 @@ async def test_hits_are_acked_only_once_the_rows_of_all_tables_are_confirmed(fai
 
 async def test_a_row_that_is_lost_is_missing_whichever_table_it_was_for() -> None:
     registry, published = CollectorRegistry(), _Published()
-    await _handled(_worker(published, registry), _pack(*QUERIES))
+    await handled(_worker(published, registry), _pack(*QUERIES))
     for table in ("events", "orders", "all_events"):
         assert _ledger(registry, published.rows - Counter({table: 1}), len(QUERIES)).missing == 1
 
@@ -128,6 +122,6 @@ async def test_a_pack_of_which_nothing_is_kept_is_acked() -> None:
     registry, published = CollectorRegistry(), _Published()
     publisher: Any = published
     worker = Worker(type(TABLES)(only), publisher, Names("rows", "dead"), Metrics(registry, only), max_bytes=10**7)
-    assert await _handled(worker, _pack("user_id=a", "user_id=b")) == ["ack"]
+    assert await handled(worker, _pack("user_id=a", "user_id=b")) == ["ack"]
     assert list(published.tallies.values()) == [2] and not published.receipts
     assert not published.rows and _ledger(registry, published.rows, 2).in_flight == 0

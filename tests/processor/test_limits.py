@@ -20,8 +20,9 @@ from services.processor.partition import DAY_US
 from services.processor.worker import Topics, Worker
 from services.shared import hit, identity, rows, schema_file
 from services.shared.hit import Hit
+from tests.deliveries import handled
 from tests.processor.test_enrichment import ENRICHED
-from tests.processor.test_worker import _counted, _Delivery, _now, _Subscriber
+from tests.processor.test_worker import _counted, _now
 
 PARTITIONED = ENRICHED.replace(
     "  events:\n    partition: day",
@@ -96,26 +97,26 @@ def _neighbours_live(hits: list[Hit]) -> None:
     now = _now()
     good = Hit("good", now, "GET", "/i", "n=42&f=1.5")
     lines = [hit.encode(one) for one in (*hits, good)]
-    kept, log, registry = _Kept(), list[str](), CollectorRegistry()
-    publisher: Any = kept
-    worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
-    subscriber: Any = _Subscriber(_Delivery(log, *hit.pack(lines, identity.uuid7(now))))
-    asyncio.run(worker.run(subscriber))
-    assert (log, set(kept.topics)) == (["ack"], {"rows"})
+    kept, _ = _taken(*hit.pack(lines, identity.uuid7(now)))
+    assert set(kept.topics) == {"rows"}
     assert sum(batch.num_rows for _, batch in kept.batches) == len(lines)
     assert (
         sum("good" in batch.column("event_id").to_pylist() for table, batch in kept.batches if table == "events") == 1
     )
 
 
+def _taken(data: bytes, attributes: dict[str, str]) -> tuple[_Kept, CollectorRegistry]:
+    """What was published of a message, which is acknowledged, and what was counted."""
+    publisher: Any = (kept := _Kept())
+    registry = CollectorRegistry()
+    worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
+    assert asyncio.run(handled(worker, (data, attributes))) == ["ack"]
+    return kept, registry
+
+
 def _handled(data: bytes, attributes: dict[str, str]) -> _Kept:
     """What became of a message: it is acknowledged, met no fault, and its rows are ones that BigQuery takes."""
-    kept, log, registry = _Kept(), list[str](), CollectorRegistry()
-    publisher: Any = kept
-    worker = Worker(TABLES, publisher, Topics("rows", "dead"), Metrics(registry, TABLES.tables), max_bytes=10**9)
-    subscriber: Any = _Subscriber(_Delivery(log, data, attributes))
-    asyncio.run(worker.run(subscriber))
-    assert log == ["ack"]
+    kept, registry = _taken(data, attributes)
     assert _counted(registry, "rejects").keys() <= {("missing",), ("wrong_type",), ("out_of_range",), ("bad_body",)}
     today = _now() // DAY_US
     for table, batch in kept.batches:

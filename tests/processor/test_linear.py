@@ -16,8 +16,8 @@ from services.shared import hit, schema_file, zstd_frame
 from services.shared.errors import Poison
 from services.shared.hit import Hit
 from tests.growth import assert_linear
+from tests.processor.parsing import NOW, a_hit
 from tests.processor.test_enrichment import ENRICHED
-from tests.processor.test_parse import NOW, _hit
 
 QUERY, LARGE = 65_536, 262_144  # bytes: of what may be as long as a request line, and as a body or a pack
 HEADERS = ("user-agent", "referer", geo.HEADER)
@@ -91,12 +91,12 @@ def _everything(one: Hit) -> None:
 @pytest.mark.parametrize(
     ("of", "size", "frames"),
     [
-        (lambda text: _hit(text), QUERY, [("n=1&", "f=", "1&t=", "2026-01-01T00:00:00Z")]),
-        (lambda text: _hit(path=text), QUERY, [("/i",)]),
-        (lambda text: _hit(id=text, ip=text), QUERY, [("01a1f874-3e4b-753c-9d2e-", "f921edd11c2e")]),
-        (lambda text: _hit("event_id=" + text), QUERY, [("01a1f874-3e4b-753c-9d2e-", "f921edd11c2e")]),
-        (lambda text: _hit(headers=dict.fromkeys(HEADERS, text)), QUERY, [("x",)]),
-        (lambda text: _hit("", text.encode("latin-1")), LARGE, [('{"j":{"a":["', '",1', "]}}"), ('{"n":1', "}")]),
+        (lambda text: a_hit(text), QUERY, [("n=1&", "f=", "1&t=", "2026-01-01T00:00:00Z")]),
+        (lambda text: a_hit(path=text), QUERY, [("/i",)]),
+        (lambda text: a_hit(id=text, ip=text), QUERY, [("01a1f874-3e4b-753c-9d2e-", "f921edd11c2e")]),
+        (lambda text: a_hit("event_id=" + text), QUERY, [("01a1f874-3e4b-753c-9d2e-", "f921edd11c2e")]),
+        (lambda text: a_hit(headers=dict.fromkeys(HEADERS, text)), QUERY, [("x",)]),
+        (lambda text: a_hit("", text.encode("latin-1")), LARGE, [('{"j":{"a":["', '",1', "]}}"), ('{"n":1', "}")]),
     ],
     ids=["query", "path", "id", "event id", "headers", "body"],
 )

@@ -11,8 +11,9 @@ from services.ops import compact_sql
 from services.processor.parse import Row
 from services.shared import schema_file
 from tests.emulators.bigquery import oracle
-from tests.processor.test_columns import FILE, NEEDED, parser
-from tests.processor.test_parse import NOW, _hit
+from tests.processor.parsing import NOW, a_hit
+from tests.processor.test_columns import parser
+from tests.schemas import REST, a_file
 
 EPOCH, DAY_0 = datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1)
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Pacific/Kiritimati", "America/Los_Angeles")
@@ -25,7 +26,7 @@ PARSER = parser(COLUMNS)
 
 
 def read(query: str = "", body: Any = None, at: int = NOW) -> list[Any]:
-    row = PARSER.parse(_hit(query, body, at), at)
+    row = PARSER.parse(a_hit(query, body, at), at)
     assert isinstance(row, Row), row
     return row.values[3 : 3 + 2 * len(ZONES)]
 
@@ -65,5 +66,5 @@ def test_at_the_ends_of_time_there_is_no_other_zone(moment: str) -> None:
 
 
 def test_compaction_takes_no_resent_event_for_another_one_because_of_the_hour() -> None:
-    table = schema_file.parse(FILE % (NEEDED, COLUMNS, NEEDED)).tables["events"]
+    table = schema_file.parse(a_file(COLUMNS + REST)).tables["events"]
     assert all(compact_sql.is_transport(column, table) for column in table.columns[3 : 3 + 2 * len(ZONES)])

@@ -20,10 +20,9 @@ from services.shared import hit, identity, schema_file
 from services.shared.config import ConfigError
 from services.shared.privacy import Privacy
 from services.shared.schema import Schema
-from tests.processor.test_columns import FILE, NEEDED
-from tests.processor.test_parse import NOW, _hit
+from tests.processor.parsing import NOW, a_hit
 from tests.processor.test_worker import _now, _rows, _running
-from tests.schemas import SCHEMA_FILE
+from tests.schemas import NEEDED, REST, SCHEMA_FILE, a_file
 from tests.topics import Topics
 from tests.waiting import until
 
@@ -40,7 +39,7 @@ COLUMNS = """
 
 
 def _schema(folder: Path, columns: str = COLUMNS, text: str = LOOKUPS) -> Schema:
-    return schema_file.parse(text.replace("%s", str(folder)) + FILE % (NEEDED, columns, NEEDED))
+    return schema_file.parse(text.replace("%s", str(folder)) + a_file(columns + REST))
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 def _parse(schema: Schema, query: str = "", body: Any = None, **given: Any) -> dict[str, Any]:
     files = LookupFiles.of_schema(schema, Privacy())
     assert files is not None
-    found = Parser(schema, Lookups(tables=files.tables)).parse(_hit(query, body, **given), NOW)
+    found = Parser(schema, Lookups(tables=files.tables)).parse(a_hit(query, body, **given), NOW)
     assert isinstance(found, Row), found
     names = [column.name for column in schema.tables["events"].columns]
     return {name: value for name, value in zip(names[3:], found.values[3:], strict=True) if value is not None}
@@ -82,16 +81,15 @@ def test_a_value_that_does_not_fit_is_a_problem_of_the_row(folder: Path) -> None
 
 
 def test_a_table_may_be_chosen_by_a_lookup(folder: Path) -> None:
-    text = FILE.replace(
-        "  events:\n", "  gold:\n    when: {lookup.tiers.tier: gold}\n    partition: day\n    columns:%s\n  events:\n"
-    )
-    schema = schema_file.parse(LOOKUPS.replace("%s", str(folder)) + text % (NEEDED, NEEDED, "", NEEDED))
+    gold = f"  gold:\n    when: {{lookup.tiers.tier: gold}}\n    partition: day\n    columns:\n{NEEDED}  events:\n"
+    text = a_file(REST).replace("  events:\n", gold)
+    schema = schema_file.parse(LOOKUPS.replace("%s", str(folder)) + text)
     files = LookupFiles.of_schema(schema, Privacy())
     assert files is not None
     assert list(files.tables) == ["tiers"]  # the other is not asked for, and not read
     parser = Parser(schema, Lookups(tables=files.tables))
     for plan, table in (("p1", "gold"), ("p2", "events")):
-        found = parser.parse(_hit("x=1", headers={"x-plan": plan}), NOW)
+        found = parser.parse(a_hit("x=1", headers={"x-plan": plan}), NOW)
         assert isinstance(found, Row)
         assert found.table == table
 
@@ -104,7 +102,7 @@ def test_an_enrichment_may_be_the_key(folder: Path) -> None:
 
 
 def test_without_its_file_a_lookup_knows_nothing(folder: Path) -> None:
-    found = Parser(_schema(folder)).parse(_hit("sku=A1"), NOW)
+    found = Parser(_schema(folder)).parse(a_hit("sku=A1"), NOW)
     assert isinstance(found, Row)
     assert found.values[3:6] == [None, None, None]
 

@@ -12,76 +12,17 @@ from hypothesis import strategies as st
 
 from services.processor.convert import MAX_VALUE
 from services.processor.parse import REASONS, Parser, Reject, Row
-from services.shared import hit, identity, rows, schema_file
+from services.shared import identity, rows, schema_file
 from services.shared.hit import Hit
-from services.shared.schema import Schema
+from tests.processor.parsing import DAY, NOW, WIDE, a_hit, reject_of, row_of
 from tests.schemas import SCHEMA
-
-DAY = 86_400_000_000
-NOW = 20_000 * DAY + 3_600_000_000  # one hour into a day
-
-WIDE = """
-tables:
-  clicks:
-    when: {param.type: [click, tap]}
-    partition: day
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      x: {type: INT64, mode: REQUIRED, from: [param.x, header.x-position]}
-  events:
-    partition: day
-    columns:
-      rest: {type: JSON, from: param.*}
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      n: {type: INT64, from: param.n, on_error: reject}
-      f: {type: FLOAT64, from: param.f, on_error: reject}
-      b: {type: BOOL, from: param.b, on_error: reject}
-      t: {type: TIMESTAMP, from: param.t, on_error: reject}
-      d: {type: DATE, from: param.d, on_error: reject}
-      m: {type: NUMERIC, from: param.m, on_error: reject}
-      j: {type: JSON, from: param.j, on_error: reject}
-      n_again: {type: STRING, from: param.n, on_error: reject}
-      path: {type: STRING, from: hit.path}
-  rejects:
-    partition: day
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
-      hit: {type: JSON, from: reject.hit}
-      n: {type: INT64, mode: REQUIRED, from: param.n}
-"""
-
-
-def _hit(query: str = "", body: Any = None, at: int = NOW, **fields: Any) -> Hit:
-    raw = hit.NO_BODY if body is None else msgspec.Raw(body if isinstance(body, bytes) else json.dumps(body).encode())
-    given = {"id": identity.uuid7(at), "method": "GET", "path": "/i", **fields}
-    return Hit(at=at, query=query, body=raw, **given)
-
-
-def _row(one: Hit, tables: Schema = SCHEMA) -> dict[str, Any]:
-    result = Parser(tables).parse(one, NOW)
-    assert isinstance(result, Row), result
-    names = [column.name for column in tables.tables[result.table].columns]
-    return {"table": result.table, **dict(zip(names, result.values, strict=True))}
-
-
-def _reject(one: Hit, tables: Schema = SCHEMA) -> Reject:
-    result = Parser(tables).parse(one, NOW)
-    assert isinstance(result, Reject), result
-    return result
 
 
 def test_the_well_known_example() -> None:
     headers = {"user-agent": "Mozilla/5.0", "referer": "https://shop.example.com/cart"}
     query = "user_id=507f&order_id=608a&type=click&tenant=acme&event_time=2024-10-03T22:00:00Z&note=caf%C3%A9"
-    one = _hit(query, headers=headers, ip="203.0.113.77")
-    assert _row(one) == {
+    one = a_hit(query, headers=headers, ip="203.0.113.77")
+    assert row_of(one) == {
         "table": "events",
         "day": 20_000,
         "event_id": one.id,
@@ -100,7 +41,7 @@ def test_the_well_known_example() -> None:
 
 
 def test_a_posted_object_is_read_like_a_query() -> None:
-    row = _row(_hit("tenant=acme", {"user_id": 7, "event": "buy", "price": 1.5, "items": [{"sku": "a"}]}))
+    row = row_of(a_hit("tenant=acme", {"user_id": 7, "event": "buy", "price": 1.5, "items": [{"sku": "a"}]}))
     assert (row["user_id"], row["type"], row["tenant"]) == ("7", "buy", "acme")
     assert json.loads(row["params"]) == {"price": 1.5, "items": [{"sku": "a"}]}
 
@@ -121,11 +62,11 @@ def test_a_posted_object_is_read_like_a_query() -> None:
     ],
 )
 def test_no_value_is_lost(query: str, body: Any, user: str | None, params: Any) -> None:
-    result = Parser(SCHEMA).parse(_hit(query, body), NOW)
+    result = Parser(SCHEMA).parse(a_hit(query, body), NOW)
     if user is None:
         assert isinstance(result, Reject)
         return
-    row = _row(_hit(query, body))
+    row = row_of(a_hit(query, body))
     assert row["user_id"] == user
     assert (None if row["params"] is None else json.loads(row["params"])) == params
 
@@ -146,14 +87,14 @@ def test_no_value_is_lost(query: str, body: Any, user: str | None, params: Any) 
     ],
 )
 def test_values_get_the_type_of_their_column(query: str, column: str, value: Any) -> None:
-    assert _row(_hit(query), schema_file.parse(WIDE))[column] == value
+    assert row_of(a_hit(query), schema_file.parse(WIDE))[column] == value
 
 
 def test_the_first_table_whose_conditions_hold_takes_the_hit() -> None:
     tables = schema_file.parse(WIDE)
-    assert _row(_hit("type=click&x=1"), tables)["table"] == "clicks"
-    assert _row(_hit("type=view&x=1"), tables)["table"] == "events"
-    assert _row(_hit("", {"type": "tap"}, headers={"x-position": "3"}), tables)["x"] == 3
+    assert row_of(a_hit("type=click&x=1"), tables)["table"] == "clicks"
+    assert row_of(a_hit("type=view&x=1"), tables)["table"] == "events"
+    assert row_of(a_hit("", {"type": "tap"}, headers={"x-position": "3"}), tables)["x"] == 3
 
 
 def test_an_unlisted_tenant_gets_no_table() -> None:
@@ -161,37 +102,37 @@ def test_an_unlisted_tenant_gets_no_table() -> None:
     text = WIDE.replace("  events:", '  "events_{tenant}":\n    tenants: [acme]')
     text = text.replace(n, n + "      tenant: {type: STRING, from: param.tenant}\n", 1)
     tables = schema_file.parse(text)
-    assert _row(_hit("tenant=acme"), tables)["table"] == "events_acme"
-    assert _reject(_hit("tenant=evil"), tables).reason == "no_table"
-    assert _reject(_hit(""), tables).reason == "no_table"
+    assert row_of(a_hit("tenant=acme"), tables)["table"] == "events_acme"
+    assert reject_of(a_hit("tenant=evil"), tables).reason == "no_table"
+    assert reject_of(a_hit(""), tables).reason == "no_table"
 
 
 @pytest.mark.parametrize(
     ("one", "reason", "column", "value"),
     [
-        (_hit("type=click"), "missing", "user_id", None),
-        (_hit("user_id="), "missing", "user_id", None),
-        (_hit("user_id=1&event_time=2026-01-01"), "wrong_type", "event_time", "2026-01-01"),
-        (_hit("user_id=1&ts=2026-02-30T00:00:00Z"), "out_of_range", "event_time", "2026-02-30T00:00:00Z"),
-        (_hit("", {"user_id": {"a": 1}}), "wrong_type", "user_id", '{"a":1}'),
-        (_hit("user_id=1&ts=" + "9" * 1000), "wrong_type", "event_time", "9" * MAX_VALUE),
-        (_hit("", {"user_id": "1", "event_id": [1]}), "wrong_type", "event_id", None),
-        (_hit("", [1]), "bad_body", None, None),
-        (_hit("", b"{"), "bad_body", None, None),
-        (_hit("", b"\xff"), "bad_body", None, None),
-        (_hit("", b'{"user_id":"u","x":1e9999999999999999999}'), "bad_body", None, None),
-        (_hit("user_id=1", at=1), "out_of_range", None, "1"),
-        (_hit("user_id=1", at=NOW + 400 * DAY), "out_of_range", None, str(NOW + 400 * DAY)),
+        (a_hit("type=click"), "missing", "user_id", None),
+        (a_hit("user_id="), "missing", "user_id", None),
+        (a_hit("user_id=1&event_time=2026-01-01"), "wrong_type", "event_time", "2026-01-01"),
+        (a_hit("user_id=1&ts=2026-02-30T00:00:00Z"), "out_of_range", "event_time", "2026-02-30T00:00:00Z"),
+        (a_hit("", {"user_id": {"a": 1}}), "wrong_type", "user_id", '{"a":1}'),
+        (a_hit("user_id=1&ts=" + "9" * 1000), "wrong_type", "event_time", "9" * MAX_VALUE),
+        (a_hit("", {"user_id": "1", "event_id": [1]}), "wrong_type", "event_id", None),
+        (a_hit("", [1]), "bad_body", None, None),
+        (a_hit("", b"{"), "bad_body", None, None),
+        (a_hit("", b"\xff"), "bad_body", None, None),
+        (a_hit("", b'{"user_id":"u","x":1e9999999999999999999}'), "bad_body", None, None),
+        (a_hit("user_id=1", at=1), "out_of_range", None, "1"),
+        (a_hit("user_id=1", at=NOW + 400 * DAY), "out_of_range", None, str(NOW + 400 * DAY)),
     ],
 )
 def test_a_refused_hit_says_why(one: Hit, reason: str, column: str | None, value: str | None) -> None:
-    reject = _reject(one)
+    reject = reject_of(one)
     assert (reject.reason, reject.column, reject.value) == (reason, column, value)
     assert reject.detail
 
 
 def test_a_row_of_rejects_holds_the_whole_hit() -> None:
-    one = _hit("type=click&event_id=mine", headers={"user-agent": "x"}, ip="1.2.3.4")
+    one = a_hit("type=click&event_id=mine", headers={"user-agent": "x"}, ip="1.2.3.4")
     parser = Parser(SCHEMA)
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
@@ -204,7 +145,7 @@ def test_a_row_of_rejects_holds_the_whole_hit() -> None:
 def test_a_users_own_column_of_rejects_never_stops_a_reject() -> None:
     tables = schema_file.parse(WIDE)
     parser = Parser(tables)
-    one = _hit("n=many")
+    one = a_hit("n=many")
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
     row = parser.reject_row(one, reject, NOW)
@@ -238,7 +179,7 @@ BY_DAY = WIDE.replace("  events:\n    partition: day", "  events:\n    partition
     ],
 )
 def test_a_row_that_no_partition_takes_is_a_reject_that_says_so(text: str, query: str, column: str | None) -> None:
-    result = Parser(schema_file.parse(text)).parse(_hit(query), NOW)  # on 2024-10-04
+    result = Parser(schema_file.parse(text)).parse(a_hit(query), NOW)  # on 2024-10-04
     if column is None:
         assert isinstance(result, Row)
         return
@@ -253,7 +194,7 @@ def test_a_row_of_rejects_is_in_a_partition_that_takes_it(partition: str, at: in
     text = WIDE.replace("  rejects:\n    partition: day", f"  rejects:\n    partition: {partition}")
     tables = schema_file.parse(text + "      t: {type: TIMESTAMP, mode: REQUIRED, from: param.t}\n")
     parser = Parser(tables)
-    one = _hit("n=many&t=9999-12-31T00:00:00Z", at=at)
+    one = a_hit("n=many&t=9999-12-31T00:00:00Z", at=at)
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
     names = [column.name for column in tables.rejects.columns]
@@ -265,8 +206,8 @@ def test_the_status_of_a_log_entry_fills_a_column_and_chooses_a_table() -> None:
     path = "      path: {type: STRING, from: hit.path}\n"
     text = WIDE.replace(path, path + "      status: {type: INT64, from: hit.status}\n", 1)
     tables = schema_file.parse(text.replace("when: {param.type: [click, tap]}", 'when: {hit.status: ["304"]}'))
-    assert (_row(_hit(status=200), tables)["status"], _row(_hit(), tables)["status"]) == (200, None)
-    assert _row(_hit("x=1", status=304), tables)["table"] == "clicks"
+    assert (row_of(a_hit(status=200), tables)["status"], row_of(a_hit(), tables)["status"]) == (200, None)
+    assert row_of(a_hit("x=1", status=304), tables)["table"] == "clicks"
 
 
 @pytest.mark.parametrize(
@@ -281,18 +222,18 @@ def test_the_status_of_a_log_entry_fills_a_column_and_chooses_a_table() -> None:
     ],
 )
 def test_the_id_decides_the_day_within_seven_days(id_age: int, days_back: int) -> None:
-    row = _row(_hit("user_id=1&event_id=" + identity.uuid7(NOW - id_age)))
+    row = row_of(a_hit("user_id=1&event_id=" + identity.uuid7(NOW - id_age)))
     assert row["day"] == 20_000 - days_back
 
 
 def test_an_id_that_is_not_a_uuid7_counts_on_the_day_of_receipt() -> None:
-    row = _row(_hit("user_id=1&event_id=order-7"))
+    row = row_of(a_hit("user_id=1&event_id=order-7"))
     assert (row["event_id"], row["day"]) == ("order-7", 20_000)
 
 
 def test_the_id_of_a_request_makes_no_one_event_of_its_events() -> None:
     def row(index: int, query: str = "user_id=1&event_id=order-7", **posted: Any) -> dict[str, Any]:
-        return _row(_hit(query, {"n": 1, **posted}, index=index))
+        return row_of(a_hit(query, {"n": 1, **posted}, index=index))
 
     assert [row(index)["event_id"] for index in range(3)] == ["order-7", "order-7#1", "order-7#2"]
     assert row(2, event_id="mine")["event_id"] == "mine"
@@ -315,7 +256,7 @@ JSON = st.recursive(
     max_leaves=10,
 )
 HITS = st.builds(
-    lambda query, body, at, headers, id: _hit(query, body, at=at, headers=headers, id=id, ip="::1"),
+    lambda query, body, at, headers, id: a_hit(query, body, at=at, headers=headers, id=id, ip="::1"),
     QUERIES,
     st.none() | st.dictionaries(NAMES | TEXT, JSON, max_size=5) | JSON | st.binary(min_size=1, max_size=20),
     st.integers(NOW - 10 * DAY, NOW) | st.integers(-(2**62), 2**62),

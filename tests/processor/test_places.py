@@ -22,7 +22,7 @@ from services.shared.config import ConfigError
 from services.shared.privacy import BALANCED, BY_PRESET, CUT, FULL, OFF, Privacy
 from tests.processor import mmdb
 from tests.processor.enrich.test_geo_database import BERLIN, BERLIN_PLACE, IP, PLACES
-from tests.processor.test_parse import NOW, WIDE, _hit
+from tests.processor.parsing import NOW, WIDE, a_hit
 from tests.processor.test_worker import _now, _rows, _running
 from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.topics import Topics
@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 def _place(file: Path, privacy: Privacy, **given: Any) -> tuple[Any, ...]:
     places = Places.of_setting(str(file), TABLES, privacy)
     assert places is not None
-    found = Parser(TABLES, Lookups(place=places.find)).parse(_hit("x=1", **given), NOW)
+    found = Parser(TABLES, Lookups(place=places.find)).parse(a_hit("x=1", **given), NOW)
     assert isinstance(found, Row), found
     names = [column.name for column in TABLES.tables[found.table].columns]
     return tuple(found.values[names.index(name)] for name in Geo._fields)
@@ -81,7 +81,7 @@ def test_a_reject_has_a_place_too(file: Path) -> None:
     tables = schema_file.parse(PLACED.replace("      reason:", land + "      reason:"))
     places = Places.of_setting(str(file), tables, Privacy())
     assert places is not None
-    parser, one = Parser(tables, Lookups(place=places.find)), _hit("n=many", ip=IP)
+    parser, one = Parser(tables, Lookups(place=places.find)), a_hit("n=many", ip=IP)
     reject = parser.parse(one, NOW)
     assert isinstance(reject, Reject)
     names = [column.name for column in tables.rejects.columns]
@@ -135,7 +135,7 @@ async def test_a_replaced_database_is_taken_and_a_torn_one_counted_and_left(file
 
 
 def test_where_nothing_says_places_it_is_said_once(file: Path) -> None:
-    watch, bare, placed = HeaderWatch.of(TABLES, None), _hit("x=1"), _hit("x=1", headers=HEADER)
+    watch, bare, placed = HeaderWatch.of(TABLES, None), a_hit("x=1"), a_hit("x=1", headers=HEADER)
     assert watch is not None
     with capture_logs() as logs:
         watch.see([bare] * 999)

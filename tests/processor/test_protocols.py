@@ -9,22 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.processor.parse import BAD_BODY, MISSING, Parser, Reject, Row
+from services.processor.parse import BAD_BODY, MISSING, Parser
 from services.shared import guard, identity, schema_file
 from services.shared import hit as wire
 from services.shared.hit import Hit
+from tests.processor.parsing import reject_of, row_of
+from tests.schemas import a_file
 
 NOW = 1_764_439_200_000_000  # 2025-11-29T18:00:00Z
-SCHEMA = schema_file.parse(
-    """
-tables:
-  events:
-    partition: day
-    require_any: [user_id, anonymous_id]
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
+COLUMNS = """\
       event_time: {type: TIMESTAMP, from: param.event_time}
       user_id: {type: STRING, from: param.user_id}
       anonymous_id: {type: STRING, from: param.anonymous_id}
@@ -32,17 +25,8 @@ tables:
       url: {type: STRING, from: param.url}
       protocol: {type: STRING, from: hit.protocol}
       params: {type: JSON, from: param.*}
-  rejects:
-    partition: day
-    columns:
-      day: {type: DATE, mode: REQUIRED, from: event.day}
-      event_id: {type: STRING, mode: REQUIRED, from: event.id}
-      received_at: {type: TIMESTAMP, mode: REQUIRED, from: hit.received_at}
-      reason: {type: STRING, mode: REQUIRED, from: reject.reason}
-      detail: {type: STRING, from: reject.detail}
-      hit: {type: JSON, mode: REQUIRED, from: reject.hit}
 """
-)
+SCHEMA = schema_file.parse(a_file(COLUMNS, "    require_any: [user_id, anonymous_id]\n"))
 PARSER = Parser(SCHEMA)
 BROWSER = {"user-agent": "Mozilla/5.0"}
 
@@ -62,16 +46,7 @@ def _hit(
 
 
 def _row(one: Hit) -> dict[str, Any]:
-    found = PARSER.parse(one, NOW)
-    assert isinstance(found, Row), found
-    names = [column.name for column in SCHEMA.tables["events"].columns]
-    return dict(zip(names, found.values, strict=True))
-
-
-def _reject(one: Hit) -> Reject:
-    found = PARSER.parse(one, NOW)
-    assert isinstance(found, Reject), found
-    return found
+    return row_of(one, SCHEMA, NOW)
 
 
 SENT = "2025-11-29T18:00:10Z"  # by a clock that is ten seconds ahead
@@ -148,7 +123,7 @@ def _left_out(via: str) -> Hit:
     ],
 )
 def test_what_is_no_event_of_its_protocol_is_a_reject_with_the_whole_hit(one: Hit, detail: str) -> None:
-    found = _reject(one)
+    found = reject_of(one, SCHEMA, NOW)
     assert (found.reason, found.detail) == (BAD_BODY, detail)
     row = PARSER.reject_row(one, found, NOW)
     kept = json.loads(row.values[-1])
@@ -163,7 +138,7 @@ def test_a_form_of_our_own_is_parameters_before_the_query_string() -> None:
 
 
 def test_an_event_that_names_nobody_is_a_reject() -> None:
-    found = _reject(_hit(query="type=view"))
+    found = reject_of(_hit(query="type=view"), SCHEMA, NOW)
     assert (found.reason, found.detail, found.table) == (MISSING, "no value in any of user_id, anonymous_id", "events")
     assert _row(_hit(query="anonymous_id=a"))["anonymous_id"] == "a"
 

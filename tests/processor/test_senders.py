@@ -19,7 +19,7 @@ from services.processor.parse import Parser, Row
 from services.shared import schema_file
 from services.shared.config import ConfigError
 from services.shared.privacy import CUT, FULL, NONE, Privacy
-from tests.processor.test_parse import NOW, WIDE, _hit
+from tests.processor.parsing import NOW, WIDE, a_hit
 from tests.schemas import SCHEMA
 
 N = "      n: {type: INT64, from: param.n, on_error: reject}\n"
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def _who(folder: Path, ip: str, agent: str = CHROME, kept: str = FULL) -> tuple[Any, ...]:
     sender = lookups.senders(str(folder), TABLES, Privacy(ip=kept))
     assert sender is not None
-    found = Parser(TABLES, Lookups(sender=sender)).parse(_hit("x=1", ip=ip, headers={"user-agent": agent}), NOW)
+    found = Parser(TABLES, Lookups(sender=sender)).parse(a_hit("x=1", ip=ip, headers={"user-agent": agent}), NOW)
     assert isinstance(found, Row), found
     names = [column.name for column in TABLES.tables[found.table].columns]
     return tuple(found.values[names.index(f"agent_{name}")] for name in NAMES)

@@ -14,15 +14,16 @@ from services.processor.table_batches import Batcher
 from services.shared import schema_file
 from services.shared.hit import Hit
 from services.shared.schema import Schema
-from tests.processor.test_columns import NEEDED
-from tests.processor.test_parse import NOW, _hit
+from tests.processor.parsing import NOW, a_hit
+from tests.schemas import NEEDED, REJECTS
 
 FILE = f"""
 tables:
   events:
     partition: day
     %s
-    columns:{NEEDED}
+    columns:
+{NEEDED}\
       user_id: {{type: STRING, from: param.user_id}}
       anonymous_id: {{type: STRING, from: param.anonymous_id}}
       type: {{type: STRING, from: param.type}}
@@ -35,7 +36,8 @@ tables:
     when: {{param.type: order}}
     partition: day
     %s
-    columns:{NEEDED}
+    columns:
+{NEEDED}\
       user_id: {{type: STRING, from: param.user_id}}
       order_id: {{type: STRING, mode: REQUIRED, from: param.order_id}}
       problems: {{type: JSON, from: event.problems}}
@@ -45,14 +47,10 @@ tables:
   all_events:
     copy: true
     partition: day
-    columns:{NEEDED}
+    columns:
+{NEEDED}\
       query: {{type: STRING, from: hit.query}}
-  rejects:
-    partition: day
-    columns:{NEEDED}
-      reason: {{type: STRING, mode: REQUIRED, from: reject.reason}}
-      hit: {{type: JSON, from: reject.hit}}
-"""  # fmt: skip
+{REJECTS}"""  # fmt: skip
 HALF = "sample: 0.5"
 
 
@@ -77,7 +75,7 @@ def values(row: Row, tables: Schema) -> dict[str, Any]:
 def test_a_hit_is_a_row_of_its_table_and_of_each_copy_that_takes_it() -> None:
     tables = schema()
     row = parsed(
-        _hit("", {"type": "order", "order_id": "7", "event_id": "e", "properties": {"amount": 3, "a": 1}}), tables
+        a_hit("", {"type": "order", "order_id": "7", "event_id": "e", "properties": {"amount": 3, "a": 1}}), tables
     )
     assert row.table == "events"
     orders, everything = row.copies
@@ -92,12 +90,12 @@ def test_a_hit_is_a_row_of_its_table_and_of_each_copy_that_takes_it() -> None:
 
 
 def test_only_the_copies_whose_conditions_hold_are_made() -> None:
-    assert [copy.table for copy in parsed(_hit("type=view")).copies] == ["all_events"]
+    assert [copy.table for copy in parsed(a_hit("type=view")).copies] == ["all_events"]
 
 
 def test_problems_of_a_copy_are_its_own() -> None:
     tables = schema()
-    row = parsed(_hit("type=order&order_id=7&amount=many"), tables)
+    row = parsed(a_hit("type=order&order_id=7&amount=many"), tables)
     orders = row.copies[0]
     assert isinstance(orders, Row) and not row.problems
     assert json.loads(values(orders, tables)["problems"])[0]["column"] == "amount"
@@ -105,21 +103,21 @@ def test_problems_of_a_copy_are_its_own() -> None:
 
 
 def test_a_copy_that_does_not_fit_costs_itself_and_says_why() -> None:
-    row = parsed(_hit("type=order"))
+    row = parsed(a_hit("type=order"))
     misfit, everything = row.copies
     assert isinstance(misfit, Reject) and isinstance(everything, Row)
     assert (misfit.table, misfit.column, misfit.reason) == ("orders", "order_id", "missing")
 
 
 def test_a_reject_has_no_copies() -> None:
-    result = Parser(schema()).parse(_hit("type=order&url=https://a.example.com/&order_id=7"), NOW)
+    result = Parser(schema()).parse(a_hit("type=order&url=https://a.example.com/&order_id=7"), NOW)
     assert isinstance(result, Reject) and result.column == "total"
-    found = Batcher(schema(), Parser(schema())).make([_hit("type=order&url=https://a.example.com/&order_id=7")], NOW)
+    found = Batcher(schema(), Parser(schema())).make([a_hit("type=order&url=https://a.example.com/&order_id=7")], NOW)
     assert list(found.batches) == ["rejects"] and not found.copies
 
 
 def test_batches_hold_rows_and_copies_and_count_them() -> None:
-    hits = [_hit("type=order&order_id=1"), _hit("type=order&amount=many"), _hit("type=view")]
+    hits = [a_hit("type=order&order_id=1"), a_hit("type=order&amount=many"), a_hit("type=view")]
     found = Batcher(schema(), Parser(schema())).make(hits, NOW)
     assert {name: batch.num_rows for name, batch in found.batches.items()} == {
         "events": 3,
@@ -145,7 +143,7 @@ class _Bent(Parser):
 
 
 def test_a_copy_that_arrow_refuses_costs_itself() -> None:
-    found = Batcher(schema(), _Bent(schema())).make([_hit("type=order&order_id=1"), _hit("type=view")], NOW)
+    found = Batcher(schema(), _Bent(schema())).make([a_hit("type=order&order_id=1"), a_hit("type=view")], NOW)
     assert {name: batch.num_rows for name, batch in found.batches.items()} == {"events": 2}
     assert found.misfits == {"orders": 1, "all_events": 2} and not found.rejects and len(found.faults) == 3
 
@@ -161,7 +159,7 @@ def kept(who: str, share: float) -> bool:
 def test_a_sample_keeps_the_same_people_for_ever() -> None:
     tables = schema(HALF)
     for number in range(50):
-        assert parsed(_hit(f"user_id=u{number}&type=a"), tables).sampled_out is not kept(f"u{number}", 0.5)
+        assert parsed(a_hit(f"user_id=u{number}&type=a"), tables).sampled_out is not kept(f"u{number}", 0.5)
     # These are written down: another hash would cut every visit in two at the next release.
     assert [number for number in range(12) if kept(f"u{number}", 0.5)] == [2, 3, 5, 6, 9, 10]
 
@@ -169,7 +167,7 @@ def test_a_sample_keeps_the_same_people_for_ever() -> None:
 def test_about_the_share_is_kept() -> None:
     tables = schema("sample: 0.1")
     parser = Parser(tables)
-    rows = [parser.parse(_hit(f"user_id=u{number}"), NOW) for number in range(2_000)]
+    rows = [parser.parse(a_hit(f"user_id=u{number}"), NOW) for number in range(2_000)]
     assert 150 <= sum(isinstance(row, Row) and not row.sampled_out for row in rows) <= 250
 
 
@@ -184,14 +182,14 @@ def test_about_the_share_is_kept() -> None:
 )
 def test_people_are_known_by_the_first_id_there_is(query: str, who: str) -> None:
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
-        assert parsed(_hit(query), schema(f"sample: {share}")).sampled_out is not kept(who, share)
+        assert parsed(a_hit(query), schema(f"sample: {share}")).sampled_out is not kept(who, share)
 
 
 def test_what_a_sample_leaves_out_is_counted_and_is_in_no_table() -> None:
     tables = schema(HALF, "sample: 0.25")
     out = next(f"u{number}" for number in range(99) if not kept(f"u{number}", 0.5))
     quarter = next(f"u{number}" for number in range(99) if kept(f"u{number}", 0.25))
-    hits = [_hit(f"user_id={who}&type=order&order_id=1") for who in (out, quarter)]
+    hits = [a_hit(f"user_id={who}&type=order&order_id=1") for who in (out, quarter)]
     found = Batcher(tables, Parser(tables)).make(hits, NOW)
     assert {name: batch.num_rows for name, batch in found.batches.items()} == {
         "events": 1,
@@ -203,7 +201,7 @@ def test_what_a_sample_leaves_out_is_counted_and_is_in_no_table() -> None:
 
 def test_what_does_not_fit_is_a_reject_whoever_sent_it() -> None:
     tables = schema("sample: 0.000000001")
-    result = Parser(tables).parse(_hit("type=order&url=https://a.example.com/&user_id=u"), NOW)
+    result = Parser(tables).parse(a_hit("type=order&url=https://a.example.com/&user_id=u"), NOW)
     assert isinstance(result, Reject)
 
 
@@ -220,7 +218,7 @@ def test_what_does_not_fit_is_a_reject_whoever_sent_it() -> None:
     ],
 )
 def test_what_is_required_and_missing_is_a_reject_that_names_column_and_condition(query: str, column: str) -> None:
-    result = Parser(schema()).parse(_hit(query), NOW)
+    result = Parser(schema()).parse(a_hit(query), NOW)
     assert isinstance(result, Reject) and (result.reason, result.table, result.column) == ("missing", "events", column)
     assert (
         result.detail
@@ -234,11 +232,11 @@ def test_what_is_required_and_missing_is_a_reject_that_names_column_and_conditio
 
 @pytest.mark.parametrize("query", ["type=order", "type=view&url=https://a.example.com/", "type=tagged&tags=a", ""])
 def test_where_the_condition_does_not_hold_a_column_may_be_empty(query: str) -> None:
-    parsed(_hit(query))
+    parsed(a_hit(query))
 
 
 def test_a_value_that_does_not_fit_is_a_reject_only_where_the_column_is_required() -> None:
-    result = Parser(schema()).parse(_hit("type=order&url=https://a.example.com/&total=lots"), NOW)
+    result = Parser(schema()).parse(a_hit("type=order&url=https://a.example.com/&total=lots"), NOW)
     assert isinstance(result, Reject)
     assert (result.reason, result.column, result.value) == ("wrong_type", "total", "lots")
-    assert [problem.column for problem in parsed(_hit("type=view&total=lots")).problems] == ["total"]
+    assert [problem.column for problem in parsed(a_hit("type=view&total=lots")).problems] == ["total"]

@@ -14,6 +14,7 @@ from services.processor.worker import Topics, Worker
 from services.shared import hit, identity, rows, tally_rows
 from services.shared.hit import Hit
 from services.shared.tally import COLLECTOR, HOUR_US, Count, Tally
+from tests import deliveries
 from tests.processor.test_log_entry import ENTRY
 from tests.schemas import SCHEMA
 
@@ -30,35 +31,15 @@ class Published:
         return "1"
 
 
-class Delivered:
-    subscription, id, attempt, published_us = "hits", "m", 1, 1
-
-    def __init__(self, data: bytes, attributes: dict[str, str]) -> None:
-        self.data, self.attributes, self.count = data, attributes, int(attributes.get("count", 1))
-        self.acked = False
-        self._left = [self]
-
-    def ack(self) -> None:
-        self.acked = True
-
-    def __aiter__(self) -> Delivered:
-        return self
-
-    async def __anext__(self) -> Delivered:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-
-async def handled(data: bytes, attributes: dict[str, str], *, times: int = 1) -> tuple[dict[str, Any], str]:
+async def handled(
+    data: bytes, attributes: dict[str, str], *, times: int = 1, published: Published | None = None
+) -> tuple[dict[str, Any], str]:
     """The batches that were published, by table, and the metrics."""
-    published, registry = Published(), CollectorRegistry()
-    sent: Any = published
+    sent: Any = (published := published or Published())
+    registry = CollectorRegistry()
     worker = Worker(SCHEMA, sent, Topics("rows", "dead"), Metrics(registry, SCHEMA.tables), max_bytes=10**7)
     for _ in range(times):
-        delivered: Any = Delivered(data, attributes)
-        await worker.run(delivered)
-        assert delivered.acked
+        assert await deliveries.handled(worker, (data, attributes)) == ["ack"]
     return published.rows, generate_latest(registry).decode()
 
 
@@ -83,10 +64,8 @@ async def test_a_tally_becomes_rows_and_counts_nowhere_as_a_hit() -> None:
 async def test_a_tally_of_many_tenants_fits_messages() -> None:
     counts = tuple(Count(HOUR, "native", f"tenant-{number}", "acknowledged", 1) for number in range(60_000))
     data, attributes = hit.pack([line("", tally=Tally("boot", COLLECTOR, counts=counts))], "p", tally=True)
-    published, registry = Published(), CollectorRegistry()
-    sent: Any = published
-    given: Any = Delivered(data, attributes)
-    await Worker(SCHEMA, sent, Topics("rows", "dead"), Metrics(registry, SCHEMA.tables), max_bytes=10**7).run(given)
+    published = Published()
+    await handled(data, attributes, published=published)
     packs = published.packs.values()
     assert sum(one.num_rows for one in packs) == len(counts)
     assert max(one.nbytes for one in packs) <= rows.MAX_BATCH_BYTES

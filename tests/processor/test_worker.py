@@ -28,6 +28,7 @@ from services.processor.worker import Worker
 from services.shared import hit, identity, rows, zstd_frame
 from services.shared.hit import Hit
 from services.shared.publisher import Unconfirmed
+from tests.deliveries import Delivery, subscriber
 from tests.processor.test_log_entry import ENTRY
 from tests.schemas import SCHEMA, SCHEMA_FILE
 from tests.topics import Topics
@@ -188,34 +189,6 @@ class _Publisher:
         return "1"
 
 
-class _Delivery:
-    def __init__(self, log: list[str], data: bytes, attributes: dict[str, str]) -> None:
-        self.log, self.data, self.attributes = log, data, attributes
-        self.id, self.attempt, self.published_us = "m", 1, 1
-        self.count = int(attributes.get("count", 1))
-
-    def ack(self) -> None:
-        self.log.append("ack")
-
-    def nack(self) -> None:
-        self.log.append("nack")
-
-
-class _Subscriber:
-    subscription = "hits"
-
-    def __init__(self, *deliveries: _Delivery) -> None:
-        self._left = list(deliveries)
-
-    def __aiter__(self) -> _Subscriber:
-        return self
-
-    async def __anext__(self) -> _Delivery:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop(0)
-
-
 def _counted(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
     """What a counter of the processor counted, by the values of its labels."""
     (family,) = (one for one in registry.collect() if one.name == f"pixelpipe_processor_{name}")
@@ -240,8 +213,7 @@ def _worker(
 
 async def _handled(worker: Worker, log: list[str], data: bytes, attributes: dict[str, str]) -> list[str]:
     log.clear()
-    subscriber: Any = _Subscriber(_Delivery(log, data, attributes))
-    await worker.run(subscriber)
+    await worker.run(subscriber(Delivery(data, attributes, log.append)))
     return list(log)
 
 

@@ -10,14 +10,6 @@ from services.shared.publisher import Publisher, Unconfirmed, dead_letter
 from tests.topics import Topics
 
 
-@pytest.fixture
-def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    topics = Topics(project)
-    topics.create("hits", "work")
-    return topics
-
-
 async def test_a_missing_topic_is_unconfirmed_at_once(topics: Topics) -> None:
     async with Publisher(topics.project, in_flight=1, timeout=30) as publisher:
         with pytest.raises(Unconfirmed, match=r"no-such-topic: 404"):

@@ -6,7 +6,7 @@ import pytest
 
 from services.shared import schema_file
 from services.shared.schema import Column, SchemaError, Source, Transform
-from tests.shared.test_schema_file import _file
+from tests.schemas import a_file, refused
 
 NESTED = """\
       cart:
@@ -21,7 +21,7 @@ NESTED = """\
 
 
 def column(text: str) -> Column:
-    return schema_file.parse(_file(text)).tables["events"].columns[3]
+    return schema_file.parse(a_file(text)).tables["events"].columns[3]
 
 
 def test_a_struct_has_fields_whose_sources_are_relative() -> None:
@@ -102,9 +102,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_mistake_is_named_with_its_line_and_column(name: str) -> None:
     spec, line, place, words = CASES[name]
-    with pytest.raises(SchemaError) as caught:
-        schema_file.parse(_file(f"      a: {spec}\n"))
-    (error,) = str(caught.value).splitlines()
+    (error,) = refused(a_file(f"      a: {spec}\n"))
     assert error.startswith(f"schema.yaml:{line}:{place}: ") and words in error, error
 
 
@@ -117,10 +115,10 @@ def test_structs_nest_as_deep_as_bigquery_takes_and_no_deeper() -> None:
 
     assert column(nested(15)).fields
     with pytest.raises(SchemaError, match="nested over 15 levels"):
-        schema_file.parse(_file(nested(16)))
+        schema_file.parse(a_file(nested(16)))
 
 
 def test_a_repeated_column_can_neither_cluster_nor_be_a_key() -> None:
-    text = _file("      a: {type: STRING, mode: REPEATED, from: param.a}\n", "    cluster: [a]\n    unique: [a]\n")
+    text = a_file("      a: {type: STRING, mode: REPEATED, from: param.a}\n", "    cluster: [a]\n    unique: [a]\n")
     with pytest.raises(SchemaError, match=r"cannot cluster by REPEATED STRING(.|\n)*cannot group by"):
         schema_file.parse(text)

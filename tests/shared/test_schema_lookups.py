@@ -8,23 +8,21 @@ import pytest
 import yaml
 
 from services.shared import schema_file
-from services.shared.schema import Lookup, SchemaError, Source
+from services.shared.schema import Lookup, Source
 from services.shared.schema_lookups import MOST_LOOKUPS
 from tests.process import ROOT
-from tests.shared.test_schema_file import _file
+from tests.schemas import a_file, refused
 
 PRODUCTS = "{file: /lookups/products.csv, key: sku, by: param.sku}"
 NAME = "      name: {type: STRING, from: lookup.products.name}\n"
 
 
 def _refused(lookups: str, column: str = NAME) -> str:
-    with pytest.raises(SchemaError) as caught:
-        schema_file.parse(f"{lookups}\n{_file(column)}", "s.yaml")
-    return str(caught.value).splitlines()[0]
+    return refused(f"{lookups}\n{a_file(column)}", "s.yaml")[0]
 
 
 def test_a_source_knows_its_lookup() -> None:
-    schema = schema_file.parse(f"lookups: {{products: {PRODUCTS}}}\n{_file(NAME)}")
+    schema = schema_file.parse(f"lookups: {{products: {PRODUCTS}}}\n{a_file(NAME)}")
     lookup = Lookup("products", Path("/lookups/products.csv"), "sku", (Source("param", "sku"),))
     (source,) = schema.tables["events"].column("name").sources
     assert source == Source("lookup", "products.name", lookup=lookup)
@@ -34,8 +32,8 @@ def test_a_source_knows_its_lookup() -> None:
 
 def test_what_a_lookup_is_looked_up_by_is_asked_for() -> None:
     by_agent = PRODUCTS.replace("param.sku", "agent.name")
-    assert schema_file.parse(f"lookups: {{products: {by_agent}}}\n{_file(NAME)}").asks_for("agent")
-    assert not schema_file.parse(f"lookups: {{products: {by_agent}}}\n{_file()}").asks_for("agent")
+    assert schema_file.parse(f"lookups: {{products: {by_agent}}}\n{a_file(NAME)}").asks_for("agent")
+    assert not schema_file.parse(f"lookups: {{products: {by_agent}}}\n{a_file()}").asks_for("agent")
 
 
 @pytest.mark.parametrize(
@@ -85,5 +83,5 @@ def test_the_documents_example_is_one() -> None:
     text = (ROOT / "docs/schema.md").read_text().partition("## Lookups\n")[2].partition("\n## ")[0]
     lookups, columns = (part.partition("```")[0] for part in text.split("```yaml\n")[1:])
     assert list(yaml.safe_load(lookups)["lookups"]) == ["products", "offices"]
-    events = schema_file.parse(lookups + _file(columns)).tables["events"]
+    events = schema_file.parse(lookups + a_file(columns)).tables["events"]
     assert str(events.column("office").sources[0]) == "lookup.offices.site"

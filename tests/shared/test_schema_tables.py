@@ -15,17 +15,11 @@ from services.shared import (
     schema_tenants,
     schema_transforms,
 )
-from services.shared.schema import Condition, SchemaError, Source
-from tests.shared.test_schema_file import _file
+from services.shared.schema import Condition, Source
+from tests.schemas import a_file, refused
 
 TAG = "projects/p/locations/europe-west3/taxonomies/12/policyTags/34"
 USER = "      user_id: {type: STRING, from: param.user_id}\n"
-
-
-def refused(text: str) -> list[str]:
-    with pytest.raises(SchemaError) as caught:
-        schema_file.parse(text)
-    return str(caught.value).splitlines()
 
 
 def test_everything_is_read() -> None:
@@ -35,7 +29,7 @@ def test_everything_is_read() -> None:
         f"      p: {{type: STRING, from: param.p, policy_tags: [{TAG}]}}\n"
         "      x: {type: INT64, expression: h + 1, description: Next}\n"
     )
-    table = schema_file.parse(_file(columns, "    sample: .25\n    labels: {a: b, c_-1: ''}\n")).tables["events"]
+    table = schema_file.parse(a_file(columns, "    sample: .25\n    labels: {a: b, c_-1: ''}\n")).tables["events"]
     assert (table.copy, table.sample, table.labels) == (False, 0.25, (("a", "b"), ("c_-1", "")))
     assert table.column("a").required_if == (
         Condition(Source("param", "type"), frozenset({"b", "c"})),
@@ -49,13 +43,13 @@ def test_everything_is_read() -> None:
 
 def test_a_condition_alone_asks_for_an_enrichment() -> None:
     text = "      a: {type: STRING, from: param.a, required_if: {geo.country: DE}}\n"
-    assert schema_file.parse(_file(text)).asks_for("geo") and not schema_file.parse(_file()).asks_for("geo")
+    assert schema_file.parse(a_file(text)).asks_for("geo") and not schema_file.parse(a_file()).asks_for("geo")
 
 
 def test_a_copy_takes_nothing_from_the_tables_after_it() -> None:
     text = (
-        _file(table="    copy: true\n", name="everything")
-        + _file(name="events").removeprefix("tables:\n").split("  rejects:")[0]
+        a_file(table="    copy: true\n", name="everything")
+        + a_file(name="events").removeprefix("tables:\n").split("  rejects:")[0]
     )
     assert list(schema_file.parse(text).tables) == ["everything", "rejects", "events"]
 
@@ -107,7 +101,7 @@ COLUMNS = {
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_mistake_in_a_column_is_named_with_its_place(name: str) -> None:
     spec, line, place, words = COLUMNS[name]
-    (error,) = refused(_file(f"      a: {spec}\n"))
+    (error,) = refused(a_file(f"      a: {spec}\n"))
     assert error.startswith(f"schema.yaml:{line}:{place}: column events.a") and words in error, error
 
 
@@ -135,12 +129,12 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_mistake_in_a_table_is_named_with_its_place(name: str) -> None:
     setting, line, place, words = TABLES[name]
-    (error,) = refused(_file(USER, setting))
+    (error,) = refused(a_file(USER, setting))
     assert error.startswith(f"schema.yaml:{line}:{place}: ") and words in error, error
 
 
 def test_a_sample_needs_somebody_to_choose() -> None:
-    (error,) = refused(_file(table="    sample: 0.5\n"))
+    (error,) = refused(a_file(table="    sample: 0.5\n"))
     assert error == (
         "schema.yaml:4:13: table events: sample: it keeps or leaves whole people, by the columns user_id, "
         "anonymous_id, visitor_id; add one of them"
@@ -149,25 +143,25 @@ def test_a_sample_needs_somebody_to_choose() -> None:
 
 @pytest.mark.parametrize("key", ["copy: true", "sample: 0.5", "when: {param.a: b}"])
 def test_rejects_take_what_is_left_and_all_of_it(key: str) -> None:
-    errors = refused(_file().replace("  rejects:\n", f"  rejects:\n    {key}\n"))
+    errors = refused(a_file().replace("  rejects:\n", f"  rejects:\n    {key}\n"))
     assert any(f"it has no `{key.partition(':')[0]}`" in error for error in errors)
 
 
 def test_an_expression_reads_no_other_in_any_spelling() -> None:
     spec = "      {}: {{type: INT64, expression: '{}'}}\n"
     for sql in ("net * 2", "NET * 2", "`net`", "f(net)", "IF(net > 0, 1, 2)"):
-        (error,) = refused(_file(spec.format("net", "1") + spec.format("gross", sql)))
+        (error,) = refused(a_file(spec.format("net", "1") + spec.format("gross", sql)))
         assert "column events.gross: expression: it reads net, which is an expression too" in error
     # A field, a function, a text and a part of a date of that name are something else.
     for sql in ("cart.net", "net(1)", 'CONCAT("net")'):
-        schema_file.parse(_file(spec.format("net", "1") + spec.format("gross", sql)))
-    schema_file.parse(_file(spec.format("hour", "1") + spec.format("gross", "EXTRACT(HOUR FROM received_at)")))
+        schema_file.parse(a_file(spec.format("net", "1") + spec.format("gross", sql)))
+    schema_file.parse(a_file(spec.format("hour", "1") + spec.format("gross", "EXTRACT(HOUR FROM received_at)")))
 
 
 @pytest.mark.parametrize("key", ["partition", "cluster", "unique", "require_any"])
 def test_a_table_cannot_rest_on_what_only_its_view_has(key: str) -> None:
     table = f"    {key}: {'[day, x]' if key == 'require_any' else 'x'}\n"
-    text = _file("      x: {type: INT64, expression: 1 + 1}\n", "" if key == "partition" else table)
+    text = a_file("      x: {type: INT64, expression: 1 + 1}\n", "" if key == "partition" else table)
     if key == "partition":
         text = text.replace("partition: day", "partition: x", 1)
     assert any("there is no column 'x'" in error for error in refused(text))
@@ -227,7 +221,7 @@ def misspelled(word: str) -> str:
     [pytest.param(path, key, id=f"{where} {key}") for where, (keys, path) in KEYS.items() for key in keys],
 )
 def test_every_key_that_is_misspelled_is_named_with_what_was_meant(path: tuple[str, ...], key: str) -> None:
-    document: dict[str, Any] = yaml.safe_load(_file())
+    document: dict[str, Any] = yaml.safe_load(a_file())
     document["tables"]["events"]["columns"]["s"] = {"type": "STRUCT", "from": "param.s", "fields": {"f": {}}}
     document |= {"privacy": {"cookie": {}}, "tenants": {"list": {"acme": {}}}}
     at = document
@@ -240,7 +234,7 @@ def test_every_key_that_is_misspelled_is_named_with_what_was_meant(path: tuple[s
 
 @pytest.mark.parametrize("step", [*schema_transforms.TEXT_STEPS, *schema_transforms.VALUE_STEPS])
 def test_every_step_that_is_misspelled_is_named_with_what_was_meant(step: str) -> None:
-    (error,) = refused(_file(f"      a: {{type: NUMERIC, from: param.a, transform: {misspelled(step)}}}\n"))
+    (error,) = refused(a_file(f"      a: {{type: NUMERIC, from: param.a, transform: {misspelled(step)}}}\n"))
     assert error.endswith(f"; did you mean {step!r}?")
 
 
@@ -249,10 +243,10 @@ def test_every_step_that_is_misspelled_is_named_with_what_was_meant(step: str) -
     [
         "tables: &a {events: *a}",
         "tables: {events: &a {partition: day, columns: {a: *a}}}",
-        _file("      a: {type: STRUCT, from: param.a, fields: &f {b: {type: STRUCT, fields: *f}}}\n"),
-        _file("      a: {type: STRING, from: param.a, transform: &t [{map: {a: *t}}]}\n"),
-        _file(table="    when: &w {param.a: *w}\n"),
-        "privacy: &p {hash: *p}\n" + _file(),
+        a_file("      a: {type: STRUCT, from: param.a, fields: &f {b: {type: STRUCT, fields: *f}}}\n"),
+        a_file("      a: {type: STRING, from: param.a, transform: &t [{map: {a: *t}}]}\n"),
+        a_file(table="    when: &w {param.a: *w}\n"),
+        "privacy: &p {hash: *p}\n" + a_file(),
     ],
 )
 def test_a_file_that_holds_itself_is_refused(text: str) -> None:
@@ -267,13 +261,13 @@ def test_aliases_make_no_more_columns_than_there_may_be() -> None:
         first = f"c0: {{type: STRUCT, fields: {spec}}}"
         others = ", ".join(f"c{n}: {{type: STRUCT, fields: *l{level - 1}}}" for n in range(1, 10))
         spec = f"&l{level} {{{first}, {others}}}"
-    (error,) = refused(_file(f"      a: {{type: STRUCT, from: param.a, fields: {spec}}}\n"))
+    (error,) = refused(a_file(f"      a: {{type: STRUCT, from: param.a, fields: {spec}}}\n"))
     assert "columns; BigQuery takes at most 10,000" in error
 
 
 def test_an_alias_beside_what_it_means_is_good() -> None:
     text = "      a: &a {type: STRING, from: param.a}\n      b: *a\n"
-    assert schema_file.parse(_file(text)).tables["events"].column("b").sources == (Source("param", "a"),)
+    assert schema_file.parse(a_file(text)).tables["events"].column("b").sources == (Source("param", "a"),)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +282,7 @@ def test_an_alias_beside_what_it_means_is_good() -> None:
 )
 def test_sources_are_bounded_however_few_lines_say_them(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lookups = "lookups: {l: {file: /l.csv, key: k, by: [param.k, param.l]}}\n"
-    schema_file.parse(lookups + _file(columns))
+    schema_file.parse(lookups + a_file(columns))
     monkeypatch.setattr("services.shared.schema_sources.MOST_SOURCES", 40)
-    (error,) = refused(lookups + _file(columns))
+    (error,) = refused(lookups + a_file(columns))
     assert error.startswith("schema.yaml:") and "more than 40 sources in columns and conditions" in error

@@ -29,14 +29,6 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def topics(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    topics = Topics(project)
-    topics.create("hits", "work")
-    return topics
-
-
-@pytest.fixture
 async def background() -> AsyncIterator[Background]:
     async with Background() as background:
         yield background

@@ -61,12 +61,9 @@ def refusal(error: ApiError) -> web.Response:
 def application(state: State) -> web.Application:
     app = web.Application(middlewares=[answer], client_max_size=MAX_BODY)
     app[STATE] = state
-    for module in (datasets, tables, routines, jobs):
-        for verb, path, handler in module.ROUTES:
-            app.router.add_route(verb, f"/bigquery/v2/projects/{{project}}{path}", handler)
+    methods = datasets.METHODS | tables.METHODS | routines.METHODS | jobs.METHODS
+    for (verb, path), name in method.NAMES.items():
+        app.router.add_route(verb, path, upload.VERBS[verb] if "/upload/" in path else methods[name])
     for verb, path, handler in (*discovery.ROUTES, *exceptions.ROUTES):
         app.router.add_route(verb, path, handler)
-    for prefix in ("/upload", "/resumable/upload"):
-        for verb, handler in upload.ROUTES:
-            app.router.add_route(verb, prefix + "/bigquery/v2/projects/{project}/jobs", handler)
     return app

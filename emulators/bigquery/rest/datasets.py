@@ -28,11 +28,11 @@ async def list_(request: web.Request) -> web.Response:
     project = request.match_info["project"]
     known = request.app[STATE].store.catalog.datasets
     found = [known[key] for key in sorted(known) if key[0] == project]
-    items, token = page(request, found, 1_000)
+    items, following = page(request, found, 1_000)
     shown = ("kind", "id", "datasetReference", "labels", "friendlyName", "location")
     listed = [{key: value for key, value in datasets.resource(item).items() if key in shown} for item in items]
     answer = {"kind": "bigquery#datasetList", "datasets": listed}
-    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+    return web.json_response(answer | following)
 
 
 async def change(request: web.Request) -> web.Response:
@@ -58,11 +58,11 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-ROUTES = [
-    ("POST", "/datasets", insert),
-    ("GET", "/datasets", list_),
-    ("GET", "/datasets/{dataset}", get),
-    ("PATCH", "/datasets/{dataset}", change),
-    ("PUT", "/datasets/{dataset}", change),
-    ("DELETE", "/datasets/{dataset}", delete),
-]
+METHODS = {
+    "datasets.insert": insert,
+    "datasets.list": list_,
+    "datasets.get": get,
+    "datasets.patch": change,
+    "datasets.update": change,
+    "datasets.delete": delete,
+}

@@ -13,21 +13,15 @@ from emulators.bigquery.query import Result
 from emulators.bigquery.query_job import statistics
 from emulators.bigquery.rest import rows
 from emulators.bigquery.rest.shapes import JOB, QUERY_REQUEST
-from emulators.bigquery.rest.state import STATE, State, body, checked_number
+from emulators.bigquery.rest.state import STATE, State, body, checked_number, page
 
 DEFAULT_ROWS = 10_000
 MAX_ROWS = 100_000
 MAX_WAIT = 200_000  # milliseconds that a client may wait for a query in one request
 QUERY_FIELDS = (
-    "query",
-    "useLegacySql",
-    "defaultDataset",
-    "queryParameters",
-    "parameterMode",
-    "useQueryCache",
-    "maximumBytesBilled",
-    "destinationEncryptionConfiguration",
-)
+    "query", "useLegacySql", "defaultDataset", "queryParameters", "parameterMode", "useQueryCache",
+    "maximumBytesBilled", "destinationEncryptionConfiguration",
+)  # fmt: skip
 
 
 async def insert(request: web.Request) -> web.Response:
@@ -163,24 +157,20 @@ async def list_(request: web.Request) -> web.Response:
         return within and (not wanted or job.state in wanted)
 
     found = await request.app[STATE].jobs.listed(request.match_info["project"], keep)
-    start = checked_number(request.query.get("pageToken"), "pageToken", 0, len(found))
-    size = checked_number(request.query.get("maxResults"), "maxResults", 50, 1_000)
-    listed = [{**job.resource(), "state": job.state} for job in found[start : start + size]]
-    answer: dict[str, Any] = {"kind": "bigquery#jobList", "jobs": listed}
-    if start + size < len(found):
-        answer["nextPageToken"] = str(start + size)
-    return web.json_response(answer)
+    items, following = page(request, found, 1_000, usual=50)
+    listed = [{**job.resource(), "state": job.state} for job in items]
+    return web.json_response({"kind": "bigquery#jobList", "jobs": listed} | following)
 
 
 def _moment(asked: Mapping[str, str], name: str) -> int | None:
     return checked_number(asked[name], name, 0, 2**62) if name in asked else None
 
 
-ROUTES = [
-    ("POST", "/jobs", insert),
-    ("GET", "/jobs", list_),
-    ("GET", "/jobs/{job}", get),
-    ("POST", "/jobs/{job}/cancel", cancel),
-    ("POST", "/queries", query),
-    ("GET", "/queries/{job}", results),
-]
+METHODS = {
+    "jobs.insert": insert,
+    "jobs.list": list_,
+    "jobs.get": get,
+    "jobs.cancel": cancel,
+    "jobs.query": query,
+    "jobs.getQueryResults": results,
+}

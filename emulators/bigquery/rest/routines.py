@@ -40,9 +40,9 @@ async def list_(request: web.Request) -> web.Response:
     project, dataset = request.match_info["project"], request.match_info["dataset"]
     catalog = _store(request).catalog
     catalog.dataset(project, dataset)
-    items, token = page(request, list(catalog.functions_of(project, dataset)), 1_000)
+    items, following = page(request, list(catalog.functions_of(project, dataset)), 1_000)
     listed = [{key: value for key, value in routines.resource(item).items() if key in LISTED} for item in items]
-    return web.json_response({"routines": listed} | ({"nextPageToken": token} if token else {}))
+    return web.json_response({"routines": listed} | following)
 
 
 async def update(request: web.Request) -> web.Response:
@@ -57,10 +57,10 @@ async def delete(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-ROUTES = [
-    ("POST", "/datasets/{dataset}/routines", insert),
-    ("GET", "/datasets/{dataset}/routines", list_),
-    ("GET", "/datasets/{dataset}/routines/{routine}", get),
-    ("PUT", "/datasets/{dataset}/routines/{routine}", update),
-    ("DELETE", "/datasets/{dataset}/routines/{routine}", delete),
-]
+METHODS = {
+    "routines.insert": insert,
+    "routines.list": list_,
+    "routines.get": get,
+    "routines.update": update,
+    "routines.delete": delete,
+}

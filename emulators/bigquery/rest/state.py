@@ -67,8 +67,10 @@ def flag(request: web.Request, name: str) -> bool:
     return request.query.get(name, "").lower() == "true"
 
 
-def page(request: web.Request, items: list[Any], most: int, size: str = "maxResults") -> tuple[list[Any], str | None]:
-    """One page of a list, and the token of the next one."""
+def page(
+    request: web.Request, items: list[Any], most: int, size: str = "maxResults", usual: int | None = None
+) -> tuple[list[Any], dict[str, str]]:
+    """One page of a list, and what the answer says of the next one; `usual` are its items if nothing is asked."""
     start = number(request, "pageToken", 0, len(items))
-    following = start + number(request, size, most, most)
-    return items[start:following], str(following) if following < len(items) else None
+    following = start + number(request, size, usual or most, most)
+    return items[start:following], {"nextPageToken": str(following)} if following < len(items) else {}

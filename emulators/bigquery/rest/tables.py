@@ -84,10 +84,10 @@ async def list_(request: web.Request) -> web.Response:
     store = _store(request)
     store.catalog.dataset(project, dataset)
     found = list(store.catalog.tables_of(project, dataset))
-    items, token = page(request, found, 1_000)
+    items, following = page(request, found, 1_000)
     listed = [{key: value for key, value in tables.resource(item).items() if key in LISTED} for item in items]
     answer = {"kind": "bigquery#tableList", "tables": listed, "totalItems": len(found)}
-    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+    return web.json_response(answer | following)
 
 
 async def change(request: web.Request) -> web.Response:
@@ -175,9 +175,9 @@ def _fetch(
 
 async def policies(request: web.Request) -> web.Response:
     table = _store(request).catalog.table(*_key(request))
-    items, token = page(request, list(table.policies), 100, "pageSize")
+    items, following = page(request, list(table.policies), 100, "pageSize")
     answer: dict[str, Any] = {"rowAccessPolicies": [row_policies.resource(table, policy) for policy in items]}
-    return web.json_response(answer | ({"nextPageToken": token} if token else {}))
+    return web.json_response(answer | following)
 
 
 async def policy_members(request: web.Request) -> web.Response:
@@ -185,14 +185,14 @@ async def policy_members(request: web.Request) -> web.Response:
     return web.json_response(row_policies.iam_policy(table, request.match_info["policy"]))
 
 
-ROUTES = [
-    ("POST", "/datasets/{dataset}/tables", insert),
-    ("GET", "/datasets/{dataset}/tables", list_),
-    ("GET", "/datasets/{dataset}/tables/{table}", get),
-    ("PATCH", "/datasets/{dataset}/tables/{table}", change),
-    ("PUT", "/datasets/{dataset}/tables/{table}", change),
-    ("DELETE", "/datasets/{dataset}/tables/{table}", delete),
-    ("GET", "/datasets/{dataset}/tables/{table}/data", data),
-    ("GET", "/datasets/{dataset}/tables/{table}/rowAccessPolicies", policies),
-    ("POST", "/datasets/{dataset}/tables/{table}/rowAccessPolicies/{policy}:getIamPolicy", policy_members),
-]
+METHODS = {
+    "tables.insert": insert,
+    "tables.list": list_,
+    "tables.get": get,
+    "tables.patch": change,
+    "tables.update": change,
+    "tables.delete": delete,
+    "tabledata.list": data,
+    "rowAccessPolicies.list": policies,
+    "rowAccessPolicies.getIamPolicy": policy_members,
+}

@@ -121,4 +121,4 @@ async def _finish(state: State, project: str, given: dict[str, Any], data: bytes
     return web.json_response(job.resource())
 
 
-ROUTES = [("POST", post), ("PUT", put)]
+VERBS = {"POST": post, "PUT": put}

@@ -13,26 +13,10 @@ from emulators.bigquery.sql.casts import boolean, coerce
 from emulators.bigquery.sql.expr import Expr, coercible, combined, groupable, is_array, signature
 
 NAMES = (
-    "COUNT",
-    "COUNTIF",
-    "SUM",
-    "AVG",
-    "MIN",
-    "MAX",
-    "ANY_VALUE",
-    "LOGICAL_AND",
-    "LOGICAL_OR",
-    "ARRAY_AGG",
-    "STRING_AGG",
-    "APPROX_COUNT_DISTINCT",
-    "APPROX_QUANTILES",
-    "STDDEV",
-    "STDDEV_SAMP",
-    "STDDEV_POP",
-    "VARIANCE",
-    "VAR_SAMP",
+    "COUNT", "COUNTIF", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", "LOGICAL_AND", "LOGICAL_OR", "ARRAY_AGG", "STRING_AGG",
+    "APPROX_COUNT_DISTINCT", "APPROX_QUANTILES", "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP",
     "VAR_POP",
-)
+)  # fmt: skip
 RANKS = {
     "ROW_NUMBER": "INT64",
     "RANK": "INT64",

@@ -15,21 +15,9 @@ from emulators.bigquery.sql.select_list import Item, items_of, unambiguous
 from emulators.bigquery.sql.sources import from_clause
 
 SELECT_PARTS = (
-    "expressions",
-    "from_",
-    "joins",
-    "where",
-    "group",
-    "having",
-    "qualify",
-    "order",
-    "limit",
-    "offset",
-    "distinct",
-    "with_",
-    "windows",
-    "kind",
-)
+    "expressions", "from_", "joins", "where", "group", "having", "qualify", "order", "limit", "offset", "distinct",
+    "with_", "windows", "kind",
+)  # fmt: skip
 
 BARE = {
     "where": "have a WHERE clause",

@@ -13,20 +13,9 @@ from services.shared.hit import Hit
 
 # The names every protocol uses for the same thing; `properties` and `context` are objects.
 CANONICAL = (
-    "event_id",
-    "event_time",
-    "sent_at",
-    "user_id",
-    "anonymous_id",
-    "session_id",
-    "type",
-    "url",
-    "referrer",
-    "title",
-    "consent",
-    "properties",
-    "context",
-)
+    "event_id", "event_time", "sent_at", "user_id", "anonymous_id", "session_id", "type", "url", "referrer", "title",
+    "consent", "properties", "context",
+)  # fmt: skip
 
 Reader = Callable[[Hit], dict[str, Any]]
 

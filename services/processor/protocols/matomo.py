@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from services.processor.protocols import Unreadable, reading
+from services.shared import signals
 from services.shared.hit import Hit
 
 NAME = "matomo"
@@ -88,7 +89,7 @@ _LONGEST_OFFSET = 10**9  # seconds
 
 def read(hit: Hit) -> dict[str, Any]:
     """The parameters of one request. Raises Unreadable."""
-    item = reading.item(hit) if bytes(hit.body) else reading.fields(_fields_of(hit.text))
+    item = reading.item(hit) if bytes(hit.body) else reading.fields(signals.query_of(hit.text))
     shared, around = reading.fields(hit.query), reading.envelope(hit)
     for members in (item, shared, around):
         _drop_token(members)
@@ -112,12 +113,6 @@ def read(hit: Hit) -> dict[str, Any]:
         "context": _context(item),
     }
     return reading.event(NAME, found, item, overridden, around)
-
-
-def _fields_of(text: str) -> str:
-    """The query of a request in a bulk, which is an address or `?` and a query; a form is one already."""
-    before, mark, after = text.partition("?")
-    return after if mark and "=" not in before else text
 
 
 def _drop_token(members: dict[str, Any]) -> None:
@@ -154,11 +149,11 @@ def _properties(item: dict[str, Any]) -> dict[str, Any]:
             found[_NUMBERS[name]] = reading.number(item.pop(name))
         elif name in _JSON:
             value = item.pop(name)
-            decoded = _decoded(value)
-            found[_JSON[name]] = value if decoded is None else decoded
+            decoded = reading.decoded(value)
+            found[_JSON[name]] = decoded if isinstance(decoded, (list, dict)) else value
         elif _DIMENSION.fullmatch(name):
             found[name] = item.pop(name)
-    items = _decoded(item.get("ec_items"))
+    items = reading.decoded(item.get("ec_items"))
     if isinstance(items, list):
         found["items"] = [_bought(one) for one in items]
         del item["ec_items"]
@@ -177,21 +172,11 @@ def _bought(item: Any) -> Any:
 
 
 def _context(item: dict[str, Any]) -> dict[str, Any]:
-    client_hints = _decoded(item.get("uadata"))
+    client_hints = reading.decoded(item.get("uadata"))
     if not isinstance(client_hints, dict):
         return {}
     del item["uadata"]
     return {"uadata": client_hints}
-
-
-def _decoded(value: Any) -> Any:
-    """The array or object in a text; None where there is none. In a bulk it may be one already."""
-    if isinstance(value, str):
-        try:
-            value = reading.from_json(value)
-        except Unreadable:
-            return None
-    return value if isinstance(value, (list, dict)) else None
 
 
 def _times(received_us: int, item: dict[str, Any]) -> dict[str, Any]:

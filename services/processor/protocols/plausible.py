@@ -48,14 +48,14 @@ def read(hit: Hit) -> dict[str, Any]:
 def _properties(item: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _PROPERTIES:
-        given = _object(item.get(name))
-        if given is not None:
+        given = reading.decoded(item.get(name))
+        if isinstance(given, dict):
             del item[name]
             found = given
             break
     for name in ("$", "revenue"):
-        revenue = _object(item.get(name))
-        if revenue is not None and "revenue" not in found:
+        revenue = reading.decoded(item.get(name))
+        if isinstance(revenue, dict) and "revenue" not in found:
             del item[name]
             if "amount" in revenue:
                 revenue["amount"] = reading.number(revenue["amount"])
@@ -64,13 +64,3 @@ def _properties(item: dict[str, Any]) -> dict[str, Any]:
         if long not in found and (value := reading.take(item, name)) is not None:
             found[long] = reading.number(value)
     return found
-
-
-def _object(value: Any) -> dict[str, Any] | None:
-    """An object, or the one that a text holds as JSON; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = reading.from_json(value)
-        except Unreadable:
-            return None
-    return value if isinstance(value, dict) else None

@@ -18,22 +18,8 @@ from services.processor.protocols import (
     umami,
 )
 
-# By the first part of a hit's `via`.
-READERS: dict[str, Reader] = {
-    one.NAME: one.read
-    for one in (
-        amplitude,
-        cloudevents,
-        ga4,
-        gtag,
-        hook,
-        matomo,
-        mixpanel,
-        plausible,
-        posthog,
-        segment,
-        snowplow,
-        umami,
-    )
-}
-READERS |= {"rudderstack": segment.read, "jitsu": segment.read}  # they speak Segment's protocol
+_ALL = (
+    amplitude, cloudevents, ga4, gtag, hook, matomo, mixpanel, plausible, posthog, segment, snowplow, umami,
+)  # fmt: skip
+# By the first part of a hit's `via`. RudderStack and Jitsu speak Segment's protocol.
+READERS: dict[str, Reader] = {one.NAME: one.read for one in _ALL} | {"rudderstack": segment.read, "jitsu": segment.read}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -98,6 +98,16 @@ def from_json(text: str | bytes) -> Any:
             return convert.decode_json(repaired)
         except (convert.Invalid, UnicodeError):
             raise Unreadable(error.detail) from error
+
+
+def decoded(value: Any, decode: Callable[[str], Any] = from_json) -> Any:
+    """What a text holds, None where it cannot be decoded; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return decode(value)
+    except Unreadable:
+        return None
 
 
 def from_base64(text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from services.processor.protocols import Unreadable, reading
@@ -117,7 +116,7 @@ def _times(received_us: int, item: dict[str, Any]) -> dict[str, Any]:
 def _self_describing(item: dict[str, Any]) -> tuple[str, Any] | None:
     """Schema and data of the inner event, taken out of the item; None where there is none that can be read."""
     for name, decode in (("ue_pr", reading.from_json), ("ue_px", reading.from_base64)):
-        outer = _decoded(item.get(name), decode)
+        outer = reading.decoded(item.get(name), decode)
         described = outer.get("data") if isinstance(outer, dict) else None
         if isinstance(described, dict):
             schema = reading.first(described.get("schema"))
@@ -131,7 +130,7 @@ def _entities(item: dict[str, Any]) -> dict[str, Any]:
     """The data of the entities by the names of their schemas; what cannot be read stays in the item."""
     found: dict[str, Any] = {}
     for name, decode in (("co", reading.from_json), ("cx", reading.from_base64)):
-        outer = _decoded(item.get(name), decode)
+        outer = reading.decoded(item.get(name), decode)
         entities = outer.get("data") if isinstance(outer, dict) else None
         if isinstance(entities, list):
             del item[name]
@@ -142,16 +141,6 @@ def _entities(item: dict[str, Any]) -> dict[str, Any]:
                 else:
                     found.setdefault(_NO_SCHEMA, []).append(entity)
     return found
-
-
-def _decoded(value: Any, decode: Callable[[str], Any]) -> Any:
-    """The JSON in a text; None where it is broken or there is none. An object is one already."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return decode(value)
-    except Unreadable:
-        return None
 
 
 def _name(schema: str) -> str | None:

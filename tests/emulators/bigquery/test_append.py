@@ -25,18 +25,6 @@ from tests.emulators.bigquery_client import TODAY, rows, stream
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-@pytest.fixture
-def client(bigquery_host: BigQueryAddress, project: str) -> bigquery.Client:
-    return desk.client(bigquery_host.rest, project)
-
-
-@pytest.fixture
-def writer(bigquery_host: BigQueryAddress) -> Iterator[desk.Writer]:
-    found = desk.Writer(bigquery_host.grpc)
-    yield found
-    found.close()
-
-
 def count(client: bigquery.Client, name: str = "t") -> int:
     return int(desk.one(client, f"SELECT COUNT(*) FROM d.{name}"))
 

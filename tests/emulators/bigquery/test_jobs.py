@@ -10,14 +10,11 @@ import pytest
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.cloud import bigquery
 
+from emulators.bigquery.errors import ApiError
+from emulators.bigquery.jobs import Job
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
-
-
-@pytest.fixture
-def client(bigquery_host: BigQueryAddress, project: str) -> bigquery.Client:
-    return desk.client(bigquery_host.rest, project)
 
 
 def values(client: bigquery.Client, sql: str) -> list[tuple[Any, ...]]:
@@ -38,6 +35,13 @@ def test_query_job_is_found_again_by_its_id(client: bigquery.Client) -> None:
     assert client.list_jobs(state_filter="running", max_results=5).num_results == 0
     with pytest.raises(NotFound, match="Not found: Job"):
         client.get_job("nope")
+
+
+def test_a_job_shows_its_error_once_it_has_ended() -> None:
+    job = Job("p", "failed", "query", {}, created=1, error=ApiError(400, "invalidQuery", "nope"))
+    assert job.resource()["status"] == {"state": "RUNNING"}
+    job.ended = 2
+    assert job.resource()["status"]["errorResult"]["reason"] == "invalidQuery"
 
 
 def test_failed_query_keeps_its_error(client: bigquery.Client) -> None:

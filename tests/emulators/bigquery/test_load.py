@@ -17,14 +17,8 @@ from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import SchemaField
 
-from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 from tests.emulators.bigquery_client import TODAY
-
-
-@pytest.fixture
-def client(bigquery_host: BigQueryAddress, project: str) -> bigquery.Client:
-    return desk.client(bigquery_host.rest, project)
 
 
 def config(kind: str = "NEWLINE_DELIMITED_JSON", **settings: Any) -> bigquery.LoadJobConfig:

@@ -63,13 +63,6 @@ def client(bigquery_host: BigQueryAddress, project: str) -> Iterator[bigquery.Cl
     made.close()
 
 
-@pytest.fixture
-def writer(bigquery_host: BigQueryAddress) -> Iterator[desk.Writer]:
-    made = desk.Writer(bigquery_host.grpc)
-    yield made
-    made.close()
-
-
 def ask(client: bigquery.Client, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in client.query_and_wait(sql)]
 

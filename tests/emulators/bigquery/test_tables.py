@@ -13,11 +13,6 @@ from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
 
 
-@pytest.fixture
-def client(bigquery_host: BigQueryAddress, project: str) -> bigquery.Client:
-    return desk.client(bigquery_host.rest, project)
-
-
 def test_dataset_lives_and_dies(client: bigquery.Client) -> None:
     wanted = bigquery.Dataset(f"{client.project}.d")
     wanted.description, wanted.labels = "all of it", {"team": "data"}

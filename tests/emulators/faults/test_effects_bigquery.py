@@ -21,8 +21,6 @@ from google.cloud.bigquery_storage_v1 import types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcAsyncIOTransport
 from google.rpc import code_pb2
 
-from emulators.bigquery.rest import datasets, jobs, routines, tables, upload
-from emulators.bigquery.rest.method import NAMES
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
@@ -44,13 +42,6 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Child
 @pytest.fixture(scope="module")
 def address(emulator: process.Child) -> BigQueryAddress:
     return BigQueryAddress(f"http://127.0.0.1:{emulator.ready['rest']}", f"127.0.0.1:{emulator.ready['grpc']}")
-
-
-@pytest.fixture
-def control(emulator: process.Child) -> Iterator[Control]:
-    control = Control(emulator.ready["control"])
-    yield control
-    control.clear()
 
 
 @pytest.fixture
@@ -134,14 +125,6 @@ def in_background(work: Any) -> tuple[threading.Thread, list[Any]]:
     thread = threading.Thread(target=run)
     thread.start()
     return thread, outcome
-
-
-def test_every_rest_method_has_a_name() -> None:
-    prefix = "/bigquery/v2/projects/{project}"
-    routes = {(verb, prefix + path) for module in (datasets, tables, routines, jobs) for verb, path, _ in module.ROUTES}
-    for way in ("/upload", "/resumable/upload"):
-        routes |= {(verb, f"{way}{prefix}/jobs") for verb, _ in upload.ROUTES}
-    assert set(NAMES) == routes
 
 
 @pytest.mark.parametrize(

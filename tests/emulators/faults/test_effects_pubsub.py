@@ -20,8 +20,6 @@ from tests import process
 from tests.emulators.fault_client import Control
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
 ARGUMENTS = ("emulators.pubsub", "--port", "0", "--control-port", "0")
 
 
@@ -29,13 +27,6 @@ ARGUMENTS = ("emulators.pubsub", "--port", "0", "--control-port", "0")
 def emulator() -> Iterator[process.Child]:
     with process.running(*ARGUMENTS) as running:
         yield running
-
-
-@pytest.fixture
-def control(emulator: process.Child) -> Iterator[Control]:
-    control = Control(emulator.ready["control"])
-    yield control
-    control.clear()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,15 +12,6 @@ from google.pubsub_v1 import types
 from tests.emulators.pubsub_client import Desk
 
 DAY = 86_400
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
-
-@pytest.fixture
-def desk(pubsub_host: str, project: str) -> Iterator[Desk]:
-    with Desk(pubsub_host, project) as desk:
-        yield desk
 
 
 def update(desk: Desk, subscription: str, *paths: str, **fields: Any) -> types.Subscription:

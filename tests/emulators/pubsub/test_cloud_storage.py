@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,6 @@ DOCUMENTED = {
         {"name": "data", "type": "bytes"},
     ],
 }
-
-
-@pytest.fixture
-def desk(pubsub_host: str, project: str) -> Iterator[Desk]:
-    with Desk(pubsub_host, project) as made:
-        yield made
 
 
 def config(desk: Desk, **fields: Any) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from google.api_core import exceptions
 from tests import process
 from tests.emulators.pubsub_client import Desk, Stream
 
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
 MODULE = "emulators.pubsub"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +14,6 @@ from google.pubsub_v1 import types
 
 from tests import process
 from tests.emulators.pubsub_client import AsyncDesk, Desk
-
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
-
-@pytest.fixture
-def desk(pubsub_host: str, project: str) -> Iterator[Desk]:
-    with Desk(pubsub_host, project) as desk:
-        yield desk
 
 
 def publish(desk: Desk, topic: str, messages: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,15 +18,6 @@ from tests import process
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
 Request = types.StreamingPullRequest
-
-
-pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-
-
-@pytest.fixture
-def desk(pubsub_host: str, project: str) -> Iterator[Desk]:
-    with Desk(pubsub_host, project) as desk:
-        yield desk
 
 
 def test_the_official_subscriber_receives_every_message_once_and_acks_it(desk: Desk) -> None:

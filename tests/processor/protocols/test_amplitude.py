@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 
 from services.processor.protocols import Unreadable, amplitude
-from services.shared.hit import Hit
-from tests.growth import assert_linear
-from tests.processor.protocols.hits import NOW, hit, hits, marked, survive, texts
+from tests.processor.protocols.hits import NOW, hit
 
 ENVELOPE = {"api_key": "key-1", "options": {}, "client_upload_time": "2025-11-29T17:59:59.000Z"}
 OF_CONTEXT = {
@@ -176,28 +172,3 @@ def test_odd_events_are_kept(item: Any, left: dict[str, Any]) -> None:
 def test_what_is_no_event_is_unreadable(body: Any) -> None:
     with pytest.raises(Unreadable):
         amplitude.read(hit("amplitude", body))
-
-
-ITEMS = [BROWSER, PAGE, IDENTIFY, PYTHON]
-
-
-@settings(max_examples=80, deadline=None)
-@given(hits(["amplitude"], ITEMS))
-def test_anything_is_an_event_or_unreadable(one: Hit) -> None:
-    survive(amplitude.read, one)
-
-
-@pytest.mark.parametrize("item", ITEMS)
-def test_nothing_is_dropped(item: dict[str, Any]) -> None:
-    sent = marked(item, count())
-    found = amplitude.read(hit("amplitude", sent, query="type=marked-query", envelope={"type": "marked-envelope"}))
-    assert {*texts(sent), "marked-query", "marked-envelope"} <= set(texts(found))
-
-
-def test_time_is_linear() -> None:
-    def work(text: str) -> None:
-        amplitude.read(hit("amplitude", text.encode("latin-1")))
-
-    assert_linear(work, '{"event_type":"x","time":"', '","event_properties":{"a":[', "]}}", refused=Unreadable)
-    many = {f"key {number}": number for number in range(10_000)}
-    assert len(amplitude.read(hit("amplitude", {"event_type": "x", **many}))["context"]) == 10_000

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
 
 from services.processor.protocols import Unreadable, mixpanel
-from services.shared.hit import Hit
-from tests.growth import assert_linear
-from tests.processor.protocols.hits import hit, hits, marked, survive, texts
+from tests.processor.protocols.hits import hit
 
 DEVICE, USER = "0b9f2f6e-51f3-4a2e-a8d0-1f62ac8f7d11", "u-1"
 KEPT = {
@@ -183,29 +179,3 @@ def test_odd_events_are_kept(item: Any, left: dict[str, Any]) -> None:
 def test_what_is_no_event_is_unreadable(body: Any) -> None:
     with pytest.raises(Unreadable):
         mixpanel.read(hit("mixpanel", body))
-
-
-ITEMS = [BROWSER, PYTHON, PROFILE, {"event": "$identify", "properties": {"$anon_distinct_id": "a", "distinct_id": "b"}}]
-
-
-@settings(max_examples=80, deadline=None)
-@given(hits(["mixpanel", "mixpanel.engage", "mixpanel.groups", "mixpanel.import"], ITEMS))
-def test_anything_is_an_event_or_unreadable(one: Hit) -> None:
-    survive(mixpanel.read, one)
-
-
-@pytest.mark.parametrize("item", ITEMS)
-@pytest.mark.parametrize("via", ["mixpanel", "mixpanel.engage"])
-def test_nothing_is_dropped(via: str, item: dict[str, Any]) -> None:
-    sent = {**marked(item, count()), "event": "marked-event", "user_id": "marked-user"}
-    found = mixpanel.read(hit(via, sent, query="own=marked-query", envelope={"own": "marked-envelope"}))
-    assert {*texts(sent), "marked-query", "marked-envelope"} <= set(texts(found))
-
-
-def test_time_is_linear() -> None:
-    def work(text: str) -> None:
-        mixpanel.read(hit("mixpanel", text.encode("latin-1")))
-
-    assert_linear(work, '{"event":"x","properties":{"time":"', '","distinct_id":"$device:', '"}}', refused=Unreadable)
-    many = {f"${number}": number for number in range(10_000)}
-    assert len(mixpanel.read(hit("mixpanel", {"event": "x", "properties": many}))["properties"]) == 10_000

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from itertools import count
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
 
 from services.processor.protocols import Unreadable, segment
-from services.shared.hit import Hit
-from tests.growth import assert_linear
-from tests.processor.protocols.hits import hit, hits, marked, survive, texts
+from tests.processor.protocols.hits import hit
 
 CONTEXT = {
     "page": {
@@ -256,35 +252,3 @@ def test_what_is_no_message_is_unreadable(body: Any) -> None:
 def test_a_text_is_unreadable() -> None:
     with pytest.raises(Unreadable):
         segment.read(hit("segment", text="type=track"))
-
-
-ITEMS = [
-    BROWSER,
-    PYTHON,
-    RUDDERSTACK,
-    JITSU,
-    {"type": "identify", "traits": {"a": "b"}, "context": {"traits": {"c": 1}}},
-]
-
-
-@settings(max_examples=80, deadline=None)
-@given(hits(["segment", "segment.track", "segment.identify", "segment.page"], ITEMS))
-def test_anything_is_a_message_or_unreadable(one: Hit) -> None:
-    survive(segment.read, one)
-
-
-@pytest.mark.parametrize("item", ITEMS)
-def test_nothing_is_dropped(item: dict[str, Any]) -> None:
-    sent = {**marked(item, count()), "user_id": "marked-user", "properties": {"type": "marked-type"}}
-    found = segment.read(hit("segment", sent, query="own=marked-query", envelope={"own": "marked-envelope"}))
-    assert {*texts(sent), "marked-query", "marked-envelope"} <= set(texts(found))
-
-
-def test_time_is_linear() -> None:
-    def work(text: str) -> None:
-        segment.read(hit("segment", text.encode("latin-1")))
-
-    assert_linear(work, '{"type":"track","event":"', '","properties":{"a":[', "]}}", refused=Unreadable)
-    many = {f"key {number}": number for number in range(10_000)}
-    found = segment.read(hit("segment", {"type": "track", "properties": {**many, "__proto__": 1}, **many}))
-    assert len(found["properties"]) == 10_001 and len(found) == 10_002
