@@ -333,3 +333,11 @@ def test_code_can_be_synced_into_running_pods() -> None:
         assert mounts["code"] == "/app"
         shell, _, script = container(found, name)["command"]
         assert shell == "sh" and f"python -m services.{name} &" in script and "trap" in script
+
+
+def test_the_ledger_allows_for_what_no_scrape_has_seen() -> None:
+    """A killed pod takes what it counted since with it: as many seconds as lie between two scrapes."""
+    default, gke = release.load(release.CHART / "values.yaml"), release.load(release.CHART / "values-gke.yaml")
+    for values in (default, release.merged(default, gke)):
+        interval = int(values["podMonitoring"]["interval"].removesuffix("s"))
+        assert values["observability"]["slo"]["inFlightSeconds"] >= 30 + interval

@@ -122,6 +122,7 @@ GCLOUD = {  # options of each command, of Google Cloud's own tool: see test_gclo
     "compute addresses delete": {"--region"},
     "compute addresses describe": {"--global", "--region", "--format"},
     "compute backend-services update": {"--global", "--custom-request-header"},
+    "compute networks create": {"--subnet-mode"},
     "compute networks subnets create": {"--purpose", "--role", "--region", "--network", "--range"},
     "compute networks subnets delete": {"--region"},
     "compute url-maps add-path-matcher": {
