@@ -55,32 +55,31 @@ async def create(store: Store, project: str, name: str, body: dict[str, Any]) ->
         fields["access"] = list(access.DEFAULT)
     dataset = Dataset(project, name, now, now, fields)
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> Dataset:
         if dataset.key in store.catalog.datasets:
             raise duplicate(f"Dataset {project}:{name}")
         catalog.put_dataset(connection, dataset)
+        return dataset
 
-    await store.write(apply, lambda: store.catalog.set_dataset(dataset))
-    return dataset
+    return await store.write(apply, store.catalog.set_dataset)
 
 
 async def change(
     store: Store, project: str, name: str, body: dict[str, Any], match: str | None, *, patch: bool
 ) -> Dataset:
     """Update or patch; ApiError 412 when `match` names an older state."""
-    changed: list[Dataset] = []
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> Dataset:
         old = store.catalog.dataset(project, name)
         check_etag(match, old.etag)
         given = settings(store.catalog, body)
         fields = _labelled({**old.fields, **given}, old.fields) if patch else given
         modified = max(old.modified + 1, time.time_ns() // 1_000_000)
-        changed.append(replace(old, fields=fields, modified=modified))
-        catalog.put_dataset(connection, changed[0])
+        new = replace(old, fields=fields, modified=modified)
+        catalog.put_dataset(connection, new)
+        return new
 
-    await store.write(apply, lambda: store.catalog.set_dataset(changed[0]))
-    return changed[0]
+    return await store.write(apply, store.catalog.set_dataset)
 
 
 def _labelled(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
@@ -109,4 +108,4 @@ async def delete(store: Store, project: str, name: str, match: str | None, *, co
             catalog.drop_function(connection, function.key)
         catalog.drop_dataset(connection, dataset.key)
 
-    await store.write(apply, lambda: store.catalog.forget_dataset((project, name)))
+    await store.write(apply, lambda _: store.catalog.forget_dataset((project, name)))

@@ -72,21 +72,19 @@ async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: 
     store.catalog.dataset(*key[:2])
     table = store.catalog.tables.get(key)
     rows, given = await asyncio.to_thread(_read, configuration, table, data)
-    made: list[Table] = []
-    ended: list[int] = []
 
-    def apply(connection: Connection) -> None:
-        made.append(_destination(connection, store, key, configuration, given, seen=table))
+    def apply(connection: Connection) -> tuple[Table, int]:
+        made = _destination(connection, store, key, configuration, given, seen=table)
         try:
-            append.check_rows_of(made[0], rows, dt.datetime.now(dt.UTC).date())
-            append.insert(connection, made[0], rows)
+            append.check_rows_of(made, rows, dt.datetime.now(dt.UTC).date())
+            append.insert(connection, made, rows)
         except append.BadRows as bad:
             raise invalid(f"Error while reading data, error message: {bad}") from bad
         except (append.SchemaMismatch, append.TableGone) as mismatch:
             raise invalid(f"Error while reading data, error message: {mismatch}") from mismatch
         except duckdb.Error as error:
             raise query_error(error) from error
-        ended.append(now_ms())
+        ended = now_ms()
         job.statistics = {
             "load": {
                 "inputFiles": "1",
@@ -96,14 +94,15 @@ async def _load(store: Store, job: Job, configuration: Mapping[str, Any], data: 
                 "badRecords": "0",
             }
         }
-        keep(connection, job, job.known(ended[0]))
+        keep(connection, job, job.known(ended))
+        return made, ended
 
     try:
-        await store.write(apply, lambda: store.catalog.set_table(made[0]))
+        _, ended = await store.write(apply, lambda done: store.catalog.set_table(done[0]))
     except ApiError:
         job.statistics = {}
         raise
-    job.ended = ended[0]  # only now: who sees that it is done looks for the rows
+    job.ended = ended  # only now: who sees that it is done looks for the rows
 
 
 def _read(
@@ -176,16 +175,16 @@ async def store_result(store: Store, project: str, configuration: Mapping[str, A
     }
     given = table_schema.parse(result.schema)
     rows = append.stored_rows(given, result.rows)
-    made: list[Table] = []
 
-    def apply(connection: Connection) -> None:
-        made.append(_destination(connection, store, key, wanted, given, seen=store.catalog.tables.get(key)))
+    def apply(connection: Connection) -> Table:
+        made = _destination(connection, store, key, wanted, given, seen=store.catalog.tables.get(key))
         try:
-            append.insert(connection, made[0], rows)
+            append.insert(connection, made, rows)
         except duckdb.Error as error:
             raise query_error(error) from error
+        return made
 
-    await store.write(apply, lambda: store.catalog.set_table(made[0]))
+    await store.write(apply, store.catalog.set_table)
 
 
 def _emptied(connection: Connection, table: Table, given: tuple[table_schema.Column, ...] | None) -> Table:

@@ -69,14 +69,8 @@ class QueryJobs:
 
     async def _define(self, job: Job, change: Callable[[Connection], tuple[str, execute.Publish]]) -> None:
         """Change the catalog; `change` returns BigQuery's ddlOperationPerformed, and what makes it visible."""
-        publish: list[execute.Publish] = []
-
-        def apply(connection: Connection) -> str:
-            performed, shown = change(connection)
-            publish.append(shown)
-            return performed
-
-        job.statistics["query"]["ddlOperationPerformed"] = await self._store.write(apply, lambda: publish[0]())
+        performed, _ = await self._store.write(change, lambda done: done[1]())
+        job.statistics["query"]["ddlOperationPerformed"] = performed
         job.result = query.nothing(None)
 
     async def _select(self, job: Job, prepared: query.Prepared) -> None:

@@ -118,28 +118,27 @@ def checked(
 async def create(store: Store, function: TableFunction) -> TableFunction:
     """ApiError 404 without its dataset, 409 where there is one of its name."""
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> TableFunction:
         store.catalog.dataset(function.project, function.dataset)
         if function.key in store.catalog.functions:
             raise duplicate(f"Routine {function.title}")
         catalog.put_function(connection, function)
+        return function
 
-    await store.write(apply, lambda: store.catalog.set_function(function))
-    return function
+    return await store.write(apply, store.catalog.set_function)
 
 
 async def change(store: Store, wanted: TableFunction, match: str | None) -> TableFunction:
     """Put it in the place of the one that is there; ApiError 412 for a stale etag."""
-    changed: list[TableFunction] = []
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> TableFunction:
         old = store.catalog.function(*wanted.key)
         check_etag(match, old.etag)
-        changed.append(_after(old, wanted))
-        catalog.put_function(connection, changed[0])
+        new = _after(old, wanted)
+        catalog.put_function(connection, new)
+        return new
 
-    await store.write(apply, lambda: store.catalog.set_function(changed[0]))
-    return changed[0]
+    return await store.write(apply, store.catalog.set_function)
 
 
 def _after(old: TableFunction, new: TableFunction) -> TableFunction:
@@ -151,7 +150,7 @@ async def delete(store: Store, key: TableKey, match: str | None) -> None:
         check_etag(match, store.catalog.function(*key).etag)
         catalog.drop_function(connection, key)
 
-    await store.write(apply, lambda: store.catalog.forget_function(key))
+    await store.write(apply, lambda _: store.catalog.forget_function(key))
 
 
 def apply_change(connection: Connection, store: Store, wanted: FunctionChange) -> tuple[str, Publish]:

@@ -76,10 +76,10 @@ class Store:
         self._waiting_reads = 0
         self._closed = False
 
-    async def write(self, apply: Callable[[Connection], T], publish: Callable[[], None] | None = None) -> T:
+    async def write(self, apply: Callable[[Connection], T], publish: Callable[[T], object] | None = None) -> T:
         """Run `apply` in a transaction of its own on the writer thread; return its answer once that is on disk.
 
-        What `apply` raises rolls back and is raised here. `publish` runs between the commit and the answer.
+        What `apply` raises rolls back and is raised here. `publish` gets the answer first, after the commit.
         """
         work = Write(lambda connection, _: apply(connection), publish)
         result: T = await asyncio.shield(asyncio.wrap_future(self._writer.put(work)))

@@ -145,13 +145,7 @@ def view_columns(store: Store, view: Table, text: str) -> tuple[Column, ...]:
 
 async def create(store: Store, table: Table) -> Table:
     """Make a defined table; ApiError 404 without its dataset, 409 when there is one of its name."""
-    made: list[Table] = []
-
-    def apply(connection: Connection) -> None:
-        made.append(create_now(connection, store, table))
-
-    await store.write(apply, lambda: store.catalog.set_table(made[0]))
-    return made[0]
+    return await store.write(lambda connection: create_now(connection, store, table), store.catalog.set_table)
 
 
 def create_now(connection: Connection, store: Store, table: Table) -> Table:
@@ -186,17 +180,15 @@ async def change(
     store: Store, project: str, dataset: str, name: str, body: Mapping[str, Any], match: str | None, *, patch: bool
 ) -> Table:
     """Update or patch; ApiError 412 for a stale etag, 400 for a change BigQuery does not allow."""
-    changed: list[Table] = []
 
-    def apply(connection: Connection) -> None:
+    def apply(connection: Connection) -> Table:
         old = store.catalog.table(project, dataset, name)
         check_etag(match, old.etag)
         new = _changed(store, old, body, patch)
         alter(connection, old, new)
-        changed.append(new)
+        return new
 
-    await store.write(apply, lambda: store.catalog.set_table(changed[0]))
-    return changed[0]
+    return await store.write(apply, store.catalog.set_table)
 
 
 def _changed(store: Store, old: Table, body: Mapping[str, Any], patch: bool) -> Table:
@@ -261,7 +253,7 @@ async def delete(store: Store, project: str, dataset: str, name: str, match: str
         check_etag(match, table.etag)
         drop_now(connection, table)
 
-    await store.write(apply, lambda: store.catalog.forget_table((project, dataset, name)))
+    await store.write(apply, lambda _: store.catalog.forget_table((project, dataset, name)))
 
 
 def drop_now(connection: Connection, table: Table) -> None:

@@ -25,14 +25,14 @@ class WriterBusy(Exception):
 
 @dataclass
 class Write:
-    """One change. `apply` runs on the writer thread, `publish` after the commit.
+    """One change. `apply` runs on the writer thread, `publish` after the commit, with what it answered.
 
     Writes with one and the same `key` that wait together are one call of `apply`, with all their items. A write
     without a key is alone in its transaction, and `apply` gets its one item.
     """
 
     apply: Callable[[Connection, list[Any]], Any]
-    publish: Callable[[], None] | None = None
+    publish: Callable[[Any], object] | None = None
     key: Hashable | None = None
     item: Any = None
     size: int = 0
@@ -125,7 +125,7 @@ def _commit(connection: Connection, group: list[Write]) -> None:
 def _finish(write: Write, result: Any) -> None:
     try:
         if write.publish is not None:
-            write.publish()
+            write.publish(result)
     except Exception as error:  # noqa: BLE001 - raised where the write is awaited
         write.done.set_exception(error)
     else:

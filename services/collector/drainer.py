@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 
 from services.collector.breaker import CLOSED, Breaker
 from services.collector.spool import Spool, Spooled, SpoolError
@@ -50,9 +49,7 @@ class Drainer:
         self._task = self._background.start("drainer", self._run())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         until = self._loop.time() + self._shutdown_timeout
         while self._spool.packs and self._works and self._loop.time() < until and not self._task.done():
             await asyncio.wait({self._task}, timeout=0.05)

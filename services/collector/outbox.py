@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
 
 from services.collector.breaker import Breaker
 from services.collector.metrics import Metrics
@@ -108,9 +107,7 @@ class Outbox:
         self._dispatcher = self._background.start("outbox", self._run(), ending=lambda: self._closing)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Send what is left without lingering; no pack takes longer than its publish timeout."""
         self._closing = True
         self._changed.set()

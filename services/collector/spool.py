@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from errno import EAGAIN, EMFILE, ENFILE, ENOMEM
 from itertools import islice
-from types import TracebackType
 
 from services.collector import pack_file
 from services.collector.disk import Disk
@@ -107,9 +106,7 @@ class Spool:
         self._scanning = self._background.start("spool scan", self._scan_always())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._writer.close()
         self._scanning.cancel()
         await asyncio.wait({self._writing, self._scanning})

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from types import TracebackType
 
 from services.shared import hit, identity
 from services.shared.background import Background
@@ -95,9 +94,7 @@ class TallySender:
         self._task = self._background.start("tallies", self._run())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.wait({self._task})
         await self._tell(final=True)

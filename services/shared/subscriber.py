@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from google.cloud import pubsub_v1
@@ -216,9 +215,7 @@ class Subscriber:
         self._sending = self._background.start(f"late answers {self.subscription}", self._keeper.finish_pending())
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.drain()
         self._sending.cancel()
         await asyncio.gather(self._pulling, self._sending, return_exceptions=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.bench import needs
 
@@ -33,9 +32,7 @@ class Wrk:
     def __enter__(self) -> Wrk:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.kill()  # also what is paused
         self._process.wait(10)
 

@@ -240,7 +240,7 @@ async def test_a_spooled_pack_and_its_folder_hold_no_more(start: Start, schema: 
 
 
 async def test_no_log_line_and_no_metric_holds_what_was_removed(
-    start: Start, schema: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    start: Start, schema: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     collector = await _running(start, schema, log_level="debug")
     for posted in carriers({"shoe_size": SECRET}).values():

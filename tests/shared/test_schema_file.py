@@ -286,7 +286,7 @@ def test_enrichments_are_sources_of_columns_and_conditions() -> None:
     assert [chosen.asks_for(name) for name in schema.ENRICHMENTS] == [False] * 5 + [True]
 
 
-def test_a_file_that_is_not_there_says_which_setting_names_it(tmp_path: object) -> None:
+def test_a_file_that_is_not_there_says_which_setting_names_it() -> None:
     with pytest.raises(SchemaError, match="PIPE_SCHEMA"):
         schema_file.load(schema.DEFAULT_FILE.with_name("missing.yaml"))
 
