@@ -14,9 +14,12 @@ from hypothesis import settings
 
 from tests import forks, google_differences, process
 
-# What a shell starts in the background ignores Ctrl-C, and so would every process of the tests.
+# What a shell starts in the background ignores Ctrl-C, and what nohup starts a hangup: so would every process of the
+# tests. A handler is not inherited.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 # The processes that tests start see no package that no image has: Google's clients would import pandas and NumPy, which
 # are here for the tests of the emulators' clients, and take half a second of the CPU for it.
