@@ -136,7 +136,8 @@ async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
     command = sights.watched().ops(f"reconcile --dataset {sights.watched().dataset}")
-    return web.json_response({**await sights.proof.by_hour(hours), "command": command})
+    queues = (await sights.look.state(sights.session))["queues"]
+    return web.json_response({**await sights.proof.by_hour(hours, queues), "command": command})
 
 
 async def _dead(request: web.Request) -> web.Response:

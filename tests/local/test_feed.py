@@ -170,17 +170,17 @@ async def test_the_proof_of_a_bigquery_that_is_away_is_its_last_answer(
 ) -> None:
     found = Proof(query.client("nowhere", "http://127.0.0.1:1"), "web", None)
     with pytest.raises(Refused, match="BigQuery does not answer"):  # at once: it would be asked again for ten minutes
-        await found.by_hour(24)
+        await found.by_hour(24, {})
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     group = Group(hour, "native", {**dict.fromkeys(COUNTS, 0), "acknowledged": 3, "loaded": 2})
     with monkeypatch.context() as patched:
         patched.setattr(reconcile, "ask", lambda *_: [group])
-        fresh = await found.by_hour(24)
+        fresh = await found.by_hour(24, {})
     monkeypatch.setattr(proof, "_REMOTE_PAUSE", timedelta(0))
     assert (fresh["error"], fresh["text"]) == (None, "Nothing is missing: of 3 hits, 1 is on its way.")
     at = datetime.fromisoformat(fresh["at"])
     text = f"As of {at:%H:%M:%S} UTC, nothing is missing: of 3 hits, 1 is on its way."
-    assert await found.by_hour(24) == {**fresh, "text": text, "error": "BigQuery does not answer"}
+    assert await found.by_hour(24, {}) == {**fresh, "text": text, "error": "BigQuery does not answer"}
 
 
 TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"
