@@ -71,6 +71,7 @@ async def _story(request: web.Request) -> web.Response:
     event_id = request.query.get("event_id", "")
     if not event_id:
         raise Refused("event_id: name the event")
+    find.refuse_null("event_id", event_id)
     return web.json_response(await request.app[SIGHTS].story(event_id, request.query.get("table")))
 
 
@@ -152,7 +153,7 @@ async def _dead(request: web.Request) -> web.Response:
 async def _cost(request: web.Request) -> web.Response:
     """At `rate` events a second."""
     sights = request.app[SIGHTS]
-    rate = _number(request, "rate", 0, 0, meter.LONGEST)
+    rate = _number(request, "rate", 0, meter.LEAST, meter.MOST)
     await sights.look.state(sights.session)
     last = sights.look.recent["collector"].last
     seconds = max(0.0, time.time() - last.started) if last else 0.0
@@ -202,7 +203,7 @@ def _number(request: web.Request, name: str, usual: float, low: float, high: flo
         if not low <= value <= high:
             raise ValueError
     except ValueError:
-        raise Refused(f"{name}={text[:40]!r}: use a number from {low:g} to {high:g}") from None
+        raise Refused(f"{name}={text[:40]!r}: use a number from {low:g} to {high:,.10g}") from None
     return value
 
 

@@ -8,7 +8,7 @@ import { showLedger, startProof } from "./proof.js";
 import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
 import { fireFirst, showHost, startSending } from "./send.js";
-import { openStory } from "./story.js";
+import { openAddressed, openStory } from "./story.js";
 import { openWaiting } from "./waiting.js";
 
 const flow = new Flow(byId("picture"), steer, openWaiting);
@@ -134,3 +134,4 @@ startSending();
 startProof();
 startQuery();
 showRehearsals();
+openAddressed();

@@ -147,7 +147,7 @@ function postForm() {
 
 function snippetForm() {
   const choice = element("select", {});
-  const own = element("input", { placeholder: host, autocomplete: "off", spellcheck: "false" });
+  const own = element("input", { placeholder: host, maxlength: 300, autocomplete: "off", spellcheck: "false" });
   const code = element("pre", { tabindex: "0", "aria-label": "The snippet" });
   const wrong = element("p", { class: "error", role: "alert" });
   const actions = element("div", { class: "bar" });
