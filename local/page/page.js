@@ -44,7 +44,7 @@ function showState(state) {
   const flowing = perSecond > 0 ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : perSecond === 0 ? "Nothing arrives at the moment" : null;
   setText(byId("summary"), [
     flowing,
-    latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
+    latency && !worst ? `half of the latest became rows within ${seconds(latency)}` : null,
     `project ${state.project}, dataset ${state.dataset}`,
   ].filter(Boolean).join(" · "));
   const more = trouble.slice(1).map((one) => sentence(one.text));

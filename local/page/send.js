@@ -235,7 +235,8 @@ function say(mine, state, text, ...more) {
 
 function sayUnanswered(mine) {
   const flow = element("a", { href: "#flow" }, "Flow");
-  if (ended()) say(mine, "lost", ["The collector is not running", collector.why ? ` (${collector.why})` : "", ": start it in ", flow, "."]);
+  if (document.body.classList.contains("stale")) say(mine, "lost", "Neither the collector nor the page's server answers. Is make run, or what else serves them, still running?");
+  else if (ended()) say(mine, "lost", ["The collector is not running", collector.why ? ` (${collector.why})` : "", ": start it in ", flow, "."]);
   else say(mine, "lost", ["The collector does not answer: look at it in ", flow, ". If it is ready there, an extension of this browser may block it."]);
 }
 

@@ -1,7 +1,7 @@
 // One event's whole story: request → protocol → parameters → columns → row, and what went wrong on the way.
 
 import { byId, copyButton, element } from "./element.js";
-import { count, shown } from "./figures.js";
+import { count, sentence, shown } from "./figures.js";
 import { ask } from "./server.js";
 
 const OUTCOMES = {
@@ -60,7 +60,7 @@ export function showStory(story, title, id = story.event_id) {
   showDialog(title,
     id && stored ? identity(id) : null,
     element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? refused ?? outcome : wouldBe ?? outcome),
-    story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, story.note) : null,
+    story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, sentence(story.note)) : null,
     wrongs(story),
     element("ol", { class: "steps" }, story.steps.map(step)),
     story.curl ? element("section", {}, element("div", { class: "bar" }, element("h3", {}, "Send it again"), copyButton(story.curl)), element("pre", { tabindex: "0" }, shown(story.curl, TEXT))) : null,
@@ -127,7 +127,7 @@ function pairs(found) {
   });
 }
 
-function step(found) {
+function step(found, _at, all) {
   const content = {
     request: () => [
       element("p", { class: "line" }, element("b", {}, shown(found.method)), " ", element("code", {}, `${shown(`${found.path ?? ""}${found.query ? `?${found.query}` : ""}`)}`)),
@@ -143,7 +143,7 @@ function step(found) {
     list(found.row),
   ]);
   const titles = { request: "Request", protocol: "Protocol", parameters: "Parameters", columns: "Columns", row: "Row", reject: "Reject" };
-  const open = found.name === "request" || found.name === "columns" || found.name === "reject";
+  const open = all.length === 1 || found.name === "request" || found.name === "columns" || found.name === "reject";
   return element("li", { "data-step": found.name }, element("details", { open: open || found.name === "row" && found.stored === false },
     element("summary", {}, element("h3", {}, titles[found.name] ?? shown(found.name))),
     found.text ? element("p", { class: "quiet" }, found.text) : null, ...content()));

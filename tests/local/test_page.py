@@ -324,7 +324,7 @@ def test_an_event_that_is_not_in_the_list_is_found_by_its_id(chromium: Browser, 
         page.get_by_role("button", name=f"Look in BigQuery for the event with the id {rejected}").click()
         expect(dialog.locator(".outcome")).to_contain_text("It is a reject")
         page.keyboard.press("Escape")
-        page.get_by_label("Filter what arrives").fill("never-sent")
+        page.get_by_label("Filter what arrives").fill("never-sent")  # the Enter that asks presses nothing else
         page.keyboard.press("Enter")
         expect(dialog.locator(".error")).to_contain_text("no event 'never-sent'")
 
