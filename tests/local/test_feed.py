@@ -281,11 +281,11 @@ def test_a_trouble_has_one_since_however_its_text_changes_and_ends() -> None:
     recent = {name: Recent() for name in ("collector", "processor", "loader")}
     recent["loader"].add(scraped(0.0, 0))
     shown = []
-    for at, failed in ((1.0, 2), (2.0, 3), (20.0, 3), (31.0, 3)):
+    for at, failed in ((1.0, 1), (2.0, 3), (20.0, 3), (31.0, 3)):
         recent["loader"].add(scraped(at, 0, failed=failed))
         shown.append(since.shown(find(Seen([], {}, [], recent)), now=at))
     assert [one[0]["text"] for one in shown[:2]] == [
-        "appends to BigQuery failed in the last 10 s: ABORTED 2 times",
+        "appends to BigQuery failed in the last 10 s: ABORTED 1 time",
         "appends to BigQuery failed in the last 10 s: ABORTED 3 times",
     ]
     assert [one[0]["since"] for one in shown[:2]] == [1.0, 1.0]
