@@ -140,8 +140,7 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
         letters = "1 dead letter waits" if dead["messages"] == 1 else f"{dead['messages']} dead letters wait"
-        text = f"{letters} for someone: {dead['command']}"
-        yield Trouble("dead", "letters", WARNING, text)
+        yield Trouble("dead", "letters", WARNING, f"{letters} for someone to look")
 
 
 def _many(count: float, what: str) -> str:

@@ -21,7 +21,7 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
   try {
     said = JSON.parse(text);
   } catch {
-    throw new Error(text.trim().slice(0, 300) || `the page's server answered ${answer.status}`);
+    throw new Error(answer.status === 400 ? "this is too long to be asked for" : `the page's server answered ${answer.status}`);
   }
   if (!answer.ok) throw Object.assign(new Error(said.error?.message ?? `the page's server answered ${answer.status}`), { details: said.error });
   return said;
