@@ -128,10 +128,10 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
     for name, reader in (("hits", "processor"), ("rows", "loader")):
         queue = seen.queues.get(name)
         if queue and queue["messages"] and (queue["oldest_seconds"] or 0) > SLOW_SECONDS:
-            one = queue["messages"] == 1
-            waits = "1 message waits" if one else f"{queue['messages']} messages wait"
-            since = f"{'' if one else 'the oldest '}for {queue['oldest_seconds']:.0f} s"
-            text = f"{waits} for the {reader}, {since}"
+            since = f"{queue['oldest_seconds']:.0f} s"
+            text = f"{queue['messages']} messages wait for the {reader}, the oldest for {since}"
+            if queue["messages"] == 1:
+                text = f"1 message has waited {since} for the {reader}"
             yield Trouble(name, "backlog", ERROR, text)
     spool = seen.queues.get("spool")
     if spool and spool["hits"]:
