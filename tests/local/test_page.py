@@ -511,6 +511,28 @@ def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium
         look.wrong[:] = [line for line in look.wrong if "503" not in line and "net::ERR_FAILED" not in line]
 
 
+def test_a_tab_that_nobody_sees_leaves_its_connection_to_others(page: Page, stack: Stack) -> None:
+    """A browser has six for all tabs of a server."""
+    look = "hidden => {{ Object.defineProperty(document, 'hidden', {{ value: hidden, configurable: true }}); {} }}"
+    look = look.format("document.dispatchEvent(new Event('visibilitychange'))")
+    tabs = [page]
+    for _ in range(6):
+        tabs[-1].evaluate(look, True)
+        tabs.append(page.context.new_page())
+        tabs[-1].goto(f"{stack.url('page')}/")
+        expect(tabs[-1].locator("#link")).to_have_text("live")
+    user = uuid.uuid4().hex
+    fire(stack, user_id=user, type="meanwhile")
+    expect(tabs[-1].locator("#list")).to_contain_text(user)
+    expect(page.locator("#list")).not_to_contain_text(user)
+    with page.expect_request("**/api/stream?after=*"):
+        page.evaluate(look, False)
+    expect(page.locator("#list")).to_contain_text(user)
+    expect(page.locator("#link")).to_have_text("live")
+    for tab in tabs[1:]:
+        tab.close()
+
+
 @pytest.mark.slow
 def test_an_outage_is_rehearsed_shown_where_it_is_and_nothing_is_lost(page: Page, stack: Stack) -> None:
     page.get_by_role("button", name="Pub/Sub is down").click()
