@@ -116,6 +116,41 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
     assert found.said() == {"wrong": 153, "feed_error": None}
 
 
+async def test_older_rows_than_the_list_begins_with_never_come_as_new_ones(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    insert(client, 0, 500, today("00:00:00"))
+    await found.look()
+    items, _, at = found.after(0, 1000)
+    assert [one["id"] for one in items] == [f"n{n}" for n in range(300, 500)]
+    insert(client, 499, 1, today("00:00:00"))  # appended again, so that there are more rows than before
+    await found.look()
+    assert found.after(at, 1000)[0] == []
+    insert(client, 500, 1, today("00:00:00"))
+    await found.look()
+    assert [one["id"] for one in found.after(at, 1000)[0]] == ["n500"]
+
+
+async def test_what_comes_between_the_count_and_the_rows_is_not_searched_for_later(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, ask, asked, coming = Feed(client, "web", SCHEMA), query.rows, [], [3, 2]
+    await found.look()
+    insert(client, 1, 1, today("00:00:00"))
+
+    def arriving(client: Any, sql: str, **more: Any) -> Any:
+        if "`web.events_log` WHERE" in sql and coming:
+            insert(client, coming.pop(), 1, today("00:00:00"))
+        asked.append(sql)
+        return ask(client, sql, **more)
+
+    monkeypatch.setattr(query, "rows", arriving)
+    await found.look()
+    insert(client, 4, 1, today("00:00:00"))
+    await found.look()
+    assert sorted(one["id"] for one in found.after(0, 1000)[0]) == ["n1", "n2", "n3", "n4"]
+    assert not [sql for sql in asked if f"LIMIT {feed.WIDE}" in sql]
+
+
 async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()

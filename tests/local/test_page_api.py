@@ -157,6 +157,7 @@ def test_a_payload_is_explained_by_the_protocol_that_it_looks_like(page: Page) -
         ({}, 'post {"url": "…"} or {"request": "…"}'),
         ({"request": "  "}, "there is nothing to read"),
         ({"request": "{", "protocol": None}, "this begins like JSON but is not"),
+        ({"request": "[" * 100_000}, "this JSON is nested too deeply to be read"),
         ({"request": "{}", "protocol": "morse"}, "protocol 'morse': use one of amplitude, "),
         ({"url": "https://t.example.com/nowhere"}, None),
     ],
