@@ -16,6 +16,7 @@ const TEXT = 20_000; // and of a body
 const dialog = byId("story");
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 dialog.addEventListener("close", () => {
+  if (dialog.open) return; // again, meanwhile
   // The browser gives the focus back, unless the row has gone from the list meanwhile.
   if (document.activeElement === document.body) byId("list").focus();
   if (history.state !== null) history.replaceState("closed", "", location.pathname);
