@@ -71,6 +71,7 @@ async def _story(request: web.Request) -> web.Response:
     event_id = request.query.get("event_id", "")
     if not event_id:
         raise Refused("event_id: name the event")
+    find.refuse_null("event_id", event_id)
     return web.json_response(await request.app[SIGHTS].story(event_id, request.query.get("table")))
 
 
@@ -136,7 +137,8 @@ async def _proof(request: web.Request) -> web.Response:
     sights = request.app[SIGHTS]
     hours = int(_number(request, "hours", 24, 1, proof.MOST_HOURS))
     command = sights.watched().ops(f"reconcile --dataset {sights.watched().dataset}")
-    return web.json_response({**await sights.proof.by_hour(hours), "command": command})
+    queues = (await sights.look.state(sights.session))["queues"]
+    return web.json_response({**await sights.proof.by_hour(hours, queues), "command": command})
 
 
 async def _dead(request: web.Request) -> web.Response:
@@ -151,7 +153,7 @@ async def _dead(request: web.Request) -> web.Response:
 async def _cost(request: web.Request) -> web.Response:
     """At `rate` events a second."""
     sights = request.app[SIGHTS]
-    rate = _number(request, "rate", 0, 0, meter.LONGEST)
+    rate = _number(request, "rate", 0, meter.LEAST, meter.MOST)
     await sights.look.state(sights.session)
     last = sights.look.recent["collector"].last
     seconds = max(0.0, time.time() - last.started) if last else 0.0
@@ -201,7 +203,7 @@ def _number(request: web.Request, name: str, usual: float, low: float, high: flo
         if not low <= value <= high:
             raise ValueError
     except ValueError:
-        raise Refused(f"{name}={text[:40]!r}: use a number from {low:g} to {high:g}") from None
+        raise Refused(f"{name}={text[:40]!r}: use a number from {low:g} to {high:,.10g}") from None
     return value
 
 

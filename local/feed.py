@@ -199,7 +199,10 @@ class Feed:
             new += self._new(table, fresh, WIDE)
         if len(new) < grown:
             new += self._new_problems(table, fresh)
-        self._counts[table.name] = count
+        if before is None and len(new) < grown:  # what the list does not begin with is not new later
+            fresh |= dict.fromkeys(self._identities(table))
+        # What came after the count has been read too: the next look need not search for it.
+        self._counts[table.name] = count if before is None else max(count, before + len(new))
         for identity in fresh:
             self._known.add(identity)
         return new, 0 if before is None else max(0, grown - len(new))
@@ -253,6 +256,15 @@ class Feed:
                 fresh[identity] = None
                 new.append(values)
         return new
+
+    def _identities(self, table: Table) -> list[str]:
+        columns = self.columns[table.name]
+        names = ", ".join(f"`{name}`" for name in item.identity(table, columns))
+        sql = (
+            f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - as above
+            f"WHERE `{columns.day}` >= @first ORDER BY `{columns.received_at}` DESC LIMIT {WIDE}"
+        )
+        return [item.key(table, columns, dict(row.items())) for row in self._ask(sql, [self._first()])]
 
     def _new_problems(self, table: Table, fresh: dict[str, None]) -> list[dict[str, Any]]:
         """What went wrong is shown even where much went well."""

@@ -50,6 +50,8 @@ def wanted(given: Mapping[str, str]) -> Wanted:
     for name in given:
         if name not in (*_SOURCES, *_OTHERS):
             raise Refused(f"{name[:40]!r} is not a parameter here; use some of {', '.join((*_SOURCES, *_OTHERS))}")
+    for name, value in given.items():
+        refuse_null(name, value)
     wait = _number(given, "wait", 0.0, LONGEST)
     return Wanted(
         {name: given[name] for name in _SOURCES if name in given},
@@ -58,6 +60,12 @@ def wanted(given: Mapping[str, str]) -> Wanted:
         wait,
         int(_number(given, "count", 1 if wait else 0, MOST)),
     )
+
+
+def refuse_null(name: str, value: str) -> None:
+    """Raises Refused."""
+    if "\0" in value:
+        raise Refused(f"{name}: nothing can be looked for by a null byte")
 
 
 def _number(given: Mapping[str, str], name: str, usual: float, most: float) -> float:

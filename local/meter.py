@@ -11,7 +11,7 @@ from services.collector.config import Config
 from services.ops import cost_model, prices
 
 EXAMPLE_RATE = 100.0  # events a second, where nothing is said
-LONGEST = 1_000_000.0
+LEAST, MOST = 0.01, 1_000_000.0  # a second
 _NAMES = {
     "pubsub": "Pub/Sub",
     "bigquery_write": "BigQuery: writing",

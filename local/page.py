@@ -81,7 +81,7 @@ def application(
         async with aiohttp.ClientSession(trust_env=False) as session:
             app[api.SIGHTS] = found = sights.make(now, schema, client, restarts, session, environ, tap=tap)
             async with asyncio.TaskGroup() as tasks:
-                work = [found.look.run(session), found.feed.run(), found.keep_fresh()]
+                work = [found.look.run(session), found.feed.run(), found.keep_fresh(), found.proof.begin()]
                 if found.raw_hits is not None:
                     work.append(found.raw_hits.run())
                 running = [tasks.create_task(one) for one in work]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.cloud import bigquery
 
@@ -23,6 +24,17 @@ _OPEN = timedelta(minutes=60 + OPEN_MINUTES)  # of an hour, from its begin: what
 _REMOTE_PAUSE = timedelta(minutes=10)  # at Google's each look costs
 _TIMEOUT = 60.0  # someone is looking
 _COUNTS = ("loaded", "rejected", "sampled_out")
+_LAG = timedelta(minutes=1)  # of a hit at most, from its receipt to its message
+_ARRIVES = timedelta(minutes=OPEN_MINUTES)  # what has left the spool has so long to become a row
+
+
+class _Waiting(NamedTuple):
+    """What was seen to wait at a time: since when, in the spool and in Pub/Sub, and how many hits the spool had."""
+
+    seen: datetime
+    spool: datetime | None
+    pubsub: datetime | None
+    hits: int
 
 
 class Proof:
@@ -33,25 +45,76 @@ class Proof:
         self._one = asyncio.Lock()
         self._groups: list[Group] = []
         self._at: datetime | None = None  # when they were read
+        self._before: dict[datetime, int] = {}  # what collectors of earlier runs told, by hour
+        self._waiting: list[_Waiting] = []  # of the last _ARRIVES
 
-    async def by_hour(self, hours: int) -> dict[str, Any]:
+    async def begin(self) -> None:
+        """Before the collector's first tally: what is told then is of earlier runs, of which the page saw nothing."""
+        if self._raw_hits is not None:
+            with suppress(Refused):  # then only what the page sees is known until the tallies arrive
+                groups, _, _ = await self._all()
+                for one in groups:
+                    self._before[one.hour] = self._before.get(one.hour, 0) + one.counts["acknowledged"]
+
+    async def by_hour(self, hours: int, queues: Mapping[str, Any]) -> dict[str, Any]:
         """{hours, text, at, error}: the newest first. `error` says why they are of an earlier time than now.
 
-        Raises Refused where BigQuery does not answer, and has not before.
+        `queues` are those of the state. Raises Refused where BigQuery does not answer, and has not before.
         """
-        # Before BigQuery is asked: what the page sees later may not have arrived there.
-        published = Counter(self._raw_hits.counts) if self._raw_hits else Counter[str]()
+        # Before BigQuery is asked: what the page sees or finds waiting later may not have arrived there.
+        published = self._published()
+        self._note(queues, datetime.now(UTC))
         every, at, error = await self._all()
         first = at.replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
         groups = [one for one in every if one.hour >= first]
-        names = {*(one.hour for one in groups), *map(datetime.fromisoformat, published)}
+        names = {*(one.hour for one in groups), *published}
         missing = reconcile_report.missing(groups)
         found = [
-            _hour([one for one in groups if one.hour == hour], hour, published[_name(hour)], missing.get(hour, 0), at)
+            _hour([one for one in groups if one.hour == hour], hour, published[hour], missing.get(hour, 0), at)
             for hour in sorted(names, reverse=True)
             if hour >= first
         ]
+        self._excuse(found)
         return {"hours": found, "text": _text(found, at if error else None), "at": _name(at), "error": error}
+
+    def _published(self) -> Counter[datetime]:
+        """Hits by hour of receipt, as far as the page knows: what earlier runs told, and what it has seen since.
+
+        What it saw of an earlier run, from its spool, that run's tally has too.
+        """
+        found = Counter[datetime]()
+        if self._raw_hits is not None:
+            for name, count in self._raw_hits.counts.items():
+                hour = datetime.fromisoformat(name)
+                found[hour] = max(count, self._before.get(hour, 0) + count - self._raw_hits.earlier[name])
+        return found
+
+    def _note(self, queues: Mapping[str, Any], now: datetime) -> None:
+        def since(*names: str) -> datetime | None:
+            held = [queue for name in names if (queue := queues.get(name)) and queue["oldest_seconds"] is not None]
+            return min((now - timedelta(seconds=queue["oldest_seconds"]) for queue in held), default=None)
+
+        spooled = (queues.get("spool") or {}).get("hits") or 0
+        self._waiting = [one for one in self._waiting if now - one.seen < _ARRIVES]
+        self._waiting.append(_Waiting(now, since("spool"), since("hits", "rows"), spooled))
+
+    def _excuse(self, found: Sequence[dict[str, Any]]) -> None:
+        """What a closed hour lacks is on its way, not missing, where something that old waits, or did until just now.
+
+        How many hits a message has nobody knows, but of the spool that is known.
+        """
+        spooled = max(one.hits for one in self._waiting)
+        for hour in reversed(found):  # the oldest leave the spool first
+            until = datetime.fromisoformat(hour["hour"]) + timedelta(hours=1) + _LAG
+            if any(one.pubsub is not None and one.pubsub <= until for one in self._waiting):
+                excused = hour["difference"]
+            elif any(one.spool is not None and one.spool <= until for one in self._waiting):
+                excused = min(hour["difference"], spooled)
+                spooled -= excused
+            else:
+                continue
+            hour["in_flight"] += excused
+            hour["difference"] -= excused
 
     async def _all(self) -> tuple[list[Group], datetime, str | None]:
         """Of MOST_HOURS, when they were read, and why not now."""

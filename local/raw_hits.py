@@ -38,10 +38,11 @@ _CALL = {"timeout": 5.0, "retry": None}
 class RawHits:
     """`run` never ends; `leave` removes the subscription.
 
-    `counts` has the hits of collectors seen since it runs, by the hour of their receipt; `made` says whether it runs.
+    `counts` has the hits of collectors seen since it runs, by the hour of their receipt, `earlier` those of them that
+    were received before `since`, in microseconds; `made` says whether it runs.
     """
 
-    def __init__(self, project: str, topic: str, reading: Reading, policy: Policy) -> None:
+    def __init__(self, project: str, topic: str, reading: Reading, policy: Policy, since: int = 0) -> None:
         self._wanted = tap.subscription(project, topic, "page")
         self.subscription = self._wanted.name
         self._reading, self._policy = reading, policy
@@ -51,7 +52,9 @@ class RawHits:
         self._packs = LruSet[str](_PACKS)
         self._client: Any = None
         self.made = False
+        self._since = since
         self.counts: Counter[str] = Counter()
+        self.earlier: Counter[str] = Counter()
         self.error: str | None = None
 
     async def run(self) -> None:
@@ -115,9 +118,10 @@ class RawHits:
         for one in hits:
             if new and collected:
                 self.counts[hour(one.at)] += 1
+                self.earlier[hour(one.at)] += one.at < self._since
             self._keep(one)
         for old in sorted(self.counts)[:-HOURS]:
-            del self.counts[old]
+            del self.counts[old], self.earlier[old]
 
     def _keep(self, one: Hit) -> None:
         if one.id in self._kept:

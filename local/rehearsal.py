@@ -24,8 +24,8 @@ EXAMPLES: tuple[dict[str, Any], ...] = (
     },
     {
         "name": "Pub/Sub is slow",
-        "text": "Publishing takes 2 s longer for a minute: replies wait, and nothing is lost.",
-        "fault": {"target": "pubsub", "effect": "latency", "method": "Publish", "delay": 2, "seconds": 60},
+        "text": "Publishing takes 0.3 s longer for a minute: replies wait for it, and nothing is lost.",
+        "fault": {"target": "pubsub", "effect": "latency", "method": "Publish", "delay": 0.3, "seconds": 60},
     },
     {
         "name": "Messages are delivered twice",
@@ -121,7 +121,7 @@ def meaning(target: str, fault: Mapping[str, Any]) -> str:
     if fault.get("method", "*") not in _CALLS:
         return "Messages wait in Pub/Sub; nothing is lost."
     if effect == "latency":
-        return "Replies to browsers wait for it; nothing is lost."
+        return "Replies wait for it, or the hits go to the collector's disk where it takes too long; nothing is lost."
     return "Hits wait on the collector's disk; nothing is lost."
 
 

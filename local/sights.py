@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -123,7 +124,10 @@ def make(
     reading = Reading(schema, parser, now.collector)
     feed = Feed(client, now.dataset, schema, remote=now.read_only)
     topic = environ.get("PIPE_HITS_TOPIC", resource_names.HITS_TOPIC)
-    raw_hits = RawHits(now.project, topic, reading, policy) if tap else None
+    raw_hits = None
+    if tap:
+        began = int(datetime.fromisoformat(now.started).timestamp() * 1_000_000)
+        raw_hits = RawHits(now.project, topic, reading, policy, began)
     look = Look(watched, restarts, environ)
     return Sights(
         watched=watched,

@@ -25,6 +25,8 @@ _AT_ONCE = 2  # in threads of their own, so that nobody else waits behind them
 _LIMIT = re.compile(r"\bLIMIT\s+\S+(\s+OFFSET\s+\S+)?\s*$|(--|#|\*/)[^\n]*$", re.IGNORECASE)
 _AT = re.compile(r"\s*(?:at )?\[(\d+):(\d+)\]")
 _NAMED = re.compile(r"(?:Unrecognized name: |function |keyword |Table [\w-]+:)`?([\w.]+)`?")
+_CODE = re.compile(r"^(invalidQuery|invalid|notFound): ")
+_LACKS = re.compile(r"Required keyword: '\w+' missing for <class '[^']*'>")
 _TOKEN = re.compile(r"<Token token_type: [^>]*?text: ([^,]*), [^>]*>")
 
 
@@ -194,7 +196,8 @@ def _type(field: Any) -> str:
 
 def _refusal(message: str, sql: str) -> Refused:
     """The place is what BigQuery says, else where the name that it does not know stands first."""
-    message = _TOKEN.sub(lambda found: f"{found[1]!r}", message)
+    message = _TOKEN.sub(lambda found: f"{found[1]!r}", _CODE.sub("", message))
+    message = _LACKS.sub("something is missing here", message)
     if at := _AT.search(message):
         text = (message[: at.start()] + message[at.end() :]).strip()
         return Refused(text, line=int(at[1]), column=int(at[2]))

@@ -27,6 +27,7 @@ _LATENCY = {
     "processor": "pixelpipe_processor_publish_seconds",
     "loader": "pixelpipe_loader_end_to_end_seconds",
 }
+_AWAY = {"ended": "has ended", "stopped": "is stopped", "stopping": "is stopping", "starting": "is starting"}
 _ONE_POD = "each figure is that of one pod; the proof by hour has all"
 _PUBLISHED = "pixelpipe_collector_hits_settled_total"
 _DRAINED = "pixelpipe_collector_spool_drained_hits_total"
@@ -129,6 +130,9 @@ class Look:
         parts = [
             self._part(watched, name, *status) for name, status in zip((*SERVICES, *EMULATORS), statuses, strict=True)
         ]
+        down = next((part for part in parts if part["name"] in SERVICES and part["status"] in _AWAY), None)
+        if down is not None:  # that says more than that it does not answer
+            missing = f"the {down['name']} {_AWAY[down['status']]}"
         ledger = {"error": _ONE_POD} if watched.read_only else self._ledger(missing)
         queues = self._queues(backlogs, watched)
         seen = trouble.Seen(parts, queues, faults, self._recent)

@@ -74,29 +74,31 @@ def _collector(seen: Seen) -> Iterator[Trouble]:
         text = "the collector cannot publish: hits wait in its spool until Pub/Sub is back"
         yield Trouble("pubsub", "breaker", ERROR, text)
     elif failed:
-        text = f"Pub/Sub did not confirm {failed:.0f} packs of the collector in the last 10 s"
+        text = f"Pub/Sub did not confirm {_many(failed, 'pack')} of the collector in the last 10 s"
         yield Trouble("pubsub", "publish", ERROR, text)
     for outcome in ("unconfirmed", "shed"):
         if hits := recent.grown("pixelpipe_collector_hits_settled_total", outcome=outcome):
             text = (
-                f"{hits:.0f} hits were answered 503 in the last 10 s ({outcome}): their senders have to send them again"
+                f"503 was the answer to {_many(hits, 'hit')} in the last 10 s ({outcome}): their senders have to resend"
             )
             yield Trouble("collector", outcome, ERROR, text)
     if recent.grown("pixelpipe_collector_spool_errors_total"):
         yield Trouble("spool", "disk", ERROR, "the spool's disk failed in the last 10 s; see the collector's log")
     if corrupt := recent.last.value("pixelpipe_collector_spool_corrupt_total"):
-        yield Trouble(
-            "spool", "corrupt", ERROR, f"{corrupt:.0f} files of the spool could not be read and are set aside"
-        )
+        yield Trouble("spool", "corrupt", ERROR, f"{_many(corrupt, 'file')} of the spool could not be read, set aside")
 
 
 def _processor(seen: Seen) -> Iterator[Trouble]:
     recent = seen.recent["processor"]
     if nacked := recent.grown("pixelpipe_processor_messages_nacked_total"):
-        text = f"the processor gave {nacked:.0f} messages back in the last 10 s: Pub/Sub did not confirm their rows"
+        text = (
+            f"the processor gave {_many(nacked, 'message')} back in the last 10 s: Pub/Sub did not confirm their rows"
+        )
         yield Trouble("processor", "nacked", ERROR, text)
     if dead := recent.grown("pixelpipe_processor_messages_dead_total"):
-        yield Trouble("dead", "processor", ERROR, f"the processor dead-lettered {dead:.0f} messages in the last 10 s")
+        yield Trouble(
+            "dead", "processor", ERROR, f"the processor dead-lettered {_many(dead, 'message')} in the last 10 s"
+        )
 
 
 def _loader(seen: Seen) -> Iterator[Trouble]:
@@ -104,7 +106,7 @@ def _loader(seen: Seen) -> Iterator[Trouble]:
     if recent.last is None:
         return
     if codes := recent.grown_by("pixelpipe_loader_append_retries_total", "code"):
-        listed = ", ".join(f"{code} {count:.0f} times" for code, count in sorted(codes.items()))
+        listed = ", ".join(f"{code} {_many(count, 'time')}" for code, count in sorted(codes.items()))
         yield Trouble("bigquery", "append", ERROR, f"appends to BigQuery failed in the last 10 s: {listed}")
     for table, value in recent.last.by("pixelpipe_loader_table_suspended", "table").items():
         if value:
@@ -116,17 +118,20 @@ def _loader(seen: Seen) -> Iterator[Trouble]:
             text = f"column {name} is missing in BigQuery or of another type; provision again"
             yield Trouble("bigquery", f"column {name}", ERROR, text)
     if refused := recent.grown("pixelpipe_loader_rows_rejected_total"):
-        text = f"BigQuery refused {refused:.0f} rows in the last 10 s; they are in rejects"
+        text = f"BigQuery refused {_many(refused, 'row')} in the last 10 s: see the rejects"
         yield Trouble("bigquery", "rows", WARNING, text)
     if dead := recent.grown("pixelpipe_loader_messages_dead_total"):
-        yield Trouble("dead", "loader", ERROR, f"the loader dead-lettered {dead:.0f} packs in the last 10 s")
+        yield Trouble("dead", "loader", ERROR, f"the loader dead-lettered {_many(dead, 'pack')} in the last 10 s")
 
 
 def _queues(seen: Seen) -> Iterator[Trouble]:
     for name, reader in (("hits", "processor"), ("rows", "loader")):
         queue = seen.queues.get(name)
         if queue and queue["messages"] and (queue["oldest_seconds"] or 0) > SLOW_SECONDS:
-            text = f"{queue['messages']} messages wait for the {reader}, the oldest for {queue['oldest_seconds']:.0f} s"
+            since = f"{queue['oldest_seconds']:.0f} s"
+            text = f"{queue['messages']} messages wait for the {reader}, the oldest for {since}"
+            if queue["messages"] == 1:
+                text = f"1 message has waited {since} for the {reader}"
             yield Trouble(name, "backlog", ERROR, text)
     spool = seen.queues.get("spool")
     if spool and spool["hits"]:
@@ -134,8 +139,12 @@ def _queues(seen: Seen) -> Iterator[Trouble]:
         yield Trouble("spool", "waiting", WARNING, f"{text} safe on the collector's disk")
     dead = seen.queues.get("dead")
     if dead and dead["messages"]:
-        text = f"{dead['messages']} dead letters wait for someone: {dead['command']}"
-        yield Trouble("dead", "letters", WARNING, text)
+        letters = "1 dead letter waits" if dead["messages"] == 1 else f"{dead['messages']} dead letters wait"
+        yield Trouble("dead", "letters", WARNING, f"{letters} for someone to look")
+
+
+def _many(count: float, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:.0f} {what}s"
 
 
 def _faults(seen: Seen) -> Iterator[Trouble]:

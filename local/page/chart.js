@@ -10,13 +10,14 @@ const LEFT = 56;
 const MOST_LABEL = 110; // px of a label
 const LEAST_LABEL = 44; // of one that is cut
 const GAP = 6;
-const SERIES = 4; // as many as can be told apart by colour and dash
+export const SERIES = 4; // as many as can be told apart by colour and dash
 
-// `series`: [{name, values}], as many values as `labels`; `along`: where each is, as numbers that do not fall.
-export function lineChart(labels, series, width, along = labels.map((_label, at) => at)) {
+// `series`: [{name, values}], as many values as `labels`; `times`: where each is, as numbers that do not fall.
+export function lineChart(labels, series, width, times) {
+  const along = times ?? labels.map((_label, at) => at);
   const span = along.at(-1) - along[0] || 1;
   const x = (at) => LEFT + ((along[at] - along[0]) / span) * (width - LEFT - 12);
-  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart", x, MOST_LABEL);
+  const frame = framed(labels, series.slice(0, SERIES), width, "Line chart", x, MOST_LABEL, { even: times === undefined });
   series.slice(0, SERIES).forEach(({ values }, index) => {
     let path = "";
     let pen = "M";
@@ -36,7 +37,7 @@ export function barChart(labels, series, width, stacked = false) {
   const slot = (width - LEFT - 4) / Math.max(1, labels.length);
   // Names are cut to the width of their bars, unless that leaves nothing to read.
   const room = slot >= LEAST_LABEL ? slot - GAP : MOST_LABEL;
-  const frame = framed(labels, used, width, "Bar chart", (at) => LEFT + (at + 0.5) * slot, room, stacked);
+  const frame = framed(labels, used, width, "Bar chart", (at) => LEFT + (at + 0.5) * slot, room, { stacked });
   const thick = Math.max(1, Math.min(48, slot * 0.72) / (stacked ? 1 : used.length));
   labels.forEach((label, at) => {
     let below = 0;
@@ -57,8 +58,8 @@ export function barChart(labels, series, width, stacked = false) {
   return frame.drawing;
 }
 
-// `x(at)` is the middle of a label, which has so much `room`.
-function framed(labels, series, width, kind, x, room, stacked = false) {
+// `x(at)` is the middle of a label, which has so much `room`; `even` says that they are equally far apart.
+function framed(labels, series, width, kind, x, room, { stacked = false, even = true } = {}) {
   const all = stacked
     ? labels.map((_label, at) => series.reduce((sum, { values }) => sum + (values[at] ?? 0), 0))
     : series.flatMap(({ values }) => values.filter((value) => value !== null));
@@ -73,9 +74,14 @@ function framed(labels, series, width, kind, x, room, stacked = false) {
     drawing.append(drawn("path", { d: `M${LEFT} ${y(tick)}H${width}`, class: "grid" }), drawn("text", { x: LEFT - 8, y: y(tick) + 4, class: "tick end" }, short(tick)));
   }
   ruler.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  const texts = labels.map((label) => cut(label, room));
+  // Every second, third … where not all have room, so that they are as far apart as what they name.
+  const most = Math.max(...texts.map(wide)) + GAP;
+  const every = even ? Math.max(1, Math.ceil((most * labels.length) / (width - LEFT))) : 1;
   let free = 0; // where the next label has room
   labels.forEach((label, at) => {
-    const text = cut(label, room);
+    if (at % every !== 0) return;
+    const text = texts[at];
     const half = wide(text) / 2;
     const middle = Math.min(x(at), width - half);
     if (middle - half < free) return;
@@ -107,6 +113,8 @@ function scale(low, high, whole) {
 
 function short(value) {
   const size = Math.abs(value);
+  if (size >= 1e15 || (size > 0 && size < 1e-4)) return value.toExponential(1).replace("+", "");
+  if (size >= 1e12) return `${+(value / 1e12).toFixed(1)}T`;
   if (size >= 1e9) return `${+(value / 1e9).toFixed(1)}G`;
   if (size >= 1e6) return `${+(value / 1e6).toFixed(1)}M`;
   if (size >= 1e4) return `${+(value / 1e3).toFixed(1)}k`;

@@ -17,7 +17,9 @@ export class Events {
     this.press = chips(page.chips, { wrong: "Went wrong", event: "Events", all: "All" }, "all", (kind) => { this.kind = kind; this.renew(); });
     this.filter.addEventListener("input", () => { this.search(); });
     this.filter.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && this.list.querySelector(".none button")) this.open(this.filter.value.trim());
+      if (event.key !== "Enter" || !this.list.querySelector(".none button")) return;
+      event.preventDefault(); // or it also presses what has the focus then: Close
+      this.open(this.filter.value.trim());
     });
     this.resume.addEventListener("click", () => {
       this.list.focus(); // this button goes

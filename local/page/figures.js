@@ -49,10 +49,19 @@ export function clock(iso) {
   return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }
 
-// A value of a row or a request as one line of text.
-export function shown(value) {
+// Control characters, and those that turn the direction of writing: one must see that they are there, and they must not
+// rearrange what is around them. Tabs and line ends stay.
+const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+export function visible(text) {
+  return text.replace(UNSEEN, (one) => `⟨U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
+
+// A value of a row or a request as text, the begin of one that is very long.
+export function shown(value, most = 2_000) {
   if (value === null || value === undefined) return "null";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  return text.length <= most ? visible(text) : `${visible(text.slice(0, most))} … and ${counted(text.length - most, "character")} more`;
 }
 
 // A server's line as a sentence.

@@ -8,7 +8,7 @@ import { showLedger, startProof } from "./proof.js";
 import { showDataset, startQuery } from "./query.js";
 import { ask, follow } from "./server.js";
 import { fireFirst, showHost, startSending } from "./send.js";
-import { openStory } from "./story.js";
+import { openAddressed, openStory } from "./story.js";
 import { openWaiting } from "./waiting.js";
 
 const flow = new Flow(byId("picture"), steer, openWaiting);
@@ -44,7 +44,7 @@ function showState(state) {
   const flowing = perSecond > 0 ? `${rate(perSecond)} hits a second` : first ? "Fire it here, and watch it travel from the collector to BigQuery" : perSecond === 0 ? "Nothing arrives at the moment" : null;
   setText(byId("summary"), [
     flowing,
-    latency && !worst ? `half of them are rows after ${seconds(latency)}` : null,
+    latency && !worst ? `half of the latest became rows within ${seconds(latency)}` : null,
     `project ${state.project}, dataset ${state.dataset}`,
   ].filter(Boolean).join(" · "));
   const more = trouble.slice(1).map((one) => sentence(one.text));
@@ -134,3 +134,4 @@ startSending();
 startProof();
 startQuery();
 showRehearsals();
+openAddressed();

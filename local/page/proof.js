@@ -128,12 +128,13 @@ function verdictOfHours(numbers) {
 // `command` lists the dead letters.
 function verdict(ledger, command) {
   if (ledger.collected === 0) return { good: true, said: "Nothing has been collected since this start." };
-  const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left !== 0).map(([name, left]) => (left > 0
+  const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
+  // More came out than went in where something came twice: that is said once.
+  const told = Object.entries(ledger.hops ?? {}).filter(([, left]) => left > 0 || left < 0 && dropped === 0).map(([name, left]) => (left > 0
     ? `${counted(left, "hit")} ${PLACES[name] ?? name}`
     : `${counted(-left, "hit")} twice, or replayed, ${PLACES[name] ?? name}`));
-  const dropped = (ledger.duplicates?.processor ?? 0) + (ledger.duplicates?.loader ?? 0);
-  if (dropped > 0) told.push(`${count(dropped)} were delivered twice and counted once`);
-  if (ledger.dead > 0) told.push(`${count(ledger.dead)} wait in dead letters for someone to look${command ? `: ${command}` : ""}`);
+  if (dropped > 0) told.push(`${counted(dropped, "repeated delivery", "repeated deliveries")} counted once`);
+  if (ledger.dead > 0) told.push(`${count(ledger.dead)} ${ledger.dead === 1 ? "waits" : "wait"} in dead letters for someone to look${command ? `: ${command}` : ""}`);
   const missing = ledger.missing ?? 0;
   if (missing > 0 && ledger.in_flight === 0) return { good: false, said: `${count(missing)} missing. ${told.join("; ")}.` };
   const all = ledger.in_flight > 0 || ledger.spooled > 0 ? "Nothing is missing: what is not a row yet is on its way." : "All of them are accounted for.";

@@ -1,11 +1,13 @@
 // A box for SQL: examples and the schema beside it, the result as table or chart, errors underlined where they are.
 
-import { barChart, lineChart } from "./chart.js";
+import { SERIES, barChart, lineChart } from "./chart.js";
 import { byId, chips, element, setText } from "./element.js";
-import { bytes, count, counted, seconds } from "./figures.js";
+import { bytes, count, counted, seconds, shown } from "./figures.js";
 import { ask } from "./server.js";
 
 const ROWS_SHOWN = 200;
+const CELLS_SHOWN = 20_000;
+const CELL = 500; // characters; the export has all
 const NARROW = 860; // px, where the tables are below the answer
 const POINTS = 400;
 const NUMBERS = new Set(["INT64", "INTEGER", "FLOAT64", "FLOAT", "NUMERIC", "BIGNUMERIC"]);
@@ -183,16 +185,28 @@ function show(view) {
     const [first] = labelColumns(result);
     const axis = first ?? 0;
     const labels = withoutDay(rows.map((row) => label(row[axis], result.columns[axis].type)));
-    const series = numeric(result).filter((index) => index !== axis).map((index) => ({ name: result.columns[index].name, values: rows.map((row) => (row[index] === null ? null : Number(row[index]))) }));
+    const series = numeric(result).filter((index) => index !== axis).map((index) => ({ name: result.columns[index].name, values: rows.map((row) => drawable(row[index])) }));
     const width = Math.max(280, into.clientWidth);
     const chart = view === "line" ? lineChart(labels, series, width, times(rows, axis)) : barChart(labels, series, width);
-    into.replaceChildren(chart, element("p", { class: "legend" }, series.slice(0, 4).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))));
+    const left = [
+      rows.length < result.rows.length ? `the first ${count(rows.length)} rows` : null,
+      series.length > SERIES ? `the first ${SERIES} of ${count(series.length)} columns` : null,
+    ].filter(Boolean);
+    into.replaceChildren(chart,
+      element("p", { class: "legend" }, series.slice(0, SERIES).map(({ name }, index) => element("span", { class: `key key-${index}` }, name))),
+      left.length > 0 ? element("p", { class: "quiet" }, `Drawn: ${left.join(", ")}. The table has more.`) : "");
   }
+}
+
+// NaN and infinities have no place in a chart.
+function drawable(value) {
+  const number = Number(value);
+  return value === null || !Number.isFinite(number) ? null : number;
 }
 
 function label(value, type) {
   if (value === null) return "null";
-  const said = String(value);
+  const said = shown(value);
   return type === "TIMESTAMP" || type === "DATETIME" ? said.replace("T", " ").replace(/(:\d\d):\d\d.*$/, "$1").slice(5) : said;
 }
 
@@ -215,11 +229,12 @@ function grouped(value) {
 
 function table() {
   const numbers = new Set(numeric(result));
-  const cell = (value, index) => element("td", { class: value === null ? "null" : numbers.has(index) ? "number" : "" }, value === null ? "null" : String(value));
+  const cell = (value, index) => element("td", { class: value === null ? "null" : numbers.has(index) ? "number" : "" }, shown(value, CELL));
+  const some = Math.max(1, Math.min(ROWS_SHOWN, Math.floor(CELLS_SHOWN / result.columns.length)));
   const made = element("table", {},
     element("thead", {}, element("tr", {}, result.columns.map((column, index) => element("th", { scope: "col", title: column.type, class: numbers.has(index) ? "number" : "" }, column.name)))),
-    element("tbody", {}, result.rows.slice(0, ROWS_SHOWN).map((row) => element("tr", {}, row.map(cell)))));
-  const more = result.rows.length > ROWS_SHOWN ? element("p", { class: "quiet" }, `${count(ROWS_SHOWN)} of ${count(result.rows.length)} rows are shown; the export has all of them.`) : null;
+    element("tbody", {}, result.rows.slice(0, some).map((row) => element("tr", {}, row.map(cell)))));
+  const more = result.rows.length > some ? element("p", { class: "quiet" }, `${count(some)} of ${count(result.rows.length)} rows are shown; the export has all of them.`) : null;
   return element("div", { class: "wide", tabindex: "0", role: "group", "aria-label": "The result" }, made, result.rows.length === 0 ? element("p", { class: "quiet" }, "No rows.") : null, more);
 }
 

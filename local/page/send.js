@@ -102,7 +102,7 @@ function pixelForm() {
       const [name, ...value] = line.split("=");
       if (name.trim()) query.append(name.trim(), value.join("="));
     }
-    if (id) query.set("event_id", id);
+    if (id && !query.has("event_id")) query.set("event_id", id);
     return `${host}/pixel.gif?${query}`;
   };
   const show = () => setText(code, `<img src="${url().replaceAll("&", "&amp;")}" width="1" height="1" alt="">`);
@@ -114,8 +114,9 @@ function pixelForm() {
     field("More parameters, one a line", more),
     code,
     element("div", { class: "bar" }, fireButton("Fire the pixel", () => {
-      const id = uuid7();
-      travel({ id }, { method: "GET", url: url(id) }); // an image could not say why it was refused
+      const fired = url(uuid7());
+      const id = new URL(fired).searchParams.get("event_id"); // or one of its own, among the parameters
+      travel({ id }, { method: "GET", url: fired }); // an image could not say why it was refused
     }), copyButtonOf(() => code.textContent)),
   ];
 }
@@ -147,7 +148,7 @@ function postForm() {
 
 function snippetForm() {
   const choice = element("select", {});
-  const own = element("input", { placeholder: host, autocomplete: "off", spellcheck: "false" });
+  const own = element("input", { placeholder: host, maxlength: 300, autocomplete: "off", spellcheck: "false" });
   const code = element("pre", { tabindex: "0", "aria-label": "The snippet" });
   const wrong = element("p", { class: "error", role: "alert" });
   const actions = element("div", { class: "bar" });
@@ -235,7 +236,8 @@ function say(mine, state, text, ...more) {
 
 function sayUnanswered(mine) {
   const flow = element("a", { href: "#flow" }, "Flow");
-  if (ended()) say(mine, "lost", ["The collector is not running", collector.why ? ` (${collector.why})` : "", ": start it in ", flow, "."]);
+  if (document.body.classList.contains("stale")) say(mine, "lost", "Neither the collector nor the page's server answers. Is make run, or what else serves them, still running?");
+  else if (ended()) say(mine, "lost", ["The collector is not running", collector.why ? ` (${collector.why})` : "", ": start it in ", flow, "."]);
   else say(mine, "lost", ["The collector does not answer: look at it in ", flow, ". If it is ready there, an extension of this browser may block it."]);
 }
 
@@ -275,6 +277,6 @@ async function travel({ id = null, marker }, request, into = byId("trip")) {
     const what = found[0].kind === "reject" ? `It became a reject (${found[0].reason})` : `It is a row of ${found[0].table}`;
     say(mine, found[0].kind, `${what}. Travelled in ${seconds(passed())}.`, story);
   } catch (error) {
-    say(mine, "lost", error.message);
+    say(mine, "lost", `${error.message[0].toUpperCase()}${error.message.slice(1)}`);
   }
 }

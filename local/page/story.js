@@ -1,7 +1,7 @@
 // One event's whole story: request → protocol → parameters → columns → row, and what went wrong on the way.
 
 import { byId, copyButton, element } from "./element.js";
-import { shown } from "./figures.js";
+import { count, sentence, shown } from "./figures.js";
 import { ask } from "./server.js";
 
 const OUTCOMES = {
@@ -9,18 +9,47 @@ const OUTCOMES = {
   in_flight: ["◌", "It is on its way."], nothing: ["✕", "Nothing of it is kept."], unknown: ["◌", "Nothing more is known of it."],
 };
 
+const LISTED = 100; // names; a request may have thousands
+const NAME = 200; // characters of one
+const TEXT = 20_000; // and of a body
+
 const dialog = byId("story");
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-// The browser gives the focus back, unless the row has gone from the list meanwhile.
-dialog.addEventListener("close", () => { if (document.activeElement === document.body) byId("list").focus(); });
+dialog.addEventListener("close", () => {
+  if (dialog.open) return; // again, meanwhile
+  // The browser gives the focus back, unless the row has gone from the list meanwhile.
+  if (document.activeElement === document.body) byId("list").focus();
+  if (history.state !== null) history.replaceState("closed", "", location.pathname);
+});
+
+// The Back button closes the dialog, and an address with #event=ID opens that event's story.
+addEventListener("popstate", () => { if (!openAddressed() && dialog.open) dialog.close(); });
+
+export function openAddressed() {
+  const [, id] = /^#event=(.+)$/.exec(location.hash) ?? [];
+  if (id === undefined) return false;
+  if (history.state === null) history.replaceState(null, "", location.pathname); // what is below it
+  openStory(decoded(id));
+  return true;
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a percent sign of its own
+  }
+}
 
 export async function openStory(id, table) {
-  showDialog("Its story", element("p", { class: "quiet" }, "asking …"));
+  const asked = showDialog("Its story", element("p", { class: "quiet" }, "asking …"));
+  history.replaceState("open", "", `#event=${encodeURIComponent(id)}`);
   try {
     const where = new URLSearchParams({ event_id: id, ...(table ? { table } : {}) });
-    showStory(await ask(`/api/story?${where}`), "Its story", id);
+    const story = await ask(`/api/story?${where}`);
+    if (isShown(asked)) showStory(story, "Its story", id);
   } catch (error) {
-    showDialog("Its story", identity(id), element("p", { class: "error" }, error.message));
+    if (isShown(asked)) showDialog("Its story", identity(id), element("p", { class: "error" }, error.message));
   }
 }
 
@@ -32,23 +61,36 @@ export function showStory(story, title, id = story.event_id) {
   showDialog(title,
     id && stored ? identity(id) : null,
     element("p", { class: "outcome", "data-outcome": story.outcome }, element("span", { "aria-hidden": "true" }, `${mark} `), stored ? refused ?? outcome : wouldBe ?? outcome),
-    story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, story.note) : null,
+    story.note && (stored || story.outcome === "nothing") ? element("p", { class: "quiet" }, sentence(story.note)) : null,
     wrongs(story),
     element("ol", { class: "steps" }, story.steps.map(step)),
-    story.curl ? element("section", {}, element("div", { class: "bar" }, element("h3", {}, "Send it again"), copyButton(story.curl)), element("pre", { tabindex: "0" }, story.curl)) : null,
+    story.curl ? element("section", {}, element("div", { class: "bar" }, element("h3", {}, "Send it again"), copyButton(story.curl)), element("pre", { tabindex: "0" }, shown(story.curl, TEXT))) : null,
     (story.others ?? []).length > 0 ? others(story, title) : null);
 }
 
+let number = 0; // of what the dialog has
+
+// Not closed meanwhile, nor used for something else.
+export const isShown = (asked) => dialog.open && asked === number;
+
+// Returns what `isShown` takes.
 export function showDialog(title, ...content) {
   const close = element("button", { type: "button", click: () => dialog.close() }, "Close");
   dialog.replaceChildren(element("header", { class: "bar" }, element("h2", { id: "story-title" }, title), close), ...content.filter(Boolean));
-  if (dialog.open) close.focus(); // the one that had it is gone
-  else dialog.showModal();
+  if (dialog.open) {
+    close.focus(); // the one that had it is gone
+  } else {
+    // However many are opened, one step back is enough.
+    if (history.state === null) history.pushState("open", "", location.pathname);
+    else history.replaceState("open", "", location.pathname);
+    dialog.showModal();
+  }
   dialog.scrollTop = 0;
+  return (number += 1);
 }
 
 function identity(id) {
-  return element("p", { class: "identity" }, element("code", {}, id), copyButton(id));
+  return element("p", { class: "identity" }, element("code", {}, shown(id)), copyButton(id));
 }
 
 function wrongs(story) {
@@ -66,7 +108,11 @@ function wrongs(story) {
   if (lists.length === 0) return null;
   return element("div", { class: "wrongs" }, lists.map(([name, what, list]) => element("section", { "data-name": name },
     element("h3", {}, name, " ", element("span", { class: "quiet" }, what)),
-    element("ul", {}, list.map(([key, value]) => element("li", {}, element("code", {}, key), value ? ` ${value}` : null))))));
+    element("ul", {}, list.slice(0, LISTED).map(([key, value]) => element("li", {}, element("code", {}, shown(key, NAME)), value ? ` ${value}` : null)), more(list)))));
+}
+
+function more(list) {
+  return list.length > LISTED ? element("li", { class: "quiet" }, "and more") : null; // the server names only some, too
 }
 
 // [name, text] of a list of names, a list of objects, or an object.
@@ -82,10 +128,10 @@ function pairs(found) {
   });
 }
 
-function step(found) {
+function step(found, _at, all) {
   const content = {
     request: () => [
-      element("p", { class: "line" }, element("b", {}, shown(found.method)), " ", element("code", {}, `${found.path ?? ""}${found.query ? `?${found.query}` : ""}`)),
+      element("p", { class: "line" }, element("b", {}, shown(found.method)), " ", element("code", {}, `${shown(`${found.path ?? ""}${found.query ? `?${found.query}` : ""}`)}`)),
       list({ ...(found.ip ? { address: found.ip } : {}), ...(found.received_at ? { received: found.received_at } : {}), ...found.headers }),
       found.envelope ? list({ envelope: found.envelope }) : null,
       found.body ? element("pre", { tabindex: "0" }, pretty(found.body)) : null,
@@ -98,7 +144,7 @@ function step(found) {
     list(found.row),
   ]);
   const titles = { request: "Request", protocol: "Protocol", parameters: "Parameters", columns: "Columns", row: "Row", reject: "Reject" };
-  const open = found.name === "request" || found.name === "columns" || found.name === "reject";
+  const open = all.length === 1 || found.name === "request" || found.name === "columns" || found.name === "reject";
   return element("li", { "data-step": found.name }, element("details", { open: open || found.name === "row" && found.stored === false },
     element("summary", {}, element("h3", {}, titles[found.name] ?? shown(found.name))),
     found.text ? element("p", { class: "quiet" }, found.text) : null, ...content()));
@@ -107,9 +153,12 @@ function step(found) {
 function list(values) {
   const entries = Object.entries(values ?? {});
   if (entries.length === 0) return element("p", { class: "quiet" }, "none");
-  return element("dl", {}, entries.flatMap(([name, value]) => [
-    element("dt", {}, name), element("dd", value === null || value === undefined ? { class: "null" } : {}, shown(value)),
-  ]));
+  return [
+    element("dl", {}, entries.slice(0, LISTED).flatMap(([name, value]) => [
+      element("dt", {}, shown(name, NAME)), element("dd", value === null || value === undefined ? { class: "null" } : {}, shown(value)),
+    ])),
+    entries.length > LISTED ? element("p", { class: "quiet" }, `and ${count(entries.length - LISTED)} more`) : null,
+  ];
 }
 
 function columns(values) {
@@ -137,8 +186,8 @@ function others(story, title) {
 
 function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return shown(JSON.stringify(JSON.parse(text), null, 2), TEXT);
   } catch {
-    return shown(text);
+    return shown(text, TEXT);
   }
 }

@@ -3,7 +3,7 @@
 import { copyButton, element } from "./element.js";
 import { bytes, clock, count, counted, seconds, shown } from "./figures.js";
 import { ask } from "./server.js";
-import { showDialog } from "./story.js";
+import { isShown, showDialog } from "./story.js";
 
 const COLUMNS = ["id", "published", "source", "reason"];
 
@@ -19,9 +19,10 @@ function openSpool({ spool }) {
 
 async function openDead({ dead }) {
   const title = "Dead letters";
-  showDialog(title, element("p", { class: "quiet" }, "asking …"));
+  const asked = showDialog(title, element("p", { class: "quiet" }, "asking …"));
   try {
     const { letters, command } = await ask("/api/dead");
+    if (!isShown(asked)) return;
     const all = dead?.messages ?? letters?.length;
     showDialog(title,
       element("p", { class: "outcome" }, all === undefined ? "How many wait is not known here." : all === 0 ? "None waits." : `${counted(all, "message")} that no service could use.`),
@@ -30,7 +31,7 @@ async function openDead({ dead }) {
       letters === null || letters.length > 0 ? element("p", {}, letters === null ? "What they are:" : "One of them whole, before it is published again or dropped:") : null,
       letters === null || letters.length > 0 ? element("div", { class: "bar" }, element("code", {}, command), copyButton(command)) : null);
   } catch (error) {
-    showDialog(title, element("p", { class: "error" }, error.message));
+    if (isShown(asked)) showDialog(title, element("p", { class: "error" }, error.message));
   }
 }
 

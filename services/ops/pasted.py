@@ -154,7 +154,9 @@ def _payload(text: str) -> Pasted:
     """A body without a path: the protocol is guessed by what only it has."""
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise CommandRefused("this JSON is nested too deeply to be read") from None
+    except ValueError as error:
         if _FIRST_LINE_JSON.match(text):
             raise CommandRefused(f"this begins like JSON but is not: {error}") from None
         return _query(text)

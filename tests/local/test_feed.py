@@ -116,6 +116,41 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
     assert found.said() == {"wrong": 153, "feed_error": None}
 
 
+async def test_older_rows_than_the_list_begins_with_never_come_as_new_ones(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    insert(client, 0, 500, today("00:00:00"))
+    await found.look()
+    items, _, at = found.after(0, 1000)
+    assert [one["id"] for one in items] == [f"n{n}" for n in range(300, 500)]
+    insert(client, 499, 1, today("00:00:00"))  # appended again, so that there are more rows than before
+    await found.look()
+    assert found.after(at, 1000)[0] == []
+    insert(client, 500, 1, today("00:00:00"))
+    await found.look()
+    assert [one["id"] for one in found.after(at, 1000)[0]] == ["n500"]
+
+
+async def test_what_comes_between_the_count_and_the_rows_is_not_searched_for_later(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, ask, asked, coming = Feed(client, "web", SCHEMA), query.rows, [], [3, 2]
+    await found.look()
+    insert(client, 1, 1, today("00:00:00"))
+
+    def arriving(client: Any, sql: str, **more: Any) -> Any:
+        if "`web.events_log` WHERE" in sql and coming:
+            insert(client, coming.pop(), 1, today("00:00:00"))
+        asked.append(sql)
+        return ask(client, sql, **more)
+
+    monkeypatch.setattr(query, "rows", arriving)
+    await found.look()
+    insert(client, 4, 1, today("00:00:00"))
+    await found.look()
+    assert sorted(one["id"] for one in found.after(0, 1000)[0]) == ["n1", "n2", "n3", "n4"]
+    assert not [sql for sql in asked if f"LIMIT {feed.WIDE}" in sql]
+
+
 async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
@@ -170,17 +205,17 @@ async def test_the_proof_of_a_bigquery_that_is_away_is_its_last_answer(
 ) -> None:
     found = Proof(query.client("nowhere", "http://127.0.0.1:1"), "web", None)
     with pytest.raises(Refused, match="BigQuery does not answer"):  # at once: it would be asked again for ten minutes
-        await found.by_hour(24)
+        await found.by_hour(24, {})
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     group = Group(hour, "native", {**dict.fromkeys(COUNTS, 0), "acknowledged": 3, "loaded": 2})
     with monkeypatch.context() as patched:
         patched.setattr(reconcile, "ask", lambda *_: [group])
-        fresh = await found.by_hour(24)
+        fresh = await found.by_hour(24, {})
     monkeypatch.setattr(proof, "_REMOTE_PAUSE", timedelta(0))
     assert (fresh["error"], fresh["text"]) == (None, "Nothing is missing: of 3 hits, 1 is on its way.")
     at = datetime.fromisoformat(fresh["at"])
     text = f"As of {at:%H:%M:%S} UTC, nothing is missing: of 3 hits, 1 is on its way."
-    assert await found.by_hour(24) == {**fresh, "text": text, "error": "BigQuery does not answer"}
+    assert await found.by_hour(24, {}) == {**fresh, "text": text, "error": "BigQuery does not answer"}
 
 
 TENANTS = "tenants:\n  list:\n    acme: {hosts: [a.example.com]}\n    globex: {hosts: [b.example.com]}\n"
@@ -281,11 +316,11 @@ def test_a_trouble_has_one_since_however_its_text_changes_and_ends() -> None:
     recent = {name: Recent() for name in ("collector", "processor", "loader")}
     recent["loader"].add(scraped(0.0, 0))
     shown = []
-    for at, failed in ((1.0, 2), (2.0, 3), (20.0, 3), (31.0, 3)):
+    for at, failed in ((1.0, 1), (2.0, 3), (20.0, 3), (31.0, 3)):
         recent["loader"].add(scraped(at, 0, failed=failed))
         shown.append(since.shown(find(Seen([], {}, [], recent)), now=at))
     assert [one[0]["text"] for one in shown[:2]] == [
-        "appends to BigQuery failed in the last 10 s: ABORTED 2 times",
+        "appends to BigQuery failed in the last 10 s: ABORTED 1 time",
         "appends to BigQuery failed in the last 10 s: ABORTED 3 times",
     ]
     assert [one[0]["since"] for one in shown[:2]] == [1.0, 1.0]

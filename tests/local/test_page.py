@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import uuid
@@ -180,6 +181,11 @@ def test_a_pixel_from_the_form_is_followed_until_it_is_a_row(page: Page, stack: 
     assert f"user_id={user}" in page.locator("dialog > section pre").inner_text()  # the curl that sends it again
     (item,) = ask(stack, f"/api/events?user_id={user}&wait=5")["items"]
     assert json.loads(item["row"]["params"]) == {"order_id": "o-7", "note": "a=b & c"}
+    page.keyboard.press("Escape")
+    page.get_by_label("More parameters").fill(f"event_id=own-{user}")
+    page.get_by_role("button", name="Fire the pixel").click()
+    expect(page.locator("#trip")).to_contain_text("It is a row of events. Travelled in")
+    assert len(ask(stack, f"/api/events?event_id=own-{user}")["items"]) == 1
 
 
 def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
@@ -195,6 +201,9 @@ def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
     body.fill('{"type": "view"}')
     page.get_by_role("button", name="Post the event").click()
     expect(page.locator("#trip")).to_contain_text("It became a reject")
+    body.fill(json.dumps({"user_id": "ada", "event_id": "é" * 3000}))
+    page.get_by_role("button", name="Post the event").click()
+    expect(page.locator("#trip")).to_have_text("This is too long to be asked for")
     for sent in ('{"type": "view", "user_id": "ada"}', '[{"user_id": "ada"}, {"user_id": "bob"}]'):
         body.fill(sent)
         page.get_by_role("button", name="Post the event").click()
@@ -323,7 +332,7 @@ def test_an_event_that_is_not_in_the_list_is_found_by_its_id(chromium: Browser, 
         page.get_by_role("button", name=f"Look in BigQuery for the event with the id {rejected}").click()
         expect(dialog.locator(".outcome")).to_contain_text("It is a reject")
         page.keyboard.press("Escape")
-        page.get_by_label("Filter what arrives").fill("never-sent")
+        page.get_by_label("Filter what arrives").fill("never-sent")  # the Enter that asks presses nothing else
         page.keyboard.press("Enter")
         expect(dialog.locator(".error")).to_contain_text("no event 'never-sent'")
 
@@ -395,6 +404,59 @@ def test_the_markup_of_strangers_stays_text_everywhere(page: Page, stack: Stack)
     assert overflow(page) == 0
 
 
+def test_what_is_huge_or_unseen_is_shown_in_part_and_named(page: Page, stack: Stack) -> None:
+    user = uuid.uuid4().hex
+    sent = {"user_id": user, "type": "\u202efdp.exe", "note": "a\x01b\n" + "w" * 300_000, "n" * 3_000: 1}
+    sent |= {f"c{number}": number for number in range(5_000)}
+    assert requests.post(f"{stack.url('collector')}/events", json=sent, timeout=10).ok
+    row = page.locator("#list .row", has_text=user)
+    expect(row.locator(".type")).to_have_text("⟨U+202E⟩fdp.exe")
+    row.click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator("[data-name=Unknown]")).to_contain_text("and more")
+    page.evaluate("for (const one of document.querySelectorAll('dialog details')) one.open = true")
+    expect(dialog.locator("[data-step=parameters]")).to_contain_text("a⟨U+0001⟩b")
+    expect(dialog.locator("> section pre")).to_contain_text("characters more")
+    assert page.evaluate("document.querySelectorAll('dialog *').length") < 1_500
+    assert page.evaluate("document.querySelector('dialog').textContent.length") < 100_000
+    assert page.locator("dialog").evaluate("one => one.scrollWidth - one.clientWidth") == 0
+
+
+def test_back_closes_a_story_and_its_address_opens_it(page: Page, stack: Stack) -> None:
+    event_id, dialog, begin = fire(stack, user_id=uuid.uuid4().hex), page.locator("dialog"), page.url
+    page.get_by_label("Filter what arrives").fill(event_id)
+    row = page.locator("#list .row")
+    for _ in range(2):  # one step back is enough, however many were opened
+        row.click()
+        expect(dialog.locator(".outcome")).to_be_visible()
+        assert page.url == f"{begin}#event={event_id}"
+        page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+        assert page.url == begin
+    row.click()
+    page.go_back()
+    expect(dialog).to_be_hidden()
+    page.goto("about:blank")
+    page.goto(f"{begin}#event={event_id}")
+    expect(dialog.locator(".identity code")).to_have_text(event_id)
+    page.go_back()
+    expect(dialog).to_be_hidden()
+    assert page.url == begin
+
+
+def test_a_story_that_is_closed_before_it_is_told_stays_closed(page: Page, stack: Stack) -> None:
+    event_id, answers = fire(stack, user_id=uuid.uuid4().hex), []
+    page.route("**/api/story?*", lambda route: answers.append(route))
+    page.get_by_label("Filter what arrives").fill(event_id)
+    page.locator("#list .row").click()
+    expect(page.locator("dialog")).to_contain_text("asking")
+    page.keyboard.press("Escape")
+    with page.expect_response("**/api/story?*"):
+        answers[0].continue_()
+    page.locator("#list .row").focus()  # a turn for what was answered
+    expect(page.locator("dialog")).to_be_hidden()
+
+
 def test_ten_thousand_events_leave_a_list_of_bounded_length(chromium: Browser, stack: Stack) -> None:
     with looking(chromium, stack, opened=False) as look:
         page = look.page
@@ -439,11 +501,36 @@ def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium
         expect(page.locator("h1")).to_have_text("The page's server does not answer")
         expect(link).to_contain_text("no connection for")
         expect(loader).to_contain_text("last seen ready")
+        page.route("**/pixel.gif*", lambda route: route.abort())
+        page.get_by_role("button", name="Fire the pixel").click()
+        expect(page.locator("#trip")).to_contain_text("Neither the collector nor the page's server answers.")
         assert (height(), overflow(page)) == (high, 0)
         page.unroute("**/api/stream")
         expect(link).to_have_text("live")
         expect(loader).not_to_contain_text("last seen")
-        look.wrong[:] = [line for line in look.wrong if "503" not in line]
+        look.wrong[:] = [line for line in look.wrong if "503" not in line and "net::ERR_FAILED" not in line]
+
+
+def test_a_tab_that_nobody_sees_leaves_its_connection_to_others(page: Page, stack: Stack) -> None:
+    """A browser has six for all tabs of a server."""
+    look = "hidden => {{ Object.defineProperty(document, 'hidden', {{ value: hidden, configurable: true }}); {} }}"
+    look = look.format("document.dispatchEvent(new Event('visibilitychange'))")
+    tabs = [page]
+    for _ in range(6):
+        tabs[-1].evaluate(look, True)
+        tabs.append(page.context.new_page())
+        tabs[-1].goto(f"{stack.url('page')}/")
+        expect(tabs[-1].locator("#link")).to_have_text("live")
+    user = uuid.uuid4().hex
+    fire(stack, user_id=user, type="meanwhile")
+    expect(tabs[-1].locator("#list")).to_contain_text(user)
+    expect(page.locator("#list")).not_to_contain_text(user)
+    with page.expect_request("**/api/stream?after=*"):
+        page.evaluate(look, False)
+    expect(page.locator("#list")).to_contain_text(user)
+    expect(page.locator("#link")).to_have_text("live")
+    for tab in tabs[1:]:
+        tab.close()
 
 
 @pytest.mark.slow
@@ -461,7 +548,7 @@ def test_an_outage_is_rehearsed_shown_where_it_is_and_nothing_is_lost(page: Page
     found = [ask(stack, f"/api/events?event_id={event_id}&wait=20")["items"] for event_id in ids]
     assert [len(items) for items in found] == [1] * 5
     expect(page.locator(".term[data-name=spooled] strong")).to_have_text("0")
-    expect(page.locator("h1")).to_have_text("All is well")
+    expect(page.locator("#flow")).not_to_have_attribute("data-state", "error")
 
 
 def test_sql_is_answered_as_table_chart_and_number_and_exported(page: Page, tmp_path: Path) -> None:
@@ -487,6 +574,31 @@ def test_sql_is_answered_as_table_chart_and_number_and_exported(page: Page, tmp_
     expect(page.locator("#result .numbers")).to_contain_text("1,234,567")
     page.get_by_role("button", name="Events by type").click()
     expect(page.locator("#result")).not_to_contain_text("1,234,567")
+
+
+def test_odd_numbers_are_drawn_as_far_as_they_can_be(page: Page) -> None:
+    odd = "STRUCT('a' AS name, 'nan' AS n), ('b', 'inf'), ('c', '-inf'), ('d', NULL), ('e', '1e300')"
+    page.fill("#query", f"SELECT name, CAST(n AS FLOAT64) AS n FROM UNNEST([{odd}])")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#result rect")).to_have_count(1)
+    assert labels(page, "#result") == ["a", "b", "c", "d", "e"]
+    ticks = page.locator("#result .tick.end").all_text_contents()
+    assert max(map(len, ticks)) <= 8, ticks
+    columns = ", ".join(f"n AS n{number}" for number in range(6))
+    page.fill("#query", f"SELECT CAST(n AS STRING) AS name, {columns} FROM UNNEST(GENERATE_ARRAY(1, 500)) AS n")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#asked")).to_contain_text("500 rows")
+    page.get_by_role("button", name="Line").click()
+    expect(page.locator("#result")).to_contain_text("Drawn: the first 400 rows, the first 4 of 6 columns.")
+    places = [int(one) for one in labels(page, "#result")]
+    assert len({after - before for before, after in itertools.pairwise(places)}) == 1, places
+    page.get_by_role("button", name="Table").click()
+    wide = ", ".join(f"n AS n{number}" for number in range(300))
+    page.fill("#query", f"SELECT REPEAT('x', 9000) AS text, {wide} FROM UNNEST(GENERATE_ARRAY(1, 200)) AS n")
+    page.press("#query", "Control+Enter")
+    expect(page.locator("#result")).to_contain_text("of 200 rows are shown; the export has all of them.")
+    assert page.evaluate("document.querySelectorAll('#result *').length") < 25_000
+    assert len(page.locator("#result td").first.inner_text()) < 1_000
 
 
 def test_what_failed_or_was_stopped_leaves_no_older_answer(page: Page) -> None:
@@ -589,7 +701,7 @@ def test_a_service_is_killed_and_started_by_keyboard_and_the_picture_says_so(pag
     expect(page.locator("h1")).to_contain_text("oader")
     expect(page.locator(".cross").first).to_be_visible()
     event_id = fire(stack, user_id="ada", type="while-the-loader-is-away")
-    expect(page.locator("#ledger")).to_contain_text("Loader does not answer")
+    expect(page.locator("#ledger")).to_contain_text("The loader has ended. So these are the sums")
     expect(page.locator(".verdict")).to_contain_text(re.compile("on (its|their) way"))  # the proof holds meanwhile
     page.keyboard.press("Enter")
     expect(loader).to_contain_text("ready")

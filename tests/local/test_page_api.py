@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,7 @@ def test_a_reject_says_why_and_what_was_sent(stack: Stack, page: Page) -> None:
         ("wait=31", "wait='31': use a number from 0 to 30"),
         ("limit=nan", "limit='nan'"),
         ("limit=100000", "limit='100000': use a number from 0 to 1000"),
+        ("event_id=a%00b", "event_id: nothing can be looked for by a null byte"),
         ("event=1", "'event' is not a parameter here; use some of event_id,"),
         ("table=nope", "no table 'nope'; it has events"),
     ],
@@ -127,6 +129,7 @@ def test_the_story_goes_from_the_raw_request_to_the_row(stack: Stack, page: Page
 def test_an_unknown_event_has_no_story(page: Page) -> None:
     said = "no event 'nope' among the rows and rejects of the last 8 days, and none is on its way"
     assert page.refused("/api/story?event_id=nope", method="GET") == (404, {"message": said})
+    assert page.refused("/api/story?event_id=%00", method="GET")[0] == 400
 
 
 def test_a_request_is_explained_and_not_sent(page: Page) -> None:
@@ -154,6 +157,7 @@ def test_a_payload_is_explained_by_the_protocol_that_it_looks_like(page: Page) -
         ({}, 'post {"url": "…"} or {"request": "…"}'),
         ({"request": "  "}, "there is nothing to read"),
         ({"request": "{", "protocol": None}, "this begins like JSON but is not"),
+        ({"request": "[" * 100_000}, "this JSON is nested too deeply to be read"),
         ({"request": "{}", "protocol": "morse"}, "protocol 'morse': use one of amplitude, "),
         ({"url": "https://t.example.com/nowhere"}, None),
     ],
@@ -216,6 +220,7 @@ def left(page: Page, sql: str) -> None:
         ("SELECT 1 FROM\n pixelpipe.nothing", "Table local:pixelpipe.nothing was not found", (2, 12)),
         ("SELECT 1 AS\nsome", "Unexpected keyword SOME", (2, 1)),
         ("SELEC 1", "Syntax error", (1, 7)),
+        ("SELECT * FROM pixelpipe.events WHERE", "Syntax error: something is missing here", (1, 36)),
         ("DELETE FROM pixelpipe.events_log WHERE TRUE", "this box only reads: use SELECT, not DELETE", None),
         (" ", "the SQL is empty; try SELECT user_id, type FROM pixelpipe.events", None),
     ],
@@ -224,6 +229,7 @@ def test_sql_that_fails_says_where(page: Page, sql: str, said: str, place: tuple
     status, error = page.refused("/api/query", {"sql": sql})
     assert status == 400
     assert said in error["message"] and "\n" not in error["message"]
+    assert not re.match("[a-z]+[A-Z]", error["message"])  # no code before the words
     assert (error.get("line"), error.get("column")) == (place or (None, None))
 
 
@@ -295,7 +301,9 @@ def test_the_cost_is_that_of_the_bytes_measured_here(stack: Stack, page: Page) -
     assert sum(part["dollars_a_month"] for part in found["parts"]) == pytest.approx(found["total_month"], abs=0.1)
     millions = found["month"]["million_events"]
     assert found["per_million"] == pytest.approx(found["total_month"] / millions, rel=0.01)
-    assert page.refused("/api/cost?rate=-1", method="GET")[0] == 400
+    for rate in ("-1", "0", "1e7"):
+        status, error = page.refused(f"/api/cost?rate={rate}", method="GET")
+        assert (status, error["message"]) == (400, f"rate='{rate}': use a number from 0.01 to 1,000,000")
 
 
 def test_the_proof_closes_hour_by_hour(stack: Stack, page: Page) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from local import raw_hits
@@ -38,7 +39,7 @@ def desk(pubsub_host: str, project: str, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture
 async def raw(desk: Desk, project: str) -> AsyncIterator[RawHits]:
     reading = Reading(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
-    found = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]))
+    found = RawHits(project, resource_names.HITS_TOPIC, reading, Policy(SCHEMA.privacy["balanced"]), NOW)
     task = asyncio.create_task(found.run())
     await until(lambda: found.made)
     yield found
@@ -122,6 +123,13 @@ async def test_what_a_collector_counted_is_no_hit(desk: Desk, raw: RawHits) -> N
     send(desk, hits(1), "p1")
     await until(lambda: raw.counts.total())
     assert (raw.counts.total(), len(raw.kept())) == (1, 1)
+
+
+async def test_what_was_received_before_this_run_is_told_apart(desk: Desk, raw: RawHits) -> None:
+    (late,) = hits(1)
+    send(desk, [msgspec.structs.replace(late, at=NOW - 1), *hits(2)], "p1")
+    await until(lambda: raw.counts.total() == 3)
+    assert raw.earlier.total() == 1
 
 
 async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: RawHits) -> None:
