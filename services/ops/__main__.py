@@ -84,7 +84,9 @@ class _Parser(argparse.ArgumentParser):
         return "\n".join(lines) + "\n"
 
 
-def parser(imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe") -> argparse.ArgumentParser:
+def parser(
+    imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe", *, long: bool = True
+) -> argparse.ArgumentParser:
     """Of all commands, with the options of those that are `imported`: all of them take twice as long."""
     whole = _Parser(prog=name)
     commands = whole.add_subparsers(
@@ -95,7 +97,7 @@ def parser(imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe") -
         command.set_defaults(of=command)
         if name in imported:
             module = _module(name)
-            command.description = module.__doc__
+            command.description = module.__doc__ if long else text
             module.add_options(command)
     return whole
 
@@ -142,6 +144,10 @@ def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         options, unknown = whole.parse_known_args(arguments)
         if unknown:  # argparse itself would show the usage of all commands
             options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
+        for name, value in vars(options).items():  # a path may have any bytes, a request of BigQuery or Pub/Sub may not
+            texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+            if any("\ud800" <= char <= "\udfff" for one in texts for char in one):
+                options.of.error(f"{name} is not UTF-8")
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(_Threads())
             return runner.run(_until_stopped(options))

@@ -25,7 +25,7 @@ from services.ops.dead_letter import DeadLetter, printable
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
 from services.provision.archive import REPLAYED
-from services.shared import resource_names
+from services.shared import config, resource_names
 from services.shared.publisher import Publisher, Unconfirmed
 
 IN_FLIGHT = 8  # messages being published at a time
@@ -142,7 +142,8 @@ async def _count(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
 
 
 def _not_found(ids: list[str]) -> str:
-    return f"no dead letter {', '.join(ids)} was delivered; if it was read moments ago, try again a little later"
+    named = ", ".join(map(config.shown, ids))
+    return f"no dead letter {named} was delivered; if it was read moments ago, try again a little later"
 
 
 async def _replay(options: argparse.Namespace, queue: DeadLetterQueue) -> int:

@@ -135,6 +135,7 @@ def _known(protocol: str) -> str:
 
 
 def _hour(letter: DeadLetter) -> int:
-    """When it was received, about: a pack's id says when it was made."""
+    """When it was received, about: a pack's id says when it was made, which was not after it died."""
     made = identity.time_of(letter.attributes.get("pack", ""))
-    return made * 1000 // HOUR_US if made is not None else int(letter.published.timestamp() * 1e6) // HOUR_US
+    published = int(letter.published.timestamp() * 1e6)
+    return (published if made is None else min(made * 1000, published)) // HOUR_US

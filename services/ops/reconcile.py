@@ -71,7 +71,10 @@ async def run(options: argparse.Namespace) -> int:
     print(to_json(report, indent=2) if options.json else text, flush=True)
     refused = await report_delivery.deliver(to, report, text)
     if options.metrics is not None:
-        await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
+        try:
+            await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
+        except CommandRefused as error:
+            refused.append(str(error))
     if refused:
         raise CommandRefused("; ".join(refused))
     return 1 if report["missing"] or report["stale"] else 0
@@ -80,7 +83,7 @@ async def run(options: argparse.Namespace) -> int:
 async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
     client = deployment.bigquery_client(options.project)
     now = datetime.now(UTC)
-    since = (options.since or now - _SINCE).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    since = (options.since or now - _SINCE).replace(minute=0, second=0, microsecond=0)
     dead = None
     if not options.no_dead:
         with output.working("counting dead letters"):

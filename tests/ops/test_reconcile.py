@@ -205,6 +205,14 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
     assert report["missing"] == 2  # one native hit and one of segment are gone for good
 
 
+def test_no_dead_letter_can_stop_the_count(pipeline: Pipeline) -> None:
+    """Of an hour that no TIMESTAMP has: a pack's id is what its sender made it."""
+    pipeline.bury(b"odd", {"schema": hit.SCHEMA, "pack": "ffffffff-ffff-7fff-bfff-ffffffffffff", "count": "2"})
+    (group,) = pipeline.dead("count").json["counts"]
+    assert (group["protocol"], group["hits"]) == (None, 2)
+    assert abs(datetime.fromisoformat(group["hour"]) - NOW) < timedelta(hours=2)
+
+
 def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipeline) -> None:
     """`dead count` writes the count that the view has from then on."""
     at = int(HOUR.timestamp() * 1e6)
