@@ -17,7 +17,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option, output
@@ -136,7 +135,7 @@ async def _drop(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
 async def _count(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
     client = deployment.bigquery_client(options.project)
     found = await dead_tally.counted(queue, options.schema)
-    await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, found, datetime.now(UTC))
+    await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, found)
     output.show(options, {"hits": found.hits, "counts": found.shown(), "first_event_ids": found.ids})
     return 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from google.api_core import exceptions
 
+from services.ops import deployment
 from services.ops.dead_letter import DeadLetter
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import TIMEOUT, CommandRefused
@@ -103,14 +104,14 @@ async def counted(queue: DeadLetterQueue, schema: Path) -> DeadTally:
     return found
 
 
-def write(client: Any, project: str, dataset: str, found: DeadTally, now: datetime) -> None:
+def write(client: Any, project: str, dataset: str, found: DeadTally) -> None:
     """Append the counts: they hold until those of a later run. Raises CommandRefused without the table."""
     name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
     try:
         client.get_table(name, timeout=TIMEOUT)
     except exceptions.NotFound:
         raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
-    at = int(now.timestamp() * 1e6)
+    at = int(deployment.now(client).timestamp() * 1e6)
     own = f"'{identity.uuid7(at)}', TIMESTAMP_MICROS({at}), '{DEAD_LETTERS}', 0, FALSE"
     values = [
         f"(DATE({hour}), {own}, {hour}, {protocol}, '{DEAD_LETTERED}', {hits})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -114,6 +114,13 @@ def bigquery_client(project: str, emulator: str | None = None) -> Any:
     # Unlike Pub/Sub's, this client looks for credentials also where it talks to an emulator.
     anonymous = AnonymousCredentials() if os.environ.get("BIGQUERY_EMULATOR_HOST") else None
     return bigquery.Client(project, credentials=anonymous)
+
+
+def now(client: Any) -> datetime:
+    """By BigQuery's clock, which its views go by; this machine's may be wrong."""
+    (row,) = client.query("SELECT CURRENT_TIMESTAMP()", timeout=TIMEOUT).result(timeout=TIMEOUT)
+    found: datetime = row[0]
+    return found
 
 
 def one_line(error: Exception) -> str:

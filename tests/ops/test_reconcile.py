@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +21,7 @@ from services.shared.tally import HOUR_US
 from services.shared.tally_table import TABLE
 from tests.emulators.bigquery import oracle
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
+from tests.process import ROOT
 from tests.waiting import until
 
 NOW = datetime.now(UTC)
@@ -283,3 +287,48 @@ def _post(url: str, body: str) -> int:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def test_the_clock_of_whoever_counts_dead_letters_decides_nothing(pipeline: Pipeline) -> None:
+    """A count from the future would have held until then, whatever was replayed or dropped."""
+    at = int(HOUR.timestamp() * 1e6)
+    lines = [hit.encode(Hit(identity.uuid7(at), at, "GET", "/i"))]
+    letter = pipeline.bury(*hit.pack(lines, identity.uuid7(at)))
+    pipeline.load("tallies", [tally("a", "acknowledged", 1), last("a")])
+    script = """
+import datetime, sys
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(days=3)
+datetime.datetime = Ahead
+from services.ops.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "reconcile",
+        "--subscription",
+        DEAD_SUBSCRIPTION,
+        "--wait",
+        "0.5",
+        "--json",
+    ]
+    env = {**os.environ, **pipeline.env, "PIPE_PROJECT": pipeline.project, "PIPE_SCHEMA": str(pipeline.file)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert (found["sums"]["dead_lettered"], found["missing"], found["sums"]["acknowledged"]) == (1, 0, 1)
+    pipeline.dead("drop", letter, "--yes")
+    assert reconcile(pipeline, code=1).json["missing"] == 1
+
+
+def test_a_collector_whose_clock_is_ahead_does_not_speak_for_the_others(pipeline: Pipeline) -> None:
+    heard, ahead = NOW - timedelta(minutes=40), NOW + timedelta(hours=20)
+    pipeline.load(
+        "tallies",
+        [tally(name, "acknowledged", 1, received_at=at.isoformat()) for name, at in (("a", heard), ("b", ahead))],
+    )
+    found = pipeline.ops("reconcile", "--no-dead", "--json", code=1).json
+    assert (datetime.fromisoformat(found["as_of"]), found["stale"]) == (heard, True)
