@@ -46,7 +46,7 @@ def labels(likes: Iterable[Hit | None]) -> list[Label]:
 
 
 class TallyCounter:
-    """Running totals of one process; only from the event loop's thread. Bounded: of many, old ones that were told go."""
+    """Running totals of one process; only from the event loop's thread. Bounded: old ones that were told go."""
 
     def __init__(self) -> None:
         self._totals: defaultdict[_Key, int] = defaultdict(int)

@@ -104,13 +104,21 @@ async def counted(queue: DeadLetterQueue, schema: Path) -> DeadTally:
     return found
 
 
+def last(client: Any, project: str, dataset: str) -> int:
+    """How many hits the last count had. Raises CommandRefused without the table."""
+    table = _table(client, project, dataset)
+    of_all = f"FROM `{table}` WHERE `source` = '{DEAD_LETTERS}'"
+    sql = (
+        f"SELECT IFNULL(SUM(`hits`), 0) FROM (SELECT DISTINCT `hour`, `protocol`, `hits` {of_all}\n"  # noqa: S608
+        f"AND `received_at` = (SELECT MAX(`received_at`) {of_all}))"
+    )
+    (row,) = client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
+    return int(row[0])
+
+
 def write(client: Any, project: str, dataset: str, found: DeadTally) -> None:
     """Append the counts: they hold until those of a later run. Raises CommandRefused without the table."""
-    name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
-    try:
-        client.get_table(name, timeout=TIMEOUT)
-    except exceptions.NotFound:
-        raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
+    name = _table(client, project, dataset)
     at = int(deployment.now(client).timestamp() * 1e6)
     own = f"'{identity.uuid7(at)}', TIMESTAMP_MICROS({at}), '{DEAD_LETTERS}', 0, FALSE"
     values = [
@@ -128,6 +136,15 @@ def write(client: Any, project: str, dataset: str, found: DeadTally) -> None:
             f"`protocol`, `outcome`, `hits`)\nVALUES {rows}"
         )
         client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
+
+
+def _table(client: Any, project: str, dataset: str) -> str:
+    name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
+    try:
+        client.get_table(name, timeout=TIMEOUT)
+    except exceptions.NotFound:
+        raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
+    return name
 
 
 def _known(protocol: str) -> str:

@@ -85,10 +85,11 @@ async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
     client = deployment.bigquery_client(options.project)
     now = await asyncio.to_thread(deployment.now, client)
     since = (options.since or now - _SINCE).replace(minute=0, second=0, microsecond=0)
-    dead = None
+    dead, before = None, 0
     if not options.no_dead:
         with output.working("counting dead letters"):
             dead = await _dead(options)
+            before = await asyncio.to_thread(dead_tally.last, client, options.project, options.dataset)
         await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead)
     dataset = f"{options.project}.{options.dataset}"
     with output.working("comparing"):
@@ -96,7 +97,7 @@ async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
         told = await asyncio.to_thread(_told, client, dataset, since, now)
     lost = reconcile_report.missing(groups)
     collectors = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
-    return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead)
+    return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead, before)
 
 
 def ask(
