@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+
+# As services.ops does, and for it: Ctrl-C shows no traceback of an import.
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from emulators.arguments import HOST, data_path
 from local import ports
@@ -114,7 +120,7 @@ def _fault(options: argparse.Namespace) -> int:
 
 
 def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Run the operator's command as a child whose Google clients talk to the stack; its exit code."""
+    """Become the operator's command, whose Google clients talk to the stack: what is sent to this process is for it."""
     from local import run_file, stack
 
     arguments = ["--help"] if options.help else list(options.arguments)
@@ -123,15 +129,17 @@ def _ops(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         running = run_file.read(options.data)
     except run_file.NotRunning as error:
         if not arguments or arguments[0] in _NO_STACK or _asks_for_help(arguments):
-            return subprocess.run(
-                [sys.executable, "-m", "services.ops", *arguments], env=environ, check=False
-            ).returncode
+            _become(arguments, environ)
         print(f"ops: {error}", file=sys.stderr)
         return 1
     pipe = {"PIPE_PROJECT": running.project, "PIPE_DATASET": running.dataset, "PIPE_SCHEMA": running.schema}
     environment = {**stack.emulator_environment(running.ports, environ), **pipe}
     arguments += _addresses(arguments, running.ports)
-    return subprocess.run([sys.executable, "-m", "services.ops", *arguments], env=environment, check=False).returncode
+    _become(arguments, environment)
+
+
+def _become(arguments: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    os.execve(sys.executable, [sys.executable, "-m", "services.ops", *arguments], environ)  # noqa: S606 - of this environment
 
 
 def _addresses(arguments: Sequence[str], running: ports.Ports) -> list[str]:
@@ -169,4 +177,6 @@ def _bigquery(data: Path, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:], os.environ))

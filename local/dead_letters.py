@@ -13,6 +13,7 @@ from google.api_core import exceptions
 from local.refusal import Refused
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
+from services.shared import fault
 from services.shared.config import ConfigError
 
 MOST = 100
@@ -37,8 +38,9 @@ class DeadLetters:
                 except (CommandRefused, ConfigError) as error:
                     raise Refused(str(error), HTTPStatus.SERVICE_UNAVAILABLE) from error
                 except exceptions.GoogleAPIError as error:
-                    text = " ".join(str(error).split())[:200]
-                    raise Refused(f"Pub/Sub says: {text}", HTTPStatus.SERVICE_UNAVAILABLE) from error
+                    raise Refused(
+                        f"Pub/Sub says: {fault.words(error)[:200]}", HTTPStatus.SERVICE_UNAVAILABLE
+                    ) from error
                 self._read = time.monotonic()
             return self._found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from emulators.arguments import HOST
 from local import run_file
 from local.ports import Ports
+from services.shared.fault import words
 
 _TIMEOUT = 10.0  # seconds for one answer
 
@@ -47,8 +48,7 @@ def _ask(port: int, method: str, path: str, body: str | None = None) -> str:
         response = connection.getresponse()
         answer = json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise FaultError(f"the control port {port} did not answer: {why}; is `make run` running?") from error
+        raise FaultError(f"the control port {port} did not answer: {words(error)}; is `make run` running?") from error
     finally:
         connection.close()
     if response.status >= http.HTTPStatus.BAD_REQUEST:

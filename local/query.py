@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.shared import fault
+
 TIMEOUT = 60.0  # seconds a query may take
 TABLE_ROWS = 1_000  # a table is laid out in memory; JSON lines have no such limit
 _MOST_COLUMNS = 10_000  # the width of the table where output goes to a file
@@ -66,19 +68,15 @@ def explained() -> Iterator[None]:
         raise QueryError(f"no answer from BigQuery: {error}") from error
     except GoogleAuthError as error:  # in a cluster, where a page is left open for days
         raise QueryError(
-            f"no credentials: gcloud auth application-default login ({_one_line(str(error))[:200]})"
+            f"no credentials: gcloud auth application-default login ({fault.words(error)[:200]})"
         ) from error
 
 
 def _reason(error: exceptions.GoogleAPICallError) -> str:
     for detail in error.errors:
         if isinstance(detail, dict) and detail.get("message"):
-            return f"{detail.get('reason') or 'error'}: {_one_line(str(detail['message']))}"
-    return _one_line(str(error.message))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+            return f"{detail.get('reason') or 'error'}: {fault.words(detail['message'])}"
+    return fault.words(error.message)
 
 
 def print_table(found: Any, out: TextIO) -> None:

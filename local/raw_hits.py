@@ -20,7 +20,7 @@ from google.pubsub_v1.types import PullRequest
 from local.story import Reading
 from services.ops import tap
 from services.processor import log_entry
-from services.shared import backoff, hit
+from services.shared import backoff, fault, hit
 from services.shared.errors import Poison
 from services.shared.format_version import NewerFormat
 from services.shared.hit import Hit
@@ -79,7 +79,7 @@ class RawHits:
                 continue  # nothing came
             except exceptions.GoogleAPICallError as error:
                 self.made = self.made and not isinstance(error, exceptions.NotFound)
-                self.error = " ".join(str(error.message).split())[:200]
+                self.error = fault.words(error.message)[:200]
                 await asyncio.sleep(wait.wait())
 
     async def leave(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from services.shared import fault
 from services.shared.reconciliation import Sample, samples
 
 SECONDS = 1.0  # limit for one request; the page asks every second
@@ -32,7 +33,7 @@ async def ask(session: aiohttp.ClientSession, name: str, url: str, log: str | No
     except TimeoutError as error:
         raise NoAnswer(f"{name} did not answer in {SECONDS:g} s{hint}") from error
     except (aiohttp.ClientError, OSError) as error:
-        why = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        why = getattr(error, "strerror", None) or fault.words(error)
         raise NoAnswer(f"{name} does not answer: {why}{hint}") from error
 
 

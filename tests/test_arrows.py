@@ -27,7 +27,15 @@ ALLOWED: dict[str, set[str]] = {
 FOREIGN = {
     "google.cloud.pubsub_v1": {"shared/subscriber.py", "shared/subscriber_client.py", "provision", "ops"},
     "google.pubsub_v1": {"shared/publisher.py", "provision", "ops", "emulators", "local/raw_hits.py"},
-    "google.auth": {"shared/credentials.py", "shared/publisher.py", "loader", "ops", "provision", "local"},
+    "google.auth": {
+        "shared/credentials.py",
+        "shared/fault.py",
+        "shared/publisher.py",
+        "loader",
+        "ops",
+        "provision",
+        "local",
+    },
     "google.cloud.bigquery": {"loader", "provision", "ops", "local"},
     "google.cloud.bigquery_storage_v1": {"loader", "emulators"},
     "google.cloud.bigquery_storage": {"loader"},

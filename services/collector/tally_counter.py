@@ -18,6 +18,7 @@ from services.shared.tally import COLLECTOR, HOUR_US, Count, Label, Tally
 
 TALLY_SECONDS = 60.0
 _KEPT_HOURS = 2  # a hit is settled within minutes of its receipt
+MOST = 5_000  # totals of older hours that are kept: after a step, the clock may be there once more
 _PATH = "/tally"  # what a reader sees that does not know tallies; no request has it
 
 Send = Callable[[bytes], Awaitable[Exception | None]]
@@ -44,11 +45,14 @@ def labels(likes: Iterable[Hit | None]) -> list[Label]:
 
 
 class TallyCounter:
-    """Running totals of one process; only from the event loop's thread. Bounded: hours that are over and told go."""
+    """Running totals of one process; only from the event loop's thread. Bounded: old ones that were told go."""
 
     def __init__(self) -> None:
         self._totals: defaultdict[_Key, int] = defaultdict(int)
         self._told: dict[_Key, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._totals)
 
     def add(self, own: Label, outcome: str, hits: int = 1) -> None:
         self._totals[(*own, outcome)] += hits
@@ -65,9 +69,11 @@ class TallyCounter:
         """These are safe; `hour` is the present one."""
         for one in counts:
             self._told[one.hour, one.protocol, one.tenant, one.outcome] = one.hits
-        for key in [key for key, hits in self._told.items() if key[0] < hour - _KEPT_HOURS]:
-            if self._totals[key] == self._told[key]:
+        excess = len(self._totals) - MOST
+        for key in list(self._totals) if excess > 0 else ():  # the oldest first
+            if excess > 0 and key[0] < hour - _KEPT_HOURS and self._totals[key] == self._told.get(key):
                 del self._totals[key], self._told[key]
+                excess -= 1
 
 
 class TallySender:

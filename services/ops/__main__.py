@@ -1,7 +1,8 @@
 """What an operator types: `python -m services.ops COMMAND --help`.
 
 Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused, failed or not all done, 2 for
-options, a schema file or an emulator's address that are wrong, 130 after Ctrl-C, 141 once nobody reads stdout.
+options, a schema file or an emulator's address that are wrong, 141 once nobody reads stdout, and 130, 143 or 129 after
+Ctrl-C, SIGTERM or the end of the terminal, by which a command ends in order.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import requests
@@ -82,7 +84,9 @@ class _Parser(argparse.ArgumentParser):
         return "\n".join(lines) + "\n"
 
 
-def parser(imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe") -> argparse.ArgumentParser:
+def parser(
+    imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe", *, long: bool = True
+) -> argparse.ArgumentParser:
     """Of all commands, with the options of those that are `imported`: all of them take twice as long."""
     whole = _Parser(prog=name)
     commands = whole.add_subparsers(
@@ -93,21 +97,34 @@ def parser(imported: Sequence[str] = tuple(COMMANDS), name: str = "pixelpipe") -
         command.set_defaults(of=command)
         if name in imported:
             module = _module(name)
-            command.description = module.__doc__
+            command.description = module.__doc__ if long else text
             module.add_options(command)
     return whole
 
 
+class _Stopped(Exception):
+    """By the signal of this number."""
+
+
+class _Threads(ThreadPoolExecutor):
+    """Of the blocking calls: the end does not wait for them. Google's clients would keep it for ten minutes."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 def main(arguments: Sequence[str]) -> int:
-    whole = parser(arguments[:1], os.environ.get(NAME) or "python -m services.ops")
-    if not arguments:
-        whole.print_help(sys.stderr)
-        return 2
-    command = arguments[0]
+    command = (arguments or [""])[0]
     try:
+        whole = parser(arguments[:1], os.environ.get(NAME) or "python -m services.ops")
+        if not arguments:
+            whole.print_help(sys.stderr)
+            return 2
         return _run(whole, arguments)
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except _Stopped as stopped:
+        return 128 + int(stopped.args[0])
     except BrokenPipeError:  # the reader of stdout, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -127,13 +144,43 @@ def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         options, unknown = whole.parse_known_args(arguments)
         if unknown:  # argparse itself would show the usage of all commands
             options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
-        code: int = asyncio.run(_module(options.command).run(options))
+        for name, value in vars(options).items():  # a path may have any bytes, a request of BigQuery or Pub/Sub may not
+            texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+            if any("\ud800" <= char <= "\udfff" for one in texts for char in one):
+                options.of.error(f"{name} is not UTF-8")
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(_Threads())
+            return runner.run(_until_stopped(options))
     finally:
         print(end="", flush=True)  # here, where what fails is said
+
+
+async def _until_stopped(options: argparse.Namespace) -> int:
+    """The command's exit code. Raises _Stopped; Ctrl-C is asyncio's."""
+    command = asyncio.ensure_future(_module(options.command).run(options))
+    received: list[int] = []
+
+    def stop(number: int) -> None:
+        received.append(number)
+        command.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        code: int = await command
+    except asyncio.CancelledError:
+        if received:
+            raise _Stopped(received[0]) from None
+        raise
     return code
 
 
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    ended = main(sys.argv[1:])
+    if ended > 128:  # a thread may still wait for an answer, and Python for it
+        sys.stderr.flush()
+        os._exit(ended)
+    sys.exit(ended)

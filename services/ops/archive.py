@@ -22,6 +22,7 @@ import pyarrow.fs
 from fastavro.schema import SchemaParseException, UnknownType
 
 from services.provision.archive import ACK_DEADLINE_SECONDS, SUFFIX
+from services.shared import fault
 
 EMULATOR = "STORAGE_EMULATOR_HOST"  # as Google's own clients have it
 # What an object holds was published before it was begun, or in the minutes it was open at most; a minute for clocks.
@@ -87,7 +88,7 @@ class Archive:
                 for record in fastavro.reader(bounded):
                     yield _message(record)
         except _BROKEN as error:
-            raise BrokenObject(" ".join(str(error).split()) or type(error).__name__) from error
+            raise BrokenObject(fault.words(error)) from error
 
 
 class _Bounded:

@@ -1,4 +1,7 @@
-"""Prints a shell's completion of these commands: `pixelpipe completion bash > /etc/bash_completion.d/pixelpipe`."""
+"""Prints a shell's completion of these commands: `pixelpipe completion bash > /etc/bash_completion.d/pixelpipe`.
+
+For zsh it is a file `_pixelpipe` in a folder of `$fpath`, for fish ~/.config/fish/completions/pixelpipe.fish.
+"""
 
 from __future__ import annotations
 
@@ -14,5 +17,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     from services.ops import __main__ as commands  # which imports this
 
-    print(shtab.complete(commands.parser(), options.shell))
+    print(shtab.complete(commands.parser(long=False), options.shell))  # a shell shows a line of each
     return 0

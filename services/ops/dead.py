@@ -17,7 +17,6 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from services.ops import dead_letter, dead_letter_queue, dead_tally, deployment, option, output
@@ -25,7 +24,7 @@ from services.ops.dead_letter import DeadLetter, printable
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import CommandRefused
 from services.provision.archive import REPLAYED
-from services.shared import resource_names
+from services.shared import config, resource_names
 from services.shared.publisher import Publisher, Unconfirmed
 
 IN_FLIGHT = 8  # messages being published at a time
@@ -136,13 +135,14 @@ async def _drop(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
 async def _count(options: argparse.Namespace, queue: DeadLetterQueue) -> int:
     client = deployment.bigquery_client(options.project)
     found = await dead_tally.counted(queue, options.schema)
-    await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, found, datetime.now(UTC))
+    await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, found)
     output.show(options, {"hits": found.hits, "counts": found.shown(), "first_event_ids": found.ids})
     return 0
 
 
 def _not_found(ids: list[str]) -> str:
-    return f"no dead letter {', '.join(ids)} was delivered; if it was read moments ago, try again a little later"
+    named = ", ".join(map(config.shown, ids))
+    return f"no dead letter {named} was delivered; if it was read moments ago, try again a little later"
 
 
 async def _replay(options: argparse.Namespace, queue: DeadLetterQueue) -> int:

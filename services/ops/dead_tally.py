@@ -12,6 +12,7 @@ from typing import Any
 
 from google.api_core import exceptions
 
+from services.ops import deployment
 from services.ops.dead_letter import DeadLetter
 from services.ops.dead_letter_queue import DeadLetterQueue
 from services.ops.deployment import TIMEOUT, CommandRefused
@@ -103,14 +104,22 @@ async def counted(queue: DeadLetterQueue, schema: Path) -> DeadTally:
     return found
 
 
-def write(client: Any, project: str, dataset: str, found: DeadTally, now: datetime) -> None:
+def last(client: Any, project: str, dataset: str) -> int:
+    """How many hits the last count had. Raises CommandRefused without the table."""
+    table = _table(client, project, dataset)
+    of_all = f"FROM `{table}` WHERE `source` = '{DEAD_LETTERS}'"
+    sql = (
+        f"SELECT IFNULL(SUM(`hits`), 0) FROM (SELECT DISTINCT `hour`, `protocol`, `hits` {of_all}\n"  # noqa: S608
+        f"AND `received_at` = (SELECT MAX(`received_at`) {of_all}))"
+    )
+    (row,) = client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
+    return int(row[0])
+
+
+def write(client: Any, project: str, dataset: str, found: DeadTally) -> None:
     """Append the counts: they hold until those of a later run. Raises CommandRefused without the table."""
-    name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
-    try:
-        client.get_table(name, timeout=TIMEOUT)
-    except exceptions.NotFound:
-        raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
-    at = int(now.timestamp() * 1e6)
+    name = _table(client, project, dataset)
+    at = int(deployment.now(client).timestamp() * 1e6)
     own = f"'{identity.uuid7(at)}', TIMESTAMP_MICROS({at}), '{DEAD_LETTERS}', 0, FALSE"
     values = [
         f"(DATE({hour}), {own}, {hour}, {protocol}, '{DEAD_LETTERED}', {hits})"
@@ -129,12 +138,22 @@ def write(client: Any, project: str, dataset: str, found: DeadTally, now: dateti
         client.query(sql, timeout=TIMEOUT).result(timeout=_SECONDS)
 
 
+def _table(client: Any, project: str, dataset: str) -> str:
+    name = f"{project}.{dataset}.{TALLIES}{LOG_SUFFIX}"
+    try:
+        client.get_table(name, timeout=TIMEOUT)
+    except exceptions.NotFound:
+        raise CommandRefused(f"there is no table {name} yet; run the provisioner of this release") from None
+    return name
+
+
 def _known(protocol: str) -> str:
     """The protocol, unless it is none that a collector could have: anyone who may publish could have written it."""
     return protocol if _PROTOCOL.fullmatch(protocol) else ""
 
 
 def _hour(letter: DeadLetter) -> int:
-    """When it was received, about: a pack's id says when it was made."""
+    """When it was received, about: a pack's id says when it was made, which was not after it died."""
     made = identity.time_of(letter.attributes.get("pack", ""))
-    return made * 1000 // HOUR_US if made is not None else int(letter.published.timestamp() * 1e6) // HOUR_US
+    published = int(letter.published.timestamp() * 1e6)
+    return (published if made is None else min(made * 1000, published)) // HOUR_US

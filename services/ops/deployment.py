@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 
 from services.ops import option
-from services.shared import config, emulators, hash_keys, privacy, resource_names, schema
+from services.shared import config, emulators, fault, hash_keys, privacy, resource_names, schema
 from services.shared.config import ConfigError
 from services.shared.policy import Policy
 from services.shared.privacy import Privacy
@@ -117,16 +116,16 @@ def bigquery_client(project: str, emulator: str | None = None) -> Any:
     return bigquery.Client(project, credentials=anonymous)
 
 
-def words(error: object) -> str:
-    """What an error says, in one line."""
-    # Some carry the error behind theirs as a second argument.
-    said = (error.args or (error,))[0] if isinstance(error, GoogleAuthError) else error
-    return " ".join(str(said).split())
+def now(client: Any) -> datetime:
+    """By BigQuery's clock, which its views go by; this machine's may be wrong."""
+    (row,) = client.query("SELECT CURRENT_TIMESTAMP()", timeout=TIMEOUT).result(timeout=TIMEOUT)
+    found: datetime = row[0]
+    return found
 
 
 def one_line(error: Exception) -> str:
     """What an error says, without the request it answers; of what is not there, in BigQuery or Pub/Sub, what to do."""
-    text = _REQUEST.sub("", words(error), count=1)
+    text = _REQUEST.sub("", fault.words(error), count=1)
     text = _TOPIC.sub(rf"\1 {_UNSEEN} --project, or provision it", text)
     found = _ABSENT.search(text)
     if found is None:

@@ -10,8 +10,9 @@ from typing import Any
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 
-from services.ops import capacity_model, deployment
+from services.ops import capacity_model
 from services.ops.dead_letter import printable
+from services.shared import fault
 from services.shared.reconciliation import Reconciliation, Sample
 
 OK, DO, NOTE, NOT_ASKED = "ok", "do", "note", "not asked"
@@ -80,7 +81,7 @@ class Certificate:
 
 
 def one_line(error: object) -> str:
-    return printable(deployment.words(error) or type(error).__name__)[:300]
+    return printable(fault.words(error))[:300]
 
 
 def failed(check: str, error: Exception, project: str, api: str = "") -> Finding:

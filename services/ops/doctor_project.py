@@ -20,7 +20,7 @@ from services.ops.doctor_checks import NOT_ASKED, OK, Finding, Planned, Traffic
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import ProvisionRefused
-from services.shared import emulators
+from services.shared import emulators, fault
 from services.shared.schema import REJECTS, Schema, Table
 
 FAILURES = (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, OSError)
@@ -61,7 +61,7 @@ def planned(cfg: Config, schema: Schema) -> Iterator[Planned]:
         try:
             step = one.plan()
         except ProvisionRefused as error:
-            yield Planned(one.name, "refuse", " ".join(str(error).split()))
+            yield Planned(one.name, "refuse", fault.words(error))
         except FAILURES as error:
             if not isinstance(error, exceptions.Forbidden | exceptions.NotFound):
                 silent.add(of_pubsub)

@@ -10,7 +10,7 @@ import aiohttp
 
 from services.ops import output
 from services.ops.deployment import CommandRefused
-from services.shared import reconciliation
+from services.shared import fault, reconciliation
 from services.shared.config import ConfigError
 from services.shared.reconciliation import Reconciliation
 
@@ -70,5 +70,6 @@ async def _read(session: aiohttp.ClientSession, url: str) -> str:
     except TimeoutError as error:
         raise CommandRefused(f"{url} did not answer in {_SECONDS:g} s; see the log of that process") from error
     except (aiohttp.ClientError, ValueError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise CommandRefused(f"{url} cannot be read: {why}; give the admin URL of a running process") from error
+        raise CommandRefused(
+            f"{url} cannot be read: {fault.words(error)}; give the admin URL of a running process"
+        ) from error

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import requests
+from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -24,6 +27,7 @@ from services.shared.config import ConfigError
 
 _HITS = 20_000  # where nothing is said
 _SHOWN_EVERY = 0.1  # seconds
+_PAUSE = 0.2  # seconds between two looks
 
 
 @dataclass
@@ -160,12 +164,23 @@ def _report(fired: Fired) -> LoadReport:
 async def _look(
     client: Any, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
 ) -> None:
-    """Ask both views until every acknowledged id is there, or the wait is over."""
+    """Ask both views until every acknowledged id is there, or the wait is over.
+
+    Raises CommandRefused where BigQuery does not answer then.
+    """
     begin = time.monotonic()
     while True:
-        # A query at a time: Ctrl-C waits for its end.
-        rows = await asyncio.to_thread(_ids, client, options, "events", started)
-        rejects = await asyncio.to_thread(_ids, client, options, "rejects", started)
+        try:
+            rows = await asyncio.to_thread(_ids, client, options, "events", started)
+            rejects = await asyncio.to_thread(_ids, client, options, "rejects", started)
+        except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
+            if time.monotonic() - begin > options.wait:
+                raise CommandRefused(
+                    f"{len(acknowledged)} were acknowledged, and BigQuery cannot be asked for them: "
+                    f"{deployment.one_line(error)}"
+                ) from error
+            await asyncio.sleep(_PAUSE)
+            continue
         found = Counter(one for one in [*rows, *rejects] if one in acknowledged)
         outcome.rows, outcome.rejects = (sum(one in acknowledged for one in ids) for ids in (rows, rejects))
         outcome.lost = len(acknowledged) - len(found)
@@ -173,7 +188,7 @@ async def _look(
         outcome.visible_after_s = round(time.monotonic() - begin, 3)
         if not outcome.lost or outcome.visible_after_s > options.wait:
             return
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(_PAUSE)
 
 
 def _ids(client: Any, options: argparse.Namespace, view: str, started: float) -> list[str]:
@@ -184,5 +199,13 @@ def _ids(client: Any, options: argparse.Namespace, view: str, started: float) ->
         bigquery.ScalarQueryParameter("day", "DATE", since.date()),
         bigquery.ScalarQueryParameter("since", "TIMESTAMP", since),
     ]
-    job = client.query(sql, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
-    return [row["event_id"] for row in job.result()]
+    # No retries of the client's own: the caller looks again, and knows when to stop.
+    rows = client.query_and_wait(
+        sql,
+        job_config=bigquery.QueryJobConfig(query_parameters=parameters),
+        api_timeout=deployment.TIMEOUT,
+        wait_timeout=deployment.TIMEOUT,
+        retry=None,
+        job_retry=None,
+    )
+    return [row["event_id"] for row in rows]

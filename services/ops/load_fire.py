@@ -15,7 +15,7 @@ from yarl import URL
 
 from services.ops.latency import Latencies
 from services.ops.load_events import Event
-from services.shared import hit
+from services.shared import fault, hit
 from services.shared.hit import Hit
 
 _REPLY_SECONDS = 60.0
@@ -120,4 +120,4 @@ async def _send(http: aiohttp.ClientSession, url: str, event: Event) -> str | No
             await reply.read()
             return None if reply.status in (200, 204) else f"answered {reply.status}"
     except (aiohttp.ClientError, TimeoutError) as error:
-        return " ".join(str(error).split()) or type(error).__name__  # nobody said it is safe
+        return fault.words(error)  # nobody said it is safe

@@ -130,14 +130,14 @@ def archive(text: str) -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time, UTC where it does not say."""
+    """A time in UTC, as which it is read where it does not say."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # in UTC, it may be in the year 0
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
+            f"{config.shown(text)}: use a time, such as 2026-03-01 or 2026-03-01T12:30:00Z"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def day(text: str) -> date:

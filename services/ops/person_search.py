@@ -17,6 +17,7 @@ from services.ops.deployment import TIMEOUT
 from services.ops.people import People
 from services.ops.person_match import Matcher
 from services.ops.person_sql import Condition, Target
+from services.shared import fault
 from services.shared.schema import CONFLICTS, LOG_SUFFIX, Schema
 
 QUERY_SECONDS = 1_800.0  # one statement on one table may take
@@ -134,7 +135,7 @@ class PersonSearch:
                 if "streaming buffer" in text:
                     pause = min(BUFFER_PAUSE, buffer_until - time.monotonic())
                     if pause <= 0:
-                        raise StillBuffered(" ".join(text.split())) from error
+                        raise StillBuffered(fault.words(error)) from error
                     self._waiting("rows are in the streaming buffer")
                 elif any(sign in text.lower() for sign in _CONCURRENT) and attempts < _ATTEMPTS:
                     pause = _BACKOFF * 2**attempts

@@ -18,7 +18,7 @@ from google.cloud import bigquery
 from services.ops import deployment, smoke
 from services.ops.deployment import CommandRefused
 from services.provision import view
-from services.shared import address, identity, privacy
+from services.shared import address, fault, identity, privacy
 from services.shared.privacy import ANONYMIZE, CUT, DROP, NONE, Privacy
 from services.shared.schema import REJECTS, Schema
 
@@ -151,7 +151,6 @@ async def _send(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) 
         async with http.get(url, headers=headers) as reply:
             await reply.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise CommandRefused(f"the collector does not answer: {why}") from error
+        raise CommandRefused(f"the collector does not answer: {fault.words(error)}") from error
     if reply.status != 200:
         raise CommandRefused(f"the collector refuses the pixel with {reply.status}; try `pixelpipe smoke`")

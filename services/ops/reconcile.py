@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.cloud import bigquery
@@ -35,6 +35,7 @@ from services.shared.schema import LOG_SUFFIX, RECONCILIATION, TALLIES
 
 _SECONDS = 600.0  # the query may take
 _SINCE = timedelta(hours=48)
+_AHEAD = timedelta(minutes=1)  # of BigQuery's clock, a collector's may be
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +72,10 @@ async def run(options: argparse.Namespace) -> int:
     print(to_json(report, indent=2) if options.json else text, flush=True)
     refused = await report_delivery.deliver(to, report, text)
     if options.metrics is not None:
-        await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
+        try:
+            await reconcile_metrics.serve(reconcile_metrics.registry(report), options.metrics, options.metrics_seconds)
+        except CommandRefused as error:
+            refused.append(str(error))
     if refused:
         raise CommandRefused("; ".join(refused))
     return 1 if report["missing"] or report["stale"] else 0
@@ -79,20 +83,21 @@ async def run(options: argparse.Namespace) -> int:
 
 async def _reconciled(options: argparse.Namespace) -> dict[str, Any]:
     client = deployment.bigquery_client(options.project)
-    now = datetime.now(UTC)
-    since = (options.since or now - _SINCE).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    dead = None
+    now = await asyncio.to_thread(deployment.now, client)
+    since = (options.since or now - _SINCE).replace(minute=0, second=0, microsecond=0)
+    dead, before = None, 0
     if not options.no_dead:
         with output.working("counting dead letters"):
             dead = await _dead(options)
-        await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead, now)
+            before = await asyncio.to_thread(dead_tally.last, client, options.project, options.dataset)
+        await asyncio.to_thread(dead_tally.write, client, options.project, options.dataset, dead)
     dataset = f"{options.project}.{options.dataset}"
     with output.working("comparing"):
         groups = await asyncio.to_thread(ask, client, dataset, since)
-        told = await asyncio.to_thread(_told, client, dataset, since)
+        told = await asyncio.to_thread(_told, client, dataset, since, now)
     lost = reconcile_report.missing(groups)
     collectors = await asyncio.to_thread(_collectors, client, dataset, list(lost)) if lost else {}
-    return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead)
+    return reconcile_report.report(dataset, groups, since, told, lost, collectors, dead, before)
 
 
 def ask(
@@ -110,15 +115,16 @@ def ask(
     ]
 
 
-def _told(client: Any, dataset: str, since: datetime) -> Told | None:
-    """When a collector last told its counts."""
+def _told(client: Any, dataset: str, since: datetime, now: datetime) -> Told | None:
+    """When a collector last told its counts; one whose clock is ahead would seem to tell them for hours to come."""
     sql = (
         f"SELECT `received_at`, `final`\nFROM `{dataset}.{TALLIES}{LOG_SUFFIX}`\n"
-        "WHERE `source` = 'collector' AND `day` >= DATE(@since) AND `received_at` >= @since\n"
+        "WHERE `source` = 'collector' AND `day` >= DATE(@since) AND `received_at` BETWEEN @since AND @until\n"
         "ORDER BY `received_at` DESC, `final`\nLIMIT 1"
     )
-    for row in _rows(client, sql, [bigquery.ScalarQueryParameter("since", "TIMESTAMP", since)]):
-        age = datetime.now(UTC) - row["received_at"]
+    span = {"since": since, "until": now + _AHEAD}
+    for row in _rows(client, sql, [bigquery.ScalarQueryParameter(name, "TIMESTAMP", at) for name, at in span.items()]):
+        age = now - row["received_at"]
         return Told(row["received_at"], stale=not row["final"] and age > timedelta(minutes=OPEN_MINUTES))
     return None
 

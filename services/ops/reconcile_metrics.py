@@ -9,7 +9,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
+from services.ops.deployment import CommandRefused
 from services.ops.reconcile_report import OUTCOMES
+from services.shared import fault
 
 
 def registry(report: Mapping[str, Any]) -> CollectorRegistry:
@@ -37,9 +39,13 @@ def registry(report: Mapping[str, Any]) -> CollectorRegistry:
 
 
 async def serve(found: CollectorRegistry, address: tuple[str, int], seconds: float) -> None:
-    """Answer on this host and port for so long. Raises OSError where nobody may listen there."""
+    """Answer on this host and port for so long. Raises CommandRefused where nobody may listen there."""
     host, port = address
-    server, thread = start_http_server(port, host, found)
+    try:
+        server, thread = start_http_server(port, host, found)
+    except OSError as error:
+        why = error.strerror or fault.words(error)
+        raise CommandRefused(f"--metrics {host}:{port}: nobody can listen there: {why}; use another") from None
     try:
         await asyncio.sleep(seconds)
     finally:

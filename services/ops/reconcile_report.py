@@ -58,6 +58,16 @@ def missing(groups: Sequence[Group]) -> dict[datetime, int]:
     return found
 
 
+def surplus(groups: Sequence[Group]) -> int:
+    """How many hits arrived that nobody told of: as many missing ones would not show."""
+    found = 0
+    for _, own in _by_hour(groups):
+        unknown = sum(-one.difference for one in own if one.protocol is None)
+        known = [one.difference for one in own if one.protocol is not None]
+        found += sum(max(0, -one) for one in known) + max(0, unknown - sum(max(0, one) for one in known))
+    return found
+
+
 def report(
     dataset: str,
     groups: Sequence[Group],
@@ -66,21 +76,29 @@ def report(
     lost: Mapping[datetime, int],
     collectors: Mapping[datetime, Sequence[str]],
     dead: DeadTally | None,
+    dead_before: int = 0,
 ) -> dict[str, Any]:
-    """The report as JSON has it. `lost` is what `missing` says, `collectors` who acknowledged hits in those hours."""
+    """The report as JSON has it. `lost` is what `missing` says, `collectors` who acknowledged hits in those hours.
+
+    `dead_before` is how many dead hits the count before this one had.
+    """
     sums = {name: sum(one.counts[name] for one in groups) for name in (*OUTCOMES, "difference")}
     # What arrived before its tally is no less in flight for what waits elsewhere.
     sums["in_flight"] = sum(max(0, one.counts["in_flight"]) for one in groups)
     sums["untold"] = sum(max(0, -one.counts["in_flight"]) for one in groups)
+    sums["surplus"] = surplus(groups)
     # The view says it of an hour, beside each of its protocols.
     unfinished = sum(max(one.counts["unfinished_collectors"] for one in own) for _, own in _by_hour(groups))
     count, from_ = sum(lost.values()), _moment(since)
-    verdict = _verdict(count, told)
+    verdict = _verdict(count, told, certain=not sums["surplus"] and not unfinished)
     parts = [f"{sums[name]} {name.replace('_', '-')}" for name in COUNTS[:4]] + [f"{sums['in_flight']} in flight"]
     if sums["untold"]:
         parts.append(f"{sums['untold']} arrived ahead of their tally")
+    if sums["surplus"]:
+        parts.append(f"{sums['surplus']} more arrived than were acknowledged")
     if unfinished:
         parts.append(f"{unfinished} collector{'s' * (unfinished > 1)} ended without their last tally")
+    letters = {"hits": dead.hits, "hits_before": dead_before, "first_event_ids": dead.ids} if dead else None
     return {
         "dataset": dataset,
         "since": from_,
@@ -96,18 +114,18 @@ def report(
             for hour, hits in lost.items()
         ],
         "hours": [one.shown() for one in groups],
-        "dead_letters": None if dead is None else {"hits": dead.hits, "first_event_ids": dead.ids},
+        "dead_letters": letters,
     }
 
 
-def _verdict(count: int, told: Told | None) -> str:
+def _verdict(count: int, told: Told | None, *, certain: bool) -> str:
     if count:
         return "1 hit is missing" if count == 1 else f"{count} hits are missing"
     if told is None:
         return "no collector has told its counts"
     if told.stale:
         return f"no collector has told its counts since {told.at:%Y-%m-%d %H:%M}, and what happened since is not known"
-    return f"nothing is missing as of {told.at:%Y-%m-%d %H:%M}"
+    return f"nothing is {'' if certain else 'known to be '}missing as of {told.at:%Y-%m-%d %H:%M}"
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -123,9 +141,14 @@ def text(found: Mapping[str, Any]) -> str:
     for one in found["missing_by_hour"]:
         collectors = printable(", ".join(one["collectors"]) or "unknown")
         shown.append(f"{one['hour']}: {one['hits']} missing, of collectors {collectors}")
-    if found["dead_letters"] and found["dead_letters"]["hits"]:
-        ids = ", ".join(found["dead_letters"]["first_event_ids"]) or "no ids can be read"
-        shown.append(f"dead letters, see `pixelpipe dead list`: {ids}")
+    if dead := found["dead_letters"]:
+        if found["missing"] and dead["hits"] < dead["hits_before"]:
+            shown.append(
+                f"dead letters hold {dead['hits_before'] - dead['hits']} hits fewer than when they were last counted: "
+                "unless they were dropped, somebody has just looked at them; run it again in ten minutes"
+            )
+        if dead["hits"]:
+            shown.append(f"dead letters, see `pixelpipe dead list`: {', '.join(dead['first_event_ids']) or 'no ids'}")
     return "\n".join([*shown, found["text"]])
 
 

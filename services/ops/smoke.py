@@ -22,7 +22,7 @@ from google.cloud import bigquery
 
 from services.ops import deployment, option, output
 from services.provision import view
-from services.shared import identity, schema_file
+from services.shared import fault, identity, schema_file
 from services.shared.schema import REJECTS, Schema
 
 REPLY_SECONDS = 30.0  # the collector may take
@@ -96,7 +96,7 @@ async def fire(url: str) -> None:
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url) as reply:
             await reply.read()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise SmokeFailure("collector", f"no answer: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise SmokeFailure("collector", f"no answer: {fault.words(error)}") from error
     if reply.status != 200:
         hint = "; Pub/Sub does not confirm, see the collector's log" if reply.status == 503 else ""
         raise SmokeFailure("collector", f"refused with {reply.status}{hint}")

@@ -107,7 +107,10 @@ def holds(one: DeadLetter, event_id: str) -> bool:
 
 def _made_at(event_id: str) -> datetime | None:
     milliseconds = identity.time_of(event_id)
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    try:
+        return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except ValueError:  # in the year 10000, or later
+        return None
 
 
 class _Stored:

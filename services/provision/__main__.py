@@ -16,7 +16,7 @@ from google.auth.exceptions import GoogleAuthError
 from services.provision import archive, bucket, iam, inventory, row_access
 from services.provision.config import Config
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
-from services.shared import config, emulators, log, schema_file
+from services.shared import config, emulators, fault, log, schema_file
 
 _EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml
 
@@ -60,16 +60,10 @@ def main() -> int:
     except ProvisionRefused as error:
         print(f"provision: refused:\n{error}", file=sys.stderr)
         return 1
-    except GoogleAuthError as error:  # some carry the error behind theirs as a second argument
-        return _failed((error.args or (error,))[0])
-    except (ProvisionError, OSError) as error:  # OSError: a file of credentials that cannot be read
-        return _failed(error)
+    except (GoogleAuthError, ProvisionError, OSError) as error:  # OSError: a file of credentials that cannot be read
+        print(f"provision: failed: {fault.words(error)}; fix it and run this again", file=sys.stderr)
+        return 1
     return 0
-
-
-def _failed(why: object) -> int:
-    print(f"provision: failed: {' '.join(str(why).split())}; fix it and run this again", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

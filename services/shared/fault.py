@@ -1,14 +1,23 @@
-"""What to say about an error that nobody foresaw."""
+"""What to say about an error."""
 
 from __future__ import annotations
 
 from traceback import walk_tb
 
+from google.auth.exceptions import GoogleAuthError
+
 FAULT_LOG_SECONDS = 60.0  # a log line about one kind of fault at most this often: every message may cause one
 
 
+def words(error: object) -> str:
+    """What an error says, in one line; its type if that is nothing."""
+    # Some carry the error behind theirs as a second argument.
+    said = (error.args or (error,))[0] if isinstance(error, GoogleAuthError) else error
+    return " ".join(str(said).split()) or type(error).__name__
+
+
 def fault(error: BaseException) -> str:
-    """Its type, and where it was raised: in our code, and in the library that our code called.
+    """Of one that nobody foresaw: its type, and where it was raised, in our code and in the library that that called.
 
     Not its text, which may quote a stranger's input without bound.
     """

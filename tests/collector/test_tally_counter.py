@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector.tally_counter import TallyCounter, TallySender, label, labels
+from services.collector.tally_counter import MOST, TallyCounter, TallySender, label, labels
 from services.shared import hit, tally_rows
 from services.shared.background import Background
 from services.shared.hit import Hit
@@ -30,7 +30,7 @@ def test_a_batch_has_the_hours_and_protocols_that_the_processor_reads_in_its_hit
     assert found == [(one.at // HOUR_US, one.protocol, one.tenant) for one in sent]
 
 
-def test_only_what_changed_is_told_and_hours_that_are_over_are_forgotten() -> None:
+def test_only_what_changed_is_told() -> None:
     counter = TallyCounter()
     counter.add(label(HOUR_US), ACKNOWLEDGED, 2)
     counter.add_all({label(HOUR_US): 3, label(2 * HOUR_US, "segment.page", "shop"): 1}, ACKNOWLEDGED)
@@ -42,9 +42,33 @@ def test_only_what_changed_is_told_and_hours_that_are_over_are_forgotten() -> No
     counter.add(label(HOUR_US), ACKNOWLEDGED)  # while they are on their way
     counter.told(first, 2)
     assert counter.changed() == (Count(1, "native", "", ACKNOWLEDGED, 6),)
-    counter.told(counter.changed(), 100)
+    counter.told(counter.changed(), 2)
+    assert counter.changed() == ()
+
+
+def test_a_clock_that_goes_ahead_and_back_makes_no_total_smaller() -> None:
+    """Of one process the largest total counts: one that began anew would hide hits that are missing."""
+    counter = TallyCounter()
+    counter.add(label(HOUR_US), ACKNOWLEDGED, 5)
+    counter.told(counter.changed(), 1)
+    counter.add(label(200 * HOUR_US), ACKNOWLEDGED)
+    counter.told(counter.changed(), 200)
     counter.add(label(HOUR_US), ACKNOWLEDGED)
-    assert counter.changed() == (Count(1, "native", "", ACKNOWLEDGED, 1),)  # ninety-eight hours later
+    assert counter.changed() == (Count(1, "native", "", ACKNOWLEDGED, 6),)
+
+
+def test_hours_that_are_over_are_forgotten_when_there_are_many() -> None:
+    counter = TallyCounter()
+    for hour in range(3 * MOST):
+        counter.add(label(hour * HOUR_US), ACKNOWLEDGED)
+        if hour % 100 == 0:
+            counter.told(counter.changed(), hour)
+    counter.told(counter.changed(), 3 * MOST)
+    assert len(counter) == MOST
+    for tenant in range(2 * MOST):  # what may change yet stays, and so does what was not told
+        counter.add(label(3 * MOST * HOUR_US, tenant=str(tenant)), ACKNOWLEDGED)
+    counter.told(counter.changed(), 3 * MOST)
+    assert len(counter) == 2 * MOST + 2  # of which two are of the last two hours
 
 
 class Sent:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from local import run_file
 from local.ports import Ports
+from local.run_file import Running
 from services.provision import inventory
 from services.provision.config import Config
 from services.provision.resource import settle
@@ -197,3 +201,19 @@ def pipeline(bare: Pipeline) -> Pipeline:
         ack_deadline_seconds=60,
     )
     return bare
+
+
+@pytest.fixture
+def running(pipeline: Pipeline, tmp_path: Path) -> Path:
+    """The data folder of a stack whose emulators are the tests' own."""
+    port = {key: int(value.rpartition(":")[2]) for key, value in pipeline.env.items()}
+    ports = Ports(
+        pubsub=port["PUBSUB_EMULATOR_HOST"],
+        bigquery=port["BIGQUERY_EMULATOR_HOST"],
+        bigquery_grpc=port["BIGQUERY_STORAGE_EMULATOR_HOST"],
+    )
+    now = datetime.now(UTC).isoformat()
+    run_file.write(
+        tmp_path, Running(os.getpid(), str(tmp_path), pipeline.project, "pixelpipe", str(pipeline.file), ports, now)
+    )
+    return tmp_path

@@ -92,7 +92,7 @@ def test_show_decodes_hits_and_says_what_is_wrong(pipeline: Pipeline) -> None:
     shown = pipeline.dead("show", damaged).json
     assert shown["problem"].startswith("zstd:")
     assert shown["excerpt_base64"] == "AP8="
-    assert "no dead letter 17 was delivered" in pipeline.dead("show", "17", code=1).err
+    assert "no dead letter '17' was delivered" in pipeline.dead("show", "17", code=1).err
     pipeline.left(2)
 
 
@@ -184,7 +184,7 @@ def test_drop_wants_a_yes_and_takes_only_what_it_is_given(pipeline: Pipeline) ->
     assert "--yes" in pipeline.dead("drop", one, code=1).err
     done = pipeline.dead("drop", one, "17", "--yes", code=1)
     assert done.json == {"dropped": [one]}
-    assert "no dead letter 17" in done.err
+    assert "no dead letter '17'" in done.err
     assert [letter.attributes["dead_reason"] for letter in pipeline.left(1)] == ["two"]
 
 

@@ -16,17 +16,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ops import load_events, load_fire
-from services.ops.__main__ import main
+from services.ops import load, load_events, load_fire
+from services.ops.__main__ import main, parser
+from services.ops.deployment import CommandRefused
 from services.ops.latency import Latencies
 from services.processor.enrich import user_agent
 from services.shared import resource_names
 from tests.ops import schemas
 from tests.ops.conftest import Pipeline
-from tests.process import ROOT
+from tests.process import ROOT, free_port
 
 SHARES = {"native": 70.0, "segment": 20.0, "snowplow": 10.0}
 
@@ -169,3 +173,13 @@ def test_ctrl_c_ends_the_wait_for_rows_that_do_not_come(pipeline: Pipeline) -> N
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)  # of the 60 s that it would wait
     assert (child.returncode, out, err) == (130, "", "")
+
+
+async def test_a_bigquery_that_goes_away_is_waited_for_no_longer_than_told() -> None:
+    """Its client alone would try again for ten minutes."""
+    gone = ClientOptions(api_endpoint=f"http://127.0.0.1:{free_port()}")
+    client = bigquery.Client("p1", credentials=AnonymousCredentials(), client_options=gone)
+    options = parser(["load"]).parse_args(["load", "--project", "p1", "--wait", "0.5"])
+    async with asyncio.timeout(30):
+        with pytest.raises(CommandRefused, match=r"^1 were acknowledged, and BigQuery cannot be asked for them: "):
+            await load._look(client, options, time.time(), {"1"}, load.LoadReport(1))

@@ -6,14 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from local import run_file
-from local.ports import Ports
-from local.run_file import Running
 from services.ops.__main__ import COMMANDS
 from services.shared import resource_names
 from tests.ops.conftest import Pipeline
@@ -29,22 +25,6 @@ def local(data: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
         text=True,
         timeout=60,
     )
-
-
-@pytest.fixture
-def running(pipeline: Pipeline, tmp_path: Path) -> Path:
-    """The data folder of a stack whose emulators are the tests' own."""
-    port = {key: int(value.rpartition(":")[2]) for key, value in pipeline.env.items()}
-    ports = Ports(
-        pubsub=port["PUBSUB_EMULATOR_HOST"],
-        bigquery=port["BIGQUERY_EMULATOR_HOST"],
-        bigquery_grpc=port["BIGQUERY_STORAGE_EMULATOR_HOST"],
-    )
-    now = datetime.now(UTC).isoformat()
-    run_file.write(
-        tmp_path, Running(os.getpid(), str(tmp_path), pipeline.project, "pixelpipe", str(pipeline.file), ports, now)
-    )
-    return tmp_path
 
 
 def test_the_stack_that_runs_is_operated(pipeline: Pipeline, running: Path) -> None:

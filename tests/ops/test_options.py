@@ -19,6 +19,13 @@ WRONG = {
     ("smoke", *PROJECT, "--wait", "nan"): "argument --wait: 'nan': use a number from 0 up",
     ("smoke", *PROJECT, "--wait", "inf"): "argument --wait: 'inf': use a number from 0 up",
     ("smoke", *PROJECT, "--schema", ""): "argument --schema: it is empty; name a file",
+    (
+        "reconcile",
+        *PROJECT,
+        "--since",
+        "0001-01-01T00:00+14:00",
+    ): "argument --since: '0001-01-01T00",
+    ("reconcile", *PROJECT, "--since", "9" * 5000): f"argument --since: '{'9' * 80}…': use a time, such as 2026-03-01",
     ("doctor", *PROJECT, "--admin", "9101"): "argument --admin: '9101': use a URL, such as https://",
     ("load", "--hits", "0"): "argument --hits: '0': use a whole number from 1 up",
     ("load", "--hits", "9" * 5000): f"argument --hits: '{'9' * 80}…': use a whole number from 1 up",
@@ -41,7 +48,7 @@ WRONG = {
     ("explain", "--header", "Sec-GPC"): "argument --header: 'Sec-GPC': use 'NAME: VALUE', such as 'Sec-GPC: 1'",
     ("explain", "--schema", ""): "argument --schema: it is empty; name a file",
     ("check", "--against", "dead"): "argument --against: invalid choice: 'dead'",
-    ("check", "--rejects", "--since", "soon"): "argument --since: 'soon' is not a time",
+    ("check", "--rejects", "--since", "soon"): "argument --since: 'soon': use a time",
     ("init", *PROJECT, "--since", "soon"): "argument --since: 'soon': use a day, such as 2026-03-01",
     ("init", *PROJECT, "--rows", "0"): "argument --rows: '0': use a whole number from 1 up",
     ("init", *PROJECT, "--share", "101"): "argument --share: '101': use a number from 0 to 100",
@@ -153,3 +160,19 @@ def test_a_project_without_a_pipeline_is_named_with_what_to_do(command: str, bar
     said = done.out + done.err
     assert (bare.project in said or "--project" in said) and "provision" in said
     assert "prettyPrint" not in said and "POST http" not in said and "GET http" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trace", "\udcff"),
+        ("dead", "show", "\udcff"),
+        ("replay", "--reason", "\udcff"),
+        ("access", "--user-id", "\udcff"),
+    ],
+)
+def test_what_is_not_utf_8_is_refused(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--project", "p1"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(" is not UTF-8")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from services.ops import output
-from services.ops.__main__ import COMMANDS, main, parser
+from services.ops.__main__ import COMMANDS, parser
 from tests.process import ROOT
 
 VALUES = st.recursive(
@@ -129,23 +129,6 @@ def test_ctrl_c_at_the_start_shows_no_traceback() -> None:
         child.send_signal(signal.SIGINT)
         assert "Traceback" not in child.stderr.read()
     assert child.returncode in (-signal.SIGINT, 130)
-
-
-def test_bash_completes_commands_options_and_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["completion", "bash"]) == 0
-    script = capsys.readouterr().out
-    asked = {
-        "pixelpipe doc": "doctor",
-        "pixelpipe dead ": "list show replay drop count",
-        "pixelpipe load --ra": "--rate --ramp",
-        "pixelpipe privacy --privacy ": "strict balanced off",
-    }
-    for line in asked:
-        words = " ".join(f"'{word}'" for word in line.split(" "))
-        script += f"\nCOMP_WORDS=({words}) COMP_CWORD={line.count(' ')} COMPREPLY=(); _shtab_pixelpipe"
-        script += "; echo ${COMPREPLY[*]}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == list(asked.values())
 
 
 def test_a_pipe_gets_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +21,7 @@ from services.shared.tally import HOUR_US
 from services.shared.tally_table import TABLE
 from tests.emulators.bigquery import oracle
 from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
+from tests.process import ROOT
 from tests.waiting import until
 
 NOW = datetime.now(UTC)
@@ -175,7 +179,7 @@ def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
     pipeline.load("tallies", [told | {"received_at": NOW.isoformat(), "sequence": 2, "hits": 8}])
     found = asked(0)
     assert datetime.fromisoformat(found["as_of"]) == NOW and not found["stale"]
-    assert f"nothing is missing as of {NOW:%Y-%m-%d %H:%M}" in found["text"]
+    assert f"nothing is known to be missing as of {NOW:%Y-%m-%d %H:%M}" in found["text"]
     assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 0)
 
 
@@ -205,6 +209,14 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
     assert report["missing"] == 2  # one native hit and one of segment are gone for good
 
 
+def test_no_dead_letter_can_stop_the_count(pipeline: Pipeline) -> None:
+    """Of an hour that no TIMESTAMP has: a pack's id is what its sender made it."""
+    pipeline.bury(b"odd", {"schema": hit.SCHEMA, "pack": "ffffffff-ffff-7fff-bfff-ffffffffffff", "count": "2"})
+    (group,) = pipeline.dead("count").json["counts"]
+    assert (group["protocol"], group["hits"]) == (None, 2)
+    assert abs(datetime.fromisoformat(group["hour"]) - NOW) < timedelta(hours=2)
+
+
 def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipeline) -> None:
     """`dead count` writes the count that the view has from then on."""
     at = int(HOUR.timestamp() * 1e6)
@@ -226,7 +238,7 @@ def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipel
     after = pipeline.ops("reconcile", "--no-dead", "--since", HOUR.isoformat(), "--json").json
     assert (after["missing"], after["sums"]["dead_lettered"]) == (0, 2)
     report = reconcile(pipeline, "--since", HOUR.isoformat())
-    assert report.json["dead_letters"] == {"hits": 2, "first_event_ids": [made]}
+    assert report.json["dead_letters"] == {"hits": 2, "hits_before": 2, "first_event_ids": [made]}
     assert "ada@" not in report.out
 
 
@@ -275,3 +287,78 @@ def _post(url: str, body: str) -> int:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def test_the_clock_of_whoever_counts_dead_letters_decides_nothing(pipeline: Pipeline) -> None:
+    """A count from the future would have held until then, whatever was replayed or dropped."""
+    at = int(HOUR.timestamp() * 1e6)
+    lines = [hit.encode(Hit(identity.uuid7(at), at, "GET", "/i"))]
+    letter = pipeline.bury(*hit.pack(lines, identity.uuid7(at)))
+    pipeline.load("tallies", [tally("a", "acknowledged", 1), last("a")])
+    script = """
+import datetime, sys
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(days=3)
+datetime.datetime = Ahead
+from services.ops.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "reconcile",
+        "--subscription",
+        DEAD_SUBSCRIPTION,
+        "--wait",
+        "0.5",
+        "--json",
+    ]
+    env = {**os.environ, **pipeline.env, "PIPE_PROJECT": pipeline.project, "PIPE_SCHEMA": str(pipeline.file)}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert (found["sums"]["dead_lettered"], found["missing"], found["sums"]["acknowledged"]) == (1, 0, 1)
+    pipeline.dead("drop", letter, "--yes")
+    assert reconcile(pipeline, code=1).json["missing"] == 1
+
+
+def test_a_collector_whose_clock_is_ahead_does_not_speak_for_the_others(pipeline: Pipeline) -> None:
+    heard, ahead = NOW - timedelta(minutes=40), NOW + timedelta(hours=20)
+    pipeline.load(
+        "tallies",
+        [tally(name, "acknowledged", 1, received_at=at.isoformat()) for name, at in (("a", heard), ("b", ahead))],
+    )
+    found = pipeline.ops("reconcile", "--no-dead", "--json", code=1).json
+    assert (datetime.fromisoformat(found["as_of"]), found["stale"]) == (heard, True)
+
+
+def test_where_more_arrived_than_was_told_it_does_not_swear(pipeline: Pipeline) -> None:
+    """As many missing hits would not show, nor what a killed collector took with its spool."""
+    arguments = ("--no-dead", "--since", HOUR.isoformat())
+    heard = tally("b", "acknowledged", 1, hour=NOW, received_at=NOW.isoformat())
+    pipeline.load("tallies", [tally("a", "acknowledged", 3), tally("p", "loaded", 5), heard, last("a")])
+    found = pipeline.ops("reconcile", "--json", *arguments).json
+    assert (found["missing"], found["sums"]["surplus"]) == (0, 2)
+    assert "nothing is known to be missing as of " in found["text"]
+    assert "2 more arrived than were acknowledged" in found["text"]
+    other = HOUR + timedelta(hours=1)
+    pipeline.load("tallies", [tally("c", "acknowledged", 1, hour=other, received_at=other.isoformat())])
+    pipeline.load("tallies", [tally("a", "acknowledged", 5, sequence=2), tally("q", "loaded", 1, hour=other)])
+    found = pipeline.ops("reconcile", "--json", *arguments).json
+    assert (found["sums"]["surplus"], found["unfinished_collectors"]) == (0, 1)
+    assert "nothing is known to be missing as of " in found["text"] and "more arrived" not in found["text"]
+
+
+def test_dead_letters_that_somebody_holds_are_thought_of(pipeline: Pipeline) -> None:
+    """They are delivered again after up to ten minutes, and missing until then."""
+    at = int(HOUR.timestamp() * 1e6)
+    pipeline.bury(*hit.pack([hit.encode(Hit(identity.uuid7(at), at, "GET", "/i"))] * 2, identity.uuid7(at)))
+    pipeline.load("tallies", [tally("a", "acknowledged", 2), last("a")])
+    assert reconcile(pipeline).json["dead_letters"]["hits"] == 2
+    pipeline.left(1)  # as if somebody held it
+    arguments = ("reconcile", "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", "--since", HOUR.isoformat())
+    said = pipeline.ops(*arguments, code=1).out
+    assert "2 hits are missing" in said
+    assert "dead letters hold 2 hits fewer than when they were last counted" in said

@@ -175,7 +175,7 @@ def test_only_what_is_asked_for(pipeline: Pipeline) -> None:
     arguments = ("--since", since.isoformat(), "--reason", "wrong_type", "--stage", "processor", "--table", "events")
     assert pipeline.ops("replay", "--dry-run", *arguments).json["found"] == 1
     assert pipeline.ops("replay", "--stage", "loader").json["found"] == 0
-    assert "is not a time" in pipeline.ops("replay", "--since", "soon", code=2).err
+    assert "use a time" in pipeline.ops("replay", "--since", "soon", code=2).err
 
 
 SHOP = "tenant: {type: STRING, from: param.tenant}"

@@ -6,6 +6,7 @@ import asyncio
 import email
 import http.server
 import json
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -282,3 +283,11 @@ async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
     text = ""
     with pytest.raises(AssertionError):
         await scraped()
+
+
+def test_a_port_that_is_in_use_is_named(pipeline: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = pipeline.ops("reconcile", "--no-dead", "--metrics", f"127.0.0.1:{port}", code=1)
+    wanted = f"reconcile: --metrics 127.0.0.1:{port}: nobody can listen there: Address already in use; use another\n"
+    assert done.err == wanted

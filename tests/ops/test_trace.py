@@ -125,3 +125,8 @@ def test_a_dead_letter_is_found_by_an_id_however_it_was_written(pipeline: Pipeli
     for event_id in ("a/b", "shared#3", 'q"x'):
         assert [one["id"] for one in trace(pipeline, event_id)["dead"]] == [letter]
     pipeline.left(1)
+
+
+def test_an_id_of_the_year_10889_is_nowhere(pipeline: Pipeline) -> None:
+    found = trace(pipeline, "ffffffff-ffff-7fff-bfff-ffffffffffff", code=1)
+    assert (found["state"], found["made_at"]) == ("nowhere", None)

@@ -1,0 +1,81 @@
+"""A command that is told to end does so at once, in order, and says by its exit code what ended it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.shared import resource_names
+from services.shared.resource_names import topic_path
+from tests.ops.conftest import Pipeline
+from tests.process import ROOT, free_port, wait_for
+
+LONG = 40  # seconds; what these tests are about takes two
+
+
+def begin(module: str, *arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("module", ["services.ops", "local"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_tail_leaves_no_subscription_whatever_ends_it(
+    pipeline: Pipeline, running: Path, module: str, how: signal.Signals
+) -> None:
+    """Also where a container's first process gets it, or a terminal is closed."""
+    topic = topic_path(pipeline.project, resource_names.HITS_TOPIC)
+    publisher = pipeline.topics.publisher
+
+    def subscriptions() -> set[str]:
+        return set(publisher.list_topic_subscriptions(topic=topic))
+
+    before = subscriptions()
+    arguments = ("ops", "--data", str(running), "tail") if module == "local" else ("tail",)
+    with begin(module, *arguments, env={**pipeline.env, "PIPE_PROJECT": pipeline.project}) as child:
+        wait_for(lambda: subscriptions() != before, LONG, "a subscription")
+        child.send_signal(how)
+        out, err = child.communicate(timeout=LONG)
+    assert (child.returncode, out) == (128 + how, "")
+    assert err.startswith("tail: hits of ") and len(err.splitlines()) == 1
+    assert subscriptions() == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_bigquery_that_does_not_answer_keeps_nobody(bare: Pipeline, how: signal.Signals) -> None:
+    """Its client waits in a thread, which cannot be cancelled."""
+    with socket.create_server(("127.0.0.1", free_port())) as silent:
+        host, port = silent.getsockname()
+        env = {**bare.env, "PIPE_PROJECT": bare.project, "BIGQUERY_EMULATOR_HOST": f"http://{host}:{port}"}
+        with begin("services.ops", "reconcile", "--no-dead", env=env) as child:
+            silent.settimeout(LONG)
+            asked = b""
+            while not asked:  # the first connection is only a look whether something answers
+                connection, _ = silent.accept()
+                connection.settimeout(LONG)
+                asked = connection.recv(1)
+            child.send_signal(how)
+            ended = child.communicate(timeout=LONG)
+        connection.close()
+    assert (child.returncode, ended) == (128 + how, ("", ""))
+
+
+def test_ctrl_c_while_a_command_is_imported_shows_no_traceback() -> None:
+    with begin("services.ops", "trace", "x", env={"PYTHONPROFILEIMPORTTIME": "1", "PIPE_PROJECT": "p"}) as child:
+        assert child.stderr is not None
+        assert any("services.ops.dead_letter_queue" in line for line in child.stderr)
+        child.send_signal(signal.SIGINT)
+        left = child.stderr.read()
+    assert (child.returncode, "Traceback" in left) == (130, False)
