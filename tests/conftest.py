@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -75,14 +76,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         google_differences.mark(items)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
     """Ten thousand tests stay until the end: the collector of cycles need not walk them again and again."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # not before pytest's own last collections, but DuckDB misses what is left then
 
 
 @pytest.fixture(scope="session")
