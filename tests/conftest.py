@@ -31,12 +31,16 @@ forks.on = True
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
 
-# Tests that share what takes seconds to start or to render: a stack, a browser, the chart. With `--dist loadgroup` those
+# Tests that share what takes seconds to start or render: a stack, a browser, the chart. With `--dist loadgroup` those
 # of one line run in one worker. They come before all others, those that take the longest first.
 TOGETHER = (
     "tests/provision/test_analyst_views.py",
-    "tests/credentials/",
+    # Minutes of waiting, each with a pod of its own: side by side in `make test-slow`.
+    "tests/credentials/test_outage.py::test_a_processor_",
     "tests/local/test_page.py",
+    "tests/credentials/test_outage.py::test_a_loader_",
+    "tests/credentials/test_outage.py::test_a_collector_",
+    "tests/credentials/",
     "tests/local/",
     "tests/e2e/test_tracker.py",
     "tests/e2e/",
@@ -52,8 +56,8 @@ TOGETHER = (
     "tests/observability/test_tracing.py",
     "tests/emulators/bigquery/test_bq.py",
 )
-# A file of at least so many tests is a line too: they are short ones then, of which a worker remembers what it parsed
-# for the one before, and ten thousand one by one would keep the process busy that hands them out.
+# A file of at least so many tests is a line too, its slow ones apart. They are short ones then, of which a worker
+# remembers what it parsed for the one before, and the process that hands out ten thousand one by one would be busy.
 MANY = 30
 
 # A busy machine is no reason to fail: pytest-timeout bounds what a test may take. Each run draws other examples: few in
@@ -77,10 +81,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     files = Counter(item.path for item in items)
     rank = dict[str, int]()
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = max((prefix for prefix in TOGETHER if file.startswith(prefix)), key=len, default=None)
-        if group is None and files[item.path] >= MANY:
-            group = file
+        group = max((prefix for prefix in TOGETHER if item.nodeid.startswith(prefix)), key=len, default=None)
+        if group is None and files[item.path] >= MANY and item.get_closest_marker("slow") is None:
+            group = item.nodeid.partition("::")[0]
         if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
         rank[item.nodeid] = TOGETHER.index(group) if group in TOGETHER else len(TOGETHER) + (group is None)
