@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
 import socket
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +34,34 @@ forks.on = True
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
 
-# Tests that share what takes seconds to start: a stack, a browser, an emulator with faults. With `--dist loadgroup`
-# those of one line run in one worker, and before all others.
+# Tests that share what takes seconds to start or render: a stack, a browser, the chart. With `--dist loadgroup` those
+# of one line run in one worker. They come before all others, those that take the longest first.
 TOGETHER = (
-    "tests/collector/test_outage.py",
+    "tests/provision/test_analyst_views.py",
+    # Minutes of waiting, each with a pod of its own: side by side in `make test-slow`.
+    "tests/credentials/test_outage.py::test_a_processor_",
+    "tests/local/test_page.py",
+    "tests/credentials/test_outage.py::test_a_loader_",
+    "tests/credentials/test_outage.py::test_a_collector_",
     "tests/credentials/",
+    "tests/local/",
     "tests/e2e/test_tracker.py",
     "tests/e2e/",
-    "tests/emulators/bigquery/test_bq.py",
-    "tests/emulators/faults/",
-    "tests/emulators/pubsub/test_bad_input.py",
+    "tests/trackers/",
+    "tests/chart/",
     "tests/local/test_ledger.py",
-    "tests/local/test_page.py",
-    "tests/local/",
+    "tests/docs/",
+    "tests/emulators/faults/",
+    "tests/ops/test_archive.py",
+    "tests/collector/test_outage.py",
+    "tests/emulators/pubsub/test_bad_input.py",
     "tests/observability/test_live.py",
     "tests/observability/test_tracing.py",
-    "tests/ops/test_archive.py",
-    "tests/provision/test_analyst_views.py",
-    "tests/trackers/",
+    "tests/emulators/bigquery/test_bq.py",
 )
+# A file of at least so many tests is a line too, its slow ones apart. They are short ones then, of which a worker
+# remembers what it parsed for the one before, and the process that hands out ten thousand one by one would be busy.
+MANY = 30
 
 # A busy machine is no reason to fail: pytest-timeout bounds what a test may take. Each run draws other examples: few in
 # each of many runs find what many in one would.
@@ -66,11 +77,20 @@ class BigQueryAddress:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Against Google's emulator, keep the tests that use `pubsub_host`; the rest use no Pub/Sub or one of their own."""
+    """Group tests, and begin with the long groups.
+
+    Against Google's emulator, keep the tests that use `pubsub_host`; the rest use no Pub/Sub or one of their own.
+    """
+    files = Counter(item.path for item in items)
+    rank = dict[str, int]()
     for item in items:
-        group = next((prefix for prefix in TOGETHER if item.nodeid.startswith(prefix)), None)
-        if group:
+        group = max((prefix for prefix in TOGETHER if item.nodeid.startswith(prefix)), key=len, default=None)
+        if group is None and files[item.path] >= MANY and item.get_closest_marker("slow") is None:
+            group = item.nodeid.partition("::")[0]
+        if group is not None:
             item.add_marker(pytest.mark.xdist_group(group))
+        rank[item.nodeid] = TOGETHER.index(group) if group in TOGETHER else len(TOGETHER) + (group is None)
+    items.sort(key=lambda item: rank[item.nodeid])  # xdist hands them out in this order: --no-loadscope-reorder
     if GOOGLE:
         kept = [item for item in items if "pubsub_host" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
@@ -78,14 +98,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         google_differences.mark(items)
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Iterator[None]:
     """Ten thousand tests stay until the end: the collector of cycles need not walk them again and again."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # not before pytest's own last collections, but DuckDB misses what is left then
 
 
 @pytest.fixture(scope="session")

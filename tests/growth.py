@@ -23,7 +23,7 @@ TIMES = 4  # how much larger the larger input is
 MOST = 2.5  # times TIMES: how much more work that may be
 ENOUGH = 0.004  # seconds; what takes less says nothing
 MEASURABLE = 0.001  # seconds; from here on a time tells how work grows, as long as it does not decide
-SMALLEST = 1_024
+SMALLEST = 1_024  # bytes; the first input has fewer than TIMES as many
 TRIES = 5
 
 
@@ -64,7 +64,9 @@ def assert_linear(
 
 
 def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: AnyStr, size: int) -> None:
-    length = SMALLEST
+    length = size  # the last input is of this size, and no larger
+    while length >= SMALLEST * TIMES:
+        length //= TIMES
     small = before + _run(run, length) + after
     least = once(small)
     while length < size:

@@ -37,10 +37,15 @@ def test_every_label_fits(name: str) -> None:
             assert re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", value) and len(value) <= 63
 
 
-@pytest.mark.parametrize("case", CASES)
+LONGEST = (LONG, f"{LONG[:-1]}b")  # an object with a name of its own would be found with any pair
+
+
 @pytest.mark.parametrize(
-    "names",
-    [("shop", "blog"), (LONG, f"{LONG[:-1]}b"), ("a.b", "a-b"), ("pixelpipe", "pixelpipe2")],
+    ("case", "names"),
+    [
+        *((case, LONGEST) for case in CASES),
+        *(("minimal", names) for names in (("shop", "blog"), ("a.b", "a-b"), ("pixelpipe", "pixelpipe2"))),
+    ],
 )
 def test_two_releases_in_one_namespace_do_not_collide(case: str, names: tuple[str, str]) -> None:
     values = merged(release.values_of(case), {"fullnameOverride": ""})

@@ -572,7 +572,7 @@ async def test_a_disk_that_hangs_refuses_in_time_and_what_it_wrote_late_is_drain
 
 
 async def test_reads_and_removals_on_a_disk_that_hangs_end_in_time(opened: Open, disk: FailingDisk) -> None:
-    async with opened(disk=disk, disk_seconds=0.1, scan_seconds=60) as spool:
+    async with opened(disk=disk, disk_seconds=0.5, scan_seconds=60) as spool:
         await spool.put("a", 1, _data("a"))
         packs = await spool.oldest_packs(1)
         disk.hangs = {"read", "remove"}

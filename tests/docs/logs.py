@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from services.shared.log import LEVELS
@@ -31,7 +32,12 @@ def lines() -> dict[Line, tuple[list[str], bool]]:
     return found
 
 
-def _of(path: Path) -> Iterator[tuple[Line, list[str], bool]]:
+@cache
+def _of(path: Path) -> list[tuple[Line, list[str], bool]]:
+    return list(_read(path))
+
+
+def _read(path: Path) -> Iterator[tuple[Line, list[str], bool]]:
     tree = ast.parse(path.read_text())
     loggers = {}
     for node in ast.walk(tree):

@@ -50,6 +50,7 @@ def _file(module: str) -> Path | None:
     return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Every module that a file may import, in functions too, and not those for the type checker alone."""
     found, skipped = set[str](), set[ast.AST]()

@@ -94,7 +94,7 @@ def content(one: dict[str, Any]) -> str:
     return repr(sorted((name, value and str(value)) for name, value in one.items() if name != "received_at"))
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(copies)
 def test_compact_keeps_what_the_view_shows_and_destroys_no_content(
     pipeline: Pipeline, made: list[tuple[Any, ...]]

@@ -117,7 +117,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_whenever_rows_and_sweeps_come_no_event_is_twice_and_none_is_missing_after_the_next(
     pipeline: Pipeline, made: list[Any]

@@ -40,14 +40,18 @@ class Project:
         return self.subscriber.get_subscription(subscription=f"projects/{self.id}/subscriptions/{name}")
 
 
+def emulate(project: str, pubsub: str, bigquery_host: BigQueryAddress, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub)
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_host.rest)
+    client = bigquery.Client(project, credentials=AnonymousCredentials())
+    return Project(project, client, pubsub_v1.SubscriberClient(), pubsub_v1.PublisherClient())
+
+
 @pytest.fixture
 def emulated(
     project: str, pubsub_host: str, bigquery_host: BigQueryAddress, monkeypatch: pytest.MonkeyPatch
 ) -> Project:
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_host.rest)
-    client = bigquery.Client(project, credentials=AnonymousCredentials())
-    return Project(project, client, pubsub_v1.SubscriberClient(), pubsub_v1.PublisherClient())
+    return emulate(project, pubsub_host, bigquery_host, monkeypatch)
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from google.cloud.bigquery import LoadJobConfig, QueryJobConfig, ScalarQueryPara
 from services.provision import analyst_views
 from services.shared import schema as names
 from services.shared import schema_file
+from tests.conftest import BigQueryAddress
 from tests.emulators.bigquery import oracle
 from tests.emulators.bigquery.oracle import Oracle
 from tests.process import ROOT
 from tests.provision import schemas, shop_answers
-from tests.provision.conftest import Project
+from tests.provision.conftest import Project, emulate
 from tests.provision.shop_answers import ANSWERS
 from tests.provision.shop_week import HOST, SOURCES, ShopWeek
 
@@ -60,16 +61,27 @@ def week() -> ShopWeek:
     return ShopWeek(20260302)
 
 
+@pytest.fixture(scope="module")
+def shared(pubsub_host: str, bigquery_host: BigQueryAddress, week: ShopWeek) -> Any:
+    """For tests that only ask."""
+    with pytest.MonkeyPatch.context() as patch:
+        project = emulate("the-shop", pubsub_host, bigquery_host, patch)
+        project.settle(*SHOP, views="all")
+        load(project.client, week.rows)
+    return project.client
+
+
 @pytest.fixture
 def shop(emulated: Project, week: ShopWeek) -> Any:
+    """To add rows to."""
     emulated.settle(*SHOP, views="all")
     load(emulated.client, week.rows)
     return emulated.client
 
 
 @pytest.mark.parametrize("view", ANSWERS)
-def test_a_view_gives_what_the_generator_counted(shop: Any, week: ShopWeek, view: str) -> None:
-    found = rows(shop, f"SELECT {ANSWERS[view].columns} FROM pixelpipe.{view}")
+def test_a_view_gives_what_the_generator_counted(shared: Any, week: ShopWeek, view: str) -> None:
+    found = rows(shared, f"SELECT {ANSWERS[view].columns} FROM pixelpipe.{view}")
     assert sorted(found, key=repr) == sorted(ANSWERS[view].rows(week), key=repr)
 
 
@@ -81,9 +93,9 @@ def test_the_week_has_what_is_hard_to_count(week: ShopWeek) -> None:
     assert {one[-2] for one in sessions} == {source[2] for source in SOURCES.values()}
 
 
-def test_problems_by_column(shop: Any, week: ShopWeek) -> None:
+def test_problems_by_column(shared: Any, week: ShopWeek) -> None:
     found = rows(
-        shop,
+        shared,
         "SELECT day, `column`, reason, SUM(problems), SUM(events), MIN(example) FROM pixelpipe.problems_by_column"
         " GROUP BY 1, 2, 3",
     )
@@ -196,11 +208,11 @@ def test_only_the_days_asked_for_are_read(emulated: Project, week: ShopWeek, vie
 
 
 @pytest.mark.parametrize("view", ["sessions", "page_views"])
-def test_a_filter_on_the_day_changes_no_row(shop: Any, view: str) -> None:
-    whole = rows(shop, f"SELECT * FROM pixelpipe.{view}")
+def test_a_filter_on_the_day_changes_no_row(shared: Any, view: str) -> None:
+    whole = rows(shared, f"SELECT * FROM pixelpipe.{view}")
     days = sorted({row[0] for row in whole})
     assert len(days) > 6
-    found = [row for day in days for row in rows(shop, f"SELECT * FROM pixelpipe.{view} WHERE day = '{day}'")]
+    found = [row for day in days for row in rows(shared, f"SELECT * FROM pixelpipe.{view} WHERE day = '{day}'")]
     assert sorted(found, key=repr) == sorted(whole, key=repr)
 
 
@@ -215,8 +227,8 @@ def test_the_file_can_name_each() -> None:
     assert tuple(one.name for one in analyst_views.ALL) == names.VIEWS
 
 
-def test_live_reads_two_days_by_itself(shop: Any) -> None:
-    assert estimate(shop, "live", "TRUE") == 0  # the week is long over
+def test_live_reads_two_days_by_itself(shared: Any) -> None:
+    assert estimate(shared, "live", "TRUE") == 0  # the week is long over
 
 
 def test_a_run_describes_views_and_columns_and_another_changes_nothing(emulated: Project) -> None:
@@ -290,12 +302,12 @@ def test_every_query_of_the_document_has_an_answer(shop: Any) -> None:
         assert rows(shop, sql), sql
 
 
-def test_queries_for_other_tools_are_taken(shop: Any) -> None:
+def test_queries_for_other_tools_are_taken(shared: Any) -> None:
     days = [ScalarQueryParameter(name, "STRING", "20260303") for name in ("DS_START_DATE", "DS_END_DATE")]
     queries = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs" / "looker.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(queries) == 2
     for sql in queries:
-        shop.query_and_wait(sql, job_config=QueryJobConfig(query_parameters=days if "@" in sql else []))
+        shared.query_and_wait(sql, job_config=QueryJobConfig(query_parameters=days if "@" in sql else []))
 
 
 FILES: dict[str, tuple[str, ...]] = {
