@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.ops.__main__ import COMMANDS, main
+from tests.tools import require
 
 SECONDS = 40  # for a shell to say something; it takes one
 READY = "ready> "
@@ -30,15 +30,10 @@ ASKED = {
 }
 
 
-def needs(shell: str) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed: apt-get install {shell}")
-
-
 @pytest.fixture
 def script(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     """The file that `pixelpipe completion SHELL` writes, under the name that zsh wants."""
-    needs(request.param)
+    require(request.param, f"apt-get install {request.param}")
     assert main(["completion", request.param]) == 0
     file = tmp_path / "_pixelpipe"
     file.write_text(capsys.readouterr().out)
