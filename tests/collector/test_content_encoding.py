@@ -86,7 +86,7 @@ def test_a_member_may_end_anywhere_in_what_is_read_at_a_time() -> None:
         (zlib.compress(b"{}") * 2, "deflate", 400, "there is something after the deflate body", "byte 10"),
         (_gzip(bytes(LIMIT + 1)), "gzip", 413, "the body is over 1048576 bytes when decompressed", ""),
         (_gzip(bytes(LIMIT)) + _gzip(b"1"), "gzip", 413, "the body is over 1048576 bytes", ""),
-        (_raw_deflate(bytes(200 * LIMIT)), "deflate", 413, "the body is over 1048576 bytes", ""),
+        (_raw_deflate(bytes(50 * LIMIT)), "deflate", 413, "the body is over 1048576 bytes", ""),
         (_gzip(b"") * (MAX_MEMBERS + 1), "gzip", 413, "the gzip body has over 1000 members", ""),
         (b"{}", "br", 415, "content encoding 'br' is not supported", "send gzip, deflate or none"),
         (b"{}", "x" * 9_000, 415, f"content encoding '{'x' * 100}' is not", "send gzip, deflate or none"),
