@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import forks, google_differences, process
@@ -30,6 +31,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 forks.on = True
+
+# A logger that kept the configuration of its first use would not be heard by `capture_logs` after another test had
+# configured structlog anew, as each command of an operator does.
+_configure = structlog.configure
+structlog.configure = lambda **settings: _configure(**{**settings, "cache_logger_on_first_use": False})
 
 # HOST:PORT of Google's own Pub/Sub emulator, for `make test-google`.
 GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")

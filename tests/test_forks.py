@@ -127,6 +127,7 @@ def test_a_fork_has_imported_everything(tmp_path: Path) -> None:
     assert process.run("a_program", folder=tmp_path).stdout.split() == ["set()"]
 
 
+@pytest.mark.slow
 def test_the_process_that_forks_ends_with_the_tests_even_killed_ones() -> None:
     """The fork it has started goes on, as a real one would."""
     program = (

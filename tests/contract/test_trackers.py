@@ -21,6 +21,7 @@ from tests.contract.strange import SECRET, Sent
 from tests.deliveries import handled
 from tests.processor.test_protocols import SCHEMA
 
+MANY_PATHS = ("segment", "jitsu", "posthog")
 SETTLED = "pixelpipe_collector_hits_settled_total"
 
 
@@ -71,7 +72,9 @@ def _may_be(route: Route, sent: Sent, status: int) -> bool:
     return 200 <= status < 300 or (status == 413 and (splits or route.own)) or (route.own and status in (400, 415))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "protocol", [pytest.param(one, marks=pytest.mark.slow if one in MANY_PATHS else ()) for one in PROTOCOLS]
+)
 async def test_every_item_that_is_accepted_is_a_row_or_a_reject(start: Start, protocol: str) -> None:
     collector = await start()
     with capture_logs() as logs:

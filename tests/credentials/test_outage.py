@@ -20,12 +20,14 @@ from tests.metadata_server import HTML, SILENT, WELL, MetadataServer
 from tests.process import wait_for
 from tests.topics import Topics
 
+pytestmark = pytest.mark.slow
+
 GONE = "gone"
 SHUTDOWN_SECONDS = 1
 SHUTDOWN = {"PIPE_SHUTDOWN_TIMEOUT_SECONDS": str(SHUTDOWN_SECONDS)}
 KILL_SECONDS = 10  # after the shutdown timeout, as the chart has it
 # How the metadata server fails, and for how many seconds.
-OUTAGES = [(SILENT, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(GONE, 3), (HTML, 3), (SILENT, 60)])]
+OUTAGES = [(SILENT, 3), (GONE, 3), (HTML, 3), (SILENT, 60)]
 
 
 def publish_hits(topics: Topics, *users: str) -> None:

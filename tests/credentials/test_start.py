@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from services.shared import resource_names
 from tests import process
 from tests.credentials.process import Service, running
@@ -62,6 +64,7 @@ def found_once(service: Service) -> None:
     assert service.process.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_processor_waits_and_asks_again_whatever_the_metadata_server_answers(
     pod: dict[str, str], metadata: MetadataServer
 ) -> None:

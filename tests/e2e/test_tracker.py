@@ -194,6 +194,7 @@ def test_events_of_a_page_without_a_network_are_sent_later(
     assert len({row["session_id"] for row in rows}) == 1
 
 
+@pytest.mark.slow
 def test_what_the_collector_did_not_take_is_sent_again_and_counts_once(
     stack: Stack, site: Site, context: BrowserContext, tenant: str
 ) -> None:

@@ -99,6 +99,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(breaker.refused(3 * REMEMBERED * FORGOTTEN_SECONDS - 1)) <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [StatusCode.NOT_FOUND, StatusCode.PERMISSION_DENIED])
 async def test_a_table_that_is_not_there_does_not_stall_the_others(
     bigquery: WriteServer, topics: RowTopics, project: str, monkeypatch: pytest.MonkeyPatch, code: StatusCode

@@ -89,6 +89,7 @@ async def test_what_a_look_that_failed_had_read_is_shown_by_the_next(
     assert ([one["id"] for one in items], skipped, found.error) == (["n0", "n1", "n2", "n9"], 0, None)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_drowned(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()

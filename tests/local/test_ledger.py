@@ -72,6 +72,7 @@ def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: 
     publisher.stop()
 
 
+@pytest.mark.slow
 def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
     before = row(stack)
     control = Control(stack.running().ports.pubsub_control)

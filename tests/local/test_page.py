@@ -213,6 +213,7 @@ def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
     expect(page.locator("#trip")).to_contain_text("The collector answered 400")
 
 
+@pytest.mark.slow
 def test_what_every_tracker_sends_is_fired_and_followed_until_it_is_a_row(page: Page, stack: Stack) -> None:
     offered = ask(stack, "/api/snippets")
     page.get_by_role("tab", name="Snippet").click()
@@ -484,6 +485,7 @@ def test_a_page_that_only_reads_offers_nothing_that_changes(chromium: Browser, s
         assert look.page.locator(".part button, #rehearse, .fire").count() == 0
 
 
+@pytest.mark.slow
 def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium: Browser, stack: Stack) -> None:
     with looking(chromium, stack, PHONE, opened=False) as look:
         page, link, loader = look.page, look.page.locator("#link"), look.page.get_by_role("article", name="loader")
@@ -511,6 +513,7 @@ def test_a_stream_that_breaks_is_said_in_words_and_comes_back_by_itself(chromium
         look.wrong[:] = [line for line in look.wrong if "503" not in line and "net::ERR_FAILED" not in line]
 
 
+@pytest.mark.slow
 def test_a_tab_that_nobody_sees_leaves_its_connection_to_others(page: Page, stack: Stack) -> None:
     """A browser has six for all tabs of a server."""
     look = "hidden => {{ Object.defineProperty(document, 'hidden', {{ value: hidden, configurable: true }}); {} }}"
@@ -576,6 +579,7 @@ def test_sql_is_answered_as_table_chart_and_number_and_exported(page: Page, tmp_
     expect(page.locator("#result")).not_to_contain_text("1,234,567")
 
 
+@pytest.mark.slow
 def test_odd_numbers_are_drawn_as_far_as_they_can_be(page: Page) -> None:
     odd = "STRUCT('a' AS name, 'nan' AS n), ('b', 'inf'), ('c', '-inf'), ('d', NULL), ('e', '1e300')"
     page.fill("#query", f"SELECT name, CAST(n AS FLOAT64) AS n FROM UNNEST([{odd}])")
@@ -653,6 +657,7 @@ def test_the_proof_adds_up_and_the_cost_is_shown(page: Page, stack: Stack) -> No
     assert float(page.locator("#cost strong").first.inner_text().removeprefix("$")) > 0
 
 
+@pytest.mark.slow
 def test_the_sums_of_the_hours_count_nothing_twice_and_say_of_when_they_are(chromium: Browser, stack: Stack) -> None:
     queues = ask(stack, "/api/state")["queues"]
     hour = {"hour": datetime.now(UTC).replace(minute=0, second=0, microsecond=0).isoformat(), "rejected": 0, "dead": 0}

@@ -245,6 +245,7 @@ def test_the_schema_and_the_examples_fit_each_other(page: Page) -> None:
         page.post("/api/query", {"sql": example["sql"]})
 
 
+@pytest.mark.slow
 def test_what_every_snippet_fires_becomes_an_event_that_is_found(stack: Stack, page: Page) -> None:
     found = page.get("/api/snippets")
     assert len({(one["name"], one["language"]) for one in found}) == len(found)  # no two have the same name

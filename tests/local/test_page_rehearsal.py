@@ -124,6 +124,7 @@ def test_what_cannot_be_restarted_is_refused(page: Page, path: str, status: int,
     assert (found, error["message"][: len(said)]) == (status, said)
 
 
+@pytest.mark.slow
 def test_an_outage_of_pubsub_shows_where_it_is_and_loses_nothing(stack: Stack, page: Page) -> None:
     one = new_id()
     fault = page.post("/api/faults", {"target": "pubsub", "effect": "error", "seconds": 300})
@@ -148,6 +149,7 @@ def page_delete(page: Page, path: str) -> Any:
     return reply.json()
 
 
+@pytest.mark.slow
 def test_appends_that_fail_are_trouble_of_bigquery(stack: Stack, page: Page) -> None:
     one = new_id()
     page.post("/api/faults", {"target": "bigquery", "effect": "append_error", "code": "ABORTED", "times": 3})

@@ -52,6 +52,7 @@ def test_a_pixel_becomes_a_row_that_query_prints(stack: Stack) -> None:
     assert count == "(1 row)"
 
 
+@pytest.mark.slow
 def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     def fault(*arguments: str) -> list[dict[str, Any]]:
         command = [sys.executable, "-m", "local", "fault", *arguments, "--data", str(stack.data)]

@@ -88,6 +88,7 @@ test('an order is tracked', async ({{ page, request }}) => {{
 """
 
 
+@pytest.mark.slow
 def test_the_lines_for_playwright_in_javascript(stack: Stack, local: str, tmp_path: Path) -> None:
     """In Playwright's own test runner, from npm."""
     chromium = require("chromium", "apt-get install chromium")

@@ -94,6 +94,7 @@ def content(one: dict[str, Any]) -> str:
     return repr(sorted((name, value and str(value)) for name, value in one.items() if name != "received_at"))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(copies)
 def test_compact_keeps_what_the_view_shows_and_destroys_no_content(
@@ -351,6 +352,7 @@ def test_events_that_differ_in_more_than_how_they_travelled_are_conflicts(pipeli
     assert len(pipeline.rows(CONFLICTS)) == len(differ)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_table_of_the_days(pipeline: Pipeline) -> None:
     pipeline.load("events", [schemas.row("a"), schemas.row("a"), schemas.row("b")])
     where = ("--project", pipeline.project, "--schema", str(pipeline.file), "--date", str(DAY), "--table", "events")

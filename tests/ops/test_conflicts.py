@@ -151,6 +151,7 @@ batches = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(batches, st.sampled_from(["move", "remove"])), min_size=2, max_size=4))
 def test_no_content_is_ever_nowhere_whatever_the_order_of_appends_and_statements(

@@ -293,6 +293,7 @@ def short(text: str) -> str:
     return "help" if text == "--help" or text.endswith(" --help") else text.replace("[", "")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # a hundred commands, one after the other
 def test_what_operators_type(desk: Desk) -> None:
     wrong, used, done = list[str](), set[str](), set[str]()

@@ -223,6 +223,7 @@ def test_access_prints_every_row_of_the_person_and_changes_nothing(shop: Pipelin
     assert len(shop.left(6)) == 6
 
 
+@pytest.mark.slow
 def test_what_is_on_its_way_is_waited_for_where_the_services_can_be_asked(pipeline: Pipeline) -> None:
     own = {
         "loader": {"PIPE_SCHEMA": str(pipeline.file), "PIPE_LINGER_SECONDS": "2"},
@@ -392,6 +393,7 @@ def test_many_people_go_in_one_statement_a_table(shop: Pipeline, many: int) -> N
     assert book.of(People(1, {USER: ("another",)})) == []
 
 
+@pytest.mark.slow
 def test_the_second_run_after_the_longest_retention_completes_the_first(pipeline: Pipeline) -> None:
     first = forget(pipeline, "--user-id", ADA)
     assert asked(pipeline, "forget", "--pending").lines[0]["erasure_id"] == first["erasure_id"]

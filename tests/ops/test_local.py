@@ -27,6 +27,7 @@ def local(data: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_the_stack_that_runs_is_operated(pipeline: Pipeline, running: Path) -> None:
     pipeline.bury(b"odd", {"dead_reason": "odd", "dead_source": resource_names.HITS_SUBSCRIPTION})
     listed = local(running, "dead", "list", "--subscription", "test-dead", "--wait", "1")

@@ -117,6 +117,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 def test_whenever_rows_and_sweeps_come_no_event_is_twice_and_none_is_missing_after_the_next(

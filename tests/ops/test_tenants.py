@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pytest
 
 from services.ops.compact import Compactor
 from services.shared import hit, rows
@@ -83,6 +84,7 @@ def test_lines_of_a_log_are_of_the_tenant_of_their_key(bare: Pipeline, tmp_path:
     assert tenants.hashed("k1") in LIST
 
 
+@pytest.mark.slow
 def test_a_tenants_person_is_forgotten_and_nobody_of_the_same_id_at_another(pipeline: Pipeline) -> None:
     rejects = schemas.REJECTS.replace("stage:", f"{COLUMN}\n      stage:", 1)
     pipeline.provision(LIST + schemas.text(COLUMN, rejects=rejects))

@@ -67,6 +67,7 @@ def test_a_reject_says_why(pipeline: Pipeline) -> None:
     assert found["state"] == "loaded" and len(found["rejects"]) == len(found["rows"]) == 1
 
 
+@pytest.mark.slow
 def test_dead_letters_are_opened_and_stay(pipeline: Pipeline) -> None:
     ours = hit.encode(Hit(ID, 1, "GET", "/pixel.gif", "user_id=ada"))
     theirs = hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", "user_id=bob&event_id=order-17"))
@@ -117,6 +118,7 @@ def test_the_id_of_a_hit_leads_to_what_was_received_with_it(pipeline: Pipeline) 
     assert [(one["table"], one["event_id"]) for one in found["received_then"]] == [("events", "order-17")]
 
 
+@pytest.mark.slow
 def test_a_dead_letter_is_found_by_an_id_however_it_was_written(pipeline: Pipeline) -> None:
     queries = ("event_id=a%2Fb", "event_id=shared")
     lines = [hit.encode(Hit(identity.uuid7(1), 1, "GET", "/pixel.gif", query)) for query in queries]

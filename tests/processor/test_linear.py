@@ -19,6 +19,8 @@ from tests.growth import assert_linear
 from tests.processor.parsing import NOW, a_hit
 from tests.processor.test_enrichment import ENRICHED
 
+pytestmark = pytest.mark.slow
+
 QUERY, LARGE = 65_536, 262_144  # bytes: of what may be as long as a request line, and as a body or a pack
 HEADERS = ("user-agent", "referer", geo.HEADER)
 PARSER = Parser(schema_file.parse(ENRICHED))

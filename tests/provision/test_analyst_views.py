@@ -188,6 +188,7 @@ def estimate(client: Any, view: str, where: str) -> int:
     return int(client.query(f"SELECT * FROM pixelpipe.{view} WHERE {where}", job_config=config).total_bytes_processed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", BY_DAY)
 def test_only_the_days_asked_for_are_read(emulated: Project, week: ShopWeek, view: str) -> None:
     client, near = emulated.client, ("2026-03-04", "2026-03-05", "2026-03-06")
@@ -294,6 +295,7 @@ def test_without_a_column_or_params_a_view_is_left_out(emulated: Project) -> Non
     assert "unchanged view pixelpipe.orders: left out: events has no column for type" in lines
 
 
+@pytest.mark.slow
 def test_every_query_of_the_document_has_an_answer(shop: Any) -> None:
     queries = re.findall(r"^```sql\n(.*?)^```$", (ROOT / "docs" / "sql.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(queries) >= 6
@@ -349,6 +351,7 @@ def test_each_is_good_googlesql_whatever_the_columns_are_called(google: Oracle, 
         google.analyze(one.sql(schema, "p", "d"), tables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", FILES.values(), ids=FILES)
 def test_each_can_be_queried_whatever_the_columns_are_called(emulated: Project, columns: tuple[str, ...]) -> None:
     emulated.settle(*columns, views="all")

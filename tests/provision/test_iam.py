@@ -215,6 +215,7 @@ TENANTS = """tenants:
 """
 
 
+@pytest.mark.slow
 def test_what_tenants_readers_need_is_granted_to_the_provisioner_and_no_more(
     run: Run, notes: dict[str, set[Noted]], project: str, tmp_path: Path
 ) -> None:

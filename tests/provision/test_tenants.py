@@ -189,6 +189,7 @@ def test_what_someone_changed_by_hand_is_put_right(shared: Shared) -> None:
     assert shared.policies("events_log")["pixelpipe_tenant_shop"] == SHOP_ROWS
 
 
+@pytest.mark.slow
 def test_runs_at_once_end_in_the_same_state(shared: Shared) -> None:
     with ThreadPoolExecutor(2) as pool:
         for tenants in ((SHOP, QUIET), (SHOP, BLOG)):

@@ -35,12 +35,14 @@ TEXTS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts(name: str) -> None:
     work, frame = TEXTS[name]
     assert_linear(work, *frame, size=32_768, runs=RUNS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anonymize", [False, True], ids=["", "anonymized"])
 def test_json(anonymize: bool) -> None:
     def work(item: bytes) -> None:
@@ -49,6 +51,7 @@ def test_json(anonymize: bool) -> None:
     assert_linear(work, b'{"token":1,"a":"', b'","b":[', b'],"password":{}}', size=32_768, runs=RUNS)
 
 
+@pytest.mark.slow
 def test_what_passes() -> None:
     assert_linear(GUARD.passes, b"a=1&b=", b"2&c=3", size=65_536, runs=RUNS)
 

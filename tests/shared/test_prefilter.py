@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -56,5 +57,6 @@ def test_nearly_all_queries_of_pixels_pass() -> None:
     assert sum(map(GUARD.passes, queries)) >= 990
 
 
+@pytest.mark.slow
 def test_it_is_linear_in_the_query() -> None:
     assert_linear(GUARD.passes, b"a=1&token", b"=x&b=%20")

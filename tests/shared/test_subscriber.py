@@ -143,6 +143,7 @@ async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
     assert topics.pull("work") == []
 
 
+@pytest.mark.slow
 async def test_a_lease_is_kept_for_longer_than_an_hour(
     topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,7 +121,7 @@ SET_UPS = (
 )
 
 
-QUICK = ("snowplow", "segment", "posthog")  # in `make test`, the others in `make test-slow`
+QUICK = ("snowplow", "segment")  # in `make test`, the others in `make test-slow`
 
 
 def each(*set_ups: SetUp) -> Any:

@@ -288,6 +288,7 @@ def outcome(writer: desk.Writer, request: types.AppendRowsRequest) -> str:
     return Code.Name(answer.error.code)
 
 
+@pytest.mark.slow
 @settings(CHECKS, max_examples=150)
 @given(
     name=st.one_of(st.just(STREAM), st.text(max_size=20)),

@@ -251,6 +251,7 @@ def test_surrogates_cesu_8_and_broken_escapes_are_text_of_some_kind(via: str) ->
                 survive(PROTOCOLS[via].read, hit(via, broken_body))
 
 
+@pytest.mark.slow
 @VIA
 def test_time_grows_with_the_input_alone(via: str) -> None:
     protocol = PROTOCOLS[via]
