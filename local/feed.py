@@ -199,7 +199,7 @@ class Feed:
             new += self._new(table, fresh, WIDE)
         if len(new) < grown:
             new += self._new_problems(table, fresh)
-        if before is None and len(new) < grown:  # what the list does not begin with is not new later
+        if len(new) < grown:  # what the list leaves out is not new later
             fresh |= dict.fromkeys(self._identities(table))
         # What came after the count has been read too: the next look need not search for it.
         self._counts[table.name] = count if before is None else max(count, before + len(new))

@@ -107,7 +107,7 @@ class Proof:
         for hour in reversed(found):  # the oldest leave the spool first
             until = datetime.fromisoformat(hour["hour"]) + timedelta(hours=1) + _LAG
             if any(one.pubsub is not None and one.pubsub <= until for one in self._waiting):
-                excused = hour["difference"]
+                excused = hour["unsure"] = hour["difference"]
             elif any(one.spool is not None and one.spool <= until for one in self._waiting):
                 excused = min(hour["difference"], spooled)
                 spooled -= excused
@@ -144,7 +144,7 @@ def _rows(client: Any, sql: str, parameters: list[Any]) -> Any:
 def _hour(groups: list[Group], hour: datetime, published: int, missing: int, now: datetime) -> dict[str, Any]:
     """`collected` is what collectors have told or the page has seen, whichever is more; `difference` is missing.
 
-    `untold` have arrived though neither knows of them yet.
+    `untold` have arrived though neither knows of them yet; `unsure` of those in flight may be missing.
     """
     sums = {name: sum(one.counts[name] for one in groups) for name in reconcile_report.COUNTS}
     arrived = sum(sums[name] for name in (*_COUNTS, "dead_lettered"))
@@ -158,6 +158,7 @@ def _hour(groups: list[Group], hour: datetime, published: int, missing: int, now
         "in_flight": max(0, collected - arrived) if is_open else 0,
         "untold": max(0, arrived - collected),
         "difference": 0 if is_open else max(missing, published - arrived, 0),
+        "unsure": 0,
         "unfinished_collectors": max((one.counts["unfinished_collectors"] for one in groups), default=0),
     }
 
@@ -178,7 +179,8 @@ def _verdict(hours: Sequence[Mapping[str, Any]]) -> str:
         return f"{missing} of {collected} hits are missing."
     if not collected:
         return "Nothing has been collected yet."
+    known = "known to be " if any(one["unsure"] or one["unfinished_collectors"] for one in hours) else ""
     if left := sum(one["in_flight"] for one in hours):
         way = "1 is on its way" if left == 1 else f"{left} are on their way"
-        return f"Nothing is missing: of {collected} hits, {way}."
-    return f"Nothing is missing: all {collected} hits are accounted for."
+        return f"Nothing is {known}missing: of {collected} hits, {way}."
+    return f"Nothing is {known}missing: all {collected} hits are accounted for."

@@ -76,7 +76,7 @@ def _reason(error: exceptions.GoogleAPICallError) -> str:
     for detail in error.errors:
         if isinstance(detail, dict) and detail.get("message"):
             return f"{detail.get('reason') or 'error'}: {fault.words(detail['message'])}"
-    return fault.words(error.message)
+    return fault.words(error.message or error)
 
 
 def print_table(found: Any, out: TextIO) -> None:

@@ -79,7 +79,7 @@ class RawHits:
                 continue  # nothing came
             except exceptions.GoogleAPICallError as error:
                 self.made = self.made and not isinstance(error, exceptions.NotFound)
-                self.error = fault.words(error.message)[:200]
+                self.error = fault.words(error.message or error)[:200]
                 await asyncio.sleep(wait.wait())
 
     async def leave(self) -> None:

@@ -55,7 +55,7 @@ class Watched:
     def ops(self, arguments: str) -> str:
         """An operator's command."""
         if self.data is None:
-            return f"python -m services.ops {arguments} --project {self.project}"
+            return f"pixelpipe {arguments} --project {self.project}"
         return stack.ops_command(self.data, arguments)
 
     @property

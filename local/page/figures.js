@@ -51,7 +51,7 @@ export function clock(iso) {
 
 // Control characters, and those that turn the direction of writing: one must see that they are there, and they must not
 // rearrange what is around them. Tabs and line ends stay.
-const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u200b\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const UNSEEN = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
 export function visible(text) {
   return text.replace(UNSEEN, (one) => `⟨U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
@@ -66,5 +66,5 @@ export function shown(value, most = 2_000) {
 
 // A server's line as a sentence.
 export function sentence(text) {
-  return `${text[0].toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
+  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`;
 }

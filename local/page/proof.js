@@ -122,7 +122,8 @@ function verdictOfHours(numbers) {
   if (proof.hours.some((hour) => hour.difference > 0)) return { good: false, said: proof.text };
   if (numbers.collected === 0) return { good: true, said: dated(proof, "nothing has been collected in the last 24 hours") };
   const left = numbers.in_flight + (numbers.spooled ?? 0);
-  return { good: true, said: dated(proof, `nothing is missing: ${left > 0 ? `of ${counted(numbers.collected, "hit")}, ${left === 1 ? "1 is on its way" : `${count(left)} are on their way`}` : `all ${count(numbers.collected)} hits are accounted for`}`) };
+  const known = proof.hours.some((hour) => hour.unsure > 0 || hour.unfinished_collectors > 0) ? "known to be " : "";
+  return { good: true, said: dated(proof, `nothing is ${known}missing: ${left > 0 ? `of ${counted(numbers.collected, "hit")}, ${left === 1 ? "1 is on its way" : `${count(left)} are on their way`}` : `all ${count(numbers.collected)} hits are accounted for`}`) };
 }
 
 // `command` lists the dead letters.

@@ -2,7 +2,7 @@
 // request would become, without sending it.
 
 import { byId, copyButton, element, setText } from "./element.js";
-import { seconds } from "./figures.js";
+import { seconds, sentence } from "./figures.js";
 import { ask } from "./server.js";
 import { openStory, showStory } from "./story.js";
 
@@ -277,6 +277,6 @@ async function travel({ id = null, marker }, request, into = byId("trip")) {
     const what = found[0].kind === "reject" ? `It became a reject (${found[0].reason})` : `It is a row of ${found[0].table}`;
     say(mine, found[0].kind, `${what}. Travelled in ${seconds(passed())}.`, story);
   } catch (error) {
-    say(mine, "lost", `${error.message[0].toUpperCase()}${error.message.slice(1)}`);
+    say(mine, "lost", sentence(error.message));
   }
 }

@@ -147,7 +147,7 @@ def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
         for name, value in vars(options).items():  # a path may have any bytes, a request of BigQuery or Pub/Sub may not
             texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
             if any("\ud800" <= char <= "\udfff" for one in texts for char in one):
-                options.of.error(f"{name} is not UTF-8")
+                options.of.error(f"--{name.replace('_', '-')} is not UTF-8")
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(_Threads())
             return runner.run(_until_stopped(options))
@@ -161,8 +161,9 @@ async def _until_stopped(options: argparse.Namespace) -> int:
     received: list[int] = []
 
     def stop(number: int) -> None:
+        if not received:  # a closed terminal says it twice, and what is being put in order must not be stopped too
+            command.cancel()
         received.append(number)
-        command.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup

@@ -12,7 +12,7 @@ from services.collector.config import Config
 from services.ops import capacity_model, option
 from services.ops.capacity_model import Plan
 
-_MOST_ON_A_NODE = 10 * 2**30  # bytes that Autopilot lets a pod have of its node's disk
+_MOST_ON_A_NODE = 9.5 * 2**30  # bytes: Autopilot lets a pod have 10 GiB of its node's disk, logs and /tmp included
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

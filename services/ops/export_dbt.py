@@ -16,7 +16,7 @@ TESTED_DAYS = 3  # a test that read all days would cost as much as the table
 def files(views: Sequence[Exported], project: str, dataset: str) -> dict[str, str]:
     """The one file, by its name."""
     lines = [
-        "# Written by `python -m services.ops export dbt` from the schema file.",
+        "# Written by `pixelpipe export dbt` from the schema file.",
         "version: 2",
         "",
         "sources:",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from services.ops.exported import Exported, Field
 from services.shared.schema import STRUCT
 
-HEAD = "# Written by `python -m services.ops export lookml` from the schema file.\n"
+HEAD = "# Written by `pixelpipe export lookml` from the schema file.\n"
 _DAYS = ("date", "day_of_week", "week", "month", "quarter", "year")
 _TIMES = ("raw", "time", "hour", "hour_of_day", *_DAYS)
 _NUMBERS = ("INT64", "NUMERIC", "BIGNUMERIC", "FLOAT64")

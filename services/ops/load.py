@@ -161,6 +161,11 @@ def _report(fired: Fired) -> LoadReport:
     )
 
 
+def _is_final(error: Exception) -> bool:
+    """Whether asking again will not help: a table that is not there, a role that is missing."""
+    return isinstance(error, exceptions.ClientError) and error.code not in (408, 429)
+
+
 async def _look(
     client: Any, options: argparse.Namespace, started: float, acknowledged: set[str], outcome: LoadReport
 ) -> None:
@@ -174,7 +179,7 @@ async def _look(
             rows = await asyncio.to_thread(_ids, client, options, "events", started)
             rejects = await asyncio.to_thread(_ids, client, options, "rejects", started)
         except (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, TimeoutError) as error:
-            if time.monotonic() - begin > options.wait:
+            if _is_final(error) or time.monotonic() - begin > options.wait:
                 raise CommandRefused(
                     f"{len(acknowledged)} were acknowledged, and BigQuery cannot be asked for them: "
                     f"{deployment.one_line(error)}"

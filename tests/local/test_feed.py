@@ -131,6 +131,19 @@ async def test_older_rows_than_the_list_begins_with_never_come_as_new_ones(clien
     assert [one["id"] for one in found.after(at, 1000)[0]] == ["n500"]
 
 
+async def test_rows_of_a_burst_that_were_left_out_never_come_as_new_ones(client: Any) -> None:
+    found = Feed(client, "web", SCHEMA)
+    await found.look()
+    insert(client, 0, 1_500, today("00:00:00"))
+    await found.look()
+    _, _, at = found.after(0, 1000)
+    for number in (1_500, 1_501):
+        insert(client, 1_499, 1, today("00:00:00"))  # delivered again
+        insert(client, number, 1, today("00:00:00"))
+        await found.look()
+    assert [one["id"] for one in found.after(at, 1000)[0]] == ["n1500", "n1501"]
+
+
 async def test_what_comes_between_the_count_and_the_rows_is_not_searched_for_later(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,7 +203,7 @@ def test_a_post_is_checked_sent_and_followed(page: Page) -> None:
     expect(page.locator("#trip")).to_contain_text("It became a reject")
     body.fill(json.dumps({"user_id": "ada", "event_id": "é" * 3000}))
     page.get_by_role("button", name="Post the event").click()
-    expect(page.locator("#trip")).to_have_text("This is too long to be asked for")
+    expect(page.locator("#trip")).to_have_text("This is too long to be asked for.")
     for sent in ('{"type": "view", "user_id": "ada"}', '[{"user_id": "ada"}, {"user_id": "bob"}]'):
         body.fill(sent)
         page.get_by_role("button", name="Post the event").click()
@@ -262,7 +262,7 @@ def test_why_the_collector_took_nothing_is_said(chromium: Browser, stack: Stack)
         allowed = {"Access-Control-Allow-Origin": "*"}
         page.route("**/pixel.gif*", lambda route: route.fulfill(status=429, body="slower", headers=allowed))
         fire.click()
-        expect(trip).to_have_text("The collector answered 429: slower")
+        expect(trip).to_have_text("The collector answered 429: slower.")
         page.route("**/pixel.gif*", lambda route: route.abort())
         fire.click()
         expect(trip).to_contain_text("The collector does not answer: look at it in Flow")
@@ -430,10 +430,10 @@ def test_back_closes_a_story_and_its_address_opens_it(page: Page, stack: Stack) 
     for _ in range(2):  # one step back is enough, however many were opened
         row.click()
         expect(dialog.locator(".outcome")).to_be_visible()
-        assert page.url == f"{begin}#event={event_id}"
+        expect(page).to_have_url(f"{begin}#event={event_id}")
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
-        assert page.url == begin
+        expect(page).to_have_url(begin)
     row.click()
     page.go_back()
     expect(dialog).to_be_hidden()
@@ -442,7 +442,7 @@ def test_back_closes_a_story_and_its_address_opens_it(page: Page, stack: Stack) 
     expect(dialog.locator(".identity code")).to_have_text(event_id)
     page.go_back()
     expect(dialog).to_be_hidden()
-    assert page.url == begin
+    expect(page).to_have_url(begin)
 
 
 def test_a_story_that_is_closed_before_it_is_told_stays_closed(page: Page, stack: Stack) -> None:

@@ -66,8 +66,11 @@ async def test_what_the_spool_took_later_excuses_no_earlier_hour(told: list[Grou
 @pytest.mark.parametrize("where", ["hits", "rows"])
 async def test_what_waits_in_pubsub_since_a_closed_hour_is_on_its_way(told: list[Group], where: str) -> None:
     told[:] = [group(CLOSED, acknowledged=50, loaded=20, difference=30)]
-    (hour,) = (await of().by_hour(24, waiting(CLOSED + timedelta(minutes=1), where=where)))["hours"]
+    found = await of().by_hour(24, waiting(CLOSED + timedelta(minutes=1), where=where))
+    (hour,) = found["hours"]
     assert (hour["in_flight"], hour["difference"]) == (30, 0)
+    # How many hits a message has nobody knows.
+    assert found["text"] == "Nothing is known to be missing: of 50 hits, 30 are on their way."
 
 
 async def test_what_has_left_the_spool_has_time_to_arrive(told: list[Group], monkeypatch: pytest.MonkeyPatch) -> None:

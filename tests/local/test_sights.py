@@ -93,7 +93,7 @@ def test_the_story_of_a_reject_has_the_columns_that_were_known_and_those_to_blam
     [
         (Path(".local"), ".venv/bin/pixelpipe dead list"),
         (Path("/tmp/a b"), "python -m local ops --data '/tmp/a b' dead list"),
-        (None, "python -m services.ops dead list --project p"),
+        (None, "pixelpipe dead list --project p"),
     ],
 )
 def test_an_operators_command_has_one_form_for_each_place(data: Path | None, command: str) -> None:
