@@ -18,6 +18,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN)
 def test_the_hook_refuses_a_broken_schema_file(broken: str, tmp_path: Path) -> None:
     """The Job's own command and environment, on the file its ConfigMap holds."""

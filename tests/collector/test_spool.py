@@ -152,6 +152,7 @@ async def test_what_an_earlier_process_left_is_there(opened: Open, registry: Col
         assert await _names(second) == ["left"]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_files_at_start_are_drained_oldest_first(opened: Open, tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / pack_file.PackFile(10**15 + number, str(number), 7).name).write_bytes(_data(str(number)))

@@ -32,6 +32,7 @@ def _cookie(context: BrowserContext, *, there: bool) -> dict[str, Any]:
     return dict(found[0]) if found else {}
 
 
+@pytest.mark.slow
 def test_a_visitor_is_known_by_the_cookie_until_they_opt_out(tmp_path: Path, context: BrowserContext) -> None:
     with sites.serving("") as site:
         page_url = site.url.replace("127.0.0.1", "localhost")

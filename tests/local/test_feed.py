@@ -179,6 +179,7 @@ async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
     assert ([one["id"] for one in items], skipped) == (["n7"], 0)
 
 
+@pytest.mark.slow
 async def test_the_ring_keeps_the_latest_and_says_how_many_went(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()

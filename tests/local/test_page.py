@@ -338,6 +338,7 @@ def test_an_event_that_is_not_in_the_list_is_found_by_its_id(chromium: Browser, 
         expect(dialog.locator(".error")).to_contain_text("no event 'never-sent'")
 
 
+@pytest.mark.slow
 def test_the_spool_and_the_dead_letters_say_what_they_hold(page: Page, stack: Stack, monkeypatch: Any) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", stack.url("pubsub").removeprefix("http://"))
     publisher = pubsub_v1.PublisherClient()
@@ -355,6 +356,7 @@ def test_the_spool_and_the_dead_letters_say_what_they_hold(page: Page, stack: St
     expect(dialog.locator("code")).to_have_text(str(stack.data / "spool"))
 
 
+@pytest.mark.slow
 def test_rows_under_the_pointer_stay_until_one_asks_for_more(page: Page, stack: Stack) -> None:
     user = uuid.uuid4().hex
     page.get_by_label("Filter what arrives").fill(user)

@@ -190,6 +190,7 @@ LONG = (
 )
 
 
+@pytest.mark.slow
 def test_sql_whose_asker_has_left_is_stopped_and_nobody_waits_for_it(stack: Stack, page: Page) -> None:
     client = bigquery.Client("local", AnonymousCredentials(), client_options={"api_endpoint": stack.url("bigquery")})
 

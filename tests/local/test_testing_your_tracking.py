@@ -49,6 +49,7 @@ def here(text: str, stack: Stack, site: str) -> str:
     return text.replace("http://127.0.0.1:8000", stack.url("page")).replace(SITE, site)
 
 
+@pytest.mark.slow
 def test_the_fixture_and_the_tests_of_pytest(stack: Stack, tmp_path: Path) -> None:
     conftest, tests = blocks("pytest", "python")
     (tmp_path / "conftest.py").write_text(conftest)
@@ -69,6 +70,7 @@ def test_the_fixture_and_the_tests_of_pytest(stack: Stack, tmp_path: Path) -> No
     assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_lines_for_playwright_in_python(stack: Stack, local: str) -> None:
     chromium = require("chromium", "apt-get install chromium")
     (lines,) = blocks("Playwright", "python")
@@ -155,6 +157,7 @@ SAYS = {
 }
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_shell(stack: Stack) -> None:
     """Of this document and of all others: what tests/ops/test_documents.py does not run."""
     ports = stack.running().ports

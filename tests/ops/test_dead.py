@@ -168,6 +168,7 @@ def test_a_letter_is_acknowledged_only_after_it_is_published(pipeline: Pipeline)
     assert [one.attributes["dead_reason"] for one in pipeline.left(1)] == ["odd"]
 
 
+@pytest.mark.slow
 def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
     """The processor is not repaired: what is replayed is dead-lettered again while the command still listens."""
     bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", resource_names.HITS_SUBSCRIPTION)

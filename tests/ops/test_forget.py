@@ -202,6 +202,7 @@ def test_a_person_goes_from_every_place_and_nobody_else_does(shop: Pipeline) -> 
     assert again["again_after"] == receipt["again_after"]
 
 
+@pytest.mark.slow
 def test_access_prints_every_row_of_the_person_and_changes_nothing(shop: Pipeline) -> None:
     shop.load("events", [row("a", user_id=ADA, n=2**60), row("a", user_id=ADA, n=2**60), row("b", user_id="bob")])
     shop.load("clicks", [{name: value for name, value in row("c", user_id=ADA).items() if name != "n"}])
@@ -418,6 +419,7 @@ def test_the_second_run_after_the_longest_retention_completes_the_first(pipeline
     assert asked(pipeline, "forget", "--receipts", "--user-id", "bob").lines == []
 
 
+@pytest.mark.slow
 def test_a_second_run_about_some_of_them_completes_nothing(pipeline: Pipeline) -> None:
     both = forget(pipeline, "--user-id", ADA, "--user-id", "bob")
     assert forget(pipeline, "--user-id", ADA)["follows"] == []

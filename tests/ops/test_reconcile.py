@@ -289,6 +289,7 @@ def _post(url: str, body: str) -> int:
         return error.code
 
 
+@pytest.mark.slow
 def test_the_clock_of_whoever_counts_dead_letters_decides_nothing(pipeline: Pipeline) -> None:
     """A count from the future would have held until then, whatever was replayed or dropped."""
     at = int(HOUR.timestamp() * 1e6)

@@ -255,6 +255,7 @@ def test_where_metrics_are_served_is_a_host_and_a_port(text: str) -> None:
         option.host_and_port(text)
 
 
+@pytest.mark.slow
 async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
     """Although what it is sent to is of a name that cannot be, which the libraries have no error of their own for."""
     port = process.free_port()

@@ -150,6 +150,7 @@ def test_whenever_rows_and_sweeps_come_no_event_is_twice_and_none_is_missing_aft
     assert {(one["day"], one["event_id"]): one["user_id"] for one in rows} == {k: f"u{n}" for k, n in first.items()}
 
 
+@pytest.mark.slow
 def test_sweeps_side_by_side_and_rows_that_come_meanwhile_do_no_harm(pipeline: Pipeline) -> None:
     """Replays and late rows on both sides of the watermark, looked at again and again."""
     settled = [DAY + timedelta(days=number) for number in range(3)]

@@ -138,6 +138,7 @@ def test_a_tenant_that_cannot_be_told_is_refused_with_2(pipeline: Pipeline) -> N
     assert "--tenant: nobody knows whose the rows of rejects are, which have no column from hit.tenant" in said
 
 
+@pytest.mark.slow
 def test_all_rows_of_a_tenant_go_and_no_others(pipeline: Pipeline) -> None:
     rejects = schemas.REJECTS.replace("stage:", f"{COLUMN}\n      stage:", 1)
     pipeline.provision(LIST + schemas.text(COLUMN, rejects=rejects))

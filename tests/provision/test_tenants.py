@@ -129,6 +129,7 @@ def test_a_tenants_view_shows_its_own_rows_each_event_once(shared: Shared) -> No
     assert len(list(client.query_and_wait("SELECT tenant FROM pixelpipe.events"))) == 3
 
 
+@pytest.mark.slow
 def test_who_is_taken_out_loses_it_and_who_comes_gets_it(shared: Shared) -> None:
     shared.settle(SHOP, BLOG)
     fewer = SHOP.replace(", user:Ann@example.com", "")

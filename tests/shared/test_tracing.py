@@ -247,6 +247,7 @@ tracing.stop()
         assert not [name for name in lines[parent] if name.startswith("logging.")]
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_away_is_said_once_and_so_is_its_return() -> None:
     program = """
 import time
