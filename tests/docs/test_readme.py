@@ -55,7 +55,7 @@ def test_what_it_costs_is_what_the_model_says() -> None:
     wanted = f"about {few} dollars a month at 10 hits/s, {small} with `values-small.yaml`, and {many} at 1,000"
     wanted += f", which is {million:.0f} cents a million"
     assert wanted in " ".join(README.split())
-    first = f"[{million:.0f} cents a million hits](#on-google-cloud) at 1,000 a second, from {small} dollars a month at ten"
+    first = f"[{million:.0f} cents a million hits](#on-google-cloud) at 1,000 a second, from {small} dollars a month at"
     assert first in README
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from services.provision import reconciliation
 from services.shared import hit, identity, rows, tally_rows
