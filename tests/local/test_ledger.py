@@ -30,9 +30,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def row(stack: Stack) -> dict[str, Any]:
-    found: dict[str, Any] = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()["ledger"]
-    assert found["error"] is None
-    return found
+    """The ledger once every service has told its numbers: the page may have asked one before it was up."""
+
+    def told() -> dict[str, Any] | None:
+        found: dict[str, Any] = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()["ledger"]
+        return found if found["error"] is None else None
+
+    return process.wait_for(told, 20, "the numbers of every service")
 
 
 def arrived(stack: Stack, collected: int) -> dict[str, Any]:
