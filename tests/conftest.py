@@ -43,7 +43,6 @@ GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
 # Tests that share what takes seconds to start or render: a stack, a browser, the chart. With `--dist loadgroup` those
 # of one line run in one worker. They come before all others, those that take the longest first.
 TOGETHER = (
-    "tests/observability/test_live_alerts.py",
     "tests/provision/test_analyst_views.py",
     # Minutes of waiting, each with a pod of its own: side by side in `make test-slow`.
     "tests/credentials/test_outage.py::test_a_processor_",
