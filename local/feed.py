@@ -200,7 +200,8 @@ class Feed:
         if len(new) < grown:
             new += self._new_problems(table, fresh)
         if len(new) < grown:  # what the list leaves out is not new later
-            fresh |= dict.fromkeys(self._identities(table))
+            identifying = item.identity(table, self.columns[table.name])
+            fresh |= dict.fromkeys(identity for identity, _ in self._latest(table, identifying, WIDE))
         # What came after the count has been read too: the next look need not search for it.
         self._counts[table.name] = count if before is None else max(count, before + len(new))
         for identity in fresh:
@@ -242,29 +243,26 @@ class Feed:
         return found
 
     def _new(self, table: Table, fresh: dict[str, None], most: int, where: str = "") -> list[dict[str, Any]]:
-        columns = self.columns[table.name]
-        names = ", ".join(f"`{column.name}`" for column in table.columns)
-        sql = (
-            f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - names the schema file's check let by
-            f"WHERE `{columns.day}` >= @first {where} ORDER BY `{columns.received_at}` DESC LIMIT {most}"
-        )
         new = []
-        for row in self._ask(sql, [self._first()]):
-            values = dict(row.items())
-            identity = item.key(table, columns, values)
+        for identity, values in self._latest(table, [column.name for column in table.columns], most, where):
             if identity not in self._known and identity not in fresh:
                 fresh[identity] = None
                 new.append(values)
         return new
 
-    def _identities(self, table: Table) -> list[str]:
+    def _latest(
+        self, table: Table, names: Sequence[str], most: int, where: str = ""
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The identity of each row, and its columns of these names."""
         columns = self.columns[table.name]
-        names = ", ".join(f"`{name}`" for name in item.identity(table, columns))
+        listed = ", ".join(f"`{name}`" for name in names)
         sql = (
-            f"SELECT {names} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - as above
-            f"WHERE `{columns.day}` >= @first ORDER BY `{columns.received_at}` DESC LIMIT {WIDE}"
+            f"SELECT {listed} FROM `{self._dataset}.{table.log_name}` "  # noqa: S608 - names the schema file's check let by
+            f"WHERE `{columns.day}` >= @first {where} ORDER BY `{columns.received_at}` DESC LIMIT {most}"
         )
-        return [item.key(table, columns, dict(row.items())) for row in self._ask(sql, [self._first()])]
+        for row in self._ask(sql, [self._first()]):
+            values = dict(row.items())
+            yield item.key(table, columns, values), values
 
     def _new_problems(self, table: Table, fresh: dict[str, None]) -> list[dict[str, Any]]:
         """What went wrong is shown even where much went well."""

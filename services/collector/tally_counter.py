@@ -69,11 +69,12 @@ class TallyCounter:
         """These are safe; `hour` is the present one."""
         for one in counts:
             self._told[one.hour, one.protocol, one.tenant, one.outcome] = one.hits
-        excess = len(self._totals) - MOST
-        for key in list(self._totals) if excess > 0 else ():  # the oldest first
-            if excess > 0 and key[0] < hour - _KEPT_HOURS and self._totals[key] == self._told.get(key):
+        if (excess := len(self._totals) - MOST) > 0:
+            old = [
+                key for key, hits in self._totals.items() if key[0] < hour - _KEPT_HOURS and hits == self._told.get(key)
+            ]
+            for key in old[:excess]:  # those that came first
                 del self._totals[key], self._told[key]
-                excess -= 1
 
 
 class TallySender:
