@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
+from types import FrameType, ModuleType
 
 import requests
 from google.api_core import exceptions
@@ -157,17 +157,21 @@ def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
 
 async def _until_stopped(options: argparse.Namespace) -> int:
     """The command's exit code. Raises _Stopped; Ctrl-C is asyncio's."""
+    loop = asyncio.get_running_loop()
     command = asyncio.ensure_future(_module(options.command).run(options))
     received: list[int] = []
 
-    def stop(number: int) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if command.done():  # nothing is left to put in order, and whoever says it again wants the end
+            os._exit(128 + number)
         if not received:  # a closed terminal says it twice, and what is being put in order must not be stopped too
-            command.cancel()
+            loop.call_soon_threadsafe(command.cancel)
         received.append(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
-            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+            # Not the loop's add_signal_handler: a signal while the loop closes would be a traceback on stderr.
+            signal.signal(number, stop)
     try:
         code: int = await command
     except asyncio.CancelledError:

@@ -15,7 +15,7 @@ import pytest
 from services.shared import resource_names
 from services.shared.resource_names import topic_path
 from tests.ops.conftest import Pipeline
-from tests.process import ROOT, free_port, wait_for
+from tests.process import ROOT, free_port
 
 LONG = 40  # seconds; what these tests are about takes two
 
@@ -46,15 +46,17 @@ def test_tail_leaves_no_subscription_whatever_ends_it(
     before = subscriptions()
     arguments = ("ops", "--data", str(running), "tail") if module == "local" else ("tail",)
     with begin(module, *arguments, env={**pipeline.env, "PIPE_PROJECT": pipeline.project}) as child:
-        wait_for(lambda: subscriptions() != before, LONG, "a subscription")
+        assert child.stdout is not None and child.stderr is not None
+        began = child.stderr.readline()
+        assert began.startswith("tail: hits of ") and subscriptions() != before
         child.send_signal(how)
-        if how != signal.SIGINT:  # a shell says it, and then the kernel; a second Ctrl-C is somebody who will not wait
-            for _ in range(20):
-                time.sleep(0.005)
-                child.send_signal(how)
-        out, err = child.communicate(timeout=LONG)
-    assert (child.returncode, out) == (128 + how, "")
-    assert err.startswith("tail: hits of ") and len(err.splitlines()) == 1
+        # A shell says it, and then the kernel; a second Ctrl-C is somebody who will not wait.
+        while how != signal.SIGINT and child.poll() is None:
+            time.sleep(0.0005)
+            child.send_signal(how)
+        child.wait(LONG)
+        printed = child.stdout.read(), child.stderr.read()
+    assert (child.returncode, printed) == (128 + how, ("", ""))
     assert subscriptions() == before
 
 
