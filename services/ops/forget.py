@@ -49,6 +49,7 @@ from services.shared.resource_names import subscription_path
 ARRIVAL_SECONDS = 600.0
 BUFFER_SECONDS = 5_400.0  # after which BigQuery changes rows wherever they came from
 PUBLISH_SECONDS = 60.0
+STATEMENT_SECONDS = 60.0  # that an interrupted run waits for what it deletes at that moment
 FAIL_SAFE = timedelta(days=7)  # after time travel; only Google's support can restore from it
 RETENTION = timedelta(days=7)  # of a subscription that cannot be seen, as provisioned
 
@@ -171,10 +172,25 @@ class Erasure:
             try:
                 found = await asyncio.to_thread(self.search.find, target, columns[target.name])
                 self.step(f"deleting from {target.name}")
-                await asyncio.to_thread(self._delete, found)
+                await self._delete_in_thread(found)
             except (StillBuffered, exceptions.GoogleAPIError) as error:  # the other tables are not affected
                 self.remains.append(Remainder(f"table {target.name}", deployment.one_line(error), open=True))
             self.step("looking")
+
+    async def _delete_in_thread(self, found: Found) -> None:
+        deleting = asyncio.create_task(asyncio.to_thread(self._delete, found))
+        try:
+            await asyncio.wait({deleting})  # which, cancelled, does not cancel it: the receipt counts what it deletes
+        except asyncio.CancelledError:
+            self.search.end()
+            place = f"table {found.target.name}"
+            still = Remainder(place, "a statement still ran, and no receipt counts its rows", open=True)
+            self.remains.append(still)
+            if (await asyncio.wait({deleting}, timeout=STATEMENT_SECONDS))[0]:
+                self.remains.remove(still)
+                deleting.exception()  # what ended it, the interruption ends as well
+            raise
+        await deleting
 
     def _delete(self, found: Found) -> None:
         if self.options.dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,10 @@ class StillBuffered(Exception):
     """BigQuery does not change these rows yet; the text is its own."""
 
 
+class Ended(Exception):
+    """Before the next statement, as end() said."""
+
+
 @dataclass
 class Found:
     """The rows of one table: how many in each partition, for each condition that finds some."""
@@ -63,6 +68,11 @@ class PersonSearch:
         self._client, self._dataset = client, f"{project}.{dataset}"
         self._schema, self._people, self._waiting = schema, people, waiting
         self.matcher = Matcher(people, schema)
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """From any thread: delete() begins no other statement."""
+        self._ended.set()
 
     def tables(self) -> tuple[list[Target], dict[str, list[str]], list[str]]:
         """Where to look, the columns of each table, and the tables that are not there."""
@@ -89,7 +99,7 @@ class PersonSearch:
         return found
 
     def delete(self, found: Found, *, buffer_seconds: float) -> Iterator[int]:
-        """Deletes what was found, and how many rows each statement did. Raises StillBuffered after that long."""
+        """Deletes what was found, and how many rows each statement did. Raises StillBuffered after that long; Ended."""
         for wanted, days in found.parts:
             yield self._change(
                 person_sql.delete(found.target, self._dataset, days, wanted), time.monotonic() + buffer_seconds
@@ -125,7 +135,7 @@ class PersonSearch:
 
     def _change(self, asked: Condition, buffer_until: float) -> int:
         attempts = 0
-        while True:
+        while not self._ended.is_set():
             try:
                 job = self._job(asked)
                 job.result(timeout=QUERY_SECONDS)
@@ -143,5 +153,6 @@ class PersonSearch:
                     self._waiting("another statement changes this table")
                 else:
                     raise
-                time.sleep(pause)
+                self._ended.wait(pause)
                 self._waiting("")
+        raise Ended

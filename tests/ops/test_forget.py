@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -516,21 +515,6 @@ def test_a_table_of_other_partitions_is_searched_too(bare: Pipeline, table: str)
     bare.load("events", [row("c", user_id="bob", due="2026-03-01")])
     assert erased(search(bare, ADA))["events"] == 2
     assert bare.number("SELECT COUNT(*) FROM pixelpipe.events WHERE day > '2026-01-01'") == 1
-
-
-def test_a_run_that_is_interrupted_leaves_a_receipt_that_says_so(pipeline: Pipeline) -> None:
-    seen: list[str] = []
-    with serving(*scrapes().values(), asked=seen) as urls:
-        environment = {**pipeline.env, "PIPE_PROJECT": pipeline.project, "PIPE_SCHEMA": str(pipeline.file)}
-        options = ("--user-id", ADA, "--subscription", DEAD_SUBSCRIPTION, *(f"--admin={url}" for url in urls))
-        child = process.start("services.ops", "forget", *options, env=environment, wait_ready=False)
-        wait_for(lambda: len(seen) > 3, 60, "it to wait for what is on its way")
-        assert child.stop(signal.SIGINT) == 130, child.output()
-        assert "Traceback" not in child.output()
-        child.log.unlink()
-    (kept,) = pipeline.rows("SELECT * FROM pixelpipe.erasures")
-    assert not kept["complete"]
-    assert [one["why"] for one in kept["remains"] if one["open"]] == ["it was interrupted; run it again"]
 
 
 def test_people_read_what_went_and_what_is_left(pipeline: Pipeline) -> None:
