@@ -49,26 +49,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Ends at --count, at --seconds or with Ctrl-C."""
     topic = options.hits_topic if options.what == "hits" else options.rows_topic
-    left = options.count
-    with suppress(TimeoutError):
-        async with asyncio.timeout(options.seconds), Tap(options.project, topic, "tail") as tap:
-            if not options.json:
-                print(f"tail: {options.what} of {topic}, until Ctrl-C", file=sys.stderr)
-            known = LruSet[str](_PACKS)
-            async for message in tap.messages():
-                attributes = dict(message.attributes)
-                pack = attributes.get("pack") or message.message_id
-                if pack in known:
-                    continue
-                known.add(pack)
-                for line in lines(options.what, message.data, attributes):
-                    said = to_json(line.whole)
-                    if options.grep and options.grep not in line.text and options.grep not in said:
-                        continue
-                    print(said if options.json else line.text, flush=True)
-                    if left is not None and (left := left - 1) == 0:
-                        return 0
+    async with Tap(options.project, topic, "tail") as tap:
+        if not options.json:
+            print(f"tail: {options.what} of {topic}, until Ctrl-C", file=sys.stderr)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(options.seconds):  # in here: it must not cut off how the tap is made or removed
+                await _show(tap, options)
     return 0
+
+
+async def _show(tap: Tap, options: argparse.Namespace) -> None:
+    known, left = LruSet[str](_PACKS), options.count
+    async for message in tap.messages():
+        attributes = dict(message.attributes)
+        pack = attributes.get("pack") or message.message_id
+        if pack in known:
+            continue
+        known.add(pack)
+        for line in lines(options.what, message.data, attributes):
+            said = to_json(line.whole)
+            if options.grep and options.grep not in line.text and options.grep not in said:
+                continue
+            print(said if options.json else line.text, flush=True)
+            if left is not None and (left := left - 1) == 0:
+                return
 
 
 def lines(what: str, data: bytes, attributes: dict[str, str]) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -44,11 +45,17 @@ class Tap:
         """Raises CommandRefused where there is no such topic."""
         await asyncio.to_thread(emulators.check, emulators.PUBSUB)
         self._client = SubscriberAsyncClient()
+        making = asyncio.ensure_future(self._client.create_subscription(request=self._wanted, timeout=TIMEOUT))
         try:
-            await self._client.create_subscription(request=self._wanted, timeout=TIMEOUT)
+            await asyncio.shield(making)
         except exceptions.NotFound as error:
             await self._client.transport.close()
             raise CommandRefused(f"there is no topic {self._wanted.topic}; has it been provisioned?") from error
+        except asyncio.CancelledError:
+            with suppress(exceptions.GoogleAPIError):
+                await making  # it may be made all the same, and would stay
+            await self._remove()
+            raise
         except BaseException:
             await self._client.transport.close()
             raise
@@ -57,8 +64,12 @@ class Tap:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._remove()
+
+    async def _remove(self) -> None:
         try:
-            await self._client.delete_subscription(subscription=self._wanted.name, timeout=TIMEOUT)
+            with suppress(exceptions.NotFound):
+                await self._client.delete_subscription(subscription=self._wanted.name, timeout=TIMEOUT)
         finally:
             await self._client.transport.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from google.pubsub_v1 import SubscriberAsyncClient
 from msgspec import Raw
 
 from services.ops import tail
@@ -42,7 +43,7 @@ async def tailed(pipeline: Pipeline, topic: str, messages: list[Any], *arguments
         assert not running.done() or await running == 0
     for data, attributes in messages:
         pipeline.topics.publish(topic, data, attributes)
-    assert await asyncio.wait_for(running, 30) == 0
+    assert await asyncio.wait_for(running, 60) == 0
     assert subscriptions(pipeline, topic) == before
 
 
@@ -118,6 +119,30 @@ async def test_what_cannot_be_read_is_a_line(pipeline: Pipeline, capsys: pytest.
 async def test_it_ends_after_so_long_and_leaves_nothing(pipeline: Pipeline) -> None:
     before = subscriptions(pipeline, resource_names.HITS_TOPIC)
     assert await tail.run(options(pipeline, "--seconds", "0.2")) == 0
+    assert subscriptions(pipeline, resource_names.HITS_TOPIC) == before
+
+
+async def test_it_leaves_nothing_where_it_ends_while_its_subscription_is_made(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, create = asyncio.Event(), SubscriberAsyncClient.create_subscription
+
+    async def slowly(*arguments: Any, **options: Any) -> Any:
+        found = await create(*arguments, **options)
+        made.set()
+        await asyncio.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(SubscriberAsyncClient, "create_subscription", slowly)
+    before = subscriptions(pipeline, resource_names.HITS_TOPIC)
+    assert await tail.run(options(pipeline, "--seconds", "0.1")) == 0
+    assert subscriptions(pipeline, resource_names.HITS_TOPIC) == before
+    made.clear()
+    running = asyncio.create_task(tail.run(options(pipeline)))
+    await made.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert subscriptions(pipeline, resource_names.HITS_TOPIC) == before
 
 
