@@ -17,9 +17,11 @@ import argparse
 import asyncio
 import importlib
 import os
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 import requests
@@ -172,17 +174,38 @@ async def _until_stopped(options: argparse.Namespace) -> int:
         if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
             # Not the loop's add_signal_handler: a signal while the loop closes would be a traceback on stderr.
             signal.signal(number, stop)
-    try:
-        code: int = await command
-    except asyncio.CancelledError:
-        if received:
-            raise _Stopped(received[0]) from None
-        raise
+    with _woken(loop):
+        try:
+            code: int = await command
+        except asyncio.CancelledError:
+            if received:
+                raise _Stopped(received[0]) from None
+            raise
     return code
+
+
+@contextmanager
+def _woken(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Each signal wakes the loop: one that came just before it waits, or to another thread, would be heard after it."""
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        reading.setblocking(False)
+        writing.setblocking(False)
+        loop.add_reader(reading, reading.recv, 4_096)
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:  # before it is closed, or a signal then would be a traceback too
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(reading)
 
 
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        # No exception yet: one in a callback of an import would be shown, and the command would go on.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
+        if sys.argv[1:] and sys.argv[1] in COMMANDS:
+            _module(sys.argv[1])
         signal.signal(signal.SIGINT, signal.default_int_handler)
     ended = main(sys.argv[1:])
     if ended > 128:  # a thread may still wait for an answer, and Python for it

@@ -70,10 +70,11 @@ def test_what_is_being_done_is_shown_on_a_terminal_and_is_no_part_of_the_result(
     mine, its = pty.openpty()
     script = "from services.ops import output\nwith output.working('looking for it'):\n    print('found')\n"
     command = [sys.executable, "-c", script]
-    shown = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=its, env={**os.environ, "TERM": "xterm"})
-    os.close(its)
-    assert (shown.stdout, b"looking for it" in os.read(mine, 65_536)) == (b"found\n", True)
-    os.close(mine)
+    environ = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=its, env=environ) as child:
+        os.close(its)
+        assert child.stdout is not None
+        assert ("looking for it" in all_of(mine), child.stdout.read()) == (True, b"found\n")
     quiet = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert (quiet.stdout, quiet.stderr) == (b"found\n", b"")
 
@@ -123,11 +124,12 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 def test_ctrl_c_at_the_start_shows_no_traceback() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "services.ops", "cost", "--hits-per-second", "1"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    pipe: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": 4096, "bufsize": 0}
+    with subprocess.Popen(command, cwd=ROOT, **pipe) as child:  # which gets no further than some lines ahead of this
         assert child.stderr is not None
-        assert any("google.protobuf" in line for line in child.stderr)
+        assert any(b"google.protobuf" in line for line in child.stderr)
         child.send_signal(signal.SIGINT)
-        assert "Traceback" not in child.stderr.read()
+        assert b"Traceback" not in child.stderr.read()
     assert child.returncode in (-signal.SIGINT, 130)
 
 
