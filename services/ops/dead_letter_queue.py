@@ -9,6 +9,7 @@ from datetime import UTC
 from types import TracebackType
 from typing import Any
 
+import grpc
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 
@@ -61,6 +62,16 @@ class DeadLetterQueue:
     async def __aenter__(self) -> DeadLetterQueue:
         await asyncio.to_thread(emulators.check, emulators.PUBSUB)
         self._client = await asyncio.to_thread(pubsub_v1.SubscriberClient)
+        # First, or to connect would count as waiting for a message, and nobody there as no message.
+        ready = grpc.channel_ready_future(self._client.transport.grpc_channel)
+        try:
+            await asyncio.to_thread(ready.result, TIMEOUT)
+        except BaseException as error:
+            ready.cancel()
+            await asyncio.to_thread(self._client.close)
+            if isinstance(error, grpc.FutureTimeoutError):
+                raise CommandRefused(f"Pub/Sub takes no connection for {TIMEOUT:g} s") from None
+            raise
         return self
 
     async def __aexit__(

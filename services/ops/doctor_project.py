@@ -24,7 +24,7 @@ from services.shared import emulators, fault
 from services.shared.schema import REJECTS, Schema, Table
 
 FAILURES = (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException, OSError)
-_PEEK_SECONDS = 1.0  # without another dead letter mean that there are no more
+_PEEK_SECONDS = 2.0  # without another dead letter mean that there are no more
 _REASONS = 3  # of rejects that are named
 _IN_CLOUD = ("credentials", "backlog", "Pub/Sub's service agent", "your permissions", "clock of Google")
 _BY_CREDENTIALS = ("topics, subscriptions, tables", "rows", "dead letters", *_IN_CLOUD[1:])

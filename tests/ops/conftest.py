@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ from tests.process import wait_for
 from tests.topics import Topics
 
 DEAD_SUBSCRIPTION = "test-dead"  # without a backoff: what is given back can be seen again at once
+WAIT = ("--wait", "2")  # the emulator has no more dead letters then, on a busy machine too
+A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def within_one(unit: timedelta, seconds: float = 30) -> None:
+    """Wait where a day or an hour of UTC ends within so many seconds: what the test does now is to be of one alone."""
+    left = unit.total_seconds() - time.time() % unit.total_seconds()
+    if left < seconds:
+        time.sleep(left + 0.1)
 
 
 @dataclass
@@ -77,8 +87,7 @@ class Pipeline:
         return done
 
     def dead(self, action: str, *arguments: str, code: int = 0) -> Done:
-        """`dead ACTION`, which is sure after half a second that the emulator has no more."""
-        return self.ops("dead", action, "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", *arguments, code=code)
+        return self.ops("dead", action, "--subscription", DEAD_SUBSCRIPTION, *WAIT, *arguments, code=code)
 
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows, as JSON has them, to a log table."""
@@ -87,7 +96,7 @@ class Pipeline:
             schema=self.client.get_table(f"pixelpipe.{table}_log").schema,
             autodetect=False,
         )
-        self.client.load_table_from_json(list(rows), f"pixelpipe.{table}_log", job_config=config).result(timeout=30)
+        self.client.load_table_from_json(list(rows), f"pixelpipe.{table}_log", job_config=config).result(timeout=60)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         return [dict(row.items()) for row in self.client.query_and_wait(sql)]
@@ -98,12 +107,12 @@ class Pipeline:
 
     def until(self, sql: str, wanted_number: int) -> None:
         """Wait until the query's only value is `wanted_number`."""
-        wait_for(lambda: self.number(sql) == wanted_number, 30, f"{wanted_number} from {sql}")
+        wait_for(lambda: self.number(sql) == wanted_number, 60, f"{wanted_number} from {sql}")
 
     def bury(self, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish a dead letter; its id."""
         path = topic_path(self.project, resource_names.DEAD_TOPIC)
-        return str(self.topics.publisher.publish(path, data, **attributes).result(10))
+        return str(self.topics.publisher.publish(path, data, **attributes).result(60))
 
     def left(self, wanted: int) -> list[Any]:
         """The dead letters that are there, of which there must be `wanted`; this takes them."""
@@ -158,12 +167,14 @@ class Pipeline:
         child = process.start(f"services.{name}", env={**self.env, **own}, wait_ready=False)
         try:
             yield child.log
+            # Before, a signal would end it as it ends any process.
+            wait_for(lambda: '"admin_port":' in child.output(), 60, f"{name} to say that it works")
         finally:
             assert child.stop(timeout=60) == 0, child.output()
             child.log.unlink()
 
     def _listening(self, log: Path) -> dict[str, Any]:
-        ready: dict[str, Any] = wait_for(lambda: process.listening(log.read_text()), 30, f"{log.stem} to listen")
+        ready: dict[str, Any] = wait_for(lambda: process.listening(log.read_text()), 60, f"{log.stem} to listen")
         return ready
 
 

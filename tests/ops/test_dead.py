@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import Any
 
@@ -8,7 +9,10 @@ import pyarrow as pa
 import pytest
 from msgspec import Raw
 
+from services.ops import dead_letter_queue
 from services.ops.__main__ import main
+from services.ops.dead_letter_queue import DeadLetterQueue
+from services.ops.deployment import CommandRefused
 from services.shared import hit, identity, resource_names, rows
 from services.shared.hit import Hit
 from services.shared.publisher import dead_letter
@@ -173,7 +177,7 @@ def test_what_dies_again_is_not_replayed_for_ever(pipeline: Pipeline) -> None:
     """The processor is not repaired: what is replayed is dead-lettered again while the command still listens."""
     bury(pipeline, (b"no zstd", {"schema": "hit/1", "encoding": "zstd"}), "planted", resource_names.HITS_SUBSCRIPTION)
     with pipeline.processor():
-        done = pipeline.dead("replay", "--wait", "3").json
+        done = pipeline.dead("replay", "--wait", "15").json
     assert (done["published"], done["failed"]) == (1, 0)
     assert done["skipped"] >= 1
     (left,) = pipeline.left(1)
@@ -198,10 +202,19 @@ def test_more_letters_than_one_answer_holds(pipeline: Pipeline, pubsub_host: str
     path = topics.publisher.topic_path(pipeline.project, resource_names.DEAD_TOPIC)
     data, attributes = dead_letter(*hits("ada"), reason="odd", source=resource_names.HITS_SUBSCRIPTION)
     for future in [topics.publisher.publish(path, data + b"%d" % n, **attributes) for n in range(300)]:
-        future.result(20)
+        future.result(60)
     assert pipeline.dead("replay").json == {"found": 300, "published": 300, "skipped": 0, "failed": 0}
     assert len(topics.pull(resource_names.HITS_SUBSCRIPTION, 300)) == 300
     pipeline.left(0)
+
+
+async def test_a_pubsub_that_does_not_answer_is_none_without_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_queue, "TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(CommandRefused, match=r"^Pub/Sub takes no connection for 0\.5 s$"):
+            async with DeadLetterQueue("p", "s", wait=0.1) as queue:
+                assert [one async for one in queue.messages()]
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("show", "1"), ("replay",), ("drop", "1")])

@@ -28,7 +28,7 @@ from services.shared.publisher import dead_letter
 from services.shared.schema import Source
 from tests import process
 from tests.ops import schemas
-from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
+from tests.ops.conftest import A_DAY, DEAD_SUBSCRIPTION, WAIT, Done, Pipeline, within_one
 from tests.ops.schemas import DAY, NOON, row
 from tests.ops.test_ledger import serving
 from tests.ops.test_output import on_a_terminal
@@ -59,7 +59,7 @@ def forget(pipeline: Pipeline, *arguments: str, code: int = 0) -> dict[str, Any]
 
 
 def asked(pipeline: Pipeline, command: str, *arguments: str, code: int = 0) -> Done:
-    return pipeline.ops(command, "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", *arguments, code=code)
+    return pipeline.ops(command, "--subscription", DEAD_SUBSCRIPTION, *WAIT, *arguments, code=code)
 
 
 def log_rows(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -132,6 +132,7 @@ def buried(pipeline: Pipeline) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_a_person_goes_from_every_place_and_nobody_else_does(shop: Pipeline) -> None:
+    within_one(A_DAY)
     earlier = datetime.now(UTC) - timedelta(days=1)
     with shop.services("processor", "loader"), shop.collector() as url:
         for user in (ADA, "bob"):
@@ -251,7 +252,7 @@ def test_what_is_on_its_way_is_waited_for_where_the_services_can_be_asked(pipeli
 def is_ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/readyz", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

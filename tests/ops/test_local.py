@@ -12,7 +12,7 @@ import pytest
 
 from services.ops.__main__ import COMMANDS
 from services.shared import resource_names
-from tests.ops.conftest import Pipeline
+from tests.ops.conftest import DEAD_SUBSCRIPTION, WAIT, Pipeline
 from tests.process import ROOT
 
 
@@ -30,7 +30,7 @@ def local(data: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
 @pytest.mark.slow
 def test_the_stack_that_runs_is_operated(pipeline: Pipeline, running: Path) -> None:
     pipeline.bury(b"odd", {"dead_reason": "odd", "dead_source": resource_names.HITS_SUBSCRIPTION})
-    listed = local(running, "dead", "list", "--subscription", "test-dead", "--wait", "1")
+    listed = local(running, "dead", "list", "--subscription", DEAD_SUBSCRIPTION, *WAIT)
     assert listed.returncode == 0, listed.stderr
     assert resource_names.HITS_SUBSCRIPTION in listed.stdout
     replayed = local(running, "replay", "--dry-run")

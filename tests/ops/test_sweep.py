@@ -19,7 +19,7 @@ from services.ops.sweep import MARGIN, State
 from services.provision import view
 from services.shared.schema import DEFAULT_FILE, SWEPT_AT
 from tests.ops import schemas
-from tests.ops.conftest import Pipeline
+from tests.ops.conftest import DEAD_SUBSCRIPTION, WAIT, Pipeline
 from tests.ops.schemas import DAY, row
 
 NEXT = DAY + timedelta(days=1)
@@ -167,9 +167,9 @@ def test_sweeps_side_by_side_and_rows_that_come_meanwhile_do_no_harm(pipeline: P
     with ThreadPoolExecutor(4) as pool:
         appends = [pool.submit(append, number) for number in range(12)]
         for done in [pool.submit(_swept_here, pipeline) for _ in range(3)]:
-            done.result(60)
+            done.result(100)
         for one in appends:
-            one.result(60)
+            one.result(100)
     old = {(day, f"e{number}") for number in range(20) for day in days}
     for found in seen:
         assert set(found.values()) == {1}
@@ -291,7 +291,7 @@ def test_what_an_erasure_deletes_of_settled_days_is_gone_late_rows_too(pipeline:
     pipeline.load("events", [row("a", user_id="ada"), row("b", user_id="bob")])
     swept(pipeline)
     pipeline.load("events", [row("c", user_id="ada")])
-    pipeline.ops("forget", "--user-id", "ada", "--subscription", "test-dead", "--wait", "0.5")
+    pipeline.ops("forget", "--user-id", "ada", "--subscription", DEAD_SUBSCRIPTION, *WAIT)
     assert [one["event_id"] for one in pipeline.rows("SELECT event_id FROM pixelpipe.events_log")] == ["b"]
     swept(pipeline)
     assert shown(pipeline) == [(DAY, "b")]

@@ -13,7 +13,7 @@ from services.ops.__main__ import main
 from services.shared import hit, identity, resource_names
 from services.shared.hit import Hit
 from tests.ops import schemas
-from tests.ops.conftest import DEAD_SUBSCRIPTION, Pipeline
+from tests.ops.conftest import DEAD_SUBSCRIPTION, WAIT, Pipeline
 from tests.ops.test_dead import PACK, POISON, a_row, bury, forwarded_by_pubsub
 
 MADE = datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
@@ -22,7 +22,7 @@ ID = identity.uuid7(int(MADE.timestamp() * 1e6))
 
 def trace(pipeline: Pipeline, event_id: str, *arguments: str, code: int = 0) -> dict[str, Any]:
     out, err = io.StringIO(), io.StringIO()
-    command = ["trace", event_id, "--subscription", DEAD_SUBSCRIPTION, "--wait", "1", *arguments]
+    command = ["trace", event_id, "--subscription", DEAD_SUBSCRIPTION, *WAIT, *arguments]
     schema = ["--project", pipeline.project, "--schema", str(pipeline.file)]
     with redirect_stdout(out), redirect_stderr(err):
         found = main([*command, *schema])
