@@ -21,18 +21,15 @@ from services.shared.hit import Hit
 from services.shared.tally import HOUR_US
 from services.shared.tally_table import TABLE
 from tests.emulators.bigquery import oracle
-from tests.ops.conftest import DEAD_SUBSCRIPTION, Done, Pipeline
+from tests.ops.conftest import AN_HOUR, DEAD_SUBSCRIPTION, WAIT, Done, Pipeline, within_one
 from tests.process import ROOT
 from tests.waiting import until
 
-NOW = datetime.now(UTC)
-HOUR = (NOW - timedelta(hours=10)).replace(minute=0, second=0, microsecond=0)
+HOUR = (datetime.now(UTC) - timedelta(hours=10)).replace(minute=0, second=0, microsecond=0)
 
 
 def reconcile(pipeline: Pipeline, *arguments: str, code: int = 0) -> Done:
-    return pipeline.ops(
-        "reconcile", "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", "--json", *arguments, code=code
-    )
+    return pipeline.ops("reconcile", "--subscription", DEAD_SUBSCRIPTION, *WAIT, "--json", *arguments, code=code)
 
 
 def tally(id: str, outcome: str, hits: int, **others: Any) -> dict[str, Any]:
@@ -146,8 +143,9 @@ def test_what_anyone_may_have_written_controls_no_terminal(pipeline: Pipeline) -
 
 
 def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
-    hour = NOW.replace(minute=0, second=0, microsecond=0)
-    told = tally("a", "acknowledged", 5, hour=hour, received_at=NOW.isoformat())
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    told = tally("a", "acknowledged", 5, hour=hour, received_at=now.isoformat())
     pipeline.load("tallies", [told, tally("p", "loaded", 3, hour=hour)])
     (found,) = reconcile(pipeline).json["hours"]
     assert (found["in_flight"], found["difference"]) == (2, 0)
@@ -155,8 +153,9 @@ def test_an_hour_that_has_just_ended_is_in_flight(pipeline: Pipeline) -> None:
 
 def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
     """Tallies go the way of the hits: where that is blocked, the tables know of neither."""
-    hour = NOW.replace(minute=0, second=0, microsecond=0)
-    heard = NOW - timedelta(minutes=20)
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    heard = now - timedelta(minutes=20)
 
     def asked(code: int) -> dict[str, Any]:
         done = pipeline.ops("reconcile", "--no-dead", "--json", code=code)
@@ -177,10 +176,10 @@ def test_it_says_until_when_it_can_tell(pipeline: Pipeline) -> None:
     assert "collectors ended without their last tally" in found["text"]
     # What arrived before its tally hides none of what waits.
     assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 3)
-    pipeline.load("tallies", [told | {"received_at": NOW.isoformat(), "sequence": 2, "hits": 8}])
+    pipeline.load("tallies", [told | {"received_at": now.isoformat(), "sequence": 2, "hits": 8}])
     found = asked(0)
-    assert datetime.fromisoformat(found["as_of"]) == NOW and not found["stale"]
-    assert f"nothing is known to be missing as of {NOW:%Y-%m-%d %H:%M}" in found["text"]
+    assert datetime.fromisoformat(found["as_of"]) == now and not found["stale"]
+    assert f"nothing is known to be missing as of {now:%Y-%m-%d %H:%M}" in found["text"]
     assert (found["sums"]["in_flight"], found["sums"]["untold"]) == (7, 0)
 
 
@@ -212,10 +211,11 @@ def test_dead_letters_are_counted_readable_or_not(pipeline: Pipeline) -> None:
 
 def test_no_dead_letter_can_stop_the_count(pipeline: Pipeline) -> None:
     """Of an hour that no TIMESTAMP has: a pack's id is what its sender made it."""
+    now = datetime.now(UTC)
     pipeline.bury(b"odd", {"schema": hit.SCHEMA, "pack": "ffffffff-ffff-7fff-bfff-ffffffffffff", "count": "2"})
     (group,) = pipeline.dead("count").json["counts"]
     assert (group["protocol"], group["hits"]) == (None, 2)
-    assert abs(datetime.fromisoformat(group["hour"]) - NOW) < timedelta(hours=2)
+    assert abs(datetime.fromisoformat(group["hour"]) - now) < timedelta(hours=2)
 
 
 def test_dead_rows_are_counted_and_named_by_ids_that_name_nobody(pipeline: Pipeline) -> None:
@@ -252,6 +252,7 @@ def test_without_the_table_it_says_what_to_do(bare: Pipeline) -> None:
 
 async def test_what_is_sent_arrives_and_is_counted_by_protocol(pipeline: Pipeline) -> None:
     segment = json.dumps({"type": "track", "event": "buy", "userId": "u", "tally": {"id": "x", "source": "collector"}})
+    within_one(AN_HOUR)
     with pipeline.services("processor", "loader"):
         with pipeline.collector() as url:
             for number in (1, 2, 2):  # the sender's repeat is acknowledged and loaded, and one event of the view
@@ -264,7 +265,7 @@ async def test_what_is_sent_arrives_and_is_counted_by_protocol(pipeline: Pipelin
             sql = "SELECT IFNULL(SUM(acknowledged), 0) + 1000 * IFNULL(SUM(in_flight), 9) FROM pixelpipe.reconciliation"
             return bool(pipeline.number(sql) == 5)
 
-        await until(closed, "the tallies to close", 40)
+        await until(closed, "the tallies to close", 60)
     report = reconcile(pipeline).json
     assert report["sums"]["loaded"] + report["sums"]["rejected"] == report["sums"]["acknowledged"] == 5
     assert {one["protocol"]: one["acknowledged"] for one in report["hours"]} == {"native": 4, "segment": 1}
@@ -314,8 +315,7 @@ sys.exit(main(sys.argv[1:]))
         "reconcile",
         "--subscription",
         DEAD_SUBSCRIPTION,
-        "--wait",
-        "0.5",
+        *WAIT,
         "--json",
     ]
     env = {**os.environ, **pipeline.env, "PIPE_PROJECT": pipeline.project, "PIPE_SCHEMA": str(pipeline.file)}
@@ -327,7 +327,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_collector_whose_clock_is_ahead_does_not_speak_for_the_others(pipeline: Pipeline) -> None:
-    heard, ahead = NOW - timedelta(minutes=40), NOW + timedelta(hours=20)
+    now = datetime.now(UTC)
+    heard, ahead = now - timedelta(minutes=40), now + timedelta(hours=20)
     pipeline.load(
         "tallies",
         [tally(name, "acknowledged", 1, received_at=at.isoformat()) for name, at in (("a", heard), ("b", ahead))],
@@ -338,8 +339,9 @@ def test_a_collector_whose_clock_is_ahead_does_not_speak_for_the_others(pipeline
 
 def test_where_more_arrived_than_was_told_it_does_not_swear(pipeline: Pipeline) -> None:
     """As many missing hits would not show, nor what a killed collector took with its spool."""
+    now = datetime.now(UTC)
     arguments = ("--no-dead", "--since", HOUR.isoformat())
-    heard = tally("b", "acknowledged", 1, hour=NOW, received_at=NOW.isoformat())
+    heard = tally("b", "acknowledged", 1, hour=now, received_at=now.isoformat())
     pipeline.load("tallies", [tally("a", "acknowledged", 3), tally("p", "loaded", 5), heard, last("a")])
     found = pipeline.ops("reconcile", "--json", *arguments).json
     assert (found["missing"], found["sums"]["surplus"]) == (0, 2)
@@ -360,7 +362,7 @@ def test_dead_letters_that_somebody_holds_are_thought_of(pipeline: Pipeline) -> 
     pipeline.load("tallies", [tally("a", "acknowledged", 2), last("a")])
     assert reconcile(pipeline).json["dead_letters"]["hits"] == 2
     pipeline.left(1)  # as if somebody held it
-    arguments = ("reconcile", "--subscription", DEAD_SUBSCRIPTION, "--wait", "0.5", "--since", HOUR.isoformat())
+    arguments = ("reconcile", "--subscription", DEAD_SUBSCRIPTION, *WAIT, "--since", HOUR.isoformat())
     said = pipeline.ops(*arguments, code=1).out
     assert "2 hits are missing" in said
     assert "dead letters hold 2 hits fewer than when they were last counted" in said
