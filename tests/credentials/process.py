@@ -22,7 +22,7 @@ class Service:
     def get(self, path: str, port: int | None = None) -> tuple[int, str]:
         """Status and text of an answer of the admin port, or of another; (0, "") where nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port or self.admin_port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode(errors="replace").strip()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace").strip()
@@ -38,10 +38,10 @@ class Service:
             found, answer = self.get(path)
             return found == status and text in answer
 
-        wait_for(said, 40, f"{path} to say {status} {text}")
+        wait_for(said, 80, f"{path} to say {status} {text}")
 
     def until_logged(self, text: str) -> None:
-        wait_for(lambda: text in self.process.output(), 40, text)
+        wait_for(lambda: text in self.process.output(), 80, text)
 
     def lines(self, message: str) -> int:
         return self.process.output().count(f'"message":"{message}"')
@@ -58,5 +58,5 @@ def running(name: str, env: Mapping[str, str]) -> Iterator[Service]:
         service.until("/livez", 200)
         yield service
     finally:
-        started.stop()
+        started.stop(timeout=60)
         started.log.unlink()

@@ -20,7 +20,7 @@ from tests.metadata_server import HTML, SILENT, WELL, MetadataServer
 from tests.process import wait_for
 from tests.topics import Topics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # an outage takes a minute, and to heal may take another
 
 GONE = "gone"
 SHUTDOWN_SECONDS = 1
@@ -86,24 +86,26 @@ def test_a_collector_spools_while_its_token_cannot_be_renewed(
         assert collector.hit() == 200
         topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=1)
         statuses: list[int] = []
+        began = time.monotonic()
         lose(metadata, mode)
         for_a_while(seconds, lambda: statuses.append(collector.hit()))
         well(collector)
         assert "hits go to the spool" in collector.process.output()
-        assert collector.process.output().count("AuthMetadataPluginCallback") <= 1 + seconds / 60  # gRPC's own line
+        lasted = time.monotonic() - began
+        assert collector.process.output().count("AuthMetadataPluginCallback") <= 1 + lasted / 60  # gRPC's own line
         regain(metadata, mode)
         assert set(statuses) == {200}
-        found = 0
+        found: set[str] = set()  # what is published twice counts once
 
         def all_published() -> bool:
-            nonlocal found
-            found += sum(int(one.attributes["count"]) for one in topics.pull(resource_names.HITS_SUBSCRIPTION))
-            return found >= len(statuses)
+            for one in topics.pull(resource_names.HITS_SUBSCRIPTION):
+                found.update(each.id for each in hit.unpack(one.data, dict(one.attributes)))
+            return len(found) >= len(statuses)
 
-        wait_for(all_published, 40, "the spool to be empty")
-        assert found == len(statuses)
+        wait_for(all_published, 80, "the spool to be empty")
+        assert len(found) == len(statuses)
         well(collector)
-        assert collector.process.stop() == 0
+        assert collector.process.stop(timeout=60) == 0
 
 
 @pytest.mark.parametrize(("mode", "seconds"), OUTAGES)
@@ -114,7 +116,7 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand_and_stops_in
     with running("processor", {**pod, **SHUTDOWN, "PIPE_PUBLISH_TIMEOUT_SECONDS": "1"}) as processor:
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "1", "2", "3")
-            wait_for(lambda: faults.struck(refused) >= 3, 40, "packs in hand")
+            wait_for(lambda: faults.struck(refused) >= 3, 80, "packs in hand")
             lose(metadata, mode)
         processor.until_logged("rows not confirmed")
         publish_hits(topics, "4")
@@ -130,7 +132,7 @@ def test_a_processor_gives_back_and_takes_again_what_it_had_in_hand_and_stops_in
         well(processor)
         with faults.on("error", method="Publish", resource=f"*{topics.project}*{resource_names.ROWS_TOPIC}") as refused:
             publish_hits(topics, "5", "6")
-            wait_for(lambda: faults.struck(refused) >= 2, 40, "packs in hand again")
+            wait_for(lambda: faults.struck(refused) >= 2, 80, "packs in hand again")
             lose(metadata, mode)
         assert processor.process.stop(timeout=SHUTDOWN_SECONDS + KILL_SECONDS) == 0
     assert topics.pull(resource_names.DEAD_SUBSCRIPTION) == []
@@ -151,7 +153,7 @@ async def test_a_loader_holds_the_rows_it_had_in_hand_and_stops_in_time_in_the_n
         metadata.start()
         with running("loader", {**pod, **SHUTDOWN, "PIPE_APPEND_TIMEOUT_SECONDS": "1"}) as loader:
             publish_rows(topics, 0, 1)
-            wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 40, "rows in hand")
+            wait_for(lambda: sum(rows for _, rows in bigquery.appends) >= 20, 80, "rows in hand")
             lose(metadata, mode)
             bigquery.otherwise = OK
             publish_rows(topics, 2)
@@ -162,7 +164,7 @@ async def test_a_loader_holds_the_rows_it_had_in_hand_and_stops_in_time_in_the_n
             well(loader)
             sent, bigquery.otherwise = len(bigquery.appends), Abort(StatusCode.INTERNAL)
             publish_rows(topics, 3)
-            wait_for(lambda: len(bigquery.appends) > sent, 40, "rows in hand again")
+            wait_for(lambda: len(bigquery.appends) > sent, 80, "rows in hand again")
             lose(metadata, mode)
             assert loader.process.stop(timeout=SHUTDOWN_SECONDS + KILL_SECONDS) == 0
 
@@ -178,8 +180,8 @@ def test_a_pull_stream_that_is_refused_is_opened_again(
         processor.until("/readyz", 200)
         for code in ("UNAUTHENTICATED", "UNAVAILABLE"):
             with faults.on("drop_stream"), faults.on("error", code=code) as refused:
-                wait_for(lambda refused=refused: faults.struck(refused) >= 2, 40, f"two attempts, {code}")
+                wait_for(lambda refused=refused: faults.struck(refused) >= 2, 80, f"two attempts, {code}")
                 well(processor)
             publish_hits(topics, code)
-            assert len(topics.pull(resource_names.ROWS_SUBSCRIPTION, wanted=1, timeout=40)) == 1
+            assert len(topics.pull(resource_names.ROWS_SUBSCRIPTION, wanted=1, timeout=80)) == 1
             well(processor)

@@ -31,14 +31,14 @@ def test_a_collector_serves_and_spools_and_publishes_once_credentials_come(
         messages = topics.pull(resource_names.HITS_SUBSCRIPTION, wanted=3)
         assert [message.attributes["count"] for message in messages] == ["1"] * 3
         assert collector.lines(AWAITED) == collector.lines("credentials found") == 1
-        assert collector.process.stop() == 0
+        assert collector.process.stop(timeout=60) == 0
 
 
 def test_a_collector_without_a_spool_refuses_until_credentials_come(
     pod: dict[str, str], metadata: MetadataServer, topics: Topics
 ) -> None:
     with running(
-        "collector", {**pod, "PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_PUBLISH_TIMEOUT_SECONDS": "5"}
+        "collector", {**pod, "PIPE_DRAIN_DELAY_SECONDS": "0", "PIPE_PUBLISH_TIMEOUT_SECONDS": "20"}
     ) as collector:
         collector.until("/readyz", 503, AWAITED)
         assert collector.hit() == 503
@@ -61,7 +61,7 @@ def found_once(service: Service) -> None:
     service.until("/readyz", 200)
     assert service.lines(AWAITED) == service.lines("credentials found") == 1
     assert "Traceback" not in service.process.output()
-    assert service.process.stop() == 0
+    assert service.process.stop(timeout=60) == 0
 
 
 @pytest.mark.slow
@@ -74,7 +74,9 @@ def test_a_processor_waits_and_asks_again_whatever_the_metadata_server_answers(
         metadata.start()
         for mode in (ERROR, HTML, NO_TOKEN, SILENT):
             metadata.mode, before = mode, len(metadata.asked)
-            process.wait_for(lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}")
+            process.wait_for(
+                lambda before=before: len(metadata.asked) > before + 1, what=f"questions while {mode}", timeout=60
+            )
             processor.until("/readyz", 503, AWAITED)
             assert processor.get("/livez") == (200, "alive")
         metadata.mode = WELL
@@ -90,7 +92,7 @@ def test_a_service_that_waits_for_a_silent_metadata_server_stops_at_once(
         process.wait_for(lambda: metadata.asked, what="the first question")
         began = time.monotonic()
         assert loader.process.stop() == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
 
 
 def test_a_credentials_file_that_cannot_be_used_ends_a_service_with_one_line(
@@ -98,7 +100,7 @@ def test_a_credentials_file_that_cannot_be_used_ends_a_service_with_one_line(
 ) -> None:
     env = {**pod, "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "key.json"), "PIPE_ADMIN_PORT": "0"}
     wrong = process.start("services.processor", env=env, wait_ready=False)
-    assert wrong.process.wait(30) == 2
+    assert wrong.process.wait(60) == 2
     *_, last = wrong.output().splitlines()
     assert last.startswith(
         f"GOOGLE_APPLICATION_CREDENTIALS='{tmp_path}/key.json': File {tmp_path}/key.json was not found"
