@@ -141,7 +141,7 @@ def test_a_synced_process_starts_again_and_the_container_still_ends(tmp_path: Pa
     assert (shell, flag) == ("sh", "-c")
     starts, pid = tmp_path / "starts", tmp_path / "pid"
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" >>{starts}\nexec sleep 60\n')
+    python.write_text(f'#!/bin/sh\necho "$@" >>{starts}\nexec sleep 600\n')
     python.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     running = subprocess.Popen([shell, flag, script.replace("/tmp/pid", str(pid))], env=environment)
@@ -151,11 +151,11 @@ def test_a_synced_process_starts_again_and_the_container_still_ends(tmp_path: Pa
         return there and starts.read_text().splitlines() == ["-m services.collector"] * times
 
     try:
-        wait_for(lambda: started(1), 10, "the first start")
-        wait_for(lambda: not _kill(pid), 10, "the hook")
-        wait_for(lambda: started(2), 10, "the second start")
+        wait_for(lambda: started(1), 60, "the first start")
+        wait_for(lambda: not _kill(pid), 60, "the hook")
+        wait_for(lambda: started(2), 60, "the second start")
         running.send_signal(signal.SIGTERM)
-        running.wait(10)
+        running.wait(40)
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid.read_text()), 0)
     finally:
@@ -164,4 +164,4 @@ def test_a_synced_process_starts_again_and_the_container_still_ends(tmp_path: Pa
 
 
 def _kill(pid: Path) -> int:
-    return subprocess.run(["sh", "-c", f"kill $(cat {pid})"], capture_output=True, timeout=10).returncode
+    return subprocess.run(["sh", "-c", f"kill $(cat {pid})"], capture_output=True, timeout=60).returncode

@@ -72,7 +72,7 @@ class Run:
         try:
             yield running
         finally:
-            assert running.stop(signal.SIGTERM) == 0, running.output()
+            assert running.stop(signal.SIGTERM, timeout=60) == 0, running.output()
             running.log.unlink()
 
     def count(self, table: str) -> int:
@@ -148,12 +148,12 @@ def pipeline(run: Run) -> None:
         run.service("processor"),
         run.service("collector", PIPE_PORT="0", PIPE_DRAIN_DELAY_SECONDS="0") as collector,
     ):
-        port = wait_for(lambda: _port(collector), 30, "the collector")
+        port = wait_for(lambda: _port(collector), 60, "the collector")
         for query in ("user_id=ada", "user_id=ada", "type=no-user"):
             assert requests.get(f"http://127.0.0.1:{port}/pixel.gif?{query}", timeout=20).status_code == 200
         run.topics.publish(resource_names.HITS_TOPIC, b"no pack", {"schema": "hit/1"})
         run.topics.publish(resource_names.ROWS_TOPIC, b"no pack", {"schema": "rows/1"})
-        wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 40, "the rows")
+        wait_for(lambda: (run.count("events_log"), run.count("rejects_log")) == (4, 3), 80, "the rows")
         run.topics.pull(resource_names.DEAD_SUBSCRIPTION, 2)
         run.command("ops", "smoke", "--url", f"http://127.0.0.1:{port}")
     run.command("ops", "compact", "--settled-after", "0")
@@ -168,7 +168,7 @@ def pipeline(run: Run) -> None:
 def load_twice(run: Run, table: str, row: dict[str, Any]) -> None:
     fields = run.client.get_table(f"pixelpipe.{table}").schema
     config = bigquery.LoadJobConfig(source_format="NEWLINE_DELIMITED_JSON", schema=fields, autodetect=False)
-    run.client.load_table_from_json([row, row], f"pixelpipe.{table}", job_config=config).result(timeout=30)
+    run.client.load_table_from_json([row, row], f"pixelpipe.{table}", job_config=config).result(timeout=60)
 
 
 def _port(collector: process.Child) -> int | None:

@@ -122,7 +122,7 @@ def test_a_tenants_view_shows_its_own_rows_each_event_once(shared: Shared) -> No
     config = bigquery.LoadJobConfig(
         source_format="NEWLINE_DELIMITED_JSON", schema=client.get_table("pixelpipe.events_log").schema
     )
-    client.load_table_from_json(rows, "pixelpipe.events_log", job_config=config).result(timeout=30)
+    client.load_table_from_json(rows, "pixelpipe.events_log", job_config=config).result(timeout=60)
     for tenant in ("shop", "blog"):
         found = list(client.query_and_wait(f"SELECT tenant FROM pixelpipe_{tenant}.events"))
         assert [one[0] for one in found] == [tenant]

@@ -99,7 +99,7 @@ def client(provisioned):
 
 
 def load(client, rows) -> None:
-    client.load_table_from_json(rows, "pixelpipe.events_log", job_config=append(client)).result(timeout=30)
+    client.load_table_from_json(rows, "pixelpipe.events_log", job_config=append(client)).result(timeout=60)
 
 
 def append(client):
