@@ -117,15 +117,15 @@ async def test_a_stall_is_charged_to_all_that_waited_for_it() -> None:
 async def test_without_a_rate_only_the_slow_request_is_slow() -> None:
     async with collector(stall=0.3) as url:
         fired = await load_fire.fire(url, load_events.make(50, 0, 0), 1)
-    assert fired.latencies.percentile(50) < 0.1 < 0.3 <= fired.latencies.longest
+    assert fired.latencies.percentile(50) < 0.3 <= fired.latencies.longest
     assert fired.behind == 0
 
 
 async def test_it_ends_after_its_seconds_and_measures_bytes() -> None:
     begin = time.monotonic()
     async with collector() as url:
-        fired = await load_fire.fire(url, load_events.make(None, 0, 0), 2, seconds=0.2)
-    assert fired.seconds >= 0.2 and time.monotonic() - begin < 10
+        fired = await load_fire.fire(url, load_events.make(None, 0, 0), 2, seconds=1)
+    assert fired.seconds >= 1 and time.monotonic() - begin < 60
     assert 400 < fired.event_bytes < 800
     assert fired.sent == len(fired.acknowledged) == fired.latencies.count
 
@@ -147,7 +147,7 @@ def test_every_protocol_arrives_and_each_event_is_found_again(pipeline: Pipeline
     assert (said["acknowledged"], said["refused"], said["lost"], said["duplicated"]) == (60, 0, 0, 0)
     assert (said["rows"], said["rejects"]) == (54, 6)
     assert 0 < said["latency_ms"]["p50"] <= said["latency_ms"]["p99.9"] <= said["latency_ms"]["max"]
-    assert said["usd_a_million"] > 0 and said["hits_per_s"] > 10
+    assert said["usd_a_million"] > 0 and said["hits_per_s"] == pytest.approx(60 / said["seconds"], rel=0.02, abs=1)
 
 
 def test_nobody_there_and_nothing_to_look_in_are_one_line(
@@ -167,11 +167,12 @@ def test_nobody_there_and_nothing_to_look_in_are_one_line(
 def test_ctrl_c_ends_the_wait_for_rows_that_do_not_come(pipeline: Pipeline) -> None:
     with pipeline.collector() as url:
         env = {**os.environ, **pipeline.env, "PIPE_PROJECT": pipeline.project}
-        command = [sys.executable, "-m", "services.ops", "load", "--url", url, "--hits", "1", "--bad", "0"]
+        options = ("--url", url, "--hits", "1", "--bad", "0", "--wait", "600")
+        command = [sys.executable, "-m", "services.ops", "load", *options]
         child = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         pipeline.topics.pull(resource_names.HITS_SUBSCRIPTION, 1)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)  # of the 60 s that it would wait
+        out, err = child.communicate(timeout=60)  # of ten minutes that it would wait
     assert (child.returncode, out, err) == (130, "", "")
 
 
