@@ -126,7 +126,7 @@ def collected(pipeline: Pipeline, folder: Path, packs: Sequence[Sequence[Hit]], 
         pipeline.topics.publish(resource_names.HITS_TOPIC, entry, {})
     events = sum(map(len, packs)) + bool(entry)
     pipeline.until(EVENTS, events)
-    wait_for(lambda: archived_messages(folder) == len(packs) + bool(entry), 20, "the archive to hold them")
+    wait_for(lambda: archived_messages(folder) == len(packs) + bool(entry), 60, "the archive to hold them")
     return events
 
 
@@ -378,7 +378,7 @@ def test_what_a_collector_counted_is_sent_again_and_is_no_hit_that_the_archive_h
     done = replay(watched, folder).json
     assert (done["packs"], done["hits"], done["published"]) == (1, 1, 1)
     path = resource_names.subscription_path(watched.project, "seen")
-    sent = watched.topics.subscriber.pull(subscription=path, max_messages=10, timeout=10).received_messages
+    sent = watched.topics.subscriber.pull(subscription=path, max_messages=10, timeout=60).received_messages
     assert sorted(hit.TALLY in one.message.attributes for one in sent) == [False, True]
 
 

@@ -18,7 +18,7 @@ from services.ops.compact_sql import Statements
 from services.ops.deployment import CommandRefused
 from services.provision import view
 from tests.ops import schemas
-from tests.ops.conftest import Pipeline
+from tests.ops.conftest import A_DAY, Pipeline, within_one
 from tests.ops.schemas import DAY, NOON, row
 from tests.ops.test_output import on_a_terminal
 
@@ -167,7 +167,7 @@ def test_rows_appended_meanwhile_are_kept_and_runs_side_by_side_do_no_harm(pipel
         appends = [pool.submit(append, number) for number in range(20)]
         gone = sum(pool.map(removed, [pipeline] * 4))
         for one in appends:
-            one.result(30)
+            one.result(60)
     gone += removed(pipeline)
     assert pipeline.number("SELECT COUNT(DISTINCT event_id) FROM pixelpipe.events_log") == 70
     assert pipeline.number("SELECT COUNT(*) FROM pixelpipe.events_log") == 70
@@ -219,6 +219,7 @@ def test_a_dry_run_counts_and_changes_nothing(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_a_day_that_is_not_over_is_refused(pipeline: Pipeline, ahead: int) -> None:
+    within_one(A_DAY)
     day = datetime.now(UTC).date() + timedelta(days=ahead)
     (line,) = pipeline.ops("compact", "--date", str(day), "--closed-after", "0", code=1).lines
     assert (line["severity"], line["message"]) == ("ERROR", "refused")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from services.ops.compact import Compaction, Compactor
 from services.ops.compact_sql import Statements
 from tests.ops import schemas
-from tests.ops.conftest import Pipeline
+from tests.ops.conftest import A_DAY, Pipeline, within_one
 from tests.ops.schemas import DAY, NOON, row
 from tests.process import ROOT
 from tests.schemas import SCHEMA_FILE
@@ -135,7 +135,7 @@ def test_runs_side_by_side_move_everything_and_the_view_shows_it_once(pipeline: 
         appends = [pool.submit(append, number) for number in range(20)]
         list(pool.map(compact, [pipeline] * 4))
         for one in appends:
-            one.result(30)
+            one.result(60)
     compact(pipeline)
     assert Counter((one["event_id"], one["n"]) for one in pipeline.rows(LOG)) == Counter(
         (f"e{number}", 0) for number in range(20)
@@ -298,6 +298,7 @@ ORDER = {"event_id": "1001", "user_id": "ada", "tenant": "shop-a", "type": "orde
 
 def test_orders_of_two_shops_a_refund_a_retry_and_a_conflict_end_to_end(bare: Pipeline) -> None:
     """The default schema file, from the collector to the view and through compaction."""
+    within_one(A_DAY)
     bare.provision(SCHEMA_FILE.read_text())
     sent = [
         (ORDER, "192.0.2.1", "one/1"),

@@ -150,12 +150,12 @@ def test_pods_have_no_more_series_than_are_priced(pipeline: Pipeline) -> None:
     """All that a scrape finds after hits of each kind; Google may count a histogram as fewer."""
     with pipeline.stack() as ports:
         url = f"http://127.0.0.1:{ports.collector}"
-        assert requests.get(f"{url}/pixel.gif?user_id=ada&event_id=s1&type=view", timeout=10).ok
-        assert requests.post(f"{url}/events", json={"user_id": "ada", "type": "view"}, timeout=10).ok
-        assert requests.post(f"{url}/v1/batch", json={"batch": [{"type": "page", "userId": "a"}]}, timeout=10).ok
+        assert requests.get(f"{url}/pixel.gif?user_id=ada&event_id=s1&type=view", timeout=60).ok
+        assert requests.post(f"{url}/events", json={"user_id": "ada", "type": "view"}, timeout=60).ok
+        assert requests.post(f"{url}/v1/batch", json={"batch": [{"type": "page", "userId": "a"}]}, timeout=60).ok
         pipeline.until("SELECT COUNT(*) FROM pixelpipe.events WHERE event_id = 's1'", 1)
         for name, address in stack.admin_urls(ports).items():
-            text = requests.get(f"{address}/metrics", timeout=10).text
+            text = requests.get(f"{address}/metrics", timeout=60).text
             found = sum(not line.startswith("#") for line in text.splitlines())
             assert 0.7 * cost_model.SERIES[name] <= found <= cost_model.SERIES[name], name
 

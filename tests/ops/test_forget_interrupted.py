@@ -27,7 +27,7 @@ def test_a_run_that_is_interrupted_leaves_a_receipt_that_says_so(pipeline: Pipel
         options = ("--user-id", ADA, "--subscription", DEAD_SUBSCRIPTION, *(f"--admin={url}" for url in urls))
         child = process.start("services.ops", "forget", *options, env=environment, wait_ready=False)
         wait_for(lambda: len(seen) > 3, 60, "it to wait for what is on its way")
-        assert child.stop(signal.SIGINT) == 130, child.output()
+        assert child.stop(signal.SIGINT, timeout=60) == 130, child.output()
         assert "Traceback" not in child.output()
         child.log.unlink()
     (kept,) = pipeline.rows("SELECT * FROM pixelpipe.erasures")

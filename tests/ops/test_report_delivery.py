@@ -259,7 +259,7 @@ def test_where_metrics_are_served_is_a_host_and_a_port(text: str) -> None:
 async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
     """Although what it is sent to is of a name that cannot be, which the libraries have no error of their own for."""
     port = process.free_port()
-    arguments = ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "3"]
+    arguments = ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "8"]
     arguments += ["--webhook", f"http://{'a' * 64}.example.com/secret"]
     arguments += ["--mail-to", TO, "--mail-from", FROM, "--mail-server", f"smtps://{'a' * 64}.example.com"]
     running = asyncio.create_task(asyncio.to_thread(reconcile, lossy, *arguments, code=1))
@@ -269,11 +269,11 @@ async def test_its_numbers_can_be_scraped_for_a_while(lossy: Pipeline) -> None:
         nonlocal text
         try:
             text = (await asyncio.to_thread(requests.get, f"http://127.0.0.1:{port}/metrics", timeout=5)).text
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             assert not running.done()
         return bool(text)
 
-    await until(scraped, "the numbers", 30)
+    await until(scraped, "the numbers", 60)
     assert "pixelpipe_reconciliation_missing_hits 2.0\n" in text
     for outcome, hits in (("acknowledged", 5), ("loaded", 3), ("in_flight", 0)):
         assert f'pixelpipe_reconciliation_hits{{outcome="{outcome}"}} {hits:.1f}\n' in text

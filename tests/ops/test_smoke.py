@@ -29,7 +29,7 @@ def test_a_pixel_becomes_a_row(pipeline: Pipeline) -> None:
         outcome = pipeline.ops("smoke", "--url", f"{url}/").json
     assert set(outcome) == {"event_id", "acknowledged", "visible_after_s"}
     assert outcome["acknowledged"] is True
-    assert 0 <= outcome["visible_after_s"] <= 60
+    assert 0 <= outcome["visible_after_s"] <= 90  # the wait, and one more look
     made = identity.time_of(outcome["event_id"])
     assert made is not None and before - 1 <= made <= time.time() * 1000
     (row,) = pipeline.rows("SELECT event_id, user_id FROM pixelpipe.events")
