@@ -140,12 +140,6 @@ async def test_a_file_is_replaced_while_it_is_in_use(folder: Path) -> None:
             "pixelpipe_processor_lookup_modified_timestamp_seconds", {"lookup": "products"}
         )
 
-    def replace(text: str) -> None:
-        """As a whole: a file that is written in place is empty for a moment, and would be refused once more."""
-        new = file.with_suffix(".new")
-        new.write_text(text)
-        os.replace(new, file)
-
     with capture_logs() as logs:
         keeping = asyncio.create_task(files.keep_fresh(metrics, every_seconds=0.01))
         before = file.stat().st_mtime
@@ -153,11 +147,13 @@ async def test_a_file_is_replaced_while_it_is_in_use(folder: Path) -> None:
         await until(lambda: counts() == [0, 1], "a file that is gone is counted")
         assert files.tables["products"].find("A1") == ("Chair", "12.50")
         assert modified() == pytest.approx(before)
-        replace("sku,title\nA1,Chair\n")
+        file.write_text("sku,title\nA1,Chair\n")
         await until(lambda: counts() == [0, 2], "a file with another header is counted")
-        replace("sku,title\nA1,Stool\n")
+        file.write_text("sku,title\nA1,Stool\n")
         await until(lambda: counts() == [0, 3], "and so is the next")
-        replace("sku,name,price\nA1,Stool,1\n")
+        new = file.with_suffix(".new")
+        new.write_text("sku,name,price\nA1,Stool,1\n")
+        os.replace(new, file)
         await until(lambda: counts() == [1, 3], "a good file is taken")
         assert files.tables["products"].find("A1") == ("Stool", "1")
         assert modified() == pytest.approx(file.stat().st_mtime)

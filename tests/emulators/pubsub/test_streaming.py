@@ -20,7 +20,7 @@ from emulators.pubsub.errors import PubsubError
 from emulators.pubsub.pull import StreamingPull
 from emulators.pubsub.rpc_gate import RpcGate
 from tests import process
-from tests.emulators.pubsub.bench import SUB, Bench
+from tests.emulators.pubsub.bench import SUB, TOPIC, Bench
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
 Request = types.StreamingPullRequest
@@ -255,6 +255,8 @@ async def test_a_stream_whose_subscription_is_deleted_as_it_opens_ends_too() -> 
 
     class Opening:
         async def read(self) -> Any:
+            if not bench.broker.subscriptions_of_topic(TOPIC):
+                await asyncio.Event().wait()  # the client says no more
             return Request.pb()(subscription=SUB, stream_ack_deadline_seconds=10)
 
         async def send_headers(self) -> None:
