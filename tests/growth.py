@@ -3,6 +3,7 @@
 A hostile input is a frame, such as a request line, with a long run of one pattern put in at its start, its middle or
 its end. CPU time of this thread is compared, the least of several tries, and only where there is enough of it: so a
 busy machine changes nothing, and work that is quadratic (16 times as much) is found while its inputs are still small.
+Before work is said to grow, it is tried again after pauses: a processor that is slow for a moment is slow for both.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ENOUGH = 0.004  # seconds; what takes less says nothing
 MEASURABLE = 0.001  # seconds; from here on a time tells how work grows, as long as it does not decide
 SMALLEST = 1_024  # bytes; the first input has fewer than TIMES as many
 TRIES = 5
+PAUSES = (0.05, 0.2, 0.5)  # seconds, before each of further tries
 
 
 class Grows(AssertionError):
@@ -74,9 +76,10 @@ def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: A
         more = once(large)
         if more > MEASURABLE:  # a smaller time that a cold cache made longer would hide how work grows
             least = min(least, once(small), once(small))
-        for _ in range(TRIES - 1):
+        for pause in (*[0.0] * (TRIES - 1), *PAUSES):
             if not _too_much(least, more):
                 break
+            time.sleep(pause)
             least, more = min(least, once(small)), min(more, once(large))
         else:
             if _too_much(least, more):

@@ -9,8 +9,11 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import duckdb
 
 from emulators.bigquery.errors import ApiError, duplicate, invalid, not_found
 from emulators.bigquery.query import Result
@@ -22,6 +25,7 @@ KEPT_JOBS = 2_000  # finished jobs in memory; older ones are read from the file
 KEPT_RESULTS = 512 * 1024 * 1024  # bytes of results in memory; the oldest go first
 RUNNING_JOBS = 256
 LISTED = 1_000
+INTERRUPT_SECONDS = 0.02  # between attempts to interrupt a query
 FIRST_ANSWER = 0.1  # seconds that the answer to jobs.insert waits for a job that may be done so soon
 
 
@@ -38,6 +42,7 @@ class Job:
     statistics: dict[str, Any] = field(default_factory=dict)
     result: Result | None = None
     cursor: Connection | None = None  # of the running query, to interrupt it
+    cancelled: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -217,14 +222,26 @@ class Jobs:
         await self._store.append("jobs", (job, job.known(ended)), 0, _keep_all)
         job.ended = ended
 
-    async def cancel(self, job: Job) -> None:
-        if job.cursor is not None:
-            job.cursor.interrupt()
+    def cancel(self, job: Job) -> None:
+        """Have a query end soon; what writes is done nevertheless."""
+        if job.ended is None and not job.cancelled:
+            job.cancelled = True
+            task = asyncio.create_task(_interrupt(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _interrupt(job: Job) -> None:
+    """A query that has not begun when it is interrupted begins nevertheless: hence again, until the job has ended."""
+    while not await job.settled(INTERRUPT_SECONDS):
+        with suppress(duckdb.Error):  # it has just been closed
+            if job.cursor is not None:
+                job.cursor.interrupt()
 
 
 def _keep_all(connection: Connection, finished: list[tuple[Job, str]]) -> None:

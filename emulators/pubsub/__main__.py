@@ -56,15 +56,18 @@ async def serve(
             bound = await server.start(host, port)
         except OSError as error:
             return _cannot_listen("calls", host, port, error)
-        tasks = [asyncio.create_task(alarm.run(broker))]
+        ringing = asyncio.create_task(alarm.run(broker))
+        tasks = [ringing]
         if cloud_storage is not None:
             tasks.append(asyncio.create_task(cloud_storage.run()))
         print(json.dumps({"grpc": bound, **control_bound}), flush=True)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         await server.stop()
-        for task in (stopping, *tasks):
-            task.cancel()
+        stopping.cancel()
+        ringing.cancel()
+        if cloud_storage is not None:
+            cloud_storage.end()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, Exception):

@@ -73,6 +73,7 @@ class CloudStorage:
         self._folder, self._clock, self._seconds = folder, clock, seconds
         self._exports: dict[str, _Export] = {}
         self._woken = asyncio.Event()
+        self._ending = False
 
     def watch(self, subscription: Subscription) -> None:
         """Called for a subscription that is made or changed; forgotten are those that have another delivery now."""
@@ -91,8 +92,11 @@ class CloudStorage:
         self._woken.set()
 
     async def run(self) -> None:
-        """Until it is cancelled; an object that cannot be written ends it with OSError."""
-        while True:
+        """Until `end` is called; an object that cannot be written ends it with OSError.
+
+        Cancelled, it would lose what it has taken and not written.
+        """
+        while not self._ending:
             self._woken.clear()
             wait = await self._step(all_of_it=False) - self._clock.now()
             try:
@@ -101,8 +105,13 @@ class CloudStorage:
             except TimeoutError:
                 continue
 
+    def end(self) -> None:
+        """Have `run` return once it has written what it is writing."""
+        self._ending = True
+        self._woken.set()
+
     async def finish(self) -> None:
-        """Write what has been published until now."""
+        """After `run`: write what has been published until now."""
         await self._step(all_of_it=True)
 
     async def _step(self, *, all_of_it: bool) -> float:

@@ -104,13 +104,14 @@ class StreamingPull:
         # gRPC sends the headers with the first message. An end that cancels that write would leave them sent and not
         # marked so; sent once more with the status, they fail it, and the client waits for ever.
         await self._stream.send_headers()
+        backlog = self._broker.backlog(self._subscription, self._clock.now())  # it may have ended meanwhile
         with Turn(backlog, self._clock, first.max_outstanding_messages, first.max_outstanding_bytes) as turn:
             await self._until_first(turn, backlog)
 
     async def _until_first(self, turn: Turn, backlog: Backlog) -> None:
+        dropping = asyncio.create_task(self._watch.dropped())  # the first: it counts every delivery of the stream
         reading = asyncio.create_task(self._read())
         writing = asyncio.create_task(self._write(turn, backlog))
-        dropping = asyncio.create_task(self._watch.dropped())
         try:
             ends: set[asyncio.Future[Any]] = {reading, writing, dropping, turn.over}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

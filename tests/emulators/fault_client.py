@@ -17,28 +17,28 @@ class Control:
         self.host = ""  # of the emulator itself, where a test talks to that too
 
     def add(self, effect: str, **fields: Any) -> dict[str, Any]:
-        answer = requests.post(self.url, json={"effect": effect, **fields}, timeout=10)
+        answer = requests.post(self.url, json={"effect": effect, **fields}, timeout=60)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
     def refused(self, given: bytes | str) -> str:
         """The error that a fault is refused with."""
-        answer = requests.post(self.url, data=given, timeout=10)
+        answer = requests.post(self.url, data=given, timeout=60)
         assert answer.status_code == 400, answer.text
         return answer.json()["error"]
 
     def listed(self) -> list[dict[str, Any]]:
-        return requests.get(self.url, timeout=10).json()["faults"]
+        return requests.get(self.url, timeout=60).json()["faults"]
 
     def struck(self, name: str) -> int:
         (found,) = [fault for fault in self.listed() if fault["id"] == name]
         return found["applied"]
 
     def remove(self, name: str) -> int:
-        return requests.delete(f"{self.url}/{name}", timeout=10).status_code
+        return requests.delete(f"{self.url}/{name}", timeout=60).status_code
 
     def clear(self) -> int:
-        return requests.delete(self.url, timeout=10).json()["removed"]
+        return requests.delete(self.url, timeout=60).json()["removed"]
 
     @contextmanager
     def on(self, effect: str, **fields: Any) -> Iterator[str]:

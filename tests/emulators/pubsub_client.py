@@ -56,7 +56,7 @@ class Desk:
     def pull(self, subscription: str, most: int = 100) -> list[types.ReceivedMessage]:
         """Pull what is there now."""
         request = {"subscription": subscription, "max_messages": most, "return_immediately": True}
-        return list(self.subscriber.pull(request=request, timeout=10).received_messages)
+        return list(self.subscriber.pull(request=request, timeout=60).received_messages)
 
     def start_pull(self, subscription: str) -> grpc.Future:
         """Begin a pull that waits for a message."""
@@ -65,7 +65,7 @@ class Desk:
             request_serializer=types.PullRequest.serialize,
             response_deserializer=types.PullResponse.deserialize,
         )
-        return pull.future(types.PullRequest(subscription=subscription, max_messages=1), timeout=20)
+        return pull.future(types.PullRequest(subscription=subscription, max_messages=1), timeout=60)
 
     def ack(self, subscription: str, received: list[types.ReceivedMessage]) -> None:
         self.subscriber.acknowledge(subscription=subscription, ack_ids=[one.ack_id for one in received])
@@ -115,7 +115,7 @@ class Stream:
     async def send(self, **fields: Any) -> None:
         await self.call.write(types.StreamingPullRequest(**fields))
 
-    async def read(self, count: int = 1, limit: float = 10) -> list[types.ReceivedMessage]:
+    async def read(self, count: int = 1, limit: float = 60) -> list[types.ReceivedMessage]:
         """Read until `count` messages came."""
         got: list[types.ReceivedMessage] = []
         async with asyncio.timeout(limit):
@@ -123,7 +123,7 @@ class Stream:
                 got += (await self.call.read()).received_messages
         return got
 
-    async def drain(self, limit: float = 10) -> list[types.ReceivedMessage]:
+    async def drain(self, limit: float = 60) -> list[types.ReceivedMessage]:
         """Read until the server has ended the stream."""
         got: list[types.ReceivedMessage] = []
         async with asyncio.timeout(limit):
@@ -140,6 +140,6 @@ class Stream:
         return not done
 
     async def status(self) -> tuple[str, str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             code = await self.call.code()
             return code.name, await self.call.details()

@@ -51,7 +51,7 @@ async def _running(topics: Topics, **settings: Any) -> AsyncIterator[None]:
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 60)
 
 
 def _pack(*queries: str) -> tuple[bytes, dict[str, str]]:

@@ -36,6 +36,6 @@ def test_one_that_comes_late_is_waited_for() -> None:
         late = threading.Timer(0.3, server.listen)
         late.start()
         try:
-            emulators.check("X_HOST", environ={"X_HOST": f"127.0.0.1:{server.getsockname()[1]}"}, wait=20)
+            emulators.check("X_HOST", environ={"X_HOST": f"127.0.0.1:{server.getsockname()[1]}"}, wait=60)
         finally:
             late.join()

@@ -26,7 +26,7 @@ def messages(service: process.Child) -> list[str]:
 )
 def test_work_that_ends_early_ends_the_process_and_is_named(how: str, task: str, trace: str) -> None:
     service = process.start("tests.shared.ending_service", env={"PIPE_HOW": how}, wait_ready=False)
-    assert service.process.wait(30) == 1, service.output()
+    assert service.process.wait(60) == 1, service.output()
     assert messages(service) == ["running", "left in order", "background task ended"]
     last = json.loads(service.output().splitlines()[-1])
     assert (last["severity"], last["task"]) == ("ERROR", task)

@@ -59,7 +59,7 @@ def test_a_host_that_is_not_this_machine_is_named(host: str, why: str) -> None:
 
 def test_a_line_of_the_log_bears_a_name_that_is_not_utf_8() -> None:
     code = "from services.shared import log; log.start('x'); log.get('y').warning('set aside', file='a\\udcff')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     line = json.loads(done.stdout)
     assert (line["message"], line["file"], line["severity"]) == ("set aside", "a\udcff", "WARNING")
@@ -72,6 +72,6 @@ def test_a_logger_outlives_a_stdout_that_was_closed() -> None:
         "ours.warning('one'); library.warning('two'); sys.stdout.close(); sys.stdout = kept\n"
         "ours.warning('three'); library.warning('four')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == ["three", "four"]

@@ -52,11 +52,11 @@ def failing(faulty: process.Child, project: str, monkeypatch: pytest.MonkeyPatch
 
 async def test_a_published_message_is_received_whole(topics: Topics, background: Background) -> None:
     async with (
-        Publisher(topics.project, in_flight=2, timeout=10) as publisher,
+        Publisher(topics.project, in_flight=2, timeout=60) as publisher,
         Subscriber(topics.project, "work", background, max_messages=10, max_bytes=10**7) as pulling,
     ):
         identity = await publisher.publish("hits", b"some data", {"schema": "x/1", "count": "3"})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             delivery = await anext(pulling)
         assert (delivery.data, delivery.attributes, delivery.id) == (
             b"some data",
@@ -67,12 +67,12 @@ async def test_a_published_message_is_received_whole(topics: Topics, background:
 
 
 async def test_acks_given_before_the_subscriber_closes_reach_pubsub(topics: Topics, background: Background) -> None:
-    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
+    async with Publisher(topics.project, in_flight=4, timeout=60) as publisher:
         for number in range(20):
             await publisher.publish("hits", b"%d" % number, {})
         async with (
             Subscriber(topics.project, "work", background, max_messages=100, max_bytes=10**7) as pulling,
-            asyncio.timeout(10),
+            asyncio.timeout(60),
         ):
             for _ in range(20):
                 (await anext(pulling)).ack()
@@ -82,12 +82,12 @@ async def test_acks_given_before_the_subscriber_closes_reach_pubsub(topics: Topi
 async def test_draining_gives_back_what_was_not_taken(topics: Topics, background: Background) -> None:
     # Without a backoff what is nacked is sent back at once, and may be on its way as the stream ends.
     topics.subscribe("hits", "patient", backoff=1)
-    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher:
+    async with Publisher(topics.project, in_flight=4, timeout=60) as publisher:
         for number in range(5):
             await publisher.publish("hits", b"%d" % number, {})
         async with (
             Subscriber(topics.project, "patient", background, max_messages=100, max_bytes=10**7) as pulling,
-            asyncio.timeout(10),
+            asyncio.timeout(60),
         ):
             first = await anext(pulling)
             pulling.drain()
@@ -102,30 +102,31 @@ async def test_what_comes_after_draining_goes_to_others_at_its_first_delivery(
 ) -> None:
     topics.create("dead")
     topics.subscribe("hits", "counted", dead="dead")
-    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(40):
+    async with Publisher(topics.project, in_flight=4, timeout=60) as publisher, asyncio.timeout(90):
         await publisher.publish("hits", b"in hand", {})
         async with Subscriber(topics.project, "counted", background, max_messages=100, max_bytes=10**7) as leaving:
             held = await anext(leaving)
             leaving.drain()
             async with Subscriber(topics.project, "counted", background, max_messages=100, max_bytes=10**7) as coming:
-                for number in range(50):
+                for number in range(200):
                     await publisher.publish("hits", b"%d" % number, {})
-                found = [await anext(coming) for _ in range(50)]
-                for one in found:
-                    one.ack()
+                found = []
+                for _ in range(200):
+                    found.append(await anext(coming))
+                    found[-1].ack()
                 held.ack()
-    # The few already on their way when the stream ends are given back; were it still open, it would get half of them.
-    assert [one.attempt for one in found].count(1) >= 40
-    assert {one.data for one in found} == {b"%d" % number for number in range(50)}
+    # Those already on their way when the stream ends are given back; were it still open, it would get half of all.
+    assert [one.attempt for one in found].count(1) >= 140
+    assert {one.data for one in found} == {b"%d" % number for number in range(200)}
     assert topics.pull("counted") == []
 
 
 async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
     topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(subscriber, "LEASE_SECONDS", 4)
     monkeypatch.setattr(subscriber, "RENEW_SECONDS", 0.3)
-    async with Publisher(topics.project, in_flight=4, timeout=10) as publisher, asyncio.timeout(20):
+    async with Publisher(topics.project, in_flight=4, timeout=60) as publisher, asyncio.timeout(60):
         for data in (b"good", b"bad"):
             await publisher.publish("hits", data, {})
         async with Subscriber(topics.project, "work", background, max_messages=100, max_bytes=10**7) as pulling:
@@ -133,7 +134,7 @@ async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
             pulling.drain()
             async with Subscriber(topics.project, "work", background, max_messages=100, max_bytes=10**7) as other:
                 stolen = asyncio.create_task(anext(other))  # type: ignore[arg-type]
-                done, _ = await asyncio.wait({stolen}, timeout=2.5)  # two leases and a half
+                done, _ = await asyncio.wait({stolen}, timeout=6)  # a lease and a half
                 assert not done
                 held[b"good"].ack()
                 held[b"bad"].nack()
@@ -147,11 +148,10 @@ async def test_what_is_in_hand_stays_leased_and_can_be_answered_after_draining(
 async def test_a_lease_is_kept_for_longer_than_an_hour(
     topics: Topics, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "LEASE_SECONDS", 10)  # the least the client takes
     renewed: list[int] = []
     topics.publish("hits", b"x")
     async with (
-        asyncio.timeout(40),
+        asyncio.timeout(90),
         Subscriber(
             topics.project, "work", background, max_messages=100, max_bytes=10**7, leased=renewed.append
         ) as pulling,
@@ -161,7 +161,7 @@ async def test_a_lease_is_kept_for_longer_than_an_hour(
         monkeypatch.setattr(subscriber_clock.Steady, "time", lambda _: time.monotonic() + 3 * 60 * 60)
         again = asyncio.create_task(anext(pulling))  # type: ignore[arg-type]
         # Where a lease is dropped, the next is that of the second delivery, and the one after it comes later than that.
-        await until(lambda: len(renewed) >= before + 2, "two renewals", 30)
+        await until(lambda: len(renewed) >= before + 2, "two renewals", 60)
         assert not again.done()
         held.ack()
         again.cancel()
@@ -170,9 +170,9 @@ async def test_a_lease_is_kept_for_longer_than_an_hour(
 
 async def test_a_nacked_message_comes_again(topics: Topics, background: Background) -> None:
     async with (
-        Publisher(topics.project, in_flight=4, timeout=10) as publisher,
+        Publisher(topics.project, in_flight=4, timeout=60) as publisher,
         Subscriber(topics.project, "work", background, max_messages=10, max_bytes=10**7) as pulling,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         await publisher.publish("hits", b"x", {})
         first = await anext(pulling)
@@ -186,7 +186,7 @@ async def test_a_subscriber_started_before_its_subscription_finds_it_later(
     topics: Topics, background: Background
 ) -> None:
     async with (
-        Publisher(topics.project, in_flight=1, timeout=10) as publisher,
+        Publisher(topics.project, in_flight=1, timeout=60) as publisher,
         Subscriber(topics.project, "late", background, max_messages=10, max_bytes=10**7) as pulling,
     ):
         waiting = asyncio.create_task(anext(pulling))  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ async def test_a_subscriber_started_before_its_subscription_finds_it_later(
         assert not done
         topics.subscribe("hits", "late")
         await publisher.publish("hits", b"x", {})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             (await waiting).ack()
 
 
@@ -223,7 +223,7 @@ async def test_a_clock_that_is_set_back_holds_up_no_ack(
         return now() - 3600 * frame.f_back.f_globals["__name__"].startswith("google.cloud.pubsub_v1.")
 
     async with (
-        asyncio.timeout(40),
+        asyncio.timeout(90),
         Subscriber(topics.project, "work", background, max_messages=9, max_bytes=10**7) as pulling,
     ):
         with faults.on("latency", method="Acknowledge", delay=0.001) as acks:
@@ -259,8 +259,8 @@ async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
     monkeypatch.setattr(Client, "modify_ack_deadline", modified)
     counted: list[int] = []
     async with (
-        asyncio.timeout(20),
-        Publisher(topics.project, in_flight=1, timeout=10) as publisher,
+        asyncio.timeout(60),
+        Publisher(topics.project, in_flight=1, timeout=60) as publisher,
         Subscriber(
             topics.project, "work", background, max_messages=9, max_bytes=10**7, leased=counted.append
         ) as pulling,
@@ -268,7 +268,7 @@ async def test_leases_are_asked_for_by_twenty_seconds_and_counted(
         await publisher.publish("hits", b"given back", {})
         (await anext(pulling)).nack()
         held = await anext(pulling)  # once more, and a lease once more
-        await asyncio.to_thread(wait_for, lambda: sum(counted) >= 2 and 0 in asked, 10, "the leases")
+        await asyncio.to_thread(wait_for, lambda: sum(counted) >= 2 and 0 in asked, 30, "the leases")
         held.ack()
     assert set(asked) == {0, 20}
     assert sum(counted) == len([seconds for seconds in asked if seconds])  # one message a call here
@@ -278,8 +278,8 @@ async def test_a_message_that_nobody_answers_fails_liveness(topics: Topics, back
     topics.publish("hits", b"1")
     topics.publish("hits", b"2")
     async with (
-        asyncio.timeout(20),
-        Subscriber(topics.project, "work", background, max_messages=9, max_bytes=10**7, answer_seconds=0.2) as pulling,
+        asyncio.timeout(60),
+        Subscriber(topics.project, "work", background, max_messages=9, max_bytes=10**7, answer_seconds=1) as pulling,
     ):
         first, second = await anext(pulling), await anext(pulling)
         await until(lambda: (background.stuck or "").startswith("answering work has not moved"), "liveness to fail")
@@ -287,7 +287,7 @@ async def test_a_message_that_nobody_answers_fails_liveness(topics: Topics, back
         assert background.stuck is None
         await until(lambda: background.stuck, "liveness to fail again")
         second.ack()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.2)
         assert background.stuck is None  # nothing is in hand
 
 
@@ -297,7 +297,7 @@ async def test_answers_that_pubsub_does_not_take_are_sent_until_it_does(
     topics, faults = failing
     topics.publish("hits", b"1")
     async with (
-        asyncio.timeout(40),
+        asyncio.timeout(90),
         Subscriber(topics.project, "work", background, max_messages=9, max_bytes=10**7) as pulling,
     ):
         held = await anext(pulling)
@@ -321,7 +321,7 @@ async def test_answers_that_fail_keep_no_lease_from_being_renewed(
     topics.publish("hits", b"2")
     leased: list[int] = []
     async with (
-        asyncio.timeout(40),
+        asyncio.timeout(90),
         Subscriber(
             topics.project, "work", background, max_messages=9, max_bytes=10**7, leased=leased.append
         ) as pulling,
@@ -356,7 +356,7 @@ async def test_no_more_is_held_because_a_stream_broke(failing: tuple[Topics, Con
     for number in range(8):
         topics.publish("hits", b"%d" % number)
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(90),
         Subscriber(topics.project, "work", background, max_messages=4, max_bytes=10**7) as pulling,
     ):
         held = [await anext(pulling) for _ in range(4)]

@@ -144,7 +144,7 @@ async def get(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     job = await _job(request)
-    await request.app[STATE].jobs.cancel(job)
+    request.app[STATE].jobs.cancel(job)
     return web.json_response({"kind": "bigquery#jobCancelResponse", "job": job.resource()})
 
 

@@ -14,7 +14,9 @@ import fcntl
 import functools
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 from tests import tools
 from tests.emulators.bigquery import oracle_values as values
 
+COMPILING_SECONDS = 600.0  # at most, with all workers of a small machine at work
 INSTALL = "pip install zetasql, or `make install`"
 # What the language can do and BigQuery's documentation does not promise.
 WITHOUT = (
@@ -84,6 +87,19 @@ def _config() -> Any:
     return config
 
 
+@contextmanager
+def _not_on_the_tests_time() -> Iterator[None]:
+    """Whichever test comes first compiles, others wait for that: pytest-timeout's alarm starts again where it was."""
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    if left:
+        signal.setitimer(signal.ITIMER_REAL, COMPILING_SECONDS)
+    try:
+        yield
+    finally:
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, left)
+
+
 def _compiled() -> Path:
     """The machine code in the cache, made under a lock by the first who asks."""
     import wasmtime
@@ -93,7 +109,7 @@ def _compiled() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     versions = [f"{name}-{metadata.version(name)}" for name in ("zetasql", "wasmtime")]
     path = folder / f"{'-'.join(versions)}-{platform.machine()}.cwasm"
-    with (folder / "zetasql.lock").open("w") as lock:
+    with _not_on_the_tests_time(), (folder / "zetasql.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             module = wasmtime.Module.from_file(wasmtime.Engine(_config()), str(get_wasm_path()))

@@ -119,7 +119,7 @@ class Ours:
     def evaluate(self, sql: str) -> Rows:
         """The rows; `SqlRefused` for an error of BigQuery's kind. What else goes wrong goes wrong here."""
         try:
-            found = self._client.query_and_wait(sql, retry=None, job_retry=None, api_timeout=20, wait_timeout=20)
+            found = self._client.query_and_wait(sql, retry=None, job_retry=None, api_timeout=100, wait_timeout=100)
             return [tuple(row.values()) for row in found]
         except BadRequest as error:
             if (error.errors or [{}])[0].get("reason") not in ("invalidQuery", "required"):

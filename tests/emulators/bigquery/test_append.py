@@ -296,7 +296,7 @@ async def test_async_client_keeps_many_appends_in_flight_in_order(
             yield desk.request(rows({"n": n, **bad}), name, first=n == 0)
 
     metadata = [("x-goog-request-params", f"write_stream={name}")]
-    answers = await writer.append_rows(requests(), metadata=metadata, retry=None, timeout=30)
+    answers = await writer.append_rows(requests(), metadata=metadata, retry=None, timeout=60)
     refused = [index async for index, answer in _numbered(answers) if answer.error.code]
     await channel.close()
     assert refused == list(range(3, 100, 10))

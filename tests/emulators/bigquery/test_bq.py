@@ -102,6 +102,7 @@ def bq(bigquery_host: BigQueryAddress, project: str, home: Path) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # each command takes seconds to start
 def test_bq_makes_loads_queries_changes_and_drops(bq: Any, tmp_path: Path) -> None:
     schema, rows = tmp_path / "schema.json", tmp_path / "rows.json"
     schema.write_text(json.dumps(FIELDS))

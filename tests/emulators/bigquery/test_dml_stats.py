@@ -43,7 +43,7 @@ def test_a_job_tells_what_it_changed(
     client: bigquery.Client, sql: str, inserted: int, deleted: int, updated: int
 ) -> None:
     job = client.query(sql)
-    job.result(timeout=20)
+    job.result(timeout=60)
     stats = client.get_job(job.job_id).dml_stats
     assert (stats.inserted_row_count, stats.deleted_row_count, stats.updated_row_count) == (inserted, deleted, updated)
     assert job.num_dml_affected_rows == inserted + deleted + updated
@@ -51,5 +51,5 @@ def test_a_job_tells_what_it_changed(
 
 def test_a_query_tells_of_no_changes(client: bigquery.Client) -> None:
     job = client.query("SELECT 1")
-    job.result(timeout=20)
+    job.result(timeout=60)
     assert job.dml_stats is None

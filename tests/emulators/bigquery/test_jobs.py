@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.cloud import bigquery
 
 from emulators.bigquery.errors import ApiError
-from emulators.bigquery.jobs import Job
+from emulators.bigquery.jobs import Job, Jobs
 from tests import process
 from tests.conftest import BigQueryAddress
 from tests.emulators import bigquery_client as desk
@@ -90,8 +92,20 @@ def test_long_query_is_cancelled_and_others_run_beside_it(client: bigquery.Clien
     assert job.reload() is None and job.state == "RUNNING"
     assert job.cancel()
     with pytest.raises(Exception, match="cancelled"):
-        job.result(timeout=30, retry=None)
+        job.result(timeout=60, retry=None)
     assert client.get_job(job.job_id).error_result["reason"] == "stopped"
+
+
+async def test_a_query_that_is_cancelled_before_it_runs_is_interrupted_when_it_does() -> None:
+    store: Any = None
+    jobs, job, interrupted = Jobs(store), Job("p", "early", "query", {}, created=1), asyncio.Event()
+    jobs.cancel(job)
+    await asyncio.sleep(0)
+    job.cursor = SimpleNamespace(interrupt=interrupted.set)
+    async with asyncio.timeout(60):
+        await interrupted.wait()
+    job.done.set()
+    await jobs.close()
 
 
 def test_rows_are_inserted_updated_deleted_and_counted(client: bigquery.Client) -> None:
@@ -246,7 +260,7 @@ def test_appends_and_queries_run_side_by_side(client: bigquery.Client, bigquery_
         return [answer.error.code for answer in answers]
 
     def query() -> int:
-        found = desk.one(client, "SELECT COUNT(*) FROM d.t WHERE day = CURRENT_DATE() AND n >= 0")
+        found = desk.one(client, f"SELECT COUNT(*) FROM d.t WHERE day = '{desk.TODAY}' AND n >= 0")
         assert found % 500 == 0, "a query saw part of an append"
         return int(found)
 

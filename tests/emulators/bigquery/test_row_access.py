@@ -45,7 +45,7 @@ class Policies:
         return job
 
     def listed(self, **asked: Any) -> dict[str, Any]:
-        found: dict[str, Any] = requests.get(self._url, params=asked, timeout=20).json()
+        found: dict[str, Any] = requests.get(self._url, params=asked, timeout=60).json()
         return found
 
     def filters(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Policies:
         return {one["rowAccessPolicyReference"]["policyId"]: one["filterPredicate"] for one in listed}
 
     def members(self, name: str) -> list[str]:
-        answer = requests.post(f"{self._url}/{name}:getIamPolicy", json={}, timeout=20)
+        answer = requests.post(f"{self._url}/{name}:getIamPolicy", json={}, timeout=60)
         answer.raise_for_status()
         (binding,) = answer.json()["bindings"]
         assert binding["role"] == "roles/bigquery.filteredDataViewer"
@@ -206,7 +206,7 @@ def test_what_is_almost_a_policy_gets_an_answer(policies: Policies, sql: str) ->
     """One that is taken is one for GoogleSQL too."""
     policies.run("DROP ALL ROW ACCESS POLICIES ON d.t")
     body = json.dumps({"query": sql, "useLegacySql": False})
-    answer = requests.post(f"{policies.project}/queries", data=body, headers=JSON, timeout=20)
+    answer = requests.post(f"{policies.project}/queries", data=body, headers=JSON, timeout=60)
     assert answer.status_code in (200, 400, 404, 409), (sql, answer.text)
     if answer.status_code == 200:
         oracle().analyze(sql, [KNOWN])
@@ -268,6 +268,6 @@ WRONG: dict[str, tuple[dict[str, Any], int]] = {
 def test_a_wrong_access_entry_is_refused(policies: Policies, entry: dict[str, Any], status: int) -> None:
     before = entries(policies.client)
     text = json.dumps({"access": [entry]}).replace("PROJECT", policies.client.project)
-    answer = requests.patch(policies.dataset, data=text, headers=JSON, timeout=20)
+    answer = requests.patch(policies.dataset, data=text, headers=JSON, timeout=60)
     assert answer.status_code == status, answer.text
     assert entries(policies.client) == before

@@ -46,8 +46,8 @@ class World:
 
 
 @pytest.fixture
-def world(bigquery_host: BigQueryAddress, request: pytest.FixtureRequest) -> World:
-    return World(bigquery_host.rest, f"functions-{abs(hash(request.node.nodeid)) % 10**8}")
+def world(bigquery_host: BigQueryAddress, project: str) -> World:
+    return World(bigquery_host.rest, project)
 
 
 def test_a_call_is_the_query_with_its_arguments(world: World) -> None:

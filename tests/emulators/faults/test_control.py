@@ -68,14 +68,14 @@ def test_a_wrong_fault_is_refused_by_name_and_not_set(control: Control) -> None:
     ],
 )
 def test_other_requests_have_a_json_error(control: Control, method: str, path: str, body: bytes, status: int) -> None:
-    answer = requests.request(method, control.url.removesuffix("/faults") + path, data=body, timeout=10)
+    answer = requests.request(method, control.url.removesuffix("/faults") + path, data=body, timeout=60)
     assert answer.status_code == status
     assert answer.json()["error"]
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://127.0.0.1:8000"}, {"Host": "attacker.example:8086"}])
 def test_pages_of_a_browser_set_nothing(control: Control, headers: dict[str, str]) -> None:
-    answer = requests.post(control.url, data='{"effect": "error"}', headers=headers, timeout=10)
+    answer = requests.post(control.url, data='{"effect": "error"}', headers=headers, timeout=60)
     assert answer.status_code == 403
     assert control.listed() == []
 
@@ -90,14 +90,14 @@ def test_what_waits_in_subscriptions_is_listed(control: Control) -> None:
             "messages": 0,
             "oldest_seconds": None,
         }
-        assert nothing in requests.get(url, timeout=10).json()["backlogs"]
+        assert nothing in requests.get(url, timeout=60).json()["backlogs"]
         desk.publish(desk.topic_path("hits"), b"one", b"two")
         (first,) = desk.pull(subscription, 1)  # leased, and not acked
-        (found,) = [one for one in requests.get(url, timeout=10).json()["backlogs"] if one["messages"]]
+        (found,) = [one for one in requests.get(url, timeout=60).json()["backlogs"] if one["messages"]]
         assert (found["subscription"], found["messages"]) == (subscription, 2)
         assert 0 <= found["oldest_seconds"] < 60
         desk.ack(subscription, [first, *desk.pull(subscription)])
-        assert nothing in requests.get(url, timeout=10).json()["backlogs"]
+        assert nothing in requests.get(url, timeout=60).json()["backlogs"]
 
 
 def test_acked_messages_that_are_retained_do_not_wait(control: Control) -> None:
@@ -107,7 +107,7 @@ def test_acked_messages_that_are_retained_do_not_wait(control: Control) -> None:
         desk.publish(desk.topic_path("hits"), b"one")
         desk.ack(subscription, desk.pull(subscription))
         found = [
-            one["messages"] for one in requests.get(url, timeout=10).json()["backlogs"] if "retained" in one["topic"]
+            one["messages"] for one in requests.get(url, timeout=60).json()["backlogs"] if "retained" in one["topic"]
         ]
         assert found == [0]
 

@@ -194,7 +194,7 @@ def test_latency_of_appends_holds_up_nobody_else(
         with control.on("latency", method="AppendRows", resource=f"{client.project}.d.t", delay=600) as name:
             for number in range(3):
                 stream.send(f"slow{number}")
-            process.wait_for(lambda: control.struck(name) == 3, 10, "three appends in flight")
+            process.wait_for(lambda: control.struck(name) == 3, 30, "three appends in flight")
             batch = desk.rows({"id": "quick"})
             writer.append(desk.stream(client.project, other.table_id), batch)
             assert desk.one(client, "SELECT COUNT(*) FROM d.other") == 1
@@ -211,7 +211,7 @@ def test_an_append_behind_a_slow_one_of_its_stream_waits_its_turn(
     with Open(address.grpc, client.project) as stream:
         with control.on("latency", method="AppendRows", resource=f"{client.project}.d.t", delay=600, times=1) as name:
             stream.send("first")
-            process.wait_for(lambda: control.struck(name), 10, "the first append to be held")
+            process.wait_for(lambda: control.struck(name), 30, "the first append to be held")
             for number in range(5):
                 stream.send(f"later{number}")
                 writer.append(desk.stream(client.project, "other"), desk.rows({"id": "x"}))
@@ -225,7 +225,7 @@ def test_latency_after_commits_at_once(address: BigQueryAddress, client: bigquer
     with Open(address.grpc, client.project) as stream:
         with control.on("latency_after", method="AppendRows", resource=here(client.project), delay=600):
             stream.send("a")
-            assert process.wait_for(lambda: ids(client), 10, "the row") == ["a"]
+            assert process.wait_for(lambda: ids(client), 30, "the row") == ["a"]
         assert not stream.answer().error.code
 
 
@@ -235,7 +235,7 @@ def test_a_blackhole_swallows_appends(address: BigQueryAddress, client: bigquery
         with control.on("blackhole", method="AppendRows", resource=here(client.project)) as name:
             stream.send("held")
             given_up.send("gone")
-            process.wait_for(lambda: control.struck(name) == 2, 10, "the appends to be held")
+            process.wait_for(lambda: control.struck(name) == 2, 30, "the appends to be held")
             given_up.call.cancel()
             assert ids(client) == ["before"]
             assert stream.call.is_active()
@@ -245,13 +245,13 @@ def test_a_blackhole_swallows_appends(address: BigQueryAddress, client: bigquery
 
 def test_a_blackhole_swallows_requests(client: bigquery.Client, control: Control) -> None:
     with control.on("blackhole", method="jobs.query") as name:
+        held, outcome = in_background(lambda: client.query_and_wait("SELECT 1", retry=None, job_retry=None))
+        process.wait_for(lambda: control.struck(name), 30, "the query to be held")
         with pytest.raises(requests.exceptions.Timeout):
             client.query_and_wait("SELECT 1", retry=None, job_retry=None, api_timeout=0.3)
-        held, outcome = in_background(lambda: client.query_and_wait("SELECT 1", retry=None, job_retry=None))
-        process.wait_for(lambda: control.struck(name) == 2, 10, "the query to be held")
         assert client.get_table("d.t").table_id == "t"
         assert held.is_alive()
-    held.join(10)
+    held.join(60)
     assert isinstance(outcome[0], exceptions.ServiceUnavailable)
 
 
@@ -321,19 +321,22 @@ def test_a_quota_refuses_appends_above_its_rate_until_time_has_passed(
     client: bigquery.Client, writer: desk.Writer, control: Control
 ) -> None:
     with control.on("quota", method="AppendRows", rows_per_second=5, resource=here(client.project)):
-        append(writer, client.project, *"abcdefgh")  # a second's worth, and one append may pass it
-        with pytest.raises(exceptions.ResourceExhausted):
-            append(writer, client.project, "i")
+        taken: list[str] = []
 
         def appended() -> bool:
+            names = [f"{len(taken) + number:03}" for number in range(8)]
             try:
-                append(writer, client.project, "j")
+                append(writer, client.project, *names)
             except exceptions.ResourceExhausted:
                 return False
+            taken.extend(names)
             return True
 
-        process.wait_for(appended, 10, "the quota to be filled up again")
-    assert ids(client) == [*"abcdefgh", "j"]
+        assert appended()  # a second's worth, and one append may pass it
+        # The next is refused, unless so much time has passed that it is within the rate.
+        process.wait_for(lambda: not appended(), 30, "an append above the rate to be refused")
+        process.wait_for(appended, 30, "the quota to be filled up again")
+    assert ids(client) == taken
 
 
 @pytest.mark.parametrize("rate", ["bytes_per_second", "requests_per_second"])
@@ -394,7 +397,7 @@ async def test_the_asyncio_client_meets_faults_alike(
                 yield desk.request(desk.rows({"id": id_}), name)
 
             metadata = [("x-goog-request-params", f"write_stream={name}")]
-            answers = await writer.append_rows(sent(), metadata=metadata, timeout=20)
+            answers = await writer.append_rows(sent(), metadata=metadata, retry=None, timeout=60)
             return await anext(aiter(answers))
 
         with control.on("lost_reply", method="AppendRows", resource=here(client.project), times=1):
@@ -429,12 +432,12 @@ async def test_a_signal_ends_the_process_at_once_while_calls_hang(tmp_path: Path
             stream.send("a")
             for fault in faults:
                 await asyncio.to_thread(
-                    process.wait_for, lambda fault=fault: control.struck(fault["id"]), 10, "the calls to be held"
+                    process.wait_for, lambda fault=fault: control.struck(fault["id"]), 30, "the calls to be held"
                 )
-            assert await asyncio.to_thread(emulator.stop, signal.SIGTERM, 5) == 0
+            assert await asyncio.to_thread(emulator.stop, signal.SIGTERM, 60) == 0
             assert stream.status() is grpc.StatusCode.UNAVAILABLE
         for thread, _ in asking:
-            thread.join(10)
+            thread.join(60)
         (refused,), (table,) = (outcome for _, outcome in asking)
         assert isinstance(refused, exceptions.ServiceUnavailable)
         assert table.table_id == "t"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fastavro
@@ -15,7 +18,10 @@ from google.api_core import exceptions
 from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import types
 
+from emulators.pubsub import cloud_storage
+from emulators.pubsub.cloud_storage import CloudStorage
 from tests import process
+from tests.emulators.pubsub.bench import TOPIC, Bench
 from tests.emulators.pubsub_client import Desk
 from tests.process import wait_for
 
@@ -48,7 +54,7 @@ def records(files: list[Path]) -> list[Any]:
 
 def until(folder: Path, count: int) -> list[Path]:
     """The objects, once they hold so many messages."""
-    wait_for(lambda: len(records(objects(folder))) >= count, 20, f"{count} messages in {folder}")
+    wait_for(lambda: len(records(objects(folder))) >= count, 60, f"{count} messages in {folder}")
     return objects(folder)
 
 
@@ -196,6 +202,32 @@ def test_limits_close_objects_and_the_end_writes_the_rest(tmp_path: Path, projec
         assert sorted(one["data"] for one in records(objects(folder / bucket))) == bodies
 
 
+async def test_the_end_loses_nothing_of_what_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    clock: Any = SimpleNamespace(now=lambda: bench.now)
+    storage = CloudStorage(tmp_path, clock, None)
+    bench.broker.export = storage.watch
+    limited = {"bucket": "archive", "avro_config": AVRO, "max_bytes": 1000}
+    bench.subscribe("projects/shop/subscriptions/archive", TOPIC, cloud_storage_config=limited)
+    bodies = [f"{number:0100}" for number in range(50)]
+    bench.publish(*bodies)
+    writing, go_on, write = threading.Event(), threading.Event(), cloud_storage._write
+
+    def slowly(*given: Any) -> None:
+        writing.set()
+        assert go_on.wait(60)
+        write(*given)
+
+    monkeypatch.setattr(cloud_storage, "_write", slowly)
+    running = asyncio.create_task(storage.run())
+    assert await asyncio.to_thread(writing.wait, 60)
+    storage.end()
+    go_on.set()
+    await running
+    await storage.finish()
+    assert sorted(one["data"].decode() for one in records(objects(tmp_path))) == bodies
+
+
 def test_without_a_folder_they_are_refused(project: str) -> None:
     with (
         process.running("emulators.pubsub", "--port", "0") as emulator,
@@ -216,6 +248,6 @@ def test_seconds_that_are_none_end_it_with_2(tmp_path: Path) -> None:
     wrong = process.start(
         "emulators.pubsub", "--archive-dir", str(tmp_path), "--archive-seconds", "0", wait_ready=False
     )
-    assert wrong.process.wait(20) == 2
+    assert wrong.process.wait(60) == 2
     assert "--archive-seconds" in wrong.output()
     wrong.log.unlink()

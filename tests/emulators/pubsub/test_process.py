@@ -56,7 +56,7 @@ async def test_a_signal_ends_open_calls_with_unavailable_and_the_process_with_ze
                 pulling = desk.start_pull(waiting)
                 # On one connection calls are taken up in order: once this one is answered, the pull is waiting.
                 desk.publisher.get_topic(topic=topic)
-                stopped = asyncio.create_task(asyncio.to_thread(emulator.stop, how, 5))
+                stopped = asyncio.create_task(asyncio.to_thread(emulator.stop, how, 40))
                 assert (await stream.status())[0] == "UNAVAILABLE"
                 assert await asyncio.to_thread(pulling.code) is grpc.StatusCode.UNAVAILABLE
                 assert await stopped == 0
@@ -87,7 +87,7 @@ def test_a_taken_port_is_named_in_one_line_and_refused() -> None:
     with process.running(MODULE, "--port", "0") as emulator:
         port = str(emulator.ready["grpc"])
         second = subprocess.run(
-            [sys.executable, "-m", MODULE, "--port", port], cwd=process.ROOT, capture_output=True, text=True, timeout=20
+            [sys.executable, "-m", MODULE, "--port", port], cwd=process.ROOT, capture_output=True, text=True, timeout=60
         )
     assert second.returncode == 1
     assert second.stdout == ""
@@ -102,7 +102,7 @@ def test_a_port_taken_by_a_sharing_listener_is_refused_too() -> None:
         other.listen()
         port = str(other.getsockname()[1])
         second = process.start(MODULE, "--port", port, wait_ready=False)
-        assert second.process.wait(20) == 1
+        assert second.process.wait(60) == 1
         assert port in second.output()
         second.log.unlink()
 
@@ -110,7 +110,7 @@ def test_a_port_taken_by_a_sharing_listener_is_refused_too() -> None:
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--port", "x"], ["--max-bytes", "0"]])
 def test_arguments_that_make_no_sense_are_refused(arguments: list[str]) -> None:
     emulator = process.start(MODULE, *arguments, wait_ready=False)
-    assert emulator.process.wait(20) == 2
+    assert emulator.process.wait(60) == 2
     assert arguments[0] in emulator.output()
     emulator.log.unlink()
 
@@ -137,10 +137,12 @@ async def test_idle_streams_and_held_leases_do_not_wake_the_event_loop(project: 
             topic = desk.topic()
             subscription = desk.subscription(topic)
             desk.publish(topic, *[b"x"] * 1_000)
-            async with Stream(host, subscription) as stream:
+            async with Stream(host, subscription, stream_ack_deadline_seconds=600) as stream:
                 await stream.read(1)  # before the other opens, which could take them all
-                async with Stream(host, subscription):
-                    before, start = wake_ups(emulator.process.pid), time.monotonic()
-                    await asyncio.sleep(1)
-                    rate = (wake_ups(emulator.process.pid) - before) / (time.monotonic() - start)
-    assert rate < 20
+                async with Stream(host, subscription, stream_ack_deadline_seconds=600):
+                    rates: list[float] = []
+                    while len(rates) < 10 and (not rates or rates[-1] >= 20):  # the stream may still be opening
+                        before, start = wake_ups(emulator.process.pid), time.monotonic()
+                        await asyncio.sleep(1)
+                        rates.append((wake_ups(emulator.process.pid) - before) / (time.monotonic() - start))
+    assert rates[-1] < 20, rates

@@ -24,7 +24,7 @@ def publish(desk: Desk, topic: str, messages: list[dict[str, Any]]) -> list[str]
         response_deserializer=types.PublishResponse.deserialize,
     )
     try:
-        return list(call(types.PublishRequest(topic=topic, messages=messages), timeout=10).message_ids)
+        return list(call(types.PublishRequest(topic=topic, messages=messages), timeout=60).message_ids)
     except grpc.RpcError as error:
         raise exceptions.from_grpc_error(error) from error
 
@@ -34,7 +34,7 @@ def test_a_message_arrives_at_every_subscription_as_it_was_published(desk: Desk)
     subscriptions = [desk.subscription(topic, f"sub-{number}") for number in range(2)]
     before = datetime.now(UTC) - timedelta(seconds=1)
     body = bytes(range(256))
-    message_id = desk.publisher.publish(topic, body, schema="hit/1", ключ="значение").result(10)
+    message_id = desk.publisher.publish(topic, body, schema="hit/1", ключ="значение").result(60)
     for subscription in subscriptions:
         (received,) = desk.pull(subscription)
         assert received.message.data == body
@@ -104,7 +104,7 @@ def test_a_request_at_a_limit_passes(desk: Desk, messages: list[dict[str, Any]])
     subscription = desk.subscription(topic)
     publish(desk, topic, messages)
     received: list[Any] = []
-    process.wait_for(lambda: received.extend(desk.pull(subscription, 1000)) or len(received) == len(messages), 10)
+    process.wait_for(lambda: received.extend(desk.pull(subscription, 1000)) or len(received) == len(messages), 60)
     first = received[0].message
     assert first == types.PubsubMessage(
         **messages[0], message_id=first.message_id, publish_time=types.PubsubMessage.pb(first).publish_time
@@ -138,7 +138,7 @@ def test_a_nacked_message_waits_for_the_retry_policy(desk: Desk) -> None:
     first = desk.pull(subscription)
     nacked = time.monotonic()
     desk.nack(subscription, first)
-    assert len(desk.subscriber.pull(subscription=subscription, max_messages=1, timeout=20).received_messages) == 1
+    assert len(desk.subscriber.pull(subscription=subscription, max_messages=1, timeout=60).received_messages) == 1
     assert time.monotonic() - nacked >= 0.3
 
 
@@ -146,7 +146,7 @@ def test_the_fifth_nack_moves_a_message_to_the_dead_letter_topic(desk: Desk) -> 
     topic, dead = desk.topic(), desk.topic("dead")
     subscription = desk.subscription(topic, dead_letter_policy={"dead_letter_topic": dead})
     dead_subscription = desk.subscription(dead, "dead-sub")
-    desk.publisher.publish(topic, b"poison", kind="bad").result(10)
+    desk.publisher.publish(topic, b"poison", kind="bad").result(60)
     for attempt in range(1, 6):
         (received,) = desk.pull(subscription)
         assert received.delivery_attempt == attempt
@@ -245,7 +245,7 @@ def test_large_messages_are_pulled_in_answers_below_the_default_receive_cap(desk
         )
         while got < 8:
             request = types.PullRequest(subscription=subscription, max_messages=100)
-            got += len(call(request, timeout=10).received_messages)
+            got += len(call(request, timeout=60).received_messages)
     assert got == 8
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,12 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.message import Message
 from google.pubsub_v1 import types
 
+from emulators.faults.fault_runtime import FaultRuntime
+from emulators.pubsub.errors import PubsubError
+from emulators.pubsub.pull import StreamingPull
+from emulators.pubsub.rpc_gate import RpcGate
 from tests import process
+from tests.emulators.pubsub.bench import SUB, TOPIC, Bench
 from tests.emulators.pubsub_client import AsyncDesk, Desk, Stream
 
 Request = types.StreamingPullRequest
@@ -31,10 +37,10 @@ def test_the_official_subscriber_receives_every_message_once_and_acks_it(desk: D
 
     receiving = desk.subscriber.subscribe(subscription, receive)
     futures = [desk.publisher.publish(topic, str(number).encode(), n=str(number)) for number in range(2_000)]
-    assert len({future.result(20) for future in futures}) == 2_000
-    process.wait_for(lambda: got.total() >= 2_000, 20)
+    assert len({future.result(60) for future in futures}) == 2_000
+    process.wait_for(lambda: got.total() >= 2_000, 60)
     receiving.cancel()
-    receiving.result(10)
+    receiving.result(60)
     assert got == Counter({str(number).encode(): 1 for number in range(2_000)})
 
 
@@ -56,11 +62,11 @@ def test_the_official_subscriber_gets_a_nacked_message_again_until_it_is_dead(de
         arrived.set()
 
     receiving = [desk.subscriber.subscribe(subscription, refuse), desk.subscriber.subscribe(dead_subscription, bury)]
-    desk.publisher.publish(topic, b"poison").result(10)
-    assert arrived.wait(20)
+    desk.publisher.publish(topic, b"poison").result(60)
+    assert arrived.wait(60)
     for future in receiving:
         future.cancel()
-        future.result(10)
+        future.result(60)
     assert attempts == [1, 2, 3, 4, 5, 6]
     assert [letter.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] for letter in letters] == ["6"]
     assert letters[0].delivery_attempt is None
@@ -70,14 +76,12 @@ def test_two_official_subscribers_share_the_messages(desk: Desk) -> None:
     topic = desk.topic()
     subscription = desk.subscription(topic)
     got: list[Counter[bytes]] = [Counter(), Counter()]
-    both = threading.Barrier(2, timeout=20)
-    met = [False, False]
+    receives = [threading.Event(), threading.Event()]
 
     def receiver(which: int) -> Any:
         def receive(message: Message) -> None:
-            if not met[which]:
-                met[which] = True
-                both.wait()
+            receives[which].set()
+            assert all(one.wait(60) for one in receives)  # else the first could take all before the other is there
             got[which][message.data] += 1
             message.ack()
 
@@ -86,10 +90,10 @@ def test_two_official_subscribers_share_the_messages(desk: Desk) -> None:
     flow = pubsub_v1.types.FlowControl(max_messages=10)
     receiving = [desk.subscriber.subscribe(subscription, receiver(which), flow_control=flow) for which in (0, 1)]
     desk.publish(topic, *[str(number).encode() for number in range(500)])
-    process.wait_for(lambda: got[0].total() + got[1].total() >= 500, 20)
+    process.wait_for(lambda: got[0].total() + got[1].total() >= 500, 60)
     for future in receiving:
         future.cancel()
-        future.result(10)
+        future.result(60)
     assert got[0] + got[1] == Counter(str(number).encode() for number in range(500))
     assert got[0] and got[1]
 
@@ -107,7 +111,7 @@ async def test_the_official_asyncio_client_streams_acks_and_nacks(pubsub_host: s
 
     async with AsyncDesk(pubsub_host) as clients:
         responses = aiter(await clients.subscriber.streaming_pull(requests=requests()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             first = (await anext(responses)).received_messages
             assert [one.message.data for one in first] == [b"a", b"b"]
             nack = {"modify_deadline_ack_ids": [first[1].ack_id], "modify_deadline_seconds": [0]}
@@ -153,7 +157,7 @@ async def test_a_broken_stream_keeps_its_leases(pubsub_host: str, desk: Desk) ->
         desk.publish(topic, b"next")
         assert [one.message.data for one in await stream.read(1)] == [b"next"]
         await stream.send(modify_deadline_ack_ids=[held.ack_id], modify_deadline_seconds=[0])
-        assert [one.message.data for one in await stream.read(1, limit=30)] == [b"leased"]
+        assert [one.message.data for one in await stream.read(1)] == [b"leased"]
 
 
 async def test_a_stream_that_does_not_read_takes_little_and_blocks_nobody(pubsub_host: str, desk: Desk) -> None:
@@ -163,7 +167,7 @@ async def test_a_stream_that_does_not_read_takes_little_and_blocks_nobody(pubsub
         for _ in range(80):
             await asyncio.to_thread(desk.publish, topic, *[b"x" * 100_000] * 5)
         async with Stream(pubsub_host, subscription, stream_ack_deadline_seconds=600) as reader:
-            got = await reader.read(250, limit=20)
+            got = await reader.read(250)
             await reader.send(ack_ids=[one.ack_id for one in got])
             assert len(got) >= 250
         # What the stalled stream was given was never read: it ends with the subscription all the same.
@@ -244,7 +248,27 @@ async def test_a_stream_ends_when_its_subscription_is_deleted_or_detached(pubsub
         assert (await three.status())[0] == "NOT_FOUND"
 
 
+async def test_a_stream_whose_subscription_is_deleted_as_it_opens_ends_too() -> None:
+    bench = Bench()
+    clock: Any = SimpleNamespace(now=lambda: bench.now)
+    runtime = FaultRuntime()
+
+    class Opening:
+        async def read(self) -> Any:
+            if not bench.broker.subscriptions_of_topic(TOPIC):
+                await asyncio.Event().wait()  # the client says no more
+            return Request.pb()(subscription=SUB, stream_ack_deadline_seconds=10)
+
+        async def send_headers(self) -> None:
+            bench.broker.delete_subscription(SUB, bench.now)
+
+    opening: Any = Opening()
+    with runtime.watch("StreamingPull") as watch, pytest.raises(PubsubError, match="NOT_FOUND"):
+        async with asyncio.timeout(30):
+            await StreamingPull(bench.broker, clock, RpcGate(runtime, clock), opening, watch).run()
+
+
 def test_a_missing_subscription_ends_the_official_subscriber(desk: Desk) -> None:
     receiving = desk.subscriber.subscribe(desk.subscription_path("missing"), lambda message: message.ack())
     with pytest.raises(exceptions.NotFound, match="resource=missing"):
-        receiving.result(10)
+        receiving.result(60)
