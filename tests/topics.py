@@ -46,16 +46,16 @@ class Topics:
         self.subscriber.create_subscription(request=request)
 
     def publish(self, topic: str, data: bytes, attributes: dict[str, str] | None = None) -> None:
-        self.publisher.publish(topic_path(self.project, topic), data, **(attributes or {})).result(10)
+        self.publisher.publish(topic_path(self.project, topic), data, **(attributes or {})).result(60)
 
-    def pull(self, subscription: str, wanted: int = 0, timeout: float = 20) -> list[Any]:
+    def pull(self, subscription: str, wanted: int = 0, timeout: float = 60) -> list[Any]:
         """Pull and acknowledge until `wanted` messages came; with 0, what is there now. Tallies are passed over."""
         found: list[Any] = []
         path = subscription_path(self.project, subscription)
 
         def enough() -> bool:
             # Not a call that waits: one that is cut off may have leased messages nobody then answers for.
-            answer = self.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=10)
+            answer = self.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=60)
             if answer.received_messages:
                 self.subscriber.acknowledge(subscription=path, ack_ids=[one.ack_id for one in answer.received_messages])
             found.extend(one.message for one in answer.received_messages if hit.TALLY not in one.message.attributes)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-async def until(condition: Callable[[], Any], what: str, timeout: float = 20) -> Any:
+async def until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
     """Await until the answer of `condition`, which may be a coroutine, is true, and return it."""
     end = time.monotonic() + timeout
     while True:

@@ -61,7 +61,7 @@ async def test_a_file_that_was_replaced_is_taken_as_the_services_take_it(tmp_pat
         new = file.with_suffix(".new")
         new.write_text(f"code,name\ng,{name}\n")
         new.replace(file)
-        await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 20, f"{name} to be taken")
+        await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 60, f"{name} to be taken")
     keeping.cancel()
 
 
@@ -115,7 +115,7 @@ class Job:
 
     def result(self, **_: Any) -> Any:
         self.asked.set()
-        assert self.stopped.wait(20)
+        assert self.stopped.wait(60)
         return self
 
     def __iter__(self) -> Any:
@@ -129,12 +129,12 @@ async def test_who_leaves_while_the_page_ends_is_no_error_and_the_question_is_st
     job = Job()
     box = SqlBox(job, "p", "web", None)
     asking = asyncio.create_task(box.run("SELECT 1"))
-    await asyncio.to_thread(job.asked.wait, 20)
+    await asyncio.to_thread(job.asked.wait, 60)
     box.close()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert await asyncio.to_thread(job.stopped.wait, 20)
+    assert await asyncio.to_thread(job.stopped.wait, 60)
 
 
 @pytest.mark.parametrize(
