@@ -8,9 +8,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from local import sights
+from local import rehearsal, sights
 from local.refusal import Refused
 from local.restart import Restarts
 from local.sights import Sights
@@ -63,6 +66,19 @@ async def test_a_file_that_was_replaced_is_taken_as_the_services_take_it(tmp_pat
         new.replace(file)
         await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 60, f"{name} to be taken")
     keeping.cancel()
+
+
+async def test_a_fault_is_set_by_an_emulator_that_is_slow_to_answer() -> None:
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(1.2)
+        return web.json_response({"id": "1", "effect": "error", "code": "ABORTED", "ends_in": None, "applied": 0})
+
+    app = web.Application()
+    app.router.add_post("/faults", slow)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        control = {"bigquery": str(server.make_url("")).rstrip("/")}
+        fault = await rehearsal.add(session, control, {"target": "bigquery", "effect": "error"})
+    assert fault["id"] == "bigquery-1"
 
 
 def story(query: str) -> dict[str, Any]:
