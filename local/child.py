@@ -36,7 +36,7 @@ class Spec:
     ready: Callable[[Child], bool]
     arguments: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict)
-    grace: float = 10.0  # seconds from SIGTERM until it is killed
+    grace: float = 30.0  # seconds from SIGTERM until it is killed
     again: str | None = None  # how to have it back where it ends by itself; None: the stack ends with it
     inherits: tuple[int, ...] = ()  # file descriptors it keeps
 

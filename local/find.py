@@ -19,7 +19,7 @@ from services.shared.schema import KEY_COLUMNS, REJECTS, Column, Table
 
 MOST, LIMIT, LONGEST = 1_000, 100, 30.0  # rows, rows where nothing is said, seconds of waiting
 WAITERS = 64
-_TIMEOUT = 10.0
+_TIMEOUT = 30.0
 DAYS = timedelta(days=8)
 _SOURCES = {
     "event_id": ("event.id",),

@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,11 @@ def _asset(text: str, content_type: str) -> Callable[[web.Request], Awaitable[we
     return handler
 
 
-async def _readyz(_request: web.Request) -> web.Response:
+async def _readyz(request: web.Request) -> web.Response:
+    """Not before it sees what is sent, or knows why it does not."""
+    raw_hits = request.app[api.SIGHTS].raw_hits
+    if raw_hits is not None and not raw_hits.made and raw_hits.error is None:
+        return web.Response(text="its subscription is not made yet\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
     return web.Response(text="ready\n")
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import aiohttp
 
 from local.refusal import Refused
-from local.scrape import SECONDS, NoAnswer, ask_json
+from local.scrape import NoAnswer, ask_json
 from local.watched import EMULATORS
 
+_SECONDS = 15.0  # to set or remove one: someone has pressed a button, and waits
 _NAMES = {"pubsub": "Pub/Sub", "bigquery": "BigQuery"}
 _CALLS = {"*": "calls", "Publish": "publishing calls", "AppendRows": "appends"}
 EXAMPLES: tuple[dict[str, Any], ...] = (
@@ -154,7 +155,7 @@ async def _send(
     path: str,
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    limit = aiohttp.ClientTimeout(total=SECONDS)
+    limit = aiohttp.ClientTimeout(total=_SECONDS)
     try:
         async with session.request(method, control[target] + path, json=body, timeout=limit) as reply:
             answer: dict[str, Any] = json.loads(await reply.text())

@@ -11,7 +11,7 @@ from local.refusal import Refused
 from local.watched import Watched
 
 ACTIONS = ("kill", "stop", "start")
-_SECONDS = 5.0
+_SECONDS = 15.0
 _BYTES = 4096
 _BY_STATUS = {"running": ("kill", "stop"), "ready": ("kill", "stop"), "not_ready": ("kill", "stop")} | {
     "starting": ("kill", "stop"),

@@ -225,7 +225,7 @@ def _service(
         own["PIPE_PORT"] = str(port)
         ports = {"http": port, **ports}
     environment, ready = _configured(name, shared, environ, own), child.answers(admin_port)
-    return Spec(name, f"services.{name}", environment, ready, ports=ports, grace=30.0, again=again)
+    return Spec(name, f"services.{name}", environment, ready, ports=ports, again=again)
 
 
 def _configured(

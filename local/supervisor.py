@@ -20,11 +20,11 @@ from typing import Any
 from local.child import Child, Spec, finished
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _GLANCE_SECONDS = 0.03  # between checks of a child that is starting
 _WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
 _REQUEST_BYTES = 4096
-_KILL_SECONDS = 0.5  # which the kernel takes at most to end a process, as a rule
+_KILL_SECONDS = 3.0  # the kernel ends a process at once, but on a busy machine
 
 
 class Stopped(Exception):

@@ -195,11 +195,14 @@ class Fork(Process):
         start_new_session: bool = False,
         preexec_fn: Callable[[], None] | None = None,
     ) -> None:
+        # A signal to the child waits until it treats signals as a new program does.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
                 _detach((stdin, stdout, stderr), pass_fds)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 if start_new_session:
                     os.setsid()
                 if preexec_fn is not None:
@@ -209,6 +212,7 @@ class Fork(Process):
                 sys.excepthook(*sys.exc_info())
                 code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
             _end(code)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         super().__init__(args, pid, os.pidfd_open(pid), lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -32,7 +33,7 @@ class Child:
     log: Path
     ready: dict[str, Any] = field(default_factory=dict)
 
-    def stop(self, how: int = signal.SIGTERM, timeout: float = 20) -> int:
+    def stop(self, how: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Send a signal, wait, and return the exit code; a process that does not end in time is killed and reported."""
         if self.process.poll() is None:
             self.process.send_signal(how)
@@ -51,7 +52,7 @@ class Child:
 def start(
     *args: str,
     env: Mapping[str, str] | None = None,
-    timeout: float = 30,
+    timeout: float = 60,
     wait_ready: bool = True,
     pipe: bool = False,
 ) -> Child:
@@ -72,8 +73,9 @@ def start(
     child = Child(process, Path(name))
     if wait_ready:
         assert process.stdout is not None
-        readable, _, _ = select.select([process.stdout], [], [], timeout)
-        line = process.stdout.readline() if readable else b""
+        said = select.poll()  # not select.select, which takes no descriptor above 1,023
+        said.register(process.stdout, select.POLLIN)
+        line = process.stdout.readline() if said.poll(timeout * 1000) else b""
         if not line:
             process.kill()
             process.wait(10)
@@ -121,7 +123,7 @@ def start_collector(project: str, **settings: str) -> Child:
     return start_listening("services.collector", env | settings)
 
 
-def start_listening(name: str, env: Mapping[str, str], timeout: float = 30) -> Child:
+def start_listening(name: str, env: Mapping[str, str], timeout: float = 60) -> Child:
     """A module that logs as a service does; `ready` is its log line that says its ports."""
     child = start(name, env=env, wait_ready=False)
 
@@ -140,13 +142,14 @@ def start_listening(name: str, env: Mapping[str, str], timeout: float = 30) -> C
 
 def listening(logged: str) -> dict[str, Any] | None:
     """The line of a service's log that says its ports."""
-    lines = (json.loads(line) for line in logged.splitlines() if line.startswith("{") and line.endswith("}"))
+    whole = logged[: logged.rfind("\n") + 1]  # the last line may still be written
+    lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{") and line.endswith("}"))
     return next((line for line in lines if line.get("message") == "listening"), None)
 
 
 @contextmanager
 def running(
-    *args: str, env: Mapping[str, str] | None = None, timeout: float = 30, wait_ready: bool = True, pipe: bool = False
+    *args: str, env: Mapping[str, str] | None = None, timeout: float = 60, wait_ready: bool = True, pipe: bool = False
 ) -> Iterator[Child]:
     child = start(*args, env=env, timeout=timeout, wait_ready=wait_ready, pipe=pipe)
     try:
@@ -159,19 +162,47 @@ def running(
         child.log.unlink(missing_ok=True)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nothing listened on a moment ago.
+_PORTS = range(10_000, 20_000)
 
-    It is none of those that the kernel gives to clients, or a connection might have it before who is to listen on it.
+
+def _ports() -> Iterator[int]:
+    """Ports for the processes of this worker of xdist, each once before any comes again.
+
+    They are below those that the kernel gives to clients and that `--port-base 0` takes, and no other worker has them:
+    whoever is to listen on one need not hurry.
     """
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_768)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(_PORTS) // max(worker + 1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    mine = _PORTS[worker * size : (worker + 1) * size]
+    begin = random.SystemRandom().randrange(size)  # other tests may run on this machine
+    return itertools.cycle([*mine[begin:], *mine[:begin]])
 
 
-def wait_for(condition: Any, timeout: float = 30, what: str = "the condition") -> Any:
+_next_ports = _ports()
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listened on a moment ago."""
+    return next(port for port in _next_ports if _free(port))
+
+
+def port_base(count: int) -> int:
+    """The first of so many ports in a row, all free."""
+    found: list[int] = []
+    while len(found) < count:
+        port = free_port()
+        found = [*found, port] if found and port == found[-1] + 1 else [port]
+    return found[0]
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def wait_for(condition: Any, timeout: float = 60, what: str = "the condition") -> Any:
     """Call until the answer is true, and return it; `AssertionError` naming what was waited for at the limit."""
     end = time.monotonic() + timeout
     while True:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from local.run_file import alive
 from tests import forks, process
 
 Start = Callable[..., process.Child]
@@ -56,12 +57,12 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
         ("raise KeyboardInterrupt", -signal.SIGINT, "KeyboardInterrupt\n"),
         ("import os; os.abort()", -signal.SIGABRT, ""),
         ("import atexit; atexit.register(print, 'last', end=''); print('first')", 0, "first\nlast"),
-        ("import threading, time; threading.Timer(0.05, print, ['later']).start(); print('now')", 0, "now\nlater\n"),
+        ("import threading, time; print('now'); threading.Timer(0.05, print, ['later']).start()", 0, "now\nlater\n"),
     ],
 )
 def test_how_a_program_ends(start: Start, program: str, code: int, said: str) -> None:
     child = start(program)
-    assert child.process.wait(20) == code, child.output()
+    assert child.process.wait(60) == code, child.output()
     assert child.process.poll() == child.process.returncode == code
     assert child.output().endswith(said)
     assert said or not child.output()
@@ -77,7 +78,7 @@ def test_what_a_program_is_given(start: Start, tmp_path: Path) -> None:
             "--of",
             "it's",
         )
-    assert child.process.wait(20) == 0, child.output()
+    assert child.process.wait(60) == 0, child.output()
     pid, argv, env, folder, name, group, stdin, files, path = json.loads(child.output())
     assert pid == child.process.pid
     assert argv == [str(tmp_path / "a_program.py"), "--of", "it's"]
@@ -95,7 +96,7 @@ def test_pipes_are_those_of_the_test_alone(start: Start) -> None:
     child.process.stdin.write(b"abc")
     child.process.stdin.close()
     assert child.process.stdout.read() == b"cba\n"
-    assert child.process.wait(20) == 0
+    assert child.process.wait(60) == 0
     assert other.process.poll() is None
 
 
@@ -111,7 +112,7 @@ def test_it_can_be_stopped_and_goes_on(start: Start) -> None:
     assert child.process.stdin is not None and child.process.stdout is not None
     child.process.send_signal(signal.SIGSTOP)
     state = Path(f"/proc/{child.process.pid}/stat")
-    process.wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", 10, "its stop")
+    process.wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", 60, "its stop")
     child.process.stdin.write(b"heard\n")
     child.process.stdin.flush()
     assert child.process.poll() is None
@@ -141,6 +142,6 @@ def test_the_process_that_forks_ends_with_the_tests_even_killed_ones() -> None:
         assert tests.stdout is not None
         fork, server = map(int, tests.stdout.readline().split())
         tests.kill()
-    process.wait_for(lambda: not Path(f"/proc/{server}").exists(), 20, "the end of the process that forks")
+    process.wait_for(lambda: not alive(server), 60, "the end of the process that forks")
     os.kill(fork, signal.SIGTERM)
-    process.wait_for(lambda: not Path(f"/proc/{fork}").exists(), 20, "the end of the fork")
+    process.wait_for(lambda: not alive(fork), 60, "the end of the fork")

@@ -33,6 +33,7 @@ function say(text, bad = false) {
 }
 
 function showState(state) {
+  document.body.classList.remove("stale"); // before what is said of this state
   const perSecond = state.parts.find((part) => part.name === "collector")?.figures?.in_per_second;
   const latency = state.parts.find((part) => part.name === "loader")?.figures?.p50_seconds;
   // A rehearsed fault has a line of its own.

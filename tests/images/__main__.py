@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import sys
 import time
 import urllib.request
@@ -125,7 +124,7 @@ def _run(report: Report, hits: int, stack: ExitStack) -> None:
     ops = Container("ops", env, "sleep", "infinity")
     ops.start()
     ops.python("-m", "services.provision")
-    public, *admin = _free_ports(1 + len(SERVICES))
+    public, *admin = (process.free_port() for _ in range(1 + len(SERVICES)))
     containers = {}
     for name, port in zip(SERVICES, admin, strict=True):
         own = {"PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port)}
@@ -248,14 +247,6 @@ def _import(one: Container, module: str, *options: str) -> float:
     """Seconds to import a service; the faster of two."""
     program = f"import time; begin = time.perf_counter(); import {module}; print(time.perf_counter() - begin)"
     return min(float(one.python(*options, "-c", program)) for _ in range(2))
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _print(report: Report) -> None:

@@ -149,7 +149,7 @@ def _state(id: str, field: str) -> str:
     return podman("inspect", "--format", "{{.State." + field + "}}", id).strip()
 
 
-def _ended(id: str, timeout: float = 60) -> int:
+def _ended(id: str, timeout: float = 120) -> int:
     return int(podman("wait", id, timeout=timeout).strip())
 
 

@@ -34,7 +34,7 @@ class Container:
         self.pid = int(self._state("Pid"))
         if not self.admin_port:
             return 0.0
-        wait_for(self._ready, 60, f"{self.image} to be ready")
+        wait_for(self._ready, 120, f"{self.image} to be ready")
         return time.clock_gettime(time.CLOCK_BOOTTIME) - _started(self.pid)
 
     def _ready(self) -> bool:
@@ -54,7 +54,7 @@ class Container:
     def signal(self, name: str) -> None:
         podman("kill", "--signal", name, self.id)
 
-    def exit_code(self, timeout: float = 60) -> int:
+    def exit_code(self, timeout: float = 120) -> int:
         """Wait for its end."""
         return int(podman("wait", self.id, timeout=timeout).strip())
 

@@ -40,7 +40,7 @@ class Look:
 def chromium() -> Iterator[Browser]:
     path = require("chromium", "apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS.split())
+        browser = playwright.chromium.launch(executable_path=path, args=_OPTIONS.split(), timeout=120_000)
         yield browser
         browser.close()
 
@@ -51,7 +51,7 @@ def looking(browser: Browser, stack: Stack, width: int = 1440, scheme: Any = "li
     opened = options.pop("opened", True)
     height = 844 if width <= PHONE else 900
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     look = Look(context.new_page(), {stack.url("page"), stack.url("collector")})
     look.page.on("console", look.note_console)
     look.page.on("pageerror", lambda error: look.wrong.append(str(error)))
@@ -68,7 +68,7 @@ def flood(page: Page, stack: Stack, events: int, **other: Any) -> None:
     """From now on the page's stream is the state of the moment, with `other` in it, and so many events by user-0 …"""
 
     def answer(route: Route) -> None:
-        state = requests.get(f"{stack.url('page')}/api/state", timeout=20).json() | other
+        state = requests.get(f"{stack.url('page')}/api/state", timeout=60).json() | other
         sent = [f"retry: 600000\nevent: state\ndata: {json.dumps(state)}\n\n"]
         for first in range(0, events, 200):
             items = [_item(number) for number in range(first, min(events, first + 200))]

@@ -14,7 +14,7 @@ import requests
 from tests import process
 from tests.local.run_stack import Stack
 
-TIMEOUT = 40
+TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class Page:
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/api/state")
+        return found
+
+    def well(self) -> dict[str, Any]:
+        """The state, once every service has answered in the second that it is given."""
+        found: dict[str, Any] = process.wait_for(
+            lambda: (now := self.state())["queues"]["spool"] and now["ledger"]["error"] is None and now,
+            60,
+            "an answer of every service",
+        )
         return found
 
     def part(self, name: str) -> dict[str, Any]:

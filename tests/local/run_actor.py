@@ -1,8 +1,8 @@
 """Processes for the tests of the supervisor: `python -m tests.local.run_actor ROLE …`.
 
-Roles: `calm` ends at SIGTERM, `stubborn` does not, `brief` says something and ends with 3, `stillborn` ends before
-that; `stack LOGS ROLE…` is a supervisor of such children, and prints {"pids": {...}} once they run. One whose role ends
-in + can be started again; the lines of stdin are what the page would ask, and each answer is printed.
+Roles: `calm` ends at SIGTERM, `stubborn` does not, `brief` says something and ends with 3 once all run, `stillborn`
+ends before that; `stack LOGS ROLE…` is a supervisor of such children, and prints {"pids": {...}} once they run. One
+whose role ends in + can be started again; the lines of stdin are what the page would ask, and each answer is printed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 from local import child
 from local.supervisor import ChildFailed, Stopped, Supervisor
+
+RUNNING = "RUN_ACTOR_RUNNING"  # the file that is there once all have said that they are up
 
 
 def say(text: str) -> None:
@@ -36,6 +38,8 @@ def act(role: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     say(json.dumps({"up": role}))
     if role == "brief":
+        while not Path(os.environ[RUNNING]).exists():
+            time.sleep(0.01)
         for number in range(30):
             say(f"line {number}")
         sys.exit(3)
@@ -51,7 +55,7 @@ def relay(pages: socket.socket) -> None:
 
 
 def supervise(logs: Path, roles: list[str]) -> int:
-    supervisor = Supervisor(logs, complain)
+    supervisor, running = Supervisor(logs, complain), logs / "running"
     try:
         with supervisor:
             for role in roles:
@@ -59,14 +63,15 @@ def supervise(logs: Path, roles: list[str]) -> int:
                 spec = child.Spec(
                     name,
                     "tests.local.run_actor",
-                    dict(os.environ),
+                    {**os.environ, RUNNING: str(running)},
                     child.announces("up"),
                     (name,),
-                    grace=0.5,
+                    grace=0.5 if name == "stubborn" else 60.0,
                     again=again,
                 )
                 supervisor.start([spec])
             say(json.dumps({"pids": {actor.spec.name: actor.pid for actor in supervisor.children}}))
+            running.touch()
             ours, pages = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             threading.Thread(target=relay, args=(pages,), daemon=True).start()
             supervisor.watch(ours)

@@ -32,6 +32,7 @@ from tests.conftest import BigQueryAddress
 from tests.provision import schemas
 
 SCHEMA = schema_file.load(DEFAULT_FILE)
+DAY = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()  # all of it is past, whatever the time
 MAKE = """CREATE TABLE `{dataset}.{table}_log` ({columns})"""
 
 
@@ -54,24 +55,24 @@ def insert(client: Any, first: int, count: int, at: str, problems: str = "NULL",
     )
     client.query_and_wait(
         f"INSERT INTO web.{table}_log (day, event_id, received_at{extra}) "
-        f"SELECT CURRENT_DATE(), CONCAT('n', CAST(n AS STRING)), "
+        f"SELECT DATE '{DAY}', CONCAT('n', CAST(n AS STRING)), "
         f"TIMESTAMP_ADD(TIMESTAMP '{at}', INTERVAL n SECOND){value} "
         f"FROM UNNEST(GENERATE_ARRAY({first}, {first + count - 1})) AS n"
     )
 
 
-def today(clock: str) -> str:
-    return f"{datetime.now(UTC).date().isoformat()} {clock}"
+def closed(clock: str) -> str:
+    return f"{DAY} {clock}"
 
 
 async def test_what_a_look_that_failed_had_read_is_shown_by_the_next(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Feed(client, "web", SCHEMA)
-    insert(client, 0, 1, today("00:00:00"))
+    insert(client, 0, 1, closed("00:00:00"))
     await found.look()
-    insert(client, 1, 2, today("00:00:00"))
-    insert(client, 9, 1, today("00:00:00"), table="rejects")
+    insert(client, 1, 2, closed("00:00:00"))
+    insert(client, 9, 1, closed("00:00:00"), table="rejects")
     ask = query.rows
 
     def failing(client: Any, sql: str, **more: Any) -> Any:
@@ -93,15 +94,15 @@ async def test_what_a_look_that_failed_had_read_is_shown_by_the_next(
 async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_drowned(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
-    insert(client, 0, 5, today("00:00:00"))
+    insert(client, 0, 5, closed("00:00:00"))
     await found.look()
     items, skipped, at = found.after(0, 200)
     assert ([one["id"] for one in items], skipped) == ([f"n{n}" for n in range(5)], 0)
     problem = """JSON '[{"column": "event_time", "reason": "wrong_type", "detail": "odd", "value": "soon"}]'"""
-    insert(client, 5, 3, today("00:00:00"), problem)
-    insert(client, 100, 10_000, today("00:00:00"))
-    insert(client, 0, 150, today("00:00:00"), table="rejects")
-    insert(client, 0, 2, today("00:00:00"), table="rejects")  # appended twice, counted once
+    insert(client, 5, 3, closed("00:00:00"), problem)
+    insert(client, 100, 10_000, closed("00:00:00"))
+    insert(client, 0, 150, closed("00:00:00"), table="rejects")
+    insert(client, 0, 2, closed("00:00:00"), table="rejects")  # appended twice, counted once
     await found.look()
     items, skipped, end = found.after(at, 1000)
     kinds = Counter(one["kind"] for one in items)
@@ -110,7 +111,7 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
     assert len(items) + skipped == 10_155
     assert found.after(end, 1000) == ([], 0, end)
     for first in range(20_000, 20_000 + 11 * 200, 200):  # more than are kept
-        insert(client, first, 200, today("06:00:00"))
+        insert(client, first, 200, closed("06:00:00"))
         await found.look()
     kinds = Counter(one["kind"] for one in found.after(0, 200)[0])  # who opens the page now
     assert kinds == {"event": 200, "problem": 3, "reject": 150}
@@ -119,14 +120,14 @@ async def test_ten_thousand_events_are_bounded_and_counted_and_problems_are_not_
 
 async def test_older_rows_than_the_list_begins_with_never_come_as_new_ones(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
-    insert(client, 0, 500, today("00:00:00"))
+    insert(client, 0, 500, closed("00:00:00"))
     await found.look()
     items, _, at = found.after(0, 1000)
     assert [one["id"] for one in items] == [f"n{n}" for n in range(300, 500)]
-    insert(client, 499, 1, today("00:00:00"))  # appended again, so that there are more rows than before
+    insert(client, 499, 1, closed("00:00:00"))  # appended again, so that there are more rows than before
     await found.look()
     assert found.after(at, 1000)[0] == []
-    insert(client, 500, 1, today("00:00:00"))
+    insert(client, 500, 1, closed("00:00:00"))
     await found.look()
     assert [one["id"] for one in found.after(at, 1000)[0]] == ["n500"]
 
@@ -134,12 +135,12 @@ async def test_older_rows_than_the_list_begins_with_never_come_as_new_ones(clien
 async def test_rows_of_a_burst_that_were_left_out_never_come_as_new_ones(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
-    insert(client, 0, 1_500, today("00:00:00"))
+    insert(client, 0, 1_500, closed("00:00:00"))
     await found.look()
     _, _, at = found.after(0, 1000)
     for number in (1_500, 1_501):
-        insert(client, 1_499, 1, today("00:00:00"))  # delivered again
-        insert(client, number, 1, today("00:00:00"))
+        insert(client, 1_499, 1, closed("00:00:00"))  # delivered again
+        insert(client, number, 1, closed("00:00:00"))
         await found.look()
     assert [one["id"] for one in found.after(at, 1000)[0]] == ["n1500", "n1501"]
 
@@ -149,17 +150,17 @@ async def test_what_comes_between_the_count_and_the_rows_is_not_searched_for_lat
 ) -> None:
     found, ask, asked, coming = Feed(client, "web", SCHEMA), query.rows, [], [3, 2]
     await found.look()
-    insert(client, 1, 1, today("00:00:00"))
+    insert(client, 1, 1, closed("00:00:00"))
 
     def arriving(client: Any, sql: str, **more: Any) -> Any:
         if "`web.events_log` WHERE" in sql and coming:
-            insert(client, coming.pop(), 1, today("00:00:00"))
+            insert(client, coming.pop(), 1, closed("00:00:00"))
         asked.append(sql)
         return ask(client, sql, **more)
 
     monkeypatch.setattr(query, "rows", arriving)
     await found.look()
-    insert(client, 4, 1, today("00:00:00"))
+    insert(client, 4, 1, closed("00:00:00"))
     await found.look()
     assert sorted(one["id"] for one in found.after(0, 1000)[0]) == ["n1", "n2", "n3", "n4"]
     assert not [sql for sql in asked if f"LIMIT {feed.WIDE}" in sql]
@@ -168,12 +169,12 @@ async def test_what_comes_between_the_count_and_the_rows_is_not_searched_for_lat
 async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
-    insert(client, 1000, 190, today("12:00:00"))
+    insert(client, 1000, 190, closed("12:00:00"))
     await found.look()
-    insert(client, 2000, 190, today("12:00:00"))
+    insert(client, 2000, 190, closed("12:00:00"))
     await found.look()
     _, _, at = found.after(0, 200)
-    insert(client, 7, 1, today("00:00:00"))  # received long before the others
+    insert(client, 7, 1, closed("00:00:00"))  # received long before the others
     await found.look()
     items, skipped, _ = found.after(at, 200)
     assert ([one["id"] for one in items], skipped) == (["n7"], 0)
@@ -183,10 +184,10 @@ async def test_what_was_spooled_comes_late_and_is_found(client: Any) -> None:
 async def test_the_ring_keeps_the_latest_and_says_how_many_went(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
-    insert(client, 0, 1, today("00:00:00"))
+    insert(client, 0, 1, closed("00:00:00"))
     await found.look()
     for start in range(100, 100 + 200 * 11, 200):
-        insert(client, start, 200, today("00:00:00"))
+        insert(client, start, 200, closed("00:00:00"))
         await found.look()
     items, skipped, _ = found.after(1, 100)
     assert (len(items), items[-1]["id"], skipped) == (100, "n2299", 2100)
@@ -195,11 +196,11 @@ async def test_the_ring_keeps_the_latest_and_says_how_many_went(client: Any) -> 
 async def test_a_reset_forgets_and_shows_only_what_is_received_later(client: Any) -> None:
     found = Feed(client, "web", SCHEMA)
     await found.look()
-    insert(client, 0, 3, today("00:00:00"))
+    insert(client, 0, 3, closed("00:00:00"))
     await found.look()
     found.reset()
-    insert(client, 10, 1, today("00:00:00"))
-    insert(client, 10, 1, today("00:00:00"), table="rejects")
+    insert(client, 10, 1, closed("00:00:00"))
+    insert(client, 10, 1, closed("00:00:00"), table="rejects")
     await found.look()
     assert (found.after(0, 200)[0], found.said()) == ([], {"wrong": 0, "feed_error": None})
     insert(client, 0, 1, datetime.now(UTC).isoformat(), table="rejects")

@@ -24,8 +24,7 @@ from tests.processor.test_log_entry import ENTRY
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    # A short timeout, so that hits reach the spool soon.
-    with run_stack.running(tmp_path_factory.mktemp("stack"), PIPE_PUBLISH_TIMEOUT_SECONDS="0.5") as running:
+    with run_stack.running(tmp_path_factory.mktemp("stack"), **run_stack.PATIENT) as running:
         yield running
 
 
@@ -33,10 +32,10 @@ def row(stack: Stack) -> dict[str, Any]:
     """The ledger once every service has told its numbers: the page may have asked one before it was up."""
 
     def told() -> dict[str, Any] | None:
-        found: dict[str, Any] = requests.get(f"{stack.url('page')}/api/state", timeout=20).json()["ledger"]
+        found: dict[str, Any] = requests.get(f"{stack.url('page')}/api/state", timeout=60).json()["ledger"]
         return found if found["error"] is None else None
 
-    return process.wait_for(told, 20, "the numbers of every service")
+    return process.wait_for(told, 60, "the numbers of every service")
 
 
 def arrived(stack: Stack, collected: int) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def arrived(stack: Stack, collected: int) -> dict[str, Any]:
         return found if (found["collected"], found["in_flight"], found["spooled"]) == (collected, 0, 0) else None
 
     try:
-        return process.wait_for(settled, 40, f"{collected} hits to be settled")
+        return process.wait_for(settled, 60, f"{collected} hits to be settled")
     except AssertionError as error:
         raise AssertionError(f"{error}; the ledger says {row(stack)}") from None
 
@@ -62,16 +61,16 @@ def test_the_ledger_closes_and_tells_what_is_spooled(stack: Stack, monkeypatch: 
         assert stack.fire(f"user_id=u{number}&type=view") == 200
     for _ in range(3):
         assert stack.fire("type=no-user") == 200
-    publisher.publish(topic, json.dumps(ENTRY).encode()).result(10)
-    publisher.publish(topic, b"no log entry").result(10)
+    publisher.publish(topic, json.dumps(ENTRY).encode()).result(60)
+    publisher.publish(topic, b"no log entry").result(60)
     found = arrived(stack, 25)
     assert (found["loaded"], found["rejected"], found["dead"], found["missing"]) == (21, 3, 1, 0)
     assert found["hops"] == {"spool": 0, "hits": 0, "rows": 0}
     assert found["notes"] == []
 
     # A pack of another source is more than was collected: below 0, which hides nothing.
-    publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
-    surplus = process.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 20, "the dead pack")
+    publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(60)
+    surplus = process.wait_for(lambda: (now := row(stack))["dead"] == 5 and now, 60, "the dead pack")
     assert (surplus["in_flight"], surplus["hops"]["hits"], surplus["missing"]) == (-4, -4, 0)
     publisher.stop()
 
@@ -83,7 +82,7 @@ def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
     with control.on("error", method="Publish"):
         for number in range(30):
             assert stack.fire(f"user_id=out{number}&type=view") == 200
-        held = process.wait_for(lambda: (now := row(stack))["spooled"] == 30 and now, 20, "30 hits in the spool")
+        held = process.wait_for(lambda: (now := row(stack))["spooled"] == 30 and now, 60, "30 hits in the spool")
         assert held["collected"] == before["collected"] + 30
         assert held["loaded"] == before["loaded"]
         assert (held["in_flight"], held["missing"]) == (before["in_flight"], 0)
@@ -92,7 +91,7 @@ def test_an_outage_of_pubsub_is_spooled_and_then_loaded(stack: Stack) -> None:
         now = row(stack)
         return now if now["loaded"] == before["loaded"] + 30 and now["spooled"] == 0 else None
 
-    after = process.wait_for(loaded, 40, "the spool's hits to be loaded")
+    after = process.wait_for(loaded, 60, "the spool's hits to be loaded")
     assert (after["in_flight"], after["missing"]) == (before["in_flight"], 0)
 
 
@@ -109,19 +108,24 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
         def settled() -> dict[str, Any] | None:
             now = row(stack)
             known = sum(now["duplicates"].values()) > sum(before["duplicates"].values())
-            return now if now["rejected"] >= before["rejected"] + 10 and known and now["missing"] == 0 else None
+            more = now["hops"]["hits"] < before["hops"]["hits"]  # came out than went in
+            rejected = now["rejected"] >= before["rejected"] + 10
+            return now if rejected and known and more and now["missing"] == 0 else None
 
-        after = process.wait_for(settled, 40, "ten rejects of the loader, and packs known already")
+        after = process.wait_for(settled, 60, "ten rejects of the loader, and packs known already")
     assert after["loaded"] == before["loaded"]
-    assert after["hops"]["hits"] < before["hops"]["hits"]  # more came out than went in
 
 
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
     command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger", "--json"]
-    said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
-    assert said.returncode == 0, said.stderr
-    shown = row(stack)
-    del shown["error"]
+
+    for _ in range(10):  # what comes twice may still be counted, and the page's row may be of two seconds ago
+        said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
+        assert said.returncode == 0, said.stderr
+        shown = row(stack)
+        del shown["error"]
+        if json.loads(said.stdout) == shown:
+            break
     assert json.loads(said.stdout) == shown
 
 

@@ -27,11 +27,11 @@ def page(stack: Stack) -> Page:
 
 def post(stack: Stack, path: str, body: Any, media: str = "application/json") -> int:
     url = f"{stack.url('collector')}{path}"
-    return requests.post(url, data=json.dumps(body), headers={"Content-Type": media}, timeout=10).status_code
+    return requests.post(url, data=json.dumps(body), headers={"Content-Type": media}, timeout=60).status_code
 
 
 def arrived(page: Page, event_id: str) -> dict[str, Any]:
-    (found,) = page.get("/api/events", event_id=event_id, wait=20)["items"]
+    (found,) = page.get("/api/events", event_id=event_id, wait=30)["items"]
     return found
 
 
@@ -42,9 +42,9 @@ def step(story: dict[str, Any], name: str) -> dict[str, Any]:
 def test_an_event_is_waited_for_and_found_by_what_it_is(stack: Stack, page: Page) -> None:
     one, user = new_id(), new_id("u")
     assert stack.fire(f"event_id={one}&user_id={user}&type=view&colour=red") == 200
-    found = page.get("/api/events", event_id=one, wait=20)
+    found = page.get("/api/events", event_id=one, wait=30)
     (event,) = found["items"]
-    assert (found["complete"], found["waited"] < 20) == (True, True)
+    assert (found["complete"], found["waited"] < 30) == (True, True)
     assert (event["id"], event["table"], event["kind"], event["type"], event["who"]) == (
         one, "events", "event", "view", user,
     )  # fmt: skip
@@ -57,13 +57,13 @@ def test_an_event_is_waited_for_and_found_by_what_it_is(stack: Stack, page: Page
 def test_an_id_that_does_not_exist_is_waited_for_and_no_error(page: Page) -> None:
     found = page.get("/api/events", event_id=new_id(), wait=0.4)
     assert (found["items"], found["complete"]) == ([], False)
-    assert 0.4 <= found["waited"] < 20
+    assert 0.4 <= found["waited"] < 30
 
 
 def test_a_reject_says_why_and_what_was_sent(stack: Stack, page: Page) -> None:
     one = new_id()
     stack.fire(f"event_id={one}&type=nobody")
-    (reject,) = page.get("/api/rejects", event_id=one, wait=20)["items"]
+    (reject,) = page.get("/api/rejects", event_id=one, wait=30)["items"]
     assert (reject["kind"], reject["reason"], reject["column"]) == ("reject", "missing", "user_id")
     assert json.loads(reject["row"]["hit"])["query"] == f"event_id={one}&type=nobody"
     assert page.get("/api/rejects", event_id=one, reason="missing", table="events")["items"] == [reject]
@@ -98,7 +98,7 @@ def test_after_a_reset_only_what_is_received_later_is_shown(stack: Stack, page: 
     assert page.get("/api/events", user_id=user)["items"] == []
     assert page.state()["since"] == since
     stack.fire(f"event_id={two}&user_id={user}")
-    assert [item["id"] for item in page.get("/api/events", user_id=user, wait=20)["items"]] == [two]
+    assert [item["id"] for item in page.get("/api/events", user_id=user, wait=30)["items"]] == [two]
     assert page.get("/api/story", event_id=one)["event_id"] == one  # nothing was deleted
 
 
@@ -121,7 +121,7 @@ def test_the_story_goes_from_the_raw_request_to_the_row(stack: Stack, page: Page
     assert page.get("/api/story", event_id=request["id"]) == story  # by the id of its hit
     # What it says to send is the same event, and counts once.
     assert "KEY" not in story["curl"]
-    sent = subprocess.run(story["curl"], shell=True, capture_output=True, text=True, timeout=20)  # noqa: S602
+    sent = subprocess.run(story["curl"], shell=True, capture_output=True, text=True, timeout=60)  # noqa: S602
     assert "200" in sent.stdout.splitlines()[0], sent.stderr
     assert page.get("/api/events", event_id=one, count=2, wait=1)["complete"] is False
 
@@ -200,11 +200,11 @@ def test_sql_whose_asker_has_left_is_stopped_and_nobody_waits_for_it(stack: Stac
     with ThreadPoolExecutor() as threads:
         for _ in range(3):  # more than are answered at once
             threads.submit(left, page, LONG)
-        job = process.wait_for(asked, 20, "BigQuery to have the question")
+        job = process.wait_for(asked, 60, "BigQuery to have the question")
         one = new_id()
         stack.fire(f"event_id={one}&user_id=ada")
         arrived(page, one)
-    process.wait_for(lambda: job.done(), 20, "it to be stopped")
+    process.wait_for(lambda: job.done(), 60, "it to be stopped")
     assert job.error_result["reason"] == "stopped"
     assert page.post("/api/query", {"sql": "SELECT 1 AS n"})["rows"] == [["1"]]
 
@@ -260,16 +260,16 @@ def test_what_every_snippet_fires_becomes_an_event_that_is_found(stack: Stack, p
         old, new = fires["marker"], str(uuid.uuid4())  # one answer has one marker for all
         fires |= {name: text.replace(old, new) for name, text in fires.items() if isinstance(text, str)}
         reply = requests.request(
-            fires["method"], fires["url"], headers=fires["headers"], data=fires["body"], timeout=10
+            fires["method"], fires["url"], headers=fires["headers"], data=fires["body"], timeout=60
         )
         assert reply.ok, (fires, reply.status_code)
-        given = page.get("/api/snippets/fired", marker=fires["marker"], wait=20)["event_id"]
+        given = page.get("/api/snippets/fired", marker=fires["marker"], wait=30)["event_id"]
         assert fires["event_id"] in (None, given), protocol
         fires["event_id"] = given
     for protocol, fires in fired.items():
         # Plausible names no user, which the tests' schema file requires.
         kind = "rejects" if protocol == "plausible" else "events"
-        (item,) = page.get(f"/api/{kind}", event_id=fires["event_id"], wait=20)["items"]
+        (item,) = page.get(f"/api/{kind}", event_id=fires["event_id"], wait=30)["items"]
         assert fires["marker"] in json.dumps(item["row"]), item
         story = page.get("/api/story", event_id=fires["event_id"])
         assert fires["marker"] in json.dumps(step(story, "request")), story
@@ -297,7 +297,7 @@ def test_the_cost_is_that_of_the_bytes_measured_here(stack: Stack, page: Page) -
         found = page.get("/api/cost", rate=1000)
         return found if found["measured"]["events"] else None
 
-    found = process.wait_for(measured, 20, "an event to be measured")
+    found = process.wait_for(measured, 60, "an event to be measured")
     assert 50 < found["measured"]["bytes_per_event"] < 2_000
     assert found["month"]["events_per_second"] == 1000
     assert sum(part["dollars_a_month"] for part in found["parts"]) == pytest.approx(found["total_month"], abs=0.1)
@@ -317,16 +317,17 @@ def test_the_proof_closes_hour_by_hour(stack: Stack, page: Page) -> None:
         found = page.get("/api/proof", hours=2)
         return found if all(hour["difference"] == 0 == hour["in_flight"] for hour in found["hours"]) else None
 
-    found = process.wait_for(closed, 30, "the proof to close")
-    hour = found["hours"][0]
-    assert 0 < hour["collected"] + hour["untold"] == hour["loaded"] + hour["rejected"] + hour["dead"]
+    found = process.wait_for(closed, 60, "the proof to close")
+    for hour in found["hours"]:
+        assert hour["collected"] + hour["untold"] == hour["loaded"] + hour["rejected"] + hour["dead"]
+    assert sum(hour["loaded"] for hour in found["hours"]) > 0
     (told,) = stack.rows("SELECT SUM(loaded) AS loaded, SUM(rejected) AS rejected FROM pixelpipe.reconciliation")
     assert told == {name: sum(hour[name] for hour in found["hours"]) for name in told}
     assert found["text"].startswith("Nothing is missing")
 
 
 def test_the_state_says_what_runs_and_how_it_flows(stack: Stack, page: Page) -> None:
-    state = page.state()
+    state = page.well()
     parts = {part["name"]: part for part in state["parts"]}
     assert list(parts) == ["collector", "processor", "loader", "pubsub", "bigquery"]
     pids = stack.pids()
@@ -389,7 +390,7 @@ FOREIGN = {"Host": "attacker.example"}
 )
 def test_other_sites_are_kept_out(page: Page, method: str, path: str, headers: dict[str, str], status: int) -> None:
     body = "no json" if "Content-Type" in headers else None
-    reply = requests.request(method, page.url + path, headers=headers, data=body, timeout=10)
+    reply = requests.request(method, page.url + path, headers=headers, data=body, timeout=60)
     assert reply.status_code == status
     assert reply.json()["error"]["message"]
     assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,10 +12,13 @@ from contextlib import suppress
 
 import msgspec
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
-from local import raw_hits
+from local import page, query, raw_hits
 from local.raw_hits import RawHits
+from local.restart import Restarts
 from local.story import Reading
+from local.watched import SERVICES, Watched
 from services.processor.parse import Parser
 from services.shared import hit, identity, resource_names, schema_file
 from services.shared.hit import Hit
@@ -49,7 +53,7 @@ async def raw(desk: Desk, project: str) -> AsyncIterator[RawHits]:
     await found.leave()
 
 
-async def until(condition, seconds: float = 20.0) -> None:
+async def until(condition, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not come"
@@ -65,7 +69,7 @@ def hits(count: int, query: str = "user_id=u{n}&event_id=e{n}") -> list[Hit]:
 
 def send(desk: Desk, given: list[Hit], pack: str) -> None:
     data, attributes = hit.pack([hit.encode(one) for one in given], pack)
-    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(10)
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(60)
 
 
 async def test_an_event_is_found_by_the_collectors_id_and_by_its_own(desk: Desk, raw: RawHits) -> None:
@@ -96,7 +100,7 @@ async def test_what_comes_during_a_search_does_not_end_it(desk: Desk, project: s
     class Slow(Reading):
         def event_id(self, one: Hit, now: int) -> str:
             asked.set()
-            arrived.wait(20)
+            arrived.wait(60)
             return super().event_id(one, now)
 
     reading = Slow(SCHEMA, Parser(SCHEMA), "http://127.0.0.1:1")
@@ -119,7 +123,7 @@ async def test_what_comes_during_a_search_does_not_end_it(desk: Desk, project: s
 async def test_what_a_collector_counted_is_no_hit(desk: Desk, raw: RawHits) -> None:
     told = Hit(identity.uuid7(NOW), NOW, "GET", "/tally", tally=Tally(identity.uuid7(NOW), "collector"))
     data, attributes = hit.pack([hit.encode(told)], "t1", tally=True)
-    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(10)
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), data, **attributes).result(60)
     send(desk, hits(1), "p1")
     await until(lambda: raw.counts.total())
     assert (raw.counts.total(), len(raw.kept())) == (1, 1)
@@ -134,9 +138,9 @@ async def test_what_was_received_before_this_run_is_told_apart(desk: Desk, raw: 
 
 async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: RawHits) -> None:
     topic = desk.topic_path(resource_names.HITS_TOPIC)
-    desk.publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(10)
-    desk.publisher.publish(topic, b"no pack", schema="hit/9", count="4", pack="y").result(10)
-    desk.publisher.publish(topic, b"no log entry").result(10)
+    desk.publisher.publish(topic, b"no pack", schema="hit/1", count="4", pack="x").result(60)
+    desk.publisher.publish(topic, b"no pack", schema="hit/9", count="4", pack="y").result(60)
+    desk.publisher.publish(topic, b"no log entry").result(60)
     send(desk, hits(1), "p1")
     await until(lambda: raw.counts.total() == 1)
     assert raw.error is None
@@ -144,7 +148,7 @@ async def test_what_cannot_be_read_is_left_to_the_processor(desk: Desk, raw: Raw
 
 async def test_an_entry_of_a_balancers_log_is_protected_as_the_processor_does(desk: Desk, raw: RawHits) -> None:
     entry = {**ENTRY, "httpRequest": {**ENTRY["httpRequest"], "remoteIp": "203.0.113.77"}}
-    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), json.dumps(entry).encode()).result(10)
+    desk.publisher.publish(desk.topic_path(resource_names.HITS_TOPIC), json.dumps(entry).encode()).result(60)
     await until(raw.kept)
     (kept,) = raw.kept()
     assert kept.ip == "203.0.113.0"
@@ -155,7 +159,7 @@ async def test_what_no_collector_acknowledged_or_long_ago_is_not_counted(desk: D
     for name in (hit.INGESTED, hit.REPLAYED):
         data, attributes = hit.pack([hit.encode(one) for one in hits(1)], f"pack {name}")
         topic = desk.topic_path(resource_names.HITS_TOPIC)
-        desk.publisher.publish(topic, data, **attributes, **{name: "yes"}).result(10)
+        desk.publisher.publish(topic, data, **attributes, **{name: "yes"}).result(60)
     await until(lambda: len(raw.kept()) == 2)
     assert raw.counts.total() == 0
 
@@ -172,6 +176,19 @@ async def test_its_subscription_expires_and_is_deleted_when_the_page_ends(desk: 
         await task
     await raw.leave()
     assert list(desk.subscriber.list_subscriptions(project=f"projects/{project}")) == []
+
+
+async def test_the_page_is_not_ready_before_it_sees_what_is_sent(project: str, monkeypatch) -> None:
+    nobody, at = "http://127.0.0.1:1", "2026-03-01T12:00:00+00:00"
+    admin = dict.fromkeys(SERVICES, nobody)
+    here = Watched(project, "web", "", at, ready=True, collector=nobody, admin=admin, page_port=1)
+    bigquery = query.client(project, nobody)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        app = page.application(lambda: here, SCHEMA, bigquery, Restarts(None), {})
+        async with TestClient(TestServer(app)) as client:
+            reply = await client.get("/readyz", headers={"Host": "127.0.0.1:1"})
+            assert (reply.status, await reply.text()) == (503, "its subscription is not made yet\n")
 
 
 async def test_without_its_topic_it_says_so_and_tries_again(pubsub_host: str, project: str, monkeypatch) -> None:

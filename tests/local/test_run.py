@@ -41,7 +41,7 @@ def test_what_run_prints_leads_everywhere(stack: Stack) -> None:
 
 def test_a_pixel_becomes_a_row_that_query_prints(stack: Stack) -> None:
     assert stack.fire("user_id=mary&type=view&colour=%1b[31mred") == 200
-    (row,) = process.wait_for(lambda: stack.rows(events("mary")), 20, "the row")
+    (row,) = process.wait_for(lambda: stack.rows(events("mary")), 60, "the row")
     assert row == {"user_id": "mary", "type": "view", "params": {"colour": "\x1b[31mred"}}
     (line,) = stack.query(events("mary"), "--format", "json").stdout.splitlines()
     assert json.loads(line) == row
@@ -63,8 +63,8 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
     (late,) = fault("pubsub", '{"effect": "latency_after", "method": "Publish", "delay": 0.05}')
     (lost,) = fault("bigquery", '{"effect": "lost_reply", "method": "AppendRows", "times": 1}')
     assert stack.fire("user_id=grace&type=view") == 200
-    process.wait_for(lambda: fault("bigquery")[0]["applied"] == 1, 30, "the append whose reply is lost")
-    process.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 30, "the row, once in the view")
+    process.wait_for(lambda: fault("bigquery")[0]["applied"] == 1, 60, "the append whose reply is lost")
+    process.wait_for(lambda: len(stack.rows(events("grace"))) == 1, 60, "the row, once in the view")
     assert [(found["id"], found["applied"] > 0) for found in fault("pubsub")] == [(late["id"], True)]
     fault("bigquery", "--remove", lost["id"])
     assert fault("pubsub", "--clear") == [{"removed": 1}]
@@ -73,7 +73,7 @@ def test_faults_are_set_in_the_running_stack(stack: Stack) -> None:
 
 def test_a_second_stack_on_the_same_data_is_refused(stack: Stack) -> None:
     with run_stack.begun(stack.data) as busy:
-        assert busy.process.wait(30) == 1
+        assert busy.process.wait(60) == 1
         assert "is running already; stop it, or choose another folder with --data" in busy.output()
     assert stack.running().ready
 
@@ -93,15 +93,16 @@ def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # two stacks, one after the other
 def test_a_dead_emulator_of_pubsub_ends_all_and_the_data_are_there_for_the_next_run(tmp_path: Path) -> None:
     count = "SELECT COUNT(*) AS n FROM web.events"
     with run_stack.running(tmp_path, PIPE_DATASET="web", PIPE_PROJECT="production") as stack:
         assert "PIPE_PROJECT=production is not used here: the local stack is the project `local`" in stack.said()
         stack.fire("user_id=ada&type=view")
-        process.wait_for(lambda: stack.rows(count) == [{"n": 1}], 20, "the row")
+        process.wait_for(lambda: stack.rows(count) == [{"n": 1}], 60, "the row")
         pids = stack.pids()
         os.kill(pids["pubsub"], signal.SIGKILL)
-        assert stack.child.process.wait(60) == 1
+        assert stack.child.process.wait(120) == 1
         assert "local: pubsub ended: killed by SIGKILL; the end of" in stack.said()
         assert '{"grpc": ' in stack.said()  # from the emulator's log
         assert ended(pids)
@@ -109,14 +110,14 @@ def test_a_dead_emulator_of_pubsub_ends_all_and_the_data_are_there_for_the_next_
         assert again.rows(count) == [{"n": 1}]
         pids = again.pids()
         again.child.stop(signal.SIGKILL)
-        process.wait_for(lambda: ended(pids), 10, "the end of the children of a killed supervisor")
+        process.wait_for(lambda: ended(pids), 60, "the end of the children of a killed supervisor")
         with pytest.raises(NotRunning, match="was killed"):
             run_file.read(tmp_path)
 
 
 def test_settings_that_no_service_knows_are_refused(tmp_path: Path) -> None:
     with run_stack.begun(tmp_path, PIPE_LINGER_SECOND="1") as started:
-        assert started.process.wait(30) == 2
+        assert started.process.wait(60) == 2
         assert "PIPE_LINGER_SECOND is a setting of no service; did you mean PIPE_LINGER_SECONDS?" in started.output()
 
 

@@ -110,7 +110,7 @@ def test_run_refuses_a_taken_port_before_anything_starts(tmp_path) -> None:
         server.listen()
         taken = server.getsockname()[1]
         with run_stack.begun(tmp_path, "--pubsub-port", str(taken)) as started:
-            assert started.process.wait(30) == 1
+            assert started.process.wait(60) == 1
             assert started.output() == (
                 f"local: port {taken}, for the Pub/Sub emulator, is taken; choose another with --pubsub-port\n"
             )

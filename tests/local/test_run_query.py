@@ -24,7 +24,8 @@ class Answer:
 @pytest.fixture
 def query(bigquery_host, tmp_path, capsys, monkeypatch):
     """The command, in this process."""
-    monkeypatch.setenv("NO_PROXY", "")  # which the command sets
+    for name in ("NO_PROXY", "no_proxy"):  # which the command sets
+        monkeypatch.setenv(name, "")
 
     def run(sql: str, *options: str, host: str = bigquery_host.rest) -> Answer:
         code = main(["query", sql, "--data", str(tmp_path), *options], {"BIGQUERY_EMULATOR_HOST": host})

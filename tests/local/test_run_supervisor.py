@@ -45,12 +45,12 @@ def test_children_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
         pids = started.ready["pids"].values()
         assert all(alive(pid) for pid in pids)
         started.stop(signal.SIGKILL)
-        process.wait_for(lambda: not any(alive(pid) for pid in pids), 10, "the end of the children")
+        process.wait_for(lambda: not any(alive(pid) for pid in pids), 60, "the end of the children")
 
 
 def test_a_child_that_dies_ends_all_and_its_log_is_shown(tmp_path: Path) -> None:
     with stack(tmp_path, "calm", "brief") as started:
-        assert started.process.wait(20) == 4
+        assert started.process.wait(60) == 4
         said = started.output()
         assert "brief ended: exit code 3; the end of" in said
         assert "line 29" in said and "line 9\n" not in said  # the last twenty lines, no more
@@ -59,7 +59,7 @@ def test_a_child_that_dies_ends_all_and_its_log_is_shown(tmp_path: Path) -> None
 def test_a_child_killed_from_outside_is_named_with_the_signal(tmp_path: Path) -> None:
     with stack(tmp_path, "calm", "stubborn") as started:
         os.kill(started.ready["pids"]["calm"], signal.SIGKILL)
-        assert started.process.wait(20) == 4
+        assert started.process.wait(60) == 4
         assert "calm ended: killed by SIGKILL" in started.output()
         assert not alive(started.ready["pids"]["stubborn"])
 
@@ -80,7 +80,7 @@ def ask(started: process.Child, do: str, name: str) -> None:
 
 
 def says(started: process.Child, text: str) -> None:
-    process.wait_for(lambda: text in started.output(), 20, f"{text!r} in the output: {started.output()}")
+    process.wait_for(lambda: text in started.output(), 60, f"{text!r} in the output: {started.output()}")
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_service_that_dies_is_reported_in_one_line_and_the_rest_goes_on_until_
 
 def test_a_service_that_dies_while_it_starts_fails_the_start(tmp_path: Path) -> None:
     with process.running(*ACTOR, str(tmp_path), "calm", "stillborn+", wait_ready=False) as started:
-        assert started.process.wait(20) == 4
+        assert started.process.wait(60) == 4
         assert "stillborn ended: exit code 7; the end of" in started.output()
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from local import sights
+from local import rehearsal, sights
 from local.refusal import Refused
 from local.restart import Restarts
 from local.sights import Sights
@@ -61,8 +64,21 @@ async def test_a_file_that_was_replaced_is_taken_as_the_services_take_it(tmp_pat
         new = file.with_suffix(".new")
         new.write_text(f"code,name\ng,{name}\n")
         new.replace(file)
-        await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 20, f"{name} to be taken")
+        await asyncio.to_thread(process.wait_for, lambda name=name: plan(found) == name, 60, f"{name} to be taken")
     keeping.cancel()
+
+
+async def test_a_fault_is_set_by_an_emulator_that_is_slow_to_answer() -> None:
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(1.2)
+        return web.json_response({"id": "1", "effect": "error", "code": "ABORTED", "ends_in": None, "applied": 0})
+
+    app = web.Application()
+    app.router.add_post("/faults", slow)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        control = {"bigquery": str(server.make_url("")).rstrip("/")}
+        fault = await rehearsal.add(session, control, {"target": "bigquery", "effect": "error"})
+    assert fault["id"] == "bigquery-1"
 
 
 def story(query: str) -> dict[str, Any]:
@@ -115,7 +131,7 @@ class Job:
 
     def result(self, **_: Any) -> Any:
         self.asked.set()
-        assert self.stopped.wait(20)
+        assert self.stopped.wait(60)
         return self
 
     def __iter__(self) -> Any:
@@ -129,12 +145,12 @@ async def test_who_leaves_while_the_page_ends_is_no_error_and_the_question_is_st
     job = Job()
     box = SqlBox(job, "p", "web", None)
     asking = asyncio.create_task(box.run("SELECT 1"))
-    await asyncio.to_thread(job.asked.wait, 20)
+    await asyncio.to_thread(job.asked.wait, 60)
     box.close()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert await asyncio.to_thread(job.stopped.wait, 20)
+    assert await asyncio.to_thread(job.stopped.wait, 60)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def collector(shared_proxy: Proxy) -> Proxy:
 async def chromium() -> AsyncIterator[Browser]:
     path = require("chromium", "apt-get install chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=[*_OPTIONS.split(), *_PERSON])
+        options = [*_OPTIONS.split(), *_PERSON]
+        browser = await playwright.chromium.launch(executable_path=path, args=options, timeout=120_000)
         yield browser
         await browser.close()
 

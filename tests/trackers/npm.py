@@ -36,7 +36,7 @@ def installed() -> Path:
             for name in _LOCKED:
                 shutil.copy(FOLDER / name, unfinished)
             done = subprocess.run(
-                [npm, "ci", "--ignore-scripts"],
+                [npm, "ci", "--ignore-scripts", "--fetch-retries=5"],
                 cwd=unfinished,
                 capture_output=True,
                 text=True,
@@ -67,7 +67,7 @@ def bundle(sources: Path, into: Path) -> None:
         env={**os.environ, "NODE_PATH": str(folder / "node_modules")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

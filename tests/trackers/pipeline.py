@@ -53,7 +53,7 @@ class Pipeline:
             return enough(last)
 
         try:
-            await until(found, what, timeout=60)
+            await until(found, what, timeout=120)
         except AssertionError as error:
             raise AssertionError(f"{error}; there are {[row['type'] for row in last]}") from None
         return last

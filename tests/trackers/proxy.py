@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_plus
 
 import aiohttp
@@ -26,6 +27,7 @@ class Sent:
     path: str
     text: str
     status: int = 0  # not yet
+    at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))  # when it came
 
     @property
     def events(self) -> bool:
@@ -55,6 +57,11 @@ class Proxy:
     @property
     def refused(self) -> int:
         return sum(1 for one in self.sent if one.status == 503)
+
+    @property
+    def first_at(self) -> dt.datetime:
+        """When the first request with events came, answered or refused."""
+        return next(one.at for one in self.sent if one.events)
 
     def said(self) -> str:
         """All that was sent."""
@@ -96,7 +103,7 @@ def _unavailable(request: web.BaseRequest, sent: Sent) -> web.Response:
 
 @asynccontextmanager
 async def running(collector: str) -> AsyncIterator[Proxy]:
-    async with aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async with aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60)) as session:
         proxy = Proxy(session, collector)
         runner = web.ServerRunner(web.Server(proxy.handle, auto_decompress=False))
         await runner.setup()

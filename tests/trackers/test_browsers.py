@@ -192,6 +192,7 @@ class Visit:
 @asynccontextmanager
 async def visiting(set_up: SetUp, chromium: Browser, shop: str, collector: str, mark: str) -> AsyncIterator[Visit]:
     context = await chromium.new_context(user_agent=f"{AGENT} {mark}")
+    context.set_default_timeout(60_000)
     try:
         visit = Visit(set_up, await context.new_page(), shop, collector, mark)
         await visit.open()
@@ -289,14 +290,14 @@ async def test_an_event_that_was_kept_and_is_sent_again_counts_once(
         await visit.track("order_completed")
         await until(lambda: collector.refused, "the answer that is lost")
         await visit.track("order_after")
-        rows = await pipeline.until(visit.where, has("order_after"), "the next event", visit.view)
+        rows = await pipeline.until(visit.where, has("order_completed", "order_after"), "both events", visit.view)
         row = expected.one(rows, "order_completed")
         log = f"SELECT event_id FROM pixelpipe.events_log WHERE event_id = '{row['event_id']}'"
 
         async def twice() -> bool:
             return len(await pipeline.ask(log)) > 1
 
-        await until(twice, "the event to be stored twice", timeout=60)
+        await until(twice, "the event to be stored twice", timeout=120)
         rows = await pipeline.events(visit.where)
         expected.check_unique(rows, {"order_before", "order_completed", "order_after"})
         check_tracked(set_up, expected.one(rows, "order_completed"), visit, await visit.anonymous(), collector.said())
