@@ -11,6 +11,7 @@ import importlib
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,19 +28,26 @@ QUICK_PARTS = ("collector", "processor", "protocols", "loader")
 
 
 def main() -> int:
-    """The exit code: 1 where something could not be measured, a promise is broken, or a ratio became far worse.
+    """The exit code: 1 where something could not be measured, a promise is broken, or a ratio became far worse, twice.
 
-    A target that is missed is said. So is a part whose tools this machine lacks, and the others go on.
+    Neighbours that come and go are no reason to fail. A target that is missed is said. So is a part whose tools this
+    machine lacks, and the others go on.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated (all of them)")
     parser.add_argument("--quick", action="store_true", help="ratios only, compared with the stored ones")
     parser.add_argument("--store", action="store_true", help="with --quick: store the ratios instead")
     options = parser.parse_args()
-    found = Report()
-    failed = not _measure(found, options.only or (QUICK_PARTS if options.quick else PARTS), options.quick)
+    found, parts = Report(), options.only or (QUICK_PARTS if options.quick else PARTS)
+    failed = not _measure(found, parts, options.quick)
     if options.quick:
-        return 1 if _compare(found, store=options.store) or failed else 0
+        worse = _compare(found, store=options.store)
+        if worse and not options.store:
+            print("measuring again what became far worse", file=sys.stderr)
+            again = Report()
+            failed = not _measure(again, ratios.parts(worse, parts), options.quick) or failed
+            worse &= _compare(again, store=False)
+        return 1 if worse or failed else 0
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(found.json())
     if not options.only:
@@ -52,7 +60,7 @@ def main() -> int:
     return 1 if missed or failed else 0
 
 
-def _measure(found: Report, parts: tuple[str, ...] | list[str], quick: bool) -> bool:
+def _measure(found: Report, parts: Sequence[str], quick: bool) -> bool:
     """Whether every part could be measured, or its tools are not here."""
     good = True
     for name in parts:
@@ -71,8 +79,8 @@ def _measure(found: Report, parts: tuple[str, ...] | list[str], quick: bool) -> 
     return good
 
 
-def _compare(found: Report, *, store: bool) -> bool:
-    """Whether a ratio became far worse."""
+def _compare(found: Report, *, store: bool) -> set[str]:
+    """The ratios that became far worse."""
     for line in found.said:
         print(line, file=sys.stderr)
     now = ratios.of(found.figures)
@@ -84,7 +92,7 @@ def _compare(found: Report, *, store: bool) -> bool:
         for one in compared
     ]
     _print(("ratio", "stored", "now", ""), cells, machine.line())
-    return any(one.failed for one in compared)
+    return {one.name for one in compared if one.failed}
 
 
 def _print(columns: tuple[str, ...], rows: list[tuple[str, ...]], title: str) -> None:

@@ -67,7 +67,7 @@ class Backlog:
             again = {**attributes, "pack": identity.uuid7(now)}  # a pack that is known is not handled
             futures.append(self.publisher.publish(topic_path(PROJECT, self.topic), data, **again))
         for future in futures:
-            future.result(30)
+            future.result(120)
 
     def _until(self, port: int, packs: int) -> None:
         """Every look costs the service a millisecond or two: few of them."""

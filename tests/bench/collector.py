@@ -111,6 +111,7 @@ class Bench:
         watch = Stopwatch(self._cores, ours, pace.seconds)
         for group in self.groups:
             for contender in group:
+                watch.warm(contender)
                 watch.take(contender)  # warm: connections open, code paths run once
 
         def take(contender: Contender) -> Slice:

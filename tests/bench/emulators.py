@@ -32,7 +32,7 @@ class Emulators:
         }
         stack.enter_context(patch.dict(os.environ, addresses))
         provision = process.start("services.provision", wait_ready=False)
-        assert provision.process.wait(60) == 0, provision.output()
+        assert provision.process.wait(120) == 0, provision.output()
         provision.log.unlink()
 
 
@@ -43,7 +43,7 @@ def service(name: str, **env: str) -> Iterator[tuple[Child, int]]:
     settings = {**IMAGE_ENV, "PIPE_HOST": "127.0.0.1", "PIPE_ADMIN_PORT": str(port), **env}
     started = process.start(f"services.{name}", env=settings, wait_ready=False)
     try:
-        wait_for(lambda: admin.ready(port), 30, f"{name} to be ready")
+        wait_for(lambda: admin.ready(port), 60, f"{name} to be ready")
         yield started, port
     finally:
         started.stop(timeout=40)

@@ -56,7 +56,7 @@ class Nginx:
             )
         self.pid = self._process.pid
         try:
-            process.wait_for(self._listens, 10, "nginx to listen")
+            process.wait_for(self._listens, 60, "nginx to listen")
         except AssertionError:
             self._end()
             raise

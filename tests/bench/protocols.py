@@ -103,6 +103,7 @@ def _collector(pace: Pace, units: list[float]) -> Taken:
         watch = Stopwatch(cores, ours, pace.seconds)
         for group in groups:
             for contender in group:
+                watch.warm(contender)
                 watch.take(contender)  # warm
 
         def take(contender: Contender) -> Slice:

@@ -6,7 +6,7 @@ Only what holds on any machine: one thing's CPU over another's, both measured in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,11 @@ def of(figures: Mapping[str, Figure]) -> dict[str, Figure]:
 def compare(found: Mapping[str, Figure], stored: Mapping[str, float]) -> list[Compared]:
     """Each that was found."""
     return [Compared(name, stored.get(name), figure) for name, figure in found.items()]
+
+
+def parts(names: Iterable[str], measured: Iterable[str]) -> list[str]:
+    """Those among the measured parts that these ratios are of; `protocol_a_vs_b` is one of `protocols`."""
+    return [part for part in measured if any(name.startswith(part.removesuffix("s")) for name in names)]
 
 
 def read() -> dict[str, float]:

@@ -19,9 +19,11 @@ from typing import Protocol
 
 from tests.bench import cpu
 from tests.bench.figure import Figure, median, ratio
+from tests.process import wait_for
 
 SETTLE = 0.15  # seconds of load before a slice: queues fill, caches warm
 DISTURBED = 0.1  # of a core, used by others
+FIRST = 60.0  # seconds until the first answer
 FEWEST = 3  # turns a figure is made of
 NEVER_QUIET = Figure(0.0, 1.0)  # too few turns were left: a figure that is refused
 
@@ -76,6 +78,24 @@ class Stopwatch:
 
     def __init__(self, cores: Collection[int], ours: Sequence[int], seconds: float) -> None:
         self._cores, self._ours, self._seconds = cores, ours, seconds
+
+    def warm(self, contender: Contender) -> None:
+        """Load it until it answers: wrk makes all its requests first, and a client opens its connection.
+
+        Raises AssertionError where it never does.
+        """
+        before, asked = contender.answered(), 0.0
+
+        def answers() -> bool:
+            nonlocal asked
+            asked += 1  # nginx counts who asks it
+            return contender.answered() - asked > before
+
+        for load in contender.loads:
+            load.resume()
+        wait_for(answers, FIRST, f"{contender.name} to answer")
+        for load in contender.loads:
+            load.pause()
 
     def take(self, contender: Contender) -> Slice:
         for load in contender.loads:

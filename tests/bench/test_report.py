@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.bench import ratios, report, targets
+from tests.bench.__main__ import QUICK_PARTS
 from tests.bench.figure import WIDEST, Figure, median, rate, ratio
 from tests.bench.ratios import Compared
 from tests.bench.report import Report
@@ -116,6 +117,12 @@ def test_only_what_is_far_worse_fails(name: str, now: Figure, failed: bool) -> N
     compared, new = ratios.compare({name: now, "new_vs_c": Figure(1.0)}, {name: 1.0, "gone_units": 3.0})
     assert compared.failed is failed
     assert (new.failed, new.verdict) == (False, "nothing stored")
+
+
+def test_what_became_far_worse_is_measured_again() -> None:
+    worse = {"protocol_segment_vs_native", "loader_rows_units"}
+    assert ratios.parts(worse, QUICK_PARTS) == ["protocols", "loader"]
+    assert {part for name in ratios.read() for part in ratios.parts([name], QUICK_PARTS)} == set(QUICK_PARTS)
 
 
 def test_a_comparison_says_which_way() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench import cpu
 from tests.bench.figure import Figure, median, ratio
-from tests.bench.slices import DISTURBED, FEWEST, NEVER_QUIET, Contender, Slice, Taken, in_turns
+from tests.bench.slices import DISTURBED, FEWEST, NEVER_QUIET, Contender, Slice, Stopwatch, Taken, in_turns
 
 
 def _group(*names: str) -> list[Contender]:
@@ -30,6 +30,27 @@ def test_a_figure_is_the_median_and_half_the_distance_of_the_quartiles() -> None
 def test_a_ratio_is_taken_pair_by_pair_so_a_drift_of_both_is_in_neither() -> None:
     drifting = [1.0, 2.0, 4.0, 8.0]
     assert ratio([2 * one for one in drifting], drifting) == Figure(2.0, 0.0)
+
+
+def test_a_contender_is_warm_once_it_answers_others_than_who_counts() -> None:
+    said, asked = list[str](), 0
+
+    class Heard:
+        pid = 0
+
+        def resume(self) -> None:
+            said.append("resume")
+
+        def pause(self) -> None:
+            said.append("pause")
+
+    def answered() -> float:
+        nonlocal asked
+        asked += 1
+        return asked + (asked > 5)
+
+    Stopwatch([], [], 0.0).warm(Contender("a", [], [Heard()], answered))
+    assert (asked, said) == (6, ["resume", "pause"])
 
 
 def test_turns_come_in_an_order_drawn_anew_and_a_group_stays_together() -> None:

@@ -49,20 +49,23 @@ def test_a_server_that_stalls_is_found_to() -> None:
     stall = 0.2
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = listening.getsockname()
-        busy, ended = threading.Lock(), threading.Event()
+        busy, waits, ended = threading.Lock(), threading.Event(), threading.Event()
 
         def posts(connection: socket.socket) -> None:
             received = b""
             while not received.endswith(b"the end"):
                 received += connection.recv(65_536)
             with busy:
+                waits.wait(60)
                 time.sleep(stall)
             connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
         def asks(connection: socket.socket) -> None:
             while not ended.is_set() and connection.recv(65_536):
-                with busy:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                while not busy.acquire(timeout=0.01):
+                    waits.set()  # its stall has begun, and lasts from now on
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                busy.release()
 
         with (
             ThreadPoolExecutor(3) as threads,

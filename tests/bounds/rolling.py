@@ -45,10 +45,10 @@ def pod(name: str, project: str, **settings: str) -> Iterator[Pod]:
         return admin.ready(port)
 
     try:
-        wait_for(ready, what=f"the {name} to be ready")
+        wait_for(ready, 60, f"the {name} to be ready")
         yield Pod(name, started, port)
     finally:
-        started.stop(timeout=40)
+        started.stop(timeout=60)
         started.log.unlink()
 
 

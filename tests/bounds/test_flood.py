@@ -28,7 +28,8 @@ LIST = f"""\
     loud: {{keys: [{hashed("loud")}], rate: 20, burst: 20}}
     polite: {{keys: [{hashed("polite")}], rate: 1000}}
 """
-CLIENTS, EACH, ROUNDS = 8, 40, 5
+CLIENTS, EACH, ROUNDS = 32, 10, 5
+LINGER = "0.2"  # most of a reply's time is ours, not the turns that a busy machine gives
 MOST = 2.0  # times the p99 that it has alone
 
 
@@ -74,7 +75,9 @@ async def test_a_flood_of_one_tenant_does_not_slow_another(
     topics = Topics(project)
     topics.create("hits", "work")
     schema = str(tenants.file(tmp_path, LIST))
-    collector = process.start_collector(project, PIPE_SCHEMA=schema, PIPE_PUBLISH_TIMEOUT_SECONDS="20")
+    collector = process.start_collector(
+        project, PIPE_SCHEMA=schema, PIPE_LINGER_SECONDS=LINGER, PIPE_PUBLISH_TIMEOUT_SECONDS="20"
+    )
     statuses: Counter[str] = Counter()
     try:
         port = collector.ready["port"]

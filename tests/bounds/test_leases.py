@@ -31,14 +31,14 @@ async def test_an_outage_longer_than_the_ack_deadline_redelivers_nothing(
                 made = batch([event(number * 10 + one, url=URL) for one in range(10)])
                 pipe.publish(resource_names.ROWS_TOPIC, *rows.pack(made, "events", f"pack-{number}"))
             await asyncio.to_thread(
-                wait_for, lambda: loader.metric("held_bytes") >= 1_000_000, 20, "the packs it holds"
+                wait_for, lambda: loader.metric("held_bytes") >= 1_000_000, 60, "the packs it holds"
             )
             held = loader.metric("messages_received_total")
             assert held == PACKS / 2
             await asyncio.sleep(DEADLINE * 1.3)
             assert loader.metric("messages_received_total") == held  # pulling has stopped
             await bigquery.start()
-            await asyncio.to_thread(wait_for, lambda: loader.metric("messages_acked_total") >= PACKS, 30, "all acks")
+            await asyncio.to_thread(wait_for, lambda: loader.metric("messages_acked_total") >= PACKS, 60, "all acks")
             assert loader.metric("messages_redelivered_total") == 0
             assert loader.metric("messages_nacked_total") == 0
     assert numbers(bigquery.rows("events_log")) == list(range(PACKS * 10))

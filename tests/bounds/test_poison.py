@@ -85,7 +85,7 @@ def test_good_packs_all_load_and_bad_ones_are_dead_with_their_reason_and_nothing
             topics.publish(resource_names.ROWS_TOPIC, *packed)
             topics.publish(resource_names.ROWS_TOPIC, *_rows(events(number * 10, 10)))
         count = len(bad_hits)
-        wait_for(lambda: metrics(stack, "loader")["pixelpipe_loader_rows_loaded_total"] >= count * 11, 30, "good rows")
+        wait_for(lambda: metrics(stack, "loader")["pixelpipe_loader_rows_loaded_total"] >= count * 11, 60, "good rows")
         dead = topics.pull(resource_names.DEAD_SUBSCRIPTION, wanted=2 * count)
         found = stack.rows("SELECT event_id, user_id FROM pixelpipe.events_log")
         processor, loader = metrics(stack, "processor"), metrics(stack, "loader")

@@ -56,7 +56,7 @@ def _roll(project: str, bigquery: WriteServer) -> tuple[list[str], dict[str, flo
         new = [stack.enter_context(pod(name, project)) for name in ("processor", "loader")]
         for one in old:
             sent = len(load.users)
-            assert one.process.stop(timeout=30) == 0, one.process.output()
+            assert one.process.stop(timeout=60) == 0, one.process.output()
             wait_for(lambda sent=sent: len(load.users) > sent + 500, what="more load")
         load.stop()
         wait_for(lambda: len(set(_users(bigquery))) >= len(load.users), 90, "all rows")

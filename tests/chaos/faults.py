@@ -143,7 +143,7 @@ async def _disk_full(scene: Scene) -> None:
 
     await scene.fleet.until(refuses, 120, "a full disk")
     await asyncio.sleep(scene.pace.hold / 2)
-    assert scene.client.refused, "a full disk must be answered 503"
+    await scene.fleet.until(lambda: scene.client.refused, 60, "a full disk to be answered 503")
     await scene.fleet.clear_faults()
 
 

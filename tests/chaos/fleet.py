@@ -26,7 +26,7 @@ from tests.waiting import until
 
 PROJECT = "chaos"
 SERVICES = ("collector", "processor", "loader")
-READY_SECONDS = 60.0
+READY_SECONDS = 90.0
 GRACE_SECONDS = 60.0  # from SIGTERM to the end, the most any service's settings allow here
 
 
@@ -184,7 +184,7 @@ async def running(folder: Path) -> AsyncIterator[Fleet]:
             "bigquery": f"http://{HOST}:{emulated.ready['control']}",
         }
         await asyncio.to_thread(_provision, environment)
-        timeout = aiohttp.ClientTimeout(total=10)
+        timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             fleet = Fleet(folder, environment, control, http)
             try:
@@ -204,5 +204,5 @@ def _provision(environment: Mapping[str, str]) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        timeout=60,
+        timeout=120,
     )

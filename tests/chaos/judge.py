@@ -13,6 +13,7 @@ from services.shared import resource_names
 
 VIEWS = ("events", "rejects")
 TALLY_SECONDS = 10.0  # for the receipts of what is already in the views
+LONGEST_TALLY_SECONDS = 90.0  # as long as some are on their way
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def reconcile(client: bigquery.Client, verdict: Verdict) -> Verdict:
         )
         (unfinished,) = client.query_and_wait(ended)
         found = replace(verdict, tallied=row["tallied"], difference=row["difference"], unfinished=unfinished["n"])
-        if found.difference == 0 or time.monotonic() > end:
+        now = time.monotonic()
+        if found.difference == 0 or now > end + (LONGEST_TALLY_SECONDS if found.difference > 0 else 0):
             return found
         time.sleep(0.2)
 

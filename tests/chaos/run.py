@@ -63,10 +63,10 @@ async def run(fault: Fault, pace: Pace, folder: Path, *, plant: bool = False, wa
     """Raises Unavailable where the fault needs what is not installed, AssertionError where a service does not behave.
 
     `plant` makes the collector reply before it publishes: a bug that the verdict must show. It lingers for long then,
-    since of a pack that fills for 10 ms a kill may find nothing but requests that have no reply yet.
+    since of a pack that fills for 50 ms a kill may find nothing but requests that have no reply yet.
     """
     faults.clean(folder)
-    settings = {"PIPE_ACK": "immediate", "PIPE_LINGER_SECONDS": "0.25"} if plant else {}
+    settings = {"PIPE_ACK": "immediate", "PIPE_LINGER_SECONDS": "1"} if plant else {}
     async with fleet.running(folder) as ships:
         fault.compose(ships, settings)
         await ships.start(*ships.members)

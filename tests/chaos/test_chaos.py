@@ -12,6 +12,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.run import run
 from tests.chaos.scene import QUICK, Unavailable
 
+pytestmark = pytest.mark.timeout(600)  # half a minute as a rule; the waits of one run may take minutes
 QUICKEST = ("kill-all", "spool-disk-full", "clock-steps", "sweeps")
 
 

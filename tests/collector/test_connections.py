@@ -245,7 +245,7 @@ async def test_bodies_on_their_way_in_count_as_waiting_and_are_shed_over_the_bou
         def waiting() -> bool:
             return running.metric("pixelpipe_collector_pending_bytes") >= 4 * (len(body) - 1)
 
-        await until(waiting, "the bodies to wait", 10)
+        await until(waiting, "the bodies to wait")
         late = await _connect(stack, running)
         assert await _ask(*late, request=head + body) == 503
         assert await _ask(*clients[0], request=b"}") == 204

@@ -199,7 +199,7 @@ def test_a_step_that_does_not_move_is_seen_and_one_without_work_is_not(tmp_path:
                 assert parts.background.stuck == "drainer has not moved for 200 s"
             await parts.put()
             loop.skipped += 200
-            await until(lambda: parts.background.stuck is None, "no work", timeout=5)
+            await until(lambda: parts.background.stuck is None, "no work")
 
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
         loop = runner.get_loop()

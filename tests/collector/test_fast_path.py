@@ -235,10 +235,10 @@ async def test_the_reply_of_a_hit_in_hand_goes_before_the_connection_closes(star
 
 
 async def test_a_connection_is_not_idle_while_a_reply_is_due(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.collector.service.KEEPALIVE_SECONDS", 1.0)
-    collector = await start(linger_seconds=0.9)
+    monkeypatch.setattr("services.collector.service.KEEPALIVE_SECONDS", 3.0)
+    collector = await start(linger_seconds=1.8)
     reader, writer = await asyncio.open_connection("127.0.0.1", collector.port)
-    await asyncio.sleep(0.5)  # its time of idleness would end before its reply is due
+    await asyncio.sleep(1.5)  # its time of idleness would end before its reply is due
     writer.write(GET % 0)
     assert await _reply(reader) == (200, pixel.GIF)
     writer.close()

@@ -67,7 +67,7 @@ class Outage:
     def stop(self) -> None:
         self.pubsub_up()
         if self.collector is not None:
-            self.collector.stop()
+            self.collector.stop(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,19 @@ def _received(topics: Topics, wanted: set[int]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
 
     def all_there() -> bool:
-        for message in topics.pull("work", wanted=1):
+        for message in topics.pull("work", wanted=1, timeout=60):
             for one in hit.unpack(message.data, dict(message.attributes)):
                 found.setdefault(int(one.query.removeprefix("n=")), set()).add(one.id)
         return wanted <= set(found)
 
-    wait_for(all_there, 30, "all acknowledged hits")
+    wait_for(all_there, 60, "all acknowledged hits")
     return found
+
+
+def _calm(outage: Outage) -> None:
+    """Wait until Pub/Sub has all and answers in time; on a busy machine it may not do so at first."""
+    wait_for(lambda: outage.metric("pixelpipe_collector_spool_packs") == 0, 60, "an empty spool")
+    wait_for(lambda: outage.metric("pixelpipe_collector_breaker_state") == 0, 60, "a closed breaker")
 
 
 @pytest.mark.parametrize("kind", ["outage", "mortal"])
@@ -139,6 +145,7 @@ async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outa
     outage: Outage = request.getfixturevalue(kind)
     url = outage.collector_up()
     assert set((await _fire(url, 0, 50)).values()) == {200}
+    _calm(outage)
     if kind == "mortal":
         outage.pubsub_killed()
     else:
@@ -150,8 +157,7 @@ async def test_hits_are_acknowledged_from_the_spool_and_published_after_the_outa
     topics = outage.pubsub_restarted() if kind == "mortal" else outage.pubsub_up()
     found = _received(topics, set(range(1000, 1300)))
     assert all(len(ids) == 1 for ids in found.values())
-    wait_for(lambda: outage.metric("pixelpipe_collector_spool_packs") == 0, 10, "an empty spool")
-    wait_for(lambda: outage.metric("pixelpipe_collector_breaker_state") == 0, 10, "a closed breaker")
+    _calm(outage)
     assert set((await _fire(url, 2000, 50)).values()) == {200}
     _received(topics, set(range(2000, 2050)))
 
@@ -173,15 +179,15 @@ async def test_what_a_killed_collector_spooled_its_successor_publishes(outage: O
 async def test_a_collector_killed_while_spooling_and_again_while_draining_loses_nothing(outage: Outage) -> None:
     url = outage.collector_up()
     outage.pubsub_down()
-    firing = asyncio.create_task(_fire(url, 0, 2000))
-    await asyncio.to_thread(wait_for, lambda: outage.metric("pixelpipe_collector_spool_hits") > 200, 20, "spooled hits")
+    firing = asyncio.create_task(_fire(url, 0, 4000))
+    await asyncio.to_thread(wait_for, lambda: outage.metric("pixelpipe_collector_spool_hits") > 200, 60, "spooled hits")
     assert outage.collector is not None
     await asyncio.to_thread(outage.collector.stop, signal.SIGKILL)
     acknowledged = {number for number, status in (await firing).items() if status == 200}
-    assert 100 < len(acknowledged) < 2000
+    assert 100 < len(acknowledged) < 4000
     topics = outage.pubsub_up()
     outage.collector_up()
-    first = topics.pull("work", wanted=1)
+    first = topics.pull("work", wanted=1, timeout=60)
     outage.collector.stop(signal.SIGKILL)
     outage.collector_up()
     numbers = {
@@ -201,7 +207,7 @@ async def test_sigterm_publishes_what_is_spooled_once_pubsub_is_back(outage: Out
     assert set(statuses.values()) == {200}
     topics = outage.pubsub_up()
     assert outage.collector is not None
-    assert await asyncio.to_thread(outage.collector.stop) == 0
+    assert await asyncio.to_thread(outage.collector.stop, timeout=60) == 0
     _received(topics, set(statuses))
 
 
@@ -221,7 +227,7 @@ async def test_a_full_spool_answers_503_and_readiness_says_so(outage: Outage) ->
 
 def _until_unready(outage: Outage) -> tuple[int, str]:
     found: tuple[int, str] = wait_for(
-        lambda: answer if (answer := outage.admin("/readyz"))[0] == 503 else None, 10, "readiness to say so"
+        lambda: answer if (answer := outage.admin("/readyz"))[0] == 503 else None, 60, "readiness to say so"
     )
     return found
 
@@ -238,18 +244,19 @@ async def test_without_a_spool_an_outage_is_503_and_ends_by_itself(outage: Outag
             number += 1
         return number
 
-    number = await asyncio.wait_for(one_gets_through(), 30)
+    number = await asyncio.wait_for(one_gets_through(), 60)
     _received(topics, {number})
 
 
 async def test_ack_immediate_replies_at_once_and_what_pubsub_never_got_is_lost(outage: Outage) -> None:
-    url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="immediate")
+    # Long enough for a first call on a busy machine.
+    url = outage.collector_up(PIPE_SPOOL="", PIPE_ACK="immediate", PIPE_PUBLISH_TIMEOUT_SECONDS="3")
     assert set((await _fire(url, 0, 10)).values()) == {200}
     settled = "pixelpipe_collector_hits_settled_total"
-    wait_for(lambda: outage.metric(f'{settled}{{outcome="published"}}') == 10, 10, "published hits")
+    wait_for(lambda: outage.metric(f'{settled}{{outcome="published"}}') == 10, 60, "published hits")
     outage.pubsub_down()
     assert set((await _fire(url, 100, 10)).values()) == {200}
-    wait_for(lambda: outage.metric(f'{settled}{{outcome="unconfirmed"}}') == 10, 10, "hits given up")
+    wait_for(lambda: outage.metric(f'{settled}{{outcome="unconfirmed"}}') == 10, 60, "hits given up")
 
 
 def test_a_spool_of_the_old_kind_is_refused_at_start_in_one_line(outage: Outage) -> None:

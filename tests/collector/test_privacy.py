@@ -92,7 +92,7 @@ def _published(collector: Running, wanted: int) -> tuple[list[Hit], bytes]:
     found: list[Hit] = []
     content = b""
     while len(found) < wanted:
-        for message in collector.topics.pull("work", wanted=1, timeout=5):
+        for message in collector.topics.pull("work", wanted=1):
             found += hit.unpack(message.data, dict(message.attributes))
             content += zstd_frame.decompress(message.data) + b"\n" + str(dict(message.attributes)).encode() + b"\n"
     assert len(found) == wanted

@@ -55,7 +55,7 @@ def opened(tmp_path: Path, registry: CollectorRegistry) -> Open:
 
     @asynccontextmanager
     async def go(limit: int = 10**7, disk: Folder | None = None, **options: object) -> AsyncIterator[Spool]:
-        options = {"scan_seconds": 0.02, **options}
+        options = {"scan_seconds": 0.02, "disk_seconds": 60, **options}  # a busy disk is no broken one
         async with (
             Background() as background,
             Spool(disk or Folder(tmp_path), limit, metrics, background, **options) as spool,  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ async def test_what_an_earlier_process_left_is_there(opened: Open, registry: Col
     async with opened() as second:
         assert (second.packs, second.hits, second.bytes_on_disk) == (1, 3, BLOCK)
         assert registry.get_sample_value("pixelpipe_collector_spool_found_hits") == 3
-        await asyncio.wait_for(second.wait(), 5)
+        await asyncio.wait_for(second.wait(), 30)
         assert await _names(second) == ["left"]
 
 
@@ -548,7 +548,7 @@ async def test_an_error_that_says_nothing_about_the_file_sets_nothing_aside(
 async def test_a_disk_that_hangs_refuses_in_time_and_what_it_wrote_late_is_drained(
     opened: Open, disk: FailingDisk, registry: CollectorRegistry
 ) -> None:
-    async with opened(disk=disk, disk_seconds=0.2) as spool:
+    async with opened(disk=disk, disk_seconds=0.8) as spool:
         disk.late.add("write")
         first, second = (asyncio.create_task(spool.put(name, 5, _data(name))) for name in ("a", "b"))
         with pytest.raises(SpoolError, match="cannot be written: no answer in time"):
@@ -573,7 +573,7 @@ async def test_a_disk_that_hangs_refuses_in_time_and_what_it_wrote_late_is_drain
 
 
 async def test_reads_and_removals_on_a_disk_that_hangs_end_in_time(opened: Open, disk: FailingDisk) -> None:
-    async with opened(disk=disk, disk_seconds=0.5, scan_seconds=60) as spool:
+    async with opened(disk=disk, disk_seconds=1.5, scan_seconds=60) as spool:
         await spool.put("a", 1, _data("a"))
         packs = await spool.oldest_packs(1)
         disk.hangs = {"read", "remove"}

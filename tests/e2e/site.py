@@ -40,7 +40,7 @@ class Site:
         asked = urllib.request.Request(self.collector + path, method=method, data=body or None)
         asked.add_header("Content-Type", content_type)
         try:
-            with urllib.request.urlopen(asked, timeout=10) as reply:
+            with urllib.request.urlopen(asked, timeout=60) as reply:
                 return reply.status, {"Content-Type": reply.headers.get("Content-Type", "text/plain")}, reply.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -58,7 +58,7 @@ def test_a_browsers_pixel_beacons_and_fetches_are_rows(stack: Stack, shop: str) 
     with chromium() as browser:
         page = browser.new_page()
         page.goto(f"{shop}/?collector={stack.collector}&user={user}")
-        page.wait_for_function("window.sent.img && window.sent.fetch", timeout=15_000)
+        page.wait_for_function("window.sent.img && window.sent.fetch", timeout=60_000)
         assert page.evaluate("window.sent") == {"img": "1x1", "text": True, "json": True, "fetch": 204}
         page.goto("about:blank")
         found = stack.rows(

@@ -46,7 +46,7 @@ def shop(tmp_path: Path) -> Iterator[Stack]:
     schema.write_text(a_file(COLUMNS + CART + REST))
     running = start_stack(tmp_path / "stack", {"PIPE_SCHEMA": str(schema)})
     yield running
-    assert running.process.stop() == 0, running.process.output()
+    assert running.stop() == 0, running.process.output()
 
 
 def decoded(value: Any) -> Any:
@@ -55,7 +55,7 @@ def decoded(value: Any) -> Any:
 
 def test_an_order_with_a_cart_is_one_typed_row(shop: Stack) -> None:
     request = urllib.request.Request(f"{shop.collector}/v1/track", json.dumps(EVENT).encode(), method="POST")
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         assert reply.status == 200
     (row,) = shop.rows(
         "SELECT user_id, total, quantity, tags, CAST(visit = DATETIME '2026-03-01 10:00:00' AS INT64) AS visited, "

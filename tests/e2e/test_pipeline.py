@@ -26,7 +26,7 @@ from tests.processor.test_log_entry import ENTRY
 
 
 def _get(url: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return reply.status, reply.read()
 
 
@@ -57,7 +57,7 @@ def test_a_log_entry_is_a_row(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> 
     url = ENTRY["httpRequest"]["requestUrl"].replace("507f", user)
     entry = {**ENTRY, "insertId": user, "httpRequest": {**ENTRY["httpRequest"], "requestUrl": url}}
     topic = topic_path(local_stack.PROJECT, resource_names.HITS_TOPIC)
-    pubsub_v1.PublisherClient().publish(topic, json.dumps(entry).encode()).result(10)
+    pubsub_v1.PublisherClient().publish(topic, json.dumps(entry).encode()).result(60)
     (row,) = stack.rows(f"SELECT * FROM pixelpipe.events WHERE user_id = '{user}'")
     assert (row["type"], row["ip"], row["day"]) == ("click", "203.0.113.0", "2026-11-20")
 
@@ -69,7 +69,7 @@ def test_make_query_passes_the_sql_as_it_was_typed(stack: Stack) -> None:
     stack.rows(sql)
     make = ["make", "-s", "-o", f"{sys.prefix}/.run", f"VENV={sys.prefix}", "query", f"SQL={sql}", "FORMAT=json"]
     environ = {**os.environ, "LOCAL_DATA": str(stack.data)}
-    asked = subprocess.run(make, cwd=process.ROOT, env=environ, capture_output=True, timeout=30, check=False)
+    asked = subprocess.run(make, cwd=process.ROOT, env=environ, capture_output=True, timeout=100, check=False)
     assert asked.stdout.decode() == f'{{"user_id": "{user}", "total": "12.50"}}\n', asked.stderr.decode()
 
 
@@ -118,7 +118,7 @@ def test_data_stay_for_the_next_run_and_ctrl_c_leaves_no_process(tmp_path: Path)
     _get(f"{first.collector}/i?user_id=stays&type=view")
     first.rows("SELECT type FROM pixelpipe.events WHERE user_id = 'stays'")
     pids = [one["pid"] for one in json.loads((tmp_path / "run.json").read_text())["children"]]
-    assert first.process.stop(signal.SIGINT) == 0, first.process.output()
+    assert first.stop(signal.SIGINT) == 0, first.process.output()
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     second = start_stack(tmp_path)
     try:
@@ -126,4 +126,4 @@ def test_data_stay_for_the_next_run_and_ctrl_c_leaves_no_process(tmp_path: Path)
         _get(f"{second.collector}/i?user_id=stays&type=again")
         second.rows("SELECT type FROM pixelpipe.events WHERE user_id = 'stays'", wanted=2)
     finally:
-        assert second.process.stop() == 0, second.process.output()
+        assert second.stop() == 0, second.process.output()

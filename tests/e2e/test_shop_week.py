@@ -81,7 +81,7 @@ class Traffic:
         for start in range(0, len(events), 100):
             body = json.dumps(events[start : start + 100]).encode()
             named = {"Content-Type": "application/json", "User-Agent": BROWSER, **(headers or {})}
-            with urlopen(Request(f"{self._url}/events", body, named), timeout=20) as reply:
+            with urlopen(Request(f"{self._url}/events", body, named), timeout=60) as reply:
                 assert reply.status == 204
 
     def _send_machines(self) -> None:
@@ -96,7 +96,7 @@ class Traffic:
             what = {"type": "email_open"} if mail else {"type": "page_view", "url": one.url}
             query = urlencode({**what, "event_id": one.id, "event_time": at.isoformat(), "tenant": one.tenant})
             request = Request(f"{self._url}/pixel.gif?{query}", headers={"User-Agent": MACHINES[kind]})
-            with urlopen(request, timeout=20) as reply:
+            with urlopen(request, timeout=60) as reply:
                 assert reply.status == 200
 
     def _reject(self, number: int) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     try:
         yield Loaded(stack)
     finally:
-        ended = stack.process.stop()
+        ended = stack.stop()
     assert ended == 0, stack.process.output()
 
 

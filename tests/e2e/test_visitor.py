@@ -20,12 +20,14 @@ COLUMN = "      session_id:   {"
 @pytest.fixture
 def context() -> Iterator[BrowserContext]:
     with chromium() as browser:
-        yield browser.new_context()
+        context = browser.new_context()
+        context.set_default_timeout(90_000)
+        yield context
 
 
 def _cookie(context: BrowserContext, *, there: bool) -> dict[str, Any]:
     """The cookie once it is there, or no more."""
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while bool(found := context.cookies()) is not there:
         assert time.monotonic() < end, found
         context.pages[0].wait_for_timeout(20)
@@ -65,4 +67,4 @@ def test_a_visitor_is_known_by_the_cookie_until_they_opt_out(tmp_path: Path, con
             (row,) = stack.rows("SELECT visitor_id FROM pixelpipe.events WHERE type = 'quiet'")
             assert row["visitor_id"] is None
         finally:
-            assert stack.process.stop() == 0, stack.process.output()
+            assert stack.stop() == 0, stack.process.output()

@@ -85,7 +85,7 @@ class Loader:
                 self.task.result()
             return (await self.metrics()).get(name, 0) >= value
 
-        await until(reached, f"{name} to be {value}")
+        await until(reached, f"{name} to be {value}", 60)
 
     async def until_acked(self, packs: int) -> None:
         await self.until_metric("messages_acked_total", packs)
@@ -100,7 +100,7 @@ class Loader:
     async def end(self) -> None:
         """Stop as SIGTERM does, and wait until everything is left."""
         self.stop.set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.task
 
 
@@ -128,7 +128,7 @@ async def running(project: str, **settings: Any) -> AsyncIterator[Loader]:
             return False
 
     try:
-        await until(ready, "the loader to be ready")
+        await until(ready, "the loader to be ready", 60)
         yield loader
     finally:
         await loader.end()

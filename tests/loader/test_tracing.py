@@ -43,7 +43,7 @@ async def test_an_append_is_the_child_of_its_first_pack_and_linked_to_the_others
     for number, trace in enumerate(TRACES):
         _publish(topics, events(number * 5, 5), trace)
     topics.publish_rows(events(100, 5))
-    async with harness.running(project, linger_seconds=1.0) as loader:
+    async with harness.running(project, linger_seconds=3.0) as loader:
         await loader.until_acked(4)
     assert [rows for _, rows in bigquery.appends] == [20]
     loads = {trace: (await _spans(receiver, trace, "load"))["load"] for trace in TRACES}

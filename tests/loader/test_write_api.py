@@ -20,7 +20,7 @@ UNAVAILABLE, INVALID = StatusCode.UNAVAILABLE, StatusCode.INVALID_ARGUMENT
 
 async def test_rows_go_out_over_one_connection_and_answers_find_their_append(bigquery: WriteServer) -> None:
     bigquery.script.extend(["ok", Error(INVALID), "ok", BadRows(lambda row: row["event_id"] == "event-000031")])
-    async with WriteApi("p", "d", timeout=10) as api:
+    async with WriteApi("p", "d", timeout=60) as api:
         answers = await asyncio.gather(
             *(api.append("t", events(number * 10, 2)) for number in range(5)), return_exceptions=True
         )
@@ -47,7 +47,7 @@ async def test_a_failure_names_its_code_and_whether_to_try_again(
     bigquery: WriteServer, answer: object, code: str, transient: bool
 ) -> None:
     bigquery.script.append(answer)
-    async with WriteApi("p", "d", timeout=0.3) as api:
+    async with WriteApi("p", "d", timeout=3 if isinstance(answer, Hold) else 30) as api:
         with pytest.raises(AppendError) as failed:
             await api.append("t", events(0, 1))
         assert (failed.value.code, failed.value.transient) == (code, transient)
@@ -57,7 +57,7 @@ async def test_a_failure_names_its_code_and_whether_to_try_again(
 
 async def test_a_connection_that_breaks_fails_all_its_appends(bigquery: WriteServer) -> None:
     bigquery.script.append(Abort(UNAVAILABLE))
-    async with WriteApi("p", "d", timeout=10) as api:
+    async with WriteApi("p", "d", timeout=60) as api:
         answers = await asyncio.gather(*(api.append("t", events(0, 1)) for _ in range(4)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [AppendError] * 4
     assert {answer.code for answer in answers} <= {"UNAVAILABLE", "INTERNAL"}  # INTERNAL: it broke during a request
@@ -75,14 +75,14 @@ async def test_the_time_limit_holds_for_an_append_that_waits_for_a_connection(bi
             await api.append("t", events(0, 1))
         took.append(clock() - started)
 
-    async with WriteApi("p", "d", timeout=1) as api:
+    async with WriteApi("p", "d", timeout=3) as api:
         await asyncio.gather(*(append(api) for _ in range(MAX_STREAMS + 1)))
     assert max(took) < 1.7 * min(took)  # not one limit after another
 
 
 async def test_leaving_fails_what_is_under_way(bigquery: WriteServer) -> None:
     bigquery.script.append(Hold())
-    async with WriteApi("p", "d", timeout=10) as api:
+    async with WriteApi("p", "d", timeout=60) as api:
         append = asyncio.create_task(api.append("t", events(0, 1)))
         await until(lambda: bigquery.appends, "the append")
     with pytest.raises(AppendError):
@@ -91,7 +91,7 @@ async def test_leaving_fails_what_is_under_way(bigquery: WriteServer) -> None:
 
 async def test_eight_megabytes_go_out_in_one_request(bigquery: WriteServer) -> None:
     wide = batch([event(number, url="x" * 80_000) for number in range(100)])
-    async with WriteApi("p", "d", timeout=20) as api:
+    async with WriteApi("p", "d", timeout=60) as api:
         assert await api.append("t", wide) > 8_000_000
     assert bigquery.appends == [("t", 100)]
 
@@ -107,7 +107,7 @@ async def test_failures_leave_no_requests_in_memory(bigquery: WriteServer, answe
     gc.collect()
     gc.disable()
     try:
-        async with WriteApi("p", "d", timeout=0.05 if isinstance(answer, Hold) else 10) as api:
+        async with WriteApi("p", "d", timeout=0.05 if isinstance(answer, Hold) else 60) as api:
             for _ in range(10):
                 with pytest.raises(AppendError):
                     await api.append("t", sent)

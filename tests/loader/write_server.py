@@ -12,6 +12,8 @@ import grpc
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse, StorageError
 
+from tests.process import free_port
+
 Request, Response, Detail = AppendRowsRequest.pb(), AppendRowsResponse.pb(), StorageError.pb()
 OK = "ok"
 
@@ -72,7 +74,7 @@ class WriteServer:
     written: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # (table, row), in order
     appends: list[tuple[str, int]] = field(default_factory=list)  # (table, rows) of every request, refused ones too
     calls: list[str] = field(default_factory=list)  # the routing header of every call
-    address: str = "127.0.0.1:0"
+    address: str = ""
     most_open: int = 0  # calls open at a time
     _open: int = 0
 
@@ -84,14 +86,15 @@ class WriteServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, on the same port as before where there was one."""
+        """Listen, on the same port as before where there was one: no client may have been given it meanwhile."""
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
         handler = grpc.stream_stream_rpc_method_handler(
             self._append_rows, request_deserializer=Request.FromString, response_serializer=Response.SerializeToString
         )
         service = "google.cloud.bigquery.storage.v1.BigQueryWrite"
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"AppendRows": handler}),))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port(self.address)}"
+        self.address = self.address or f"127.0.0.1:{free_port()}"
+        self._server.add_insecure_port(self.address)
         await self._server.start()
 
     async def stop(self) -> None:

@@ -171,7 +171,7 @@ def running(
         )
         try:
             started = Prometheus(f"http://127.0.0.1:{port}")
-            process.wait_for(lambda: _ready(server, started, folder), 30, "Prometheus to be ready")
+            process.wait_for(lambda: _ready(server, started, folder), 60, "Prometheus to be ready")
             yield started
         finally:
             server.send_signal(signal.SIGTERM)
@@ -187,7 +187,7 @@ def _ready(server: subprocess.Popen[bytes], started: Prometheus, folder: Path) -
     assert server.poll() is None, (folder / "prometheus.log").read_text()
     try:
         return requests.get(f"{started.url}/-/ready", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

@@ -16,21 +16,19 @@ from tests.process import SCHEMA_FILE, wait_for
 
 
 @contextmanager
-def running(
-    emulators: Mapping[str, str], project: str, port: int, report: Path, seconds: float = 3_600
-) -> Iterator[None]:
-    """Its report is in the file, and its numbers are served, for so many seconds or until the context is left."""
+def running(emulators: Mapping[str, str], project: str, port: int, report: Path) -> Iterator[None]:
+    """Its report is in the file, and its numbers are served until the context is left."""
     command = [sys.executable, "-m", "services.ops", "reconcile", "--json", "--wait", "0.5"]
-    command += ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", str(seconds)]
+    command += ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "3600"]
     env = {**os.environ, **emulators, "PIPE_PROJECT": project, "PIPE_SCHEMA": str(SCHEMA_FILE)}
     with report.open("w") as out:
         job = subprocess.Popen(command, cwd=process.ROOT, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
     try:
-        wait_for(lambda: _serves(job, port), 60, "the Job to serve its numbers")
+        wait_for(lambda: _serves(job, port), 100, "the Job to serve its numbers")
         yield
     finally:
         job.terminate()
-        job.communicate(timeout=30)
+        job.communicate(timeout=60)
 
 
 def _serves(job: subprocess.Popen[str], port: int) -> bool:
@@ -39,5 +37,5 @@ def _serves(job: subprocess.Popen[str], port: int) -> bool:
         raise AssertionError(f"the Job ended with {job.returncode}: {job.stderr.read()}")
     try:
         return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False

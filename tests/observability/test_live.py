@@ -52,7 +52,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         with prometheus.running(folder, pods, rules) as started, load.running(stack.url("collector")):
             seen = "count_over_time(pixelpipe_loader_end_to_end_seconds_count[1m]) > 8 and "
             seen += "pixelpipe_loader_end_to_end_seconds_count > 300"
-            wait_for(lambda: started.now(seen), 60, "rows that Prometheus has seen")
+            wait_for(lambda: started.now(seen), 200, "rows that Prometheus has seen")
             ports = stack.running().ports
             emulators = {
                 "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports.pubsub}",
@@ -60,11 +60,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             }
             report = folder / "report.json"
             with reconcile_job.running(emulators, stack.running().project, port, report):
-                job = requests.get(f"{pods['reconcile']}/metrics", timeout=10).text
+                job = requests.get(f"{pods['reconcile']}/metrics", timeout=60).text
                 scraped = "count_over_time(pixelpipe_reconciliation_timestamp_seconds[1m]) > 1"
-                wait_for(lambda: started.now(scraped), 30, "two scrapes of the Job")
+                wait_for(lambda: started.now(scraped), 60, "two scrapes of the Job")
             gone = "pixelpipe_reconciliation_timestamp_seconds"
-            wait_for(lambda: not started.now(gone), 30, "the Job's pod to be gone")
+            wait_for(lambda: not started.now(gone), 60, "the Job's pod to be gone")
             yield Watched(stack, started, json.loads(report.read_text()), job)
 
 
@@ -156,9 +156,9 @@ def test_every_rule_can_be_executed(watched: Watched) -> None:
 def test_metrics_keep_to_conventions_and_are_few(watched: Watched) -> None:
     promtool = require("promtool", unit.INSTALL)
     urls = local_stack.admin_urls(watched.stack.running().ports)
-    texts = {service: requests.get(f"{urls[service]}/metrics", timeout=10).text for service in SERVICES}
+    texts = {service: requests.get(f"{urls[service]}/metrics", timeout=60).text for service in SERVICES}
     for service, text in {**texts, "reconcile": watched.job}.items():
-        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0 and not done.stderr, done.stderr
         series = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert len(series) < SERIES, service

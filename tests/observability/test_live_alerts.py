@@ -41,7 +41,7 @@ from tests.topics import Topics
 pytestmark = pytest.mark.slow
 OURS = "pixelpipe"
 PROJECTS = {OURS: fleet.PROJECT, SHOP: "shop"}
-PAUSE = 0.02
+PAUSE, BATCH = 0.02, 20  # of the load: several alerts are about a hundred hits in ten seconds, however busy all is
 FILE_BYTES = 20_000
 # What else a fault of a release causes there, and rightly: rows that were late, a table that refuses.
 ALSO = {
@@ -60,14 +60,14 @@ ALSO = {
 class Run:
     """The two releases, what sees them, and the load of each as long as it is in `loads`.
 
-    `job` is a daily Job of the shop, which serves its numbers for so many seconds, or until it is left.
+    `job` is a daily Job of the shop, which serves its numbers until it is left.
     """
 
     fleet: Fleet
     seen: prometheus.Prometheus
     pods: Mapping[str, list[Member]]
     trouble: threading.Event
-    job: Callable[[float], AbstractContextManager[None]]
+    job: Callable[[], AbstractContextManager[None]]
     loads: dict[str, ExitStack] = field(default_factory=dict)
 
     def firing(self, of: str) -> set[str]:
@@ -82,20 +82,20 @@ class Run:
         return {one.labels["alertname"] for one in found}
 
     async def until_fired(self, of: str, *alerts: str) -> None:
-        await asyncio.to_thread(wait_for, lambda: set(alerts) <= self.fired(of), 120, f"{alerts} to fire at {of}")
+        await asyncio.to_thread(wait_for, lambda: set(alerts) <= self.fired(of), 300, f"{alerts} to fire at {of}")
 
     async def until(self, expr: str, what: str) -> None:
-        await asyncio.to_thread(wait_for, lambda: self.seen.now(expr), 60, what)
+        await asyncio.to_thread(wait_for, lambda: self.seen.now(expr), 180, what)
 
     def fault(self, emulator: str, **fault: object) -> str:
         """Its number, for `repair`."""
-        reply = requests.post(f"{self.fleet.control[emulator]}/faults", json=fault, timeout=10)
+        reply = requests.post(f"{self.fleet.control[emulator]}/faults", json=fault, timeout=60)
         assert reply.ok, reply.text
         return str(reply.json()["id"])
 
     def repair(self, emulator: str, *faults: str) -> None:
         for one in faults:
-            assert requests.delete(f"{self.fleet.control[emulator]}/faults/{one}", timeout=10).ok
+            assert requests.delete(f"{self.fleet.control[emulator]}/faults/{one}", timeout=60).ok
 
     def one(self, of: str, service: str) -> Member:
         return next(member for member in self.pods[of] if member.service == service)
@@ -103,7 +103,7 @@ class Run:
     def begin(self, of: str) -> None:
         """Start the load; a few hits are no events, as ever."""
         self.loads[of] = ExitStack()
-        self.loads[of].enter_context(load.running(self.one(of, "collector").url, bad=50, pause=PAUSE))
+        self.loads[of].enter_context(load.running(self.one(of, "collector").url, bad=50, pause=PAUSE, batch=BATCH))
 
     def end(self, of: str) -> None:
         self.loads.pop(of).close()
@@ -113,7 +113,7 @@ def _rules(folder: Path) -> list[Path]:
     """Both releases', as the chart renders them."""
     files = []
     for name, project in ((OURS, "my-project"), (SHOP, "other-project")):
-        own = {"freshnessSeconds": 2, "inFlightSeconds": 2}
+        own = {"freshnessSeconds": 10, "inFlightSeconds": 3}  # a busy machine is late by a second or two
         values = {"project": project, "observability": {"rules": {"enabled": True}, "slo": own}}
         for number, doc in enumerate(release.release(values, name, "default").of("Rules", "GlobalRules")):
             text = yaml.safe_dump(doc["spec"], width=100_000)
@@ -134,7 +134,7 @@ def _taken(url: str) -> bool:
     return requests.get(f"{url}/pixel.gif?user_id=ada&type=view", timeout=30).status_code == 200
 
 
-@pytest.mark.timeout(600)  # twenty alerts, one after the other; on a busy machine twice as long
+@pytest.mark.timeout(1200)  # twenty alerts, one after the other; on a busy machine twice as long
 async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens to one release is no business of the other's, and a restart of everything nobody's."""
     require("prometheus", "apt-get install prometheus")
@@ -144,10 +144,12 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
         provision = {**ships.environment, "PIPE_PROJECT": PROJECTS[SHOP], "PIPE_SCHEMA": str(SCHEMA_FILE)}
         made = [sys.executable, "-m", "services.provision"]
         await asyncio.to_thread(subprocess.run, made, cwd=process.ROOT, env=provision, check=True)
-        small = {"PIPE_SPOOL_MAX_BYTES": "1048576"}
+        patient = {"PIPE_PUBLISH_TIMEOUT_SECONDS": "5"}  # a busy machine is no outage
+        small = {**patient, "PIPE_SPOOL_MAX_BYTES": "1048576"}
         ours = [ships.add(service, small if service == "collector" else None) for service in SERVICES]
-        ours += [ships.add("collector"), ships.add("processor"), ships.add("loader")]
-        shop = [ships.add(service, {"PIPE_PROJECT": PROJECTS[SHOP]}) for service in SERVICES]
+        ours += [ships.add("collector", patient), ships.add("processor"), ships.add("loader")]
+        of_shop = {"PIPE_PROJECT": PROJECTS[SHOP]}
+        shop = [ships.add(one, of_shop | (patient if one == "collector" else {})) for one in SERVICES]
         await ships.start(*ours, *shop)
         other = tmp_path / "schema.yaml"
         extra = "      visit:       {type: STRING, from: param.visit}\n      params:"
@@ -163,9 +165,9 @@ async def test_alerts_fire_under_faults_and_end_after_them(tmp_path: Path, monke
             prometheus.running(tmp_path, urls, _rules(tmp_path), releases=releases, trouble=trouble) as seen,
         ):
 
-            def job(seconds: float) -> AbstractContextManager[None]:
+            def job() -> AbstractContextManager[None]:
                 report = tmp_path / "shop-job.json"
-                return reconcile_job.running(ships.environment, PROJECTS[SHOP], ports[SHOP], report, seconds)
+                return reconcile_job.running(ships.environment, PROJECTS[SHOP], ports[SHOP], report)
 
             run = Run(ships, seen, {OURS: ours, SHOP: shop}, trouble, job)
 
@@ -211,9 +213,9 @@ async def _through_all(run: Run, provisioned: Callable[[], Awaitable[None]]) -> 
         fired = run.fired(one)
         assert wanted <= fired
         assert fired <= wanted | ALSO[one], f"{fired - wanted - ALSO[one]} fired at {one}"
-    with run.job(600):  # by whose report nothing is missing
+    with run.job():  # by whose report nothing is missing
         for one in PROJECTS:
-            await asyncio.to_thread(wait_for, lambda one=one: not run.firing(one), 60, f"all to end at {one}")
+            await asyncio.to_thread(wait_for, lambda one=one: not run.firing(one), 180, f"all to end at {one}")
 
 
 async def _counts_differ(run: Run) -> None:
@@ -221,7 +223,7 @@ async def _counts_differ(run: Run) -> None:
     await run.until_fired(SHOP, "PixelpipeReconciliationFailed")
     client = run.fleet.bigquery()
     await asyncio.to_thread(_tally, client, "collector", "acknowledged")
-    with run.job(3):
+    with run.job():
         await run.until_fired(SHOP, "PixelpipeCountsDiffer")
     await asyncio.to_thread(_tally, client, "loader", "loaded")
 
@@ -236,7 +238,7 @@ def _tally(client: Any, source: str, outcome: str) -> None:
     config = bigquery.LoadJobConfig(
         source_format="NEWLINE_DELIMITED_JSON", schema=client.get_table(table).schema, autodetect=False
     )
-    client.load_table_from_json([row], table, job_config=config).result(timeout=30)
+    client.load_table_from_json([row], table, job_config=config).result(timeout=90)
 
 
 def _refused(run: Run, of: str, table: str, code: str) -> str:
@@ -249,7 +251,7 @@ def _take(project: str, schema: str) -> None:
     topics, path = Topics(project), subscription_path(project, resource_names.HITS_SUBSCRIPTION)
 
     def taken() -> bool:
-        found = topics.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=10)
+        found = topics.subscriber.pull(subscription=path, max_messages=1000, return_immediately=True, timeout=60)
         mine = [one.ack_id for one in found.received_messages if one.message.attributes.get("schema") == schema]
         if others := [one.ack_id for one in found.received_messages if one.ack_id not in mine]:
             topics.subscriber.modify_ack_deadline(subscription=path, ack_ids=others, ack_deadline_seconds=0)
@@ -257,7 +259,7 @@ def _take(project: str, schema: str) -> None:
             topics.subscriber.acknowledge(subscription=path, ack_ids=mine)
         return bool(mine)
 
-    wait_for(taken, 60, f"the message of {schema}")
+    wait_for(taken, 300, f"the message of {schema}")  # each time it comes later
 
 
 async def _restarted(run: Run) -> None:
@@ -294,14 +296,14 @@ async def _pubsub_is_away(run: Run) -> None:
     await run.until_fired(SHOP, "PixelpipeNoTraffic")
     run.repair("pubsub", away)
     for member in collectors:  # one that has spooled nothing finds out by its next hit that Pub/Sub answers
-        await asyncio.to_thread(wait_for, lambda url=member.url: _taken(url), 60, f"{member.name} to take a hit")
+        await asyncio.to_thread(wait_for, lambda url=member.url: _taken(url), 180, f"{member.name} to take a hit")
     run.trouble.clear()
     run.begin(SHOP)
 
 
 async def _bigquery_refuses(run: Run) -> None:
     """First it is too much, then not permitted, and many hits are no events; what waited is late."""
-    with load.running(run.one(OURS, "collector").url, bad=1, pause=PAUSE):
+    with load.rejects(run.one(OURS, "collector").url, pause=PAUSE, batch=BATCH):
         full = _refused(run, OURS, "*", "RESOURCE_EXHAUSTED")
         await run.until_fired(
             OURS,
@@ -320,11 +322,15 @@ async def _bigquery_refuses(run: Run) -> None:
 
 async def _packs_are_stolen(run: Run) -> None:
     """A stranger on our subscription acknowledges what the processor never sees."""
-    processor = run.one(SHOP, "processor")
+    processor, topics, alert = run.one(SHOP, "processor"), Topics(PROJECTS[SHOP]), "PixelpipeLedgerOff"
     await run.fleet.stop(processor, signal.SIGKILL)
-    await asyncio.to_thread(Topics(PROJECTS[SHOP]).pull, resource_names.HITS_SUBSCRIPTION, 350, 60)
+
+    def stolen() -> bool:
+        topics.pull(resource_names.HITS_SUBSCRIPTION)
+        return alert in run.fired(SHOP)
+
+    await asyncio.to_thread(wait_for, stolen, 300, f"{alert} to fire at {SHOP}")
     await run.fleet.start(processor)
-    await run.until_fired(SHOP, "PixelpipeLedgerOff")
 
 
 def test_the_table_of_proofs_is_whole() -> None:

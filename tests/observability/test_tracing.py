@@ -40,7 +40,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
         patch.setenv("PIPE_LINGER_SECONDS", "0.3")  # so that it is seen from when on a pack's time counts
         stack = start_stack(tmp_path_factory.mktemp("traced"))
         yield Traced(stack, receiver)
-        assert stack.process.stop() == 0, stack.process.output()
+        assert stack.stop() == 0, stack.process.output()
 
 
 async def _get(url: str, *headers: str) -> None:
@@ -96,7 +96,7 @@ async def test_without_a_receiver_every_hit_is_a_row_and_the_log_says_it_once_a_
             log = tmp_path / "logs" / f"{service}.log"
             await asyncio.to_thread(wait_for, partial(_says, log), 30, f"{service} to say that traces are dropped")
     finally:
-        assert stack.process.stop() == 0, stack.process.output()
+        assert stack.stop() == 0, stack.process.output()
     for service in SERVICES:
         lines = [json.loads(line) for line in (tmp_path / "logs" / f"{service}.log").read_text().splitlines()]
         assert [line["message"] for line in lines if line["message"] == AWAY] == [AWAY], service
