@@ -3,7 +3,8 @@
 A hostile input is a frame, such as a request line, with a long run of one pattern put in at its start, its middle or
 its end. CPU time of this thread is compared, the least of several tries, and only where there is enough of it: so a
 busy machine changes nothing, and work that is quadratic (16 times as much) is found while its inputs are still small.
-Before work is said to grow, it is tried again after pauses: a processor that is slow for a moment is slow for both.
+Before work is said to grow, it is tried again after pauses, as a processor that is slow for a moment is slow for both,
+and with an input of a size between: what grows does so from each to the next.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ RUNS: tuple[bytes, ...] = (
 )
 TIMES = 4  # how much larger the larger input is
 MOST = 2.5  # times TIMES: how much more work that may be
+HALFWAY = 2.5  # how much more work for twice the input: linear is 2, quadratic that is just too much 3
 ENOUGH = 0.004  # seconds; what takes less says nothing
 MEASURABLE = 0.001  # seconds; from here on a time tells how work grows, as long as it does not decide
 SMALLEST = 1_024  # bytes; the first input has fewer than TIMES as many
@@ -82,7 +84,8 @@ def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: A
             time.sleep(pause)
             least, more = min(least, once(small)), min(more, once(large))
         else:
-            if _too_much(least, more):
+            half = before + _run(run, length * TIMES // 2) + after
+            if _too_much(least, more) and _all_along(least, min(once(half) for _ in range(TRIES)), more):
                 raise Grows(
                     f"{length} and {length * TIMES} bytes of {run!r} between {before[-40:]!r} and {after[:40]!r}"
                     f" take {least * 1000:.2f} and {more * 1000:.2f} ms"
@@ -94,6 +97,11 @@ def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: A
 
 def _too_much(least: float, more: float) -> bool:
     return more > ENOUGH and more > least * TIMES * MOST
+
+
+def _all_along(least: float, half: float, more: float) -> bool:
+    """Whether it grows on both halves of the way: data that has outgrown the processor's caches is slower once."""
+    return min(half / least, more / half) > HALFWAY
 
 
 def settled(least: float, more: float, steps: int) -> bool:

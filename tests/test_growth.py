@@ -47,6 +47,17 @@ def test_a_slow_first_time_hides_nothing() -> None:
         assert_linear(slow, b"frame", runs=[b";"])
 
 
+def test_what_is_slower_once_does_not_grow() -> None:
+    """As where an input no longer fits a cache."""
+
+    def work(data: bytes) -> None:
+        for _ in range(4 if len(data) > 40_000 else 1):
+            for _ in data:
+                pass
+
+    assert_linear(work, b"frame", runs=[b";"])
+
+
 def test_linear_work_passes_with_every_run() -> None:
     seen: set[bytes] = set()
 

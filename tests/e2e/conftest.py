@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from local import query
+from local.ports import Ports
 from local.stack import PROJECT
 from tests import forks, process
 from tests.process import Child, wait_for
@@ -74,7 +76,8 @@ def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
     # A busy machine is no outage: what Pub/Sub confirms after half a second is in the log, and in the table twice.
     usual = {"PIPE_SCHEMA": str(process.SCHEMA_FILE), "PIPE_PUBLISH_TIMEOUT_SECONDS": "20"}
     env = {**usual, **(env or {})}
-    started = process.start("local", "run", "--port-base", "0", "--data", str(data), env=env, wait_ready=False)
+    base = str(process.port_base(len(dataclasses.fields(Ports))))
+    started = process.start("local", "run", "--port-base", base, "--data", str(data), env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:
         assert started.process.poll() is None, started.output()
@@ -85,7 +88,7 @@ def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
         return running if running["ready"] else None
 
     try:
-        return Stack(started, data, wait_for(ready, 60, "the stack")["ports"])
+        return Stack(started, data, wait_for(ready, 150, "the stack")["ports"])
     except AssertionError as error:
         started.stop(timeout=60)
         raise AssertionError(f"{error}\n{started.output()}") from None

@@ -14,8 +14,12 @@ from local.proof import Proof
 from services.ops import reconcile
 from services.ops.reconcile_report import COUNTS, Group
 
-THIS = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-CLOSED = THIS - timedelta(hours=3)
+
+def this_hour() -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+CLOSED = this_hour() - timedelta(hours=3)
 NOTHING: dict[str, Any] = {"spool": None, "hits": None, "rows": None, "dead": None}
 
 
@@ -58,7 +62,8 @@ async def test_what_is_more_than_the_spool_holds_is_missing(told: list[Group]) -
 
 async def test_what_the_spool_took_later_excuses_no_earlier_hour(told: list[Group]) -> None:
     told[:] = [group(CLOSED, acknowledged=50, loaded=20, difference=30)]
-    for queues in (waiting(THIS, hits=1000), waiting(THIS, where="hits"), waiting(THIS, where="rows"), NOTHING):
+    this = this_hour()
+    for queues in (waiting(this, hits=1000), waiting(this, where="hits"), waiting(this, where="rows"), NOTHING):
         (hour,) = (await of().by_hour(24, queues))["hours"]
         assert (hour["in_flight"], hour["difference"]) == (0, 30), queues
 
@@ -86,19 +91,21 @@ async def test_what_has_left_the_spool_has_time_to_arrive(told: list[Group], mon
 
 async def test_with_kept_data_what_comes_since_the_last_tally_is_collected_too(told: list[Group]) -> None:
     """The loader is down, so no tally arrives: what the page has seen is beside what earlier runs have told."""
-    name = THIS.isoformat().replace("+00:00", "Z")
+    this = this_hour()
+    name = this.isoformat().replace("+00:00", "Z")
     seen = SimpleNamespace(counts=Counter({name: 7}), earlier=Counter({name: 2}))
-    told[:] = [group(THIS, acknowledged=100, loaded=98, in_flight=2)]  # 2 in the spool of the run before
+    told[:] = [group(this, acknowledged=100, loaded=98, in_flight=2)]  # 2 in the spool of the run before
     found = of(seen)
     await found.begin()
     (hour,) = (await found.by_hour(24, NOTHING))["hours"]
     assert (hour["collected"], hour["in_flight"]) == (105, 7)
-    told[:] = [group(THIS, acknowledged=105, loaded=105)]  # the tally and all rows have come
+    told[:] = [group(this, acknowledged=105, loaded=105)]  # the tally and all rows have come
     (hour,) = (await found.by_hour(24, NOTHING))["hours"]
     assert (hour["collected"], hour["in_flight"], hour["untold"]) == (105, 0, 0)
 
 
 async def test_a_proof_that_cannot_be_begun_counts_what_the_page_sees() -> None:
-    name = THIS.isoformat().replace("+00:00", "Z")
+    this = this_hour()
+    name = this.isoformat().replace("+00:00", "Z")
     found = of(SimpleNamespace(counts=Counter({name: 7}), earlier=Counter[str]()))
     await found.begin()  # BigQuery does not answer

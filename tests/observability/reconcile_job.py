@@ -18,7 +18,7 @@ from tests.process import SCHEMA_FILE, wait_for
 @contextmanager
 def running(emulators: Mapping[str, str], project: str, port: int, report: Path) -> Iterator[None]:
     """Its report is in the file, and its numbers are served until the context is left."""
-    command = [sys.executable, "-m", "services.ops", "reconcile", "--json", "--wait", "0.5"]
+    command = [sys.executable, "-m", "services.ops", "reconcile", "--json", "--wait", "2"]
     command += ["--metrics", f"127.0.0.1:{port}", "--metrics-seconds", "3600"]
     env = {**os.environ, **emulators, "PIPE_PROJECT": project, "PIPE_SCHEMA": str(SCHEMA_FILE)}
     with report.open("w") as out:
