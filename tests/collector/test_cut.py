@@ -529,6 +529,7 @@ def test_every_encoding_broken_anywhere_is_taken(data: st.DataObject) -> None:
         _assert_travels(_cut(path, body[:at]), body[:at])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/batch", "/track", "/matomo.php", "/g/collect"])
 def test_the_work_is_linear(path: str) -> None:
     frames = [

@@ -211,6 +211,7 @@ def test_any_headers_are_read(cookies: list[str], host: str, origin: str, refere
         assert _see(sent).id == KNOWN
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_input_and_nothing_else() -> None:
     visitors = _visitors()
     assert_linear(lambda text: _see([text], visitors), "a=1; pp_visitor=v1.", KNOWN, ".20700; b=2")

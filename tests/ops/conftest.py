@@ -30,7 +30,7 @@ from tests.process import wait_for
 from tests.topics import Topics
 
 DEAD_SUBSCRIPTION = "test-dead"  # without a backoff: what is given back can be seen again at once
-WAIT = ("--wait", "2")  # the emulator has no more dead letters then, on a busy machine too
+WAIT = ("--wait", "1")  # the emulator has no more dead letters then, on a busy machine too
 A_DAY, AN_HOUR = timedelta(days=1), timedelta(hours=1)
 
 

@@ -139,6 +139,7 @@ FRAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", access_log.FORMATS)
 def test_work_grows_with_the_line(format: str) -> None:
     assert_linear(lambda data: list(access_log.read([data], Reading(format), frozenset())), *FRAMES[format])

@@ -32,7 +32,7 @@ def begin(*arguments: str, env: dict[str, str], **more: Any) -> subprocess.Popen
     )
 
 
-@pytest.mark.parametrize("module", ["services.ops", "local"])
+@pytest.mark.parametrize("module", ["services.ops", pytest.param("local", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_tail_leaves_no_subscription_whatever_ends_it(
     pipeline: Pipeline, running: Path, module: str, how: signal.Signals

@@ -127,6 +127,7 @@ def test_a_folder_that_is_not_there_fails_at_start(tmp_path: Path) -> None:
         lookups.senders(str(tmp_path / "missing"), TABLES, Privacy())
 
 
+@pytest.mark.slow
 def test_lists_without_end_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("203.0.113.0/24\n" * (address_lists.MAX_NETWORKS + 1))
     with pytest.raises(ConfigError, match="more than 200,000 networks"):

@@ -88,14 +88,14 @@ SHAPES = {
 }
 
 
-# What is anonymized is not hashed, so either guard takes the way that is its own; the other two are slow.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guard", "anonymize"),
     [
         pytest.param(GUARD, False, id="hashed"),
         pytest.param(NOBODY, True, id="nobody, anonymized"),
-        pytest.param(GUARD, True, id="anonymized", marks=pytest.mark.slow),
-        pytest.param(NOBODY, False, id="nobody", marks=pytest.mark.slow),
+        pytest.param(GUARD, True, id="anonymized"),
+        pytest.param(NOBODY, False, id="nobody"),
     ],
 )
 @pytest.mark.parametrize("shape", SHAPES)

@@ -409,6 +409,7 @@ def test_a_tenant_that_the_conditions_exclude_is_refused() -> None:
         schema_file.parse(a_file(TENANT, table, name='"e_{tenant}"'))
 
 
+@pytest.mark.slow
 def test_work_grows_with_the_size_of_the_file_and_no_faster() -> None:
     def work(columns: int, tenants: int) -> int:
         wide = "".join(f"      c{number}: {{type: STRING, from: param.c{number}}}\n" for number in range(columns))

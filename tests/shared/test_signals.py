@@ -239,6 +239,7 @@ def test_any_bytes_and_text_are_read(data: bytes, text: str) -> None:
     assert SIGNALS_OF.of_headers({raw: "1", "sec-gpc": raw, "dnt": text}) in ("", *SIGNALS)
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_input_and_nothing_else() -> None:
     assert_linear(SIGNALS_OF.of_params, "a=1&consent=", "gra%6eted&g%63d=", "13l3l&=x")
     assert_linear(lambda text: SIGNALS_OF.of_headers({"sec-gpc": text, "dnt": text}), "1,", "0")

@@ -104,6 +104,7 @@ def test_a_service_does_not_start_with_a_wrong_setting(service: str) -> None:
     assert ended.stderr.startswith(f"{service}: cannot start:\nOTEL_EXPORTER_OTLP_ENDPOINT='nowhere': use the URL")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environs",  # those that turn tracing off come first: what is imported stays
     [

@@ -186,6 +186,7 @@ def test_what_is_nested_deeply_comes_through() -> None:
     assert found == {"a": deep("1"), "x": {"a": deep("2")}}
 
 
+@pytest.mark.slow
 def test_time_is_linear() -> None:
     assert_linear(reading.from_json, r'{"a":"', r"\ud83d", '"}', refused=Unreadable)
     assert_linear(reading.from_base64, "eyJhIjoi", "w6kifQ==", refused=Unreadable)

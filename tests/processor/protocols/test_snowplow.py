@@ -293,6 +293,7 @@ SELF_DESCRIBED = (
 )
 
 
+@pytest.mark.slow
 def test_a_query_takes_linear_work() -> None:
     assert_linear(
         lambda text: snowplow.read(hit("snowplow", query=text)), "e=pv&cx=", "e30&dtm=", "1", refused=Unreadable

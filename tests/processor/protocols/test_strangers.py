@@ -275,6 +275,7 @@ def test_time_grows_with_the_input_alone(via: str) -> None:
         assert_linear(plain, form + "&a=", "b", refused=Unreadable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["cloudevents", "hook.x"])
 def test_text_and_headers_cost_what_they_are_long(via: str) -> None:
     def work(text: str) -> None:
