@@ -75,8 +75,9 @@ class RawHits:
                     await self._client.acknowledge(subscription=self.subscription, ack_ids=ids, **_CALL)
                 self.error = None
                 wait.reset()
-            except exceptions.DeadlineExceeded:
-                continue  # nothing came
+            except exceptions.DeadlineExceeded:  # of a pull: nothing came
+                if not self.made:
+                    self.error = "Pub/Sub does not answer"
             except exceptions.GoogleAPICallError as error:
                 self.made = self.made and not isinstance(error, exceptions.NotFound)
                 self.error = fault.words(error.message or error)[:200]

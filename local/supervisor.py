@@ -24,7 +24,7 @@ _READY_SECONDS = 120.0
 _GLANCE_SECONDS = 0.03  # between checks of a child that is starting
 _WATCH_SECONDS = 5.0  # SIGCHLD wakes sooner
 _REQUEST_BYTES = 4096
-_KILL_SECONDS = 3.0  # the kernel ends a process at once, but on a busy machine
+_KILL_SECONDS = 3.0  # the kernel ends a process at once, unless the machine is busy
 
 
 class Stopped(Exception):

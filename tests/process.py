@@ -168,8 +168,8 @@ _PORTS = range(10_000, 20_000)
 def _ports() -> Iterator[int]:
     """Ports for the processes of this worker of xdist, each once before any comes again.
 
-    They are below those that the kernel gives to clients and that `--port-base 0` takes, and no other worker has them:
-    whoever is to listen on one need not hurry.
+    They are below those that the kernel gives to clients and that `--port-base 0` takes, and no other worker of this
+    run has them: whoever is to listen on one need not hurry.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     size = len(_PORTS) // max(worker + 1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))

@@ -102,6 +102,7 @@ class Jobs:
         self._jobs: OrderedDict[tuple[str, str], Job] = OrderedDict()
         self._results: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._interrupting: set[asyncio.Task[None]] = set()
 
     async def recover(self) -> None:
         """Mark jobs that a crash interrupted as failed; nothing they wrote was committed."""
@@ -135,6 +136,7 @@ class Jobs:
                 await self._claim(job, durable)
             except BaseException:
                 del self._jobs[key]
+                job.done.set()
                 raise
         self._forget_old()
         return job
@@ -227,13 +229,14 @@ class Jobs:
         if job.ended is None and not job.cancelled:
             job.cancelled = True
             task = asyncio.create_task(_interrupt(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._interrupting.add(task)
+            task.add_done_callback(self._interrupting.discard)
 
     async def close(self) -> None:
-        for task in list(self._tasks):
+        tasks = self._tasks | self._interrupting
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _interrupt(job: Job) -> None:

@@ -171,7 +171,9 @@ async def _until_stopped(options: argparse.Namespace) -> int:
         received.append(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+        if (
+            signal.getsignal(number) is signal.SIG_DFL
+        ):  # not below nohup; it stays, as this is all that the process does
             # Not the loop's add_signal_handler: a signal while the loop closes would be a traceback on stderr.
             signal.signal(number, stop)
     with _woken(loop):

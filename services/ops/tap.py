@@ -20,6 +20,7 @@ from services.shared.resource_names import subscription_path, topic_path
 
 MESSAGES = 100  # at a time; a pack has at most 2 MB
 PULL_SECONDS = 20.0
+LEAVE_SECONDS = 15.0  # for the removal, where somebody waits for the end
 _EXPIRES = timedelta(days=1)  # Pub/Sub removes it then, should its reader be killed; the least it takes
 _RETAINS = timedelta(minutes=10)  # likewise
 
@@ -47,14 +48,13 @@ class Tap:
         self._client = SubscriberAsyncClient()
         making = asyncio.ensure_future(self._client.create_subscription(request=self._wanted, timeout=TIMEOUT))
         try:
-            await asyncio.shield(making)
+            await asyncio.wait({making})  # which, cancelled, does not cancel it
+            making.result()
         except exceptions.NotFound as error:
             await self._client.transport.close()
             raise CommandRefused(f"there is no topic {self._wanted.topic}; has it been provisioned?") from error
         except asyncio.CancelledError:
-            with suppress(exceptions.GoogleAPIError):
-                await making  # it may be made all the same, and would stay
-            await self._remove()
+            await self._withdraw(making)
             raise
         except BaseException:
             await self._client.transport.close()
@@ -64,7 +64,21 @@ class Tap:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._remove()
+        if kind is None:
+            await self._remove()
+        else:
+            await self._withdraw()
+
+    async def _withdraw(self, making: asyncio.Future[Any] | None = None) -> None:
+        """Remove it if that can be done soon; else it expires, and what ended the reading is what is said."""
+
+        async def remove() -> None:
+            if making is not None:
+                await asyncio.gather(making, return_exceptions=True)  # it may be made whatever is answered
+            with suppress(exceptions.GoogleAPIError):
+                await self._remove()
+
+        await asyncio.wait({asyncio.create_task(remove())}, timeout=LEAVE_SECONDS)
 
     async def _remove(self) -> None:
         try:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from tests.bench import machine, ratios, report
 from tests.bench.needs import Missing
+from tests.bench.ratios import Compared
 from tests.bench.report import Report
 
 JSON, DOCUMENT = Path(".local/bench.json"), Path("BENCH.md")
@@ -41,12 +42,12 @@ def main() -> int:
     found, parts = Report(), options.only or (QUICK_PARTS if options.quick else PARTS)
     failed = not _measure(found, parts, options.quick)
     if options.quick:
-        worse = _compare(found, store=options.store)
+        worse = {one.name for one in _compare(found, store=options.store) if one.failed}
         if worse and not options.store:
             print("measuring again what became far worse", file=sys.stderr)
             again = Report()
             failed = not _measure(again, ratios.parts(worse, parts), options.quick) or failed
-            worse &= _compare(again, store=False)
+            worse -= {one.name for one in _compare(again, store=False) if one.now.steady and not one.failed}
         return 1 if worse or failed else 0
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(found.json())
@@ -79,8 +80,8 @@ def _measure(found: Report, parts: Sequence[str], quick: bool) -> bool:
     return good
 
 
-def _compare(found: Report, *, store: bool) -> set[str]:
-    """The ratios that became far worse."""
+def _compare(found: Report, *, store: bool) -> list[Compared]:
+    """Print the ratios beside the stored ones."""
     for line in found.said:
         print(line, file=sys.stderr)
     now = ratios.of(found.figures)
@@ -92,7 +93,7 @@ def _compare(found: Report, *, store: bool) -> set[str]:
         for one in compared
     ]
     _print(("ratio", "stored", "now", ""), cells, machine.line())
-    return {one.name for one in compared if one.failed}
+    return compared
 
 
 def _print(columns: tuple[str, ...], rows: list[tuple[str, ...]], title: str) -> None:

@@ -18,7 +18,7 @@ from services.shared import identity
 CONNECTIONS = 64
 BATCH = 20  # events of a POST
 POSTED = 0.15  # of the requests
-BAD = 100  # of so many events one: no row can be made of it
+BAD = 100  # one event in so many is bad: no row can be made of it
 REQUEST_SECONDS = 10.0
 GIVE_UP_SECONDS = 60.0  # after the load's end
 KEPT = 10_000  # acknowledged events that may be sent again

@@ -31,7 +31,7 @@ class Stack:
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """Its exit code; its processes end one after the other."""
-        return self.process.stop(how, timeout=60)
+        return self.process.stop(how, timeout=100)
 
     @property
     def collector(self) -> str:
@@ -90,7 +90,7 @@ def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
     try:
         return Stack(started, data, wait_for(ready, 150, "the stack")["ports"])
     except AssertionError as error:
-        started.stop(timeout=60)
+        started.stop(timeout=100)
         raise AssertionError(f"{error}\n{started.output()}") from None
 
 

@@ -108,9 +108,9 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
         def settled() -> dict[str, Any] | None:
             now = row(stack)
             known = sum(now["duplicates"].values()) > sum(before["duplicates"].values())
-            more = now["hops"]["hits"] < before["hops"]["hits"]  # came out than went in
+            surplus = now["hops"]["hits"] < before["hops"]["hits"]  # more came out than went in
             rejected = now["rejected"] >= before["rejected"] + 10
-            return now if rejected and known and more and now["missing"] == 0 else None
+            return now if rejected and known and surplus and now["missing"] == 0 else None
 
         after = process.wait_for(settled, 60, "ten rejects of the loader, and packs known already")
     assert after["loaded"] == before["loaded"]

@@ -93,7 +93,7 @@ def test_ctrl_c_ends_all_cleanly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # two stacks, one after the other
+@pytest.mark.timeout(600)  # two stacks, one after the other
 def test_a_dead_emulator_of_pubsub_ends_all_and_the_data_are_there_for_the_next_run(tmp_path: Path) -> None:
     count = "SELECT COUNT(*) AS n FROM web.events"
     with run_stack.running(tmp_path, PIPE_DATASET="web", PIPE_PROJECT="production") as stack:

@@ -19,7 +19,7 @@ _NO_EVENT = {"type": "view"}
 def running(url: str, *, bad: int = 11, pause: float = PAUSE, batch: int = 1) -> Iterator[None]:
     """About fifteen requests a second, fewer on a busy machine; one in `bad` is no event and becomes a reject.
 
-    Posts have a `batch` of events each. 503 is an answer like another, and so is that nobody listens.
+    Posts to /events have a `batch` of them each. 503 is an answer like another, and so is that nobody listens.
     """
     with beside(lambda over: _fire(url, over, bad, pause, batch)):
         yield
@@ -27,7 +27,7 @@ def running(url: str, *, bad: int = 11, pause: float = PAUSE, batch: int = 1) ->
 
 @contextmanager
 def rejects(url: str, *, pause: float, batch: int) -> Iterator[None]:
-    """Posts of so many that are no events."""
+    """Posts to /events, each a `batch` of what is no event."""
     with beside(lambda over: _repeat(over, pause, lambda http, _: _post(http, f"{url}/events", [_NO_EVENT] * batch))):
         yield
 

@@ -53,9 +53,10 @@ def test_tail_leaves_no_subscription_whatever_ends_it(
         assert began.startswith("tail: hits of ") and subscriptions() != before
         child.send_signal(how)
         # A shell says it, and then the kernel; a second Ctrl-C is somebody who will not wait.
+        end = time.monotonic() + LONG
         while how != signal.SIGINT and child.poll() is None:
             time.sleep(0.0005)
-            child.send_signal(how)
+            child.send_signal(how if time.monotonic() < end else signal.SIGKILL)
         child.wait(LONG)
         printed = child.stdout.read(), child.stderr.read()
     assert (child.returncode, printed) == (128 + how, ("", ""))
@@ -82,6 +83,25 @@ def test_a_bigquery_that_does_not_answer_keeps_nobody(
         host, port = silent.getsockname()
         env = {**bare.env, "PIPE_PROJECT": bare.project, "BIGQUERY_EMULATOR_HOST": f"http://{host}:{port}"}
         with begin(*program, "reconcile", "--no-dead", env=env, text=True) as child:
+            silent.settimeout(LONG)
+            asked = b""
+            while not asked:  # the first connection is only a look whether something answers
+                connection, _ = silent.accept()
+                connection.settimeout(LONG)
+                asked = connection.recv(1)
+            child.send_signal(how)
+            ended = child.communicate(timeout=LONG)
+        connection.close()
+    assert (child.returncode, ended) == (128 + how, ("", ""))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_pubsub_that_does_not_answer_keeps_nobody_for_long(how: signal.Signals) -> None:
+    """A subscription may just be made there: some seconds are for its removal, and then it expires by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        env = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}", "PIPE_PROJECT": "p"}
+        with begin("-m", "services.ops", "tail", env=env, text=True) as child:
             silent.settimeout(LONG)
             asked = b""
             while not asked:  # the first connection is only a look whether something answers

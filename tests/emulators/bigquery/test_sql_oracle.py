@@ -277,7 +277,6 @@ OPEN = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_strange_statements_agree_with_google(bigquery_host: BigQueryAddress) -> None:
     """The same ones each time: what is new is for `make fuzz-sql`, which nobody waits for."""
     client, wrong = desk.client(bigquery_host.rest, "fuzz"), []
@@ -323,7 +322,6 @@ def test_any_text_gets_an_answer_or_an_error_of_bigquerys_kind(ours: Ours, sql: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=STATEMENTS)
 def test_much_text_gets_an_answer_or_an_error_of_bigquerys_kind(ours: Ours, sql: str) -> None:
