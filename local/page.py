@@ -24,7 +24,7 @@ from local import api, query, run_file, same_origin, sights, watched
 from local.restart import Restarts
 from local.run_file import NotRunning
 from local.watched import Watched
-from services.shared import schema_file
+from services.shared import event_engine, schema_file
 from services.shared.config import ConfigError
 from services.shared.schema import Schema
 
@@ -58,6 +58,7 @@ def _client(first: Watched) -> Any:
 
 def serve(app: web.Application, port: int) -> None:
     """Until a signal. A request whose asker is gone is given up. Raises OSError for a port that is taken."""
+    event_engine.keep()
     web.run_app(app, host=HOST, port=port, print=None, shutdown_timeout=2.0, handler_cancellation=True)
 
 

@@ -150,6 +150,8 @@ def _run(whole: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
             texts = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
             if any("\ud800" <= char <= "\udfff" for one in texts for char in one):
                 options.of.error(f"--{name.replace('_', '-')} is not UTF-8")
+        if "grpc" in sys.modules:  # commands that call nobody do without its import
+            importlib.import_module("services.shared.event_engine").keep()
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(_Threads())
             return runner.run(_until_stopped(options))

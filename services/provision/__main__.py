@@ -16,7 +16,7 @@ from google.auth.exceptions import GoogleAuthError
 from services.provision import archive, bucket, iam, inventory, row_access
 from services.provision.config import Config
 from services.provision.resource import ProvisionError, ProvisionRefused, settle
-from services.shared import config, emulators, fault, log, schema_file
+from services.shared import config, emulators, event_engine, fault, log, schema_file
 
 _EMULATORS_SECONDS = 30.0  # they may start at the same time, as with the chart's values-dev.yaml
 
@@ -52,6 +52,7 @@ def main() -> int:
         print(f"provision: cannot start:\n{error}", file=sys.stderr)
         return 2
     log.start("provision", cfg.log_level)
+    event_engine.keep()
     try:
         for line in settle(inventory.resources(cfg, schema), dry_run=arguments.dry_run):
             print(line, flush=True)

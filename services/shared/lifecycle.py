@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import uvloop
 
-from services.shared import config, log, tracing
+from services.shared import config, event_engine, log, tracing
 from services.shared.background import BackgroundTaskEnded
 
 
@@ -50,6 +50,7 @@ def _live(service: str, config_type: type[C], run: Callable[[C, asyncio.Event], 
     except config.ConfigError as error:
         return _refuse(service, str(error))
     log.start(service, cfg.log_level)
+    event_engine.keep()
     # Millions of short-lived objects a minute: a full collection every few hundred allocations is pure cost.
     gc.set_threshold(50_000, 20, 20)
     try:
