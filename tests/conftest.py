@@ -47,6 +47,8 @@ GOOGLE = os.environ.get("PUBSUB_EMULATOR", "")
 # of one line run in one worker. They come before all others, those that take the longest first.
 TOGETHER = (
     "tests/provision/test_analyst_views.py",
+    "tests/observability/test_live_alerts.py",
+    "tests/chaos/",
     # Minutes of waiting, each with a pod of its own: side by side in `make test-slow`.
     "tests/credentials/test_outage.py::test_a_processor_",
     "tests/local/test_page.py",
