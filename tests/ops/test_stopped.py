@@ -63,6 +63,16 @@ def test_tail_leaves_no_subscription_whatever_ends_it(
     assert subscriptions() == before
 
 
+def asked(silent: socket.socket) -> socket.socket:
+    """The connection on which something was sent; the first one is only a look whether somebody answers."""
+    silent.settimeout(LONG)
+    while True:
+        connection, _ = silent.accept()
+        connection.settimeout(LONG)
+        if connection.recv(1):
+            return connection
+
+
 # Another thread gets the signals, so that they interrupt no wait of the loop: as little as one that comes right before.
 UNHEARD = """
 import runpy, signal, sys, threading
@@ -83,12 +93,7 @@ def test_a_bigquery_that_does_not_answer_keeps_nobody(
         host, port = silent.getsockname()
         env = {**bare.env, "PIPE_PROJECT": bare.project, "BIGQUERY_EMULATOR_HOST": f"http://{host}:{port}"}
         with begin(*program, "reconcile", "--no-dead", env=env, text=True) as child:
-            silent.settimeout(LONG)
-            asked = b""
-            while not asked:  # the first connection is only a look whether something answers
-                connection, _ = silent.accept()
-                connection.settimeout(LONG)
-                asked = connection.recv(1)
+            connection = asked(silent)
             child.send_signal(how)
             ended = child.communicate(timeout=LONG)
         connection.close()
@@ -102,12 +107,7 @@ def test_a_pubsub_that_does_not_answer_keeps_nobody_for_long(how: signal.Signals
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = {"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{silent.getsockname()[1]}", "PIPE_PROJECT": "p"}
         with begin("-m", "services.ops", "tail", env=env, text=True) as child:
-            silent.settimeout(LONG)
-            asked = b""
-            while not asked:  # the first connection is only a look whether something answers
-                connection, _ = silent.accept()
-                connection.settimeout(LONG)
-                asked = connection.recv(1)
+            connection = asked(silent)
             child.send_signal(how)
             ended = child.communicate(timeout=LONG)
         connection.close()
