@@ -3,14 +3,14 @@
 A hostile input is a frame, such as a request line, with a long run of one pattern put in at its start, its middle or
 its end. CPU time of this thread is compared, the least of several tries, and only where there is enough of it: so a
 busy machine changes nothing, and work that is quadratic (16 times as much) is found while its inputs are still small.
-Before work is said to grow, it is tried again after pauses, as a processor that is slow for a moment is slow for both,
-and with an input of a size between: what grows does so from each to the next.
+Before work is said to grow, both inputs are measured side by side: a busy machine slows one as it slows the other.
 """
 
 from __future__ import annotations
 
 import gc
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -23,12 +23,11 @@ RUNS: tuple[bytes, ...] = (
 )
 TIMES = 4  # how much larger the larger input is
 MOST = 2.5  # times TIMES: how much more work that may be
-HALFWAY = 2.5  # how much more work for twice the input: linear is 2, quadratic that is just too much 3
 ENOUGH = 0.004  # seconds; what takes less says nothing
 MEASURABLE = 0.001  # seconds; from here on a time tells how work grows, as long as it does not decide
 SMALLEST = 1_024  # bytes; the first input has fewer than TIMES as many
 TRIES = 5
-PAUSES = (0.05, 0.2, 0.5)  # seconds, before each of further tries
+PAUSES = (0.0, 0.0, 0.0, 0.05, 0.05, 0.1, 0.1, 0.2, 0.2)  # seconds, before each time that both are measured
 
 
 class Grows(AssertionError):
@@ -78,17 +77,15 @@ def _grow(once: Callable[[AnyStr], float], before: AnyStr, run: AnyStr, after: A
         more = once(large)
         if more > MEASURABLE:  # a smaller time that a cold cache made longer would hide how work grows
             least = min(least, once(small), once(small))
-        for pause in (*[0.0] * (TRIES - 1), *PAUSES):
+        for _ in range(TRIES - 1):
             if not _too_much(least, more):
                 break
-            time.sleep(pause)
             least, more = min(least, once(small)), min(more, once(large))
         else:
-            half = before + _run(run, length * TIMES // 2) + after
-            if _too_much(least, more) and _all_along(least, min(once(half) for _ in range(TRIES)), more):
+            if _too_much(least, more) and (times := _side_by_side(once, small, large)) > TIMES * MOST:
                 raise Grows(
                     f"{length} and {length * TIMES} bytes of {run!r} between {before[-40:]!r} and {after[:40]!r}"
-                    f" take {least * 1000:.2f} and {more * 1000:.2f} ms"
+                    f" take {least * 1000:.2f} and {more * 1000:.2f} ms, {times:.1f} times as much side by side"
                 )
         earlier, small, least, length = least, large, more, length * TIMES
         if settled(earlier, least, steps=math.ceil(math.log(max(size / length, 1), TIMES))):
@@ -99,9 +96,17 @@ def _too_much(least: float, more: float) -> bool:
     return more > ENOUGH and more > least * TIMES * MOST
 
 
-def _all_along(least: float, half: float, more: float) -> bool:
-    """Whether it grows on both halves of the way: data that has outgrown the processor's caches is slower once."""
-    return min(half / least, more / half) > HALFWAY
+def _side_by_side(once: Callable[[AnyStr], float], small: AnyStr, large: AnyStr) -> float:
+    """How many times as long the larger one takes, each time just before as much of the smaller one.
+
+    A short measurement may find a moment in which nobody else has the processor's caches and its other threads; a
+    longer one does not.
+    """
+    found = []
+    for pause in PAUSES:
+        time.sleep(pause)
+        found.append(once(large) / sum(once(small) for _ in range(TIMES)) * TIMES)
+    return statistics.median(found)
 
 
 def settled(least: float, more: float, steps: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from tests import growth
 from tests.growth import ENOUGH, MEASURABLE, MOST, RUNS, TIMES, Grows, assert_linear, settled
 
 
@@ -47,14 +49,16 @@ def test_a_slow_first_time_hides_nothing() -> None:
         assert_linear(slow, b"frame", runs=[b";"])
 
 
-def test_what_is_slower_once_does_not_grow() -> None:
-    """As where an input no longer fits a cache."""
+def test_a_machine_that_is_busy_whenever_it_takes_long_is_no_growth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All takes three times as long, but for the first short ones."""
+    quick, clock = 5, 0.0
 
     def work(data: bytes) -> None:
-        for _ in range(4 if len(data) > 40_000 else 1):
-            for _ in data:
-                pass
+        nonlocal quick, clock
+        quick -= 1
+        clock += len(data) * 1e-6 * (1 if quick > 0 else 3)
 
+    monkeypatch.setattr(growth, "time", SimpleNamespace(thread_time=lambda: clock, sleep=lambda seconds: None))
     assert_linear(work, b"frame", runs=[b";"])
 
 

@@ -29,7 +29,7 @@ def _rows(kind: Kind, events: int) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "events"), [(SEGMENT, 100), (SNOWPLOW, 10)])
+@pytest.mark.parametrize(("kind", "events"), [pytest.param(SEGMENT, 100, marks=pytest.mark.slow), (SNOWPLOW, 10)])
 def test_an_event_is_the_same_however_it_is_sent(kind: Kind, events: int) -> None:
     native, theirs = _rows(NATIVE, events), _rows(kind, events)
     assert len(native) == len(theirs) == events * tracker_traffic.POSTS

@@ -283,6 +283,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRANGE)
 def test_an_id_of_any_characters_is_itself_alone(pipeline: Pipeline, name: str) -> None:
     others = ["50X_", "50%X", "ada", "\u00e9", "a", "b", "bob", "o'brien", ""]
