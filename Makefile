@@ -62,7 +62,7 @@ test: install ## run the tests
 	$(BIN)/python -m pytest $(PYTEST) -m 'not slow'
 
 test-slow: install ## run the tests that take long: outages, kills, how time grows, alerts on a real Prometheus
-	$(BIN)/python -m pytest $(PYTEST) -m slow
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m slow
 
 fuzz-sql: install ## ask the BigQuery emulator and GoogleSQL the same random statements: make fuzz-sql [SECONDS=300] [SEED=7]
 	$(BIN)/python -m tests.emulators.bigquery.sql_fuzz --seconds $(or $(SECONDS),300) $(if $(SEED),--seed $(SEED))
