@@ -119,7 +119,7 @@ def test_rows_bigquery_refuses_and_packs_that_come_twice_leave_nothing_missing(s
 def test_the_operators_command_says_the_same(stack: Stack) -> None:
     command = [sys.executable, "-m", "local", "ops", "--data", str(stack.data), "ledger", "--json"]
 
-    for _ in range(10):  # what comes twice may still be counted, and the page's row may be of two seconds ago
+    for _ in range(10):  # what comes twice may still be counted, and the page's row may be two seconds old
         said = subprocess.run(command, cwd=process.ROOT, capture_output=True, text=True, timeout=60)
         assert said.returncode == 0, said.stderr
         shown = row(stack)
