@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local.ports import Ports
 from tests import forks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -186,13 +188,13 @@ def free_port() -> int:
     return next(port for port in _next_ports if _free(port))
 
 
-def port_base(count: int) -> int:
-    """The first of so many ports in a row, all free."""
+def port_base() -> str:
+    """For `--port-base` of a local stack: the first of as many free ports in a row as it takes."""
     found: list[int] = []
-    while len(found) < count:
+    while len(found) < len(dataclasses.fields(Ports)):
         port = free_port()
         found = [*found, port] if found and port == found[-1] + 1 else [port]
-    return found[0]
+    return str(found[0])
 
 
 def _free(port: int) -> bool:

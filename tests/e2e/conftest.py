@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,6 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from local import query
-from local.ports import Ports
 from local.stack import PROJECT
 from tests import forks, process
 from tests.process import Child, wait_for
@@ -76,8 +74,8 @@ def start_stack(data: Path, env: Mapping[str, str] | None = None) -> Stack:
     # A busy machine is no outage: what Pub/Sub confirms after half a second is in the log, and in the table twice.
     usual = {"PIPE_SCHEMA": str(process.SCHEMA_FILE), "PIPE_PUBLISH_TIMEOUT_SECONDS": "20"}
     env = {**usual, **(env or {})}
-    base = str(process.port_base(len(dataclasses.fields(Ports))))
-    started = process.start("local", "run", "--port-base", base, "--data", str(data), env=env, wait_ready=False)
+    everything = ("--port-base", process.port_base(), "--data", str(data))
+    started = process.start("local", "run", *everything, env=env, wait_ready=False)
 
     def ready() -> dict[str, Any] | None:
         assert started.process.poll() is None, started.output()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from local import run_file
-from local.ports import Ports
 from local.run_file import NotRunning, Running
 from tests import process
 
@@ -71,8 +69,7 @@ def running(data: Path, **env: str) -> Iterator[Stack]:
 @contextmanager
 def begun(data: Path, *options: str, **env: str) -> Iterator[process.Child]:
     """Started with the tests' schema file, not awaited."""
-    base = process.port_base(len(dataclasses.fields(Ports)))
-    everything = ("--port-base", str(base), "--data", str(data), *options)
+    everything = ("--port-base", process.port_base(), "--data", str(data), *options)
     started = process.start(
         "local", "run", *everything, env={"PIPE_SCHEMA": str(process.SCHEMA_FILE), **env}, wait_ready=False
     )

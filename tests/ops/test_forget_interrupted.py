@@ -11,7 +11,7 @@ import pytest
 from services.ops import deployment, forget
 from services.ops.__main__ import parser
 from tests import process
-from tests.ops.conftest import DEAD_SUBSCRIPTION, Pipeline
+from tests.ops.conftest import DEAD_SUBSCRIPTION, WAIT, Pipeline
 from tests.ops.test_forget import ADA, Client, fill, log_rows, shop
 from tests.ops.test_ledger import serving
 from tests.process import wait_for
@@ -53,7 +53,7 @@ def test_what_an_interrupted_run_deletes_is_in_its_receipt(
     for name in ("PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
         monkeypatch.setenv(name, shop.env[name])
     arguments = ("--project", shop.project, "--schema", str(shop.file), "--subscription", DEAD_SUBSCRIPTION)
-    options = parser(["forget"]).parse_args(["forget", *arguments, "--wait", "0.5", "--user-id", ADA])
+    options = parser(["forget"]).parse_args(["forget", *arguments, *WAIT, "--user-id", ADA])
 
     async def interrupted() -> None:
         command = asyncio.create_task(forget.run(options))
